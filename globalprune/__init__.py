@@ -1,0 +1,2 @@
+"""globalprune cuts a large language model down to a budget, and shows, edits and reuses the decision."""
+

@@ -1,0 +1,5 @@
+"""`python -m globalprune` is `gp`."""
+
+from globalprune.cli.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""The first phase: passes and importance become a table and a record."""

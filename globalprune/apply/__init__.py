@@ -1,0 +1,1 @@
+"""The second phase: a plan becomes steps, the steps become a smaller checkpoint."""

@@ -1,0 +1,69 @@
+"""What there is to cut: the groups of every layer, their costs, and the fingerprint of it all.
+
+A structure is read from a checkpoint's tensors (`models/`); here it is only a value, so that planning
+and checking know every figure without a model.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.record import Record
+
+GroupType = Literal["attention", "mlp"]
+GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)  # also the order in which ties fall
+
+
+class HalfStructure(Record):
+    """One half of a layer: its attention or its MLP."""
+
+    groups: int = Field(ge=0)  # 0: an earlier cut took this half whole
+    cost: int = Field(ge=0)  # parameters of one group; equal for all groups of a half
+    shared: int = Field(default=0, ge=0)  # parameters that go with the last group: q/k norms
+    kept: int = Field(default=0, ge=0)  # parameters of output biases, which no cut removes
+
+    @property
+    def prunable(self) -> int:
+        """Parameters of all groups together."""
+        return self.groups * self.cost
+
+
+class LayerStructure(Record):
+    """One decoder layer; `tensors` maps the name below the layer to the shape."""
+
+    attention: HalfStructure
+    mlp: HalfStructure
+    norms: int = Field(ge=0)  # parameters that go only when the whole layer is dropped
+    query_heads_per_group: int = Field(ge=1)
+    head_dim: int = Field(ge=1)
+    tensors: dict[str, tuple[int, ...]]
+
+    def half(self, group_type: GroupType) -> HalfStructure:
+        """The half of that kind."""
+        return self.attention if group_type == "attention" else self.mlp
+
+
+class ModelStructure(Record):
+    """Every layer of a model, and the parameters of the whole, tied tensors counted once."""
+
+    layers: tuple[LayerStructure, ...]
+    parameters: int = Field(gt=0)
+
+    @property
+    def prunable(self) -> int:
+        """Parameters of all groups of all layers."""
+        return sum(half.prunable for _, _, half in self.halves())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """`sha256:…` of the prunable geometry; vocabulary and dtype don't enter."""
+        return digest_json([layer.model_dump(mode="json") for layer in self.layers])
+
+    def halves(self) -> Iterator[tuple[int, GroupType, HalfStructure]]:
+        """Every half with its layer and kind, in the order in which ties fall."""
+        for index, layer in enumerate(self.layers):
+            for group_type in GROUP_TYPES:
+                yield index, group_type, layer.half(group_type)

@@ -1,0 +1,117 @@
+"""Sets of indices as a person writes them: `"4, 17-31, 1500"`, `all`, or a bare number.
+
+Only the spelling is known here; whether an index exists is for whoever holds the structure.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+ALL = "all"
+_PART = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+_JSON_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^\s*(all|\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*)?\s*$"},
+        {"type": "integer", "minimum": 0},
+    ],
+    "description": 'Group indices, such as "4, 17-31", or all.',
+}
+
+
+@dataclass(frozen=True)
+class IndexRanges:
+    """A set of indices as sorted inclusive ranges that neither touch nor overlap; or `everything`."""
+
+    ranges: tuple[tuple[int, int], ...] = ()
+    everything: bool = False
+
+    @classmethod
+    def parse(cls, value: Any) -> "IndexRanges":
+        """Read what stands in a plan; raise `ValueError` with the way to write it."""
+        match value:
+            case IndexRanges():
+                return value
+            case bool() | float() | None:
+                raise ValueError(f'{value!r} is not a set of indices; write "4, 17-31" or all.')
+            case int() if value >= 0:
+                return cls(((value, value),))
+            case str() if value.strip() == ALL:
+                return cls(everything=True)
+            case str():
+                return cls(_merged(_parse_parts(value)))
+            case _:
+                raise ValueError(f'{value!r} is not a set of indices; write "4, 17-31" or all.')
+
+    @classmethod
+    def of(cls, indices: Iterable[int]) -> "IndexRanges":
+        """The ranges that hold exactly these indices."""
+        return cls(_merged((index, index) for index in set(indices)))
+
+    def resolve(self, count: int) -> range | tuple[int, ...]:
+        """The indices in order, where `all` means `count` of them."""
+        return range(count) if self.everything else tuple(self)
+
+    def __iter__(self) -> Iterator[int]:
+        for first, last in self.ranges:
+            yield from range(first, last + 1)
+
+    def __len__(self) -> int:
+        return sum(last - first + 1 for first, last in self.ranges)
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.ranges)
+
+    @property
+    def largest(self) -> int:
+        """The largest index, or -1 where none is named."""
+        return self.ranges[-1][1] if self.ranges else -1
+
+    def __str__(self) -> str:
+        if self.everything:
+            return ALL
+        return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return dict(_JSON_SCHEMA)
+
+
+def _parse_parts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield each comma-separated part as (first, last)."""
+    if not text.strip():
+        return
+    for part in text.split(","):
+        found = _PART.fullmatch(part.strip())
+        if found is None:
+            raise ValueError(f'{part.strip()!r} is not an index or a range; write "4, 17-31" or all.')
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise ValueError(f"'{first}-{last}' runs backwards; write '{last}-{first}'.")
+        yield first, last
+
+
+def _merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Sort and join neighbours; an index named twice is an error."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(parts):
+        if merged and first <= merged[-1][1]:
+            raise ValueError(f"index {first} is named twice; name each once.")
+        if merged and first == merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    return tuple(merged)
+
+

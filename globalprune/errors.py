@@ -1,0 +1,112 @@
+"""Every error that a user can meet; catch at the height you want.
+
+GlobalPruneError
+├── UsageError                an option that contradicts another, an output that is in the way
+├── ArtifactError             a file of ours that can't be used
+│   ├── PlanInvalid           the plan breaks a rule; all its problems at once
+│   ├── PlanVersion           the plan speaks another format version
+│   ├── PlanStale             the plan belongs to another model structure or another table
+│   ├── TableInvalid          groups.parquet is not a group table
+│   └── RecordInvalid         analysis.json is not an analysis record
+├── TextError                 text that is missing, empty, too short or not text
+├── ModelError
+│   ├── ModelNotFound         no such folder, file or Hub model
+│   ├── UnsupportedArchitecture  a model_type or a shape that we can't cut
+│   ├── CheckpointError       a checkpoint that can't be read as it stands
+│   └── NonFiniteError        a gradient or an activation is not finite
+├── BudgetError               a ratio that can't be reached                      (exit code 1)
+└── ApplyError
+    ├── PlanDoesNotFit        a valid plan that doesn't fit the model it was checked against (1)
+    └── VerificationFailed    the result is not what the plan promised             (exit code 1)
+
+A message says where, what was found and what to do. Exit code 2 means an input was refused.
+This file imports nothing, so that every part of the package can raise from it.
+"""
+
+from collections.abc import Sequence
+
+
+class GlobalPruneError(Exception):
+    """Something that the user can mend; anything else is a bug of ours."""
+
+    exit_code = 2
+
+
+class UsageError(GlobalPruneError):
+    """The options of a command contradict each other, or its output is in the way."""
+
+
+class ArtifactError(GlobalPruneError):
+    """A file of globalprune can't be used."""
+
+
+class PlanInvalid(ArtifactError):  # noqa: N818
+    """The plan breaks a rule."""
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = f"{where}: {count} problem{'s' if count > 1 else ''}"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PlanVersion(ArtifactError):  # noqa: N818
+    """The plan was written for another version of the format."""
+
+
+class PlanStale(ArtifactError):  # noqa: N818
+    """The plan belongs to another model structure or another table."""
+
+
+class TableInvalid(ArtifactError):  # noqa: N818
+    """The file is not a group table, or no longer."""
+
+
+class RecordInvalid(ArtifactError):  # noqa: N818
+    """The file is not an analysis record, or no longer."""
+
+
+class TextError(GlobalPruneError):
+    """The text is missing, empty, too short, or not text."""
+
+
+class ModelError(GlobalPruneError):
+    """The model can't be used."""
+
+
+class ModelNotFound(ModelError):  # noqa: N818
+    """There is no such folder, file or Hub model."""
+
+
+class UnsupportedArchitecture(ModelError):  # noqa: N818
+    """The model's architecture is none that globalprune can cut."""
+
+
+class CheckpointError(ModelError):
+    """The checkpoint can't be read as it stands."""
+
+
+class NonFiniteError(ModelError):
+    """A gradient or an activation is not finite, so no importance can be trusted."""
+
+
+class BudgetError(GlobalPruneError):
+    """The ratio can't be reached; the largest plan was written instead."""
+
+    exit_code = 1
+
+
+class ApplyError(GlobalPruneError):
+    """The plan could not be applied."""
+
+
+class PlanDoesNotFit(ApplyError):  # noqa: N818
+    """The plan is valid, and doesn't fit the model that it was checked against."""
+
+    exit_code = 1
+
+
+class VerificationFailed(ApplyError):  # noqa: N818
+    """The written model is not what the plan promised; nothing was kept."""
+
+    exit_code = 1

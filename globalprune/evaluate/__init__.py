@@ -1,0 +1,1 @@
+"""What a model is like: perplexity, size, speed and memory, side by side."""

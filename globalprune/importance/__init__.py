@@ -1,0 +1,1 @@
+"""What a group is worth: one file a method, one literal registry."""

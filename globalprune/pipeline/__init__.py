@@ -1,0 +1,1 @@
+"""Phases in a row; the only place that knows several of them."""

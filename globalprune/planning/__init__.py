@@ -1,0 +1,1 @@
+"""From a table and a budget to a plan. No torch."""

@@ -1,0 +1,34 @@
+"""What every test shares: one thread, fixed seeds, tiny models saved once a session."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the folder of a saved tiny model of a family; read only, made once."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        from tiny_models import save_tiny
+
+        if family not in made:
+            made[family] = save_tiny(tmp_path_factory.mktemp(family), family)
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_a_seed() -> None:
+    """Make sums repeatable."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
