@@ -1,2 +1,1 @@
-"""globalprune cuts a large language model down to a budget, and shows, edits and reuses the decision."""
-
+"""globalprune cuts a language model to a budget, and shows, edits and reuses the decision."""

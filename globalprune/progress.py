@@ -1,4 +1,4 @@
-"""How long work tells that it is alive; the command line draws bars, a library call stays silent."""
+"""How long work tells that it is alive: the command line draws bars, a library call is silent."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar

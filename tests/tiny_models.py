@@ -1,4 +1,4 @@
-"""Tiny seeded random models of every supported family, saved as real checkpoints with a byte tokenizer.
+"""Tiny seeded random models of every family, saved as real checkpoints with a byte tokenizer.
 
 Every parameter is random, biases and norms too: a forgotten bias or norm then shows in the logits.
 """
@@ -71,7 +71,8 @@ def tiny_model(family: str, seed: int = 0, **overrides: Any) -> PreTrainedModel:
             noise = torch.randn(parameter.shape, generator=generator)
             is_norm = "norm" in name
             parameter.copy_(1 + 0.1 * noise if is_norm else 0.2 * noise)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:

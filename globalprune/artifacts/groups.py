@@ -1,7 +1,7 @@
 """What there is to cut: the groups of every layer, their costs, and the fingerprint of it all.
 
-A structure is read from a checkpoint's tensors (`models/`); here it is only a value, so that planning
-and checking know every figure without a model.
+A structure is read from a checkpoint's tensors (`models/`); here it is only a value, so that
+planning and checking know every figure without a model.
 """
 
 from collections.abc import Iterator

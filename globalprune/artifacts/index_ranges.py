@@ -24,7 +24,7 @@ _JSON_SCHEMA = {
 
 @dataclass(frozen=True)
 class IndexRanges:
-    """A set of indices as sorted inclusive ranges that neither touch nor overlap; or `everything`."""
+    """A set of indices: sorted inclusive ranges that neither touch nor overlap; or `everything`."""
 
     ranges: tuple[tuple[int, int], ...] = ()
     everything: bool = False
@@ -76,7 +76,9 @@ class IndexRanges:
         return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             cls.parse, serialization=core_schema.to_string_ser_schema()
         )
@@ -95,7 +97,7 @@ def _parse_parts(text: str) -> Iterator[tuple[int, int]]:
     for part in text.split(","):
         found = _PART.fullmatch(part.strip())
         if found is None:
-            raise ValueError(f'{part.strip()!r} is not an index or a range; write "4, 17-31" or all.')
+            raise ValueError(f'{part.strip()!r} is no index or range; write "4, 17-31" or all.')
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
             raise ValueError(f"'{first}-{last}' runs backwards; write '{last}-{first}'.")
@@ -113,5 +115,3 @@ def _merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         else:
             merged.append((first, last))
     return tuple(merged)
-
-

@@ -1,4 +1,4 @@
-"""Where a file came from and how it gets to disk: digests, and writes that happen whole or not at all."""
+"""Where a file came from and how it gets to disk: digests, and writes that happen whole or not."""
 
 import hashlib
 import json
@@ -45,14 +45,14 @@ def tool_versions() -> dict[str, str]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside `path`, then rename: readers see the old file or the new one, never half of one."""
+    """Write beside `path`, then rename: readers see the old file or the new, never half of one."""
     with temporary_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """Hand out a path beside `path`; rename it onto `path` if the block ends well, else remove it."""
+    """Hand out a path beside `path`; rename it onto `path` if all ends well, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

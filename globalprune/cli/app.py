@@ -1,0 +1,113 @@
+"""`gp`: the table of commands, and the one place that turns our errors into exit codes.
+
+Only typer loads here; a command's module loads when the command is called or its help asked for.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from globalprune.errors import GlobalPruneError
+
+
+class Entry(NamedTuple):
+    """Where a command lives, and its line in `gp --help`."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "analyze": Entry("analyze", "analyze", "Measure what every group of a model is worth."),
+    "plan": Entry("plan", "plan", "Turn an analysis and a ratio into a plan that you can edit."),
+    "check": Entry("check", "check", "Say what a plan removes, and whether it fits."),
+    "diff": Entry("diff", "diff", "Say in what two plans differ."),
+    "apply": Entry("apply", "apply", "Cut a model by a plan."),
+    "eval": Entry("eval", "eval_", "Put models side by side: perplexity, size, speed, memory."),
+}
+EPILOG = (
+    "Example:  gp analyze MODEL -o analysis  &&  gp plan analysis --ratio 0.2  &&  "
+    "gp apply MODEL --plan analysis/plan.yaml -o smaller"
+)
+
+
+class LazyGroup(TyperGroup):
+    """Loads a command's module only when that command is called, so that `gp --help` is instant."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name the commands in the order in which a person meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Load one command."""
+        del ctx
+        entry = COMMANDS.get(cmd_name)
+        return None if entry is None else _load(cmd_name, entry)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the overview from the table, without loading a single command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+def _load(name: str, entry: Entry) -> Any:
+    """Make the command that the module's function describes."""
+    module = importlib.import_module(f"globalprune.cli.{entry.module}")
+    function: Callable[..., Any] = getattr(module, entry.function)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(function)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=EPILOG,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"globalprune {version('globalprune')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def gp(
+    *,
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Measure once what every part of a language model is worth, then cut it by a plan."""
+    del version
+
+
+def main() -> None:
+    """Run `gp`; an error that a user can mend is one message on stderr and its exit code."""
+    from globalprune.cli import console
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        with console.quiet_libraries():
+            app()
+    except GlobalPruneError as error:
+        console.say(f"gp: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.say("gp: interrupted; nothing was half written.")
+        sys.exit(130)
