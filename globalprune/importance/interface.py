@@ -1,0 +1,20 @@
+"""What an importance is: a name, the statistics it needs, and how they become a number a group."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from globalprune.passes.interface import Statistic
+
+
+class Importance(Protocol):
+    """How much a model would lose without a group, by one method."""
+
+    name: str
+    needs: tuple[Statistic, ...]
+    in_nats: bool  # an estimate of loss; anything else is not comparable between layers
+
+    def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:
+        """Make the importance of one half's groups, `[groups]`, from their statistics."""
+        ...

@@ -1,0 +1,25 @@
+"""Every importance that there is, each with its paper in its own file."""
+
+from collections.abc import Sequence
+
+from globalprune.errors import UsageError
+from globalprune.importance.interface import Importance
+from globalprune.importance.taylor import Taylor
+from globalprune.importance.taylor_2nd import TaylorSecondOrder
+from globalprune.importance.wanda import Wanda
+
+IMPORTANCES: dict[str, Importance] = {
+    "taylor": Taylor(),  # https://arxiv.org/abs/1906.10771
+    "taylor_2nd": TaylorSecondOrder(),  # https://arxiv.org/abs/2305.11627
+    "wanda": Wanda(),  # https://arxiv.org/abs/2306.11695
+}
+DEFAULT_IMPORTANCE = "taylor"
+
+
+def importances_named(names: Sequence[str]) -> tuple[Importance, ...]:
+    """The methods of these names, each once, in the order in which they were named."""
+    unknown = [name for name in names if name not in IMPORTANCES]
+    if unknown or not names:
+        found = f"{', '.join(unknown)} is not known" if unknown else "no method is named"
+        raise UsageError(f"--importance: {found}; there are {', '.join(IMPORTANCES)}.")
+    return tuple(IMPORTANCES[name] for name in dict.fromkeys(names))

@@ -1,0 +1,77 @@
+"""What a pass watches and what watches it: sites, batches, and reducers of statistics.
+
+A statistic is a number for every group, additive over windows until `finish`. So several can be
+collected in one pass, and none needs to know which importance will be made of it.
+
+Axes: B windows of a batch, T tokens of a window, D inputs and O outputs of a linear layer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.models.interface import GroupAxis
+
+Statistic = Literal["first_order", "curvature", "input_rms", "magnitude"]
+Half = tuple[int, GroupType]  # layer index and kind
+GroupSums = dict[Half, torch.Tensor]  # float64 [groups] for every measured half
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One linear layer that groups own a part of; `axes` says which part of which parameter."""
+
+    name: str  # as the model calls it: model.layers.3.self_attn.q_proj
+    half: Half
+    groups: int
+    linear: nn.Linear
+    axes: Mapping[str, GroupAxis]  # by parameter: weight, bias (only where groups own it)
+    is_output: bool  # its inputs are the groups' outputs: o_proj, down_proj
+
+    def parameter(self, name: str) -> torch.Tensor:
+        """The parameter itself, outside of any graph and in the width in which we add up."""
+        parameter: torch.Tensor = getattr(self.linear, name)
+        return widened(parameter.detach())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The windows that run through the model together; all have the same length."""
+
+    first_window: int  # position of the first of them in the calibration text
+    windows: int
+    predicted: int  # T_s: predicted tokens of each window
+    scale: float = 1.0  # gradients arrive multiplied by this power of two
+
+
+class Reducer(Protocol):
+    """Turns what passes through the sites into one or more statistics."""
+
+    backward: bool  # whether gradients are wanted at all
+
+    def watches(self, site: Site) -> bool:
+        """Whether this reducer wants anything from that site."""
+        ...
+
+    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
+        """Take what enters the site, `[B, T, D]`, during the forward pass."""
+        ...
+
+    def take_gradient(
+        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
+    ) -> None:
+        """Take what entered, and scale · ∂(Σ_s L_s)/∂output, `[B, T, O]`, in the backward pass."""
+        ...
+
+    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
+        """The statistics over that many windows."""
+        ...
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32 or wider: nothing is multiplied or added up in less."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,0 +1,70 @@
+"""Which linear layers of a loaded model the groups of the measured layers own parts of."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.errors import CheckpointError
+from globalprune.models.interface import GroupAxis, ModelAdapter
+from globalprune.passes.interface import Site
+
+
+def find_sites(
+    model: nn.Module, adapter: ModelAdapter, structure: ModelStructure, layers: range
+) -> tuple[Site, ...]:
+    """The sites of these layers, in the order in which they are computed; empty halves have none.
+
+    Raise `CheckpointError` where the loaded model is not the one that the structure describes.
+    """
+    return tuple(
+        site
+        for layer in layers
+        for group_type in GROUP_TYPES
+        for site in _sites_of_half(model, adapter, structure, layer, group_type)
+    )
+
+
+def _sites_of_half(
+    model: nn.Module,
+    adapter: ModelAdapter,
+    structure: ModelStructure,
+    layer: int,
+    group_type: GroupType,
+) -> Iterator[Site]:
+    """Yield one half's sites."""
+    groups = structure.layers[layer].half(group_type).groups
+    if groups == 0:
+        return
+    by_module: dict[str, dict[str, GroupAxis]] = {}
+    for axis in adapter.axes(structure.layers[layer], group_type):
+        module, _, parameter = axis.tensor.rpartition(".")
+        by_module.setdefault(module, {})[parameter] = axis
+    for module, axes in by_module.items():
+        name = adapter.layer_prefix(layer) + module
+        yield Site(
+            name=name,
+            half=(layer, group_type),
+            groups=groups,
+            linear=_linear(model, name, axes, groups),
+            axes=axes,
+            is_output=module == adapter.output(group_type),
+        )
+
+
+def _linear(model: nn.Module, name: str, axes: dict[str, GroupAxis], groups: int) -> nn.Linear:
+    """Find the linear layer, and make sure that its parameters are as large as promised."""
+    linear = model.get_submodule(name)
+    if not isinstance(linear, nn.Linear):
+        raise CheckpointError(
+            f"{name}: is a {type(linear).__name__} and not a plain linear layer; "
+            "load the model without quantisation or adapters."
+        )
+    for parameter, axis in axes.items():
+        size = linear.get_parameter(parameter).shape[axis.dim]
+        if size != groups * axis.width:
+            raise CheckpointError(
+                f"{name}.{parameter}: has {size} along dimension {axis.dim} in the loaded model, "
+                f"{groups * axis.width} in its checkpoint; the checkpoint was not loaded whole."
+            )
+    return linear

@@ -1,0 +1,62 @@
+"""One pass of windows through a model, past any number of reducers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from globalprune.passes.hooks import Watch, frozen
+from globalprune.passes.interface import Batch, Reducer, Site
+from globalprune.passes.loss import head_gradient
+from globalprune.progress import Progress
+from globalprune.text.windows import TokenWindows, batches
+
+
+@dataclass(frozen=True)
+class PassFacts:
+    """What ran, and how well the model predicted it."""
+
+    windows: int
+    loss: float | None  # nats a predicted token; None where no head was needed
+
+
+def stream(
+    model: Any,
+    windows: TokenWindows,
+    sites: Sequence[Site],
+    reducers: Sequence[Reducer],
+    *,
+    batch_size: int,
+    progress: Progress,
+) -> PassFacts:
+    """Run every window once: forward, and backward if a reducer wants gradients.
+
+    The model is as before when this ends. Raise `NonFiniteError` at the first such number.
+    """
+    rounds = list(batches(windows, batch_size))
+    backward = any(reducer.backward for reducer in reducers)
+    watch = Watch(reducers)
+    nll, predicted, done = 0.0, 0, 0
+    with frozen(model), watch.on(sites), torch.set_grad_enabled(backward):
+        for ids in progress(rounds, total=len(rounds), label="measuring", unit="batches"):
+            watch.batch = Batch(done, ids.shape[0], ids.shape[1] - 1)
+            nll += _run(model, ids.to(model.device), watch, backward=backward)
+            done += ids.shape[0]
+            predicted += ids.shape[0] * (ids.shape[1] - 1)
+    return PassFacts(windows=done, loss=nll / predicted if backward else None)
+
+
+def _run(model: Any, ids: torch.Tensor, watch: Watch, *, backward: bool) -> float:
+    """Run one batch; return its summed negative log likelihood, 0 where none was asked for."""
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    watch.finite.settle(watch.batch)
+    if not backward:
+        return 0.0
+    start = head_gradient(model.get_output_embeddings(), hidden, ids)
+    watch.finite.note("the loss", start.nll[:, None])
+    watch.finite.settle(watch.batch)
+    watch.batch = replace(watch.batch, scale=start.scale)
+    hidden.backward(start.gradient)
+    watch.finite.settle(watch.batch)
+    return float(start.nll.sum())
