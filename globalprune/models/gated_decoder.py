@@ -1,0 +1,109 @@
+"""Decoder layers with grouped-query attention (q, k, v, o) and a gated MLP (gate, up, down).
+
+Serves Llama, Mistral, Qwen2 and Qwen3: biases may stand on any projection, and q/k norms of one
+head's size are shared by all heads. Fused projections, experts, and q/k norms that span all heads
+are refused. Models that globalprune cut before are read like any other, empty halves included.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from globalprune.artifacts.groups import GroupType, HalfStructure, LayerStructure, ModelStructure
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.gated_decoder_shapes import (
+    MODEL_WIDTH,
+    NORMS,
+    PROJECTIONS,
+    QUERY_KEY_NORMS,
+    LayerShapes,
+    read_shapes,
+)
+from globalprune.models.interface import GroupAxis
+
+_PREFIX = "model.layers."
+_HALF_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
+_OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
+_SHARED: dict[GroupType, tuple[str, ...]] = {"attention": QUERY_KEY_NORMS, "mlp": ()}
+
+
+@dataclass(frozen=True)
+class GatedDecoder:
+    """The adapter of one family; `query_key_norms` says whether its attention has them."""
+
+    name: str
+    query_key_norms: bool = False
+
+    def layer_prefix(self, index: int) -> str:
+        """`model.layers.3.`."""
+        return f"{_PREFIX}{index}."
+
+    def half_prefix(self, group_type: GroupType) -> str:
+        """`self_attn.` or `mlp.`."""
+        return _HALF_PREFIX[group_type]
+
+    def output(self, group_type: GroupType) -> str:
+        """`self_attn.o_proj` or `mlp.down_proj`."""
+        return _OUTPUT[group_type]
+
+    def structure(self, checkpoint: Checkpoint) -> ModelStructure:
+        """Read every layer from shapes and config; raise where they don't make sense together."""
+        shapes = read_shapes(checkpoint, _PREFIX, query_key_norms=self.query_key_norms)
+        return ModelStructure(
+            layers=tuple(_layer(layer) for layer in shapes), parameters=checkpoint.parameters
+        )
+
+    def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
+        """Rows of q, k, v and columns of o; rows of gate and up and columns of down."""
+        return _axes(layer, group_type)
+
+    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """The q/k norms of an attention half."""
+        return _present(_SHARED[group_type], layer)
+
+
+def _layer(shapes: LayerShapes) -> LayerStructure:
+    """Count one layer's groups and parameters."""
+    return LayerStructure(
+        attention=_half(shapes, "attention"),
+        mlp=_half(shapes, "mlp"),
+        norms=_parameters(shapes, NORMS),
+        query_heads_per_group=shapes.query_heads_per_group,
+        head_dim=shapes.head_dim,
+        tensors=dict(shapes.tensors),
+    )
+
+
+def _half(shapes: LayerShapes, group_type: GroupType) -> HalfStructure:
+    """Groups and costs of one half, counted from its tensors through its axes."""
+    groups = shapes.groups(group_type)
+    owned = _parameters(shapes, (axis.tensor for axis in _axes(shapes, group_type)))
+    return HalfStructure(
+        groups=groups,
+        cost=owned // groups if groups else 0,
+        shared=_parameters(shapes, _present(_SHARED[group_type], shapes)),
+        kept=_parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes)),
+    )
+
+
+def _axes(shapes: LayerShapes | LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
+    """The axes of every stored tensor that run over the half's groups."""
+    widths = {"Q": shapes.query_heads_per_group * shapes.head_dim, "K": shapes.head_dim, "F": 1}
+    candidates = (
+        GroupAxis(f"{projection}.{kind}", dim, widths[axis])
+        for projection, (rows, columns) in PROJECTIONS[group_type].items()
+        for kind, axes in (("weight", (rows, columns)), ("bias", (rows,)))
+        for dim, axis in enumerate(axes)
+        if axis != MODEL_WIDTH
+    )
+    return tuple(axis for axis in candidates if axis.tensor in shapes.tensors)
+
+
+def _present(names: Iterable[str], shapes: LayerShapes | LayerStructure) -> tuple[str, ...]:
+    """Those of the tensors that the layer has."""
+    return tuple(name for name in names if name in shapes.tensors)
+
+
+def _parameters(shapes: LayerShapes, names: Iterable[str]) -> int:
+    """The parameters of the named tensors together."""
+    return sum(math.prod(shapes.tensors[name]) for name in names)

@@ -1,0 +1,95 @@
+"""A GGUF file, opened through transformers: dequantised to float32, with Hugging Face tensor names.
+
+The metadata is read at once and the weights when they are first asked for, all of them: GGUF stores
+them in another order and permutation, so that one tensor alone can't be had. The tokenizer lies in
+the same file and is for `loading.py`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from globalprune.errors import CheckpointError
+from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.registry import adapter_for
+from globalprune.models.source import ModelSource
+
+_MAGIC = b"GGUF"
+_DTYPE = "F32"
+
+
+@dataclass(frozen=True)
+class GgufCheckpoint:
+    """The float32 model that transformers makes of the file."""
+
+    source: ModelSource
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """A config.json for the float32 model; that the file was quantised is no part of it."""
+        from transformers import AutoConfig
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+        self._refuse_other_files()
+        config = json.loads(self._load(AutoConfig).to_json_string(use_diff=True))
+        for foreign in ("quantization_config", "_name_or_path"):
+            config.pop(foreign, None)
+        architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.get("model_type"))
+        return {**config, "architectures": [architecture], "dtype": "float32"}
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Every parameter once; the first look loads the weights."""
+        return {
+            name: TensorInfo(tuple(tensor.shape), _DTYPE) for name, tensor in self._weights.items()
+        }
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters, tied tensors counted once."""
+        return sum(tensor.numel() for tensor in self._weights.values())
+
+    @property
+    def companions(self) -> Path | None:
+        """None: what the file's folder holds may belong to other models."""
+        return None
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor of the loaded model."""
+        return self._weights[name]
+
+    @cached_property
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The parameters by name; `named_parameters` gives a tied one once."""
+        from transformers import AutoModelForCausalLM
+
+        adapter_for(self.config)  # refuses before the weights are dequantised
+        model = self._load(AutoModelForCausalLM, dtype=torch.float32)
+        return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def _load(self, auto_class: Any, **settings: Any) -> Any:
+        """What `auto_class` makes of the file."""
+        path = self.source.path
+        try:
+            with quiet_transformers():
+                return auto_class.from_pretrained(path.parent, gguf_file=path.name, **settings)
+        # a damaged file can fail anywhere in the reader, each time with another kind of error
+        except Exception as error:
+            raise CheckpointError(
+                f"{path}: transformers can't read this GGUF file ({error}); download it again, or "
+                "give the original model as a folder or Hub id."
+            ) from error
+
+    def _refuse_other_files(self) -> None:
+        """Say plainly that a file is no GGUF at all."""
+        with self.source.path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise CheckpointError(
+                    f"{self.source.path}: is no GGUF file; download it again, or give a folder."
+                )

@@ -1,0 +1,56 @@
+"""What must be known of an architecture, as data: which tensors a group owns a slice of, and where.
+
+The same description drives cost counting, the reduction to importances, surgery and masking. A new
+family with a known shape of layer is one entry in `registry.py`; a new shape is one new file.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
+from globalprune.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class GroupAxis:
+    """One tensor of which every group of a half owns an equal slice.
+
+    Group `u` owns the indices `[u * width, (u + 1) * width)` of dimension `dim`.
+    """
+
+    tensor: str  # the name below the layer: "self_attn.q_proj.weight"
+    dim: int
+    width: int
+
+
+class ModelAdapter(Protocol):
+    """Knows the tensors of one architecture; holds no model and no weights."""
+
+    @property
+    def name(self) -> str:
+        """The `model_type` that it serves."""
+        ...
+
+    def layer_prefix(self, index: int) -> str:
+        """What the tensor names of a layer begin with: `model.layers.3.`."""
+        ...
+
+    def half_prefix(self, group_type: GroupType) -> str:
+        """What the tensor names of a half begin with, below the layer: `self_attn.`."""
+        ...
+
+    def structure(self, checkpoint: Checkpoint) -> ModelStructure:
+        """Read what there is to cut from shapes and config; no weight is read."""
+        ...
+
+    def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
+        """Every tensor of which the half's groups own slices; none for an empty half."""
+        ...
+
+    def output(self, group_type: GroupType) -> str:
+        """The linear module whose inputs the groups own; its bias belongs to no group and stays."""
+        ...
+
+    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """Tensors that all groups of the half use, and that go with the last of them."""
+        ...

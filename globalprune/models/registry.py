@@ -1,0 +1,26 @@
+"""The families that globalprune can cut: a literal table, each with the paper that describes it."""
+
+from typing import Any
+
+from globalprune.errors import UnsupportedArchitecture
+from globalprune.models.gated_decoder import GatedDecoder
+from globalprune.models.interface import ModelAdapter
+
+ADAPTERS: dict[str, ModelAdapter] = {
+    "llama": GatedDecoder("llama"),  # https://arxiv.org/abs/2302.13971
+    "mistral": GatedDecoder("mistral"),  # https://arxiv.org/abs/2310.06825
+    "qwen2": GatedDecoder("qwen2"),  # https://arxiv.org/abs/2407.10671
+    "qwen3": GatedDecoder("qwen3", query_key_norms=True),  # https://arxiv.org/abs/2505.09388
+}
+
+
+def adapter_for(config: dict[str, Any]) -> ModelAdapter:
+    """The adapter of a raw config.json; raise `UnsupportedArchitecture` if there is none."""
+    model_type = config.get("model_type")
+    adapter = ADAPTERS.get(model_type) if isinstance(model_type, str) else None
+    if adapter is None:
+        found = "no model_type" if model_type is None else f"model_type {model_type!r}"
+        raise UnsupportedArchitecture(
+            f"config.json: {found}, which globalprune can't cut; supported: {', '.join(ADAPTERS)}."
+        )
+    return adapter
