@@ -1,0 +1,173 @@
+"""Load a model or a tokenizer to run it: any folder, Hub id or GGUF file, even or uneven.
+
+A load succeeds whole or not at all: nothing is ever left at random weights. Uneven models are built
+by this package's own classes, so that no code from a model's folder runs.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from globalprune.errors import CheckpointError
+from globalprune.models import modeling_globalprune
+from globalprune.models.source import ModelSource, resolve_model
+from globalprune.models.uneven_config import MODELING_FILE
+
+_AUTO = "AutoModelForCausalLM"
+# what transformers raises for files that it can't make sense of
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+_UNREADABLE += (SafetensorError, StrictDataclassError)
+_SHOWN = 5  # tensors named in an error
+
+
+def load_model(
+    source: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """Load a causal language model in eval mode; raise `CheckpointError` unless every tensor fits.
+
+    Without a `dtype` it is float32 on a CPU (and from GGUF), and the checkpoint's own elsewhere.
+    `trust_remote_code` is for other people's models; ours never need it.
+    """
+    found = resolve_model(str(source))
+    if dtype is None:
+        dtype = torch.float32 if found.is_gguf or device == "cpu" else "auto"
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+    with _quiet(), _unreadable(found, "the model can't be loaded"):
+        if found.is_gguf:
+            model, report = _load_gguf(found, options)
+        else:
+            model, report = _load_folder(found, options)
+    _refuse_gaps(found, report)
+    on_device: PreTrainedModel = model.to(device)
+    return on_device.eval()
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that lies with a model."""
+    found = resolve_model(str(source))
+    with _quiet(), _unreadable(found, "it has no tokenizer that can be loaded"):
+        if found.is_gguf:
+            return _tokenizer(found.path.parent, gguf_file=found.path.name)
+        config = _raw_config(found)
+        if not _is_uneven(config):
+            return _tokenizer(found.path)
+        # transformers picks the class by the config, and would stop at one of uneven layers
+        config.pop("per_layer_config", None)
+        plain = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+        return _tokenizer(found.path, config=plain)
+
+
+def _load_folder(found: ModelSource, options: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
+    """Load a folder of safetensors; the report names what did not fit."""
+    options = options | {"use_safetensors": True}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    config = _raw_config(found)
+    model_class: Any = AutoModelForCausalLM
+    if _is_uneven(config):
+        name = config["auto_map"][_AUTO].removeprefix(f"{MODELING_FILE}.")
+        model_class = modeling_globalprune.__getattr__(name)
+        del options["trust_remote_code"]
+    model, report = model_class.from_pretrained(found.path, **options)
+    return model, report
+
+
+def _load_gguf(found: ModelSource, options: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
+    """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
+    model, report = AutoModelForCausalLM.from_pretrained(
+        found.path.parent, gguf_file=found.path.name, output_loading_info=True, **options
+    )
+    # the weights are no longer quantised, but the marks that transformers leaves say so
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    for mark in ("is_quantized", "hf_quantizer", "quantization_method"):
+        vars(model).pop(mark, None)
+    return model, report
+
+
+def _tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
+    """Load with transformers, running no code from the folder."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, **options
+    )
+    return tokenizer
+
+
+def _raw_config(found: ModelSource) -> dict[str, Any]:
+    """Read config.json as it stands."""
+    config: dict[str, Any] = json.loads((found.path / "config.json").read_text())
+    return config
+
+
+def _is_uneven(config: dict[str, Any]) -> bool:
+    """Whether the config asks for our modeling file."""
+    return str(config.get("auto_map", {}).get(_AUTO, "")).startswith(f"{MODELING_FILE}.")
+
+
+def _refuse_gaps(found: ModelSource, report: dict[str, Any]) -> None:
+    """Raise unless the checkpoint and the model hold the same tensors in the same shapes."""
+    mismatched = [
+        f"{name} is {list(stored)}, should be {list(expected)}"
+        for name, stored, expected in report["mismatched_keys"]
+    ]
+    problems = {
+        "missing": report["missing_keys"],
+        "unexpected": report["unexpected_keys"],
+        "of another shape": mismatched,
+    }
+    for kind, names in problems.items():
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            raise CheckpointError(
+                f"{found.name}: {len(names)} tensors are {kind}: "
+                f"{', '.join(sorted(names)[:_SHOWN])}{more}; "
+                "config.json and the weights don't belong together: fetch or write them again."
+            )
+
+
+@contextmanager
+def _unreadable(found: ModelSource, what: str) -> Iterator[None]:
+    """Turn what a damaged or foreign folder makes transformers raise into one line of ours."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except _UNREADABLE as error:
+        lines = str(error.__cause__ or error).strip().splitlines() or [""]
+        raise CheckpointError(
+            f"{found.name}: {what} ({type(error).__name__}: {lines[0]}); "
+            "check that the folder is whole and of an architecture that transformers knows."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the bars and reports of transformers; what matters in them becomes an error here."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    if bars:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,169 @@
+"""Language models whose layers differ in size, as globalprune saves them.
+
+`Pruned<Name>` is the transformers class `<Name>` with every layer built from its own config:
+`per_layer_config` gives the head counts and the MLP width of the layers that differ, and in `skip`
+the halves that are gone. The file travels in the model's folder, so it needs only torch and
+transformers, and is short enough to read before trusting it.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+PREFIX = "Pruned"
+_building = threading.RLock()  # two threads that swap the same class could leave it swapped
+
+
+class EmptyProjection(nn.Linear):
+    """What is left of a linear without inputs: its bias, under its old name.
+
+    The weight `[out, 0]` is in no checkpoint; PEFT and casts of the dtype expect one.
+    """
+
+    bias: nn.Parameter
+
+    def __init__(self, native: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = 0, native.out_features
+        self.register_buffer("weight", native.weight.detach()[:, :0].clone(), persistent=False)
+        self.bias = nn.Parameter(torch.zeros_like(native.bias))
+
+
+def _remnant(native: nn.Linear) -> EmptyProjection | None:
+    """Keep the bias of a half's last projection, if it has one."""
+    return None if native.bias is None else EmptyProjection(native)
+
+
+def _output(projection: EmptyProjection | None, hidden_states: torch.Tensor) -> torch.Tensor:
+    """Give what an emptied half adds to every token: its output bias, or nothing."""
+    if projection is None:
+        return torch.zeros_like(hidden_states)
+    output: torch.Tensor = projection(hidden_states[..., :0])
+    return output
+
+
+class NoAttention(nn.Module):
+    """Stands where every attention group was cut."""
+
+    def __init__(self, native: Any) -> None:
+        super().__init__()
+        self.config, self.layer_idx = native.config, native.layer_idx
+        self.head_dim: int = native.head_dim
+        self.is_causal = True
+        self.o_proj = _remnant(native.o_proj)
+
+    def forward(
+        self, hidden_states: torch.Tensor, past_key_values: Any = None, **_: Any
+    ) -> tuple[torch.Tensor, None]:
+        """Give the output bias, if any, and tell the cache how many tokens went by."""
+        if past_key_values is not None:
+            # masks and positions follow the length of the first cache layer, which may be this one
+            batch, length, _width = hidden_states.shape
+            heads = self.config.num_key_value_heads
+            nothing = hidden_states.new_zeros(batch, heads, length, self.head_dim)
+            past_key_values.update(nothing, nothing, self.layer_idx)
+        return _output(self.o_proj, hidden_states), None
+
+
+class NoMLP(nn.Module):
+    """Stands where every MLP channel was cut."""
+
+    def __init__(self, native: Any) -> None:
+        super().__init__()
+        self.down_proj = _remnant(native.down_proj)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Give the output bias, if any."""
+        return _output(self.down_proj, hidden_states)
+
+
+def _built_as_cut(layer_class: type) -> Callable[..., nn.Module]:
+    """Wrap a decoder layer's class so that a model's own loop builds each layer as it was cut."""
+
+    def build(config: Any, layer_idx: int, *args: Any, **kwargs: Any) -> nn.Module:
+        own = config.per_layer_config[layer_idx]
+        layer: nn.Module = layer_class(own, layer_idx, *args, **kwargs)
+        skip = getattr(own, "skip", ())
+        if "attention" in skip:
+            layer.self_attn = NoAttention(layer.self_attn)
+        if "mlp" in skip:
+            layer.mlp = NoMLP(layer.mlp)
+        return layer
+
+    return build
+
+
+@contextmanager
+def _uneven_layers(module: ModuleType) -> Iterator[None]:
+    """While inside, the models that `module` defines build their layers as they were cut."""
+    with _building:
+        found = vars(module).items()
+        native = {n: c for n, c in found if n.endswith("DecoderLayer") and isinstance(c, type)}
+        vars(module).update({name: _built_as_cut(c) for name, c in native.items()})
+        try:
+            yield
+        finally:
+            vars(module).update(native)
+
+
+class PrunedModel:
+    """Goes before a model class of transformers: no forward is rewritten, only layers are built."""
+
+    config: Any
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        modules = (base.__module__ for base in type(self).__mro__)
+        native = next(name for name in modules if name.startswith("transformers.models."))
+        with _uneven_layers(sys.modules[native]):
+            super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+
+    def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
+        """Choose eager, sdpa and so on, also in the layers, which hold copies of the config."""
+        super().set_attn_implementation(*args, **kwargs)  # type: ignore[misc]
+        chosen = self.config._attn_implementation  # noqa: SLF001
+        for module in self.modules():  # type: ignore[attr-defined]
+            own: Any = getattr(module, "config", None)
+            if type(own) is type(self.config):
+                own._attn_implementation = chosen  # noqa: SLF001
+
+
+class PrunedConfig:
+    """Goes before a config class of transformers, whose validation reads the uncut sizes.
+
+    The permission to read them isn't saved: so a load without this file, which would fill emptied
+    halves with random weights, stops at the first size that differs between layers.
+    """
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.allow_global_per_layer_attribute_access = True
+        super().__post_init__(**kwargs)  # type: ignore[misc]
+
+    def _remove_keys_not_serialized(self, content: dict[str, Any]) -> None:
+        content.pop("allow_global_per_layer_attribute_access", None)
+        super()._remove_keys_not_serialized(content)  # type: ignore[misc]
+
+
+def __getattr__(name: str) -> Any:
+    """Make `Pruned<Name>` of the transformers class `<Name>` when it is first asked for."""
+    native: Any = None
+    if name.startswith(PREFIX):
+        native = getattr(transformers, name.removeprefix(PREFIX), None)
+    if native is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    body = {"__module__": __name__, "__doc__": native.__doc__}
+    mixin: type = PrunedConfig
+    auto = "AutoConfig"
+    if not issubclass(native, transformers.PretrainedConfig):
+        mixin = PrunedModel
+        auto = "AutoModelForCausalLM" if name.endswith("ForCausalLM") else "AutoModel"
+        body["config_class"] = getattr(sys.modules[__name__], PREFIX + native.config_class.__name__)
+    body["_auto_class"] = auto  # save_pretrained then takes this file along
+    made = globals()[name] = type(name, (mixin, native), body)
+    return made
