@@ -1,0 +1,111 @@
+"""Local files as rows: .txt and .jsonl here, .parquet and .arrow in tables.py.
+
+Files are read lazily: a file of 50 GB costs no more than what is taken from it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from globalprune.errors import TextError
+from globalprune.text.rows import Column, Rows, choose_column
+from globalprune.text.tables import table_rows
+
+# A .txt file is one document; a longer one is read in pieces of this length, each a document, so
+# that memory is bounded and whoever reads the same file sees the same documents.
+PIECE: Final = 4 * 2**20  # characters
+
+
+def local_rows(paths: Sequence[Path]) -> Rows:
+    """Read the files one after the other; all must hold the same column."""
+    first = _file_rows(paths[0])
+
+    def values() -> Iterator[tuple[str, object]]:
+        yield from first.values
+        for path in paths[1:]:
+            rows = _file_rows(path)
+            if rows.column != first.column:
+                raise TextError(
+                    f"{path}: holds `{rows.column}`, but {paths[0].name} holds `{first.column}`; "
+                    "keep documents and windows in different folders."
+                )
+            yield from rows.values
+
+    return Rows(first.column, values())
+
+
+def _file_rows(path: Path) -> Rows:
+    """Open one file by its suffix."""
+    if path.suffix == ".txt":
+        return Rows(Column.TEXT, ((str(path), piece) for piece in _pieces(path)))
+    if path.suffix == ".jsonl":
+        return _json_rows(path)
+    return table_rows(path)
+
+
+def _pieces(path: Path) -> Iterator[str]:
+    """The file's text in pieces of at most `PIECE` characters."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            while piece := file.read(PIECE):
+                yield piece
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _json_rows(path: Path) -> Rows:
+    """The rows of a .jsonl file; the first line says which column is read."""
+    objects = _json_objects(path)
+    first = next(objects, None)
+    if first is None:
+        raise TextError(f"{path}: is empty; every line should be an object with a `text`.")
+    column = choose_column(first[1], first[0])
+
+    def values() -> Iterator[tuple[str, object]]:
+        yield first[0], first[1][column]
+        for where, row in objects:
+            if column not in row:
+                raise TextError(
+                    f"{where}: has no `{column}` (found {', '.join(row) or 'no key'}), which the "
+                    "lines before have; give every line the same keys."
+                )
+            yield where, row[column]
+
+    return Rows(column, values())
+
+
+def _json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line's object and its line number; blank lines are passed over."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    where = f"{path}, line {number}"
+                    yield where, _json_object(line, where)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    """Parse one line."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TextError(f"{where}: is not JSON ({error}); mend or drop the line.") from error
+    if not isinstance(value, dict):
+        raise TextError(
+            f"{where}: is a {type(value).__name__}, not an object; "
+            'every line should look like {"text": "…"}.'
+        )
+    return value
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> TextError:
+    """Say why a file can't be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return TextError(
+            f"{path}: is not UTF-8 (byte 0x{error.object[error.start]:02x}: {error.reason}); "
+            "convert it to UTF-8."
+        )
+    return TextError(f"{path}: can't be read ({error.strerror or error}).")

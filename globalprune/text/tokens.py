@@ -1,0 +1,131 @@
+"""Documents as one row of token ids, joined by EOS; it remembers where each document starts.
+
+No special tokens are added and nothing is padded. Reading stops once there is enough.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+from globalprune.errors import TextError
+from globalprune.progress import Progress
+from globalprune.text.documents import Document
+
+Ids = npt.NDArray[np.int64]
+BLOCK: Final = 2**16  # characters that are tokenised at once
+MOST_TOKENS: Final = 2**26  # of one reading; half a gigabyte of ids
+_CHARACTERS_A_TOKEN: Final = 4  # a guess that only the progress bar relies on
+
+
+@dataclass(frozen=True)
+class TokenisedText:
+    """All ids in a row, `[T]`, and for each document its digest and where it starts."""
+
+    ids: Ids
+    starts: Ids
+    digests: tuple[str, ...]
+
+    def documents_in(self, positions: Ids, length: int) -> tuple[str, ...]:
+        """The digests of the documents that spans of `length` at these positions touch."""
+        first = np.searchsorted(self.starts, positions, side="right") - 1
+        last = np.searchsorted(self.starts, positions + length - 1, side="right") - 1
+        touched = {index for a, b in zip(first, last, strict=True) for index in range(a, b + 1)}
+        return tuple(self.digests[index] for index in sorted(touched))
+
+
+def tokenise(
+    documents: Iterable[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str,
+    vocab_size: int,
+    enough: int | None,
+    progress: Progress,
+) -> TokenisedText:
+    """Tokenise until `enough` ids are there; None takes all there is, up to `MOST_TOKENS`."""
+    wanted = MOST_TOKENS if enough is None else min(enough, MOST_TOKENS)
+    blocks = -(-wanted * _CHARACTERS_A_TOKEN // BLOCK)
+    pieces: list[Ids] = []
+    starts: list[int] = []
+    digests: list[str] = []
+    count = 0
+    for block in progress(_blocks(documents), total=blocks, label="tokenising", unit="blocks"):
+        for document, ids in zip(block, _ids_of(block, tokenizer), strict=True):
+            if not len(ids):
+                continue
+            joined = _after_eos(ids, tokenizer) if pieces else ids
+            starts.append(count + len(joined) - len(ids))
+            pieces.append(joined)
+            digests.append(document.digest)
+            count += len(joined)
+        if count >= wanted:
+            break
+    if not pieces:
+        raise TextError(f"{name}: holds no text; every document is empty.")
+    if enough is None and count >= MOST_TOKENS:
+        raise TextError(f"{name}: has more than {MOST_TOKENS:,} tokens; say --samples.")
+    _check_vocabulary(pieces, vocab_size, name)
+    return TokenisedText(np.concatenate(pieces), np.array(starts, np.int64), tuple(digests))
+
+
+def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer starts every text with BOS by itself."""
+    if tokenizer.bos_token_id is None:
+        return False
+    ids: list[int] = _encode(tokenizer, ["x"], add_special_tokens=True)[0]
+    return bool(ids) and ids[0] == tokenizer.bos_token_id
+
+
+def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents in handfuls, since fast tokenizers work on several at once."""
+    block: list[Document] = []
+    size = 0
+    for document in documents:
+        block.append(document)
+        size += len(document.text)
+        if size >= BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _ids_of(block: list[Document], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:
+    """The ids of each document of a block."""
+    texts = [document.text for document in block]
+    encoded = _encode(tokenizer, texts, add_special_tokens=False)
+    return [np.array(ids, dtype=np.int64) for ids in encoded]
+
+
+def _encode(tokenizer: Any, texts: list[str], *, add_special_tokens: bool) -> list[list[int]]:
+    """The tokenizer's ids; not verbose, or it warns of texts longer than the model takes."""
+    encoded = tokenizer(
+        texts,
+        add_special_tokens=add_special_tokens,
+        return_attention_mask=False,
+        padding=False,
+        truncation=False,
+        verbose=False,
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def _after_eos(ids: Ids, tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """The ids behind an EOS; a tokenizer without one lets documents follow each other."""
+    eos = tokenizer.eos_token_id
+    return ids if eos is None else np.concatenate([np.array([eos], np.int64), ids])
+
+
+def _check_vocabulary(pieces: Iterable[Ids], vocab_size: int, name: str) -> None:
+    """Refuse ids that the model has no embedding for: the tokenizer is another model's."""
+    largest = max(int(piece.max()) for piece in pieces)
+    if largest >= vocab_size:
+        raise TextError(
+            f"{name}: the tokenizer gives id {largest}, but the model has only {vocab_size} "
+            "embeddings; use the model's own tokenizer."
+        )
