@@ -1,0 +1,136 @@
+"""analysis.json: what was measured, on what text, how, and at what price."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.provenance import digest_json, write_atomically
+from globalprune.artifacts.record import Record
+from globalprune.errors import RecordInvalid
+
+ANALYSIS_FORMAT: Literal["globalprune.analysis/1"] = "globalprune.analysis/1"
+ANALYSIS_FILE = "analysis.json"
+_FORMAT = re.compile(r"globalprune\.analysis/(\d+)")
+_SHOWN_PROBLEMS = 20
+
+
+class TextRecord(Record):
+    """Text as it was read and cut into windows; the document digests show reuse in evaluation."""
+
+    source: str
+    documents: int = Field(ge=0)
+    document_digests: tuple[str, ...]
+    samples: int = Field(ge=0)
+    seq_len: int | None  # None: the windows are of several lengths
+    stride: int | None
+    tokens: int = Field(ge=0)
+    predicted_tokens: int = Field(ge=0)
+    seed: int | None
+    bos: bool
+    digest: str  # of the windows' ids
+
+
+class ModelRecord(Record):
+    """The model that was measured."""
+
+    source: str
+    revision: str | None
+    model_type: str
+    structure_fingerprint: str
+    weights_fingerprint: str
+    parameters: int = Field(gt=0)
+    prunable_parameters: int = Field(ge=0)
+
+
+class AnalysisRecord(Record):
+    """One analysis, whole but for its table, which it cites by digest."""
+
+    format: Literal["globalprune.analysis/1"] = ANALYSIS_FORMAT
+    model: ModelRecord
+    structure: ModelStructure
+    layers: tuple[int, int]  # half-open: the layers that were measured
+    calibration: TextRecord
+    methods: tuple[str, ...]
+    default_importance: str
+    dtype: str
+    batch_size: int = Field(ge=1)
+    table: str
+    versions: dict[str, str]
+    seconds: float = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
+    command: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """`sha256:…` of what was measured and how; the table's metadata cites it."""
+        passing = {"table", "seconds", "peak_memory_bytes", "command", "warnings"}
+        return digest_json(self.model_dump(mode="json", exclude=passing))
+
+
+def write_analysis_record(path: Path, record: AnalysisRecord) -> None:
+    """Write the record whole or not at all."""
+    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_analysis_record(path: Path) -> AnalysisRecord:
+    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordInvalid(
+            f"{path}: can't be read ({error.strerror}); name a folder that gp analyze wrote."
+        ) from error
+    try:
+        record = AnalysisRecord.model_validate_json(content)
+    except ValidationError as error:
+        raise RecordInvalid(f"{path}: {_complaint(error)}") from error
+    _refuse_contradictions(path, record)
+    return record
+
+
+def _complaint(error: ValidationError) -> str:
+    """Say all that pydantic found, or the one thing that explains it all."""
+    found = error.errors(include_url=False)
+    for problem in found:
+        version = (
+            _FORMAT.fullmatch(str(problem["input"])) if problem["loc"] == ("format",) else None
+        )
+        if version:
+            return (
+                f"is of format {version[0]}, this globalprune reads {ANALYSIS_FORMAT}; "
+                "install the globalprune that wrote it, or run gp analyze again."
+            )
+    if found[0]["type"] == "json_invalid":
+        return f"is not JSON ({found[0]['msg']}); run gp analyze again."
+    lines = [
+        f"  {'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
+        for problem in found[:_SHOWN_PROBLEMS]
+    ]
+    left_out = len(found) - len(lines)
+    more = [f"  … and {left_out} more"] if left_out else []
+    return "\n".join(["is not an analysis record; run gp analyze again.", *lines, *more])
+
+
+def _refuse_contradictions(path: Path, record: AnalysisRecord) -> None:
+    """Raise unless the record's parts agree with one another."""
+    first, end = record.layers
+    count = len(record.structure.layers)
+    if not 0 <= first < end <= count:
+        raise RecordInvalid(
+            f"{path}: measured layers {first}:{end} of a model of {count}; run gp analyze again."
+        )
+    if record.model.structure_fingerprint != record.structure.fingerprint:
+        raise RecordInvalid(
+            f"{path}: model.structure_fingerprint is {record.model.structure_fingerprint}, but its "
+            f"structure has {record.structure.fingerprint}: the file was edited; "
+            "run gp analyze again."
+        )
+    if record.default_importance not in record.methods:
+        raise RecordInvalid(
+            f"{path}: default_importance {record.default_importance!r} is none of the methods "
+            f"({', '.join(record.methods)}); run gp analyze again."
+        )

@@ -1,0 +1,143 @@
+"""groups.parquet: one row a group, with what it is worth and what cutting it saves.
+
+A table is numpy columns, always sorted by score, then layer, kind and index. The digest is over
+the six first columns only, so more columns, other file bytes and metadata don't change it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.provenance import digest_bytes, temporary_file
+from globalprune.artifacts.table_checks import refuse_bad_rows, refuse_misfit
+from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX, Columns, read_columns
+from globalprune.errors import TableInvalid
+
+TABLE_FORMAT = "globalprune.groups/1"
+TABLE_FILE = "groups.parquet"
+FORMAT_KEY = "globalprune.format"
+NORMALISER_KEY = "globalprune.normaliser"
+IMPORTANCE_KEY = "globalprune.importance"  # the method that `importance` and `score` are of
+ANALYSIS_KEY = "globalprune.analysis"  # AnalysisRecord.identity
+
+Ints = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTable:
+    """Groups from the least to the most worth keeping; make one with `build`."""
+
+    layer_idx: Ints  # int32
+    group_type: Ints  # uint8, the position in GROUP_TYPES
+    group_idx: Ints  # int32
+    importance: Floats
+    cost: Ints  # int64, parameters
+    score: Floats  # importance / cost
+    importances: dict[str, Floats]  # every method, raw, in the order of the rows
+    metadata: dict[str, str]
+
+    @classmethod
+    def build(
+        cls,
+        layer_idx: ArrayLike,
+        group_type: ArrayLike,
+        group_idx: ArrayLike,
+        cost: ArrayLike,
+        importances: Mapping[str, ArrayLike],
+        metadata: Mapping[str, str],
+    ) -> "GroupTable":
+        """Make a table of rows in any order, scored by the first of `importances`."""
+        raw = {name: np.asarray(values, np.float64) for name, values in importances.items()}
+        scored = next(iter(raw))
+        costs = np.asarray(cost, np.int64)
+        with np.errstate(all="ignore"):  # a cost of 0 is refused below, by its row
+            scores = raw[scored] / costs
+        columns: Columns = {
+            "layer_idx": np.asarray(layer_idx, np.int32),
+            "group_type": np.asarray(group_type, np.uint8),
+            "group_idx": np.asarray(group_idx, np.int32),
+            "importance": raw[scored],
+            "cost": costs,
+            "score": scores,
+        }
+        refuse_bad_rows("table", columns)
+        return _in_order(columns, raw, {**metadata, **_said_of(scored)})
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The six first columns by name."""
+        names = ("layer_idx", "group_type", "group_idx", "importance", "cost", "score")
+        return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:…` of the six first columns ordered by layer, kind and index."""
+        order = np.lexsort((self.group_idx, self.group_type, self.layer_idx))
+        little_endian = (
+            column[order].astype(column.dtype.newbyteorder("<")).tobytes()
+            for column in self.columns().values()
+        )
+        return digest_bytes(*little_endian)
+
+    def rescored(self, name: str) -> "GroupTable":
+        """The same groups, scored by another importance column."""
+        if name not in self.importances:
+            there = ", ".join(self.importances) or "none"
+            raise TableInvalid(
+                f"importance {name!r}: the table has no column {IMPORTANCE_PREFIX}{name}; "
+                f"it has {there}."
+            )
+        importance = self.importances[name]
+        columns = self.columns() | {"importance": importance, "score": importance / self.cost}
+        refuse_bad_rows(f"column {IMPORTANCE_PREFIX}{name}", columns)
+        return _in_order(columns, self.importances, {**self.metadata, **_said_of(name)})
+
+
+def read_group_table(path: Path, structure: ModelStructure | None = None) -> GroupTable:
+    """Read and check a table, rows in any order; `structure` checks counts and costs as well."""
+    columns, importances, metadata = read_columns(path)
+    found = metadata.get(FORMAT_KEY, TABLE_FORMAT)
+    if found != TABLE_FORMAT:
+        raise TableInvalid(
+            f"{path}: is of format {found}, this globalprune reads {TABLE_FORMAT}; "
+            "install the globalprune that wrote it, or run gp analyze again."
+        )
+    refuse_bad_rows(str(path), columns)
+    if structure is not None:
+        refuse_misfit(str(path), columns, structure)
+    return _in_order(columns, importances, metadata)
+
+
+def write_group_table(path: Path, table: GroupTable) -> None:
+    """Write the table whole or not at all; any Parquet reader can open it."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kinds = pa.DictionaryArray.from_arrays(table.group_type.astype(np.int8), list(GROUP_TYPES))
+    others = {IMPORTANCE_PREFIX + name: column for name, column in table.importances.items()}
+    arrow = pa.table({**table.columns(), "group_type": kinds, **others})
+    with temporary_file(path) as temporary:
+        parquet.write_table(arrow.replace_schema_metadata(table.metadata), temporary)
+
+
+def _in_order(columns: Columns, importances: Columns, metadata: dict[str, str]) -> GroupTable:
+    """The table of these rows, sorted by score; ties fall by layer, kind and index."""
+    ties = (columns["group_idx"], columns["group_type"], columns["layer_idx"])
+    order = np.lexsort((*ties, columns["score"]))
+    ordered = {name: column[order] for name, column in columns.items()}
+    others = {name: column[order] for name, column in importances.items()}
+    return GroupTable(**ordered, importances=others, metadata=metadata)
+
+
+def _said_of(scored: str) -> dict[str, str]:
+    """The metadata of a table that is scored by a raw importance."""
+    return {FORMAT_KEY: TABLE_FORMAT, NORMALISER_KEY: "none", IMPORTANCE_KEY: scored}

@@ -1,0 +1,118 @@
+"""The columns of a Parquet file as numpy arrays, once their names and types are those of a table.
+
+Columns that we don't know are left alone; pandas may have written the file.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.errors import TableInvalid
+
+IMPORTANCE_PREFIX = "importance_"
+_TYPES = {
+    "layer_idx": "int32",
+    "group_type": "dictionary<string>",
+    "group_idx": "int32",
+    "importance": "double",
+    "cost": "int64",
+    "score": "double",
+}
+Columns = dict[str, NDArray[Any]]
+
+
+def read_columns(path: Path) -> tuple[Columns, Columns, dict[str, str]]:
+    """Read the six columns, the other importances by method, and the metadata."""
+    arrow = _open(path)
+    _refuse_wrong_columns(path, arrow)
+    columns = {name: arrow[name].to_numpy() for name in _TYPES if name != "group_type"}
+    columns["group_type"] = _kind_codes(path, arrow["group_type"])
+    others = {
+        name.removeprefix(IMPORTANCE_PREFIX): arrow[name].to_numpy().astype(np.float64)
+        for name in arrow.column_names
+        if name.startswith(IMPORTANCE_PREFIX) and _is_number(arrow.schema.field(name).type)
+    }
+    metadata = arrow.schema.metadata or {}
+    texts = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in metadata.items()
+    }
+    return {name: columns[name] for name in _TYPES}, others, _ours(texts)
+
+
+def _open(path: Path) -> Any:
+    """Open the Parquet file, whatever may be wrong with it being one message."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not path.is_file():
+        raise TableInvalid(f"{path}: there is no such file; name a folder that gp analyze wrote.")
+    try:
+        return parquet.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        raise TableInvalid(
+            f"{path}: is not a Parquet file ({first_line}); run gp analyze again."
+        ) from error
+
+
+def _refuse_wrong_columns(path: Path, arrow: Any) -> None:
+    """Raise with every column that is missing, of a wrong type, doubled or with holes."""
+    problems = []
+    for name, wanted in _TYPES.items():
+        count = arrow.column_names.count(name)
+        if count != 1:
+            problems.append(f"column {name} is {'missing' if count == 0 else 'there twice'}")
+            continue
+        found = arrow.schema.field(name).type
+        fits = _is_text(found) if name == "group_type" else str(found) == wanted
+        if not fits:
+            problems.append(f"column {name} is of type {found}, not {wanted}")
+        elif arrow[name].null_count:
+            problems.append(f"column {name} has {arrow[name].null_count} nulls")
+    if not problems and not len(arrow):
+        problems.append("it has no rows")
+    if problems:
+        raise TableInvalid(
+            f"{path}: is not a group table: {'; '.join(problems)}. "
+            "Run gp analyze again, or write the columns with these types."
+        )
+
+
+def _kind_codes(path: Path, column: Any) -> NDArray[np.uint8]:
+    """Turn the kinds' names into positions in GROUP_TYPES."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    names = column.cast(pa.string())
+    codes = compute.index_in(names, value_set=pa.array(GROUP_TYPES))
+    if codes.null_count:
+        strange = names.filter(compute.is_null(codes)).unique().to_pylist()
+        raise TableInvalid(
+            f"{path}: column group_type holds {', '.join(map(repr, strange[:5]))}; "
+            f"this globalprune knows {' and '.join(GROUP_TYPES)}."
+        )
+    return np.asarray(codes.to_numpy(), np.uint8)
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a type is text, dictionary-encoded (by whatever index) or plain."""
+    from pyarrow import types
+
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(value) or types.is_large_string(value))
+
+
+def _is_number(kind: Any) -> bool:
+    """Whether a type can hold importances."""
+    from pyarrow import types
+
+    return bool(types.is_floating(kind) or types.is_integer(kind))
+
+
+def _ours(texts: dict[str, str]) -> dict[str, str]:
+    """Leave out what pandas and Arrow note for themselves."""
+    return {key: value for key, value in texts.items() if key.startswith("globalprune.")}
