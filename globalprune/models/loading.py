@@ -20,17 +20,25 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
+from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.source import ModelSource, resolve_model
 from globalprune.models.uneven_config import MODELING_FILE
 
 _AUTO = "AutoModelForCausalLM"
 # what transformers raises for files that it can't make sense of
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
-_UNREADABLE += (SafetensorError, StrictDataclassError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 _SHOWN = 5  # tensors named in an error
 
 
@@ -49,21 +57,27 @@ def load_model(
     found = resolve_model(str(source))
     if dtype is None:
         dtype = torch.float32 if found.is_gguf or device == "cpu" else "auto"
-    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
-    with _quiet(), _unreadable(found, "the model can't be loaded"):
+    options = {
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # so that they are reported, and refused, by name
+    }
+    model: Any
+    with quiet_transformers(), _unreadable(found, "the model can't be loaded"):
         if found.is_gguf:
             model, report = _load_gguf(found, options)
         else:
             model, report = _load_folder(found, options)
+        model = model.to(device).eval()
     _refuse_gaps(found, report)
-    on_device: PreTrainedModel = model.to(device)
-    return on_device.eval()
+    return model
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer that lies with a model."""
     found = resolve_model(str(source))
-    with _quiet(), _unreadable(found, "it has no tokenizer that can be loaded"):
+    with quiet_transformers(), _unreadable(found, "it has no tokenizer that can be loaded"):
         if found.is_gguf:
             return _tokenizer(found.path.parent, gguf_file=found.path.name)
         config = _raw_config(found)
@@ -75,25 +89,21 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         return _tokenizer(found.path, config=plain)
 
 
-def _load_folder(found: ModelSource, options: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
-    """Load a folder of safetensors; the report names what did not fit."""
-    options = options | {"use_safetensors": True}
-    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+def _load_folder(found: ModelSource, options: dict[str, Any]) -> Any:
+    """Load a folder of safetensors; with the report of what did not fit."""
     config = _raw_config(found)
     model_class: Any = AutoModelForCausalLM
     if _is_uneven(config):
         name = config["auto_map"][_AUTO].removeprefix(f"{MODELING_FILE}.")
-        model_class = modeling_globalprune.__getattr__(name)
-        del options["trust_remote_code"]
-    model, report = model_class.from_pretrained(found.path, **options)
-    return model, report
+        model_class = getattr(modeling_globalprune, name)
+        options = options | {"trust_remote_code": False}
+    return model_class.from_pretrained(found.path, use_safetensors=True, **options)
 
 
-def _load_gguf(found: ModelSource, options: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
+def _load_gguf(found: ModelSource, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
-    model, report = AutoModelForCausalLM.from_pretrained(
-        found.path.parent, gguf_file=found.path.name, output_loading_info=True, **options
-    )
+    auto: Any = AutoModelForCausalLM
+    model, report = auto.from_pretrained(found.path.parent, gguf_file=found.path.name, **options)
     # the weights are no longer quantised, but the marks that transformers leaves say so
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -155,19 +165,3 @@ def _unreadable(found: ModelSource, what: str) -> Iterator[None]:
             f"{found.name}: {what} ({type(error).__name__}: {lines[0]}); "
             "check that the folder is whole and of an architecture that transformers knows."
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the bars and reports of transformers; what matters in them becomes an error here."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    if bars:
-        transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

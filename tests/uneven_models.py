@@ -1,0 +1,153 @@
+"""Cuts made by hand, apart from the product's surgery, and the masked originals they must equal.
+
+A cut says what stays, `{layer: {"attention": groups, "mlp": channels}}`; other halves stay whole.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tiny_models import tiny_model, tiny_tokenizer
+from transformers import PreTrainedModel
+
+from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+from globalprune.models import modeling_globalprune
+from globalprune.models.uneven_config import ConfigEdit, write_layer_shapes
+
+Cut = Mapping[int, Mapping[str, Sequence[int]]]
+UNEVEN: Cut = {
+    0: {"attention": ()},
+    1: {"attention": (1,), "mlp": (0, 5, 6, 23)},
+    2: {"mlp": ()},
+    3: {"attention": (0,), "mlp": tuple(range(7))},
+}
+ONLY_ATTENTION: Cut = {0: {"attention": ()}, 2: {"attention": ()}}  # whole halves, nothing narrower
+
+
+def structure_of(model: PreTrainedModel) -> ModelStructure:
+    """Describe a tiny model; only what a config is written from is right."""
+    config: Any = model.config
+    layer = LayerStructure(
+        attention=HalfStructure(groups=config.num_key_value_heads, cost=1),
+        mlp=HalfStructure(groups=config.intermediate_size, cost=1),
+        norms=1,
+        query_heads_per_group=config.num_attention_heads // config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", config.hidden_size // config.num_attention_heads),
+        tensors={},
+    )
+    return ModelStructure(layers=(layer,) * config.num_hidden_layers, parameters=1)
+
+
+def effect_of_cut(structure: ModelStructure, cut: Cut, dropped: Sequence[int] = ()) -> PlanEffect:
+    """Say the same as a plan's effect would; its sums are left out."""
+    layers = tuple(
+        LayerEffect(
+            layer_idx=index,
+            attention=tuple(cut.get(index, {}).get("attention", range(layer.attention.groups))),
+            mlp=tuple(cut.get(index, {}).get("mlp", range(layer.mlp.groups))),
+            dropped=index in dropped,
+        )
+        for index, layer in enumerate(structure.layers)
+    )
+    return PlanEffect(layers, removed_groups={}, removed=0, on_top=0, parameters_before=1)
+
+
+def save_uneven(
+    folder: Path, model: PreTrainedModel, cut: Cut, dropped: Sequence[int] = ()
+) -> ConfigEdit:
+    """Write what is left of `model`: tensors, config, modeling file and tokenizer."""
+    structure = structure_of(model)
+    effect = effect_of_cut(structure, cut, dropped)
+    model.save_pretrained(folder)
+    raw = json.loads((folder / "config.json").read_text())
+    edit = write_layer_shapes(raw, structure, effect)
+    (folder / "config.json").write_text(json.dumps(edit.config))
+    tensors = _cut_tensors(model, structure, effect)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if edit.uneven:
+        shutil.copy(str(modeling_globalprune.__file__), folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return edit
+
+
+def masked(model: PreTrainedModel, cut: Cut) -> PreTrainedModel:
+    """Zero, in place, the columns of o_proj and down_proj that read the groups that go."""
+    structure = structure_of(model)
+    with torch.no_grad():
+        for index, halves in cut.items():
+            layer: Any = model.get_submodule(f"model.layers.{index}")
+            for half, stays in halves.items():
+                linear = layer.self_attn.o_proj if half == "attention" else layer.mlp.down_proj
+                width = _columns(structure.layers[index], half)
+                gone = torch.ones(linear.in_features, dtype=torch.bool)
+                gone[_span(stays, width)] = False
+                linear.weight[:, gone] = 0
+    return model
+
+
+def pair(
+    folder: Path, family: str, cut: Cut, **overrides: Any
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Give (the cut model as the package loads it, the masked original)."""
+    from globalprune.models.loading import load_model
+
+    save_uneven(folder, tiny_model(family, **overrides), cut)
+    return load_model(folder), masked(tiny_model(family, **overrides), cut)
+
+
+def _columns(layer: LayerStructure, half: str) -> int:
+    """How many inputs of the half's last projection one group owns."""
+    return layer.query_heads_per_group * layer.head_dim if half == "attention" else 1
+
+
+def _span(groups: Sequence[int], width: int) -> torch.Tensor:
+    """The rows that `groups` own, `width` each."""
+    starts = torch.tensor(groups, dtype=torch.long)[:, None] * width
+    return (starts + torch.arange(width)).flatten()
+
+
+def _cut_tensors(
+    model: PreTrainedModel, structure: ModelStructure, effect: PlanEffect
+) -> dict[str, torch.Tensor]:
+    """Slice the state dict and renumber the layers."""
+    tensors = {}
+    numbers = {layer.layer_idx: new for new, layer in enumerate(effect.kept_layers)}
+    tied = model.config.tie_word_embeddings
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("model.layers."):
+            if not (tied and name == "lm_head.weight"):
+                tensors[name] = tensor.clone()
+            continue
+        _, _, number, rest = name.split(".", 3)
+        if int(number) in numbers:
+            index = int(number)
+            part = _cut_tensor(rest, tensor, structure.layers[index], effect.layers[index])
+            if part is not None:
+                tensors[f"model.layers.{numbers[index]}.{rest}"] = part.clone()
+    return tensors
+
+
+def _cut_tensor(
+    name: str, tensor: torch.Tensor, layer: LayerStructure, effect: LayerEffect
+) -> torch.Tensor | None:
+    """Slice one tensor of a layer; None if it goes."""
+    if name.startswith("self_attn."):
+        half, stays, last = "attention", effect.attention, "o_proj"
+    elif name.startswith("mlp."):
+        half, stays, last = "mlp", effect.mlp, "down_proj"
+    else:
+        return tensor
+    if name.endswith(f"{last}.bias"):
+        return tensor
+    if not stays:
+        return None
+    if "_norm" in name:
+        return tensor
+    queries = half == "attention" and ("q_proj" in name or "o_proj" in name)
+    width = _columns(layer, half) if queries else layer.head_dim if half == "attention" else 1
+    return tensor[:, _span(stays, width)] if last in name else tensor[_span(stays, width)]
