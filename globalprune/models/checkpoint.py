@@ -66,7 +66,7 @@ def open_checkpoint(source: ModelSource) -> Checkpoint:
     if source.is_gguf:
         from globalprune.models.gguf_checkpoint import GgufCheckpoint
 
-        return GgufCheckpoint(source)
+        return GgufCheckpoint.open(source)
     from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
 
     return SafetensorsCheckpoint.open(source)

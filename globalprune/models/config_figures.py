@@ -4,7 +4,7 @@ A model that globalprune cut unevenly says what differs under `per_layer_config`
 before the ones of the whole model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ class ConfigFigures:
                 f"settings ({error}); apply the plan again."
             ) from error
         return by_index.get(index, {})
+
+    def emptied(self, index: int) -> Collection[str]:
+        """The halves of a layer that an earlier cut took whole: `attention`, `mlp`."""
+        halves = self.layer(index).get("skip", ())
+        return halves if isinstance(halves, list | tuple) else ()
 
     def find(self, key: str, index: int | None = None) -> int | None:
         """The number, that of layer `index` first, or None where the config is silent."""

@@ -139,7 +139,7 @@ class _LayerReader:
     def _is_empty(self, group_type: GroupType) -> bool:
         """Whether an earlier cut took the half: its weights are gone, and the config knows."""
         gone = not any(f"{name}.weight" in self.tensors for name in PROJECTIONS[group_type])
-        return gone and bool(self.config.layer(self.index))
+        return gone and group_type in self.config.emptied(self.index)
 
     def _refuse_strange_names(self) -> None:
         projections = [name for half in PROJECTIONS.values() for name in half]

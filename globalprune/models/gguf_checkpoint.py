@@ -16,6 +16,7 @@ import torch
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.loading import load_model
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import ModelSource
@@ -29,19 +30,17 @@ class GgufCheckpoint:
     """The float32 model that transformers makes of the file."""
 
     source: ModelSource
+    config: dict[str, Any]
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """A config.json for the float32 model; that the file was quantised is no part of it."""
-        from transformers import AutoConfig
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-        self._refuse_other_files()
-        config = json.loads(self._load(AutoConfig).to_json_string(use_diff=True))
-        for foreign in ("quantization_config", "_name_or_path"):
-            config.pop(foreign, None)
-        architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.get("model_type"))
-        return {**config, "architectures": [architecture], "dtype": "float32"}
+    @classmethod
+    def open(cls, source: ModelSource) -> "GgufCheckpoint":
+        """Read the metadata; raise `CheckpointError` if it can't be made sense of."""
+        with source.path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise CheckpointError(
+                    f"{source.path}: is no GGUF file; download it again, or give a folder."
+                )
+        return cls(source, _float_config(_read_metadata(source.path)))
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
@@ -67,29 +66,33 @@ class GgufCheckpoint:
     @cached_property
     def _weights(self) -> dict[str, torch.Tensor]:
         """The parameters by name; `named_parameters` gives a tied one once."""
-        from transformers import AutoModelForCausalLM
-
         adapter_for(self.config)  # refuses before the weights are dequantised
-        model = self._load(AutoModelForCausalLM, dtype=torch.float32)
+        model = load_model(self.source.path, dtype=torch.float32)
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
-    def _load(self, auto_class: Any, **settings: Any) -> Any:
-        """What `auto_class` makes of the file."""
-        path = self.source.path
-        try:
-            with quiet_transformers():
-                return auto_class.from_pretrained(path.parent, gguf_file=path.name, **settings)
-        # a damaged file can fail anywhere in the reader, each time with another kind of error
-        except Exception as error:
-            raise CheckpointError(
-                f"{path}: transformers can't read this GGUF file ({error}); download it again, or "
-                "give the original model as a folder or Hub id."
-            ) from error
 
-    def _refuse_other_files(self) -> None:
-        """Say plainly that a file is no GGUF at all."""
-        with self.source.path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
-                raise CheckpointError(
-                    f"{self.source.path}: is no GGUF file; download it again, or give a folder."
-                )
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """What transformers makes of the file's metadata."""
+    from transformers import AutoConfig
+
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        raw: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
+    # a damaged file can fail anywhere in the reader, each time with another kind of error
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: transformers can't read this GGUF file ({error}); download it again, or "
+            "give the original model as a folder or Hub id."
+        ) from error
+    return raw
+
+
+def _float_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the float32 model; that the file was quantised is no part of it."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    own = {key: value for key, value in config.items() if not key.startswith("_")}
+    own.pop("quantization_config", None)
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(own["model_type"])
+    return own | {"architectures": [architecture], "dtype": "float32"}
