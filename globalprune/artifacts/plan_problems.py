@@ -1,0 +1,123 @@
+"""All that is wrong with a plan's document before any model is known.
+
+Each problem has its line and what to do about it.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml.comments import CommentedMap
+
+from globalprune.artifacts.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
+from globalprune.artifacts.prune_plan import (
+    PLAN_FORMAT,
+    AnalysisReference,
+    HalfPins,
+    LayerCuts,
+    LayerPins,
+    ModelReference,
+    PrunePlan,
+    Target,
+    layer_key,
+)
+from globalprune.artifacts.record import Record
+from globalprune.errors import PlanVersion
+
+_FORMAT = re.compile(r"globalprune\.plan/(\d+)")
+_MODELS: dict[Location, type[Record]] = {
+    (): PrunePlan,
+    ("model",): ModelReference,
+    ("analysis",): AnalysisReference,
+    ("target",): Target,
+    ("pin", "N"): LayerPins,
+    ("pin", "N", "attention"): HalfPins,
+    ("pin", "N", "mlp"): HalfPins,
+    ("layers", "N"): LayerCuts,
+}
+
+
+def shape_problems(path: Path, document: CommentedMap) -> list[Problem]:
+    """All that is wrong without knowing a model; raise `PlanVersion` for another format."""
+    _refuse_other_version(path, document)
+    problems = list(_repeated_layers(document))
+    if "format" not in document:
+        problems.append(Problem(1, f"format is missing; add `format: {PLAN_FORMAT}`."))
+    try:
+        PrunePlan.model_validate(document)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            location = tuple(part for part in found["loc"] if part != "[key]")
+            text = f"{spelled(location)}{_complaint(found, location)}"
+            problems.append(Problem(line_of(document, location), text))
+    return problems
+
+
+def _refuse_other_version(path: Path, document: CommentedMap) -> None:
+    """Raise `PlanVersion` for a plan of another version: nothing else in it can be judged."""
+    said = document.get("format")
+    if isinstance(said, str) and said != PLAN_FORMAT and _FORMAT.fullmatch(said):
+        raise PlanVersion(
+            f"{path}: is of format {said}, this globalprune reads {PLAN_FORMAT}; "
+            "install the globalprune that wrote it, or make the plan again with gp plan."
+        )
+
+
+def _repeated_layers(document: CommentedMap) -> Iterator[Problem]:
+    """Yield the layers that stand there both as a number and in quotes."""
+    for top in BY_LAYER:
+        layers = document.get(top)
+        lines: dict[int, int] = {}
+        for key in layers if isinstance(layers, dict) else ():
+            try:
+                index = layer_key(key)
+            except ValueError:
+                continue
+            line = line_of(document, (top, key))
+            if index in lines:
+                what = f"{top}.{index}: stands here again (first in line {lines[index]}); "
+                yield Problem(line, what + "keep one of the two.")
+            lines.setdefault(index, line)
+
+
+def _complaint(found: Mapping[str, Any], location: Location) -> str:
+    """Say in our words what pydantic found, and what to do."""
+    model = _MODELS.get(_pattern(location))
+    match found["type"]:
+        case "missing":
+            empty = " (`layers: {}` removes nothing)" if location == ("layers",) else ""
+            return f"is missing; add it{empty}."
+        case "extra_forbidden":
+            known = list(_MODELS[_pattern(location[:-1])].model_fields)
+            near = difflib.get_close_matches(str(location[-1]), known, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
+            return f"is no key that a plan knows; {meant}"
+        case "literal_error":
+            return f"{found['input']!r} is no plan; write {PLAN_FORMAT}."
+        case "value_error":
+            return str(found["ctx"]["error"])
+        case "model_type" | "dict_type" if location[:1] in {("layers",), ("pin",)}:
+            what = "a mapping of layers" if model is None else f"a mapping with {_keys(model)}"
+            nothing = "null" if found["input"] is None else repr(found["input"])
+            return f"{nothing} is not {what}; write {{}} for nothing."
+        case "bool_type":
+            return f"{found['input']!r} is neither true nor false; write one of them."
+        case _:
+            should = str(found["msg"]).replace("Input", repr(found["input"]), 1)
+            return f"{should}; write such a value."
+
+
+def _keys(model: type[Record]) -> str:
+    """The keys of a mapping in words."""
+    *first, last = model.model_fields
+    return f"{', '.join(first)} and/or {last}"
+
+
+def _pattern(location: Location) -> Location:
+    """The location with every layer as N."""
+    if len(location) > 1 and location[0] in BY_LAYER:
+        return (location[0], "N", *location[2:])
+    return location

@@ -1,0 +1,66 @@
+"""The layers and indices of a plan's document that a structure doesn't have.
+
+It walks what a person wrote, not a validated plan, so that both kinds of problems show together.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
+
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
+from globalprune.artifacts.prune_plan import layer_key
+
+
+def range_problems(document: CommentedMap, structure: ModelStructure) -> list[Problem]:
+    """Every layer and index that the structure lacks, pins too; bad spelling is passed by."""
+    problems: list[Problem] = []
+    for top in BY_LAYER:
+        layers = document.get(top)
+        for key, layer in layers.items() if isinstance(layers, dict) else ():
+            try:
+                index = layer_key(key)
+            except ValueError:
+                continue
+            problems += _layer_problems(document, (top, key), index, layer, structure)
+    return problems
+
+
+def _layer_problems(
+    document: CommentedMap, location: Location, index: int, layer: Any, structure: ModelStructure
+) -> Iterator[Problem]:
+    """Yield what one layer names and the structure doesn't have."""
+    count = len(structure.layers)
+    if index >= count:
+        what = f"{spelled(location)}the model has {count} layers, 0 to {count - 1}; take it out."
+        yield Problem(line_of(document, location), what)
+        return
+    for kind in GROUP_TYPES:
+        half = layer.get(kind) if isinstance(layer, dict) else None
+        groups = structure.layers[index].half(kind).groups
+        pins = half if isinstance(half, dict) else {}
+        named: list[tuple[str, Any]] = [(kind, half)] if location[0] == "layers" else []
+        named += [(f"{kind}.{wish}", pins.get(wish)) for wish in ("keep", "remove")]
+        for name, value in named:
+            where = (*location, *name.split("."))
+            for what in _outside(value, groups):
+                yield Problem(line_of(document, where), f"{spelled(where)}{what}")
+        width = pins.get("width")
+        if isinstance(width, int) and width > groups:
+            where = (*location, kind, "width")
+            what = f"{spelled(where)}{width} is more than the {groups} there are; write less."
+            yield Problem(line_of(document, where), what)
+
+
+def _outside(value: Any, groups: int) -> Iterator[str]:
+    """Yield one complaint that names the indices outside of 0 … groups - 1."""
+    try:
+        ranges = IndexRanges.parse(value)
+    except ValueError:
+        return  # spelled wrongly, or not there: shape_problems says so
+    outside = [(max(first, groups), last) for first, last in ranges.ranges if last >= groups]
+    if outside:
+        there = f"there are {groups} groups, 0 to {groups - 1}" if groups else "there are no groups"
+        yield f"{IndexRanges(tuple(outside))} is out of range: {there}; take it out."
