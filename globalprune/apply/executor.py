@@ -1,0 +1,144 @@
+"""Applies a plan: prepare, walk the steps in a staging folder, verify, and only then rename.
+
+MODEL is never changed. An error at any point leaves nothing behind.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from globalprune.apply.companions import licence_files
+from globalprune.apply.explain import Explanation, explanation_of
+from globalprune.apply.licences import Licence, licence_of
+from globalprune.apply.metrics_record import ApplyMetrics, ApplyResult, CutModel, widths_of
+from globalprune.apply.model_card import CardFacts, model_card, naming_warning
+from globalprune.apply.output_place import refuse_place
+from globalprune.apply.preparation import Prepared, prepare
+from globalprune.apply.record_folder import find_analysis, write_records
+from globalprune.apply.steps import CopyCompanion, promised
+from globalprune.apply.verification import verify
+from globalprune.apply.walk import walk
+from globalprune.artifacts.provenance import staged_folder, tool_versions
+from globalprune.errors import ApplyError
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.progress import Progress, silent
+
+
+def explain_plan(model: str, plan_path: Path) -> Explanation:
+    """Say what `apply_plan` would do with the same two; nothing is written."""
+    return _explained(prepare(model, plan_path))
+
+
+def apply_plan(
+    model: str,
+    plan_path: Path,
+    out: Path,
+    *,
+    analysis: Path | None = None,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> ApplyResult:
+    """Write the model that the plan leaves of `model` into the folder `out`, whole or not at all.
+
+    `out` is replaced only with `overwrite`, and only if this function wrote it. `analysis` names
+    the record to keep beside the result; without it, the plan's own is taken if it is found.
+    """
+    started = time.monotonic()
+    out = out.expanduser().resolve()
+    prepared = prepare(model, plan_path)
+    record = find_analysis(prepared, analysis)
+    refuse_place(out, prepared, overwrite=overwrite)
+    try:
+        with staged_folder(out) as folder:
+            walk(prepared, folder, progress)
+            weights = weights_fingerprint(_verified(prepared, folder, out))
+            licence, texts = _licence(prepared)
+            card = model_card(_card_facts(prepared, out.name, licence, texts))
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            warning = naming_warning(licence, out.name)
+            metrics = _metrics(prepared, weights, command, [warning] if warning else [], started)
+            lines = _explained(prepared).lines
+            write_records(folder, prepared, metrics, analysis=record, lines=lines)
+    except (OSError, SafetensorError) as error:
+        raise ApplyError(
+            f"{out}: could not be written ({error}); nothing was left behind. "
+            "See that the disk has room and that the folder above may be written."
+        ) from error
+    return ApplyResult(**metrics.model_dump(), out=str(out))
+
+
+def _explained(prepared: Prepared) -> Explanation:
+    """Tell the steps that are about to be walked."""
+    return explanation_of(
+        prepared.steps,
+        prepared.structure,
+        prepared.effect,
+        model=prepared.checkpoint.source.name,
+        warnings=prepared.warnings,
+    )
+
+
+def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
+    """Open what was written, and compare it with the promise."""
+    expected = promised(prepared.steps)
+    return verify(folder, str(out), expected, prepared.effect, prepared.adapter)
+
+
+def _metrics(
+    prepared: Prepared, weights: str, command: str, warnings: Sequence[str], started: float
+) -> ApplyMetrics:
+    """Collect what is known once the weights are written and verified."""
+    effect, source = prepared.effect, prepared.checkpoint.source
+    return ApplyMetrics(
+        model=CutModel(
+            source=source.name,
+            revision=source.revision,
+            structure=prepared.structure.fingerprint,
+            weights=prepared.weights,
+        ),
+        plan=prepared.plan.decisions_digest(),
+        parameters_before=effect.parameters_before,
+        parameters_after=effect.parameters_after,
+        ratio=effect.ratio,
+        removed_groups=effect.removed_groups,
+        dropped_layers=effect.dropped_layers,
+        layers=widths_of(effect),
+        uneven=prepared.edit.uneven,
+        reason=prepared.edit.reason,
+        weight_bytes=sum(facts.bytes for facts in promised(prepared.steps).values()),
+        weights=weights,
+        seconds=time.monotonic() - started,
+        command=command,
+        versions=tool_versions(),
+        warnings=(*prepared.warnings, *warnings),
+    )
+
+
+def _licence(prepared: Prepared) -> tuple[Licence, tuple[str, ...]]:
+    """The base model's licence, and those of its files that hold the text."""
+    names = tuple(step.name for step in prepared.steps if isinstance(step, CopyCompanion))
+    texts = licence_files(names)
+    return licence_of(prepared.checkpoint.companions, texts), texts
+
+
+def _card_facts(
+    prepared: Prepared, name: str, licence: Licence, texts: tuple[str, ...]
+) -> CardFacts:
+    """Collect what the model card says."""
+    source, effect = prepared.checkpoint.source, prepared.effect
+    return CardFacts(
+        name=name,
+        base=source.name,
+        base_is_on_hub=source.revision is not None,
+        licence=licence,
+        licence_files=texts,
+        uneven=prepared.edit.uneven,
+        parameters_before=effect.parameters_before,
+        parameters_after=effect.parameters_after,
+        removed_groups=effect.removed_groups,
+        dropped_layers=effect.dropped_layers,
+    )

@@ -1,0 +1,92 @@
+"""What a cut must know of a checkpoint, as plain values: shapes, and what of them a group owns.
+
+Read from headers before a single weight; no torch, so that steps can be tested without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.errors import CheckpointError
+
+# bytes of one element, by safetensors' own names; sub-byte types can't be cut at arbitrary channels
+DTYPE_BYTES: dict[str, int] = {
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I16": 2,
+    "U16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """One tensor's shape, and its dtype by safetensors' name."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def parameters(self) -> int:
+        """How many elements it has."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on disk."""
+        if self.dtype not in DTYPE_BYTES:
+            raise CheckpointError(
+                f"a tensor has dtype {self.dtype}, which can't be cut; load and save the model as "
+                f"one of {', '.join(DTYPE_BYTES)} first."
+            )
+        return self.parameters * DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where a half's groups lie in a tensor: group g owns `width` slices of `dim` from g·width."""
+
+    tensor: str  # below the layer: "self_attn.q_proj.weight"
+    dim: int
+    width: int
+
+
+@dataclass(frozen=True)
+class HalfFacts:
+    """The tensors of one half of a layer, named below the layer."""
+
+    axes: tuple[Axis, ...] = ()
+    shared: tuple[str, ...] = ()  # they go with the last group: q/k norms
+    output_bias: str | None = None  # belongs to no group; an emptied half still adds it
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """Both halves of one layer."""
+
+    attention: HalfFacts
+    mlp: HalfFacts
+
+    def half(self, group_type: GroupType) -> HalfFacts:
+        """The half of that kind."""
+        return self.attention if group_type == "attention" else self.mlp
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Every tensor of a checkpoint, each parameter once, and the layers they belong to."""
+
+    tensors: Mapping[str, TensorFacts]
+    prefixes: tuple[str, ...]  # of layer 0, 1, …: "model.layers.3."
+    layers: tuple[LayerFacts, ...]

@@ -1,0 +1,82 @@
+"""metrics.json of a result: what was cut, the figures before and after, and by which tools."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.provenance import write_atomically
+from globalprune.artifacts.record import Record
+
+FORMAT: Literal["globalprune.metrics/1"] = "globalprune.metrics/1"
+
+
+class LayerWidths(Record):
+    """How wide one layer of the result is, and which layer of the original it was."""
+
+    layer_idx: int
+    origin_layer_idx: int
+    attention_groups: int
+    mlp_channels: int
+
+
+class CutModel(Record):
+    """The model that was cut."""
+
+    source: str
+    revision: str | None
+    structure: str
+    weights: str
+
+
+class ApplyMetrics(Record):
+    """All that is known of one application of a plan."""
+
+    format: Literal["globalprune.metrics/1"] = FORMAT
+    model: CutModel
+    plan: str  # digest of its decisions
+    parameters_before: int
+    parameters_after: int
+    ratio: float  # the removed groups, of all parameters; norms of dropped layers come on top
+    removed_groups: dict[GroupType, int]
+    dropped_layers: tuple[int, ...]
+    layers: tuple[LayerWidths, ...]
+    uneven: bool
+    reason: str | None  # why the native format could not be used
+    weight_bytes: int
+    weights: str  # fingerprint of the result
+    seconds: float
+    command: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...]
+    evaluation: dict[str, Any] | None = None  # before and after, if it was asked for
+
+
+class ApplyResult(ApplyMetrics):
+    """What `apply_plan` hands back: the metrics, and where the model is."""
+
+    out: str
+
+
+def widths_of(effect: PlanEffect) -> tuple[LayerWidths, ...]:
+    """The widths of every layer of the result."""
+    return tuple(
+        LayerWidths(
+            layer_idx=new,
+            origin_layer_idx=layer.layer_idx,
+            attention_groups=len(layer.attention),
+            mlp_channels=len(layer.mlp),
+        )
+        for new, layer in enumerate(effect.kept_layers)
+    )
+
+
+def write_metrics(path: Path, metrics: ApplyMetrics) -> None:
+    """Write the record."""
+    write_atomically(path, metrics.model_dump_json(indent=2) + "\n")
+
+
+def add_evaluation(path: Path, evaluation: dict[str, Any]) -> None:
+    """Put what an evaluation found into a record that is already written."""
+    metrics = ApplyMetrics.model_validate_json(path.read_text(encoding="utf-8"))
+    write_metrics(path, metrics.model_copy(update={"evaluation": evaluation}))

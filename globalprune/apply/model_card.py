@@ -1,0 +1,157 @@
+"""README.md of the result: what it came from, what was cut, how to load it, what its licence asks.
+
+It claims nothing that was not measured; that safety was not evaluated again, it says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from globalprune.apply.licences import Licence, unmet_name
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that the card says."""
+
+    name: str
+    base: str
+    base_is_on_hub: bool
+    licence: Licence
+    licence_files: tuple[str, ...]
+    uneven: bool
+    parameters_before: int
+    parameters_after: int
+    removed_groups: Mapping[GroupType, int]
+    dropped_layers: tuple[int, ...]
+
+
+def model_card(facts: CardFacts) -> str:
+    """Write the whole card."""
+    sections = (_front_matter(facts), _what(facts), _loading(facts), _cautions(), _licence(facts))
+    return "\n".join(sections)
+
+
+def naming_warning(licence: Licence, name: str) -> str | None:
+    """Say that the licence wants another name, if it does."""
+    wanted = unmet_name(licence.duties, name)
+    if wanted is None:
+        return None
+    return (
+        f"{name}: the base model's licence ({licence.name}) wants the name of a model made from it "
+        f'to begin with "{wanted}"; rename it before you pass it on.'
+    )
+
+
+def _front_matter(facts: CardFacts) -> str:
+    """The machine-readable head that the Hub reads."""
+    head: dict[str, Any] = {}
+    if facts.base_is_on_hub:
+        head["base_model"] = facts.base.partition("@")[0]
+        head["base_model_relation"] = "finetune"  # the Hub has no word for pruned
+    head |= dict(facts.licence.front_matter)
+    head |= {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["pruned", "globalprune"],
+    }
+    stream = StringIO()
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(head, stream)
+    return f"---\n{stream.getvalue()}---\n"
+
+
+def _what(facts: CardFacts) -> str:
+    """The title, and what was removed."""
+    removed = facts.parameters_before - facts.parameters_after
+    lines = [f"# {facts.name}", ""]
+    if facts.licence.duties.notice:
+        lines += [f"**{facts.licence.duties.notice}**", ""]
+    lead = (
+        f"This is `{facts.base}` with {removed:,} of its {facts.parameters_before:,} parameters "
+        f"({removed / facts.parameters_before:.2%}) cut out by globalprune; "
+        f"{facts.parameters_after:,} are left. What is left was not changed."
+    )
+    lines += [lead, "", "Removed:", ""]
+    words = {"attention": "attention groups (a key/value head with its query heads)"}
+    words["mlp"] = "MLP channels"
+    lines += [f"- {facts.removed_groups.get(kind, 0):,} {words[kind]}" for kind in GROUP_TYPES]
+    if facts.dropped_layers:
+        count = len(facts.dropped_layers)
+        numbers = ", ".join(str(index) for index in facts.dropped_layers)
+        lines.append(f"- {count} whole layer{'s' if count > 1 else ''}: {numbers}")
+    records = (
+        "`globalprune/plan.yaml` is the plan that did it, `globalprune/origin.parquet` says which "
+        "group of the original each remaining group is, `globalprune/metrics.json` has the figures."
+    )
+    return "\n".join([*lines, "", records, ""])
+
+
+def _loading(facts: CardFacts) -> str:
+    """The ways in which this model can be loaded."""
+    lines = ["## How to load it", ""]
+    if facts.uneven:
+        lines += [
+            "Its layers differ in size. Either let transformers run this folder's modeling file:",
+            *_code(
+                "from transformers import AutoModelForCausalLM",
+                "model = AutoModelForCausalLM.from_pretrained(",
+                f'    "{facts.name}", trust_remote_code=True',
+                ")",
+            ),
+            "or, without running any code from this folder, use globalprune's own class:",
+        ]
+    else:
+        lines += [
+            "Its layers are all alike, so transformers alone is enough:",
+            *_code(
+                "from transformers import AutoModelForCausalLM",
+                f'model = AutoModelForCausalLM.from_pretrained("{facts.name}")',
+            ),
+            "`globalprune.load_model` does the same, and also refuses a damaged folder:",
+        ]
+    return "\n".join(
+        [*lines, *_code("import globalprune", f'model = globalprune.load_model("{facts.name}")')]
+    )
+
+
+def _code(*lines: str) -> tuple[str, ...]:
+    return ("", "```python", *lines, "```", "")
+
+
+def _cautions() -> str:
+    """What nobody has checked."""
+    return (
+        "## What was not checked\n\n"
+        "Safety and alignment were not evaluated again after the cut. Pruning can undo what "
+        "instruction tuning and safety training taught the base model; evaluate this model for "
+        "your own use before you rely on it.\n"
+    )
+
+
+def _licence(facts: CardFacts) -> str:
+    """The licence, and what it asks of whoever passes the model on."""
+    licence, lines = facts.licence, ["## Licence", ""]
+    if licence.name is None:
+        lines.append(
+            f"The licence of `{facts.base}` could not be found beside its weights. Look it up and "
+            "add it here before you pass this model on: it applies to this model too."
+        )
+    else:
+        lines.append(f"The base model's licence applies: {licence.name}. {licence.duties.advice}")
+    if licence.link:
+        lines += ["", f"Its text: {licence.link}"]
+    if facts.licence_files:
+        names = ", ".join(f"`{name}`" for name in facts.licence_files)
+        lines += ["", f"Copied from the base model: {names}."]
+    if licence.duties.notice:
+        lines += ["", f'It asks to show "{licence.duties.notice}" prominently.']
+    warning = naming_warning(licence, facts.name)
+    if warning is not None:
+        lines += ["", f"**{warning}**"]
+    return "\n".join(lines) + "\n"

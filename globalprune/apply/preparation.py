@@ -1,0 +1,127 @@
+"""Everything that is decided before a byte is written: model, plan, effect, new config, steps.
+
+`--explain` stops after this, and the executor begins here, so neither can know more than the other.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from globalprune.apply.companions import companions_of
+from globalprune.apply.facts import Axis, HalfFacts, LayerFacts, ModelFacts, TensorFacts
+from globalprune.apply.steps import (
+    CopyCompanion,
+    CopyModelingFile,
+    FileStep,
+    Step,
+    WriteConfig,
+    WriteTokenizer,
+    cutting_steps,
+)
+from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.models.checkpoint import Checkpoint, open_checkpoint
+from globalprune.models.interface import ModelAdapter
+from globalprune.models.registry import adapter_for
+from globalprune.models.source import resolve_model
+from globalprune.models.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes
+from globalprune.models.weights_fingerprint import FULL_PREFIX, weights_fingerprint
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model, a plan that fits it, and all that follows from the two."""
+
+    checkpoint: Checkpoint
+    adapter: ModelAdapter
+    structure: ModelStructure
+    weights: str  # fingerprint
+    plan: PrunePlan
+    plan_bytes: bytes  # as a person wrote them, to be kept beside the result
+    plan_folder: Path  # what the plan's own paths are relative to
+    effect: PlanEffect
+    edit: ConfigEdit
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+
+def prepare(model: str, plan_path: Path) -> Prepared:
+    """Open the model, check the plan against it, decide every step."""
+    checkpoint = open_checkpoint(resolve_model(model))
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    plan = read_plan(plan_path, structure)
+    effect = effect_of(plan, structure)
+    edit = write_layer_shapes(checkpoint.config, structure, effect)
+    expected = plan.model.weights if plan.model else None
+    weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
+    steps = cutting_steps(facts_of(checkpoint, adapter, structure), effect)
+    return Prepared(
+        checkpoint=checkpoint,
+        adapter=adapter,
+        structure=structure,
+        weights=weights,
+        plan=plan,
+        plan_bytes=plan_path.read_bytes(),
+        plan_folder=plan_path.resolve().parent,
+        effect=effect,
+        edit=edit,
+        steps=(*steps, *_file_steps(checkpoint, effect, edit)),
+        warnings=_other_weights(plan, plan_path, checkpoint, weights),
+    )
+
+
+def facts_of(
+    checkpoint: Checkpoint, adapter: ModelAdapter, structure: ModelStructure
+) -> ModelFacts:
+    """What the cut must know of a checkpoint, as plain values."""
+    tensors = {
+        name: TensorFacts(tuple(info.shape), info.dtype)
+        for name, info in checkpoint.tensors.items()
+    }
+    count = len(structure.layers)
+    layers = tuple(
+        LayerFacts(_half(adapter, layer, "attention"), _half(adapter, layer, "mlp"))
+        for layer in structure.layers
+    )
+    return ModelFacts(tensors, tuple(adapter.layer_prefix(index) for index in range(count)), layers)
+
+
+def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> HalfFacts:
+    """The tensors of one half."""
+    axes = adapter.axes(layer, group_type)
+    bias = f"{adapter.output(group_type)}.bias"
+    return HalfFacts(
+        axes=tuple(Axis(axis.tensor, axis.dim, axis.width) for axis in axes),
+        shared=adapter.shared(layer, group_type),
+        output_bias=bias if bias in layer.tensors else None,
+    )
+
+
+def _file_steps(
+    checkpoint: Checkpoint, effect: PlanEffect, edit: ConfigEdit
+) -> tuple[FileStep, ...]:
+    """What is written beside the weights."""
+    changed = effect.parameters_after != effect.parameters_before
+    steps: list[FileStep] = [WriteConfig(changed, edit.uneven, edit.reason)]
+    if edit.uneven:
+        steps.append(CopyModelingFile(f"{MODELING_FILE}.py"))
+    if checkpoint.source.is_gguf:
+        return (*steps, WriteTokenizer())
+    return (*steps, *(CopyCompanion(name) for name in companions_of(checkpoint.companions)))
+
+
+def _other_weights(
+    plan: PrunePlan, plan_path: Path, checkpoint: Checkpoint, weights: str
+) -> tuple[str, ...]:
+    """Warn where a plan is applied to a relative of the model that it was made for."""
+    made_for = plan.model
+    if made_for is None or made_for.weights is None or made_for.weights == weights:
+        return ()
+    warning = (
+        f"{plan_path}: was made for {made_for.source} (weights {made_for.weights}); "
+        f"{checkpoint.source.name} has the same structure but other weights ({weights}). "
+        "The plan is applied as it stands."
+    )
+    return (warning,)

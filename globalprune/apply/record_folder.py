@@ -1,0 +1,84 @@
+"""OUT/globalprune/: the plan, the map to the original, the analysis record, figures, a log."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from globalprune.apply.metrics_record import ApplyMetrics, write_metrics
+from globalprune.apply.origin import origin_table, write_origin
+from globalprune.apply.preparation import Prepared
+from globalprune.artifacts.analysis_record import read_analysis_record
+from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.errors import ArtifactError, UsageError
+
+PLAN, ORIGIN, METRICS, ANALYSIS = "plan.yaml", "origin.parquet", "metrics.json", "analysis.json"
+LOG, DESCRIPTION = "apply.log", "description.txt"
+
+
+def find_analysis(prepared: Prepared, named: Path | None) -> Path | None:
+    """The analysis.json that belongs to the plan: the named one, else that of the plan's own path.
+
+    A named folder that holds another analysis is refused; the plan's own path may be out of date.
+    """
+    reference = prepared.plan.analysis
+    if named is not None:
+        path = named / ANALYSIS if named.is_dir() else named
+        table = read_analysis_record(path).table
+        if reference is not None and table != reference.table:
+            raise UsageError(
+                f"{path}: describes table {table}, but the plan was made from {reference.table}; "
+                "name the plan's own analysis, or leave --analysis out."
+            )
+        return path
+    if reference is None:
+        return None
+    path = prepared.plan_folder / reference.path / ANALYSIS
+    try:
+        return path if read_analysis_record(path).table == reference.table else None
+    except (ArtifactError, OSError):
+        return None
+
+
+def write_records(
+    out: Path,
+    prepared: Prepared,
+    metrics: ApplyMetrics,
+    *,
+    analysis: Path | None,
+    lines: Sequence[str],
+) -> None:
+    """Write every record of one application into a model's folder."""
+    folder = out / OWN_FOLDER
+    folder.mkdir()
+    (folder / PLAN).write_bytes(prepared.plan_bytes)
+    table = origin_table(
+        prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
+    )
+    write_origin(folder / ORIGIN, table)
+    if analysis is not None:
+        shutil.copyfile(analysis, folder / ANALYSIS)
+    write_metrics(folder / METRICS, metrics)
+    warnings = [f"warning: {warning}" for warning in metrics.warnings]
+    log = [metrics.command, *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
+    (folder / LOG).write_text("\n".join(filter(None, log)) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION).write_text(_description(metrics), encoding="utf-8")
+
+
+def _description(metrics: ApplyMetrics) -> str:
+    """The configuration of this run, for a person who finds the folder later."""
+    removed = ", ".join(f"{count:,} {kind}" for kind, count in metrics.removed_groups.items())
+    rows = {
+        "model": metrics.model.source,
+        "revision": metrics.model.revision or "-",
+        "weights": metrics.model.weights,
+        "structure": metrics.model.structure,
+        "plan": metrics.plan,
+        "parameters": f"{metrics.parameters_before:,} -> {metrics.parameters_after:,}",
+        "removed groups": removed,
+        "dropped layers": ", ".join(map(str, metrics.dropped_layers)) or "-",
+        "form": "uneven layers, see README.md" if metrics.uneven else "native",
+        "tools": ", ".join(f"{name} {version}" for name, version in metrics.versions.items()),
+        "command": metrics.command or "-",
+    }
+    width = max(map(len, rows))
+    return "".join(f"{key:<{width}}  {value}\n" for key, value in rows.items())

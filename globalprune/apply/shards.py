@@ -1,0 +1,56 @@
+"""Writes tensors as safetensors shards while they come: memory holds one shard, not the model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_state_dict_into_shards_factory
+from safetensors.torch import save_file
+
+from globalprune.apply.facts import TensorFacts
+
+MAX_SHARD_BYTES = 5 * 10**9
+_PATTERN = "model{suffix}.safetensors"
+_INDEX = "model.safetensors.index.json"
+
+
+class ShardWriter:
+    """Takes the promised tensors in order; a shard goes to disk when its last tensor has come.
+
+    A tensor larger than a shard gets one of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        promised: Mapping[str, TensorFacts],
+        max_shard_bytes: int = MAX_SHARD_BYTES,
+    ) -> None:
+        self._folder = folder
+        self._split = split_state_dict_into_shards_factory(
+            dict(promised),
+            get_storage_size=lambda facts: facts.bytes,
+            filename_pattern=_PATTERN,
+            max_shard_size=max_shard_bytes,
+        )
+        self._held: dict[str, dict[str, torch.Tensor]] = {}
+        self._missing = set(promised)
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        """Take one tensor; it must be one of the promised."""
+        filename = self._split.tensor_to_filename[name]
+        held = self._held.setdefault(filename, {})
+        held[name] = tensor
+        self._missing.discard(name)
+        if len(held) == len(self._split.filename_to_tensors[filename]):
+            save_file(self._held.pop(filename), self._folder / filename, metadata={"format": "pt"})
+
+    def finish(self) -> None:
+        """Write the index, if there is more than one shard."""
+        if self._missing:
+            raise ValueError(f"tensors were promised but never came: {sorted(self._missing)}")
+        if self._split.is_sharded:
+            index = {"metadata": self._split.metadata, "weight_map": self._split.tensor_to_filename}
+            text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+            (self._folder / _INDEX).write_text(text, encoding="utf-8")

@@ -1,0 +1,190 @@
+"""What applying a plan does, as typed steps: `--explain` tells them, the executor walks them.
+
+Pure: facts and a plan's effect in, steps out. Nothing is read or written, torch is not known.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+
+
+@dataclass(frozen=True)
+class KeepTensor:
+    """Copy a tensor bit for bit, under its layer's new number."""
+
+    layer: int | None  # as the original counts
+    name: str
+    becomes: str
+    facts: TensorFacts
+
+
+@dataclass(frozen=True)
+class SliceTensor:
+    """Copy a tensor without the slices of its removed groups."""
+
+    layer: int
+    name: str
+    becomes: str
+    dim: int
+    kept: tuple[tuple[int, int], ...]  # half-open ranges of slices along dim, in order
+    before: TensorFacts
+    facts: TensorFacts
+
+
+@dataclass(frozen=True)
+class DropTensor:
+    """Leave a tensor out of the file."""
+
+    layer: int
+    name: str
+    facts: TensorFacts
+
+
+@dataclass(frozen=True)
+class EmptyHalf:
+    """A half loses its last group; its output bias, if there is one, is all that it still adds."""
+
+    layer: int
+    group_type: GroupType
+    keeps: str | None
+
+
+@dataclass(frozen=True)
+class DropLayer:
+    """Leave a whole layer out."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class RenumberLayer:
+    """A layer moves up, because one before it was dropped."""
+
+    layer: int
+    becomes: int
+
+
+@dataclass(frozen=True)
+class WriteConfig:
+    """Write config.json: as it was, with new sizes, or with the sizes of every layer and why."""
+
+    changed: bool
+    uneven: bool
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class CopyModelingFile:
+    """Put the file beside the weights with which stock transformers opens uneven layers."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class CopyCompanion:
+    """Copy a file that belongs to the model: tokenizer, generation config, licence."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class WriteTokenizer:
+    """Write the tokenizer that a GGUF file carries inside."""
+
+
+TensorStep = KeepTensor | SliceTensor | DropTensor
+LayerStep = TensorStep | EmptyHalf | DropLayer | RenumberLayer
+FileStep = WriteConfig | CopyModelingFile | CopyCompanion | WriteTokenizer
+Step = LayerStep | FileStep
+
+
+def cutting_steps(facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
+    """What happens to every tensor: first those outside the layers, then layer by layer."""
+    names: dict[int | None, list[str]] = {None: []}
+    for name in facts.tensors:
+        names.setdefault(_layer_of(name, facts.prefixes), []).append(name)
+    steps: list[Step] = [KeepTensor(None, name, name, facts.tensors[name]) for name in names[None]]
+    becomes = 0
+    for layer in effect.layers:
+        steps += _layer_steps(facts, layer, becomes, names.get(layer.layer_idx, ()))
+        becomes += not layer.dropped
+    return tuple(steps)
+
+
+def promised(steps: Sequence[Step]) -> dict[str, TensorFacts]:
+    """Every tensor that the written file must hold, in the order in which it is written."""
+    return {
+        step.becomes: step.facts for step in steps if isinstance(step, KeepTensor | SliceTensor)
+    }
+
+
+def _layer_of(name: str, prefixes: Sequence[str]) -> int | None:
+    """The layer that a tensor belongs to, if any."""
+    found = (index for index, prefix in enumerate(prefixes) if name.startswith(prefix))
+    return next(found, None)
+
+
+def _layer_steps(
+    facts: ModelFacts, layer: LayerEffect, becomes: int, names: Sequence[str]
+) -> Iterator[Step]:
+    """Yield what happens to one layer, and then to each of its tensors."""
+    index = layer.layer_idx
+    if layer.dropped:
+        yield DropLayer(index)
+        yield from (DropTensor(index, name, facts.tensors[name]) for name in names)
+        return
+    if becomes != index:
+        yield RenumberLayer(index, becomes)
+    old, new = facts.prefixes[index], facts.prefixes[becomes]
+    cut: dict[str, DropTensor | SliceTensor] = {}
+    for group_type in GROUP_TYPES:
+        half = facts.layers[index].half(group_type)
+        kept = layer.of(group_type)
+        if half.axes and not kept:
+            keeps = old + half.output_bias if half.output_bias else None
+            yield EmptyHalf(index, group_type, keeps)
+        cut |= {step.name: step for step in _half_steps(facts, half, kept, (index, old, new))}
+    for name in names:
+        renamed = new + name.removeprefix(old)
+        yield cut.get(name, KeepTensor(index, name, renamed, facts.tensors[name]))
+
+
+def _half_steps(
+    facts: ModelFacts, half: HalfFacts, kept: Sequence[int], place: tuple[int, str, str]
+) -> Iterator[DropTensor | SliceTensor]:
+    """Yield steps for a half's tensors that lose something; `place`: index, old, new prefix."""
+    index, old, new = place
+    if not kept:
+        for below in (*(axis.tensor for axis in half.axes), *half.shared):
+            yield DropTensor(index, old + below, facts.tensors[old + below])
+        return
+    for axis in half.axes:
+        before = facts.tensors[old + axis.tensor]
+        ranges = _slices(kept, axis.width)
+        length = sum(stop - start for start, stop in ranges)
+        if length == before.shape[axis.dim]:
+            continue
+        shape = (*before.shape[: axis.dim], length, *before.shape[axis.dim + 1 :])
+        yield SliceTensor(
+            index,
+            old + axis.tensor,
+            new + axis.tensor,
+            axis.dim,
+            ranges,
+            before,
+            TensorFacts(shape, before.dtype),
+        )
+
+
+def _slices(kept: Sequence[int], width: int) -> tuple[tuple[int, int], ...]:
+    """Join kept groups, in order, into as few half-open ranges of slices as they make."""
+    ranges: list[tuple[int, int]] = []
+    for group in kept:
+        start, stop = group * width, (group + 1) * width
+        if ranges and ranges[-1][1] == start:
+            start = ranges.pop()[0]
+        ranges.append((start, stop))
+    return tuple(ranges)

@@ -1,0 +1,131 @@
+"""Opens the written folder again, as a stranger would, and compares it with the plan's promise.
+
+Nothing takes its final place before this passes. Shapes are compared, not weights.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from globalprune.apply.facts import TensorFacts
+from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
+from globalprune.models import modeling_globalprune
+from globalprune.models.checkpoint import Checkpoint, open_checkpoint
+from globalprune.models.interface import ModelAdapter
+from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.source import ModelSource
+
+_SHOWN = 20  # differences; the first ones tell what went wrong
+
+
+def verify(
+    folder: Path,
+    name: str,
+    promised: Mapping[str, TensorFacts],
+    effect: PlanEffect,
+    adapter: ModelAdapter,
+) -> Checkpoint:
+    """Open `folder` and return its checkpoint; raise `VerificationFailed` with every difference."""
+    try:
+        checkpoint = open_checkpoint(ModelSource(name, folder, None))
+        differences = [
+            *_tensor_differences(promised, checkpoint),
+            *_parameter_differences(effect, checkpoint),
+            *_group_differences(effect, adapter, checkpoint),
+            *_class_differences(folder, checkpoint),
+        ]
+    except (CheckpointError, UnsupportedArchitecture) as error:
+        raise VerificationFailed(_message(name, [f"can't be opened: {error}"])) from error
+    if differences:
+        raise VerificationFailed(_message(name, differences))
+    return checkpoint
+
+
+def _message(name: str, differences: list[str]) -> str:
+    """One line a difference."""
+    shown = differences[:_SHOWN]
+    if len(differences) > _SHOWN:
+        shown.append(f"… and {len(differences) - _SHOWN} more")
+    head = (
+        f"{name}: the written model is not what the plan promised, so nothing was kept. "
+        "This is a fault of globalprune; please report it with the plan."
+    )
+    return "\n  ".join([head, *shown])
+
+
+def _tensor_differences(
+    promised: Mapping[str, TensorFacts], checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Compare names, shapes and dtypes of the file with the promise."""
+    found = {
+        name: TensorFacts(tuple(info.shape), info.dtype)
+        for name, info in checkpoint.tensors.items()
+    }
+    for name in sorted(promised.keys() | found.keys()):
+        if promised.get(name) != found.get(name):
+            yield f"{name}: promised {_told(promised.get(name))}, found {_told(found.get(name))}"
+
+
+def _told(facts: TensorFacts | None) -> str:
+    return "nothing" if facts is None else f"{list(facts.shape)} {facts.dtype}"
+
+
+def _parameter_differences(effect: PlanEffect, checkpoint: Checkpoint) -> Iterator[str]:
+    """Compare the number of parameters with what the plan's header said."""
+    if checkpoint.parameters != effect.parameters_after:
+        yield (
+            f"parameters: promised {effect.parameters_after:,}, found {checkpoint.parameters:,} "
+            f"(of {effect.parameters_before:,} before)"
+        )
+
+
+def _group_differences(
+    effect: PlanEffect, adapter: ModelAdapter, checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Compare the groups of every half, as an analysis of the result would count them."""
+    layers = adapter.structure(checkpoint).layers
+    kept = effect.kept_layers
+    if len(layers) != len(kept):
+        yield f"layers: promised {len(kept)}, found {len(layers)}"
+    for index, (layer, promise) in enumerate(zip(layers, kept, strict=False)):
+        for group_type in GROUP_TYPES:
+            found = layer.half(group_type).groups
+            promised = len(promise.of(group_type))
+            if promised != found:
+                yield f"layer {index}, {group_type}: promised {promised} groups, found {found}"
+
+
+def _class_differences(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
+    """Compare the file with the parameters of the class that the written config asks for."""
+    model = _empty_model(folder)
+    tied = set(model.all_tied_weights_keys)  # stored only where their values differ after all
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(info.shape) for name, info in checkpoint.tensors.items()}
+    for name in sorted((expected.keys() | found.keys()) - tied):
+        if expected.get(name) != found.get(name):
+            yield (
+                f"{name}: the model class wants {_listed(expected.get(name))}, "
+                f"the file has {_listed(found.get(name))}"
+            )
+
+
+def _empty_model(folder: Path) -> PreTrainedModel:
+    """Build the class that the folder's config asks for, without memory for its weights."""
+    raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    with quiet_transformers(), torch.device("meta"):
+        if raw.get("per_layer_config"):
+            made = getattr(modeling_globalprune, raw["architectures"][0])
+            model: PreTrainedModel = made(made.config_class.from_pretrained(folder))
+            return model
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        native: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return native
+
+
+def _listed(shape: tuple[int, ...] | None) -> str:
+    return "nothing" if shape is None else str(list(shape))

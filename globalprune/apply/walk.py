@@ -1,0 +1,74 @@
+"""Walks the steps: reads one tensor, cuts it, hands it to its shard; writes the files beside.
+
+The folder is a staging place; whether it becomes the result is not decided here.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_never
+
+from globalprune.apply.companions import copy_companion, write_generation_config
+from globalprune.apply.preparation import Prepared
+from globalprune.apply.shards import ShardWriter
+from globalprune.apply.steps import (
+    CopyCompanion,
+    CopyModelingFile,
+    DropLayer,
+    DropTensor,
+    EmptyHalf,
+    KeepTensor,
+    RenumberLayer,
+    SliceTensor,
+    Step,
+    WriteConfig,
+    WriteTokenizer,
+    promised,
+)
+from globalprune.apply.surgery import cut
+from globalprune.models import modeling_globalprune
+from globalprune.models.loading import load_tokenizer
+from globalprune.progress import Progress
+
+
+def walk(prepared: Prepared, folder: Path, progress: Progress) -> None:
+    """Do every step, in order; memory holds one shard."""
+    writer = ShardWriter(folder, promised(prepared.steps))
+    steps: Iterator[Step] = progress(
+        prepared.steps, total=len(prepared.steps), label="cut", unit="steps"
+    )
+    for step in steps:
+        _do(step, prepared, folder, writer)
+    writer.finish()
+
+
+def _do(step: Step, prepared: Prepared, folder: Path, writer: ShardWriter) -> None:
+    """Do one step."""
+    checkpoint = prepared.checkpoint
+    match step:
+        case KeepTensor() | SliceTensor():
+            writer.put(step.becomes, cut(checkpoint.read(step.name), step))
+        case DropTensor() | EmptyHalf() | DropLayer() | RenumberLayer():
+            return  # told to people; done by what isn't written, and by the new names
+        case WriteConfig():
+            _write_config(step, prepared, folder)
+        case CopyModelingFile():
+            shutil.copyfile(Path(modeling_globalprune.__file__), folder / step.name)
+        case CopyCompanion():
+            copy_companion(checkpoint.companions or folder, step.name, folder)
+        case WriteTokenizer():
+            load_tokenizer(checkpoint.source.path).save_pretrained(folder)
+            write_generation_config(checkpoint.config, folder)
+        case _:
+            assert_never(step)
+
+
+def _write_config(step: WriteConfig, prepared: Prepared, folder: Path) -> None:
+    """Write config.json; an unchanged one keeps its bytes, where it has any."""
+    source = prepared.checkpoint.source
+    if not step.changed and not source.is_gguf:
+        shutil.copyfile(source.path / "config.json", folder / "config.json")
+        return
+    text = json.dumps(prepared.edit.config, indent=2, ensure_ascii=False) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
