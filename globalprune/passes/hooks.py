@@ -45,7 +45,7 @@ class Watch:
             # propagated back to layers before it, nor to the embeddings.
             if not output.requires_grad:
                 output.requires_grad_()
-            output.register_hook(after_backward(inputs))
+            output.register_hook(after_backward(inputs))  # type: ignore[no-untyped-call]
 
         def after_backward(inputs: torch.Tensor) -> Callable[[torch.Tensor], None]:
             def take(delta: torch.Tensor) -> None:

@@ -1,0 +1,140 @@
+"""Measures a model on a text: one pass, one table, one record. Nothing is cut and nothing planned.
+
+Whatever can be refused is refused before the weights are loaded, and nothing is written before
+everything is known.
+"""
+
+import resource
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from globalprune.analyze.description import describe
+from globalprune.analyze.doubts import doubts
+from globalprune.analyze.options import check_batch_size, choose_placement
+from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
+from globalprune.analyze.run_log import RunLog, layer_summary
+from globalprune.analyze.subject import Subject, open_subject
+from globalprune.analyze.table import build_table
+from globalprune.artifacts.analysis_record import (
+    ANALYSIS_FILE,
+    AnalysisRecord,
+    write_analysis_record,
+)
+from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
+from globalprune.artifacts.provenance import refuse_occupied, tool_versions
+from globalprune.importance.interface import Importance
+from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
+from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.passes.sites import find_sites
+from globalprune.passes.statistics import Collected, collect
+from globalprune.progress import Progress, silent
+from globalprune.text.calibration import calibration_windows
+from globalprune.text.windows import TokenWindows
+
+BATCH_SIZE = 4
+
+
+def analyze(
+    model: str,
+    out: Path,
+    *,
+    data: str | None = None,
+    samples: int | None = None,
+    seq_len: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    seed: int = 0,
+    importances: Sequence[str] = (DEFAULT_IMPORTANCE,),
+    layers: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    trust_remote_code: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> AnalysisRecord:
+    """Measure every group of the layers by every method, and write the analysis into `out`."""
+    log = RunLog(command)
+    methods = importances_named(importances)
+    check_batch_size(batch_size)
+    refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
+    placement = choose_placement(device, dtype)
+    with log.phase("read the model's structure"):
+        subject = open_subject(model, layers)
+    with log.phase("cut the text into windows"):
+        windows = calibration_windows(
+            data, partial(load_tokenizer, subject.source.path),
+            vocab_size=subject.figures.need("vocab_size"),
+            samples=samples, seq_len=seq_len, seed=seed, progress=progress,
+        )  # fmt: skip
+    with log.phase("load the model"):
+        loaded = load_model(
+            subject.source.path, dtype=placement.dtype, device=placement.device,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    with log.phase("run the text through it"):
+        collected = _measure(loaded, subject, windows, methods, batch_size, progress)
+    how = {
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "batch_size": batch_size,
+        "command": command,
+    }
+    return _write(out, subject, windows, methods, collected, log, how)
+
+
+def _measure(
+    loaded: Any,
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    batch_size: int,
+    progress: Progress,
+) -> Collected:
+    """Collect in one pass what all methods need together."""
+    sites = find_sites(loaded, subject.adapter, subject.structure, subject.layers)
+    needs = {need for method in methods for need in method.needs}
+    return collect(loaded, windows, sites, needs, batch_size=batch_size, progress=progress)
+
+
+def _write(
+    out: Path,
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    collected: Collected,
+    log: RunLog,
+    how: dict[str, Any],
+) -> AnalysisRecord:
+    """Write table, record, description and log, all or none; return the record."""
+    parts = (subject.structure, subject.layers, methods, collected.sums)
+    draft = build_table(*parts)  # its digest doesn't depend on the metadata
+    record = AnalysisRecord(
+        model=subject.record(),
+        structure=subject.structure,
+        layers=(subject.layers.start, subject.layers.stop),
+        calibration=windows.record,
+        methods=tuple(method.name for method in methods),
+        default_importance=methods[0].name,
+        table=draft.digest,
+        versions=tool_versions(),
+        seconds=round(log.seconds, 3),
+        peak_memory_bytes=_peak_memory(),
+        warnings=tuple(doubts(subject, windows, methods)),
+        **how,
+    )
+    log.say_record(record)
+    log.say(f"scores by layer\n{layer_summary(draft)}")
+    with staged_analysis(out) as folder:
+        write_group_table(folder / TABLE_FILE, build_table(*parts, identity=record.identity))
+        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
+        (folder / LOG_FILE).write_text(log.text(), "utf-8")
+        write_analysis_record(folder / ANALYSIS_FILE, record)
+    return record
+
+
+def _peak_memory() -> int:
+    """The most memory that this process held so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB

@@ -1,0 +1,43 @@
+"""description.txt: the record of an analysis for people, in the order in which they ask."""
+
+from globalprune.artifacts.analysis_record import AnalysisRecord, TextRecord
+
+
+def describe(record: AnalysisRecord, loss: float | None) -> str:
+    """Write the record as lines of `what: value`; `loss` is the model's on the text."""
+    model, first, end = record.model, *record.layers
+    lines = {
+        "model": f"{model.source} ({model.model_type}{_revision(model.revision)})",
+        "parameters": f"{model.parameters:,}, of which {model.prunable_parameters:,} in groups",
+        "layers": f"{first}:{end} of {len(record.structure.layers)}",
+        "text": _text(record.calibration),
+        "importance": f"{record.default_importance} (measured: {', '.join(record.methods)})",
+        "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
+        "precision": record.dtype,
+        "batch size": str(record.batch_size),
+        "time": f"{record.seconds:.1f} s",
+        "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB",
+        "tools": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "structure": model.structure_fingerprint,
+        "weights": model.weights_fingerprint,
+        "table": record.table,
+        "command": record.command,
+    }
+    width = max(map(len, lines)) + 2
+    text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]
+    return "\n".join([*text, *(f"warning: {warning}" for warning in record.warnings)]) + "\n"
+
+
+def _text(text: TextRecord) -> str:
+    """What text it was, and how it was cut."""
+    length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
+    seed = "in order" if text.seed is None else f"seed {text.seed}"
+    bos = ", each begins with BOS" if text.bos else ""
+    return (
+        f"{text.source}, {text.samples} windows of {length}, {seed}{bos} ({text.tokens:,} tokens)"
+    )
+
+
+def _revision(revision: str | None) -> str:
+    """The Hub revision, if there is one."""
+    return "" if revision is None else f", revision {revision}"

@@ -1,0 +1,23 @@
+"""What a person should know before trusting an analysis; it goes into the record as warnings."""
+
+from collections.abc import Iterator, Sequence
+
+from globalprune.analyze.subject import Subject
+from globalprune.importance.interface import Importance
+from globalprune.text.windows import TokenWindows
+
+
+def doubts(subject: Subject, windows: TokenWindows, methods: Sequence[Importance]) -> Iterator[str]:
+    """Yield a sentence or two for every reason to doubt."""
+    if not methods[0].in_nats:
+        yield (
+            f"{methods[0].name} is not comparable between layers: one ranking over all of them "
+            "destroys a model; plan with another importance, or measure few layers (--layers)."
+        )
+    longest = max(len(row) for row in windows.rows)
+    positions = subject.figures.find("max_position_embeddings")
+    if positions is not None and longest > positions:
+        yield (
+            f"windows of {longest} tokens are longer than the {positions} positions that the "
+            "model was trained for; say a smaller --seq-len."
+        )

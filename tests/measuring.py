@@ -1,0 +1,98 @@
+"""Runs a pass over a loaded tiny model and lists its numbers by group."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.importance.registry import IMPORTANCES
+from globalprune.models.checkpoint import open_checkpoint
+from globalprune.models.interface import ModelAdapter
+from globalprune.models.registry import adapter_for
+from globalprune.models.source import resolve_model
+from globalprune.passes.interface import GroupSums, Site, Statistic
+from globalprune.passes.sites import find_sites
+from globalprune.passes.statistics import Collected, collect
+from globalprune.text.windows import TokenWindows
+
+Groups = dict[tuple[int, str, int], torch.Tensor]
+
+
+def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The model of a folder, as stock transformers loads it."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+
+
+def described(folder: Path) -> tuple[ModelAdapter, ModelStructure]:
+    """The adapter of a folder's model, and its structure."""
+    checkpoint = open_checkpoint(resolve_model(str(folder)))
+    adapter = adapter_for(checkpoint.config)
+    return adapter, adapter.structure(checkpoint)
+
+
+def sites_of(model: Any, folder: Path, layers: range | None = None) -> tuple[Site, ...]:
+    """The sites of some layers, or of all."""
+    adapter, structure = described(folder)
+    return find_sites(model, adapter, structure, layers or range(len(structure.layers)))
+
+
+def windows_of(rows: Sequence[torch.Tensor]) -> TokenWindows:
+    """Windows of these ids, whatever their lengths."""
+    record = TextRecord(
+        source="test",
+        documents=len(rows),
+        document_digests=(),
+        samples=len(rows),
+        seq_len=None,
+        stride=None,
+        tokens=sum(len(row) for row in rows),
+        predicted_tokens=sum(len(row) - 1 for row in rows),
+        seed=None,
+        bos=False,
+        digest="sha256:0",
+    )
+    return TokenWindows(rows=tuple(rows), record=record)
+
+
+def measured(
+    model: Any,
+    sites: Sequence[Site],
+    rows: Sequence[torch.Tensor],
+    needs: Collection[Statistic],
+    batch_size: int = 1,
+) -> Collected:
+    """Collect statistics over the rows."""
+    return collect(model, windows_of(rows), sites, needs, batch_size=batch_size)
+
+
+def importance(
+    model: Any, sites: Sequence[Site], rows: Sequence[torch.Tensor], name: str, batch_size: int = 1
+) -> Groups:
+    """One importance of every group."""
+    method = IMPORTANCES[name]
+    sums = measured(model, sites, rows, method.needs, batch_size).sums
+    halves = sums[method.needs[0]]
+    return by_group(
+        {half: method.combine({need: sums[need][half] for need in method.needs}) for half in halves}
+    )
+
+
+def by_group(sums: GroupSums) -> Groups:
+    """List the numbers one group at a time."""
+    return {
+        (layer, kind, index): value
+        for (layer, kind), values in sums.items()
+        for index, value in enumerate(values)
+    }
+
+
+def largest_difference(found: Groups, expected: Groups) -> float:
+    """The largest relative difference of any group; both must hold the same groups."""
+    assert found.keys() == expected.keys()
+    return max(
+        abs(float(found[key]) - float(value)) / abs(float(value)) for key, value in expected.items()
+    )
