@@ -38,6 +38,10 @@ _MODELS: dict[Location, type[Record]] = {
     ("pin", "N", "mlp"): HalfPins,
     ("layers", "N"): LayerCuts,
 }
+_SHOULD = {
+    "literal_error": f"should be {PLAN_FORMAT}",
+    "bool_type": "should be true or false",
+}
 
 
 def shape_problems(path: Path, document: CommentedMap) -> list[Problem]:
@@ -95,19 +99,15 @@ def _complaint(found: Mapping[str, Any], location: Location) -> str:
             near = difflib.get_close_matches(str(location[-1]), known, n=1)
             meant = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
             return f"is no key that a plan knows; {meant}"
-        case "literal_error":
-            return f"{found['input']!r} is no plan; write {PLAN_FORMAT}."
         case "value_error":
             return str(found["ctx"]["error"])
         case "model_type" | "dict_type" if location[:1] in {("layers",), ("pin",)}:
             what = "a mapping of layers" if model is None else f"a mapping with {_keys(model)}"
             nothing = "null" if found["input"] is None else repr(found["input"])
             return f"{nothing} is not {what}; write {{}} for nothing."
-        case "bool_type":
-            return f"{found['input']!r} is neither true nor false; write one of them."
-        case _:
-            should = str(found["msg"]).replace("Input", repr(found["input"]), 1)
-            return f"{should}; write such a value."
+        case kind:
+            should = _SHOULD.get(kind, str(found["msg"]).removeprefix("Input "))
+            return f"{found['input']!r} {should}; write such a value."
 
 
 def _keys(model: type[Record]) -> str:

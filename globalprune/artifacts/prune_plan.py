@@ -31,11 +31,19 @@ def layer_key(value: Any) -> int:
 LayerIndex = Annotated[int, BeforeValidator(layer_key, json_schema_input_type=int)]
 
 
+def _undefaulted(schema: dict[str, Any]) -> None:
+    """Leave out a default that pydantic spells by the fields of IndexRanges."""
+    schema.pop("default", None)
+
+
+_NO_GROUPS: Any = Field(default=IndexRanges(), json_schema_extra=_undefaulted)
+
+
 class LayerCuts(Record):
     """The groups of one layer that go."""
 
-    attention: IndexRanges = IndexRanges()
-    mlp: IndexRanges = IndexRanges()
+    attention: IndexRanges = _NO_GROUPS
+    mlp: IndexRanges = _NO_GROUPS
 
     def of(self, group_type: GroupType) -> IndexRanges:
         """The groups of that kind that go."""
@@ -72,8 +80,8 @@ class Target(Record):
 class HalfPins(Record):
     """What a person wants of one half: groups that stay, groups that go, how many stay in all."""
 
-    keep: IndexRanges = IndexRanges()
-    remove: IndexRanges = IndexRanges()
+    keep: IndexRanges = _NO_GROUPS
+    remove: IndexRanges = _NO_GROUPS
     width: int | None = Field(default=None, ge=0, strict=True)
 
     def __bool__(self) -> bool:
@@ -83,8 +91,8 @@ class HalfPins(Record):
 class LayerPins(Record):
     """What a person wants of one layer; it survives replanning."""
 
-    attention: HalfPins = HalfPins()
-    mlp: HalfPins = HalfPins()
+    attention: HalfPins = Field(default=HalfPins(), json_schema_extra=_undefaulted)
+    mlp: HalfPins = Field(default=HalfPins(), json_schema_extra=_undefaulted)
 
     def of(self, group_type: GroupType) -> HalfPins:
         """The wishes for that half."""
