@@ -32,6 +32,13 @@ def explain_plan(model: str, plan_path: Path) -> Explanation:
     return _explained(prepare(model, plan_path))
 
 
+def check_apply(
+    model: str, plan_path: Path, out: Path, *, analysis: Path | None = None, overwrite: bool = False
+) -> None:
+    """Raise what `apply_plan` would refuse before it writes; for callers with long work ahead."""
+    _ready(model, plan_path, out.expanduser().resolve(), analysis=analysis, overwrite=overwrite)
+
+
 def apply_plan(
     model: str,
     plan_path: Path,
@@ -49,9 +56,7 @@ def apply_plan(
     """
     started = time.monotonic()
     out = out.expanduser().resolve()
-    prepared = prepare(model, plan_path)
-    record = find_analysis(prepared, analysis)
-    refuse_place(out, prepared, overwrite=overwrite)
+    prepared, record = _ready(model, plan_path, out, analysis=analysis, overwrite=overwrite)
     try:
         with staged_folder(out) as folder:
             walk(prepared, folder, progress)
@@ -69,6 +74,16 @@ def apply_plan(
             "See that the disk has room and that the folder above may be written."
         ) from error
     return ApplyResult(**metrics.model_dump(), out=str(out))
+
+
+def _ready(
+    model: str, plan_path: Path, out: Path, *, analysis: Path | None, overwrite: bool
+) -> tuple[Prepared, Path | None]:
+    """Everything that can be refused, and what the rest needs: the steps, and analysis.json."""
+    prepared = prepare(model, plan_path)
+    record = find_analysis(prepared, analysis)
+    refuse_place(out, prepared, overwrite=overwrite)
+    return prepared, record
 
 
 def _explained(prepared: Prepared) -> Explanation:
@@ -130,10 +145,11 @@ def _card_facts(
 ) -> CardFacts:
     """Collect what the model card says."""
     source, effect = prepared.checkpoint.source, prepared.effect
+    on_hub = source.revision is not None  # a local path says too much in a card that is published
     return CardFacts(
         name=name,
-        base=source.name,
-        base_is_on_hub=source.revision is not None,
+        base=source.name if on_hub else source.path.resolve().name,
+        base_is_on_hub=on_hub,
         licence=licence,
         licence_files=texts,
         uneven=prepared.edit.uneven,
