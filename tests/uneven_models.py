@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tiny_models import tiny_model, tiny_tokenizer
+from tiny_models import tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
@@ -20,13 +20,18 @@ from globalprune.models import modeling_globalprune
 from globalprune.models.uneven_config import ConfigEdit, write_layer_shapes
 
 Cut = Mapping[int, Mapping[str, Sequence[int]]]
-UNEVEN: Cut = {
-    0: {"attention": ()},
-    1: {"attention": (1,), "mlp": (0, 5, 6, 23)},
-    2: {"mlp": ()},
-    3: {"attention": (0,), "mlp": tuple(range(7))},
-}
 ONLY_ATTENTION: Cut = {0: {"attention": ()}, 2: {"attention": ()}}  # whole halves, nothing narrower
+
+
+def uneven_cut(family: str) -> Cut:
+    """Cut all that can differ: no attention first, odd widths, other groups per layer, no MLP."""
+    groups: int = tiny_config(family).num_key_value_heads
+    return {
+        0: {"attention": ()},
+        1: {"attention": (groups - 1,), "mlp": (0, 5, 6, 23)},
+        2: {"mlp": ()},
+        3: {"attention": (0,), "mlp": tuple(range(7))},
+    }
 
 
 def structure_of(model: PreTrainedModel) -> ModelStructure:
@@ -88,16 +93,6 @@ def masked(model: PreTrainedModel, cut: Cut) -> PreTrainedModel:
                 gone[_span(stays, width)] = False
                 linear.weight[:, gone] = 0
     return model
-
-
-def pair(
-    folder: Path, family: str, cut: Cut, **overrides: Any
-) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """Give (the cut model as the package loads it, the masked original)."""
-    from globalprune.models.loading import load_model
-
-    save_uneven(folder, tiny_model(family, **overrides), cut)
-    return load_model(folder), masked(tiny_model(family, **overrides), cut)
 
 
 def _columns(layer: LayerStructure, half: str) -> int:

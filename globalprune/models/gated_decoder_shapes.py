@@ -63,12 +63,14 @@ def read_shapes(
     """The layers below `prefix`, each consistent in itself and with the config."""
     config = ConfigFigures(checkpoint.config, checkpoint.source.name)
     layers = _split_by_layer(checkpoint, prefix, config)
-    head_dim = _head_dim(layers, config)
     norms_of_heads = QUERY_KEY_NORMS if query_key_norms else ()
-    return tuple(
-        _LayerReader(config, index, tensors, head_dim, norms_of_heads).read()
-        for index, tensors in enumerate(layers)
-    )
+    readers = [
+        _LayerReader(config, index, tensors, norms_of_heads) for index, tensors in enumerate(layers)
+    ]
+    for reader in readers:
+        reader.check_names()
+    head_dim = _head_dim(layers, config)
+    return tuple(reader.read(head_dim) for reader in readers)
 
 
 def _split_by_layer(checkpoint: Checkpoint, prefix: str, config: ConfigFigures) -> list[Shapes]:
@@ -119,18 +121,20 @@ class _LayerReader:
     config: ConfigFigures
     index: int
     tensors: Shapes
-    head_dim: int
     norms_of_heads: tuple[str, ...]
 
-    def read(self) -> LayerShapes:
-        """Check everything, then hand the shapes on."""
+    def check_names(self) -> None:
+        """Raise for tensors that are too many or too few."""
         self._refuse_strange_names()
         self._refuse_missing_names()
-        queries = self._query_heads_per_group()
-        self._refuse_norms_over_heads()
+
+    def read(self, head_dim: int) -> LayerShapes:
+        """Check every shape, then hand them on."""
+        queries = self._query_heads_per_group(head_dim)
+        self._refuse_norms_over_heads(head_dim)
         self._refuse_wrong_shapes()
-        self._refuse_disagreement()
-        return LayerShapes(self.tensors, self.head_dim, queries)
+        self._refuse_disagreement(head_dim)
+        return LayerShapes(self.tensors, head_dim, queries)
 
     @property
     def _where(self) -> str:
@@ -165,27 +169,27 @@ class _LayerReader:
                 "download or save the model again."
             )
 
-    def _query_heads_per_group(self) -> int:
+    def _query_heads_per_group(self, head_dim: int) -> int:
         """Query rows / key rows, in whole heads; the config's ratio where no attention is left."""
         if self._is_empty("attention"):
             heads = self.config.need("num_attention_heads")
             return max(1, heads // (self.config.find("num_key_value_heads") or heads))
         queries, keys = axis_size(self.tensors, "Q"), axis_size(self.tensors, "K")
-        if not keys or queries % keys or keys % self.head_dim or not queries:
+        if not keys or queries % keys or keys % head_dim or not queries:
             raise UnsupportedArchitecture(
                 f"{self._where}: q_proj {self.tensors['self_attn.q_proj.weight']} and "
                 f"k_proj {self.tensors['self_attn.k_proj.weight']} don't divide into heads of "
-                f"{self.head_dim} with equally many query heads to each key/value head; "
+                f"{head_dim} with equally many query heads to each key/value head; "
                 "mend head_dim in config.json, or give another model."
             )
         return queries // keys
 
-    def _refuse_norms_over_heads(self) -> None:
+    def _refuse_norms_over_heads(self, head_dim: int) -> None:
         for name in self.norms_of_heads:
-            shape = self.tensors.get(name, (self.head_dim,))
-            if shape != (self.head_dim,):
+            shape = self.tensors.get(name, (head_dim,))
+            if shape != (head_dim,):
                 raise UnsupportedArchitecture(
-                    f"{self._where}: {name} is {shape}, where one head has {self.head_dim}: a norm "
+                    f"{self._where}: {name} is {shape}, where one head has {head_dim}: a norm "
                     "that spans all heads changes when a head goes, so the cut would not be exact."
                 )
 
@@ -209,11 +213,11 @@ class _LayerReader:
                 "give a checkpoint whose tensors and config belong together."
             )
 
-    def _refuse_disagreement(self) -> None:
+    def _refuse_disagreement(self, head_dim: int) -> None:
         """The config must count the same heads and channels, or no loader can build the layer."""
         counted = {
-            "num_attention_heads": ("Q", self.head_dim),
-            "num_key_value_heads": ("K", self.head_dim),
+            "num_attention_heads": ("Q", head_dim),
+            "num_key_value_heads": ("K", head_dim),
             "intermediate_size": ("F", 1),
         }
         for key, (axis, size) in counted.items():

@@ -39,6 +39,7 @@ _UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
+_Loaded = tuple[PreTrainedModel, dict[str, Any]]  # the second says which tensors didn't fit
 _SHOWN = 5  # tensors named in an error
 
 
@@ -63,14 +64,12 @@ def load_model(
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that they are reported, and refused, by name
     }
-    model: Any
+    load = _load_gguf if found.is_gguf else _load_folder
     with quiet_transformers(), _unreadable(found, "the model can't be loaded"):
-        if found.is_gguf:
-            model, report = _load_gguf(found, options)
-        else:
-            model, report = _load_folder(found, options)
-        model = model.to(device).eval()
+        model, report = load(found, options)
     _refuse_gaps(found, report)
+    torch.nn.Module.to(model, device)
+    model.eval()
     return model
 
 
@@ -89,7 +88,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         return _tokenizer(found.path, config=plain)
 
 
-def _load_folder(found: ModelSource, options: dict[str, Any]) -> Any:
+def _load_folder(found: ModelSource, options: dict[str, Any]) -> _Loaded:
     """Load a folder of safetensors; with the report of what did not fit."""
     config = _raw_config(found)
     model_class: Any = AutoModelForCausalLM
@@ -97,10 +96,11 @@ def _load_folder(found: ModelSource, options: dict[str, Any]) -> Any:
         name = config["auto_map"][_AUTO].removeprefix(f"{MODELING_FILE}.")
         model_class = getattr(modeling_globalprune, name)
         options = options | {"trust_remote_code": False}
-    return model_class.from_pretrained(found.path, use_safetensors=True, **options)
+    model, report = model_class.from_pretrained(found.path, use_safetensors=True, **options)
+    return model, report
 
 
-def _load_gguf(found: ModelSource, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load_gguf(found: ModelSource, options: dict[str, Any]) -> _Loaded:
     """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
     auto: Any = AutoModelForCausalLM
     model, report = auto.from_pretrained(found.path.parent, gguf_file=found.path.name, **options)

@@ -117,12 +117,17 @@ class PrunedModel:
     """Goes before a model class of transformers: no forward is rewritten, only layers are built."""
 
     config: Any
+    native: Any
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        modules = (base.__module__ for base in type(self).__mro__)
-        native = next(name for name in modules if name.startswith("transformers.models."))
-        with _uneven_layers(sys.modules[native]):
+        with _uneven_layers(sys.modules[self.native.__module__]):
             super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        # transformers reads the source of the module that defines the attention, which isn't this
+        able: bool = cls.native._can_set_attn_implementation()  # noqa: SLF001
+        return able
 
     def set_attn_implementation(self, *args: Any, **kwargs: Any) -> None:
         """Choose eager, sdpa and so on, also in the layers, which hold copies of the config."""
@@ -157,7 +162,7 @@ def __getattr__(name: str) -> Any:
         native = getattr(transformers, name.removeprefix(PREFIX), None)
     if native is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    body = {"__module__": __name__, "__doc__": native.__doc__}
+    body = {"__module__": __name__, "__doc__": native.__doc__, "native": native}
     mixin: type = PrunedConfig
     auto = "AutoConfig"
     if not issubclass(native, transformers.PretrainedConfig):

@@ -1,0 +1,37 @@
+"""Law 1: cutting groups out equals leaving them in with their contributions zeroed."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cutting import removals, what_stays, write_removals
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import FAMILIES, random_ids, tiny_model
+from uneven_models import masked
+
+from globalprune.apply.executor import apply_plan
+from globalprune.models.loading import load_model
+
+IDS = random_ids(2, 9)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_cutting_equals_masking(
+    tiny: Callable[[str], Path], family: str, data: st.DataObject
+) -> None:
+    """The saved and re-read model gives the logits of the masked original."""
+    gone = data.draw(removals(family))
+    remove_empty_layers = data.draw(st.booleans())
+    expected = masked(tiny_model(family), what_stays(family, gone))
+    with tempfile.TemporaryDirectory() as name, torch.no_grad():
+        plan = Path(name) / "plan.yaml"
+        write_removals(plan, gone, remove_empty_layers=remove_empty_layers)
+        result = apply_plan(str(tiny(family)), plan, Path(name) / "out")
+        found = load_model(result.out)
+
+        torch.testing.assert_close(found(IDS).logits, expected(IDS).logits, rtol=1e-5, atol=1e-5)
