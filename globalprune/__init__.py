@@ -1,1 +1,58 @@
-"""globalprune cuts a language model to a budget, and shows, edits and reuses the decision."""
+"""globalprune cuts a language model to a budget, and shows, edits and reuses the decision.
+
+`load_model` opens any result; the rest of the names are the artifacts and the errors. Nothing heavy
+loads before a name is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+    from globalprune.artifacts.group_table import GroupTable, read_group_table
+    from globalprune.artifacts.plan_file import read_plan
+    from globalprune.artifacts.prune_plan import PrunePlan
+    from globalprune.errors import GlobalPruneError
+    from globalprune.models.loading import load_model, load_tokenizer
+
+    __version__: str
+
+__all__ = [
+    "Analysis",
+    "GlobalPruneError",
+    "GroupTable",
+    "PrunePlan",
+    "__version__",
+    "load_model",
+    "load_tokenizer",
+    "read_analysis",
+    "read_group_table",
+    "read_plan",
+]
+_HOMES = {
+    "Analysis": "artifacts.analysis_folder",
+    "GlobalPruneError": "errors",
+    "GroupTable": "artifacts.group_table",
+    "PrunePlan": "artifacts.prune_plan",
+    "load_model": "models.loading",
+    "load_tokenizer": "models.loading",
+    "read_analysis": "artifacts.analysis_folder",
+    "read_group_table": "artifacts.group_table",
+    "read_plan": "artifacts.plan_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for, and nothing before."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,4 +1,4 @@
-"""Checkpoints of any size that hold names and shapes but no weights, for what only reads headers."""
+"""Checkpoints of any size that hold names and shapes but no weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from globalprune.models.checkpoint import TensorInfo
 from globalprune.models.source import ModelSource
 
 Shapes = dict[str, tuple[int, ...]]
+NOWHERE = ModelSource("shapes-only", Path("shapes-only"))
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ShapeCheckpoint:
 
     config: dict[str, Any]
     tensors: Mapping[str, TensorInfo]
-    source: ModelSource = ModelSource("shapes-only", Path("shapes-only"))
+    source: ModelSource = NOWHERE
     companions: Path | None = None
 
     @property
@@ -50,7 +51,7 @@ def layer_shapes(hidden: int, heads: int, kv_heads: int, head_dim: int, width: i
 def shape_checkpoint(
     layers: list[Shapes], *, vocabulary: int, hidden: int, **config: Any
 ) -> ShapeCheckpoint:
-    """A whole model around the layers, with an untied head; `config` overrides what is said of it."""
+    """A whole model around the layers, with an untied head; `config` overrides what it says."""
     shapes = {
         "model.embed_tokens.weight": (vocabulary, hidden),
         "model.norm.weight": (hidden,),

@@ -117,6 +117,7 @@ def _write(
         calibration=windows.record,
         methods=tuple(method.name for method in methods),
         default_importance=methods[0].name,
+        incomparable=tuple(method.name for method in methods if not method.in_nats),
         table=draft.digest,
         versions=tool_versions(),
         seconds=round(log.seconds, 3),

@@ -26,9 +26,9 @@ def choose_placement(device: str | None, dtype: str | None) -> Placement:
         raise UsageError(f"--dtype {dtype}: is not a precision; there are {', '.join(DTYPES)}.")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:  # torch raises either, by how it was built
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=chosen).item()  # meta gives memory, but never a number
+    except (RuntimeError, AssertionError, ImportError) as error:  # by how torch was built
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # then come torch's internals
         raise UsageError(f"--device {chosen}: can't be used here ({reason}); try cpu.") from error
     return Placement(chosen, None if dtype is None else DTYPES[dtype])
 
@@ -52,7 +52,7 @@ def chosen_layers(text: str | None, structure: ModelStructure) -> range:
             f"{where}: the model has {count} layers, 0 to {count - 1}; end at {count}."
         )
     if first >= end:
-        raise UsageError(f"{where}: names no layer; A must be less than B.")
+        raise UsageError(f"{where}: names no layer of the {count}; A must be less than B.")
     layers = range(first, end)
     if not any(half.groups for index, _, half in structure.halves() if index in layers):
         raise UsageError(f"{where}: these layers have no groups left to measure; name others.")

@@ -18,11 +18,13 @@ _FILES = (TABLE_FILE, DESCRIPTION_FILE, LOG_FILE, ANALYSIS_FILE)
 def staged_analysis(out: Path) -> Iterator[Path]:
     """Hand out a folder to write into; move its files into `out` if the block ends well.
 
-    Only files of an analysis are replaced. What else lies in `out` stays.
+    Only files of an analysis are replaced. What else lies in `out` stays. An `out` that is there
+    may be a mount or a link to another disk, onto which nothing beside it can be renamed.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    place = out if out.exists() else out.parent
+    place.mkdir(parents=True, exist_ok=True)
     prefix = f".{out.name}."
-    with tempfile.TemporaryDirectory(prefix=prefix, suffix=".part", dir=out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=".part", dir=place) as folder:
         staging = Path(folder)
         yield staging
         out.mkdir(exist_ok=True)

@@ -27,7 +27,7 @@ PATTERNS = (
     "use_policy*",
     "*acceptable_use_policy*",
 )
-_FORBIDDEN_SUFFIXES = (".py", ".pyc", ".pkl", ".bin", ".pt", ".pth", ".so")
+_FORBIDDEN_SUFFIXES = (".py", ".pyc", ".pkl", ".pickle", ".bin", ".pt", ".pth", ".so")
 _GENERATION_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 

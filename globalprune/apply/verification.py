@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from globalprune.apply.facts import TensorFacts
@@ -20,6 +21,17 @@ from globalprune.models.interface import ModelAdapter
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.source import ModelSource
 
+# what transformers raises for a config that makes no sense
+_REFUSALS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
 _SHOWN = 20  # differences; the first ones tell what went wrong
 
 
@@ -31,16 +43,17 @@ def verify(
     adapter: ModelAdapter,
 ) -> Checkpoint:
     """Open `folder` and return its checkpoint; raise `VerificationFailed` with every difference."""
+    differences: list[str] = []
     try:
         checkpoint = open_checkpoint(ModelSource(name, folder, None))
-        differences = [
-            *_tensor_differences(promised, checkpoint),
-            *_parameter_differences(effect, checkpoint),
-            *_group_differences(effect, adapter, checkpoint),
-            *_class_differences(folder, checkpoint),
-        ]
+        # one after the other: where a later look finds no sense in the file, the first ones say why
+        differences += _tensor_differences(promised, checkpoint)
+        differences += _parameter_differences(effect, checkpoint)
+        differences += _group_differences(effect, adapter, checkpoint)
+        differences += _class_differences(folder, checkpoint)
     except (CheckpointError, UnsupportedArchitecture) as error:
-        raise VerificationFailed(_message(name, [f"can't be opened: {error}"])) from error
+        differences.append(f"can't be opened: {error}")
+        raise VerificationFailed(_message(name, differences)) from error
     if differences:
         raise VerificationFailed(_message(name, differences))
     return checkpoint
@@ -102,7 +115,12 @@ def _group_differences(
 
 def _class_differences(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
     """Compare the file with the parameters of the class that the written config asks for."""
-    model = _empty_model(folder)
+    try:
+        model = _empty_model(folder)
+    except _REFUSALS as error:
+        first = str(error.__cause__ or error).strip().partition("\n")[0]
+        yield f"config.json: no model can be built from it ({type(error).__name__}: {first})"
+        return
     tied = set(model.all_tied_weights_keys)  # stored only where their values differ after all
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(info.shape) for name, info in checkpoint.tensors.items()}

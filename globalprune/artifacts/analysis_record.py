@@ -55,6 +55,7 @@ class AnalysisRecord(Record):
     calibration: TextRecord
     methods: tuple[str, ...]
     default_importance: str
+    incomparable: tuple[str, ...] = ()  # methods that no ranking over several layers may use
     dtype: str
     batch_size: int = Field(ge=1)
     table: str

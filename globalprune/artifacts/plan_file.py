@@ -91,12 +91,15 @@ def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
 
 
 def refresh_header(path: Path, header: Sequence[str]) -> None:
-    """Replace the generated comment lines; every other byte of the file stays as it is."""
+    """Replace the generated comment lines; every other byte of the file stays as it is.
+
+    At most as many lines as `header` has are replaced: a person may write right below them.
+    """
     text = path.read_bytes().decode("utf-8")
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     lines = text.removeprefix(mark).splitlines(keepends=True)
     newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    start, end = _generated_lines(lines)
+    start, end = _generated_lines(lines, len(header))
     fresh = [line + newline for line in _comment_lines(header)]
     write_atomically(path, "".join([mark, *lines[:start], *fresh, *lines[end:]]).encode("utf-8"))
 
@@ -120,12 +123,13 @@ def _comment_lines(header: Sequence[str]) -> list[str]:
     return [("# " if number == 0 else _CONTINUES) + line for number, line in enumerate(header)]
 
 
-def _generated_lines(lines: Sequence[str]) -> tuple[int, int]:
+def _generated_lines(lines: Sequence[str], most: int) -> tuple[int, int]:
     """Find (first, end) of the generated comment, or the empty place where it belongs."""
     for start, line in enumerate(lines):
         if line.startswith(_STARTS):
             end = start + 1
-            while end < len(lines) and lines[end].startswith(_CONTINUES):
+            last = min(len(lines), start + most)
+            while end < last and lines[end].startswith(_CONTINUES):
                 end += 1
             return start, end
     after = 1 if lines and "yaml-language-server" in lines[0] else 0

@@ -28,6 +28,7 @@ from globalprune.artifacts.record import Record
 from globalprune.errors import PlanVersion
 
 _FORMAT = re.compile(r"globalprune\.plan/(\d+)")
+_INDICES = re.compile(r"\d+(\s*-\s*\d+)?")
 _MODELS: dict[Location, type[Record]] = {
     (): PrunePlan,
     ("model",): ModelReference,
@@ -94,11 +95,8 @@ def _complaint(found: Mapping[str, Any], location: Location) -> str:
         case "missing":
             empty = " (`layers: {}` removes nothing)" if location == ("layers",) else ""
             return f"is missing; add it{empty}."
-        case "extra_forbidden":
-            known = list(_MODELS[_pattern(location[:-1])].model_fields)
-            near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
-            return f"is no key that a plan knows; {meant}"
+        case "extra_forbidden" | "invalid_key":
+            return f"is no key that a plan knows; {_meant(location)}"
         case "value_error":
             return str(found["ctx"]["error"])
         case "model_type" | "dict_type" if location[:1] in {("layers",), ("pin",)}:
@@ -108,6 +106,16 @@ def _complaint(found: Mapping[str, Any], location: Location) -> str:
         case kind:
             should = _SHOULD.get(kind, str(found["msg"]).removeprefix("Input "))
             return f"{found['input']!r} {should}; write such a value."
+
+
+def _meant(location: Location) -> str:
+    """What the unknown key at the end of the location should have been."""
+    *_, key = map(str, location)
+    if _INDICES.fullmatch(key):  # the rest of {mlp: 4, 17-31}
+        return 'if it is an index, put all of them in quotes: "4, 17-31".'
+    known = list(_MODELS[_pattern(location[:-1])].model_fields)
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
 
 
 def _keys(model: type[Record]) -> str:

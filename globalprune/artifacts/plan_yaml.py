@@ -61,7 +61,7 @@ def line_of(document: CommentedMap, location: Location) -> int:
     for part in location:
         if not isinstance(current, CommentedMap) or part not in current:
             break
-        if part in current.lc.data:
+        if part in (current.lc.data or ()):  # an !!omap keeps no lines
             line = current.lc.key(part)[0] + 1
         current = current[part]
     return line

@@ -73,6 +73,11 @@ def _refuse_wrong_columns(path: Path, arrow: Any) -> None:
             problems.append(f"column {name} is of type {found}, not {wanted}")
         elif arrow[name].null_count:
             problems.append(f"column {name} has {arrow[name].null_count} nulls")
+    problems += [
+        f"column {name} is there twice"
+        for name in sorted(set(arrow.column_names) - set(_TYPES))
+        if name.startswith(IMPORTANCE_PREFIX) and arrow.column_names.count(name) > 1
+    ]
     if not problems and not len(arrow):
         problems.append("it has no rows")
     if problems:

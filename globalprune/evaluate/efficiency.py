@@ -37,11 +37,12 @@ def stored_bytes(source: ModelSource) -> int:
     """The bytes of the weights on disk: the .gguf file, or the safetensors that would be loaded."""
     if source.is_gguf:
         return source.path.stat().st_size
+    single = source.path / "model.safetensors"
+    if single.is_file():  # an index that was left beside it is not read by anyone
+        return single.stat().st_size
     index = source.path / "model.safetensors.index.json"
-    if index.exists():
-        names = set(json.loads(index.read_text())["weight_map"].values())
-        return sum((source.path / name).stat().st_size for name in names)
-    return (source.path / "model.safetensors").stat().st_size
+    names = set(json.loads(index.read_text())["weight_map"].values())
+    return sum((source.path / name).stat().st_size for name in names)
 
 
 @dataclass

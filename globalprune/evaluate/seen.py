@@ -24,6 +24,7 @@ def warn_of_seen_text(folder: Path, evaluated: TextRecord) -> str | None:
         return None
     of = len(set(evaluated.document_digests))
     return (
-        f"{len(seen)} of {of} evaluation document{'s' * (of > 1)} were seen in calibration "
+        f"{len(seen)} of {of} evaluation document{'s' * (of > 1)} "
+        f"{'was' if len(seen) == 1 else 'were'} seen in calibration "
         f"({calibration.source}); the perplexity flatters this model, so judge it by other text."
     )

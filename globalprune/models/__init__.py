@@ -1,1 +1,1 @@
-"""What a checkpoint looks like: its facts, its tensors, its groups, and how it is opened and saved."""
+"""What a checkpoint looks like: facts, tensors, groups; how it is opened, loaded and described."""

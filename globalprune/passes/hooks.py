@@ -62,7 +62,7 @@ class Watch:
 def frozen(model: nn.Module) -> Iterator[None]:
     """Let no parameter ask for a gradient, so that autograd never makes a weight-sized one."""
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     for parameter in asking:
         parameter.requires_grad_(False)
@@ -71,4 +71,5 @@ def frozen(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_()
-        model.train(was_training)
+        for module in training:  # each by itself: a model may train in parts
+            module.training = True

@@ -29,6 +29,10 @@ def choose_column(names: Iterable[object], where: str) -> Column:
     """The column to read of those there are."""
     found = [str(name) for name in names]
     for column in Column:
+        if found.count(column) > 1:
+            raise TextError(
+                f"{where}: has {found.count(column)} columns `{column}`; name only one of them so."
+            )
         if column in found:
             return column
     raise TextError(

@@ -51,14 +51,23 @@ def parse_source(text: str) -> TextSource:
     """Say what SRC names; the word `builtin` wins over a local path, a local path over the Hub."""
     if text == BUILTIN:
         return BuiltinText()
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return LocalText(text, _files_in(path))
-    if path.exists():
-        return LocalText(text, (_readable(path),))
+    try:
+        paths = _local(Path(text).expanduser())
+    except (OSError, RuntimeError) as error:  # a name too long, no permission, `~` of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise TextError(f"{text}: can't be looked for ({reason}). {_TAKES}") from error
+    if paths:
+        return LocalText(text, paths)
     if _looks_like_path(text):
         raise TextError(f"{text}: there is no such file or folder. {_TAKES}")
     return _hub(text)
+
+
+def _local(path: Path) -> tuple[Path, ...]:
+    """The files that a local path names; none if there is no such path."""
+    if path.is_dir():
+        return _files_in(path)
+    return (_readable(path),) if path.exists() else ()
 
 
 def _files_in(folder: Path) -> tuple[Path, ...]:

@@ -62,6 +62,11 @@ def _values(path: Path, arrays: Iterator[Any]) -> Iterator[tuple[str, object]]:
             for scalar in array:
                 yield f"{path}, row {row}", scalar.as_py()
                 row += 1
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{path}, row {row}: is not UTF-8 (byte 0x{error.object[error.start]:02x}: "
+            f"{error.reason}); write the table anew from UTF-8."
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 

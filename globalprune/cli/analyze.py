@@ -1,0 +1,155 @@
+"""`gp analyze`: measure what every group of a model is worth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.analysis_record import AnalysisRecord
+
+
+def analyze(
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Local folder, Hub id[@revision] or .gguf file; it is only read.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SRC",
+            help="Text to measure with: a .txt, .jsonl, .parquet or .arrow file or a folder of "
+            "these (column `text`, or `input_ids`: each row is a window as it stands), a Hub data "
+            "set id[:config][:split], or `builtin`, a part of the Python manual.",
+            show_default="web text, streamed from the Hub",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Number of windows.", show_default="128; all rows of `input_ids`"),
+    ] = None,
+    seq_len: Annotated[
+        int | None, typer.Option(help="Tokens in a window.", show_default="512")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Windows that run at once; changes no figure but speed and memory.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(help="Draws the positions of the windows.")] = 0,
+    importance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="taylor, taylor_2nd or wanda. Say it again for more in the same pass; the table "
+            "is scored by the first.",
+            show_default="taylor",
+        ),
+    ] = None,
+    ratio: Annotated[
+        float, typer.Option(help="Fraction of all parameters that the first plan removes.")
+    ] = 0.25,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B",
+            help="Measure and cut only layers A up to, not including, B.",
+            show_default="all",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the first GPU, else cpu"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16.",
+            show_default="float32 on cpu, the checkpoint's elsewhere",
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run code that lies in others' model folders; no model of ours needs it.",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an analysis that lies in DIR, and its plan.yaml even if "
+            "it was edited (pins are kept).",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record as one JSON document.")
+    ] = False,
+) -> None:
+    """Measure what every group of a model is worth, and write it down.
+
+    DIR gets groups.parquet (importance, cost and score of every attention group and MLP channel),
+    analysis.json (what was measured on what, and how), a first plan.yaml, and a description and a
+    log for people. The model is run once over the text, whatever the number of importances.
+
+    Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
+    """
+    import shlex
+    import sys
+
+    from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.pipeline.analyze_and_plan import analyze_and_plan
+
+    with console.progress_bars() as progress:
+        record, written = analyze_and_plan(
+            model,
+            out,
+            ratio=ratio,
+            overwrite=overwrite,
+            importances=importance,
+            data=data,
+            samples=samples,
+            seq_len=seq_len,
+            batch_size=batch_size,
+            seed=seed,
+            layers=layers,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            command=shlex.join(["gp", *sys.argv[1:]]),
+            progress=progress,
+        )
+    for warning in record.warnings:
+        console.say(f"warning: {warning}")
+    if as_json:
+        console.print_json(record.model_dump(mode="json"))
+    else:
+        console.print_text("\n".join([_summary(record, out), *plan_lines([written])]))
+    finish([written])
+
+
+def _summary(record: "AnalysisRecord", out: Path) -> str:
+    """Say what was measured, and where it lies."""
+    text, model = record.calibration, record.model
+    groups = sum(half.groups for layer, _, half in record.structure.halves() if _in(record, layer))
+    return (
+        f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
+        f"  {text.samples} windows, {text.tokens:,} tokens of {text.source}, "
+        f"{record.seconds:.0f} s; {model.prunable_parameters:,} of {model.parameters:,} "
+        "parameters lie in groups"
+    )
+
+
+def _in(record: "AnalysisRecord", layer: int) -> bool:
+    first, end = record.layers
+    return first <= layer < end

@@ -1,0 +1,109 @@
+"""`gp check`: what a plan removes, what a person changed, and whether it fits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console
+from globalprune.errors import PlanDoesNotFit, PlanStale, UsageError
+
+if TYPE_CHECKING:
+    from globalprune.planning.review import Review
+
+
+def check(
+    *,
+    plan: Annotated[
+        Path,
+        typer.Argument(metavar="PLAN", help="The plan: a .yaml file.", show_default=False),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also say whether it fits this model, and in what form the result would be.",
+            show_default=False,
+        ),
+    ] = None,
+    analysis: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The analysis that knows the groups' costs and importances.",
+            show_default="the one that the plan names, if it is still there",
+        ),
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Refresh the comment at the top of the plan after an edit."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of text.")
+    ] = False,
+) -> None:
+    """Check a plan: all its errors at once, or what it removes and what was edited by hand.
+
+    Without a model and without its analysis only the plan's own rules are checked, and the rest is
+    said to be unknown. Exit code 1: the plan is valid and doesn't fit; 2: it is not valid.
+
+    Example:  gp check analysis/plan.yaml --model MODEL --write
+    """
+    from globalprune.cli.check_text import document_of, review_lines
+    from globalprune.planning.review import review_plan
+
+    try:
+        review = review_plan(plan, analysis)
+        fit = None if model is None else _fit(model, plan)
+    except PlanStale as error:
+        raise PlanDoesNotFit(str(error)) from error
+    if write:
+        _refresh(review)
+    for note in review.notes:
+        console.say(f"note: {note}")
+    if as_json:
+        console.print_json({**document_of(review), "fit": fit})
+    else:
+        console.print_text("\n".join([*review_lines(review), *_fit_lines(fit)]))
+
+
+def _fit(model: str, plan: Path) -> dict[str, object]:
+    """Hold the plan against a model, as `gp apply` would before its first step."""
+    from globalprune.apply.preparation import prepare
+
+    prepared = prepare(model, plan)
+    for warning in prepared.warnings:
+        console.say(f"warning: {warning}")
+    return {
+        "model": model,
+        "parameters_before": prepared.effect.parameters_before,
+        "parameters_after": prepared.effect.parameters_after,
+        "uneven": prepared.edit.uneven,
+        "reason": prepared.edit.reason,
+    }
+
+
+def _fit_lines(fit: dict[str, object] | None) -> list[str]:
+    """Say that it fits, and how the result would load."""
+    if fit is None:
+        return []
+    form = (
+        f"the result carries the sizes of every layer and its modeling file ({fit['reason']})"
+        if fit["uneven"]
+        else "the result loads with transformers alone"
+    )
+    counts = f"{fit['parameters_before']:,} → {fit['parameters_after']:,} parameters"
+    return [f"fits {fit['model']}: {counts}", form]
+
+
+def _refresh(review: "Review") -> None:
+    """Write the comment anew; all else in the file stays."""
+    from globalprune.artifacts.plan_file import refresh_header
+    from globalprune.planning.header import header_of
+
+    if review.analysis is None or review.effect is None or review.worth is None:
+        raise UsageError(
+            f"{review.path}: --write needs the analysis, for its costs; name it with --analysis."
+        )
+    structure = review.analysis.record.structure
+    refresh_header(review.path, header_of(review.plan, structure, review.effect, review.worth))

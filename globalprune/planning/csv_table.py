@@ -1,0 +1,38 @@
+"""The whole table as CSV, with a column that says what a plan removes, for spreadsheets and awk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.plan_effect import removed_by
+from globalprune.artifacts.provenance import temporary_file
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX
+
+
+def write_csv(
+    path: Path, table: GroupTable, structure: ModelStructure, plans: Mapping[str, PrunePlan]
+) -> None:
+    """Write every row, lowest score first; `plans` names the column of each plan."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    kinds = np.asarray(GROUP_TYPES)[table.group_type]
+    others = {IMPORTANCE_PREFIX + name: column for name, column in table.importances.items()}
+    removed = {name: _removed(table, structure, plan) for name, plan in plans.items()}
+    columns = {**table.columns(), "group_type": kinds, **others, **removed}
+    with temporary_file(path) as temporary:
+        csv.write_csv(pa.table(columns), temporary)
+
+
+def _removed(table: GroupTable, structure: ModelStructure, plan: PrunePlan) -> NDArray[np.bool_]:
+    """Mark the rows that the plan removes."""
+    marked = np.zeros(len(table), bool)
+    for layer, kind, indices in removed_by(plan, structure):
+        rows = (table.layer_idx == layer) & (table.group_type == GROUP_TYPES.index(kind))
+        marked |= rows & np.isin(table.group_idx, indices)
+    return marked

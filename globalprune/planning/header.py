@@ -1,0 +1,69 @@
+"""The comment at the top of a plan: what it does, recomputed, so that no edit makes it lie."""
+
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.artifacts.plan_effect import PlanEffect, removed_by
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.planning.figures import ImportanceByGroup
+
+_NAMES: dict[GroupType, tuple[str, str]] = {
+    "attention": ("attention group", "attention groups"),
+    "mlp": ("mlp channel", "mlp channels"),
+}
+
+
+def header_of(
+    plan: PrunePlan, structure: ModelStructure, effect: PlanEffect, worth: ImportanceByGroup
+) -> tuple[str, ...]:
+    """The lines of the comment; the first begins with "as generated" or "as edited"."""
+    state = "as edited" if plan.edited else "as generated"
+    return (
+        f"{state}: {removal_text(effect)}",
+        f"leaves {effect.parameters_after:,} parameters{_shares(structure, effect)}",
+        f"importance lost: {lost_text(plan, structure, worth)}",
+        "`gp check --write` refreshes these lines after an edit",
+    )
+
+
+def removal_text(effect: PlanEffect) -> str:
+    """`removes 26,903,232 of 134,515,008 parameters (20.00 %): 4 attention groups, 1 layer`."""
+    counts = [_counted(effect.removed_groups[kind], *_NAMES[kind]) for kind in GROUP_TYPES]
+    if effect.dropped_layers:
+        numbers = ", ".join(map(str, effect.dropped_layers))
+        counts.append(f"{_counted(len(effect.dropped_layers), 'layer', 'layers')} ({numbers})")
+    share = f"{100 * effect.ratio:.2f} %"
+    return (
+        f"removes {effect.removed:,} of {effect.parameters_before:,} parameters ({share}): "
+        f"{', '.join(counts)}"
+    )
+
+
+def lost_text(plan: PrunePlan, structure: ModelStructure, worth: ImportanceByGroup) -> str:
+    """How much of the summed importance goes, in words; sums are no perplexity."""
+    lost = lost_importance(plan, structure, worth)
+    if lost is None:
+        return f"unknown, since layers go that were not measured ({worth.name})"
+    share = f" ({100 * lost / worth.total:.2f} % of all)" if worth.total else ""
+    return f"{lost:.4g} by {worth.name}{share}"
+
+
+def lost_importance(
+    plan: PrunePlan, structure: ModelStructure, worth: ImportanceByGroup
+) -> float | None:
+    """The summed importance of what goes; None where some of it was not measured."""
+    sums = [worth.sum_of(*removal) for removal in removed_by(plan, structure)]
+    return None if None in sums else sum(value for value in sums if value is not None)
+
+
+def _shares(structure: ModelStructure, effect: PlanEffect) -> str:
+    """How what goes divides between attention and MLP."""
+    if not effect.removed:
+        return ""
+    parts: dict[GroupType, int] = dict.fromkeys(GROUP_TYPES, 0)
+    for index, kind, half in structure.halves():
+        parts[kind] += (half.groups - len(effect.layers[index].of(kind))) * half.cost
+    shares = [f"{100 * part / effect.removed:.1f} % {kind}" for kind, part in parts.items()]
+    return f"; of what goes, {' and '.join(shares)}"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

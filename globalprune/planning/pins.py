@@ -1,0 +1,92 @@
+"""A person's wishes as masks over the rows of a table: what must go, and what may be chosen.
+
+Wishes that contradict each other, or what was measured, are refused, all of them at once.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.prune_plan import HalfPins, LayerPins
+from globalprune.errors import PlanInvalid
+
+Mask = NDArray[np.bool_]
+Pins = Mapping[int, LayerPins]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """One flag a row of the table; no row is in both."""
+
+    must_go: Mask
+    free: Mask
+
+
+def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> Wishes:
+    """Turn pins, whose indices exist, into masks over `table`; `where` names the file they are of.
+
+    Raise `PlanInvalid` with every contradiction.
+    """
+    problems = list(_contradictions(analysis, pins))
+    if problems:
+        raise PlanInvalid(where, problems)
+    must_go, free = np.zeros(len(table), bool), np.ones(len(table), bool)
+    for layer, kind, half in _pinned_halves(pins):
+        rows = np.flatnonzero(
+            (table.layer_idx == layer) & (table.group_type == GROUP_TYPES.index(kind))
+        )
+        indices = table.group_idx[rows]
+        kept = np.isin(indices, list(half.keep.resolve(len(rows))))
+        gone = np.isin(indices, list(half.remove.resolve(len(rows))))
+        free[rows[kept | gone]] = False
+        must_go[rows[gone]] = True
+        if half.width is not None:  # rows stand in the order of their scores: the worst go first
+            more = len(rows) - half.width - int(gone.sum())
+            must_go[rows[~kept & ~gone][:more]] = True
+            free[rows] = False
+    return Wishes(must_go, free)
+
+
+def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
+    """Yield what no plan can honour, with the way to it."""
+    first, end = analysis.record.layers
+    for layer, kind, half in _pinned_halves(pins):
+        at = f"pin.{layer}.{kind}"
+        if not first <= layer < end:
+            if half.remove or half.width is not None:
+                yield (
+                    f"{at}: layer {layer} was not measured (the analysis covers {first}:{end}), so "
+                    "nothing of it is cut; take the pin out, or analyze that layer too."
+                )
+            continue
+        yield from (f"{at}{what}" for what in _half_contradictions(analysis, layer, kind, half))
+
+
+def _half_contradictions(
+    analysis: Analysis, layer: int, kind: GroupType, half: HalfPins
+) -> Iterator[str]:
+    """Yield what contradicts itself in one half's wishes."""
+    groups = analysis.record.structure.layers[layer].half(kind).groups
+    keep, remove = set(half.keep.resolve(groups)), set(half.remove.resolve(groups))
+    for group in sorted(keep & remove)[:1]:
+        yield f": group {group} is both in keep and in remove; name it in one of them."
+    if half.width is None:
+        return
+    if half.width < len(keep):
+        yield f".width: {half.width} is less than the {len(keep)} groups of keep; write more."
+    if half.width > groups - len(remove):
+        left = groups - len(remove)
+        yield f".width: {half.width} is more than the {left} that remove leaves; write less."
+
+
+def _pinned_halves(pins: Pins) -> Iterator[tuple[int, GroupType, HalfPins]]:
+    """Yield every half that a wish is about."""
+    for layer, wishes in pins.items():
+        for kind in GROUP_TYPES:
+            if wishes.of(kind):
+                yield layer, kind, wishes.of(kind)

@@ -1,0 +1,41 @@
+"""Where plans go: DIR/plan.yaml for one ratio, FOLDER/plan-0.20.yaml for each of several."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from globalprune.artifacts.plan_file import PLAN_FILE
+from globalprune.errors import UsageError
+from globalprune.planning.budget import refuse_bad_ratio
+
+_SUFFIXES = (".yaml", ".yml")
+_DECIMALS = 2
+
+
+def plan_places(folder: Path, ratios: Sequence[float], out: Path | None) -> dict[float, Path]:
+    """The file of every ratio, each ratio once; `out` is a .yaml file or a folder.
+
+    Raise `UsageError` for ratios that are none, and for one file where several plans are asked.
+    """
+    wanted = tuple(dict.fromkeys(ratios))
+    if not wanted:
+        raise UsageError("--ratio is missing: say how much to remove, such as --ratio 0.2.")
+    for ratio in wanted:
+        refuse_bad_ratio(ratio)
+    if out is None and len(wanted) == 1:
+        return {wanted[0]: folder / PLAN_FILE}
+    if out is not None and out.suffix in _SUFFIXES:
+        if len(wanted) > 1:
+            raise UsageError(
+                f"-o {out}: is one file for {len(wanted)} plans; name a folder for them."
+            )
+        return {wanted[0]: out}
+    return {ratio: (out or folder) / f"plan-{spelled_ratio(ratio)}.yaml" for ratio in wanted}
+
+
+def spelled_ratio(ratio: float) -> str:
+    """The ratio with two decimals, or more where it has more: 0.20, 0.125."""
+    value = Decimal(repr(float(ratio)))
+    exponent = value.as_tuple().exponent
+    decimals = max(_DECIMALS, -exponent if isinstance(exponent, int) else 0)
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,94 @@
+"""Plans to disk: several ratios of one analysis, with the pins that a person left there."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.plan_file import PLAN_FILE, read_plan, refuse_lost_work, write_plan
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.errors import ArtifactError
+from globalprune.planning.figures import ImportanceByGroup
+from globalprune.planning.header import header_of
+from globalprune.planning.pins import Pins
+from globalprune.planning.places import plan_places
+from globalprune.planning.planner import Planned, make_plan, scored_table
+
+
+@dataclass(frozen=True)
+class WrittenPlan:
+    """A plan, and the file that it is in."""
+
+    path: Path
+    planned: Planned
+
+
+def write_plans(
+    analysis: Analysis,
+    ratios: Sequence[float],
+    out: Path | None = None,
+    *,
+    importance: str | None = None,
+    overwrite: bool = False,
+) -> tuple[WrittenPlan, ...]:
+    """Make a plan for every ratio and write them all; raise before the first if one is refused.
+
+    Pins come from the plan that is replaced, or else from the analysis's own plan.yaml.
+    """
+    places = plan_places(analysis.folder, ratios, out)
+    for path in places.values():
+        refuse_lost_work(path, overwrite=overwrite)
+    made = [
+        _planned(analysis, ratio, path, importance=importance, overwrite=overwrite)
+        for ratio, path in places.items()
+    ]
+    worth = ImportanceByGroup.of(
+        scored_table(analysis, importance), importance or analysis.record.default_importance
+    )
+    for written in made:
+        planned = written.planned
+        header = header_of(planned.plan, analysis.record.structure, planned.effect, worth)
+        write_plan(written.path, planned.plan, header=header, overwrite=overwrite)
+    return tuple(made)
+
+
+def _planned(
+    analysis: Analysis, ratio: float, path: Path, *, importance: str | None, overwrite: bool
+) -> WrittenPlan:
+    """One plan, its analysis named relative to where it will lie."""
+    source, pins, notes = _pins_for(analysis, path, overwrite=overwrite)
+    planned = make_plan(
+        analysis, ratio, importance=importance, pins=pins, pins_of=str(source or path)
+    )
+    plan = _cited(planned.plan, analysis.folder, path.parent)
+    return WrittenPlan(path, replace(planned, plan=plan, notes=(*notes, *planned.notes)))
+
+
+def _cited(plan: PrunePlan, folder: Path, plan_folder: Path) -> PrunePlan:
+    """The plan with the way to its analysis."""
+    if plan.analysis is None:
+        return plan
+    way = Path(os.path.relpath(folder.resolve(), plan_folder.resolve())).as_posix()
+    return plan.model_copy(update={"analysis": plan.analysis.model_copy(update={"path": way})})
+
+
+def _pins_for(
+    analysis: Analysis, path: Path, *, overwrite: bool
+) -> tuple[Path | None, Pins, tuple[str, ...]]:
+    """Find the pins that bind the plan at `path`, and say so if there are any."""
+    places = (path, analysis.folder / PLAN_FILE)
+    source = next((place for place in places if place.is_file()), None)
+    if source is None:
+        return None, {}, ()
+    try:
+        pins = read_plan(source, analysis.record.structure).pin
+    except ArtifactError as error:
+        if not overwrite:
+            raise
+        reason = str(error).splitlines()[0]
+        return None, {}, (f"the pins of {source}, if it had any, are lost ({reason}).",)
+    if not pins:
+        return source, {}, ()
+    layers = ", ".join(map(str, pins))
+    return source, pins, (f"honours the pins of {source} (layers {layers}).",)

@@ -1,0 +1,138 @@
+"""Analyses made without a model: structures and tables of chosen or random numbers, on disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.analysis_record import (
+    ANALYSIS_FILE,
+    AnalysisRecord,
+    ModelRecord,
+    TextRecord,
+    write_analysis_record,
+)
+from globalprune.artifacts.group_table import (
+    ANALYSIS_KEY,
+    TABLE_FILE,
+    GroupTable,
+    write_group_table,
+)
+from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
+
+TEXT = TextRecord(
+    source="test",
+    documents=1,
+    document_digests=("sha256:1",),
+    samples=1,
+    seq_len=2,
+    stride=None,
+    tokens=2,
+    predicted_tokens=1,
+    seed=0,
+    bos=False,
+    digest="sha256:2",
+)
+
+
+def structure_of(
+    layers: Sequence[tuple[int, int]] = ((2, 4), (2, 4), (2, 4)),
+    *,
+    attention_cost: int = 50,
+    mlp_cost: int = 6,
+    outside: int = 100,
+    output_bias: int = 0,
+) -> ModelStructure:
+    """Layers of (attention groups, mlp channels); `outside` stands for the embeddings."""
+    made = tuple(
+        LayerStructure(
+            attention=HalfStructure(
+                groups=groups, cost=attention_cost if groups else 0, kept=output_bias
+            ),
+            mlp=HalfStructure(groups=channels, cost=mlp_cost if channels else 0),
+            norms=4,
+            query_heads_per_group=2,
+            head_dim=2,
+            tensors={},
+        )
+        for groups, channels in layers
+    )
+    inside = sum(
+        half.prunable + half.kept for layer in made for half in (layer.attention, layer.mlp)
+    )
+    return ModelStructure(layers=made, parameters=inside + 4 * len(made) + outside)
+
+
+def table_of(
+    structure: ModelStructure, seed: int = 0, *, layers: range | None = None
+) -> GroupTable:
+    """Random importances, `mine` first and `other` second, for the measured layers."""
+    measured = layers or range(len(structure.layers))
+    rows = [
+        (layer, GROUP_TYPES.index(kind), index, half.cost)
+        for layer, kind, half in structure.halves()
+        if layer in measured
+        for index in range(half.groups)
+    ]
+    layer_idx, group_type, group_idx, cost = np.asarray(rows).T
+    draw = np.random.default_rng(seed)
+    return GroupTable.build(
+        layer_idx,
+        group_type,
+        group_idx,
+        cost,
+        importances={"mine": draw.random(len(rows)), "other": draw.random(len(rows))},
+        metadata={ANALYSIS_KEY: "sha256:3"},
+    )
+
+
+def record_of(structure: ModelStructure, table: GroupTable, layers: range) -> AnalysisRecord:
+    """The record of a table."""
+    return AnalysisRecord(
+        model=ModelRecord(
+            source="test/model",
+            revision=None,
+            model_type="llama",
+            structure_fingerprint=structure.fingerprint,
+            weights_fingerprint="sha256:4",
+            parameters=structure.parameters,
+            prunable_parameters=structure.prunable,
+        ),
+        structure=structure,
+        layers=(layers.start, layers.stop),
+        calibration=TEXT,
+        methods=("mine", "other"),
+        default_importance="mine",
+        dtype="float32",
+        batch_size=1,
+        table=table.digest,
+        versions={},
+        seconds=0,
+        peak_memory_bytes=0,
+        command="gp analyze",
+    )
+
+
+def analysis_of(
+    structure: ModelStructure, seed: int = 0, *, layers: range | None = None, folder: Path = Path()
+) -> Analysis:
+    """An analysis in memory."""
+    measured = layers or range(len(structure.layers))
+    table = table_of(structure, seed, layers=measured)
+    return Analysis(folder, record_of(structure, table, measured), table)
+
+
+def saved_analysis(
+    folder: Path,
+    structure: ModelStructure | None = None,
+    seed: int = 0,
+    *,
+    layers: range | None = None,
+) -> Analysis:
+    """The same on disk, read back."""
+    analysis = analysis_of(structure or structure_of(), seed, layers=layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_group_table(folder / TABLE_FILE, analysis.table)
+    write_analysis_record(folder / ANALYSIS_FILE, analysis.record)
+    return read_analysis(folder)

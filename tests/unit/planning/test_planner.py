@@ -1,0 +1,132 @@
+"""From a table to a plan: the lowest scores first, over layers and kinds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from analyses import analysis_of, structure_of
+
+from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.errors import TableInvalid, UsageError
+from globalprune.planning.budget import asked_parameters
+from globalprune.planning.planner import make_plan
+
+SHAPE = ((3, 40), (3, 40), (3, 40))
+
+
+def test_the_lowest_scores_go_over_all_layers_and_kinds() -> None:
+    """But for the last stretch, no group that goes scores above one that stays."""
+    analysis = analysis_of(structure_of(SHAPE), seed=3)
+    effect = make_plan(analysis, 0.4).effect
+    table = analysis.table
+    gone = np.asarray(
+        [
+            index not in effect.layers[layer].of(GROUP_TYPES[kind])
+            for layer, kind, index in zip(
+                table.layer_idx.tolist(),
+                table.group_type.tolist(),
+                table.group_idx.tolist(),
+                strict=True,
+            )
+        ]
+    )
+    prefix = int(np.argmin(gone))  # the rows are sorted by score
+
+    assert gone[prefix:].sum() * 6 < 50  # what comes behind would fit into one attention group
+    assert prefix > 10
+
+
+def test_ties_fall_by_layer_kind_and_index() -> None:
+    """Equal scores go in an order that a person can foretell."""
+    analysis = analysis_of(structure_of(SHAPE, attention_cost=6))
+    level = analysis.table.importance * 0 + 1.0
+    analysis.table.importances["mine"] = level
+    flat = analysis.table.rescored("mine")
+    plan = make_plan(replace(analysis, table=flat), 0.05).plan
+
+    assert str(plan.layers[0].attention) == "all"
+    assert list(plan.layers) == [0]
+    assert str(plan.layers[0].mlp).startswith("0-")
+
+
+def test_another_column_gives_another_plan() -> None:
+    """`--importance other` scores anew, and the plan names what it was made by."""
+    analysis = analysis_of(structure_of(SHAPE))
+    mine, other = make_plan(analysis, 0.3), make_plan(analysis, 0.3, importance="other")
+
+    assert mine.plan.layers != other.plan.layers
+    assert other.plan.analysis is not None
+    assert other.plan.analysis.importance == "other"
+
+
+def test_a_missing_column_is_named_with_those_there_are() -> None:
+    """An importance that was not measured is an error that lists the measured ones."""
+    with pytest.raises(TableInvalid, match=r"no column importance_fisher; it has mine, other"):
+        make_plan(analysis_of(structure_of()), 0.3, importance="fisher")
+
+
+def test_only_measured_layers_are_cut() -> None:
+    """`gp analyze --layers 1:2` leaves the others whole, and the ratio is one of all."""
+    analysis = analysis_of(structure_of(SHAPE), layers=range(1, 2))
+    planned = make_plan(analysis, 0.2)
+
+    assert list(planned.plan.layers) == [1]
+    assert planned.asked == asked_parameters(0.2, analysis.record.structure.parameters)
+    assert planned.reached
+
+
+def test_a_ratio_out_of_reach_gives_the_largest_plan() -> None:
+    """All that was measured goes, and the plan knows that it falls short."""
+    analysis = analysis_of(structure_of(SHAPE), layers=range(1, 2))
+    planned = make_plan(analysis, 0.9)
+
+    assert not planned.reached
+    assert str(planned.plan.layers[1].mlp) == "all"
+    assert planned.effect.dropped_layers == (1,)
+
+
+def test_something_always_stands() -> None:
+    """The largest plan of all spares the cheapest group that is worth most."""
+    analysis = analysis_of(structure_of(SHAPE))
+    effect = make_plan(analysis, 0.99).effect
+
+    assert sum(len(layer.attention) + len(layer.mlp) for layer in effect.layers) == 1
+    table = analysis.table
+    best = np.flatnonzero(table.group_type == 1)[-1]
+    assert effect.layers[int(table.layer_idx[best])].mlp == (int(table.group_idx[best]),)
+
+
+def test_a_whole_half_is_written_as_all() -> None:
+    """A half that loses everything is spelled as a person would."""
+    plan = make_plan(analysis_of(structure_of(SHAPE)), 0.99).plan
+
+    assert sum(str(layer.attention) == "all" for layer in plan.layers.values()) == 3
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.0, 20.0, float("nan")])
+def test_a_ratio_is_a_fraction(ratio: float) -> None:
+    """Twenty means 0.2, and is answered so."""
+    with pytest.raises(UsageError, match=r"a ratio is at least 0 and below 1, such as 0\.2"):
+        make_plan(analysis_of(structure_of()), ratio)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "parameters", "asked"),
+    [(0.1, 30, 3), (0.2, 134_515_008, 26_903_002), (1e-9, 10, 1), (0, 10, 0), (0.3, 10, 3)],
+)
+def test_ratios_are_read_as_they_are_written(ratio: float, parameters: int, asked: int) -> None:
+    """A tenth of thirty is three, not four, although no binary number is a tenth."""
+    assert asked_parameters(ratio, parameters) == asked
+
+
+def test_a_method_without_a_unit_of_loss_is_doubted() -> None:
+    """A ranking over all layers by raw wanda destroys a model; the plan's note says so."""
+    analysis = analysis_of(structure_of(SHAPE))
+    record = analysis.record.model_copy(update={"incomparable": ("other",)})
+    doubted = replace(analysis, record=record)
+
+    assert not make_plan(doubted, 0.2).notes
+    assert (
+        "other is not comparable between layers"
+        in make_plan(doubted, 0.2, importance="other").notes[0]
+    )

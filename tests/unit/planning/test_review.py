@@ -1,0 +1,174 @@
+"""What check and diff say of plans: figures, edits, and what is unknown."""
+
+from pathlib import Path
+
+import pytest
+from analyses import saved_analysis, structure_of
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.plan_file import refresh_header
+from globalprune.errors import PlanStale
+from globalprune.planning.comparison import compare_plans
+from globalprune.planning.header import header_of, lost_importance
+from globalprune.planning.review import Review, review_plan
+from globalprune.planning.writing import write_plans
+
+
+@pytest.fixture
+def analysis(tmp_path: Path) -> Analysis:
+    """An analysis of three layers on disk."""
+    return saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
+
+
+def replaced(path: Path, layers: str, head: str = "") -> Path:
+    """Write other decisions under the same head."""
+    text = path.read_text("utf-8")
+    path.write_text(text[: text.index("\nlayers:") + 1] + head + layers, "utf-8")
+    return path
+
+
+def test_figures_are_recounted_from_the_decisions(analysis: Analysis) -> None:
+    """A comment that lies changes nothing: what is said is counted anew."""
+    path = write_plans(analysis, [0.3])[0].path
+    path.write_text(path.read_text("utf-8").replace("as generated: removes", "removes 1 of 2"))
+    replaced(path, 'layers:\n  1: {attention: "0", mlp: "1-3"}\n')
+    effect = review_plan(path).effect
+
+    assert effect is not None
+    assert (effect.removed, effect.removed_groups) == (68, {"attention": 1, "mlp": 3})
+
+
+def test_the_importance_that_goes_is_the_tables(analysis: Analysis) -> None:
+    """The sum over the removed rows, of the column that the plan was made by."""
+    (written,) = write_plans(analysis, [0.3], importance="other")
+    path = replaced(written.path, 'layers:\n  2: {mlp: "5"}\n')
+    review = review_plan(path)
+    table = analysis.table
+    row = (table.layer_idx == 2) & (table.group_type == 1) & (table.group_idx == 5)
+
+    assert review.worth is not None
+    assert review.worth.name == "other"
+    lost = lost_importance(review.plan, analysis.record.structure, review.worth)
+    assert lost == pytest.approx(table.importances["other"][row].item())
+
+
+def test_an_untouched_plan_has_no_edits(analysis: Analysis) -> None:
+    """What gp plan wrote is known as such."""
+    assert review_plan(write_plans(analysis, [0.3])[0].path).edits == ()
+
+
+def test_pins_added_by_hand_do_not_hide_the_edits(analysis: Analysis) -> None:
+    """The original is made again without the new pins, so that the edit shows alone."""
+    path = write_plans(analysis, [0.3])[0].path
+    text = path.read_text("utf-8").replace("\nlayers:", '\npin: {0: {mlp: {keep: "0"}}}\nlayers:')
+    path.write_text(text, "utf-8")
+
+    assert review_plan(path).plan.edited
+    assert review_plan(path).edits == ()
+
+
+def test_without_its_analysis_a_plan_is_still_checked(tmp_path: Path, analysis: Analysis) -> None:
+    """Syntax and edits are judged, and the rest is said to be unknown, with the way out."""
+    path = write_plans(analysis, [0.3], tmp_path / "mine.yaml")[0].path
+    analysis.folder.rename(tmp_path / "moved")
+    review = review_plan(path)
+
+    assert review.effect is None
+    assert "unknown; name its analysis with --analysis" in review.notes[0]
+    assert review_plan(path, tmp_path / "moved").effect is not None
+
+
+def test_an_analysis_that_was_replaced_is_not_taken(tmp_path: Path, analysis: Analysis) -> None:
+    """A path that leads to other numbers is worse than none; named by hand it is a note."""
+    path = write_plans(analysis, [0.3], tmp_path / "mine.yaml")[0].path
+    saved_analysis(analysis.folder, analysis.record.structure, seed=9)
+
+    assert "holds another analysis by now" in review_plan(path).notes[0]
+    assert "made from another table" in review_plan(path, analysis.folder).notes[0]
+
+
+def test_an_analysis_of_another_structure_is_refused(tmp_path: Path, analysis: Analysis) -> None:
+    """Indices of one model mean nothing in another."""
+    path = write_plans(analysis, [0.3])[0].path
+    saved_analysis(tmp_path / "other", structure_of(((4, 8),)))
+
+    with pytest.raises(PlanStale, match=r"made for the structure sha256:.*, not for sha256:"):
+        review_plan(path, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("layers", "note"),
+    [
+        ('layers:\n  0: {mlp: "2"}\n', "pin.0.mlp.keep: 2 is pinned to stay, and goes"),
+        ("layers: {}\n", "pin.1.mlp.remove: 4 is pinned to go, and stays"),
+        ("layers: {}\n", "pin.2.attention.width: 1 are pinned to stay, 2 do"),
+        ("layers: {}\n", "removes 0.00 % where target.ratio says 30.00 %"),
+    ],
+    ids=["keep", "remove", "width", "ratio"],
+)
+def test_an_edit_that_breaks_a_wish_is_noted(analysis: Analysis, layers: str, note: str) -> None:
+    """A hand edit is honoured, never refused; the person is told what it breaks."""
+    path = write_plans(analysis, [0.3])[0].path
+    pins = (
+        'pin:\n  0: {mlp: {keep: "2"}}\n  1: {mlp: {remove: "4"}}\n  2: {attention: {width: 1}}\n'
+    )
+    replaced(path, layers, head=pins)
+
+    assert any(note in found for found in review_plan(path).notes)
+
+
+def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
+    """After an edit the refreshed comment is that of the edited plan, and nothing else moves."""
+    path = replaced(write_plans(analysis, [0.3])[0].path, "layers:\n  1: {mlp: all} # mine\n")
+    body = path.read_text("utf-8").split("format:")[1]
+    review = review_plan(path)
+    refresh_header(path, _header(review, analysis))
+    text = path.read_text("utf-8")
+
+    assert "# as edited: removes 48 of " in text
+    assert "8 mlp channels" in text
+    assert "0.0 % attention and 100.0 % mlp" in text
+    assert text.split("format:")[1] == body
+
+
+def _header(review: Review, analysis: Analysis) -> tuple[str, ...]:
+    assert review.effect is not None
+    assert review.worth is not None
+    return header_of(review.plan, analysis.record.structure, review.effect, review.worth)
+
+
+def test_diff_counts_what_only_one_plan_removes(analysis: Analysis) -> None:
+    """Groups, parameters and importance of each side."""
+    folder = analysis.folder
+    small, large = write_plans(analysis, [0.2, 0.5])
+    replaced(small.path, 'layers:\n  0: {mlp: "0-3"}\n')
+    replaced(large.path, 'layers:\n  0: {mlp: "2-5"}\n  2: {attention: all, mlp: all}\n')
+    found = compare_plans(small.path, large.path, None)
+
+    assert folder == found.first.parent
+    assert (found.only_first.groups, found.only_first.parameters) == (2, 12)
+    assert (found.only_second.groups, found.only_second.parameters) == (12, 160)
+    assert found.only_first.importance is not None
+    assert "layers that go whole: none → 2" in found.others
+    assert [str(half.only_second) for half in found.halves] == ["4-5", "0-1", "0-7"]
+
+
+def test_diff_without_an_analysis_says_what_is_unknown(tmp_path: Path) -> None:
+    """Two plans written by hand compare by their words."""
+    one, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    one.write_text('format: globalprune.plan/1\nlayers: {1: {mlp: "0-3"}}\n')
+    other.write_text("format: globalprune.plan/1\nlayers: {1: {mlp: all}}\n")
+    found = compare_plans(one, other, None)
+
+    assert (str(found.halves[0].only_first), str(found.halves[0].only_second)) == ("0-3", "all")
+    assert found.only_second.groups is None
+    assert found.only_first.parameters is None
+
+
+def test_diff_of_other_structures_is_refused(tmp_path: Path, analysis: Analysis) -> None:
+    """Equal indices of different models are different groups."""
+    one = write_plans(analysis, [0.2])[0].path
+    two = write_plans(saved_analysis(tmp_path / "b", structure_of(((4, 8),))), [0.2])[0].path
+
+    with pytest.raises(PlanStale, match=r"made for different structures .* compare plans of one"):
+        compare_plans(one, two, None)

@@ -1,0 +1,117 @@
+"""Plans on disk: where they go, whose pins they keep, and whose work they never lose."""
+
+from pathlib import Path
+
+import pytest
+from analyses import saved_analysis
+
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.errors import PlanInvalid, UsageError
+from globalprune.planning.places import plan_places, spelled_ratio
+from globalprune.planning.writing import write_plans
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spelled"),
+    [(0.2, "0.20"), (0.125, "0.125"), (0.0, "0.00"), (1e-5, "0.00001")],
+)
+def test_ratios_are_spelled_without_loss(ratio: float, spelled: str) -> None:
+    """Two decimals at least, and as many as tell two ratios apart."""
+    assert spelled_ratio(ratio) == spelled
+
+
+def test_plans_go_where_people_look_for_them(tmp_path: Path) -> None:
+    """One goes to DIR/plan.yaml, several into DIR or the named folder, each ratio once."""
+    here = tmp_path / "analysis"
+
+    assert plan_places(here, [0.2], None) == {0.2: here / "plan.yaml"}
+    assert plan_places(here, [0.1, 0.2, 0.1], None) == {
+        0.1: here / "plan-0.10.yaml",
+        0.2: here / "plan-0.20.yaml",
+    }
+    assert plan_places(here, [0.2], tmp_path / "mine.yaml") == {0.2: tmp_path / "mine.yaml"}
+    assert plan_places(here, [0.2], tmp_path / "x") == {0.2: tmp_path / "x" / "plan-0.20.yaml"}
+
+
+def test_one_file_cannot_hold_two_plans(tmp_path: Path) -> None:
+    """Two ratios and a .yaml file is a slip, and nothing is written."""
+    with pytest.raises(UsageError, match=r"mine.yaml: is one file for 2 plans; name a folder"):
+        plan_places(tmp_path, [0.1, 0.2], tmp_path / "mine.yaml")
+
+
+def test_a_plan_names_its_analysis_from_where_it_lies(tmp_path: Path) -> None:
+    """Folders can be moved together: the way to the analysis is relative to the plan."""
+    analysis = saved_analysis(tmp_path / "deep" / "analysis")
+    (written,) = write_plans(analysis, [0.2], tmp_path / "plans" / "mine.yaml")
+    plan = read_plan(written.path)
+
+    assert plan.analysis is not None
+    assert plan.analysis.path == "../deep/analysis"
+    assert not plan.edited
+    assert (written.path.parent / "plan.v1.schema.json").is_file()
+
+
+def test_a_generated_plan_is_replaced_and_an_edited_one_is_not(tmp_path: Path) -> None:
+    """Only a person's work needs --overwrite, and refusing leaves every file alone."""
+    analysis = saved_analysis(tmp_path)
+    path = write_plans(analysis, [0.2])[0].path
+    write_plans(analysis, [0.3])
+    edited = path.read_text("utf-8").replace(
+        "remove_empty_layers: true", "remove_empty_layers: false"
+    )
+    path.write_text(edited, "utf-8")
+
+    with pytest.raises(UsageError, match=r"plan.yaml: was edited by hand.* --overwrite"):
+        write_plans(analysis, [0.2])
+    assert path.read_text("utf-8") == edited
+
+
+def test_an_edited_plan_among_several_stops_all(tmp_path: Path) -> None:
+    """Nothing is written where one of the plans can't be."""
+    analysis = saved_analysis(tmp_path)
+    (tmp_path / "plan-0.30.yaml").write_text("mine", "utf-8")
+
+    with pytest.raises(UsageError, match=r"plan-0.30.yaml: is there and is no plan"):
+        write_plans(analysis, [0.2, 0.3])
+    assert not (tmp_path / "plan-0.20.yaml").exists()
+
+
+def pinned(path: Path, pins: str) -> None:
+    """Add pins as a person would."""
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("remove_empty_layers", f"pin: {pins}\nremove_empty_layers"))
+
+
+def test_pins_survive_replanning(tmp_path: Path) -> None:
+    """--overwrite gives up edits and keeps wishes; other ratios keep those of plan.yaml."""
+    analysis = saved_analysis(tmp_path)
+    path = write_plans(analysis, [0.2])[0].path
+    pinned(path, '{1: {attention: {keep: "0-1"}}}')
+    (again,) = write_plans(analysis, [0.4], overwrite=True)
+    several = write_plans(analysis, [0.3, 0.5])
+
+    assert again.planned.effect.layers[1].attention == (0, 1)
+    assert "honours the pins of" in again.planned.notes[0]
+    for written in several:
+        assert read_plan(written.path).pin == read_plan(path).pin
+        assert written.planned.effect.layers[1].attention == (0, 1)
+
+
+def test_pins_that_contradict_are_named_with_their_file(tmp_path: Path) -> None:
+    """The message leads to the file in which the wishes stand."""
+    analysis = saved_analysis(tmp_path)
+    path = write_plans(analysis, [0.2])[0].path
+    pinned(path, '{1: {mlp: {keep: "0", remove: "0"}}}')
+
+    with pytest.raises(PlanInvalid, match=r"plan.yaml: 1 problem\n  pin.1.mlp: group 0 is both"):
+        write_plans(analysis, [0.4], tmp_path / "other.yaml")
+
+
+def test_a_broken_plan_is_only_replaced_on_demand_and_its_pins_are_mourned(tmp_path: Path) -> None:
+    """What can't be read can't be kept, and the note says what is lost."""
+    analysis = saved_analysis(tmp_path)
+    (tmp_path / "plan.yaml").write_text("pin: [", "utf-8")
+    (written,) = write_plans(analysis, [0.2], overwrite=True)
+
+    assert f"the pins of {written.path}, if it had any, are lost" in written.planned.notes[0]
+    assert read_plan(written.path).layers
