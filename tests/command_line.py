@@ -27,7 +27,7 @@ class Said:
         return json.loads(self.out)
 
 
-def gp(*arguments: str | Path) -> Said:
+def gp(*arguments: str | Path | float) -> Said:
     """Run one command; no traceback may come out of it."""
     out, err = io.StringIO(), io.StringIO()
     words = ["gp", *map(str, arguments)]

@@ -77,7 +77,7 @@ def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
     if overwrite or not path.exists():
         return
     try:
-        edited = read_plan(path).edited
+        edited = read_plan(path).edited or _has_comments(path)
     except ArtifactError as error:
         raise UsageError(
             f"{path}: is there and is no plan that can be read; choose another name, "
@@ -86,7 +86,7 @@ def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
     if edited:
         raise UsageError(
             f"{path}: was edited by hand since gp plan wrote it; choose another name, or say "
-            "--overwrite to replace it (its pins are kept, its edits are lost)."
+            "--overwrite to replace it (its pins are kept, its edits and comments are lost)."
         )
 
 
@@ -102,6 +102,13 @@ def refresh_header(path: Path, header: Sequence[str]) -> None:
     start, end = _generated_lines(lines, len(header))
     fresh = [line + newline for line in _comment_lines(header)]
     write_atomically(path, "".join([mark, *lines[:start], *fresh, *lines[end:]]).encode("utf-8"))
+
+
+def _has_comments(path: Path) -> bool:
+    """Whether a person wrote comments of their own."""
+    lines = path.read_text("utf-8-sig").splitlines()
+    start, end = _generated_lines(lines, len(lines))
+    return any("#" in line for line in lines[:start] + lines[end:] if line != _SCHEMA_LINE)
 
 
 def _named_structure(document: CommentedMap) -> str | None:
@@ -126,6 +133,8 @@ def _comment_lines(header: Sequence[str]) -> list[str]:
 def _generated_lines(lines: Sequence[str], most: int) -> tuple[int, int]:
     """Find (first, end) of the generated comment, or the empty place where it belongs."""
     for start, line in enumerate(lines):
+        if line.strip() and not line.startswith("#"):
+            break
         if line.startswith(_STARTS):
             end = start + 1
             last = min(len(lines), start + most)

@@ -69,6 +69,12 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
     """
     if folder.is_file():
         raise UsageError(f"{folder}: is a file; name a folder with -o.")
+    above = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        what = "is a file" if above.is_file() else "may not be written into"
+        raise UsageError(f"{folder}: can't be made, since {above} {what}; choose another folder.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:

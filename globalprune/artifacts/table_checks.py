@@ -52,7 +52,8 @@ def refuse_misfit(where: str, columns: Columns, structure: ModelStructure) -> No
         indices, costs = columns["group_idx"][rows], columns["cost"][rows]
         if not np.array_equal(np.sort(indices), np.arange(half.groups)):
             problems.append(
-                f"layer {layer} {group_type}: {len(indices)} rows for {half.groups} groups"
+                f"layer {layer} {group_type}: {len(indices)} rows, not one for each of its "
+                f"{half.groups} groups"
             )
         elif (costs != half.cost).any():
             problems.append(f"layer {layer} {group_type}: a cost that is not {half.cost:,}")

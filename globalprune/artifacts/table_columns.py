@@ -28,10 +28,10 @@ def read_columns(path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     """Read the six columns, the other importances by method, and the metadata."""
     arrow = _open(path)
     _refuse_wrong_columns(path, arrow)
-    columns = {name: arrow[name].to_numpy() for name in _TYPES if name != "group_type"}
+    columns = {name: _numbers(arrow[name]) for name in _TYPES if name != "group_type"}
     columns["group_type"] = _kind_codes(path, arrow["group_type"])
     others = {
-        name.removeprefix(IMPORTANCE_PREFIX): arrow[name].to_numpy().astype(np.float64)
+        name.removeprefix(IMPORTANCE_PREFIX): _numbers(arrow[name].cast("double", safe=False))
         for name in arrow.column_names
         if name.startswith(IMPORTANCE_PREFIX) and _is_number(arrow.schema.field(name).type)
     }
@@ -90,17 +90,26 @@ def _refuse_wrong_columns(path: Path, arrow: Any) -> None:
 def _kind_codes(path: Path, column: Any) -> NDArray[np.uint8]:
     """Turn the kinds' names into positions in GROUP_TYPES."""
     import pyarrow as pa
-    from pyarrow import compute
 
-    names = column.cast(pa.string())
-    codes = compute.index_in(names, value_set=pa.array(GROUP_TYPES))
-    if codes.null_count:
-        strange = names.filter(compute.is_null(codes)).unique().to_pylist()
+    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    strange = [name for name in names if name not in GROUP_TYPES]
+    if strange:
         raise TableInvalid(
             f"{path}: column group_type holds {', '.join(map(repr, strange[:5]))}; "
             f"this globalprune knows {' and '.join(GROUP_TYPES)}."
         )
-    return np.asarray(codes.to_numpy(), np.uint8)
+    positions = np.asarray([GROUP_TYPES.index(name) for name in names], np.uint8)
+    codes: NDArray[np.uint8] = positions[_numbers(encoded.indices)]
+    return codes
+
+
+def _numbers(column: Any) -> NDArray[Any]:
+    """The column as it lies in memory, nulls as NaN; `to_numpy` would load pandas."""
+    from pyarrow import compute
+
+    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    return np.from_dlpack(compute.fill_null(whole, np.nan) if whole.null_count else whole)
 
 
 def _is_text(kind: Any) -> bool:

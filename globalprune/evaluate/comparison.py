@@ -83,7 +83,7 @@ def _dtype(name: str | None, device: str) -> str | None:
     """The dtype to load in; None is the checkpoint's own."""
     if name is not None and name not in DTYPES:
         raise UsageError(f"--dtype {name}: is none of {', '.join(DTYPES)}.")
-    return "float32" if name is None and device == "cpu" else name
+    return "float32" if name is None and device.partition(":")[0] == "cpu" else name
 
 
 def _warn_of_other_tokens(results: Sequence[ModelResult]) -> tuple[str, ...]:

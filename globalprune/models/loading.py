@@ -57,7 +57,7 @@ def load_model(
     """
     found = resolve_model(str(source))
     if dtype is None:
-        dtype = torch.float32 if found.is_gguf or device == "cpu" else "auto"
+        dtype = torch.float32 if found.is_gguf or torch.device(device).type == "cpu" else "auto"
     options = {
         "dtype": dtype,
         "trust_remote_code": trust_remote_code,

@@ -43,9 +43,11 @@ def _remnant(native: nn.Linear) -> EmptyProjection | None:
 
 def _output(projection: EmptyProjection | None, hidden_states: torch.Tensor) -> torch.Tensor:
     """Give what an emptied half adds to every token: its output bias, or nothing."""
+    nothing = hidden_states[..., :0]
     if projection is None:
-        return torch.zeros_like(hidden_states)
-    output: torch.Tensor = projection(hidden_states[..., :0])
+        # zeros that still hang on their input: what lies before gets a gradient, as DDP demands
+        return nothing.sum(dim=-1, keepdim=True).expand_as(hidden_states)
+    output: torch.Tensor = projection(nothing)
     return output
 
 

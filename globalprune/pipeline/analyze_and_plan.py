@@ -29,11 +29,11 @@ def analyze_and_plan(
 ) -> "tuple[AnalysisRecord, WrittenPlan]":
     """Analyze with `options` (those of `analyze`), then plan; the analysis stays if that fails."""
     from globalprune.analyze.analyzer import analyze
-    from globalprune.importance.registry import DEFAULT_IMPORTANCE
 
     for place in plan_places(out, [ratio], None).values():
         refuse_lost_work(place, overwrite=overwrite)
-    names = importances or (DEFAULT_IMPORTANCE,)
-    record = analyze(model, out, importances=names, overwrite=overwrite, **options)
+    if importances:
+        options["importances"] = importances
+    record = analyze(model, out, overwrite=overwrite, **options)
     (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite)
     return record, written

@@ -41,7 +41,7 @@ def calibration_windows(
     Rows of `input_ids` are windows already: the first `samples` of them, or all, and no tokenizer
     is loaded. Raises `TextError`, which names the largest number of windows where text is short.
     """
-    check_counts(samples=samples, seq_len=seq_len)
+    check_counts(samples=samples, seq_len=seq_len, seed=seed)
     place = parse_source(source or DEFAULT_SOURCE)
     rows = open_rows(place, Part.CALIBRATION, shuffle_seed=seed)
     if rows.column is Column.INPUT_IDS:

@@ -8,9 +8,16 @@ from globalprune.text.id_windows import SHORTEST
 from globalprune.text.tokens import Ids, TokenisedText, adds_bos
 
 
-def check_counts(*, samples: int | None, seq_len: int | None, stride: int | None = None) -> None:
+def check_counts(
+    *, samples: int | None, seq_len: int | None, stride: int | None = None, seed: int = 0
+) -> None:
     """Refuse numbers that can't be meant, before any text is read."""
-    least = {"--samples": (samples, 1), "--seq-len": (seq_len, SHORTEST), "--stride": (stride, 1)}
+    least = {
+        "--samples": (samples, 1),
+        "--seq-len": (seq_len, SHORTEST),
+        "--stride": (stride, 1),
+        "--seed": (seed, 0),
+    }
     for option, (value, minimum) in least.items():
         if value is not None and value < minimum:
             raise UsageError(f"{option} {value}: must be at least {minimum}.")

@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from analyses import saved_analysis
+
+from globalprune.planning.writing import write_plans
 
 HEAVY = ("torch", "transformers", "datasets", "peft", "pandas")
 PROBE = """
@@ -31,6 +36,38 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "check", "diff"])
+def test_the_planning_day_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
+    """Planning, checking and comparing for real never import torch either."""
+    write_plans(saved_analysis(tmp_path), [0.1, 0.3])
+    first, second = str(tmp_path / "plan-0.10.yaml"), str(tmp_path / "plan-0.30.yaml")
+    arguments = {
+        "plan": ["plan", str(tmp_path), "--ratio", "0.2"],
+        "check": ["check", first, "--write"],
+        "diff": ["diff", first, second],
+    }[command]
+    code = PROBE.format(arguments=arguments, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "parameters" in done.stdout
+
+
+def test_help_is_instant() -> None:
+    """`gp --help` answers within 1.5 times what importing typer and pydantic costs."""
+    ours = [sys.executable, "-m", "globalprune", "--help"]
+    yardstick = [sys.executable, "-c", "import typer, pydantic"]
+    pairs = [(_seconds(ours), _seconds(yardstick)) for _ in range(7)]  # in turn: the machine drifts
+
+    assert min(pair[0] for pair in pairs) < 1.5 * min(pair[1] for pair in pairs)
+
+
+def _seconds(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True)
+    return time.perf_counter() - started
 
 
 def test_the_package_itself_is_light() -> None:

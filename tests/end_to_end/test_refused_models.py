@@ -55,7 +55,7 @@ def test_spoiled_models(
     spoil(model)
     plan.write_text("format: globalprune.plan/1\nlayers: {}\n", "utf-8")
     before = files_below(tmp_path)
-    words = {"analyze": ["--data", "builtin"], "apply": ["--plan", plan]}[command]
+    words = ("--data", "builtin") if command == "analyze" else ("--plan", str(plan))
 
     refused(gp(command, model, "-o", tmp_path / "out", *words), message)
     assert files_below(tmp_path) == before

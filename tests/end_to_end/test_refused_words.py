@@ -22,6 +22,7 @@ WORDS = {
     "no layers": ("analyze {llama} -o a --layers 3:9", "has 4 layers"),
     "no method": ("analyze {llama} -o a --importance x", "x is not known; there are taylor"),
     "no first plan": ("analyze {llama} -o a --ratio 2", "ratio 2.0: a ratio is at least 0"),
+    "negative seed": ("analyze {llama} -o a --data builtin --seed -1", "--seed -1: must be at l"),
     "no device": ("analyze {llama} -o a --device tpu9", "--device tpu9"),
     "no precision": ("analyze {llama} -o a --dtype int3", "--dtype int3"),
     "occupied": ("analyze {llama} -o {llama} --data builtin", "is not empty"),

@@ -49,7 +49,8 @@ def _logits(model: PreTrainedModel, ids: torch.Tensor = IDS, **inputs: Any) -> t
 
 
 def _generate(model: PreTrainedModel, ids: torch.Tensor, **options: Any) -> torch.Tensor:
-    generated: torch.Tensor = model.generate(
+    generate: Any = model.generate
+    generated: torch.Tensor = generate(
         ids,
         max_new_tokens=6,
         do_sample=False,

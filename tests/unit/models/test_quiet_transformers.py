@@ -12,10 +12,15 @@ def test_nothing_is_written_and_everything_is_set_back(capsys: pytest.CaptureFix
     """Even when the load fails."""
     transformers_logging.enable_progress_bar()
     before = transformers_logging.get_verbosity()
-    with pytest.raises(ValueError, match="as it should"), quiet_transformers():
-        assert not transformers_logging.is_progress_bar_enabled()
-        sys.stderr.write("noise")
-        raise ValueError("as it should")
+
+    def load() -> None:
+        with quiet_transformers():
+            assert not transformers_logging.is_progress_bar_enabled()
+            sys.stderr.write("noise")
+            raise ValueError("as it should")
+
+    with pytest.raises(ValueError, match="as it should"):
+        load()
     assert capsys.readouterr().err == ""
     assert transformers_logging.get_verbosity() == before
     assert transformers_logging.is_progress_bar_enabled()

@@ -98,7 +98,7 @@ def test_a_tied_head_that_is_stored_too_is_left_out(copy: Tiny) -> None:
 
 
 def test_a_head_that_only_claims_to_be_tied_stays(copy: Tiny) -> None:
-    """transformers keeps both when their values differ, so both are parameters."""
+    """In transformers both stay when their values differ, so both are parameters."""
     folder = copy("llama_tied_bias")
     edit_weights(folder, lambda tensors: tensors.update({HEAD: tensors[EMBEDDING] + 1}))
     assert HEAD in opened(folder).tensors

@@ -66,6 +66,17 @@ def test_a_generated_plan_is_replaced_and_an_edited_one_is_not(tmp_path: Path) -
     assert path.read_text("utf-8") == edited
 
 
+@pytest.mark.parametrize("comment", ["# as edited: by me\n", "# why layer 0 stays\n"])
+def test_a_comment_is_work_too(tmp_path: Path, comment: str) -> None:
+    """A plan whose decisions are as generated, but that a person commented, is not replaced."""
+    analysis = saved_analysis(tmp_path)
+    path = write_plans(analysis, [0.2])[0].path
+    path.write_text(path.read_text("utf-8") + comment, "utf-8")
+
+    with pytest.raises(UsageError, match=r"its edits and comments are lost"):
+        write_plans(analysis, [0.3])
+
+
 def test_an_edited_plan_among_several_stops_all(tmp_path: Path) -> None:
     """Nothing is written where one of the plans can't be."""
     analysis = saved_analysis(tmp_path)

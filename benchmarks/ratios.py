@@ -1,0 +1,62 @@
+"""Perplexity and the attention : MLP split over ratios and importances, from one analysis.
+
+    python benchmarks/ratios.py MODEL ANALYSIS WORK --data TEXT [--ratio R]… [--importance NAME]…
+
+Every plan is applied for real and the written model judged, in one run; the table is Markdown.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from globalprune.apply.executor import apply_plan
+from globalprune.artifacts.analysis_folder import read_analysis
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.evaluate.comparison import evaluate_models
+from globalprune.planning.writing import write_plans
+
+RATIOS = (0.1, 0.2, 0.3, 0.4)
+
+
+def main(
+    model: str,
+    analysis: Path,
+    work: Path,
+    *,
+    data: Annotated[str, typer.Option()],
+    ratio: Annotated[list[float] | None, typer.Option()] = None,
+    importance: Annotated[list[str] | None, typer.Option()] = None,
+    seq_len: int = 512,
+    stride: int = 12_000,
+    samples: int = 10,
+) -> None:
+    """Print a row for the model itself, then one for every importance and ratio."""
+    measured = read_analysis(analysis)
+    costs: dict[GroupType, int] = {
+        kind: measured.record.structure.layers[0].half(kind).cost for kind in GROUP_TYPES
+    }
+    how: dict[str, Any] = {"seq_len": seq_len, "stride": stride, "samples": samples}
+    dense = evaluate_models([model], data, **how).models[0]
+    print("| importance | removed | perplexity | attention : MLP | layers dropped |")
+    print("| --- | --- | --- | --- | --- |")
+    print(f"| none | 0 % | {dense.perplexity:.2f} | | |")
+    for name in importance or measured.record.methods:
+        plans = write_plans(measured, ratio or RATIOS, work / name, importance=name, overwrite=True)
+        for plan in plans:
+            out = work / "model"
+            result = apply_plan(model, plan.path, out, overwrite=True)
+            judged = evaluate_models([str(out)], data, **how).models[0]
+            parts = {kind: result.removed_groups[kind] * costs[kind] for kind in GROUP_TYPES}
+            share = 100 * parts["attention"] / sum(parts.values())
+            print(
+                f"| {name} | {100 * result.ratio:.1f} % | {judged.perplexity:.2f} | "
+                f"{share:.0f} : {100 - share:.0f} | {len(result.dropped_layers)} |",
+                flush=True,
+            )
+            shutil.rmtree(out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,56 @@
+"""Analyses of tiny models on short texts of token ids."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_models import random_ids
+
+from globalprune.analyze.analyzer import analyze
+from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
+
+ROWS = random_ids(5, 10)
+
+
+def write_ids(path: Path, rows: Sequence[torch.Tensor] = tuple(ROWS)) -> str:
+    """Write windows as a .jsonl of `input_ids`; return what `--data` would be."""
+    lines = [json.dumps({"input_ids": row.tolist()}) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def analysed(model: Path, folder: Path, out: str = "analysis", **options: Any) -> Analysis:
+    """Analyse into a subfolder, and read back what was written."""
+    options = {"data": write_ids(folder / "ids.jsonl"), **options}
+    analyze(str(model), folder / out, **options)
+    return read_analysis(folder / out)
+
+
+def column(analysis: Analysis, name: str) -> dict[tuple[int, int, int], float]:
+    """One importance by layer, kind and index."""
+    table = analysis.table
+    keys = zip(table.layer_idx, table.group_type, table.group_idx, strict=True)
+    values = table.importances[name]
+    return {
+        (int(layer), int(kind), int(index)): float(value)
+        for (layer, kind, index), value in zip(keys, values, strict=True)
+    }
+
+
+def plain_structure(attention: Sequence[int], mlp: Sequence[int]) -> ModelStructure:
+    """Layers of so many attention groups of cost 10 and channels of cost 1."""
+    layers = tuple(
+        LayerStructure(
+            attention=HalfStructure(groups=groups, cost=10),
+            mlp=HalfStructure(groups=channels, cost=1),
+            norms=1,
+            query_heads_per_group=1,
+            head_dim=8,
+            tensors={},
+        )
+        for groups, channels in zip(attention, mlp, strict=True)
+    )
+    return ModelStructure(layers=layers, parameters=1000)

@@ -1,0 +1,103 @@
+"""Small structures, tables, records and plans made by hand: no model, no torch."""
+
+from pathlib import Path
+
+import numpy as np
+
+from globalprune.artifacts.analysis_record import AnalysisRecord, ModelRecord, TextRecord
+from globalprune.artifacts.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.groups import (
+    GROUP_TYPES,
+    HalfStructure,
+    LayerStructure,
+    ModelStructure,
+)
+
+FORMAT = "format: globalprune.plan/1"
+ATTENTION_COST, MLP_COST = 100, 10
+SHARED, NORMS, OUTSIDE = 6, 5, 1000  # q/k norms, norms of a layer, embeddings
+
+
+def layer_of(attention: int = 4, mlp: int = 24, *, kept: int = 0) -> LayerStructure:
+    """A layer of so many groups; `kept` parameters of its MLP are an output bias."""
+    return LayerStructure(
+        attention=HalfStructure(groups=attention, cost=ATTENTION_COST, shared=SHARED),
+        mlp=HalfStructure(groups=mlp, cost=MLP_COST, kept=kept),
+        norms=NORMS,
+        query_heads_per_group=2,
+        head_dim=8,
+        tensors={"mlp.down_proj.weight": (8, mlp)},
+    )
+
+
+def structure_of(*layers: LayerStructure) -> ModelStructure:
+    """A model of these layers, or of four equal ones."""
+    layers = layers or (layer_of(),) * 4
+    own = sum(
+        layer.attention.prunable + SHARED + layer.mlp.prunable + layer.mlp.kept + NORMS
+        for layer in layers
+    )
+    return ModelStructure(layers=layers, parameters=own + OUTSIDE)
+
+
+def table_of(structure: ModelStructure, layers: range | None = None, seed: int = 0) -> GroupTable:
+    """Random importances by two methods for every group of some layers, or of all."""
+    rows = [
+        (layer, GROUP_TYPES.index(kind), group, half.cost)
+        for layer, kind, half in structure.halves()
+        if layers is None or layer in layers
+        for group in range(half.groups)
+    ]
+    layer_idx, group_type, group_idx, cost = np.array(rows).T
+    numbers = np.random.default_rng(seed)
+    importances = {name: numbers.random(len(rows)) for name in ("fisher", "wanda")}
+    return GroupTable.build(
+        layer_idx, group_type, group_idx, cost, importances, {ANALYSIS_KEY: "sha256:0"}
+    )
+
+
+def record_of(structure: ModelStructure, table: GroupTable) -> AnalysisRecord:
+    """The record of an analysis of all layers that left this table."""
+    model = ModelRecord(
+        source="tiny",
+        revision=None,
+        model_type="llama",
+        structure_fingerprint=structure.fingerprint,
+        weights_fingerprint="sha256:0",
+        parameters=structure.parameters,
+        prunable_parameters=structure.prunable,
+    )
+    text = TextRecord(
+        source="builtin",
+        documents=1,
+        document_digests=("sha256:0",),
+        samples=2,
+        seq_len=8,
+        stride=None,
+        tokens=16,
+        predicted_tokens=14,
+        seed=0,
+        bos=False,
+        digest="sha256:0",
+    )
+    return AnalysisRecord(
+        model=model,
+        structure=structure,
+        layers=(0, len(structure.layers)),
+        calibration=text,
+        methods=tuple(table.importances),
+        default_importance=next(iter(table.importances)),
+        dtype="float32",
+        batch_size=1,
+        table=table.digest,
+        versions={"python": "3.11"},
+        seconds=1.5,
+        peak_memory_bytes=1,
+        command="gp analyze tiny",
+    )
+
+
+def plan_at(path: Path, *lines: str) -> Path:
+    """Write a plan's format and these lines, as a person would."""
+    path.write_text("\n".join([FORMAT, *lines]) + "\n", encoding="utf-8")
+    return path

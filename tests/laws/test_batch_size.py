@@ -1,0 +1,40 @@
+"""Law 6: the number of windows that run together changes no importance beyond rounding."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import measuring
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import FAMILIES, random_ids
+
+from globalprune.importance.registry import IMPORTANCES
+
+LENGTHS = st.lists(st.sampled_from([2, 3, 7, 12]), min_size=1, max_size=7)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=6, deadline=None)
+@given(lengths=LENGTHS, batch_size=st.integers(2, 8), seed=st.integers(0, 999))
+def test_batch_size_changes_no_importance(
+    tiny: Callable[[str], Path], family: str, lengths: list[int], batch_size: int, seed: int
+) -> None:
+    """Windows one by one or many together: every method gives the same, and so does the loss."""
+    model = measuring.loaded(tiny(family))
+    sites = measuring.sites_of(model, tiny(family))
+    rows = [random_ids(1, length, seed + row)[0] for row, length in enumerate(lengths)]
+    needs = {need for method in IMPORTANCES.values() for need in method.needs}
+
+    single = measuring.measured(model, sites, rows, needs, 1)
+    batched = measuring.measured(model, sites, rows, needs, batch_size)
+
+    assert batched.facts.loss == pytest.approx(single.facts.loss, rel=1e-6)
+    for method in IMPORTANCES.values():
+        for half in single.sums["magnitude"]:
+            expected, found = (
+                method.combine({need: sums[need][half] for need in method.needs})
+                for sums in (single.sums, batched.sums)
+            )
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)

@@ -1,0 +1,65 @@
+"""description.txt: the record for people."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from analysing import analysed, write_ids
+from tiny_models import random_ids
+
+from globalprune.analyze.description import describe
+from globalprune.artifacts.analysis_record import AnalysisRecord
+
+Tiny = Callable[[str], Path]
+
+
+def lines_of(text: str) -> dict[str, str]:
+    """Each line's `what` and its value."""
+    pairs = (line.split(":", 1) for line in text.splitlines())
+    return {what: value.strip() for what, value in pairs}
+
+
+@pytest.fixture
+def record(tiny: Tiny, tmp_path: Path) -> AnalysisRecord:
+    """The record of a tiny analysis."""
+    return analysed(tiny("llama"), tmp_path, layers="1:3", importances=["wanda", "taylor"]).record
+
+
+def test_the_loss_is_told_where_a_head_ran(tiny: Tiny, tmp_path: Path) -> None:
+    """Taylor's is the model's loss on the text; wanda never knew one."""
+    for method, told in (("taylor", "nats a token"), ("wanda", "not needed")):
+        analysis = analysed(tiny("llama"), tmp_path, out=method, importances=[method])
+        text = (analysis.folder / "description.txt").read_text()
+        assert lines_of(text)["loss on the text"].endswith(told)
+
+
+def test_it_says_what_the_record_says(record: AnalysisRecord) -> None:
+    """Model, layers, text and methods, in words."""
+    lines = lines_of(describe(record, 1.23456))
+    assert lines["loss on the text"] == "1.2346 nats a token"
+    assert lines["layers"] == "1:3 of 4"
+    assert lines["importance"] == "wanda (measured: wanda, taylor)"
+    assert lines["text"].endswith("ids.jsonl, 5 windows of 10 tokens, in order (50 tokens)")
+    assert lines["parameters"] == (
+        f"{record.model.parameters:,}, of which {record.model.prunable_parameters:,} in groups"
+    )
+    assert lines["table"] == record.table
+    assert lines["warning"] == record.warnings[0]
+
+
+def test_a_hub_revision_a_seed_and_a_bos_are_told(record: AnalysisRecord) -> None:
+    """Whatever somebody needs who wants the same figures again."""
+    text = record.calibration.model_copy(update={"seed": 3, "bos": True})
+    model = record.model.model_copy(update={"source": "org/model", "revision": "abc"})
+    lines = lines_of(
+        describe(record.model_copy(update={"calibration": text, "model": model}), None)
+    )
+    assert lines["model"] == "org/model (llama, revision abc)"
+    assert lines["text"].endswith("tokens, seed 3, each begins with BOS (50 tokens)")
+
+
+def test_windows_of_several_lengths_are_told(tiny: Tiny, tmp_path: Path) -> None:
+    """There is no one length to name."""
+    data = write_ids(tmp_path / "rows.jsonl", [*random_ids(1, 4), *random_ids(1, 6)])
+    record = analysed(tiny("llama"), tmp_path, data=data).record
+    assert "2 windows of their own length, in order (10 tokens)" in describe(record, None)

@@ -1,0 +1,144 @@
+"""A result is there whole or not at all, and the model that was cut stays as it was."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from applying import applied, bytes_below
+from cutting import Removals, write_removals
+from safetensors import SafetensorError
+
+from globalprune.apply.executor import apply_plan, check_apply, explain_plan
+from globalprune.errors import ApplyError, UsageError, VerificationFailed
+
+Tiny = Callable[[str], Path]
+GONE: Removals = {1: {"mlp": [0, 1]}, 3: {"attention": [2]}}
+
+
+def fail_with(error: BaseException, after: int = 0) -> Callable[..., Any]:
+    """A function that raises at its first call, or passes `cut`'s calls on until then."""
+    from globalprune.apply.surgery import cut
+
+    calls = iter(range(after))
+
+    def failing(*arguments: Any, **_: Any) -> Any:
+        if next(calls, None) is None:
+            raise error
+        return cut(*arguments)
+
+    return failing
+
+
+FAULTS = [
+    pytest.param("walk.cut", fail_with(MemoryError("no memory"), 9), MemoryError, id="in the walk"),
+    pytest.param("walk.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"),
+    pytest.param(
+        "shards.save_file", fail_with(SafetensorError("full")), ApplyError, id="in a file"
+    ),
+    pytest.param(
+        "executor.verify", fail_with(VerificationFailed("no")), VerificationFailed, id="verifying"
+    ),
+    pytest.param("executor.write_records", fail_with(OSError("full")), ApplyError, id="at the end"),
+]
+
+
+@pytest.mark.parametrize(("place", "fault", "error"), FAULTS)
+def test_a_failure_leaves_nothing_behind(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    fault: Callable[..., Any],
+    error: type[BaseException],
+) -> None:
+    """No folder, no half of one, no staging place: only the plan is there."""
+    monkeypatch.setattr(f"globalprune.apply.{place}", fault)
+    with pytest.raises(error):
+        applied(tiny("llama"), tmp_path, GONE)
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.yaml"]
+
+
+@pytest.mark.parametrize("place", ["executor.verify", "executor.write_records"])
+def test_a_failure_leaves_the_old_result_alone(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """What `overwrite` would have replaced is there to the last byte."""
+    old = bytes_below(Path(applied(tiny("llama"), tmp_path, {0: {"mlp": [5]}}).out))
+    monkeypatch.setattr(f"globalprune.apply.{place}", fail_with(VerificationFailed("no")))
+    with pytest.raises(VerificationFailed):
+        applied(tiny("llama"), tmp_path, GONE, overwrite=True)
+    assert bytes_below(tmp_path / "out") == old
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml", "out"}
+
+
+def test_a_full_disk_is_told_with_the_way_out(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the result's place, not the staging folder that is gone."""
+    fault = fail_with(OSError(28, "No space left on device"))
+    monkeypatch.setattr("globalprune.apply.shards.save_file", fault)
+    with pytest.raises(ApplyError, match=r"/out: could not be written \(.*No space.*the disk has"):
+        applied(tiny("llama"), tmp_path, GONE)
+
+
+def test_a_slip_of_the_knife_is_caught(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor that loses a row too many is named, with both shapes, and not kept."""
+    from globalprune.apply.surgery import cut
+
+    def slipping(tensor: torch.Tensor, step: Any) -> torch.Tensor:
+        found = cut(tensor, step)
+        return found[1:].contiguous() if step.name.endswith("1.mlp.up_proj.weight") else found
+
+    monkeypatch.setattr("globalprune.apply.walk.cut", slipping)
+    wanted = r"layers\.1\.mlp\.up_proj\.weight: promised \[22, 32\] F32, found \[21, 32\] F32"
+    with pytest.raises(VerificationFailed, match=wanted):
+        applied(tiny("llama"), tmp_path, GONE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_overwrite_replaces_the_whole_folder(tiny: Tiny, tmp_path: Path) -> None:
+    """Nothing of the old result lingers: its modeling file would make the new one lie."""
+    first = applied(tiny("llama"), tmp_path, {0: {"mlp": range(24)}})
+    assert "modeling_globalprune.py" in bytes_below(Path(first.out))
+    equal: Removals = {layer: {"mlp": [layer]} for layer in range(4)}
+    second = applied(tiny("llama"), tmp_path, equal, overwrite=True)
+    (tmp_path / "fresh").mkdir()
+    fresh = applied(tiny("llama"), tmp_path / "fresh", equal)
+    assert bytes_below(Path(second.out)).keys() == bytes_below(Path(fresh.out)).keys()
+
+
+def test_the_model_is_only_read(tiny: Tiny, tmp_path: Path) -> None:
+    """Not a byte of its folder changes, and none is added."""
+    before = bytes_below(tiny("llama"))
+    applied(tiny("llama"), tmp_path, GONE)
+    assert bytes_below(tiny("llama")) == before
+
+
+def test_explaining_and_checking_write_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    """Both stop before the first byte."""
+    plan = write_removals(tmp_path / "plan.yaml", GONE)
+    explain_plan(str(tiny("llama")), plan)
+    check_apply(str(tiny("llama")), plan, tmp_path / "deep" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.yaml"]
+
+
+def test_checking_refuses_what_applying_refuses(tiny: Tiny, tmp_path: Path) -> None:
+    """So that long work ahead isn't done in vain; a link to the model is the model for both."""
+    plan = write_removals(tmp_path / "plan.yaml", GONE)
+    (tmp_path / "link").symlink_to(tiny("llama"), target_is_directory=True)
+    for refusing in (check_apply, apply_plan):
+        with pytest.raises(UsageError, match="is the model itself"):
+            refusing(str(tiny("llama")), plan, tmp_path / "link")
+
+
+def test_a_cut_model_can_be_cut_again(tiny: Tiny, tmp_path: Path) -> None:
+    """An uneven result is a model like any other; its emptied half is no layer to drop."""
+    first = applied(tiny("llama"), tmp_path, {0: {"attention": [0, 1, 2, 3]}, 1: {"mlp": [0]}})
+    (tmp_path / "again").mkdir()
+    second = applied(Path(first.out), tmp_path / "again", {0: {"mlp": [23]}, 2: {"mlp": [0]}})
+    widths = [(layer.attention_groups, layer.mlp_channels) for layer in second.layers]
+    assert widths == [(0, 23), (4, 23), (4, 23), (4, 24)]

@@ -1,0 +1,100 @@
+"""What a model costs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import random_ids, tiny_model
+
+from globalprune.evaluate import efficiency
+from globalprune.evaluate.efficiency import (
+    MemoryMeter,
+    count_parameters,
+    stored_bytes,
+    timed_forward,
+)
+from globalprune.models.checkpoint import open_checkpoint
+from globalprune.models.source import resolve_model
+
+Tiny = Callable[[str], Path]
+INDEX = "model.safetensors.index.json"
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])
+def test_parameters_are_counted_as_apply_counts_them(tiny: Tiny, family: str) -> None:
+    """A tied head once: both tables must show the same number for the same model."""
+    stored = open_checkpoint(resolve_model(str(tiny(family)))).parameters
+    assert count_parameters(tiny_model(family)) == stored
+
+
+def test_bytes_are_those_of_all_shards(tiny: Tiny, tmp_path: Path) -> None:
+    """And of nothing else that lies in the folder."""
+    shutil.copy(tiny("llama") / "config.json", tmp_path)
+    sizes = {"one.safetensors": 100, "two.safetensors": 30, "adapter.safetensors": 7000}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    where = {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": where}))
+    assert stored_bytes(resolve_model(str(tmp_path))) == 130
+
+
+def test_the_single_file_wins_over_an_index_as_when_loading(tiny: Tiny, tmp_path: Path) -> None:
+    """An index that was left behind names files that nobody reads."""
+    folder = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
+    expected = stored_bytes(resolve_model(str(folder)))
+    (folder / "old.safetensors").write_bytes(b"old")
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "old.safetensors"}}))
+    assert expected == (folder / "model.safetensors").stat().st_size
+    assert stored_bytes(resolve_model(str(folder))) == expected
+
+
+def test_every_call_but_the_first_is_timed() -> None:
+    """By the tokens that it was given; no hook outlives the block, even one that fails."""
+    model, calls = tiny_model("llama"), 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.register_forward_hook(count)
+    with timed_forward(model, warm_up=random_ids(1, 8)) as clock:
+        for rows in (1, 2, 4):
+            model(input_ids=random_ids(rows, 8))
+    assert (calls, len(clock.rates)) == (4, 3)
+    assert min(clock.rates) < clock.tokens_per_second < max(clock.rates)
+    assert 1 < clock.tokens_per_second < 1e9
+    with (
+        pytest.raises(ZeroDivisionError),
+        timed_forward(model, warm_up=random_ids(1, 8)) as clock,
+    ):
+        _ = 1 / 0
+    model(input_ids=random_ids(1, 8))
+    assert clock.rates == []
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a peak that can be reset"
+)
+def test_memory_is_the_peak_since_the_beginning() -> None:
+    """What was held before doesn't count, and what was given back meanwhile does."""
+    held = torch.ones(64 * MIB // 4)
+    meter = MemoryMeter("cpu")
+    passing = torch.ones(48 * MIB // 4)
+    del passing
+    added = meter.added_bytes()
+    assert added is not None
+    assert 40 * MIB < added < 60 * MIB
+    assert len(held)
+
+
+def test_memory_that_can_not_be_measured_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a system without such files there is no guess, and no error."""
+    monkeypatch.setattr(efficiency, "_CLEAR_REFS", tmp_path / "no" / "such" / "file")
+    monkeypatch.setattr(efficiency, "_STATUS", tmp_path / "no" / "such" / "file")
+    assert MemoryMeter("cpu").added_bytes() is None

@@ -1,0 +1,61 @@
+"""The methods that there are, and how they are asked for."""
+
+import pytest
+import torch
+
+from globalprune.errors import UsageError
+from globalprune.importance.registry import DEFAULT_IMPORTANCE, IMPORTANCES, importances_named
+from globalprune.passes.interface import Statistic
+
+ONE_GROUP: dict[Statistic, torch.Tensor] = {
+    "first_order": torch.tensor([2.0]),
+    "curvature": torch.tensor([5.0]),
+    "magnitude": torch.tensor([7.0]),
+    "input_rms": torch.tensor([11.0]),
+}
+
+
+def test_methods_keep_the_order_in_which_they_were_named() -> None:
+    """The first scores the table; naming one twice is no more than naming it once."""
+    found = importances_named(["wanda", "taylor", "wanda"])
+    assert [method.name for method in found] == ["wanda", "taylor"]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["taylor", "magic", "Taylor"], "magic, Taylor is not known"),
+        ([], "no method is named"),
+    ],
+    ids=["unknown", "none"],
+)
+def test_an_unknown_method_is_refused_with_those_that_there_are(
+    names: list[str], found: str
+) -> None:
+    """All unknown names at once, and the known ones to choose from."""
+    with pytest.raises(
+        UsageError, match=rf"^--importance: {found}; there are taylor, taylor_2nd, .*wanda"
+    ):
+        importances_named(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("taylor", 2.0), ("taylor_2nd", 2.0 + 5.0), ("wanda", 7.0 * 11.0)]
+)
+def test_a_method_combines_only_what_it_says_it_needs(name: str, expected: float) -> None:
+    """A statistic that was not declared would be missing from the pass."""
+    method = IMPORTANCES[name]
+    handed = {need: ONE_GROUP[need] for need in method.needs}
+    assert method.combine(handed).tolist() == [expected]
+
+
+def test_only_estimates_of_loss_may_rank_all_layers() -> None:
+    """Raw wanda destroys a model that it ranks globally, so it must be told apart."""
+    in_nats = {name for name in ("taylor", "taylor_2nd", "wanda") if IMPORTANCES[name].in_nats}
+    assert in_nats == {"taylor", "taylor_2nd"}
+    assert IMPORTANCES[DEFAULT_IMPORTANCE].in_nats
+
+
+def test_the_registry_knows_every_method_by_its_own_name() -> None:
+    """The table's columns are called by `name`, and are looked up by the registry's."""
+    assert all(method.name == name for name, method in IMPORTANCES.items())

@@ -1,0 +1,101 @@
+"""A pass leaves the model as it was, whether it ends well or not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measuring
+import pytest
+import torch
+from tiny_models import random_ids
+from torch import nn
+
+from globalprune.errors import NonFiniteError
+
+Tiny = Callable[[str], Path]
+ROWS = list(random_ids(3, 6))
+
+
+def hooks_on(model: nn.Module) -> int:
+    """How many hooks hang on any part of the model."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+
+
+def unusual(folder: Path) -> Any:
+    """A model that is partly frozen and partly in training, as half-done work is."""
+    model = measuring.loaded(folder)
+    model.train()
+    model.model.layers[1].eval()
+    model.model.embed_tokens.weight.requires_grad_(requires_grad=False)
+    return model
+
+
+def state(model: nn.Module) -> list[object]:
+    """Whatever of the model a pass might change."""
+    return [
+        *((name, module.training) for name, module in model.named_modules()),
+        *((name, p.requires_grad, p.grad is None) for name, p in model.named_parameters()),
+        hooks_on(model),
+    ]
+
+
+@pytest.mark.parametrize("needs", [["first_order", "curvature", "input_rms"], ["input_rms"]])
+def test_a_pass_leaves_no_trace(tiny: Tiny, needs: Any) -> None:
+    """Hooks are gone, no weight has a gradient, and what trained or was frozen does so again."""
+    model = unusual(tiny("llama"))
+    before, weights = state(model), {k: v.clone() for k, v in model.state_dict().items()}
+    measuring.measured(model, measuring.sites_of(model, tiny("llama")), ROWS, needs)
+    assert state(model) == before
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("needs", [["first_order"], ["input_rms"]])
+def test_an_error_leaves_no_trace_either(tiny: Tiny, needs: Any) -> None:
+    """The caller may mend the text and go on with the model that it has."""
+    model = unusual(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    with torch.no_grad():
+        model.model.embed_tokens.weight[int(ROWS[2][0])] = torch.nan
+    before = state(model)
+    with pytest.raises(NonFiniteError, match="not finite"):
+        measuring.measured(model, sites, ROWS, needs)
+    assert state(model) == before
+
+
+def test_gradient_mode_is_as_before(tiny: Tiny) -> None:
+    """A pass works inside no_grad, and a forward-only one turns nothing off for good."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    with torch.no_grad():
+        inside = measuring.importance(model, sites, ROWS, "taylor")
+        assert not torch.is_grad_enabled()
+    measuring.importance(model, sites, ROWS, "wanda")
+    assert torch.is_grad_enabled()
+    outside = measuring.importance(model, sites, ROWS, "taylor")
+    assert measuring.largest_difference(inside, outside) == 0
+
+
+def test_dropout_is_off_while_a_pass_runs(tiny: Tiny) -> None:
+    """A model left in training mode is measured as it will be used."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    expected = measuring.importance(model, sites, ROWS, "taylor")
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    model.train()
+    found = measuring.importance(model, sites, ROWS, "taylor")
+    assert measuring.largest_difference(found, expected) == 0
+
+
+def test_nothing_is_propagated_to_layers_before_the_measured_ones(tiny: Tiny) -> None:
+    """The graph begins at the first measured layer: --layers saves the backward pass of others."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"), range(2, 3))
+    graphs: list[bool] = []
+    for layer in model.model.layers:
+        layer.register_forward_hook(
+            lambda _module, _args, output: graphs.append(output.requires_grad)
+        )
+    measuring.measured(model, sites, ROWS[:1], ["first_order"])
+    assert graphs == [False, False, True, True]

@@ -1,0 +1,55 @@
+"""Several statistics from a single pass, and none that nobody asked for."""
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import get_args
+
+import measuring
+import pytest
+import torch
+from tiny_models import random_ids
+
+from globalprune.passes.interface import Statistic
+
+Tiny = Callable[[str], Path]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+ROWS = [*random_ids(3, 6), *random_ids(2, 4, seed=1)]
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [pair for size in (2, 4) for pair in combinations(STATISTICS, size)],
+    ids=" and ".join,
+)
+def test_collected_together_is_as_collected_alone(tiny: Tiny, needs: tuple[Statistic, ...]) -> None:
+    """Sharing a pass, and the products of gradients, changes no number."""
+    model = measuring.loaded(tiny("llama_tied_bias"))
+    sites = measuring.sites_of(model, tiny("llama_tied_bias"), range(1, 3))
+    together = measuring.measured(model, sites, ROWS, needs, 2).sums
+    assert together.keys() == set(needs)
+    for need in needs:
+        alone = measuring.measured(model, sites, ROWS, [need], 2).sums
+        assert alone.keys() == {need}
+        for half, values in alone[need].items():
+            torch.testing.assert_close(together[need][half], values)
+
+
+def test_one_text_is_run_once_for_all_statistics(tiny: Tiny) -> None:
+    """However many methods are asked for, each batch goes through the model one time."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    runs: list[int] = []
+    model.model.register_forward_hook(lambda *_: runs.append(1))
+    measuring.measured(model, sites, ROWS, STATISTICS, 2)
+    assert len(runs) == 2 + 1
+
+
+def test_a_pass_can_be_repeated(tiny: Tiny) -> None:
+    """Nothing of the first pass is left in the model or in the sites."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    first, second = (measuring.measured(model, sites, ROWS, STATISTICS, 2) for _ in range(2))
+    for need in STATISTICS:
+        for half, values in first.sums[need].items():
+            assert torch.equal(second.sums[need][half], values)

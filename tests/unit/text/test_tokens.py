@@ -1,0 +1,172 @@
+"""Documents become one row of ids, and the row knows where each of them is."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from texts import (
+    BOS,
+    EOS,
+    VOCABULARY,
+    Make,
+    ids_of,
+    joined,
+    tokenizer_with_bos,
+    tokenizer_with_leading_unknown,
+    tokenizer_without,
+)
+from tiny_models import tiny_tokenizer
+from tokenizers import normalizers
+from transformers import PreTrainedTokenizerBase
+
+from globalprune.errors import TextError
+from globalprune.progress import silent
+from globalprune.text import tokens
+from globalprune.text.documents import Document
+from globalprune.text.tokens import TokenisedText, adds_bos, tokenise
+
+TOKENIZER = tiny_tokenizer()
+
+
+def documents(*texts: str) -> Iterator[Document]:
+    """Documents whose digest is their text."""
+    return (Document(text, text) for text in texts)
+
+
+def tokenised(
+    source: Iterator[Document],
+    tokenizer: PreTrainedTokenizerBase = TOKENIZER,
+    *,
+    vocab_size: int = VOCABULARY,
+    enough: int | None = None,
+) -> TokenisedText:
+    """The ids of documents."""
+    return tokenise(
+        source, tokenizer, name="here", vocab_size=vocab_size, enough=enough, progress=silent
+    )
+
+
+@pytest.mark.parametrize("make", [tiny_tokenizer, tokenizer_with_bos], ids=["bare", "with BOS"])
+def test_documents_are_joined_by_one_eos(make: Make) -> None:
+    """Between them, not behind the last; no other special token stands in the row."""
+    text = tokenised(documents("ab", "c", "def"), make())
+    assert text.ids.tolist() == [*ids_of("ab"), EOS, *ids_of("c"), EOS, *ids_of("def")]
+    assert text.starts.tolist() == [0, 3, 5]
+    assert text.digests == ("ab", "c", "def")
+
+
+def test_a_tokenizer_without_eos_lets_documents_follow_each_other() -> None:
+    """No other token takes its place."""
+    text = tokenised(documents("ab", "c"), tokenizer_without(eos_token=None))
+    assert text.ids.tolist() == [*ids_of("abc")]
+    assert text.starts.tolist() == [0, 2]
+
+
+def test_a_document_that_gives_no_token_leaves_no_trace() -> None:
+    """Neither a second EOS nor a digest."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
+    text = tokenised(documents(" ", "a", "\n", "b", " "), tokenizer)
+    assert text.ids.tolist() == [*ids_of("a"), EOS, *ids_of("b")]
+    assert text.digests == ("a", "b")
+
+
+def test_a_tokenizer_s_own_limits_change_nothing() -> None:
+    """Many truncate and pad by default; text is neither cut at that length nor filled up."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 4
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=16, pad_id=258, pad_token="<pad>")
+    text = tokenised(documents("a longer document", "b"), tokenizer)
+    assert text.ids.tolist() == joined(["a longer document", "b"]).tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    length=st.integers(1, 7),
+    data=st.data(),
+)
+def test_documents_in_spans_are_those_they_touch(
+    lengths: list[int], length: int, data: st.DataObject
+) -> None:
+    """Token by token: an EOS belongs to the document that it ends."""
+    names = [str(number) * n for number, n in enumerate(lengths)]
+    text = tokenised(documents(*names))
+    owners = [name for name, n in zip(names, lengths, strict=True) for _ in range(n + 1)][:-1]
+    last = max(len(owners) - length, 0)
+    positions = data.draw(st.lists(st.integers(0, last), min_size=1, max_size=3))
+    touched = {owner for start in positions for owner in owners[start : start + length]}
+    found = text.documents_in(np.array(positions), min(length, len(owners)))
+    assert found == tuple(name for name in names if name in touched)
+
+
+def test_reading_stops_once_there_is_enough() -> None:
+    """An endless stream is read no further than the block in which enough is there."""
+
+    def endless() -> Iterator[Document]:
+        for number in range(100):
+            yield Document("x" * 2**14, str(number))
+        raise AssertionError("read on")
+
+    assert len(tokenised(endless(), enough=2**17).digests) == 8
+
+
+def test_everything_is_read_if_nobody_says_enough() -> None:
+    """Over block after block, in order."""
+    texts = [chr(ord("a") + number) * 2**14 for number in range(10)]
+    assert np.array_equal(tokenised(documents(*texts)).ids, joined(texts))
+
+
+def test_text_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than filling the memory with it."""
+    monkeypatch.setattr(tokens, "MOST_TOKENS", 10)
+    with pytest.raises(TextError, match=r"^here: has more than 10 tokens; say --samples"):
+        tokenised(documents("x" * 20))
+    assert len(tokenised(documents("x" * 20), enough=5).ids) == 20
+
+
+@pytest.mark.parametrize("texts", [[], [" ", "\n"]], ids=["no document", "no token"])
+def test_no_text_at_all_is_refused(texts: list[str]) -> None:
+    """The message names the source."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Strip()
+    with pytest.raises(TextError, match=r"^here: holds no text; every document is empty"):
+        tokenised(documents(*texts), tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("make", "texts", "largest"),
+    [
+        (tiny_tokenizer, ["a", "b"], EOS),
+        (tiny_tokenizer, ["ÿ"], int(ids_of("ÿ").max())),
+        (tokenizer_with_bos, ["a"], BOS),
+    ],
+    ids=["eos", "text", "bos"],
+)
+def test_ids_that_the_model_lacks_are_refused(make: Make, texts: list[str], largest: int) -> None:
+    """Those of special tokens too: the embedding would fail, or on a GPU crash."""
+    with pytest.raises(
+        TextError,
+        match=rf"the tokenizer gives id {largest}, but the model has only {largest} embeddings; "
+        "use the model's own tokenizer",
+    ):
+        tokenised(documents(*texts), make(), vocab_size=largest)
+    assert tokenised(documents(*texts), make(), vocab_size=largest + 1).ids.max() <= largest
+
+
+@pytest.mark.parametrize(
+    ("make", "adds"),
+    [
+        (tokenizer_with_bos, True),
+        (tiny_tokenizer, False),
+        (tokenizer_with_leading_unknown, False),
+        (lambda: tokenizer_without(bos_token=None), False),
+    ],
+    ids=["adds it", "has one", "adds another", "has none"],
+)
+def test_bos_follows_what_the_tokenizer_does(make: Make, adds: bool) -> None:
+    """What its settings claim is not asked."""
+    assert adds_bos(make()) is adds
