@@ -28,7 +28,7 @@ from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 PLAN_FILE = "plan.yaml"
 _SCHEMA_LINE = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
 _WIDTH = 96  # ruamel folds behind the word that crosses it
-_STARTS = ("# as generated: ", "# as edited: ")
+_STARTS = ("# as generated: ", "# as edited: ", "# as written: ")
 _CONTINUES = "#   "
 
 

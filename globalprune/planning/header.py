@@ -14,8 +14,10 @@ _NAMES: dict[GroupType, tuple[str, str]] = {
 def header_of(
     plan: PrunePlan, structure: ModelStructure, effect: PlanEffect, worth: ImportanceByGroup
 ) -> tuple[str, ...]:
-    """The lines of the comment; the first begins with "as generated" or "as edited"."""
-    state = "as edited" if plan.edited else "as generated"
+    """The lines of the comment; the first says whether a person had a hand in the decisions."""
+    state = "as written" if plan.generated is None else "as edited"
+    if not plan.edited:
+        state = "as generated"
     return (
         f"{state}: {removal_text(effect)}",
         f"leaves {effect.parameters_after:,} parameters{_shares(structure, effect)}",
@@ -26,14 +28,16 @@ def header_of(
 
 def removal_text(effect: PlanEffect) -> str:
     """`removes 26,903,232 of 134,515,008 parameters (20.00 %): 4 attention groups, 1 layer`."""
-    counts = [_counted(effect.removed_groups[kind], *_NAMES[kind]) for kind in GROUP_TYPES]
+    counts = [
+        _counted(number, *_NAMES[kind]) for kind, number in effect.removed_groups.items() if number
+    ]
     if effect.dropped_layers:
         numbers = ", ".join(map(str, effect.dropped_layers))
         counts.append(f"{_counted(len(effect.dropped_layers), 'layer', 'layers')} ({numbers})")
     share = f"{100 * effect.ratio:.2f} %"
     return (
         f"removes {effect.removed:,} of {effect.parameters_before:,} parameters ({share}): "
-        f"{', '.join(counts)}"
+        f"{', '.join(counts) or 'nothing'}"
     )
 
 
