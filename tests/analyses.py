@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from records import analysis_record
 
 from globalprune.artifacts.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.analysis_record import (
     ANALYSIS_FILE,
     AnalysisRecord,
-    ModelRecord,
-    TextRecord,
     write_analysis_record,
 )
 from globalprune.artifacts.group_table import (
@@ -20,20 +19,6 @@ from globalprune.artifacts.group_table import (
     write_group_table,
 )
 from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
-
-TEXT = TextRecord(
-    source="test",
-    documents=1,
-    document_digests=("sha256:1",),
-    samples=1,
-    seq_len=2,
-    stride=None,
-    tokens=2,
-    predicted_tokens=1,
-    seed=0,
-    bos=False,
-    digest="sha256:2",
-)
 
 
 def structure_of(
@@ -89,28 +74,12 @@ def table_of(
 
 def record_of(structure: ModelStructure, table: GroupTable, layers: range) -> AnalysisRecord:
     """The record of a table."""
-    return AnalysisRecord(
-        model=ModelRecord(
-            source="test/model",
-            revision=None,
-            model_type="llama",
-            structure_fingerprint=structure.fingerprint,
-            weights_fingerprint="sha256:4",
-            parameters=structure.parameters,
-            prunable_parameters=structure.prunable,
-        ),
-        structure=structure,
+    return analysis_record(
+        structure,
+        table=table.digest,
         layers=(layers.start, layers.stop),
-        calibration=TEXT,
         methods=("mine", "other"),
         default_importance="mine",
-        dtype="float32",
-        batch_size=1,
-        table=table.digest,
-        versions={},
-        seconds=0,
-        peak_memory_bytes=0,
-        command="gp analyze",
     )
 
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from records import analysis_record
 
-from globalprune.artifacts.analysis_record import AnalysisRecord, ModelRecord, TextRecord
+from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.groups import (
     GROUP_TYPES,
@@ -58,42 +59,11 @@ def table_of(structure: ModelStructure, layers: range | None = None, seed: int =
 
 def record_of(structure: ModelStructure, table: GroupTable) -> AnalysisRecord:
     """The record of an analysis of all layers that left this table."""
-    model = ModelRecord(
-        source="tiny",
-        revision=None,
-        model_type="llama",
-        structure_fingerprint=structure.fingerprint,
-        weights_fingerprint="sha256:0",
-        parameters=structure.parameters,
-        prunable_parameters=structure.prunable,
-    )
-    text = TextRecord(
-        source="builtin",
-        documents=1,
-        document_digests=("sha256:0",),
-        samples=2,
-        seq_len=8,
-        stride=None,
-        tokens=16,
-        predicted_tokens=14,
-        seed=0,
-        bos=False,
-        digest="sha256:0",
-    )
-    return AnalysisRecord(
-        model=model,
-        structure=structure,
-        layers=(0, len(structure.layers)),
-        calibration=text,
+    return analysis_record(
+        structure,
+        table=table.digest,
         methods=tuple(table.importances),
         default_importance=next(iter(table.importances)),
-        dtype="float32",
-        batch_size=1,
-        table=table.digest,
-        versions={"python": "3.11"},
-        seconds=1.5,
-        peak_memory_bytes=1,
-        command="gp analyze tiny",
     )
 
 

@@ -10,8 +10,8 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from globalprune.artifacts.analysis_record import TextRecord
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.importance.registry import IMPORTANCES
-from globalprune.models.checkpoint import open_checkpoint
 from globalprune.models.interface import ModelAdapter
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 from globalprune.passes.interface import GroupSums, Site, Statistic

@@ -13,7 +13,6 @@ from typing import Any
 
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
-from globalprune.analyze.options import check_batch_size, choose_placement
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
 from globalprune.analyze.run_log import RunLog, layer_summary
 from globalprune.analyze.subject import Subject, open_subject
@@ -28,10 +27,12 @@ from globalprune.artifacts.provenance import refuse_occupied, tool_versions
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
 from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.placement import choose_placement
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
+from globalprune.text.cutting import check_counts
 from globalprune.text.windows import TokenWindows
 
 BATCH_SIZE = 4
@@ -58,7 +59,7 @@ def analyze(
     """Measure every group of the layers by every method, and write the analysis into `out`."""
     log = RunLog(command)
     methods = importances_named(importances)
-    check_batch_size(batch_size)
+    check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
     placement = choose_placement(device, dtype)
     with log.phase("read the model's structure"):

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from globalprune.analyze.options import chosen_layers
+from globalprune.analyze.layers import chosen_layers
 from globalprune.artifacts.analysis_record import ModelRecord
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.models.checkpoint import Checkpoint, open_checkpoint
+from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.interface import ModelAdapter
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import ModelSource, resolve_model
 from globalprune.models.weights_fingerprint import weights_fingerprint

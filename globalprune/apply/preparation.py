@@ -21,8 +21,9 @@ from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructu
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.models.checkpoint import Checkpoint, open_checkpoint
+from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 from globalprune.models.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes

@@ -16,8 +16,9 @@ from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
 from globalprune.models import modeling_globalprune
-from globalprune.models.checkpoint import Checkpoint, open_checkpoint
+from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.source import ModelSource
 

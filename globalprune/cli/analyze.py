@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console
+from globalprune.cli import console, options
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analysis_record import AnalysisRecord
@@ -13,25 +13,16 @@ if TYPE_CHECKING:
 
 def analyze(
     *,
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Local folder, Hub id[@revision] or .gguf file; it is only read.",
-            show_default=False,
-        ),
-    ],
+    model: options.Model,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default=False),
     ],
     data: Annotated[
         str | None,
-        typer.Option(
-            metavar="SRC",
-            help="Text to measure with: a .txt, .jsonl, .parquet or .arrow file or a folder of "
-            "these (column `text`, or `input_ids`: each row is a window as it stands), a Hub data "
-            "set id[:config][:split], or `builtin`, a part of the Python manual.",
+        options.text_option(
+            "Text to measure with",
+            "a part of the Python manual",
             show_default="web text, streamed from the Hub",
         ),
     ] = None,
@@ -39,12 +30,8 @@ def analyze(
         int | None,
         typer.Option(help="Number of windows.", show_default="128; all rows of `input_ids`"),
     ] = None,
-    seq_len: Annotated[
-        int | None, typer.Option(help="Tokens in a window.", show_default="512")
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Windows that run at once; changes no figure but speed and memory.")
-    ] = 4,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
     seed: Annotated[int, typer.Option(help="Draws the positions of the windows.")] = 0,
     importance: Annotated[
         list[str] | None,
@@ -66,24 +53,9 @@ def analyze(
             show_default="all",
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the first GPU, else cpu"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16 or float16.",
-            show_default="float32 on cpu, the checkpoint's elsewhere",
-        ),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run code that lies in others' model folders; no model of ours needs it.",
-        ),
-    ] = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    trust_remote_code: options.TrustRemoteCode = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -92,9 +64,7 @@ def analyze(
             "it was edited (pins are kept).",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the record as one JSON document.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure what every group of a model is worth, and write it down.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console
+from globalprune.cli import console, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 def apply(
     *,
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Local folder, Hub id[@revision] or .gguf file; it is only read.",
-            show_default=False,
-        ),
-    ],
+    model: options.Model,
     plan: Annotated[
         Path,
         typer.Option(metavar="PLAN", help="The plan to apply: a .yaml file.", show_default=False),
@@ -62,9 +55,7 @@ def apply(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an OUT that gp apply wrote before.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of text.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Cut a model by a plan, and write what is left as a model that loads like any other.
 

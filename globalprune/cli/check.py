@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console
+from globalprune.cli import console, options
 from globalprune.errors import PlanDoesNotFit, PlanStale, UsageError
 
 if TYPE_CHECKING:
@@ -26,21 +26,12 @@ def check(
             show_default=False,
         ),
     ] = None,
-    analysis: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="The analysis that knows the groups' costs and importances.",
-            show_default="the one that the plan names, if it is still there",
-        ),
-    ] = None,
+    analysis: options.AnalysisFolder = None,
     write: Annotated[
         bool,
         typer.Option("--write", help="Refresh the comment at the top of the plan after an edit."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of text.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check a plan: all its errors at once, or what it removes and what was edited by hand.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globalprune.cli import console
+from globalprune.cli import console, options
 
 if TYPE_CHECKING:
     from globalprune.planning.comparison import PlanComparison
@@ -19,17 +19,8 @@ def diff(
     second: Annotated[
         Path, typer.Argument(metavar="PLAN", help="The second plan.", show_default=False)
     ],
-    analysis: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="The analysis that knows the groups' costs and importances.",
-            show_default="the one that the first plan names, if it is still there",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of text.")
-    ] = False,
+    analysis: options.AnalysisFolder = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say in what two plans differ: in groups, in parameters and in importance.
 

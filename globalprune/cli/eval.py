@@ -4,36 +4,23 @@ from typing import Annotated
 
 import typer
 
-from globalprune.cli import console
+from globalprune.cli import console, options
 
 
 def eval_(
     *,
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="Local folder, Hub id[@revision] or .gguf file; the first is the baseline.",
-            show_default=False,
-        ),
-    ],
+    models: options.Models,
     data: Annotated[
         str,
-        typer.Option(
-            metavar="SRC",
-            help="Text to judge by: a .txt, .jsonl, .parquet or .arrow file or a folder of these "
-            "(column `text`, or `input_ids`: each row is a window as it stands), a Hub data set "
-            "id[:config][:split], or `builtin`, the part of the Python manual that calibration "
-            "never sees.",
+        options.text_option(
+            "Text to judge by", "the part of the Python manual that calibration never sees"
         ),
     ] = "builtin",
     samples: Annotated[
         int | None,
         typer.Option(help="Number of windows, from the start of the text.", show_default="all"),
     ] = None,
-    seq_len: Annotated[
-        int | None, typer.Option(help="Tokens in a window.", show_default="512")
-    ] = None,
+    seq_len: options.SeqLen = None,
     stride: Annotated[
         int | None,
         typer.Option(
@@ -41,27 +28,11 @@ def eval_(
             show_default="the window's length",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Windows that run at once; changes no figure but speed and memory.")
-    ] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16 or float16.",
-            show_default="float32 on cpu, the checkpoint's elsewhere",
-        ),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run code that lies in others' model folders; no model of ours needs it.",
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of the table.")
-    ] = False,
+    batch_size: options.BatchSize = 1,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Put models side by side: parameters, file size, perplexity, tokens/s, peak memory.
 

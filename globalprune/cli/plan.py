@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console
+from globalprune.cli import console, options
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analysis_folder import Analysis
@@ -59,9 +59,7 @@ def plan(
             "--overwrite", help="Replace plans that were edited by hand; their pins are kept."
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of text.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Turn an analysis and a ratio into a plan that you can read and edit.
 

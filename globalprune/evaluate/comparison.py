@@ -5,18 +5,17 @@ says how memory stays comparable. Nothing is printed here.
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from globalprune.artifacts.analysis_record import TextRecord
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.record import Record
 from globalprune.errors import UsageError
 from globalprune.evaluate.measurement import ModelResult, Question, find_candidate, measure
+from globalprune.models.placement import choose_placement
 from globalprune.progress import Progress, silent
 from globalprune.text.cutting import check_counts
 from globalprune.text.source import BUILTIN, parse_source
-
-DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
 class Comparison(Record):
@@ -39,29 +38,27 @@ def evaluate_models(
     stride: int | None = None,
     samples: int | None = None,
     batch_size: int = 1,
-    device: str = "cpu",
+    device: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
     progress: Progress = silent,
 ) -> Comparison:
     """Measure perplexity, size, speed and memory of each model; only one is loaded at a time.
 
-    `data` None is the builtin text that calibration never sees; `dtype` None is float32 on a CPU
-    and the checkpoint's elsewhere. What can be refused is refused before a model is loaded.
+    `data` None is the builtin text that calibration never sees, `device` None the first GPU if
+    there is one, `dtype` None float32 on a CPU and the checkpoint's elsewhere. What can be refused
+    is refused before a model is loaded.
     """
     if not models:
         raise UsageError("no model to evaluate; name at least one.")
-    if batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size}: must be at least 1.")
-    check_counts(samples=samples, seq_len=seq_len, stride=stride)
+    check_counts(samples=samples, seq_len=seq_len, stride=stride, batch_size=batch_size)
     question = Question(
         data=data or BUILTIN,
         seq_len=seq_len,
         stride=stride,
         samples=samples,
         batch_size=batch_size,
-        device=device,
-        dtype=_dtype(dtype, device),
+        placement=choose_placement(device, dtype),
         trust_remote_code=trust_remote_code,
         progress=progress,
     )
@@ -73,17 +70,10 @@ def evaluate_models(
         models=results,
         text=measured[0][1],
         batch_size=batch_size,
-        device=device,
+        device=question.placement.device,
         versions=tool_versions(),
         warnings=_warn_of_other_tokens(results),
     )
-
-
-def _dtype(name: str | None, device: str) -> str | None:
-    """The dtype to load in; None is the checkpoint's own."""
-    if name is not None and name not in DTYPES:
-        raise UsageError(f"--dtype {name}: is none of {', '.join(DTYPES)}.")
-    return "float32" if name is None and device.partition(":")[0] == "cpu" else name
 
 
 def _warn_of_other_tokens(results: Sequence[ModelResult]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from globalprune.evaluate.efficiency import (
 )
 from globalprune.evaluate.perplexity import perplexity
 from globalprune.evaluate.seen import warn_of_seen_text
-from globalprune.models.checkpoint import open_checkpoint
 from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.placement import Placement
 from globalprune.models.source import ModelSource, resolve_model
 from globalprune.progress import Progress
 from globalprune.text.evaluation import evaluation_windows
@@ -48,8 +49,7 @@ class Question:
     stride: int | None
     samples: int | None
     batch_size: int
-    device: str
-    dtype: str | None  # None: the checkpoint's
+    placement: Placement
     trust_remote_code: bool
     progress: Progress
 
@@ -76,11 +76,11 @@ def measure(candidate: Candidate, question: Question) -> tuple[ModelResult, Text
     """Load one model, judge it, and let it go; also tell what text it was judged by."""
     source = candidate.source
     windows = _windows(candidate, question)
-    meter = MemoryMeter(question.device)
+    meter = MemoryMeter(question.placement.device)
     model = load_model(
         source.path,
-        dtype=question.dtype,
-        device=question.device,
+        dtype=question.placement.dtype,
+        device=question.placement.device,
         trust_remote_code=question.trust_remote_code,
     )
     first = next(batches(windows, question.batch_size))

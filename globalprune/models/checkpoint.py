@@ -59,14 +59,3 @@ class Checkpoint(Protocol):
     def read(self, name: str) -> torch.Tensor:
         """One tensor on the CPU, without loading the others."""
         ...
-
-
-def open_checkpoint(source: ModelSource) -> Checkpoint:
-    """Open a folder of safetensors or a GGUF file; raise `CheckpointError` if it can't be read."""
-    if source.is_gguf:
-        from globalprune.models.gguf_checkpoint import GgufCheckpoint
-
-        return GgufCheckpoint.open(source)
-    from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
-
-    return SafetensorsCheckpoint.open(source)

@@ -9,7 +9,12 @@ from globalprune.text.tokens import Ids, TokenisedText, adds_bos
 
 
 def check_counts(
-    *, samples: int | None, seq_len: int | None, stride: int | None = None, seed: int = 0
+    *,
+    samples: int | None,
+    seq_len: int | None,
+    stride: int | None = None,
+    seed: int = 0,
+    batch_size: int = 1,
 ) -> None:
     """Refuse numbers that can't be meant, before any text is read."""
     least = {
@@ -17,6 +22,7 @@ def check_counts(
         "--seq-len": (seq_len, SHORTEST),
         "--stride": (stride, 1),
         "--seed": (seed, 0),
+        "--batch-size": (batch_size, 1),
     }
     for option, (value, minimum) in least.items():
         if value is not None and value < minimum:

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from globalprune.artifacts.plan_effect import removed_by
 from globalprune.artifacts.plan_file import read_plan
-from globalprune.models.checkpoint import open_checkpoint
 from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 
@@ -103,8 +103,8 @@ def test_a_fifth_goes_and_the_model_still_speaks(
     good, bad = tmp_path / "good", tmp_path / "bad"
     gp("apply", smollm2, "--plan", analysis / "plan.yaml", "-o", good)
     gp("apply", smollm2, "--plan", upside_down(analysis, tmp_path / "plan.yaml"), "-o", bad)
-    words = ["--samples", 4, "--seq-len", 256, "--json"]
-    dense, cut, ruined = gp("eval", smollm2, good, bad, *words).json["models"]
+    done = gp("eval", smollm2, good, bad, "--samples", 4, "--seq-len", 256, "--json")
+    dense, cut, ruined = done.json["models"]
 
     assert cut["parameters"] <= 0.8 * PARAMETERS
     assert dense["perplexity"] < cut["perplexity"] < 8 * dense["perplexity"]

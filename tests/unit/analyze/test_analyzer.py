@@ -13,7 +13,7 @@ from uneven_models import masked, save_uneven, uneven_cut
 
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.provenance import RECORDED_TOOLS
-from globalprune.models.checkpoint import open_checkpoint
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.source import resolve_model
 from globalprune.models.weights_fingerprint import weights_fingerprint
 

@@ -14,7 +14,7 @@ from tiny_models import save_tiny
 from globalprune.apply.preparation import prepare
 from globalprune.apply.steps import CopyModelingFile, WriteConfig
 from globalprune.errors import PlanInvalid, PlanStale
-from globalprune.models.checkpoint import open_checkpoint
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.source import resolve_model
 from globalprune.models.weights_fingerprint import weights_fingerprint
 

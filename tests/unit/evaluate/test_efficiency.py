@@ -16,7 +16,7 @@ from globalprune.evaluate.efficiency import (
     stored_bytes,
     timed_forward,
 )
-from globalprune.models.checkpoint import open_checkpoint
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.source import resolve_model
 
 Tiny = Callable[[str], Path]

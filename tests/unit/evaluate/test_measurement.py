@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from applying import write_record
 from measuring import described, loaded, windows_of
 from tiny_models import random_ids
@@ -16,6 +17,7 @@ from tiny_models import random_ids
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.measurement import Question, find_candidate, measure
 from globalprune.evaluate.perplexity import perplexity
+from globalprune.models.placement import Placement
 from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]
@@ -44,8 +46,7 @@ def question(data: Path, **changes: Any) -> Question:
         "stride": None,
         "samples": None,
         "batch_size": 2,
-        "device": "cpu",
-        "dtype": None,
+        "placement": Placement("cpu", None),
         "trust_remote_code": False,
         "progress": silent,
     }
@@ -72,7 +73,10 @@ def test_the_figures_are_the_models(tiny: Tiny, tmp_path: Path, family: str) -> 
 def test_the_asked_dtype_is_the_one_that_is_measured(tiny: Tiny, tmp_path: Path) -> None:
     """It is recorded as it was, since it moves the figure."""
     data = write_rows(tmp_path / "t.jsonl")
-    half, _ = measure(find_candidate(str(tiny("llama"))), question(data, dtype="bfloat16"))
+    half, _ = measure(
+        find_candidate(str(tiny("llama"))),
+        question(data, placement=Placement("cpu", torch.bfloat16)),
+    )
     whole = perplexity(loaded(tiny("llama")), windows_of(list(random_ids(3, 12))))
     assert half.dtype == "bfloat16"
     assert half.nll_sum != whole.nll_sum

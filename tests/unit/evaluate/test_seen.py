@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from applying import text_record, write_record
+from applying import write_record
 from measuring import described
+from records import text_record
 
 from globalprune.evaluate.seen import warn_of_seen_text
 
@@ -35,7 +36,7 @@ def test_documents_that_were_seen_are_counted(
     result: Path, documents: Sequence[str], text: str
 ) -> None:
     """Each once, and the message names the calibration text and says what to do."""
-    warning = warn_of_seen_text(result, text_record(documents, "judge.txt"))
+    warning = warn_of_seen_text(result, text_record(document_digests=tuple(documents)))
     assert warning is not None
     assert warning.startswith(text)
     assert warning.endswith("the perplexity flatters this model, so judge it by other text.")
@@ -43,17 +44,22 @@ def test_documents_that_were_seen_are_counted(
 
 def test_other_documents_give_no_warning(result: Path) -> None:
     """Nor does the same source with other documents."""
-    assert warn_of_seen_text(result, text_record(["sha256:x"], "calibration.txt")) is None
+    assert (
+        warn_of_seen_text(
+            result, text_record(document_digests=("sha256:x",), source="calibration.txt")
+        )
+        is None
+    )
 
 
 def test_a_model_without_a_record_gives_no_warning(tmp_path: Path) -> None:
     """Nothing is known of how it was made."""
-    assert warn_of_seen_text(tmp_path, text_record(CALIBRATED)) is None
+    assert warn_of_seen_text(tmp_path, text_record(document_digests=tuple(CALIBRATED))) is None
 
 
 def test_a_record_that_can_not_be_read_is_said(result: Path) -> None:
     """Silence would pass for a clean bill."""
     (result / "globalprune" / "analysis.json").write_text("{}")
-    warning = warn_of_seen_text(result, text_record(["sha256:x"]))
+    warning = warn_of_seen_text(result, text_record(document_digests=("sha256:x",)))
     assert warning is not None
     assert warning.startswith("can't tell whether this text was seen in calibration: ")

@@ -8,8 +8,8 @@ from shape_checkpoint import layer_shapes, shape_checkpoint
 from tiny_models import FAMILIES, tiny_model
 
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.models.checkpoint import open_checkpoint
 from globalprune.models.gated_decoder import GatedDecoder
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from globalprune.errors import CheckpointError
-from globalprune.models.checkpoint import TensorInfo, open_checkpoint
+from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, tiny_model
 
 from globalprune.errors import CheckpointError
-from globalprune.models.checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from globalprune.models.checkpoint import Checkpoint, TensorInfo
+from globalprune.models.opening import open_checkpoint
 from globalprune.models.source import resolve_model
 
 Tiny = Callable[[str], Path]

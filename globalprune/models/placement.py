@@ -1,0 +1,30 @@
+"""Where a model runs and in what precision, checked before anything is loaded."""
+
+from dataclasses import dataclass
+
+import torch
+
+from globalprune.errors import UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the model runs, and in what precision; None is left to the checkpoint."""
+
+    device: str
+    dtype: torch.dtype | None
+
+
+def choose_placement(device: str | None, dtype: str | None) -> Placement:
+    """The first GPU if there is one; raise `UsageError` for what torch doesn't have here."""
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype}: is not a precision; there are {', '.join(DTYPES)}.")
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=chosen).item()  # meta gives memory, but never a number
+    except (RuntimeError, AssertionError, ImportError) as error:  # by how torch was built
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # then come torch's internals
+        raise UsageError(f"--device {chosen}: can't be used here ({reason}); try cpu.") from error
+    return Placement(chosen, None if dtype is None else DTYPES[dtype])
