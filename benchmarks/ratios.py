@@ -13,8 +13,8 @@ import typer
 
 from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analysis_folder import read_analysis
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.evaluate.comparison import evaluate_models
+from globalprune.planning.header import shares_of
 from globalprune.planning.writing import write_plans
 
 RATIOS = (0.1, 0.2, 0.3, 0.4)
@@ -34,9 +34,6 @@ def main(
 ) -> None:
     """Print a row for the model itself, then one for every importance and ratio."""
     measured = read_analysis(analysis)
-    costs: dict[GroupType, int] = {
-        kind: measured.record.structure.layers[0].half(kind).cost for kind in GROUP_TYPES
-    }
     how: dict[str, Any] = {"seq_len": seq_len, "stride": stride, "samples": samples}
     dense = evaluate_models([model], data, **how).models[0]
     print("| importance | removed | perplexity | attention : MLP | layers dropped |")
@@ -48,8 +45,8 @@ def main(
             out = work / "model"
             result = apply_plan(model, plan.path, out, overwrite=True)
             judged = evaluate_models([str(out)], data, **how).models[0]
-            parts = {kind: result.removed_groups[kind] * costs[kind] for kind in GROUP_TYPES}
-            share = 100 * parts["attention"] / sum(parts.values())
+            effect = plan.planned.effect
+            share = 100 * shares_of(effect, measured.record.structure)["attention"]
             print(
                 f"| {name} | {100 * result.ratio:.1f} % | {judged.perplexity:.2f} | "
                 f"{share:.0f} : {100 - share:.0f} | {len(result.dropped_layers)} |",

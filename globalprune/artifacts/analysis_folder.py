@@ -26,7 +26,8 @@ class Analysis:
 def read_analysis(folder: Path) -> Analysis:
     """Read both files; raise unless the table is the one that the record cites."""
     if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder; name one that gp analyze wrote.")
+        found = "is a file" if folder.is_file() else "there is no such folder"
+        raise UsageError(f"{folder}: {found}; name a folder that gp analyze wrote.")
     record = read_analysis_record(folder / ANALYSIS_FILE)
     path = folder / TABLE_FILE
     table = read_group_table(path, record.structure)

@@ -65,10 +65,22 @@ class IndexRanges:
     def __bool__(self) -> bool:
         return self.everything or bool(self.ranges)
 
-    @property
-    def largest(self) -> int:
-        """The largest index, or -1 where none is named."""
-        return self.ranges[-1][1] if self.ranges else -1
+    def minus(self, other: "IndexRanges") -> "IndexRanges":
+        """What only this set holds, without naming a single index; neither may be `all`."""
+        left: list[tuple[int, int]] = []
+        cuts = iter(other.ranges)
+        cut = next(cuts, None)
+        for start, last in self.ranges:
+            while cut is not None and cut[0] <= last:
+                if cut[0] > start:
+                    left.append((start, cut[0] - 1))
+                start = max(start, cut[1] + 1)  # noqa: PLW2901 - what is left of the range
+                if cut[1] > last:
+                    break
+                cut = next(cuts, None)
+            if start <= last:
+                left.append((start, last))
+        return IndexRanges(tuple(left))
 
     def __str__(self) -> str:
         if self.everything:

@@ -5,6 +5,7 @@ plan, only when the caller says so.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.plan_problems import shape_problems
 from globalprune.artifacts.plan_ranges import range_problems
 from globalprune.artifacts.plan_yaml import Problem, line_of, load_document
-from globalprune.artifacts.provenance import write_atomically
+from globalprune.artifacts.provenance import refuse_impossible, write_atomically
 from globalprune.artifacts.prune_plan import LayerPins, PrunePlan
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 
@@ -30,6 +31,9 @@ _SCHEMA_LINE = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
 _WIDTH = 96  # ruamel folds behind the word that crosses it
 _STARTS = ("# as generated: ", "# as edited: ", "# as written: ")
 _CONTINUES = "#   "
+_QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
+_COMMENT = re.compile(r"(?:^|\s)#", re.MULTILINE)
+_LAST = "`gp check --write` refreshes these lines after an edit"
 
 
 def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
@@ -64,26 +68,25 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
     refuse_lost_work(path, overwrite=overwrite)
     schema = json.dumps(plan_schema(), indent=2) + "\n"
     beside = path.with_name(PLAN_SCHEMA_FILE)
-    if not beside.is_file() or beside.read_text("utf-8") != schema:
+    if not beside.is_file() or beside.read_bytes() != schema.encode():
         write_atomically(beside, schema)
     lines = [_SCHEMA_LINE, *_comment_lines(header)]
     write_atomically(path, "\n".join(lines) + "\n" + _dump(plan))
 
 
 def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
-    """Raise `UsageError` where writing a plan to `path` would lose what a person made."""
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; name a file, or the folder with a / behind it.")
+    """Raise `UsageError` where a plan can't be written to `path`, or a person's work would go."""
+    refuse_impossible(path)
     if overwrite or not path.exists():
         return
     try:
-        edited = read_plan(path).edited or _has_comments(path)
+        plan = read_plan(path)
     except ArtifactError as error:
         raise UsageError(
             f"{path}: is there and is no plan that can be read; choose another name, "
             "or say --overwrite."
         ) from error
-    if edited:
+    if plan.edited or _has_comments(path):
         raise UsageError(
             f"{path}: was edited by hand since gp plan wrote it; choose another name, or say "
             "--overwrite to replace it (its pins are kept, its edits and comments are lost)."
@@ -91,15 +94,12 @@ def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
 
 
 def refresh_header(path: Path, header: Sequence[str]) -> None:
-    """Replace the generated comment lines; every other byte of the file stays as it is.
-
-    At most as many lines as `header` has are replaced: a person may write right below them.
-    """
+    """Replace the generated comment lines; every other byte of the file stays as it is."""
     text = path.read_bytes().decode("utf-8")
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     lines = text.removeprefix(mark).splitlines(keepends=True)
     newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    start, end = _generated_lines(lines, len(header))
+    start, end = _generated_lines(lines)
     fresh = [line + newline for line in _comment_lines(header)]
     write_atomically(path, "".join([mark, *lines[:start], *fresh, *lines[end:]]).encode("utf-8"))
 
@@ -107,8 +107,9 @@ def refresh_header(path: Path, header: Sequence[str]) -> None:
 def _has_comments(path: Path) -> bool:
     """Whether a person wrote comments of their own."""
     lines = path.read_text("utf-8-sig").splitlines()
-    start, end = _generated_lines(lines, len(lines))
-    return any("#" in line for line in lines[:start] + lines[end:] if line != _SCHEMA_LINE)
+    start, end = _generated_lines(lines)
+    others = "\n".join(line for line in lines[:start] + lines[end:] if line != _SCHEMA_LINE)
+    return _COMMENT.search(_QUOTED.sub("", others)) is not None
 
 
 def _named_structure(document: CommentedMap) -> str | None:
@@ -126,21 +127,23 @@ def _refuse(path: Path, problems: Sequence[Problem]) -> None:
 
 
 def _comment_lines(header: Sequence[str]) -> list[str]:
-    """The header as comments that `refresh_header` knows again."""
-    return [("# " if number == 0 else _CONTINUES) + line for number, line in enumerate(header)]
+    """The header as comments that `refresh_header` knows again, by their first and last words."""
+    first, *more = header
+    return [f"# {first}", *(_CONTINUES + line for line in (*more, _LAST))]
 
 
-def _generated_lines(lines: Sequence[str], most: int) -> tuple[int, int]:
+def _generated_lines(lines: Sequence[str]) -> tuple[int, int]:
     """Find (first, end) of the generated comment, or the empty place where it belongs."""
     for start, line in enumerate(lines):
         if line.strip() and not line.startswith("#"):
             break
         if line.startswith(_STARTS):
-            end = start + 1
-            last = min(len(lines), start + most)
-            while end < last and lines[end].startswith(_CONTINUES):
-                end += 1
-            return start, end
+            for end in range(start + 1, len(lines)):
+                if lines[end].rstrip() == _CONTINUES + _LAST:
+                    return start, end + 1
+                if not lines[end].startswith(_CONTINUES):
+                    return start, end
+            return start, len(lines)
     after = 1 if lines and "yaml-language-server" in lines[0] else 0
     return after, after
 

@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,32 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """Hand out a path beside `path`; rename it onto `path` if all ends well, else remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Hand out a path beside `path`; rename it onto `path` if all ends well, else remove it.
+
+    A link is followed, so that what it leads to is written and the link stays. Raise `UsageError`
+    where the system won't write.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.replace(path)
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{path}: can't be written ({reason}); choose another place, or make room."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_impossible(path: Path) -> None:
+    """Raise `UsageError` where no file can be made at `path`, before the work for it is done."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, where a file should be written; name a file.")
+    _refuse_closed(path)
 
 
 def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> None:
@@ -69,12 +87,7 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
     """
     if folder.is_file():
         raise UsageError(f"{folder}: is a file; name a folder with -o.")
-    above = next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
-    )
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        what = "is a file" if above.is_file() else "may not be written into"
-        raise UsageError(f"{folder}: can't be made, since {above} {what}; choose another folder.")
+    _refuse_closed(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
@@ -84,6 +97,15 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
             f"{folder}: is not empty and holds nothing that globalprune wrote "
             f"({' or '.join(ours)}), so --overwrite won't touch it; choose another folder."
         )
+
+
+def _refuse_closed(path: Path) -> None:
+    """Raise `UsageError` unless what exists above `path` is a folder that may be written into."""
+    place = path.absolute()
+    above = next(part for part in (place, *place.parents) if part.exists() and part != place)
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        what = "is a file" if above.is_file() else "may not be written into"
+        raise UsageError(f"{path}: can't be made, since {above} {what}; choose another place.")
 
 
 @contextmanager

@@ -74,7 +74,6 @@ class Target(Record):
     """What was asked for: a ratio of all parameters."""
 
     ratio: float = Field(ge=0, lt=1, strict=True)
-    constraints: dict[str, float] = Field(default={})
 
 
 class HalfPins(Record):

@@ -76,29 +76,32 @@ def analyze(
     """
     import shlex
     import sys
+    from functools import partial
 
+    from globalprune.analyze.analyzer import analyze as measure_model
     from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.importance.registry import DEFAULT_IMPORTANCE
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan
 
     with console.progress_bars() as progress:
-        record, written = analyze_and_plan(
+        measure = partial(
+            measure_model,
             model,
-            out,
-            ratio=ratio,
-            overwrite=overwrite,
-            importances=importance,
             data=data,
             samples=samples,
             seq_len=seq_len,
             batch_size=batch_size,
             seed=seed,
+            importances=importance or (DEFAULT_IMPORTANCE,),
             layers=layers,
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,
+            overwrite=overwrite,
             command=shlex.join(["gp", *sys.argv[1:]]),
             progress=progress,
         )
+        record, written = analyze_and_plan(measure, out, ratio, overwrite=overwrite)
     for warning in record.warnings:
         console.say(f"warning: {warning}")
     if as_json:

@@ -5,6 +5,7 @@ Only typer loads here; a command's module loads when the command is called or it
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ COMMANDS = {
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
     "eval": Entry("eval", "eval_", "Put models side by side: perplexity, size, speed, memory."),
 }
+CUT_OFF = 141  # what a shell says of a program that a closed pipe ended
 EPILOG = (
     "Example:  gp analyze MODEL -o analysis  &&  gp plan analysis --ratio 0.2  &&  "
     "gp apply MODEL --plan analysis/plan.yaml -o smaller"
@@ -104,10 +106,16 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         with console.quiet_libraries():
-            app()
+            app(prog_name="gp")
     except GlobalPruneError as error:
         console.say(f"gp: {error}")
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read our answer has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CUT_OFF)
+    except OSError as error:
+        console.say(f"gp: {error.filename or 'the answer'}: {error.strerror or error}.")
+        sys.exit(GlobalPruneError.exit_code)
     except KeyboardInterrupt:
         console.say("gp: interrupted; nothing was half written.")
         sys.exit(130)

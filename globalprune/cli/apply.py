@@ -64,7 +64,11 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --eval builtin
     """
+    from globalprune.apply.executor import check_apply
+
     if explain:
+        if out is not None:
+            check_apply(model, plan, out, analysis=analysis, overwrite=overwrite)
         _explain(model, plan, as_json=as_json)
         return
     if out is None:

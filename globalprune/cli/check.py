@@ -1,12 +1,12 @@
 """`gp check`: what a plan removes, what a person changed, and whether it fits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from globalprune.cli import console, options
-from globalprune.errors import PlanDoesNotFit, PlanStale, UsageError
+from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, UsageError
 
 if TYPE_CHECKING:
     from globalprune.planning.review import Review
@@ -45,38 +45,44 @@ def check(
 
     try:
         review = review_plan(plan, analysis)
-        fit = None if model is None else _fit(model, plan)
-    except PlanStale as error:
+    except PlanStale as error:  # the plan is valid, and --analysis is of another structure
         raise PlanDoesNotFit(str(error)) from error
     if write:
         _refresh(review)
     for note in review.notes:
         console.say(f"note: {note}")
+    fit = None if model is None else _fit(model, plan)
     if as_json:
         console.print_json({**document_of(review), "fit": fit})
     else:
         console.print_text("\n".join([*review_lines(review), *_fit_lines(fit)]))
+    if fit is not None and fit["problem"]:
+        raise PlanDoesNotFit(fit["problem"])
 
 
-def _fit(model: str, plan: Path) -> dict[str, object]:
-    """Hold the plan against a model, as `gp apply` would before its first step."""
+def _fit(model: str, plan: Path) -> dict[str, Any]:
+    """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
     from globalprune.apply.preparation import prepare
 
-    prepared = prepare(model, plan)
+    fit: dict[str, Any] = {"model": model, "problem": None}
+    try:
+        prepared = prepare(model, plan)
+    except (PlanStale, PlanInvalid) as error:
+        return fit | {"problem": str(error)}
     for warning in prepared.warnings:
         console.say(f"warning: {warning}")
-    return {
-        "model": model,
+    return fit | {
         "parameters_before": prepared.effect.parameters_before,
         "parameters_after": prepared.effect.parameters_after,
         "uneven": prepared.edit.uneven,
         "reason": prepared.edit.reason,
+        "warnings": prepared.warnings,
     }
 
 
-def _fit_lines(fit: dict[str, object] | None) -> list[str]:
+def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
     """Say that it fits, and how the result would load."""
-    if fit is None:
+    if fit is None or fit["problem"]:
         return []
     form = (
         f"the result carries the sizes of every layer and its modeling file ({fit['reason']})"
@@ -92,9 +98,10 @@ def _refresh(review: "Review") -> None:
     from globalprune.artifacts.plan_file import refresh_header
     from globalprune.planning.header import header_of
 
-    if review.analysis is None or review.effect is None or review.worth is None:
+    known = review.known
+    if known is None:
         raise UsageError(
             f"{review.path}: --write needs the analysis, for its costs; name it with --analysis."
         )
-    structure = review.analysis.record.structure
-    refresh_header(review.path, header_of(review.plan, structure, review.effect, review.worth))
+    header = header_of(review.plan, known.structure, known.effect, known.worth)
+    refresh_header(review.path, header)

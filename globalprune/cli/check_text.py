@@ -2,102 +2,106 @@
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from globalprune.planning.review import Review
+from globalprune.cli.ranges_text import SHOWN_HALVES, shortened
 
-_SHOWN = 12  # edited halves in the text; the JSON document has all
+if TYPE_CHECKING:
+    from globalprune.planning.difference import HalfDifference
+    from globalprune.planning.review import Known, Review
 
 
 def review_lines(review: "Review") -> list[str]:
-    """Say what the plan does, layer by layer where something goes, and what was edited."""
+    """Say what the plan does, and what was edited since gp plan wrote it."""
     from globalprune.planning.header import lost_text, removal_text
 
-    if review.effect is None or review.analysis is None or review.worth is None:
-        return [
-            f"{review.path}: a valid plan for {len(review.plan.layers)} layers",
-            *_edits(review),
-        ]
-    structure = review.analysis.record.structure
+    known = review.known
+    if known is None:
+        cut = ", ".join(map(str, review.plan.layers)) or "none"
+        return [f"{review.path}: a valid plan; layers that it cuts: {cut}", *_edits(review)]
     return [
-        f"{review.path}: {removal_text(review.effect)}",
-        f"importance lost: {lost_text(review.plan, structure, review.worth)}",
+        f"{review.path}: {removal_text(known.effect)}",
+        f"importance lost: {lost_text(review.plan, known.structure, known.worth)}",
         *_edits(review),
     ]
 
 
 def _edits(review: "Review") -> list[str]:
-    """Say what a person changed since gp plan wrote the file."""
+    """Say what a person changed."""
     if review.plan.generated is None:
         return ["written by hand: gp plan wrote nothing to compare it with"]
     if not review.plan.edited:
         return ["as gp plan wrote it"]
-    if review.edits is None:
+    edits = review.known.edits if review.known else None
+    if edits is None:
         return ["edited by hand; what gp plan wrote can't be made again, so edits aren't listed"]
+    if not edits:
+        return ["edited by hand: pins or remove_empty_layers, no group"]
     lines = ["edited by hand:"]
-    for half in review.edits[:_SHOWN]:
+    for half in edits[:SHOWN_HALVES]:
         at = f"  layer {half.layer_idx} {half.group_type}:"
-        lines += [f"{at} now stays {half.only_first}"] if half.only_first else []
-        lines += [f"{at} now goes {half.only_second}"] if half.only_second else []
-    if len(review.edits) > _SHOWN:
-        lines.append(f"  … and {len(review.edits) - _SHOWN} more halves (--json has all)")
-    return lines if review.edits else [*lines, "  pins or remove_empty_layers, no group"]
+        lines += [f"{at} now stays {shortened(half.only_first)}"] if half.only_first else []
+        lines += [f"{at} now goes {shortened(half.only_second)}"] if half.only_second else []
+    if len(edits) > SHOWN_HALVES:
+        lines.append(f"  … and {len(edits) - SHOWN_HALVES} more halves (--json has all)")
+    return lines
 
 
 def document_of(review: "Review") -> dict[str, Any]:
     """Everything, for a program; unknown figures are null."""
+    known = review.known
+    return {
+        "plan": str(review.path),
+        "edited": review.plan.edited,
+        "edits": None if known is None or known.edits is None else _edit_list(known.edits),
+        "decisions": review.plan.model_dump(mode="json", exclude_none=True),
+        "figures": None if known is None else _figures(review, known),
+        "removed": None if known is None else _removed(review, known),
+        "description": None if known is None else _description(known),
+        "notes": list(review.notes),
+    }
+
+
+def _edit_list(edits: "tuple[HalfDifference, ...]") -> list[dict[str, Any]]:
+    """The edits, a half an entry."""
+    return [
+        {
+            "layer_idx": half.layer_idx,
+            "group_type": half.group_type,
+            "now_stays": str(half.only_first),
+            "now_goes": str(half.only_second),
+        }
+        for half in edits
+    ]
+
+
+def _figures(review: "Review", known: "Known") -> dict[str, Any]:
+    """What the plan removes and leaves."""
     from globalprune.planning.header import lost_importance
 
-    document: dict[str, Any] = {
-        "plan": str(review.path),
-        "valid": True,
-        "edited": review.plan.edited,
-        "decisions": review.plan.model_dump(mode="json", exclude_none=True),
-        "notes": list(review.notes),
-        "figures": None,
-        "removed": None,
-        "edits": None,
-        "description": None,
-    }
-    if review.edits is not None:
-        document["edits"] = [
-            {
-                "layer_idx": half.layer_idx,
-                "group_type": half.group_type,
-                "now_stays": str(half.only_first),
-                "now_goes": str(half.only_second),
-            }
-            for half in review.edits
-        ]
-    if review.effect is None or review.analysis is None or review.worth is None:
-        return document
-    structure = review.analysis.record.structure
-    lost = lost_importance(review.plan, structure, review.worth)
-    return document | {
-        "figures": {
-            "parameters_before": review.effect.parameters_before,
-            "parameters_after": review.effect.parameters_after,
-            "removed": review.effect.removed,
-            "ratio": review.effect.ratio,
-            "removed_groups": review.effect.removed_groups,
-            "dropped_layers": review.effect.dropped_layers,
-            "importance": review.worth.name,
-            "importance_lost": lost,
-            "importance_total": review.worth.total,
-        },
-        "removed": _removed(review),
-        "description": review.analysis.record.model_dump(
-            mode="json", exclude={"structure": True, "calibration": {"document_digests"}}
-        ),
+    return {
+        "parameters_before": known.effect.parameters_before,
+        "parameters_after": known.effect.parameters_after,
+        "removed": known.effect.removed,
+        "ratio": known.effect.ratio,
+        "removed_groups": known.effect.removed_groups,
+        "dropped_layers": known.effect.dropped_layers,
+        "importance": known.worth.name,
+        "importance_lost": lost_importance(review.plan, known.structure, known.worth),
+        "importance_total": known.worth.total,
     }
 
 
-def _removed(review: "Review") -> list[dict[str, Any]]:
+def _removed(review: "Review", known: "Known") -> list[dict[str, Any]]:
     """The groups that go, a half an entry."""
     from globalprune.artifacts.plan_effect import removed_by
 
-    if review.analysis is None:
-        return []
     return [
         {"layer_idx": layer, "group_type": kind, "group_idx": list(indices)}
-        for layer, kind, indices in removed_by(review.plan, review.analysis.record.structure)
+        for layer, kind, indices in removed_by(review.plan, known.structure)
     ]
+
+
+def _description(known: "Known") -> dict[str, Any]:
+    """What was measured and how, without what is long."""
+    long: Any = {"structure": True, "calibration": {"document_digests"}}
+    description: dict[str, Any] = known.analysis.record.model_dump(mode="json", exclude=long)
+    return description

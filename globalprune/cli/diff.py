@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globalprune.cli import console, options
+from globalprune.cli.ranges_text import SHOWN_HALVES, shortened
 
 if TYPE_CHECKING:
     from globalprune.planning.comparison import PlanComparison
@@ -44,16 +45,18 @@ def _lines(found: "PlanComparison") -> list[str]:
     if not found.halves and not found.others:
         return [f"{found.first} and {found.second} make the same decisions"]
     lines = []
-    for half in found.halves:
+    for half in found.halves[:SHOWN_HALVES]:
         sides = [(found.first, half.only_first), (found.second, half.only_second)]
-        said = [f"only {path} removes {ranges}" for path, ranges in sides if ranges]
+        said = [f"only {path} removes {shortened(ranges)}" for path, ranges in sides if ranges]
         lines.append(f"layer {half.layer_idx} {half.group_type}: {'; '.join(said)}")
+    if len(found.halves) > SHOWN_HALVES:
+        lines.append(f"… and {len(found.halves) - SHOWN_HALVES} more halves (--json has all)")
     for path, side in ((found.first, found.only_first), (found.second, found.only_second)):
         figures = [f"{_known(side.groups)} groups", f"{_known(side.parameters)} parameters"]
         if side.importance is not None:
             figures.append(f"importance {side.importance:.4g} ({found.importance})")
         lines.append(f"only {path}: {', '.join(figures)}")
-    return [*lines, *found.others]
+    return [*lines, *(f"{name}: {one} → {two}" for name, (one, two) in found.others.items())]
 
 
 def _document(found: "PlanComparison") -> dict[str, Any]:
@@ -76,7 +79,7 @@ def _document(found: "PlanComparison") -> dict[str, Any]:
             }
             for half in found.halves
         ],
-        "others": list(found.others),
+        "others": found.others,
         "notes": list(found.notes),
     }
 

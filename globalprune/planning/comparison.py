@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import PlanStale
 from globalprune.planning.difference import (
     HalfDifference,
-    OneSided,
+    Total,
     differences,
-    one_sided,
     other_differences,
+    total_of,
 )
-from globalprune.planning.review import find_analysis, worth_of
+from globalprune.planning.knowledge import find_analysis, other_table, worth_of
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,10 @@ class PlanComparison:
     first: Path
     second: Path
     halves: tuple[HalfDifference, ...]
-    only_first: OneSided
-    only_second: OneSided
+    only_first: Total
+    only_second: Total
     importance: str | None
-    others: tuple[str, ...]
+    others: dict[str, tuple[str, str]]
     notes: tuple[str, ...]
 
 
@@ -38,21 +40,34 @@ def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> Pl
             f"{first} and {second}: were made for different structures ({named[0]} and "
             f"{named[1]}), so their indices mean different groups; compare plans of one model."
         )
-    analysis, note = find_analysis(one, first, analysis_folder)
-    if analysis is None and (found := find_analysis(other, second, None))[0] is not None:
-        analysis, note = found
+    analysis, notes = _known(one, first, other, second, analysis_folder)
     structure = analysis.record.structure if analysis else None
     if structure is not None:
         one, other = read_plan(first, structure), read_plan(second, structure)
-    worth = worth_of(one, analysis) if analysis else None
+    worth, doubt = worth_of(one, analysis) if analysis else (None, "")
     halves = differences(one, other, structure)
+    firsts = [(half.layer_idx, half.group_type, half.only_first) for half in halves]
+    seconds = [(half.layer_idx, half.group_type, half.only_second) for half in halves]
     return PlanComparison(
         first=first,
         second=second,
         halves=halves,
-        only_first=one_sided(halves, "first", structure, worth),
-        only_second=one_sided(halves, "second", structure, worth),
+        only_first=total_of(firsts, structure, worth),
+        only_second=total_of(seconds, structure, worth),
         importance=worth.name if worth else None,
         others=other_differences(one, other, structure),
-        notes=(note,) if note else (),
+        notes=tuple(dict.fromkeys(filter(None, (*notes, doubt)))),
     )
+
+
+def _known(
+    one: PrunePlan, first: Path, other: PrunePlan, second: Path, folder: Path | None
+) -> tuple[Analysis | None, tuple[str, ...]]:
+    """The analysis of the first plan, or else of the second, and what is doubtful about it."""
+    analysis, note = find_analysis(one, first, folder)
+    if analysis is None:
+        analysis, other_note = find_analysis(other, second, None)
+        if analysis is None:
+            return None, (note, other_note)
+        note = other_table(one, first, analysis)
+    return analysis, (note, other_table(other, second, analysis))

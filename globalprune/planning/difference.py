@@ -1,13 +1,15 @@
 """In what two plans differ: half by half, the groups that only one of them removes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
+from globalprune.artifacts.prune_plan import LayerCuts, LayerPins, PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
+
+Removal = tuple[int, GroupType, IndexRanges]
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class HalfDifference:
 
 
 @dataclass(frozen=True)
-class OneSided:
-    """What the groups that only one plan removes come to; None where nothing tells."""
+class Total:
+    """What some groups come to together; None where nothing tells."""
 
     groups: int | None
     parameters: int | None
@@ -36,44 +38,30 @@ def differences(
     return tuple(_differing_halves(first, second, structure))
 
 
-def one_sided(
-    found: tuple[HalfDifference, ...],
-    side: str,
-    structure: ModelStructure | None,
-    worth: ImportanceByGroup | None,
-) -> OneSided:
-    """Sum up what only the `first` or only the `second` plan removes."""
-    halves = [
-        (half.layer_idx, half.group_type, half.only_first if side == "first" else half.only_second)
-        for half in found
-    ]
+def total_of(
+    removals: Iterable[Removal], structure: ModelStructure | None, worth: ImportanceByGroup | None
+) -> Total:
+    """Sum up groups, parameters and importance."""
+    removed = list(removals)
     if structure is None:
-        unknown = any(ranges.everything for _, _, ranges in halves)
-        return OneSided(None if unknown else sum(len(r) for _, _, r in halves), None, None)
-    costs = [len(r) * structure.layers[layer].half(kind).cost for layer, kind, r in halves]
-    sums = [worth.sum_of(*half) if worth else None for half in halves]
+        unknown = any(ranges.everything for _, _, ranges in removed)
+        return Total(None if unknown else sum(len(ranges) for _, _, ranges in removed), None, None)
+    costs = [
+        len(ranges) * structure.layers[layer].half(kind).cost for layer, kind, ranges in removed
+    ]
+    sums = [worth.sum_of(*removal) if worth else None for removal in removed]
     importance = None if None in sums else sum(value for value in sums if value is not None)
-    return OneSided(sum(len(r) for _, _, r in halves), sum(costs), importance)
+    return Total(sum(len(ranges) for _, _, ranges in removed), sum(costs), importance)
 
 
 def other_differences(
     first: PrunePlan, second: PrunePlan, structure: ModelStructure | None = None
-) -> tuple[str, ...]:
-    """What differs beside the groups: dropped layers, pins, the target, the model, the table."""
-    lines = []
-    if first.remove_empty_layers != second.remove_empty_layers:
-        pair = f"{_word(first.remove_empty_layers)} → {_word(second.remove_empty_layers)}"
-        lines.append(f"remove_empty_layers: {pair}")
-    if structure is not None:
-        before = effect_of(first, structure).dropped_layers
-        after = effect_of(second, structure).dropped_layers
-        if before != after:
-            lines.append(f"layers that go whole: {_numbers(before)} → {_numbers(after)}")
-    for name in ("target", "analysis", "model", "pin"):
-        one, other = getattr(first, name), getattr(second, name)
-        if one != other:
-            lines.append(f"{name}: {_short(name, first)} → {_short(name, second)}")
-    return tuple(lines)
+) -> dict[str, tuple[str, str]]:
+    """What differs beside the groups, by name: what the first says, and what the second."""
+    facts = [dict(_facts(plan, structure)) for plan in (first, second)]
+    names = dict.fromkeys([*facts[0], *facts[1]])
+    pairs = {name: (facts[0].get(name, "none"), facts[1].get(name, "none")) for name in names}
+    return {name: (one, other) for name, (one, other) in pairs.items() if one != other}
 
 
 def _differing_halves(
@@ -87,32 +75,41 @@ def _differing_halves(
             other = second.layers.get(layer, nothing).of(kind)
             if structure is not None:
                 groups = structure.layers[layer].half(kind).groups
-                one, other = (IndexRanges.of(side.resolve(groups)) for side in (one, other))
+                one, other = _numbered(one, groups), _numbered(other, groups)
             if one == other:
                 continue
             if not one.everything and not other.everything:
-                here, there = set(one), set(other)
-                one, other = IndexRanges.of(here - there), IndexRanges.of(there - here)
+                one, other = one.minus(other), other.minus(one)
             yield HalfDifference(layer, kind, one, other)
 
 
-def _short(name: str, plan: PrunePlan) -> str:
-    """One value in a few words."""
-    match name:
-        case "target":
-            return "none" if plan.target is None else f"ratio {plan.target.ratio}"
-        case "analysis":
-            made = plan.analysis
-            return "none" if made is None else f"{made.importance} of {made.table[:19]}…"
-        case "model":
-            return "none" if plan.model is None else plan.model.source
-        case _:
-            return f"layers {_numbers(tuple(plan.pin))}"
+def _numbered(ranges: IndexRanges, groups: int) -> IndexRanges:
+    """The same set, `all` spelled by its numbers."""
+    return IndexRanges(((0, groups - 1),)) if ranges.everything and groups else ranges
 
 
-def _numbers(layers: tuple[int, ...]) -> str:
-    return ", ".join(map(str, layers)) or "none"
+def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[str, str]]:
+    """Yield by name what a plan says beside its groups."""
+    if plan.target is not None:
+        yield "target.ratio", str(plan.target.ratio)
+    if plan.analysis is not None:  # not its path: the same analysis may be reached by two
+        yield "analysis.importance", plan.analysis.importance
+        yield "analysis.table", plan.analysis.table
+    if plan.model is not None:
+        yield "model.source", plan.model.source
+        yield "model.weights", str(plan.model.weights)
+    yield "remove_empty_layers", str(plan.remove_empty_layers).lower()
+    if structure is not None:
+        dropped = effect_of(plan, structure).dropped_layers
+        yield "layers that go whole", ", ".join(map(str, dropped)) or "none"
+    for layer, pins in plan.pin.items():
+        yield f"pin.{layer}", _spelled(pins)
 
 
-def _word(value: object) -> str:
-    return str(value).lower()
+def _spelled(pins: LayerPins) -> str:
+    """The wishes for a layer in one line."""
+    said = pins.model_dump(mode="json", exclude_defaults=True)
+    return "; ".join(
+        f"{kind} {' '.join(f'{wish} {value}' for wish, value in wishes.items())}"
+        for kind, wishes in said.items()
+    )

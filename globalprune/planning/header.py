@@ -20,9 +20,8 @@ def header_of(
         state = "as generated"
     return (
         f"{state}: {removal_text(effect)}",
-        f"leaves {effect.parameters_after:,} parameters{_shares(structure, effect)}",
+        f"leaves {effect.parameters_after:,} parameters{_shares_text(effect, structure)}",
         f"importance lost: {lost_text(plan, structure, worth)}",
-        "`gp check --write` refreshes these lines after an edit",
     )
 
 
@@ -58,15 +57,22 @@ def lost_importance(
     return None if None in sums else sum(value for value in sums if value is not None)
 
 
-def _shares(structure: ModelStructure, effect: PlanEffect) -> str:
-    """How what goes divides between attention and MLP."""
-    if not effect.removed:
-        return ""
+def shares_of(effect: PlanEffect, structure: ModelStructure) -> dict[GroupType, float]:
+    """How what goes divides between attention and MLP: fractions of the removed parameters."""
     parts: dict[GroupType, int] = dict.fromkeys(GROUP_TYPES, 0)
     for index, kind, half in structure.halves():
         parts[kind] += (half.groups - len(effect.layers[index].of(kind))) * half.cost
-    shares = [f"{100 * part / effect.removed:.1f} % {kind}" for kind, part in parts.items()]
-    return f"; of what goes, {' and '.join(shares)}"
+    return {kind: part / (effect.removed or 1) for kind, part in parts.items()}
+
+
+def _shares_text(effect: PlanEffect, structure: ModelStructure) -> str:
+    """The same in words; nothing where nothing goes."""
+    if not effect.removed:
+        return ""
+    shares = shares_of(effect, structure).items()
+    return "; of what goes, " + " and ".join(
+        f"{100 * share:.1f} % {kind}" for kind, share in shares
+    )
 
 
 def _counted(count: int, one: str, many: str) -> str:

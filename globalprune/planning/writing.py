@@ -57,38 +57,41 @@ def _planned(
     analysis: Analysis, ratio: float, path: Path, *, importance: str | None, overwrite: bool
 ) -> WrittenPlan:
     """One plan, its analysis named relative to where it will lie."""
-    source, pins, notes = _pins_for(analysis, path, overwrite=overwrite)
-    planned = make_plan(
-        analysis, ratio, importance=importance, pins=pins, pins_of=str(source or path)
-    )
-    plan = _cited(planned.plan, analysis.folder, path.parent)
+    pins, source, notes = _pins_for(analysis, path, overwrite=overwrite)
+    planned = make_plan(analysis, ratio, importance=importance, pins=pins, pins_of=str(source))
+    plan = _cited(planned.plan, analysis.folder, path)
     return WrittenPlan(path, replace(planned, plan=plan, notes=(*notes, *planned.notes)))
 
 
-def _cited(plan: PrunePlan, folder: Path, plan_folder: Path) -> PrunePlan:
-    """The plan with the way to its analysis."""
+def _cited(plan: PrunePlan, folder: Path, path: Path) -> PrunePlan:
+    """The plan with the way to its analysis, from where the plan really lies."""
     if plan.analysis is None:
         return plan
-    way = Path(os.path.relpath(folder.resolve(), plan_folder.resolve())).as_posix()
+    way = Path(os.path.relpath(folder.resolve(), path.resolve().parent)).as_posix()
     return plan.model_copy(update={"analysis": plan.analysis.model_copy(update={"path": way})})
 
 
 def _pins_for(
     analysis: Analysis, path: Path, *, overwrite: bool
-) -> tuple[Path | None, Pins, tuple[str, ...]]:
-    """Find the pins that bind the plan at `path`, and say so if there are any."""
-    places = (path, analysis.folder / PLAN_FILE)
-    source = next((place for place in places if place.is_file()), None)
-    if source is None:
-        return None, {}, ()
-    try:
-        pins = read_plan(source, analysis.record.structure).pin
-    except ArtifactError as error:
-        if not overwrite:
-            raise
-        reason = str(error).splitlines()[0]
-        return None, {}, (f"the pins of {source}, if it had any, are lost ({reason}).",)
-    if not pins:
-        return source, {}, ()
-    layers = ", ".join(map(str, pins))
-    return source, pins, (f"honours the pins of {source} (layers {layers}).",)
+) -> tuple[Pins, Path, tuple[str, ...]]:
+    """Find the pins that bind the plan at `path`: its own, else those of the analysis's plan.yaml.
+
+    Raise `PlanInvalid` where the latter can't be read, since it may hold wishes.
+    """
+    notes: list[str] = []
+    for source in dict.fromkeys((path, analysis.folder / PLAN_FILE)):
+        if not source.is_file():
+            continue
+        try:
+            pins = read_plan(source, analysis.record.structure).pin
+        except ArtifactError as error:
+            if not overwrite:
+                raise
+            reason = str(error).splitlines()[0]
+            notes.append(f"the pins of {source}, if it has any, are not honoured ({reason}).")
+            continue
+        if pins:
+            layers = ", ".join(map(str, pins))
+            notes.append(f"honours the pins of {source} (layers {layers}).")
+            return pins, source, tuple(notes)
+    return {}, path, tuple(notes)

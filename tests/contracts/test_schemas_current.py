@@ -20,7 +20,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 PLAN: dict[str, Any] = {
     "model": {"source": "tiny", "structure": "sha256:ab", "weights": "sha256:cd"},
     "analysis": {"path": ".", "table": "sha256:cd", "importance": "fisher"},
-    "target": {"ratio": 0.2, "constraints": {"max_layer_ratio": 1.0}},
+    "target": {"ratio": 0.2},
     "pin": {7: {"attention": {"keep": "0"}, "mlp": {"width": 1024, "remove": "all"}}},
     "generated": "sha256:ef",
     "layers": {0: {"mlp": "4, 17-31"}, 12: {"attention": "all", "mlp": "all"}},

@@ -29,14 +29,15 @@ def test_the_whole_way(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
     """A person plans, edits, checks, cuts and judges, and every step says the same figures."""
     plan, model, out = tmp_path / "mine.yaml", tiny("llama"), tmp_path / "out"
     assert gp("plan", analysis, "--ratio", 0.3, "-o", plan).code == 0
-    edited = plan.read_text("utf-8").replace("\nlayers:\n  0: {", '\nlayers:\n  "0": {')
-    assert edited != plan.read_text("utf-8")
-    plan.write_text(edited, "utf-8")
+    text = plan.read_text("utf-8")
+    layer = next(layer for layer, cuts in read_plan(plan).layers.items() if cuts.mlp)
+    plan.write_text(text[: text.index(f"\n  {layer}: {{")] + f"\n  {layer}: {{mlp: 0}}  # mine\n")
     checked = gp("check", plan, "--model", model, "--write", "--json")
     applied = gp("apply", model, "--plan", plan, "-o", out, "--eval", "builtin", "--json")
     judged = gp("eval", model, out, "--samples", 4, "--seq-len", 32, "--json")
 
     assert (checked.code, applied.code, judged.code) == (0, 0, 0), judged.err
+    assert checked.json["edits"]
     promised = checked.json["figures"]["parameters_after"]
     assert promised == checked.json["fit"]["parameters_after"]
     assert promised == applied.json["parameters_after"]
@@ -100,6 +101,16 @@ def test_the_csv_holds_the_table_and_the_choice(analysis: Path, tmp_path: Path) 
     assert sum(costs) == said["plans"][0]["removed"]
 
 
+def test_the_csv_has_a_column_for_each_plan(analysis: Path, tmp_path: Path) -> None:
+    """Several ratios side by side, a larger one marking more."""
+    file = tmp_path / "table.csv"
+    gp("plan", analysis, "--ratio", 0.1, "--ratio", 0.4, "-o", tmp_path, "--csv", file)
+    table = pyarrow.csv.read_csv(file)
+
+    small, large = (sum(table[f"removed_{ratio}"].to_pylist()) for ratio in ("0.10", "0.40"))
+    assert 0 < small < large
+
+
 def test_an_unreachable_ratio_keeps_what_was_measured(tiny: Tiny, tmp_path: Path) -> None:
     """Exit code 1: the analysis lies there, and so does the largest plan."""
     done = gp(
@@ -149,6 +160,16 @@ def test_a_plan_of_another_model_does_not_fit(tiny: Tiny, analysis: Path, tmp_pa
     for done in (checked, applied):
         assert "was made for the structure sha256:" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_without_a_model_can_misfit_too(tiny: Tiny, tmp_path: Path) -> None:
+    """It is valid in itself, so that it doesn't fit is the answer (1), in JSON too."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("format: globalprune.plan/1\nlayers: {99: {mlp: 1}}\n", "utf-8")
+    done = gp("check", plan, "--model", tiny("llama"), "--json")
+
+    assert done.code == 1
+    assert "layers.99: the model has 4 layers" in done.json["fit"]["problem"]
 
 
 def test_check_says_in_what_form_the_result_loads(

@@ -13,6 +13,12 @@ WORDS = {
     "no folder": ("plan gone --ratio 0.2", "gone: there is no such folder"),
     "percent": ("plan {dir} --ratio 20", "ratio 20.0: a ratio is at least 0"),
     "two plans, one file": ("plan {dir} --ratio 0.1 --ratio 0.2 -o a.yaml", "one file for 2 plans"),
+    "csv is a folder": ("plan {dir} --ratio 0.1 --csv {dir}", "is a folder, where a file should"),
+    "plan is a file": ("plan {dir}/plan.yaml --ratio 0.1", "plan.yaml: is a file; name a folder"),
+    "explained nowhere": (
+        "apply {llama} --plan {dir}/plan.yaml --explain -o {llama}",
+        "was made for the structure",
+    ),
     "no column": ("plan {dir} --ratio 0.1 --importance x", "no column importance_x; it has mine"),
     "no plan": ("check gone.yaml", "gone.yaml: 1 problem\n  can't be read"),
     "no second plan": ("diff {dir}/plan.yaml gone.yaml", "gone.yaml: 1 problem\n  can't be read"),

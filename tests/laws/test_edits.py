@@ -67,15 +67,16 @@ def test_an_edit_is_honoured_exactly(seed: int, ratio: float) -> None:
         review = review_plan(path)
 
         assert removed(review.plan, structure) == before - deleted | added
-        assert review.edits is not None
+        assert review.known is not None
+        assert review.known.edits is not None
         now_stays = {
             (half.layer_idx, half.group_type, index)
-            for half in review.edits
+            for half in review.known.edits
             for index in half.only_first
         }
         now_goes = {
             (half.layer_idx, half.group_type, index)
-            for half in review.edits
+            for half in review.known.edits
             for index in half.only_second
         }
         assert (now_stays, now_goes) == (deleted, added)

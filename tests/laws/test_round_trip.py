@@ -30,13 +30,7 @@ RANGES = st.one_of(
     st.tuples(INDEX, INDEX).map(lambda ends: IndexRanges.of(range(min(ends), max(ends) + 1))),
 )
 PIN = st.builds(HalfPins, keep=RANGES, remove=RANGES, width=st.none() | INDEX)
-TARGET = st.builds(
-    Target,
-    ratio=st.floats(0, 1, exclude_max=True),
-    constraints=st.dictionaries(
-        st.sampled_from(["max_layer_ratio", "min_heads"]), st.floats(allow_nan=False)
-    ),
-)
+TARGET = st.builds(Target, ratio=st.floats(0, 1, exclude_max=True))
 PLAN = st.builds(
     PrunePlan,
     model=st.none()

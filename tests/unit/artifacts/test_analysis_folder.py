@@ -95,7 +95,7 @@ def test_two_files_that_are_no_pair_are_refused(
 @pytest.mark.parametrize(
     ("gone", "error", "message"),
     [
-        (None, UsageError, r"there is no such folder; name one that gp analyze wrote"),
+        (None, UsageError, r"there is no such folder; name a folder that gp analyze wrote"),
         ("analysis.json", RecordInvalid, r"analysis\.json: can't be read \(No such file"),
         ("groups.parquet", TableInvalid, r"groups\.parquet: there is no such file; name a folder"),
     ],

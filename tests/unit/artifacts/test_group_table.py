@@ -21,7 +21,7 @@ from globalprune.artifacts.group_table import (
     read_group_table,
     write_group_table,
 )
-from globalprune.errors import TableInvalid
+from globalprune.errors import TableInvalid, UsageError
 
 TABLE = table_of(structure_of())
 FIRST = ["layer_idx", "group_type", "group_idx", "importance", "cost", "score"]
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("disk full")
 
     monkeypatch.setattr(parquet, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UsageError, match=r"groups|table.* can't be written \(disk full\); choose"):
         write_group_table(tmp_path / "groups.parquet", TABLE)
     assert not list(tmp_path.iterdir())
 

@@ -62,9 +62,15 @@ def test_one_set_has_one_spelling(indices: set[int]) -> None:
     assert list(ranges) == sorted(indices)
     assert IndexRanges.parse(str(ranges)) == ranges
     assert len(ranges) == len(indices)
-    assert ranges.largest == max(indices, default=-1)
     assert all(later[0] > former[1] + 1 for former, later in _pairs(ranges))
     assert bool(ranges) == bool(indices)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
+def test_a_difference_of_ranges_is_that_of_their_sets(one: set[int], other: set[int]) -> None:
+    """Whatever overlaps, touches or contains the other."""
+    assert set(IndexRanges.of(one).minus(IndexRanges.of(other))) == one - other
 
 
 def test_neighbours_are_joined_however_they_were_written() -> None:

@@ -15,7 +15,7 @@ PLAN = PrunePlan.model_validate(
     {
         "model": {"source": "tiny", "structure": "sha256:ab"},
         "analysis": {"path": ".", "table": "sha256:cd", "importance": "fisher"},
-        "target": {"ratio": 0.2, "constraints": {"max_layer_ratio": 1.0}},
+        "target": {"ratio": 0.2},
         "pin": {7: {"attention": {"keep": "0"}, "mlp": {"width": 1024}}},
         "layers": {12: {"attention": "all", "mlp": "all"}, 0: {"mlp": "4, 17-31"}},
     }
@@ -26,6 +26,7 @@ WRITTEN = f"""\
 # yaml-language-server: $schema=./plan.v1.schema.json
 # as generated: removes 110 of 10,000 parameters
 #   leaves 9,890
+#   `gp check --write` refreshes these lines after an edit
 format: globalprune.plan/1
 model:
   source: tiny
@@ -34,7 +35,7 @@ analysis:
   path: .
   table: sha256:cd
   importance: fisher
-target: {{ratio: 0.2, constraints: {{max_layer_ratio: 1.0}}}}
+target: {{ratio: 0.2}}
 pin:
   7: {{attention: {{keep: "0"}}, mlp: {{width: 1024}}}}
 generated: {GENERATED.generated}
@@ -147,7 +148,9 @@ def test_what_cannot_be_read_is_not_overwritten(tmp_path: Path, content: str) ->
 
 def test_a_folder_is_no_plan(tmp_path: Path) -> None:
     """Not even with the option."""
-    with pytest.raises(UsageError, match=r"is a folder; name a file, or the folder with a / behin"):
+    with pytest.raises(
+        UsageError, match=r"is a folder, where a file should be written; name a file"
+    ):
         refuse_lost_work(tmp_path, overwrite=True)
 
 

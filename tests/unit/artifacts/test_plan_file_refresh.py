@@ -7,9 +7,10 @@ import pytest
 from globalprune.artifacts.plan_file import read_plan, refresh_header, write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 
-OLD = ("as generated: removes 10", "leaves 90", "gp check refreshes these lines")
-NEW = ("as edited: removes 20", "leaves 80", "gp check refreshes these lines")
-FRESH = "# as edited: removes 20\n#   leaves 80\n#   gp check refreshes these lines\n"
+OLD = ("as generated: removes 10", "leaves 90")
+NEW = ("as edited: removes 20", "leaves 80")
+LAST = "#   `gp check --write` refreshes these lines after an edit\n"
+FRESH = f"# as edited: removes 20\n#   leaves 80\n{LAST}"
 STALE = FRESH.replace("edited", "generated").replace("20", "10").replace("80", "90")
 SCHEMA = "# yaml-language-server: $schema=./plan.v1.schema.json\n"
 BODY = (

@@ -57,8 +57,8 @@ MALFORMED = {
     ),
     "target as number": ("target: 0.2\nlayers: {}", r"target: 0\.2 should be a valid dictionary"),
     "constraint": (
-        "target: {ratio: 0.2, constraints: {max_layer_ratio: high}}\nlayers: {}",
-        r"target\.constraints\.max_layer_ratio: 'high' should be a valid number",
+        "target: {ratio: 0.2, constraints: {max_layer_ratio: 1}}\nlayers: {}",
+        r"target\.constraints: is no key that a plan knows",
     ),
     "model without structure": (
         "model: {source: x}\nlayers: {}",

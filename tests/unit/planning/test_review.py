@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from analyses import saved_analysis, structure_of
 
@@ -10,7 +11,7 @@ from globalprune.artifacts.plan_file import refresh_header
 from globalprune.errors import PlanStale
 from globalprune.planning.comparison import compare_plans
 from globalprune.planning.header import header_of, lost_importance
-from globalprune.planning.review import Review, review_plan
+from globalprune.planning.review import Known, review_plan
 from globalprune.planning.writing import write_plans
 
 
@@ -18,6 +19,13 @@ from globalprune.planning.writing import write_plans
 def analysis(tmp_path: Path) -> Analysis:
     """An analysis of three layers on disk."""
     return saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
+
+
+def known_of(path: Path, folder: Path | None = None) -> Known:
+    """What the analysis tells of a plan."""
+    known = review_plan(path, folder).known
+    assert known is not None
+    return known
 
 
 def replaced(path: Path, layers: str, head: str = "") -> Path:
@@ -32,9 +40,8 @@ def test_figures_are_recounted_from_the_decisions(analysis: Analysis) -> None:
     path = write_plans(analysis, [0.3])[0].path
     path.write_text(path.read_text("utf-8").replace("as generated: removes", "removes 1 of 2"))
     replaced(path, 'layers:\n  1: {attention: "0", mlp: "1-3"}\n')
-    effect = review_plan(path).effect
+    effect = known_of(path).effect
 
-    assert effect is not None
     assert (effect.removed, effect.removed_groups) == (68, {"attention": 1, "mlp": 3})
 
 
@@ -42,19 +49,18 @@ def test_the_importance_that_goes_is_the_tables(analysis: Analysis) -> None:
     """The sum over the removed rows, of the column that the plan was made by."""
     (written,) = write_plans(analysis, [0.3], importance="other")
     path = replaced(written.path, 'layers:\n  2: {mlp: "5"}\n')
-    review = review_plan(path)
+    known, plan = known_of(path), review_plan(path).plan
     table = analysis.table
     row = (table.layer_idx == 2) & (table.group_type == 1) & (table.group_idx == 5)
 
-    assert review.worth is not None
-    assert review.worth.name == "other"
-    lost = lost_importance(review.plan, analysis.record.structure, review.worth)
+    assert known.worth.name == "other"
+    lost = lost_importance(plan, known.structure, known.worth)
     assert lost == pytest.approx(table.importances["other"][row].item())
 
 
 def test_an_untouched_plan_has_no_edits(analysis: Analysis) -> None:
     """What gp plan wrote is known as such."""
-    assert review_plan(write_plans(analysis, [0.3])[0].path).edits == ()
+    assert known_of(write_plans(analysis, [0.3])[0].path).edits == ()
 
 
 def test_pins_added_by_hand_do_not_hide_the_edits(analysis: Analysis) -> None:
@@ -64,7 +70,7 @@ def test_pins_added_by_hand_do_not_hide_the_edits(analysis: Analysis) -> None:
     path.write_text(text, "utf-8")
 
     assert review_plan(path).plan.edited
-    assert review_plan(path).edits == ()
+    assert known_of(path).edits == ()
 
 
 def test_without_its_analysis_a_plan_is_still_checked(tmp_path: Path, analysis: Analysis) -> None:
@@ -73,9 +79,9 @@ def test_without_its_analysis_a_plan_is_still_checked(tmp_path: Path, analysis: 
     analysis.folder.rename(tmp_path / "moved")
     review = review_plan(path)
 
-    assert review.effect is None
+    assert review.known is None
     assert "unknown; name its analysis with --analysis" in review.notes[0]
-    assert review_plan(path, tmp_path / "moved").effect is not None
+    assert known_of(path, tmp_path / "moved").effect.removed
 
 
 def test_an_analysis_that_was_replaced_is_not_taken(tmp_path: Path, analysis: Analysis) -> None:
@@ -121,20 +127,16 @@ def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
     """After an edit the refreshed comment is that of the edited plan, and nothing else moves."""
     path = replaced(write_plans(analysis, [0.3])[0].path, "layers:\n  1: {mlp: all} # mine\n")
     body = path.read_text("utf-8").split("format:")[1]
-    review = review_plan(path)
-    refresh_header(path, _header(review, analysis))
+    known = known_of(path)
+    refresh_header(
+        path, header_of(review_plan(path).plan, known.structure, known.effect, known.worth)
+    )
     text = path.read_text("utf-8")
 
     assert "# as edited: removes 48 of " in text
     assert "8 mlp channels" in text
     assert "0.0 % attention and 100.0 % mlp" in text
     assert text.split("format:")[1] == body
-
-
-def _header(review: Review, analysis: Analysis) -> tuple[str, ...]:
-    assert review.effect is not None
-    assert review.worth is not None
-    return header_of(review.plan, analysis.record.structure, review.effect, review.worth)
 
 
 def test_diff_counts_what_only_one_plan_removes(analysis: Analysis) -> None:
@@ -149,7 +151,7 @@ def test_diff_counts_what_only_one_plan_removes(analysis: Analysis) -> None:
     assert (found.only_first.groups, found.only_first.parameters) == (2, 12)
     assert (found.only_second.groups, found.only_second.parameters) == (12, 160)
     assert found.only_first.importance is not None
-    assert "layers that go whole: none → 2" in found.others
+    assert found.others["layers that go whole"] == ("none", "2")
     assert [str(half.only_second) for half in found.halves] == ["4-5", "0-1", "0-7"]
 
 
@@ -172,3 +174,67 @@ def test_diff_of_other_structures_is_refused(tmp_path: Path, analysis: Analysis)
 
     with pytest.raises(PlanStale, match=r"made for different structures .* compare plans of one"):
         compare_plans(one, two, None)
+
+
+def test_diff_does_not_care_by_which_way_the_analysis_is_reached(analysis: Analysis) -> None:
+    """The same plan in two folders names two paths and makes the same decisions."""
+    folder = analysis.folder
+    one = write_plans(analysis, [0.2], folder / "a.yaml")[0].path
+    two = write_plans(analysis, [0.2], folder / "deep" / "b.yaml")[0].path
+    found = compare_plans(one, two, None)
+
+    assert not found.halves
+    assert not found.others
+
+
+def test_diff_tells_wishes_apart(analysis: Analysis) -> None:
+    """Pins that differ are shown, not only their layers."""
+    one, two = write_plans(analysis, [0.2, 0.3])
+    for path, width in ((one.path, 3), (two.path, 4)):
+        replaced(path, "layers: {}\n", head=f"pin: {{0: {{mlp: {{width: {width}}}}}}}\n")
+    others = compare_plans(one.path, two.path, None).others
+
+    assert others["pin.0"] == ("mlp width 3", "mlp width 4")
+    assert others["target.ratio"] == ("0.2", "0.3")
+
+
+def test_diff_says_whose_table_counts(tmp_path: Path, analysis: Analysis) -> None:
+    """A plan that was made from another table than the one it is counted by is a note."""
+    other = saved_analysis(tmp_path / "other", analysis.record.structure, seed=5)
+    one, two = write_plans(analysis, [0.2])[0].path, write_plans(other, [0.2])[0].path
+
+    assert f"{two}: was made from another table" in compare_plans(one, two, None).notes[0]
+
+
+def test_a_column_that_is_gone_is_said(analysis: Analysis) -> None:
+    """The figures are then those of the table's own importance, and a note says so."""
+    (written,) = write_plans(analysis, [0.3], importance="other")
+    table = analysis.folder / "groups.parquet"
+    pd.read_parquet(table).drop(columns="importance_other").to_parquet(table)
+
+    assert "has no importance_other any more; counted by mine" in review_plan(written.path).notes[0]
+    assert known_of(written.path).worth.name == "mine"
+
+
+def test_a_link_to_a_plan_is_the_plan(tmp_path: Path, analysis: Analysis) -> None:
+    """The analysis is found from where the plan lies, and a refresh leaves the link a link."""
+    path = write_plans(analysis, [0.3])[0].path
+    link = tmp_path / "link.yaml"
+    link.symlink_to(path)
+    refresh_header(link, ["as edited: by a link"])
+
+    assert known_of(link).edits == ()
+    assert link.is_symlink()
+    assert "# as edited: by a link" in path.read_text("utf-8")
+
+
+def test_diff_of_endless_ranges_is_instant(tmp_path: Path) -> None:
+    """Ranges are compared as ranges, whatever their length."""
+    for name, mlp in (("a.yaml", "0-999999999999"), ("b.yaml", "7, 100-999999999999")):
+        (tmp_path / name).write_text(
+            f'format: globalprune.plan/1\nlayers: {{1: {{mlp: "{mlp}"}}}}\n'
+        )
+    found = compare_plans(tmp_path / "a.yaml", tmp_path / "b.yaml", None)
+
+    assert str(found.halves[0].only_first) == "0-6, 8-99"
+    assert found.only_second.groups == 0

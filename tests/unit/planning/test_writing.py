@@ -99,6 +99,7 @@ def test_pins_survive_replanning(tmp_path: Path) -> None:
     path = write_plans(analysis, [0.2])[0].path
     pinned(path, '{1: {attention: {keep: "0-1"}}}')
     (again,) = write_plans(analysis, [0.4], overwrite=True)
+    write_plans(analysis, [0.3], tmp_path / "plan-0.30.yaml")  # an old one without pins
     several = write_plans(analysis, [0.3, 0.5])
 
     assert again.planned.effect.layers[1].attention == (0, 1)
@@ -124,5 +125,39 @@ def test_a_broken_plan_is_only_replaced_on_demand_and_its_pins_are_mourned(tmp_p
     (tmp_path / "plan.yaml").write_text("pin: [", "utf-8")
     (written,) = write_plans(analysis, [0.2], overwrite=True)
 
-    assert f"the pins of {written.path}, if it had any, are lost" in written.planned.notes[0]
+    assert (
+        f"the pins of {written.path}, if it has any, are not honoured" in written.planned.notes[0]
+    )
     assert read_plan(written.path).layers
+
+
+def test_a_comment_below_the_generated_one_is_work_too(tmp_path: Path) -> None:
+    """Even if it is indented like the generated lines."""
+    analysis = saved_analysis(tmp_path)
+    path = write_plans(analysis, [0.2])[0].path
+    head, body = path.read_text("utf-8").split("format:")
+    path.write_text(f"{head}#   keep layer 0\nformat:{body}", "utf-8")
+
+    with pytest.raises(UsageError, match=r"its edits and comments are lost"):
+        write_plans(analysis, [0.3])
+
+
+def test_a_hash_in_a_path_is_no_comment(tmp_path: Path) -> None:
+    """A generated plan stays one whatever its analysis is called."""
+    analysis = saved_analysis(tmp_path / "c #1")
+    write_plans(analysis, [0.2], tmp_path / "p.yaml")
+
+    assert write_plans(analysis, [0.3], tmp_path / "p.yaml")
+
+
+def test_places_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None:
+    """A folder or a file in the way is a message, and no plan of several is written."""
+    analysis = saved_analysis(tmp_path / "a")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "a" / "plan-0.30.yaml").mkdir()
+
+    with pytest.raises(UsageError, match=r"plan-0.30.yaml: is a folder, where a file should be"):
+        write_plans(analysis, [0.2, 0.3])
+    assert not (tmp_path / "a" / "plan-0.20.yaml").exists()
+    with pytest.raises(UsageError, match=r"p.yaml: can't be made, since .*file is a file; choose"):
+        write_plans(analysis, [0.2], tmp_path / "file" / "p.yaml")

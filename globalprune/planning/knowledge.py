@@ -1,0 +1,52 @@
+"""What an analysis knows of a plan: finding it, and the importance that the plan was made by."""
+
+from pathlib import Path
+
+from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.errors import ArtifactError, UsageError
+from globalprune.planning.figures import ImportanceByGroup
+from globalprune.planning.planner import scored_table
+
+
+def find_analysis(plan: PrunePlan, path: Path, named: Path | None) -> tuple[Analysis | None, str]:
+    """The analysis that knows the plan's groups, and what is doubtful about it, if anything.
+
+    It is `named`, else the one that the plan names, if that is still the same one.
+    """
+    reference = plan.analysis
+    if named is not None:
+        analysis = read_analysis(named)
+        return analysis, other_table(plan, path, analysis)
+    unknown = "so its parameters and importance are unknown; name its analysis with --analysis."
+    if reference is None:
+        return None, f"{path}: names no analysis, {unknown}"
+    folder = path.resolve().parent / reference.path
+    try:
+        analysis = read_analysis(folder)
+    except (ArtifactError, UsageError) as error:
+        reason = str(error).splitlines()[0]
+        return None, f"{path}: its analysis can't be read ({reason}), {unknown}"
+    if analysis.record.table != reference.table:
+        return None, f"{path}: {folder} holds another analysis by now, {unknown}"
+    return analysis, ""
+
+
+def other_table(plan: PrunePlan, path: Path, analysis: Analysis) -> str:
+    """A doubt, where the plan was made from another table than the one it is counted by."""
+    if plan.analysis is None or plan.analysis.table == analysis.record.table:
+        return ""
+    return f"{path}: was made from another table than that of {analysis.folder}."
+
+
+def worth_of(plan: PrunePlan, analysis: Analysis) -> tuple[ImportanceByGroup, str]:
+    """The importance that the plan was made by, and a doubt where the table lacks it by now."""
+    default = analysis.record.default_importance
+    name = plan.analysis.importance if plan.analysis else default
+    doubt = ""
+    if name != default and name not in analysis.table.importances:
+        doubt = (
+            f"{analysis.folder}: its table has no importance_{name} any more; counted by {default}."
+        )
+        name = default
+    return ImportanceByGroup.of(scored_table(analysis, name), name), doubt
