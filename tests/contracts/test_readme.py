@@ -45,6 +45,7 @@ def test_every_command_and_snippet_runs(workplace: Path) -> None:
             cwd=workplace, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"gp {shlex.join(arguments)}\n{done.stderr}"
+    assert blocks("python")
     for snippet in blocks("python"):
         done = subprocess.run(
             [sys.executable, "-c", snippet],
@@ -60,5 +61,6 @@ def test_the_make_targets_of_the_readme_exist() -> None:
         re.findall(r"`make ([a-z]+)`|^\$ make ([a-z]+)", README.read_text("utf-8"), re.MULTILINE)
     )
 
+    assert named
     for target in {first or second for first, second in named}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
