@@ -5,7 +5,6 @@ Only typer loads here; a command's module loads when the command is called or it
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,7 +31,6 @@ COMMANDS = {
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
     "eval": Entry("eval", "eval_", "Put models side by side: perplexity, size, speed, memory."),
 }
-CUT_OFF = 141  # what a shell says of a program that a closed pipe ended
 EPILOG = (
     "Example:  gp analyze MODEL -o analysis  &&  gp plan analysis --ratio 0.2  &&  "
     "gp apply MODEL --plan analysis/plan.yaml -o smaller"
@@ -110,9 +108,6 @@ def main() -> None:
     except GlobalPruneError as error:
         console.say(f"gp: {error}")
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # whoever read our answer has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(CUT_OFF)
     except OSError as error:
         console.say(f"gp: {error.filename or 'the answer'}: {error.strerror or error}.")
         sys.exit(GlobalPruneError.exit_code)

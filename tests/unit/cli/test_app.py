@@ -1,0 +1,92 @@
+"""What `gp` makes of errors, interruptions and closed pipes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from analyses import saved_analysis
+from command_line import gp
+
+from globalprune.cli import app
+from globalprune.errors import BudgetError, GlobalPruneError, TextError
+from globalprune.planning.writing import write_plans
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make every command raise."""
+
+    def run(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "app", run)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (TextError("a.txt: is empty."), 2, "gp: a.txt: is empty.\n"),
+        (BudgetError("ratio 0.9: too much."), 1, "gp: ratio 0.9: too much.\n"),
+        (KeyboardInterrupt(), 130, "gp: interrupted; nothing was half written.\n"),
+        (OSError(28, "No space left on device"), 2, "gp: the answer: No space left on device.\n"),
+        (PermissionError(13, "Permission denied", "x"), 2, "gp: x: Permission denied.\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_person_can_mend_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    """No traceback, and the exit code that DESIGN names."""
+    fail_with(monkeypatch, error)
+    done = gp("plan")
+
+    assert (done.code, done.err, done.out) == (code, said, "")
+
+
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no user can mend is not dressed up as something that they can."""
+    fail_with(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        gp("plan")
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
+    """`gp … | head` ends quietly."""
+    write_plans(saved_analysis(tmp_path), [0.3])
+    command = [sys.executable, "-m", "globalprune", "check", str(tmp_path / "plan.yaml"), "--json"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run(
+            command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [["prone"], ["plan"], ["plan", "x", "--rate", "1"]], ids=" ".join)
+def test_words_that_gp_does_not_know_are_usage_errors(words: list[str]) -> None:
+    """The usual answer, with exit code 2, under the name that a person typed."""
+    done = gp(*words)
+
+    assert done.code == 2
+    assert "Usage: gp" in done.err
+
+
+def test_the_overview_names_every_command() -> None:
+    """In the order in which a person meets them, each with its line."""
+    said = gp("--help").out
+
+    places = [said.index(entry.summary[:40]) for entry in app.COMMANDS.values()]
+    assert places == sorted(places)
+
+
+def test_every_error_of_ours_has_an_exit_code() -> None:
+    """1 or 2, whatever the class."""
+    classes = [GlobalPruneError]
+    for found in classes:
+        classes += found.__subclasses__()
+
+    assert len(classes) > 15
+    assert {found.exit_code for found in classes} == {1, 2}

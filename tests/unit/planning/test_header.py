@@ -1,0 +1,73 @@
+"""What a plan does, in a line or two."""
+
+import pytest
+from analyses import analysis_of, structure_of
+
+from globalprune.artifacts.plan_effect import effect_of
+from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
+from globalprune.planning.figures import ImportanceByGroup
+from globalprune.planning.header import header_of, lost_text, removal_text, shares_of
+
+STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)
+WORTH = ImportanceByGroup.of(analysis_of(STRUCTURE).table, "mine")
+
+
+def plan_of(**layers: dict[str, str]) -> PrunePlan:
+    """A plan by hand: `plan_of(_1={"mlp": "0"})`."""
+    cuts = {int(key[1:]): LayerCuts.model_validate(halves) for key, halves in layers.items()}
+    return PrunePlan(layers=cuts)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (plan_of(), "removes 0 of 484 parameters (0.00 %): nothing"),
+        (plan_of(_0={"attention": "1"}), "(10.33 %): 1 attention group"),
+        (plan_of(_0={"mlp": "0-1"}), "removes 12 of 484 parameters (2.48 %): 2 mlp channels"),
+        (
+            plan_of(_1={"attention": "all", "mlp": "all"}),
+            "2 attention groups, 4 mlp channels, 1 layer (1)",
+        ),
+        (
+            plan_of(
+                _0={"attention": "all", "mlp": "all"},
+                _2={"attention": "all", "mlp": "all"},
+            ),
+            "2 layers (0, 2)",
+        ),
+    ],
+    ids=["nothing", "one", "several", "a layer", "layers"],
+)
+def test_counts_are_in_words(plan: PrunePlan, said: str) -> None:
+    """One is singular, what is not touched is not named."""
+    assert removal_text(effect_of(plan, STRUCTURE)).endswith(said)
+
+
+def test_shares_are_of_what_goes() -> None:
+    """Parameters, not groups."""
+    effect = effect_of(plan_of(_0={"attention": "0", "mlp": "0-3"}), STRUCTURE)
+
+    assert shares_of(effect, STRUCTURE) == {"attention": 50 / 74, "mlp": 24 / 74}
+
+
+def test_importance_of_what_was_not_measured_is_unknown() -> None:
+    """A hand edit may cut where the table has no numbers; the sum is then not made up."""
+    part = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=range(1, 3)).table, "mine")
+
+    assert "unknown, since layers go that were not measured" in lost_text(
+        plan_of(_0={"mlp": "0"}), STRUCTURE, part
+    )
+    assert lost_text(plan_of(_1={"mlp": "0"}), STRUCTURE, part).endswith("of all)")
+
+
+@pytest.mark.parametrize(
+    ("generated", "state"), [(None, "as written"), ("own", "as generated"), ("x", "as edited")]
+)
+def test_the_comment_says_who_decided(generated: str | None, state: str) -> None:
+    """gp, a person after gp, or a person alone."""
+    plan = plan_of(_0={"mlp": "0"})
+    said = plan.decisions_digest() if generated == "own" else generated
+    plan = plan.model_copy(update={"generated": said})
+    first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH)
+
+    assert first.startswith(f"{state}: removes 6 of ")
