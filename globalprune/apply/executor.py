@@ -36,7 +36,7 @@ def check_apply(
     model: str, plan_path: Path, out: Path, *, analysis: Path | None = None, overwrite: bool = False
 ) -> None:
     """Raise what `apply_plan` would refuse before it writes; for callers with long work ahead."""
-    _ready(model, plan_path, out.expanduser().resolve(), analysis=analysis, overwrite=overwrite)
+    _ready(model, plan_path, out.expanduser(), analysis=analysis, overwrite=overwrite)
 
 
 def apply_plan(
@@ -55,16 +55,16 @@ def apply_plan(
     the record to keep beside the result; without it, the plan's own is taken if it is found.
     """
     started = time.monotonic()
-    out = out.expanduser().resolve()
+    out = out.expanduser()
     prepared, record = _ready(model, plan_path, out, analysis=analysis, overwrite=overwrite)
     try:
-        with staged_folder(out) as folder:
+        with staged_folder(out.resolve(), replace=overwrite) as folder:
             walk(prepared, folder, progress)
             weights = weights_fingerprint(_verified(prepared, folder, out))
             licence, texts = _licence(prepared)
-            card = model_card(_card_facts(prepared, out.name, licence, texts))
+            card = model_card(_card_facts(prepared, out.resolve().name, licence, texts))
             (folder / "README.md").write_text(card, encoding="utf-8")
-            warning = naming_warning(licence, out.name)
+            warning = naming_warning(licence, out.resolve().name)
             metrics = _metrics(prepared, weights, command, [warning] if warning else [], started)
             lines = _explained(prepared).lines
             write_records(folder, prepared, metrics, analysis=record, lines=lines)

@@ -94,30 +94,33 @@ def _what(facts: CardFacts) -> str:
 
 def _loading(facts: CardFacts) -> str:
     """The ways in which this model can be loaded."""
-    lines = ["## How to load it", ""]
+    trust, lead = "", "Its layers are all alike, so transformers alone is enough:"
     if facts.uneven:
-        lines += [
-            "Its layers differ in size. Either let transformers run this folder's modeling file:",
-            *_code(
-                "from transformers import AutoModelForCausalLM",
-                "model = AutoModelForCausalLM.from_pretrained(",
-                f'    "{facts.name}", trust_remote_code=True',
-                ")",
-            ),
-            "or, without running any code from this folder, use globalprune's own class:",
-        ]
-    else:
-        lines += [
-            "Its layers are all alike, so transformers alone is enough:",
-            *_code(
-                "from transformers import AutoModelForCausalLM",
-                f'model = AutoModelForCausalLM.from_pretrained("{facts.name}")',
-            ),
-            "`globalprune.load_model` does the same, and also refuses a damaged folder:",
-        ]
-    return "\n".join(
-        [*lines, *_code("import globalprune", f'model = globalprune.load_model("{facts.name}")')]
+        trust = ", trust_remote_code=True"
+        lead = (
+            "Its layers differ in size, so transformers has to be allowed to run the modeling file "
+            "of this folder, for the tokenizer too:"
+        )
+    loaded = f'from_pretrained("{facts.name}"{trust})'
+    theirs = _code(
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForCausalLM.{loaded}",
+        f"tokenizer = AutoTokenizer.{loaded}",
+        'inputs = tokenizer("Once upon a time", return_tensors="pt")',
+        "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))",
     )
+    ours = _code(
+        "import globalprune",
+        "",
+        f'model = globalprune.load_model("{facts.name}")',
+        f'tokenizer = globalprune.load_tokenizer("{facts.name}")',
+    )
+    other = (
+        "globalprune does the same without running any code from this folder, and refuses a "
+        "damaged one:"
+    )
+    return "\n".join(["## How to load it", "", lead, *theirs, other, *ours])
 
 
 def _code(*lines: str) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Where a result may not go: into its inputs, over a stranger's files, onto a full disk."""
 
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from globalprune.apply.companions import PATTERNS
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.steps import promised
 from globalprune.artifacts.provenance import OWN_FOLDER, refuse_occupied
@@ -10,19 +12,50 @@ from globalprune.errors import UsageError
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
 OURS = f"{OWN_FOLDER}/origin.parquet"
+_WRITTEN = (
+    OWN_FOLDER,
+    "config.json",
+    "readme.md",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "modeling_globalprune.py",
+    "additional_chat_templates",
+    "__pycache__",
+)
+_SHOWN = 5
 
 
 def refuse_place(out: Path, prepared: Prepared, *, overwrite: bool) -> None:
-    """Raise `UsageError` unless `out` (resolved) can be written without harm."""
-    model = prepared.checkpoint.source.path.resolve()
-    if out == model:
+    """Raise `UsageError` unless `out` can be written without harm."""
+    model, place = prepared.checkpoint.source.path.resolve(), out.resolve()
+    if place == model:
         raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
-    if model.is_dir() and out.is_relative_to(model):
+    if model.is_dir() and place.is_relative_to(model):
         raise UsageError(f"{out}: lies inside the model's folder {model}; choose another with -o.")
-    if model.is_relative_to(out):
+    if model.is_relative_to(place):
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
     refuse_occupied(out, ours=(OURS,), overwrite=overwrite)
-    _refuse_small_disk(out, sum(facts.bytes for facts in promised(prepared.steps).values()))
+    _refuse_strangers(out)
+    _refuse_small_disk(
+        out.absolute(), sum(facts.bytes for facts in promised(prepared.steps).values())
+    )
+
+
+def _refuse_strangers(out: Path) -> None:
+    """A folder that we may replace can hold files that a person put there since."""
+    entries = out.iterdir() if out.is_dir() else ()
+    strange = sorted(entry.name for entry in entries if not _is_written_by_apply(entry.name))
+    if strange:
+        shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
+        raise UsageError(
+            f"{out}: holds what gp apply didn't write ({shown}), which --overwrite would delete; "
+            "move it away, or choose another folder."
+        )
+
+
+def _is_written_by_apply(name: str) -> bool:
+    """Whether a result has such a file or folder."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
 
 
 def _refuse_small_disk(out: Path, needed: int) -> None:

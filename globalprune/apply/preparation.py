@@ -20,6 +20,7 @@ from globalprune.apply.steps import (
 from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter
@@ -69,7 +70,10 @@ def prepare(model: str, plan_path: Path) -> Prepared:
         effect=effect,
         edit=edit,
         steps=(*steps, *_file_steps(checkpoint, effect, edit)),
-        warnings=_other_weights(plan, plan_path, checkpoint, weights),
+        warnings=(
+            *_other_weights(plan, plan_path, checkpoint, weights),
+            *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure)),
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
 from globalprune.apply.facts import TensorFacts
+from globalprune.artifacts.provenance import current_umask
 
 MAX_SHARD_BYTES = 5 * 10**9
 _PATTERN = "model{suffix}.safetensors"
@@ -44,7 +45,9 @@ class ShardWriter:
         held[name] = tensor
         self._missing.discard(name)
         if len(held) == len(self._split.filename_to_tensors[filename]):
-            save_file(self._held.pop(filename), self._folder / filename, metadata={"format": "pt"})
+            path = self._folder / filename
+            save_file(self._held.pop(filename), path, metadata={"format": "pt"})
+            path.chmod(0o666 & ~current_umask())  # safetensors leaves it to its owner alone
 
     def finish(self) -> None:
         """Write the index, if there is more than one shard."""

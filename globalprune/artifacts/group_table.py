@@ -93,12 +93,12 @@ class GroupTable:
         if name not in self.importances:
             there = ", ".join(self.importances) or "none"
             raise TableInvalid(
-                f"importance {name!r}: the table has no column {IMPORTANCE_PREFIX}{name}; "
-                f"it has {there}."
+                f"importance {name!r}: the table has no column {IMPORTANCE_PREFIX}{name} of "
+                f"numbers; it has {there}."
             )
         importance = self.importances[name]
         columns = self.columns() | {"importance": importance, "score": importance / self.cost}
-        refuse_bad_rows(f"column {IMPORTANCE_PREFIX}{name}", columns)
+        refuse_bad_rows(f"column {IMPORTANCE_PREFIX}{name}", columns, "Mend the column.")
         return _in_order(columns, self.importances, {**self.metadata, **_said_of(name)})
 
 

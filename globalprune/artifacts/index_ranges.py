@@ -102,18 +102,22 @@ class IndexRanges:
         return dict(_JSON_SCHEMA)
 
 
-def _parse_parts(text: str) -> Iterator[tuple[int, int]]:
-    """Yield each comma-separated part as (first, last)."""
-    if not text.strip():
-        return
-    for part in text.split(","):
+def _parse_parts(text: str) -> tuple[tuple[int, int], ...]:
+    """Take each comma-separated part as (first, last); raise with all that are none."""
+    parts, problems = [], []
+    for part in text.split(",") if text.strip() else ():
         found = _PART.fullmatch(part.strip())
         if found is None:
-            raise ValueError(f'{part.strip()!r} is no index or range; write "4, 17-31" or all.')
+            problems.append(f'{part.strip()!r} is no index or range; write "4, 17-31" or all.')
+            continue
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
-            raise ValueError(f"'{first}-{last}' runs backwards; write '{last}-{first}'.")
-        yield first, last
+            problems.append(f"'{first}-{last}' runs backwards; write '{last}-{first}'.")
+            continue
+        parts.append((first, last))
+    if problems:
+        raise ValueError(" ".join(problems))
+    return tuple(parts)
 
 
 def _merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

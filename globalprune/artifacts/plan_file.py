@@ -50,9 +50,11 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
     plan = PrunePlan.model_validate(document)
     if structure is not None:
         if named not in (None, structure.fingerprint):
+            source = plan.model.source if plan.model else "another model"
             raise PlanStale(
-                f"{path}: was made for the structure {named}, not for {structure.fingerprint}; "
-                "use the analysis and the model that it was made from, or make a plan for this one."
+                f"{path}: was made for {source}, whose structure is {named}; this one has "
+                f"{structure.fingerprint}. Use the model and the analysis that it was made from "
+                "(a model that was cut has another structure), or make a plan for this one."
             )
         if effect_of(plan, structure).leaves_nothing:
             what = "the plan leaves no layer: every group of every layer goes; keep some of them."
@@ -75,22 +77,30 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
 
 
 def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
-    """Raise `UsageError` where a plan can't be written to `path`, or a person's work would go."""
+    """Raise `UsageError` where a plan can't be written to `path`, or a person's work would go.
+
+    What can't be read may hold pins, so that even `overwrite` doesn't replace it.
+    """
     refuse_impossible(path)
-    if overwrite or not path.exists():
+    if not path.exists():
         return
     try:
-        plan = read_plan(path)
+        edited = is_edited(path)
     except ArtifactError as error:
         raise UsageError(
-            f"{path}: is there and is no plan that can be read; choose another name, "
-            "or say --overwrite."
+            f"{path}: is there and is no plan that can be read, so it isn't replaced; mend it, "
+            f"remove it, or choose another name.\n{error}"
         ) from error
-    if plan.edited or _has_comments(path):
+    if edited and not overwrite:
         raise UsageError(
             f"{path}: was edited by hand since gp plan wrote it; choose another name, or say "
             "--overwrite to replace it (its pins are kept, its edits and comments are lost)."
         )
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a person changed a decision of the plan, or wrote comments; raise if it is none."""
+    return read_plan(path).edited or _has_comments(path)
 
 
 def refresh_header(path: Path, header: Sequence[str]) -> None:

@@ -14,6 +14,10 @@ from globalprune.errors import PlanInvalid
 
 BY_LAYER = ("pin", "layers")  # the mappings whose keys are layers
 Location = tuple[int | str, ...]  # the keys that lead to a value
+_MEND = (
+    "see that quotes and braces close; a long value goes on over several lines, which belong "
+    "together."
+)
 _BEGIN = "a plan is a mapping that starts with `format: globalprune.plan/1`"
 
 
@@ -41,11 +45,9 @@ def load_document(path: Path) -> tuple[CommentedMap, list[Problem]]:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         what = error.problem or error.context or "can't be parsed"
-        raise PlanInvalid(str(path), [f"line {line}: is not YAML ({what}); mend it."]) from error
+        raise PlanInvalid(str(path), [f"line {line}: is not YAML ({what}); {_MEND}"]) from error
     except (YAMLError, RecursionError, ValueError) as error:
-        raise PlanInvalid(
-            str(path), [f"is not YAML ({str(error) or error!r}); mend it."]
-        ) from error
+        raise PlanInvalid(str(path), [f"is not YAML ({str(error) or error!r}); {_MEND}"]) from error
     if document is None:
         raise PlanInvalid(str(path), [f"the file is empty; {_BEGIN}."])
     if not isinstance(document, CommentedMap):

@@ -109,13 +109,18 @@ def _refuse_closed(path: Path) -> None:
 
 
 @contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """Hand out an empty folder beside `target` that takes its place if the block ends well."""
+def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Hand out an empty folder beside `target` that takes its place if the block ends well.
+
+    Raise `UsageError` where something lies there by then, unless `replace` was said.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    staging.chmod(0o777 & ~_umask())
+    staging.chmod(0o777 & ~current_umask())
     try:
         yield staging
+        if not replace and target.is_dir() and any(target.iterdir()):
+            raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
         _replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -136,7 +141,7 @@ def _replace_folder(staging: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _umask() -> int:
+def current_umask() -> int:
     """The process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)

@@ -11,7 +11,7 @@ _TOLERANCE = 1e-9  # relative; a score may have been divided by another program
 _SHOWN = 5
 
 
-def refuse_bad_rows(where: str, columns: Columns) -> None:
+def refuse_bad_rows(where: str, columns: Columns, remedy: str = "Run gp analyze again.") -> None:
     """Raise `TableInvalid` with every rule that some row breaks, and the first such row."""
     order = np.lexsort((columns["group_idx"], columns["group_type"], columns["layer_idx"]))
     with np.errstate(all="ignore"):
@@ -33,7 +33,7 @@ def refuse_bad_rows(where: str, columns: Columns) -> None:
         if broken.any()
     ]
     if problems:
-        raise TableInvalid(f"{where}: {'; '.join(problems)}. Run gp analyze again.")
+        raise TableInvalid(f"{where}: {'; '.join(problems)}. {remedy}")
 
 
 def refuse_misfit(where: str, columns: Columns, structure: ModelStructure) -> None:

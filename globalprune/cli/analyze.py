@@ -23,7 +23,7 @@ def analyze(
         options.text_option(
             "Text to measure with",
             "a part of the Python manual",
-            show_default="web text, streamed from the Hub",
+            show_default="web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train",
         ),
     ] = None,
     samples: Annotated[

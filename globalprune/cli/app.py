@@ -100,10 +100,11 @@ def gp(
 def main() -> None:
     """Run `gp`; an error that a user can mend is one message on stderr and its exit code."""
     from globalprune.cli import console
+    from globalprune.cli.interruption import Interrupted, interruptible
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        with console.quiet_libraries():
+        with console.quiet_libraries(), interruptible():
             app(prog_name="gp")
     except GlobalPruneError as error:
         console.say(f"gp: {error}")
@@ -111,6 +112,6 @@ def main() -> None:
     except OSError as error:
         console.say(f"gp: {error.filename or 'the answer'}: {error.strerror or error}.")
         sys.exit(GlobalPruneError.exit_code)
-    except KeyboardInterrupt:
+    except Interrupted as error:
         console.say("gp: interrupted; nothing was half written.")
-        sys.exit(130)
+        sys.exit(error.exit_code)

@@ -39,8 +39,8 @@ def apply(
         typer.Option(
             "--eval",
             metavar="SRC",
-            help="Judge the model before and after by this text: a file or folder, a Hub data set "
-            "id, or `builtin`.",
+            help="Judge the model before and after by all of this text: a file or folder, a Hub "
+            "data set id, or `builtin`. For a part of it, run gp eval instead.",
             show_default=False,
         ),
     ] = None,

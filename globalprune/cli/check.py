@@ -47,8 +47,14 @@ def check(
         review = review_plan(plan, analysis)
     except PlanStale as error:  # the plan is valid, and --analysis is of another structure
         raise PlanDoesNotFit(str(error)) from error
+    except PlanInvalid as error:
+        if as_json:
+            problems = list(error.problems)
+            console.print_json({"plan": str(plan), "valid": False, "problems": problems})
+        raise
     if write:
         _refresh(review)
+        console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:
         console.say(f"note: {note}")
     fit = None if model is None else _fit(model, plan)

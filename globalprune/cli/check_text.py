@@ -50,6 +50,7 @@ def document_of(review: "Review") -> dict[str, Any]:
     known = review.known
     return {
         "plan": str(review.path),
+        "valid": True,
         "edited": review.plan.edited,
         "edits": None if known is None or known.edits is None else _edit_list(known.edits),
         "decisions": review.plan.model_dump(mode="json", exclude_none=True),

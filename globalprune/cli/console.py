@@ -5,6 +5,7 @@ Nothing else in the package prints. rich is imported only once something long is
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 Item = TypeVar("Item")
+_VERBOSITY = ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY", "TRANSFORMERS_VERBOSITY")
 SHOWN_AFTER = 2.0  # seconds; what is faster needs no bar
 
 
@@ -90,6 +92,8 @@ def _lines(items: Iterable[Item], *, total: int, label: str, unit: str) -> Itera
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Keep the chatter of other libraries off stderr; warnings of ours still come through."""
+    for variable in _VERBOSITY:  # a library that loads later reads its own
+        os.environ.setdefault(variable, "error")
     names = ("transformers", "datasets", "huggingface_hub", "filelock", "fsspec")
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:

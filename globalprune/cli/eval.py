@@ -24,7 +24,7 @@ def eval_(
     stride: Annotated[
         int | None,
         typer.Option(
-            help="Tokens from one window's start to the next; windows never overlap.",
+            help="Tokens from one window's start to the next, at least a window: none overlap.",
             show_default="the window's length",
         ),
     ] = None,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 NARROWEST: Final = 100  # columns where there is no terminal to ask
 UNKNOWN: Final = "not measured"
+ENOUGH_CALLS: Final = 8  # the best of fewer is luck, so no difference is shown
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _STEP: Final = 1000
 
@@ -39,12 +40,13 @@ def render(comparison: "Comparison") -> str:
 
 
 def _figures(result: "ModelResult") -> tuple[float | None, ...]:
-    """The figures of a row, in the order of the columns."""
+    """The figures that differences are made of, in the order of the columns; None makes none."""
+    enough = result.timed_calls >= ENOUGH_CALLS
     return (
         result.parameters,
         result.file_bytes,
         result.perplexity,
-        result.tokens_per_second,
+        result.tokens_per_second if enough else None,
         result.peak_memory_bytes,
     )
 
@@ -87,5 +89,6 @@ def _stamp(comparison: "Comparison") -> str:
         f"text {text.source}: {text.samples} windows of {length}{stride}{bos}, "
         f"{text.predicted_tokens:,} predicted tokens\n"
         f"{dtypes} on {comparison.device}, batch size {comparison.batch_size}; perplexity weighted "
-        "by token, tokens/s of prefill,\npeak memory: what loading and running the model added"
+        "by token, tokens/s\nof prefill in the best call, peak memory: what loading and running "
+        "the model added"
     )

@@ -70,12 +70,12 @@ def plan(
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
     from globalprune.artifacts.analysis_folder import read_analysis
-    from globalprune.artifacts.provenance import refuse_impossible
     from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.planning.csv_table import refuse_csv_place
     from globalprune.planning.writing import write_plans
 
     if csv is not None:
-        refuse_impossible(csv)
+        refuse_csv_place(csv)
     analysis = read_analysis(folder)
     written = write_plans(analysis, ratio, out, importance=importance, overwrite=overwrite)
     if csv is not None:

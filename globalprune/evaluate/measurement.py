@@ -35,6 +35,7 @@ class ModelResult(Record):
     predicted_tokens: int
     windows: str  # the digest of the windows' ids: equal ones make perplexities comparable
     tokens_per_second: float
+    timed_calls: int = Field(gt=0)  # of which the best counts
     peak_memory_bytes: int | None
     dtype: str
     warnings: tuple[str, ...] = ()
@@ -95,6 +96,7 @@ def measure(candidate: Candidate, question: Question) -> tuple[ModelResult, Text
         predicted_tokens=judged.predicted_tokens,
         windows=windows.record.digest,
         tokens_per_second=clock.tokens_per_second,
+        timed_calls=len(clock.rates),
         peak_memory_bytes=meter.added_bytes(),
         dtype=str(model.dtype).removeprefix("torch."),
         warnings=_warnings(candidate, windows),

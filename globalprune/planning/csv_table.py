@@ -9,9 +9,22 @@ from numpy.typing import NDArray
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.plan_effect import removed_by
-from globalprune.artifacts.provenance import temporary_file
+from globalprune.artifacts.provenance import refuse_impossible, temporary_file
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX
+from globalprune.errors import UsageError
+
+_SUFFIX = ".csv"
+_FIRST_COLUMNS = b'"layer_idx","group_type","group_idx"'
+
+
+def refuse_csv_place(path: Path) -> None:
+    """Raise `UsageError` unless `path` is free, or holds such a table that may be replaced."""
+    refuse_impossible(path)
+    if path.suffix != _SUFFIX:
+        raise UsageError(f"--csv {path}: is not called {_SUFFIX}; name a {_SUFFIX} file.")
+    if path.exists() and not path.read_bytes()[: len(_FIRST_COLUMNS)] == _FIRST_COLUMNS:
+        raise UsageError(f"--csv {path}: is there and is no such table; choose another name.")
 
 
 def write_csv(

@@ -8,6 +8,8 @@ from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.planner import scored_table
 
+_UNKNOWN = "unknown; name its analysis with --analysis."
+
 
 def find_analysis(plan: PrunePlan, path: Path, named: Path | None) -> tuple[Analysis | None, str]:
     """The analysis that knows the plan's groups, and what is doubtful about it, if anything.
@@ -18,17 +20,20 @@ def find_analysis(plan: PrunePlan, path: Path, named: Path | None) -> tuple[Anal
     if named is not None:
         analysis = read_analysis(named)
         return analysis, other_table(plan, path, analysis)
-    unknown = "so its parameters and importance are unknown; name its analysis with --analysis."
     if reference is None:
-        return None, f"{path}: names no analysis, {unknown}"
+        return None, f"{path}: names no analysis, so its figures are {_UNKNOWN}"
     folder = path.resolve().parent / reference.path
     try:
         analysis = read_analysis(folder)
     except (ArtifactError, UsageError) as error:
         reason = str(error).splitlines()[0]
-        return None, f"{path}: its analysis can't be read ({reason}), {unknown}"
+        where = f"its analysis was looked for in {folder} (analysis.path, from where the plan lies)"
+        return None, f"{path}: {where} and can't be read: {reason} So its figures are {_UNKNOWN}"
     if analysis.record.table != reference.table:
-        return None, f"{path}: {folder} holds another analysis by now, {unknown}"
+        return (
+            None,
+            f"{path}: {folder} holds another analysis by now, so its figures are {_UNKNOWN}",
+        )
     return analysis, ""
 
 

@@ -30,6 +30,8 @@ def plan_places(folder: Path, ratios: Sequence[float], out: Path | None) -> dict
                 f"-o {out}: is one file for {len(wanted)} plans; name a folder for them."
             )
         return {wanted[0]: out}
+    if out is not None and out.is_file():
+        raise UsageError(f"-o {out}: is a file and no .yaml; name a .yaml file or a folder.")
     return {ratio: (out or folder) / f"plan-{spelled_ratio(ratio)}.yaml" for ratio in wanted}
 
 

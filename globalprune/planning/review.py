@@ -1,13 +1,13 @@
 """What there is to say of a plan: what it removes, what was edited, and what stays unknown."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError
 from globalprune.planning.difference import HalfDifference, differences
@@ -54,7 +54,7 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     effect = effect_of(plan, analysis.record.structure)
     worth, doubt = worth_of(plan, analysis)
     known = Known(analysis, effect, worth, _edits(plan, analysis))
-    notes = (*filter(None, (note, doubt)), *_broken_wishes(plan, known))
+    notes = (*filter(None, (note, doubt)), *broken_wishes(plan, effect, known.structure))
     return Review(path, plan, known, notes)
 
 
@@ -73,23 +73,3 @@ def _edits(plan: PrunePlan, analysis: Analysis) -> tuple[HalfDifference, ...] | 
         if again.decisions_digest() == plan.generated:
             return differences(again, plan, analysis.record.structure)
     return None
-
-
-def _broken_wishes(plan: PrunePlan, known: Known) -> Iterator[str]:
-    """Yield what a hand edit no longer keeps; it is honoured all the same."""
-    ratio = known.effect.ratio
-    if plan.target is not None and ratio < plan.target.ratio:
-        asked = plan.target.ratio
-        yield f"removes {100 * ratio:.2f} % where target.ratio says {100 * asked:.2f} %."
-    for layer, pins in plan.pin.items():
-        for kind in GROUP_TYPES:
-            pin, kept = pins.of(kind), known.effect.layers[layer].of(kind)
-            groups = known.structure.layers[layer].half(kind).groups
-            gone = set(pin.keep.resolve(groups)) - set(kept)
-            left = set(pin.remove.resolve(groups)) & set(kept)
-            if gone:
-                yield f"pin.{layer}.{kind}.keep: {min(gone)} is pinned to stay, and goes."
-            if left:
-                yield f"pin.{layer}.{kind}.remove: {min(left)} is pinned to go, and stays."
-            if pin.width is not None and len(kept) != pin.width:
-                yield f"pin.{layer}.{kind}.width: {pin.width} are pinned to stay, {len(kept)} do."

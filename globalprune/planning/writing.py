@@ -6,9 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.plan_file import PLAN_FILE, read_plan, refuse_lost_work, write_plan
+from globalprune.artifacts.plan_file import (
+    PLAN_FILE,
+    is_edited,
+    read_plan,
+    refuse_lost_work,
+    write_plan,
+)
 from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.errors import ArtifactError
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of
 from globalprune.planning.pins import Pins
@@ -40,8 +45,7 @@ def write_plans(
     for path in places.values():
         refuse_lost_work(path, overwrite=overwrite)
     made = [
-        _planned(analysis, ratio, path, importance=importance, overwrite=overwrite)
-        for ratio, path in places.items()
+        _planned(analysis, ratio, path, importance=importance) for ratio, path in places.items()
     ]
     worth = ImportanceByGroup.of(
         scored_table(analysis, importance), importance or analysis.record.default_importance
@@ -54,10 +58,10 @@ def write_plans(
 
 
 def _planned(
-    analysis: Analysis, ratio: float, path: Path, *, importance: str | None, overwrite: bool
+    analysis: Analysis, ratio: float, path: Path, *, importance: str | None
 ) -> WrittenPlan:
     """One plan, its analysis named relative to where it will lie."""
-    pins, source, notes = _pins_for(analysis, path, overwrite=overwrite)
+    pins, source, notes = _pins_for(analysis, path)
     planned = make_plan(analysis, ratio, importance=importance, pins=pins, pins_of=str(source))
     plan = _cited(planned.plan, analysis.folder, path)
     return WrittenPlan(path, replace(planned, plan=plan, notes=(*notes, *planned.notes)))
@@ -71,27 +75,24 @@ def _cited(plan: PrunePlan, folder: Path, path: Path) -> PrunePlan:
     return plan.model_copy(update={"analysis": plan.analysis.model_copy(update={"path": way})})
 
 
-def _pins_for(
-    analysis: Analysis, path: Path, *, overwrite: bool
-) -> tuple[Pins, Path, tuple[str, ...]]:
+def _pins_for(analysis: Analysis, path: Path) -> tuple[Pins, Path, tuple[str, ...]]:
     """Find the pins that bind the plan at `path`: its own, else those of the analysis's plan.yaml.
 
-    Raise `PlanInvalid` where the latter can't be read, since it may hold wishes.
+    Pins of another structure bind nothing here. Raise `PlanInvalid` for a plan that can't be read,
+    since it may hold wishes.
     """
     notes: list[str] = []
+    if path.is_file() and is_edited(path):
+        notes.append(f"{path}: was edited by hand; its edits and comments were replaced.")
+    structure = analysis.record.structure
     for source in dict.fromkeys((path, analysis.folder / PLAN_FILE)):
-        if not source.is_file():
+        plan = read_plan(source) if source.is_file() else None
+        if plan is None or not plan.pin:
             continue
-        try:
-            pins = read_plan(source, analysis.record.structure).pin
-        except ArtifactError as error:
-            if not overwrite:
-                raise
-            reason = str(error).splitlines()[0]
-            notes.append(f"the pins of {source}, if it has any, are not honoured ({reason}).")
+        if plan.model is not None and plan.model.structure != structure.fingerprint:
+            notes.append(f"the pins of {source} are for another structure ({plan.model.source}).")
             continue
-        if pins:
-            layers = ", ".join(map(str, pins))
-            notes.append(f"honours the pins of {source} (layers {layers}).")
-            return pins, source, tuple(notes)
+        pins = read_plan(source, structure).pin
+        notes.append(f"honours the pins of {source} (layers {', '.join(map(str, pins))}).")
+        return pins, source, tuple(notes)
     return {}, path, tuple(notes)

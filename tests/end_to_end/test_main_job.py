@@ -158,7 +158,7 @@ def test_a_plan_of_another_model_does_not_fit(tiny: Tiny, analysis: Path, tmp_pa
 
     assert (checked.code, applied.code) == (1, 2)
     for done in (checked, applied):
-        assert "was made for the structure sha256:" in done.err
+        assert "whose structure is sha256:" in done.err
     assert not (tmp_path / "out").exists()
 
 

@@ -28,7 +28,7 @@ PLANS = {
     "nothing left": (HEAD + f"layers: {{{EVERYTHING}}}\n", "the plan leaves no layer"),
     "other structure": (
         HEAD + "model: {source: x, structure: 'sha256:0'}\nlayers: {}\n",
-        "was made for the structure sha256:0, not for",
+        "was made for x, whose structure is sha256:0; this one has sha256:",
     ),
     "yes and no": (HEAD + "remove_empty_layers: yes\nlayers: {}\n", "true or false"),
     "ratio as text": (HEAD + "target: {ratio: twenty}\nlayers: {}\n", "target.ratio"),
@@ -56,6 +56,11 @@ def test_all_problems_of_a_plan_come_at_once(tmp_path: Path) -> None:
     done = gp("check", plan)
 
     refused(done, "plan.yaml: 4 problems")
+    assert gp("check", plan, "--json").json == {
+        "plan": str(plan),
+        "valid": False,
+        "problems": [line.strip() for line in done.err.splitlines()[1:]],
+    }
     assert [line.split(":")[0].strip() for line in done.err.splitlines()[1:]] == [
         "line 2", "line 3", "line 5", "line 6",
     ]  # fmt: skip

@@ -13,13 +13,23 @@ WORDS = {
     "no folder": ("plan gone --ratio 0.2", "gone: there is no such folder"),
     "percent": ("plan {dir} --ratio 20", "ratio 20.0: a ratio is at least 0"),
     "two plans, one file": ("plan {dir} --ratio 0.1 --ratio 0.2 -o a.yaml", "one file for 2 plans"),
+    "csv is a table": (
+        "plan {dir} --ratio 0.1 --csv {dir}/groups.parquet",
+        "is not called .csv; name a .csv file",
+    ),
+    "csv is a person's": ("plan {dir} --ratio 0.1 --csv notes.csv", "is there and is no such tab"),
+    "plan is no yaml": ("plan {dir} --ratio 0.1 -o notes.csv", "is a file and no .yaml; name a"),
+    "into the model": ("analyze {llama} -o {llama}/a --data builtin", "lies inside the model's fo"),
     "csv is a folder": ("plan {dir} --ratio 0.1 --csv {dir}", "is a folder, where a file should"),
     "plan is a file": ("plan {dir}/plan.yaml --ratio 0.1", "plan.yaml: is a file; name a folder"),
     "explained nowhere": (
         "apply {llama} --plan {dir}/plan.yaml --explain -o {llama}",
-        "was made for the structure",
+        "was made for test/model, whose structure is",
     ),
-    "no column": ("plan {dir} --ratio 0.1 --importance x", "no column importance_x; it has mine"),
+    "no column": (
+        "plan {dir} --ratio 0.1 --importance x",
+        "no column importance_x of numbers; it has mine",
+    ),
     "no plan": ("check gone.yaml", "gone.yaml: 1 problem\n  can't be read"),
     "no second plan": ("diff {dir}/plan.yaml gone.yaml", "gone.yaml: 1 problem\n  can't be read"),
     "nowhere to write": ("apply {llama} --plan {dir}/plan.yaml", "-o OUT is missing"),
@@ -43,6 +53,7 @@ def test_words_that_cannot_be_meant(
     words, message = WORDS[name]
     analysis = saved_analysis(tmp_path / "analysis")
     write_plans(analysis, [0.2])
+    (tmp_path / "notes.csv").write_text("mine")
     monkeypatch.chdir(tmp_path)
     before = files_below(tmp_path)
     told = [word.format(dir=analysis.folder, llama=tiny("llama")) for word in words.split()]

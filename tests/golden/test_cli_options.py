@@ -38,3 +38,12 @@ def test_help_reads_like_a_manual_page(name: str) -> None:
     assert f"gp {name} " in command.help
     for parameter in command.params:
         assert parameter.help, parameter.name
+
+
+def test_the_help_names_the_default_text() -> None:
+    """Nobody finds out by surprise what is fetched; the help can't import the constant."""
+    from globalprune.text.calibration import DEFAULT_SOURCE
+
+    command: Any = app.LazyGroup().get_command(None, "analyze")
+    [data] = [parameter for parameter in command.params if parameter.name == "data"]
+    assert DEFAULT_SOURCE in data.show_default

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 from applying import applied, bytes_below
-from cutting import write_removals
+from cutting import Removals, write_removals
 
 from globalprune.apply.executor import check_apply
 from globalprune.errors import UsageError
@@ -121,3 +121,38 @@ def test_a_small_disk_is_noticed_before_the_work(
     else:
         check(place)
     assert asked == [tmp_path]
+
+
+def test_what_a_person_put_into_a_result_is_not_deleted(
+    model: Path, check: Callable[..., None], tmp_path: Path
+) -> None:
+    """A result can be replaced, and what lies in it since can't be made again."""
+    out = Path(applied(model, tmp_path / "work", {0: {"mlp": [2]}}).out)
+    check(out, overwrite=True)
+    (out / "MY_NOTES.md").write_text("mine")
+    (out / "adapter").mkdir()
+
+    with pytest.raises(UsageError, match=r"didn't write \(MY_NOTES.md, adapter\), which --overwri"):
+        check(out, overwrite=True)
+
+
+def test_every_file_of_a_result_is_known_as_its_own(
+    model: Path, check: Callable[..., None], tmp_path: Path
+) -> None:
+    """Uneven layers, licence, chat template and all: what apply wrote it may replace."""
+    for name in ("LICENSE", "NOTICE.txt", "USE_POLICY.md", "chat_template.jinja", "vocab.json"):
+        (model / name).write_text("x")
+    gone: Removals = {0: {"attention": [0, 1, 2, 3]}, 1: {"mlp": [0, 5]}}
+    out = Path(applied(model, tmp_path / "work", gone).out)
+
+    assert (out / "modeling_globalprune.py").is_file()
+    check(out, overwrite=True)
+
+
+def test_a_result_is_as_open_as_the_umask_says(model: Path, tmp_path: Path) -> None:
+    """A colleague can read the weights, as they can the rest."""
+    out = Path(applied(model, tmp_path / "work", {0: {"mlp": [2]}}).out)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in out.iterdir() if path.is_file()}
+
+    assert len(modes) > 3
+    assert len(set(modes.values())) == 1, modes

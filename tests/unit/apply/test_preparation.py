@@ -60,7 +60,7 @@ def test_the_model_itself_gives_no_warning(tiny: Tiny, tmp_path: Path, full: boo
 def test_another_structure_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     """A plan's numbers mean nothing there."""
     plan = write_plan_for(tmp_path / "plan.yaml", tiny("llama"), weights="sha256:0")
-    with pytest.raises(PlanStale, match=r"was made for the structure sha256:.*not for sha256:"):
+    with pytest.raises(PlanStale, match=r"whose structure is sha256:.*; this one has sha256:"):
         prepare(str(tiny("qwen2")), plan)
 
 
@@ -105,3 +105,17 @@ def test_equal_layers_stay_a_vanilla_checkpoint(
     assert not result.uneven
     assert after == before | dict(zip(keys, sizes, strict=True))
     assert not list(Path(result.out).rglob("*.py"))
+
+
+def test_a_pin_that_the_decisions_break_is_a_warning(tiny: Tiny, tmp_path: Path) -> None:
+    """The hand edit is applied, and the person hears of the wish that it breaks."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "format: globalprune.plan/1\n"
+        'pin: {1: {attention: {keep: "0"}}}\n'
+        'layers: {1: {attention: "0"}}\n'
+    )
+
+    assert prepare(str(tiny("llama")), plan).warnings == (
+        f"{plan}: pin.1.attention.keep: 0 is pinned to stay, and goes.",
+    )

@@ -161,9 +161,17 @@ def test_another_importance_scores_the_same_groups_anew() -> None:
 @pytest.mark.parametrize(
     ("values", "name", "message"),
     [
-        (1.0, "taylor", r"importance 'taylor': the table has no column importance_taylor; it has"),
+        (
+            1.0,
+            "taylor",
+            r"importance 'taylor': the table has no column importance_taylor of numbers; it has",
+        ),
         (np.nan, "mine", r"column importance_mine: importance is not finite in 112 rows, such as"),
-        ("high", "mine", r"the table has no column importance_mine; it has fisher, wanda\."),
+        (
+            "high",
+            "mine",
+            r"the table has no column importance_mine of numbers; it has fisher, wanda\.",
+        ),
     ],
     ids=["missing", "not finite", "text"],
 )

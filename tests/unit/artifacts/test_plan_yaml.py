@@ -18,13 +18,19 @@ BEGIN = r"a plan is a mapping that starts with `format: globalprune\.plan/1`\."
         (b"# all is commented out\n", rf"the file is empty; {BEGIN}"),
         (b"- 1\n- 2\n", rf"the file holds a list at the top; {BEGIN}"),
         (b"hello\n", rf"the file holds a single value at the top; {BEGIN}"),
-        (b"a: 1\nlayers: {0: {mlp: 1}\n", r"line 3: is not YAML \(.*\); mend it\."),
+        (
+            b"a: 1\nlayers: {0: {mlp: 1}\n",
+            r"line 3: is not YAML \(.*\); see that quotes and",
+        ),
         (b"a: 1\n\tb: 2\n", r"line 2: is not YAML \(.*'\\t' that cannot start any token\)"),
         (b"a: *nowhere\n", r"line 1: is not YAML \(found undefined alias 'nowhere'\)"),
         (b"a: 1\n---\nb: 1\n", r"line 2: is not YAML \(but found another document\)"),
         (b"1: a\ntrue: b\n", r'line 2: is not YAML \(found duplicate key "True"'),
         (b'a: "\x00"\n', r"is not YAML \('unacceptable character #x0000"),
-        (b"[" * 800, r"is not YAML \('maximum recursion depth exceeded.*\); mend it\."),
+        (
+            b"[" * 800,
+            r"is not YAML \('maximum recursion depth exceeded.*\); see that quotes and",
+        ),
         (b"a: 1\nb: \xfc\n", r"byte 8 is not UTF-8; save the file as UTF-8 text\."),
     ],
     ids=[

@@ -83,7 +83,7 @@ def test_a_folder_takes_its_place_only_when_it_is_done(tmp_path: Path, *, old: b
     if old:
         target.mkdir(parents=True)
         (target / "stale").write_bytes(b"old")
-    with staged_folder(target) as folder:
+    with staged_folder(target, replace=old) as folder:
         (folder / "model").write_bytes(b"new")
         assert folder.parent == target.parent
         assert target.exists() is old
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_take_its_place_brings_the_old_one_back(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refusing)
-    with pytest.raises(OSError, match="busy"), staged_folder(target) as folder:
+    with pytest.raises(OSError, match="busy"), staged_folder(target, replace=True) as folder:
         (folder / "model").write_bytes(b"new")
     assert everything_in(tmp_path) == {"out/model": b"old"}
 
@@ -174,3 +174,27 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(tmp_path: Path) -> No
 
     with pytest.raises(UsageError, match=r"out: can't be made, since .*file is a file; choose"):
         refuse_occupied(tmp_path / "file" / "deep" / "out", ours=["a"], overwrite=True)
+
+
+def test_a_folder_that_another_program_filled_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """Of two that write to one place, the second to end is told, and the first one's work stays."""
+    target = tmp_path / "out"
+
+    def write() -> None:
+        with staged_folder(target):
+            target.mkdir()
+            (target / "theirs").write_bytes(b"done")
+
+    with pytest.raises(UsageError, match=r"out: was filled by another program meanwhile; choose"):
+        write()
+    assert everything_in(tmp_path) == {"out/theirs": b"done"}
+
+
+def test_links_are_followed_and_kept(tmp_path: Path) -> None:
+    """A linked file is written where it lies."""
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_atomically(tmp_path / "link", "new")
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"

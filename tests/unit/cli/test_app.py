@@ -1,8 +1,10 @@
 """What `gp` makes of errors, interruptions and closed pipes."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,6 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (TextError("a.txt: is empty."), 2, "gp: a.txt: is empty.\n"),
         (BudgetError("ratio 0.9: too much."), 1, "gp: ratio 0.9: too much.\n"),
-        (KeyboardInterrupt(), 130, "gp: interrupted; nothing was half written.\n"),
         (OSError(28, "No space left on device"), 2, "gp: the answer: No space left on device.\n"),
         (PermissionError(13, "Permission denied", "x"), 2, "gp: x: Permission denied.\n"),
     ],
@@ -42,6 +43,24 @@ def test_what_a_person_can_mend_is_one_message(
     done = gp("plan")
 
     assert (done.code, done.err, done.out) == (code, said, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda it: it.name)
+def test_signals_end_a_command_with_a_word_and_nothing_left(
+    tiny: Callable[[str], Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C and what schedulers send alike, in the middle of an analysis."""
+    words = ["analyze", str(tiny("llama")), "-o", str(tmp_path / "a"), "--data", "builtin"]
+    command = [sys.executable, "-m", "globalprune", *words, "--samples", "900", "--seq-len", "128"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert "measuring" in running.stderr.readline()
+        running.send_signal(number)
+        said = running.stderr.read()
+
+    assert running.returncode == 128 + number
+    assert said.endswith("gp: interrupted; nothing was half written.\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,9 @@ def test_another_column_gives_another_plan() -> None:
 
 def test_a_missing_column_is_named_with_those_there_are() -> None:
     """An importance that was not measured is an error that lists the measured ones."""
-    with pytest.raises(TableInvalid, match=r"no column importance_fisher; it has mine, other"):
+    with pytest.raises(
+        TableInvalid, match=r"no column importance_fisher of numbers; it has mine, other"
+    ):
         make_plan(analysis_of(structure_of()), 0.3, importance="fisher")
 
 

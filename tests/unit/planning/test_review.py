@@ -98,7 +98,9 @@ def test_an_analysis_of_another_structure_is_refused(tmp_path: Path, analysis: A
     path = write_plans(analysis, [0.3])[0].path
     saved_analysis(tmp_path / "other", structure_of(((4, 8),)))
 
-    with pytest.raises(PlanStale, match=r"made for the structure sha256:.*, not for sha256:"):
+    with pytest.raises(
+        PlanStale, match=r"made for test/model, whose structure is sha256:.*; this one has sha256:"
+    ):
         review_plan(path, tmp_path / "other")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from analyses import saved_analysis
+from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.errors import PlanInvalid, UsageError
@@ -103,7 +103,8 @@ def test_pins_survive_replanning(tmp_path: Path) -> None:
     several = write_plans(analysis, [0.3, 0.5])
 
     assert again.planned.effect.layers[1].attention == (0, 1)
-    assert "honours the pins of" in again.planned.notes[0]
+    assert "its edits and comments were replaced" in again.planned.notes[0]
+    assert "honours the pins of" in again.planned.notes[1]
     for written in several:
         assert read_plan(written.path).pin == read_plan(path).pin
         assert written.planned.effect.layers[1].attention == (0, 1)
@@ -119,16 +120,30 @@ def test_pins_that_contradict_are_named_with_their_file(tmp_path: Path) -> None:
         write_plans(analysis, [0.4], tmp_path / "other.yaml")
 
 
-def test_a_broken_plan_is_only_replaced_on_demand_and_its_pins_are_mourned(tmp_path: Path) -> None:
-    """What can't be read can't be kept, and the note says what is lost."""
+def test_a_broken_plan_is_never_replaced(tmp_path: Path) -> None:
+    """It may hold wishes; the message says what is wrong, and that removing it is enough."""
     analysis = saved_analysis(tmp_path)
     (tmp_path / "plan.yaml").write_text("pin: [", "utf-8")
-    (written,) = write_plans(analysis, [0.2], overwrite=True)
+    with pytest.raises(
+        UsageError, match=r"so it isn't replaced; mend it, remove it.*\n.*\n.*line 1"
+    ):
+        write_plans(analysis, [0.2], overwrite=True)
+    with pytest.raises(PlanInvalid, match=r"plan.yaml: 1 problem"):
+        write_plans(analysis, [0.2], tmp_path / "other.yaml")
+    (tmp_path / "plan.yaml").unlink()
 
-    assert (
-        f"the pins of {written.path}, if it has any, are not honoured" in written.planned.notes[0]
-    )
-    assert read_plan(written.path).layers
+    assert write_plans(analysis, [0.2])
+
+
+def test_pins_of_another_model_bind_nothing(tmp_path: Path) -> None:
+    """A folder that is used again for a model of another structure is no dead end."""
+    path = write_plans(saved_analysis(tmp_path), [0.2])[0].path
+    pinned(path, '{1: {attention: {keep: "0-1"}}}')
+    other = saved_analysis(tmp_path, structure_of(((4, 8),)))
+    (written,) = write_plans(other, [0.2], overwrite=True)
+
+    assert "are for another structure (test/model)" in written.planned.notes[1]
+    assert not written.planned.plan.pin
 
 
 def test_a_comment_below_the_generated_one_is_work_too(tmp_path: Path) -> None:
