@@ -1,39 +1,28 @@
 """plan.yaml, read with every problem at once and written so that no person's work is lost.
 
-YAML 1.2 through ruamel.yaml. A generated plan may be replaced; an edited one, or a file that is no
-plan, only when the caller says so.
+A generated plan may be replaced; an edited one only when the caller says so; a file that is no plan
+never.
 """
 
 import json
-import re
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.index_ranges import ALL, IndexRanges
+from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, plan_schema
+from globalprune.artifacts.plan_comment import SCHEMA_LINE, comment_lines, has_comments
 from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.plan_problems import shape_problems
 from globalprune.artifacts.plan_ranges import range_problems
+from globalprune.artifacts.plan_spelling import spell_plan
 from globalprune.artifacts.plan_yaml import Problem, line_of, load_document
 from globalprune.artifacts.provenance import refuse_impossible, write_atomically
-from globalprune.artifacts.prune_plan import LayerPins, PrunePlan
+from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 
 PLAN_FILE = "plan.yaml"
-_SCHEMA_LINE = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
-_WIDTH = 96  # ruamel folds behind the word that crosses it
-_STARTS = ("# as generated: ", "# as edited: ", "# as written: ")
-_CONTINUES = "#   "
-_QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
-_COMMENT = re.compile(r"(?:^|\s)#", re.MULTILINE)
-_LAST = "`gp check --write` refreshes these lines after an edit"
 
 
 def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
@@ -72,8 +61,8 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
     beside = path.with_name(PLAN_SCHEMA_FILE)
     if not beside.is_file() or beside.read_bytes() != schema.encode():
         write_atomically(beside, schema)
-    lines = [_SCHEMA_LINE, *_comment_lines(header)]
-    write_atomically(path, "\n".join(lines) + "\n" + _dump(plan))
+    lines = [SCHEMA_LINE, *comment_lines(header)]
+    write_atomically(path, "\n".join(lines) + "\n" + spell_plan(plan))
 
 
 def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
@@ -100,26 +89,7 @@ def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
 
 def is_edited(path: Path) -> bool:
     """Whether a person changed a decision of the plan, or wrote comments; raise if it is none."""
-    return read_plan(path).edited or _has_comments(path)
-
-
-def refresh_header(path: Path, header: Sequence[str]) -> None:
-    """Replace the generated comment lines; every other byte of the file stays as it is."""
-    text = path.read_bytes().decode("utf-8")
-    mark = "\ufeff" if text.startswith("\ufeff") else ""
-    lines = text.removeprefix(mark).splitlines(keepends=True)
-    newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    start, end = _generated_lines(lines)
-    fresh = [line + newline for line in _comment_lines(header)]
-    write_atomically(path, "".join([mark, *lines[:start], *fresh, *lines[end:]]).encode("utf-8"))
-
-
-def _has_comments(path: Path) -> bool:
-    """Whether a person wrote comments of their own."""
-    lines = path.read_text("utf-8-sig").splitlines()
-    start, end = _generated_lines(lines)
-    others = "\n".join(line for line in lines[:start] + lines[end:] if line != _SCHEMA_LINE)
-    return _COMMENT.search(_QUOTED.sub("", others)) is not None
+    return read_plan(path).edited or has_comments(path)
 
 
 def _named_structure(document: CommentedMap) -> str | None:
@@ -134,74 +104,3 @@ def _refuse(path: Path, problems: Sequence[Problem]) -> None:
     if problems:
         ordered = sorted(dict.fromkeys(problems))
         raise PlanInvalid(str(path), [f"line {line}: {text}" for line, text in ordered])
-
-
-def _comment_lines(header: Sequence[str]) -> list[str]:
-    """The header as comments that `refresh_header` knows again, by their first and last words."""
-    first, *more = header
-    return [f"# {first}", *(_CONTINUES + line for line in (*more, _LAST))]
-
-
-def _generated_lines(lines: Sequence[str]) -> tuple[int, int]:
-    """Find (first, end) of the generated comment, or the empty place where it belongs."""
-    for start, line in enumerate(lines):
-        if line.strip() and not line.startswith("#"):
-            break
-        if line.startswith(_STARTS):
-            for end in range(start + 1, len(lines)):
-                if lines[end].rstrip() == _CONTINUES + _LAST:
-                    return start, end + 1
-                if not lines[end].startswith(_CONTINUES):
-                    return start, end
-            return start, len(lines)
-    after = 1 if lines and "yaml-language-server" in lines[0] else 0
-    return after, after
-
-
-def _dump(plan: PrunePlan) -> str:
-    """Spell the plan as YAML: a layer a line, strings of ranges in quotes, `layers` last."""
-    document = CommentedMap(plan.model_dump(mode="json", exclude_none=True))
-    if plan.target:
-        document["target"] = _flow(plan.target.model_dump(exclude_defaults=True))
-    document["pin"] = CommentedMap((layer, _flow(_pins(pin))) for layer, pin in plan.pin.items())
-    if not plan.pin:
-        del document["pin"]
-    layers = CommentedMap()
-    for layer, cuts in plan.layers.items():
-        halves = {kind: _ranges(cuts.of(kind)) for kind in GROUP_TYPES if cuts.of(kind)}
-        layers[layer] = _flow(halves)
-    document["layers"] = layers or _flow({})
-    yaml = YAML()
-    yaml.width = _WIDTH
-    text = StringIO()
-    yaml.dump(document, text)
-    return text.getvalue()
-
-
-def _pins(pins: LayerPins) -> dict[str, Any]:
-    """The wishes for a layer, without those that say nothing."""
-    spelled: dict[str, Any] = {}
-    for kind in GROUP_TYPES:
-        half = pins.of(kind)
-        said = {name: _ranges(getattr(half, name)) for name in ("keep", "remove")}
-        wishes: dict[str, Any] = {name: ranges for name, ranges in said.items() if ranges}
-        if half.width is not None:
-            wishes["width"] = half.width
-        if wishes:
-            spelled[kind] = wishes
-    return spelled
-
-
-def _ranges(ranges: IndexRanges) -> str:
-    """The indices as a person writes them; `all` needs no quotes."""
-    text = str(ranges)
-    return text if text in (ALL, "") else DoubleQuotedScalarString(text)
-
-
-def _flow(value: Any) -> Any:
-    """The value in {}, nested mappings too; long text stays on its line."""
-    if not isinstance(value, dict):
-        return value
-    mapping = CommentedMap((key, _flow(inner)) for key, inner in value.items())
-    mapping.fa.set_flow_style()
-    return mapping

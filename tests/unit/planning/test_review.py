@@ -7,7 +7,7 @@ import pytest
 from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.plan_file import refresh_header
+from globalprune.artifacts.plan_comment import refresh_header
 from globalprune.errors import PlanStale
 from globalprune.planning.comparison import compare_plans
 from globalprune.planning.header import header_of, lost_importance

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.artifacts.plan_file import read_plan, refresh_header, write_plan
+from globalprune.artifacts.plan_comment import refresh_header
+from globalprune.artifacts.plan_file import read_plan, write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 
 OLD = ("as generated: removes 10", "leaves 90")
