@@ -22,8 +22,9 @@ from globalprune.artifacts.analysis_record import (
     AnalysisRecord,
     write_analysis_record,
 )
+from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
-from globalprune.artifacts.provenance import refuse_occupied, tool_versions
+from globalprune.artifacts.provenance import tool_versions
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named

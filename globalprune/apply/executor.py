@@ -20,7 +20,8 @@ from globalprune.apply.record_folder import find_analysis, write_records
 from globalprune.apply.steps import CopyCompanion, promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
-from globalprune.artifacts.provenance import staged_folder, tool_versions
+from globalprune.artifacts.disk import staged_folder
+from globalprune.artifacts.provenance import tool_versions
 from globalprune.errors import ApplyError
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.weights_fingerprint import weights_fingerprint

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plan_effect import PlanEffect
-from globalprune.artifacts.provenance import write_atomically
 from globalprune.artifacts.record import Record
 
 FORMAT: Literal["globalprune.metrics/1"] = "globalprune.metrics/1"

@@ -7,7 +7,8 @@ from pathlib import Path
 from globalprune.apply.companions import PATTERNS
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.steps import promised
-from globalprune.artifacts.provenance import OWN_FOLDER, refuse_occupied
+from globalprune.artifacts.disk import refuse_occupied
+from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.errors import UsageError
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one

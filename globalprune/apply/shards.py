@@ -9,7 +9,7 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
 from globalprune.apply.facts import TensorFacts
-from globalprune.artifacts.provenance import current_umask
+from globalprune.artifacts.disk import current_umask
 
 MAX_SHARD_BYTES = 5 * 10**9
 _PATTERN = "model{suffix}.safetensors"

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.provenance import digest_json, write_atomically
+from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 from globalprune.errors import RecordInvalid
 

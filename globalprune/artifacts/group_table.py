@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from globalprune.artifacts.disk import temporary_file
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.provenance import digest_bytes, temporary_file
+from globalprune.artifacts.provenance import digest_bytes
 from globalprune.artifacts.table_checks import refuse_bad_rows, refuse_misfit
 from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX, Columns, read_columns
 from globalprune.errors import TableInvalid

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from globalprune.artifacts.analysis_record import AnalysisRecord
-from globalprune.artifacts.provenance import write_atomically
+from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.prune_plan import PrunePlan
 
 PLAN_SCHEMA_FILE = "plan.v1.schema.json"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE
-from globalprune.artifacts.provenance import write_atomically
 
 SCHEMA_LINE = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
 _STARTS = ("# as generated: ", "# as edited: ", "# as written: ")

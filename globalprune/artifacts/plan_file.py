@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ruamel.yaml.comments import CommentedMap
 
+from globalprune.artifacts.disk import refuse_impossible, write_atomically
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, plan_schema
 from globalprune.artifacts.plan_comment import SCHEMA_LINE, comment_lines, has_comments
@@ -18,7 +19,6 @@ from globalprune.artifacts.plan_problems import shape_problems
 from globalprune.artifacts.plan_ranges import range_problems
 from globalprune.artifacts.plan_spelling import spell_plan
 from globalprune.artifacts.plan_yaml import Problem, line_of, load_document
-from globalprune.artifacts.provenance import refuse_impossible, write_atomically
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from globalprune.artifacts.disk import refuse_impossible, temporary_file
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.plan_effect import removed_by
-from globalprune.artifacts.provenance import refuse_impossible, temporary_file
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX
 from globalprune.errors import UsageError

@@ -1,0 +1,114 @@
+"""How files and folders get to disk: whole or not at all, and never over what isn't ours."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from globalprune.errors import UsageError
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write beside `path`, then rename: readers see the old file or the new, never half of one."""
+    with temporary_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Hand out a path beside `path`; rename it onto `path` if all ends well, else remove it.
+
+    A link is followed, so that what it leads to is written and the link stays. Raise `UsageError`
+    where the system won't write.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{path}: can't be written ({reason}); choose another place, or make room."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_impossible(path: Path) -> None:
+    """Raise `UsageError` where no file can be made at `path`, before the work for it is done."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, where a file should be written; name a file.")
+    _refuse_closed(path)
+
+
+def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> None:
+    """Raise `UsageError` unless `folder` is free, or ours and `overwrite` was said.
+
+    `ours` names what marks a folder as one that we wrote: a stranger's folder is never replaced.
+    """
+    if folder.is_file():
+        raise UsageError(f"{folder}: is a file; name a folder with -o.")
+    _refuse_closed(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise UsageError(f"{folder}: is not empty; choose another folder or say --overwrite.")
+    if not any((folder / name).exists() for name in ours):
+        raise UsageError(
+            f"{folder}: is not empty and holds nothing that globalprune wrote "
+            f"({' or '.join(ours)}), so --overwrite won't touch it; choose another folder."
+        )
+
+
+def _refuse_closed(path: Path) -> None:
+    """Raise `UsageError` unless what exists above `path` is a folder that may be written into."""
+    place = path.absolute()
+    above = next(part for part in (place, *place.parents) if part.exists() and part != place)
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        what = "is a file" if above.is_file() else "may not be written into"
+        raise UsageError(f"{path}: can't be made, since {above} {what}; choose another place.")
+
+
+@contextmanager
+def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Hand out an empty folder beside `target` that takes its place if the block ends well.
+
+    Raise `UsageError` where something lies there by then, unless `replace` was said.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    staging.chmod(0o777 & ~current_umask())
+    try:
+        yield staging
+        if not replace and target.is_dir() and any(target.iterdir()):
+            raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
+        _replace_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace_folder(staging: Path, target: Path) -> None:
+    """Rename onto `target`; what stood there is deleted only once the new folder is in place."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = target.with_name(f"{staging.name}.old")
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def current_umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
