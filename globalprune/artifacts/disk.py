@@ -1,6 +1,8 @@
 """How files and folders get to disk: whole or not at all, and never over what isn't ours."""
 
+import glob
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -8,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from globalprune.errors import UsageError
+
+_PART = ".part"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -78,10 +82,13 @@ def _refuse_closed(path: Path) -> None:
 def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Hand out an empty folder beside `target` that takes its place if the block ends well.
 
-    Raise `UsageError` where something lies there by then, unless `replace` was said.
+    Raise `UsageError` where something lies there by then, unless `replace` was said. What a killed
+    process of this machine left behind on its way to `target` is cleared away first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    _clear_orphans(target)
+    prefix = f"{_staging_prefix(target)}{os.getpid()}."
+    staging = Path(tempfile.mkdtemp(prefix=prefix, suffix=_PART, dir=target.parent))
     staging.chmod(0o777 & ~current_umask())
     try:
         yield staging
@@ -90,6 +97,31 @@ def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         _replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _staging_prefix(target: Path) -> str:
+    """What the names of staging folders begin with; a process number means one machine's."""
+    return f".{target.name}.{platform.node()}-"
+
+
+def _clear_orphans(target: Path) -> None:
+    """Remove the staging folders of processes that are no more."""
+    prefix = _staging_prefix(target)
+    for folder in target.parent.glob(f"{glob.escape(prefix)}*{_PART}"):
+        number = folder.name.removeprefix(prefix).partition(".")[0]
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is such a process, whoever owns it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _replace_folder(staging: Path, target: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,18 @@ def test_links_are_followed_and_kept(tmp_path: Path) -> None:
 
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    """A model-sized orphan doesn't stay for ever; a living writer's folder is left alone."""
+    write = (
+        "import sys, os, pathlib; from globalprune.artifacts.disk import staged_folder\n"
+        "with staged_folder(pathlib.Path(sys.argv[1])) as f: (f / 'x').touch(); os.abort()"
+    )
+    target = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", write, str(target)], check=False, capture_output=True)
+    assert len(list(tmp_path.iterdir())) == 1
+    with staged_folder(target, replace=True), staged_folder(target, replace=True):
+        assert len(list(tmp_path.iterdir())) == 2
+
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
