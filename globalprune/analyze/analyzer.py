@@ -4,18 +4,19 @@ Whatever can be refused is refused before the weights are loaded, and nothing is
 everything is known.
 """
 
-import resource
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
+from globalprune.analyze.peak_memory import peak_memory
 from globalprune.analyze.run_log import RunLog, layer_summary
-from globalprune.analyze.subject import Subject, open_subject
+from globalprune.analyze.subject import Subject, model_record, subject_of
 from globalprune.analyze.table import build_table
 from globalprune.artifacts.analysis_record import (
     ANALYSIS_FILE,
@@ -29,7 +30,9 @@ from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
 from globalprune.models.loading import load_model, load_tokenizer
-from globalprune.models.placement import choose_placement
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.placement import Placement, choose_placement
+from globalprune.models.source import resolve_model
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
 from globalprune.progress import Progress, silent
@@ -63,9 +66,10 @@ def analyze(
     methods = importances_named(importances)
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
-    placement = choose_placement(device, dtype)
+    placement = _placement(device, dtype)
     with log.phase("read the model's structure"):
-        subject = open_subject(model, layers)
+        checkpoint = open_checkpoint(resolve_model(model))
+        subject = subject_of(checkpoint, layers)
         _refuse_inside(out, subject)
     with log.phase("cut the text into windows"):
         windows = calibration_windows(
@@ -73,6 +77,9 @@ def analyze(
             vocab_size=subject.figures.need("vocab_size"),
             samples=samples, seq_len=seq_len, seed=seed, progress=progress,
         )  # fmt: skip
+    with log.phase("take the weights' fingerprint"):
+        described = model_record(checkpoint, subject)
+        del checkpoint  # of a GGUF file it holds all weights, and they are about to be loaded again
     with log.phase("load the model"):
         loaded = load_model(
             subject.source.path, dtype=placement.dtype, device=placement.device,
@@ -81,11 +88,21 @@ def analyze(
     with log.phase("run the text through it"):
         collected = _measure(loaded, subject, windows, methods, batch_size, progress)
     how = {
+        "model": described,
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "batch_size": batch_size,
         "command": command,
+        "peak_memory_bytes": peak_memory(placement.device),
     }
     return _write(out, subject, windows, methods, collected, log, how)
+
+
+def _placement(device: str | None, dtype: str | None) -> Placement:
+    """Where to run; sums over a text are float64, which not every device has."""
+    placement = choose_placement(device, dtype)
+    if torch.device(placement.device).type == "mps":
+        raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
+    return placement
 
 
 def _refuse_inside(out: Path, subject: Subject) -> None:
@@ -122,7 +139,6 @@ def _write(
     parts = (subject.structure, subject.layers, methods, collected.sums)
     draft = build_table(*parts)  # its digest doesn't depend on the metadata
     record = AnalysisRecord(
-        model=subject.record(),
         structure=subject.structure,
         layers=(subject.layers.start, subject.layers.stop),
         calibration=windows.record,
@@ -132,7 +148,6 @@ def _write(
         table=draft.digest,
         versions=tool_versions(),
         seconds=round(log.seconds, 3),
-        peak_memory_bytes=_peak_memory(),
         warnings=tuple(doubts(subject, windows, methods)),
         **how,
     )
@@ -144,9 +159,3 @@ def _write(
         (folder / LOG_FILE).write_text(log.text(), "utf-8")
         write_analysis_record(folder / ANALYSIS_FILE, record)
     return record
-
-
-def _peak_memory() -> int:
-    """The most memory that this process held so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB

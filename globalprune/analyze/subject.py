@@ -1,4 +1,4 @@
-"""The model that is measured, as its files describe it before any weight is loaded."""
+"""The model that is measured, as its files describe it before it is loaded to be run."""
 
 from dataclasses import dataclass
 
@@ -8,47 +8,39 @@ from globalprune.artifacts.groups import ModelStructure
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.interface import ModelAdapter
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import ModelSource, resolve_model
+from globalprune.models.source import ModelSource
 from globalprune.models.weights_fingerprint import weights_fingerprint
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, and which of its layers are measured."""
+    """A model, and which of its layers are measured; it holds no weights."""
 
-    checkpoint: Checkpoint
+    source: ModelSource
+    figures: ConfigFigures
     adapter: ModelAdapter
     structure: ModelStructure
     layers: range
 
-    @property
-    def source(self) -> ModelSource:
-        """Where it was found."""
-        return self.checkpoint.source
 
-    @property
-    def figures(self) -> ConfigFigures:
-        """The numbers of its config."""
-        return ConfigFigures(self.checkpoint.config, self.source.name)
-
-    def record(self) -> ModelRecord:
-        """Name it so that it can be known again; reads a part of every tensor."""
-        return ModelRecord(
-            source=self.source.name,
-            revision=self.source.revision,
-            model_type=self.adapter.name,
-            structure_fingerprint=self.structure.fingerprint,
-            weights_fingerprint=weights_fingerprint(self.checkpoint),
-            parameters=self.structure.parameters,
-            prunable_parameters=self.structure.prunable,
-        )
-
-
-def open_subject(model: str, layers: str | None) -> Subject:
-    """Find the model, and read what there is to cut; raise if it or `layers` is none of ours."""
-    checkpoint = open_checkpoint(resolve_model(model))
+def subject_of(checkpoint: Checkpoint, layers: str | None) -> Subject:
+    """Read what there is to cut; raise if the model or `layers` is none of ours."""
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
-    return Subject(checkpoint, adapter, structure, chosen_layers(layers, structure))
+    source = checkpoint.source
+    figures = ConfigFigures(checkpoint.config, source.name)
+    return Subject(source, figures, adapter, structure, chosen_layers(layers, structure))
+
+
+def model_record(checkpoint: Checkpoint, subject: Subject) -> ModelRecord:
+    """Name the model so that it can be known again; reads a part of every tensor."""
+    return ModelRecord(
+        source=subject.source.name,
+        revision=subject.source.revision,
+        model_type=subject.adapter.name,
+        structure_fingerprint=subject.structure.fingerprint,
+        weights_fingerprint=weights_fingerprint(checkpoint),
+        parameters=subject.structure.parameters,
+        prunable_parameters=subject.structure.prunable,
+    )

@@ -65,8 +65,11 @@ def apply_plan(
             licence, texts = _licence(prepared)
             card = model_card(_card_facts(prepared, out.resolve().name, licence, texts))
             (folder / "README.md").write_text(card, encoding="utf-8")
-            warning = naming_warning(licence, out.resolve().name)
-            metrics = _metrics(prepared, weights, command, [warning] if warning else [], started)
+            warnings = [
+                naming_warning(licence, out.resolve().name),
+                _unknown_text(prepared, record),
+            ]
+            metrics = _metrics(prepared, weights, command, list(filter(None, warnings)), started)
             lines = _explained(prepared).lines
             write_records(folder, prepared, metrics, analysis=record, lines=lines)
     except (OSError, SafetensorError) as error:
@@ -131,6 +134,17 @@ def _metrics(
         command=command,
         versions=tool_versions(),
         warnings=(*prepared.warnings, *warnings),
+    )
+
+
+def _unknown_text(prepared: Prepared, record: Path | None) -> str | None:
+    """Warn where the plan's analysis is gone, and with it what text the model was measured on."""
+    reference = prepared.plan.analysis
+    if record is not None or reference is None:
+        return None
+    return (
+        f"the analysis that the plan names ({reference.path}, from where the plan lies) was not "
+        "found, so gp eval can't warn of text that calibration saw; name it with --analysis."
     )
 
 

@@ -98,8 +98,8 @@ def _loading(facts: CardFacts) -> str:
     if facts.uneven:
         trust = ", trust_remote_code=True"
         lead = (
-            "Its layers differ in size, so transformers has to be allowed to run the modeling file "
-            "of this folder, for the tokenizer too:"
+            "Its layers differ in size, so transformers (5.15 or newer) has to be allowed to run "
+            "the modeling file of this folder, for the tokenizer too:"
         )
     loaded = f'from_pretrained("{facts.name}"{trust})'
     theirs = _code(

@@ -3,36 +3,19 @@
 Nothing takes its final place before this passes. Shapes are compared, not weights.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from globalprune.apply.facts import TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
-from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.class_shapes import class_differences
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
-from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.source import ModelSource
 
-# what transformers raises for a config that makes no sense
-_REFUSALS = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
 _SHOWN = 20  # differences; the first ones tell what went wrong
 
 
@@ -51,7 +34,7 @@ def verify(
         differences += _tensor_differences(promised, checkpoint)
         differences += _parameter_differences(effect, checkpoint)
         differences += _group_differences(effect, adapter, checkpoint)
-        differences += _class_differences(folder, checkpoint)
+        differences += class_differences(folder, checkpoint.tensors)
     except (CheckpointError, UnsupportedArchitecture) as error:
         differences.append(f"can't be opened: {error}")
         raise VerificationFailed(_message(name, differences)) from error
@@ -112,39 +95,3 @@ def _group_differences(
             promised = len(promise.of(group_type))
             if promised != found:
                 yield f"layer {index}, {group_type}: promised {promised} groups, found {found}"
-
-
-def _class_differences(folder: Path, checkpoint: Checkpoint) -> Iterator[str]:
-    """Compare the file with the parameters of the class that the written config asks for."""
-    try:
-        model = _empty_model(folder)
-    except _REFUSALS as error:
-        first = str(error.__cause__ or error).strip().partition("\n")[0]
-        yield f"config.json: no model can be built from it ({type(error).__name__}: {first})"
-        return
-    tied = set(model.all_tied_weights_keys)  # stored only where their values differ after all
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(info.shape) for name, info in checkpoint.tensors.items()}
-    for name in sorted((expected.keys() | found.keys()) - tied):
-        if expected.get(name) != found.get(name):
-            yield (
-                f"{name}: the model class wants {_listed(expected.get(name))}, "
-                f"the file has {_listed(found.get(name))}"
-            )
-
-
-def _empty_model(folder: Path) -> PreTrainedModel:
-    """Build the class that the folder's config asks for, without memory for its weights."""
-    raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    with quiet_transformers(), torch.device("meta"):
-        if raw.get("per_layer_config"):
-            made = getattr(modeling_globalprune, raw["architectures"][0])
-            model: PreTrainedModel = made(made.config_class.from_pretrained(folder))
-            return model
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        native: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        return native
-
-
-def _listed(shape: tuple[int, ...] | None) -> str:
-    return "nothing" if shape is None else str(list(shape))

@@ -67,6 +67,11 @@ class AnalysisRecord(Record):
     warnings: tuple[str, ...] = ()
 
     @property
+    def measured(self) -> range:
+        """The layers that were measured."""
+        return range(*self.layers)
+
+    @property
     def identity(self) -> str:
         """`sha256:…` of what was measured and how; the table's metadata cites it."""
         passing = {"table", "seconds", "peak_memory_bytes", "command", "warnings"}

@@ -3,8 +3,8 @@
 import glob
 import os
 import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,10 +87,11 @@ def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _clear_orphans(target)
-    prefix = f"{_staging_prefix(target)}{os.getpid()}."
-    staging = Path(tempfile.mkdtemp(prefix=prefix, suffix=_PART, dir=target.parent))
-    staging.chmod(0o777 & ~current_umask())
+    # the name is known before the folder exists, so that no interruption can leave it behind
+    own = f"{os.getpid()}.{secrets.token_hex(4)}{_PART}"
+    staging = target.with_name(_staging_prefix(target) + own)
     try:
+        staging.mkdir()
         yield staging
         if not replace and target.is_dir() and any(target.iterdir()):
             raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")

@@ -42,14 +42,18 @@ class IndexRanges:
             case str() if value.strip() == ALL:
                 return cls(everything=True)
             case str():
-                return cls(_merged(_parse_parts(value)))
+                parts, problems = _parse_parts(value)
+                ranges, repeated = _merged(parts)
+                if problems or repeated:
+                    raise ValueError(" ".join((*problems, *repeated)))
+                return cls(ranges)
             case _:
                 raise ValueError(f'{value!r} is not a set of indices; write "4, 17-31" or all.')
 
     @classmethod
     def of(cls, indices: Iterable[int]) -> "IndexRanges":
         """The ranges that hold exactly these indices."""
-        return cls(_merged((index, index) for index in set(indices)))
+        return cls(_merged((index, index) for index in set(indices))[0])
 
     def resolve(self, count: int) -> range | tuple[int, ...]:
         """The indices in order, where `all` means `count` of them."""
@@ -102,8 +106,8 @@ class IndexRanges:
         return dict(_JSON_SCHEMA)
 
 
-def _parse_parts(text: str) -> tuple[tuple[int, int], ...]:
-    """Take each comma-separated part as (first, last); raise with all that are none."""
+def _parse_parts(text: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Take each comma-separated part as (first, last), and say which are none."""
     parts, problems = [], []
     for part in text.split(",") if text.strip() else ():
         found = _PART.fullmatch(part.strip())
@@ -115,19 +119,18 @@ def _parse_parts(text: str) -> tuple[tuple[int, int], ...]:
             problems.append(f"'{first}-{last}' runs backwards; write '{last}-{first}'.")
             continue
         parts.append((first, last))
-    if problems:
-        raise ValueError(" ".join(problems))
-    return tuple(parts)
+    return parts, problems
 
 
-def _merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Sort and join neighbours; an index named twice is an error."""
+def _merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[tuple[int, int], ...], list[str]]:
+    """Sort and join neighbours, and say what is named twice."""
     merged: list[tuple[int, int]] = []
+    problems = []
     for first, last in sorted(parts):
         if merged and first <= merged[-1][1]:
-            raise ValueError(f"index {first} is named twice; name each once.")
-        if merged and first == merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], last)
+            problems.append(f"index {first} is named twice; name each once.")
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         else:
             merged.append((first, last))
-    return tuple(merged)
+    return tuple(merged), problems

@@ -6,12 +6,14 @@ It walks what a person wrote, not a validated plan, so that both kinds of proble
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.plan_wishes import contradictions
 from globalprune.artifacts.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
-from globalprune.artifacts.prune_plan import layer_key
+from globalprune.artifacts.prune_plan import HalfPins, layer_key
 
 
 def range_problems(document: CommentedMap, structure: ModelStructure) -> list[Problem]:
@@ -52,6 +54,21 @@ def _layer_problems(
             where = (*location, kind, "width")
             what = f"{spelled(where)}{width} is more than the {groups} there are; write less."
             yield Problem(line_of(document, where), what)
+        yield from _contradictions(document, (*location, kind), pins, groups)
+
+
+def _contradictions(
+    document: CommentedMap, location: Location, pins: dict[str, Any], groups: int
+) -> Iterator[Problem]:
+    """Yield where the wishes for one half contradict each other."""
+    try:
+        half = HalfPins.model_validate(pins)
+    except ValidationError:
+        return  # shape_problems says so
+    for wish, what in contradictions(half, groups):
+        where = (*location, wish)
+        if wish != "width" or half.width is None or half.width <= groups:  # else it is said above
+            yield Problem(line_of(document, where), f"{spelled(where)}{what}")
 
 
 def _outside(value: Any, groups: int) -> Iterator[str]:

@@ -1,29 +1,48 @@
-"""Where the decisions of a plan break what a person pinned or asked for.
+"""What a person pinned: where wishes contradict each other, and where decisions break them.
 
-A hand edit is honoured all the same: these are notes, never refusals.
+Contradictions are errors. A decision that breaks a wish is a hand edit, which is honoured: a note.
 """
 
 from collections.abc import Iterator
 
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.prune_plan import HalfPins, PrunePlan
+
+
+def contradictions(half: HalfPins, groups: int) -> Iterator[tuple[str, str]]:
+    """Yield (the wish to mend, what is wrong with it) for a half of so many groups."""
+    keep, remove = set(half.keep.resolve(groups)), set(half.remove.resolve(groups))
+    if both := keep & remove:
+        yield "remove", f"{IndexRanges.of(both)} is both in keep and in remove; name it in one."
+    if half.width is None:
+        return
+    if half.width < len(keep):
+        yield "width", f"{half.width} is less than the {len(keep)} groups of keep; write more."
+    if half.width > groups - len(remove):
+        left = groups - len(remove)
+        yield "width", f"{half.width} is more than the {left} that remove leaves; write less."
 
 
 def broken_wishes(plan: PrunePlan, effect: PlanEffect, structure: ModelStructure) -> Iterator[str]:
-    """Yield a sentence for every wish that the plan doesn't keep."""
+    """Yield a sentence for every wish that the plan's decisions don't keep."""
     if plan.target is not None and effect.ratio < plan.target.ratio:
         asked = plan.target.ratio
         yield f"removes {100 * effect.ratio:.2f} % where target.ratio says {100 * asked:.2f} %."
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
-            pin, kept = pins.of(kind), effect.layers[layer].of(kind)
             groups = structure.layers[layer].half(kind).groups
-            gone = set(pin.keep.resolve(groups)) - set(kept)
-            left = set(pin.remove.resolve(groups)) & set(kept)
-            if gone:
-                yield f"pin.{layer}.{kind}.keep: {min(gone)} is pinned to stay, and goes."
-            if left:
-                yield f"pin.{layer}.{kind}.remove: {min(left)} is pinned to go, and stays."
-            if pin.width is not None and len(kept) != pin.width:
-                yield f"pin.{layer}.{kind}.width: {pin.width} are pinned to stay, {len(kept)} do."
+            kept = set(effect.layers[layer].of(kind))
+            for what in _broken(pins.of(kind), kept, groups):
+                yield f"pin.{layer}.{kind}.{what}"
+
+
+def _broken(pins: HalfPins, kept: set[int], groups: int) -> Iterator[str]:
+    """Yield what of one half's wishes is not kept."""
+    if gone := set(pins.keep.resolve(groups)) - kept:
+        yield f"keep: {IndexRanges.of(gone)} is pinned to stay, and goes."
+    if left := set(pins.remove.resolve(groups)) & kept:
+        yield f"remove: {IndexRanges.of(left)} is pinned to go, and stays."
+    if pins.width is not None and len(kept) != pins.width:
+        yield f"width: {pins.width} are pinned to stay, {len(kept)} do."

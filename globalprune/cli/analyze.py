@@ -114,15 +114,13 @@ def analyze(
 def _summary(record: "AnalysisRecord", out: Path) -> str:
     """Say what was measured, and where it lies."""
     text, model = record.calibration, record.model
-    groups = sum(half.groups for layer, _, half in record.structure.halves() if _in(record, layer))
+    halves = [half for layer, _, half in record.structure.halves() if layer in record.measured]
+    groups = sum(half.groups for half in halves)
+    parameters = sum(half.prunable for half in halves)
+    share = f"{100 * parameters / model.parameters:.1f} %"
     return (
         f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
         f"  {text.samples} windows, {text.tokens:,} tokens of {text.source}, "
-        f"{record.seconds:.0f} s; {model.prunable_parameters:,} of {model.parameters:,} "
-        "parameters lie in groups"
+        f"{record.seconds:.0f} s; they hold {parameters:,} of {model.parameters:,} parameters "
+        f"({share})"
     )
-
-
-def _in(record: "AnalysisRecord", layer: int) -> bool:
-    first, end = record.layers
-    return first <= layer < end

@@ -85,10 +85,16 @@ def _stamp(comparison: "Comparison") -> str:
     stride = "" if text.stride is None else f", stride {text.stride}"
     dtypes = " and ".join(dict.fromkeys(result.dtype for result in comparison.models))
     bos = ", BOS first" if text.bos else ""
+    few = any(result.timed_calls < ENOUGH_CALLS for result in comparison.models)
+    luck = (
+        f"\n(of under {ENOUGH_CALLS} calls the best is luck, so no difference is shown)"
+        if few
+        else ""
+    )
     return (
         f"text {text.source}: {text.samples} windows of {length}{stride}{bos}, "
         f"{text.predicted_tokens:,} predicted tokens\n"
         f"{dtypes} on {comparison.device}, batch size {comparison.batch_size}; perplexity weighted "
         "by token, tokens/s\nof prefill in the best call, peak memory: what loading and running "
-        "the model added"
+        f"the model added{luck}"
     )

@@ -1,4 +1,8 @@
-"""Ctrl-C and a scheduler's SIGTERM end a command alike: cleaned up, with a word, and at once."""
+"""Ctrl-C, a scheduler's SIGTERM and a closed terminal end a command alike: cleaned up, with a word.
+
+A library may turn the exception that a signal raises inside it into one of its own; once a signal
+came, whatever comes out counts as that interruption.
+"""
 
 import signal
 import threading
@@ -6,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not on every system
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _BASE = 128  # a shell adds it to the number of the signal that ended a program
 
 
@@ -19,20 +24,31 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` for these signals while inside; only a main thread can."""
+    """Raise `Interrupted` for these signals while inside; only a main thread can.
+
+    A signal that is ignored already, as under nohup, stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    heard: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        for other in SIGNALS:  # not again while it cleans up
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if heard:
+            raise Interrupted(heard[0]) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """Stop whatever runs; a second signal while it cleans up is not heard."""
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise Interrupted(number)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from globalprune.artifacts.index_ranges import IndexRanges
 
-SHOWN_HALVES = 12  # more are for --json
-_WIDTH = 60  # characters of indices
+SHOWN_HALVES = 200  # more are for --json
+_WIDTH = 32  # characters of indices
 
 
 def shortened(ranges: "IndexRanges") -> str:

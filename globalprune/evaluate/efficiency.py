@@ -60,17 +60,18 @@ class ForwardClock:
 def timed_forward(model: nn.Module, warm_up: torch.Tensor) -> Iterator[ForwardClock]:
     """Time each `model(input_ids=…)` while the block runs, after one call that isn't timed."""
     clock = ForwardClock()
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        model(input_ids=warm_up.to(next(model.parameters()).device), use_cache=False)
+        model(input_ids=warm_up.to(device), use_cache=False)
     started = 0.0
 
     def start(_: nn.Module, __: Any, ___: Any) -> None:
         nonlocal started
-        _wait_for_device()
+        _wait_for(device)
         started = time.perf_counter()
 
     def stop(_: nn.Module, __: Any, arguments: dict[str, Any], ___: Any) -> None:
-        _wait_for_device()
+        _wait_for(device)
         clock.rates.append(arguments["input_ids"].numel() / (time.perf_counter() - started))
 
     hooks = (
@@ -84,10 +85,10 @@ def timed_forward(model: nn.Module, warm_up: torch.Tensor) -> Iterator[ForwardCl
             hook.remove()
 
 
-def _wait_for_device() -> None:
+def _wait_for(device: torch.device) -> None:
     """Let queued kernels end, so that a clock around them tells their time."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class MemoryMeter:

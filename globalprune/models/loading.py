@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
@@ -23,22 +21,10 @@ from transformers import (
 
 from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
-from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.quiet_transformers import REFUSALS, quiet_transformers
 from globalprune.models.source import ModelSource, resolve_model
-from globalprune.models.uneven_config import MODELING_FILE
+from globalprune.models.uneven_config import is_uneven, pruned_class
 
-_AUTO = "AutoModelForCausalLM"
-# what transformers raises for files that it can't make sense of
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-)
 _Loaded = tuple[PreTrainedModel, dict[str, Any]]  # the second says which tensors didn't fit
 _SHOWN = 5  # tensors named in an error
 
@@ -80,7 +66,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         if found.is_gguf:
             return _tokenizer(found.path.parent, gguf_file=found.path.name)
         config = _raw_config(found)
-        if not _is_uneven(config):
+        if not is_uneven(config):
             return _tokenizer(found.path)
         # transformers picks the class by the config, and would stop at one of uneven layers
         config.pop("per_layer_config", None)
@@ -92,9 +78,8 @@ def _load_folder(found: ModelSource, options: dict[str, Any]) -> _Loaded:
     """Load a folder of safetensors; with the report of what did not fit."""
     config = _raw_config(found)
     model_class: Any = AutoModelForCausalLM
-    if _is_uneven(config):
-        name = config["auto_map"][_AUTO].removeprefix(f"{MODELING_FILE}.")
-        model_class = getattr(modeling_globalprune, name)
+    if is_uneven(config):
+        model_class = getattr(modeling_globalprune, pruned_class(config))
         options = options | {"trust_remote_code": False}
     model, report = model_class.from_pretrained(found.path, use_safetensors=True, **options)
     return model, report
@@ -126,11 +111,6 @@ def _raw_config(found: ModelSource) -> dict[str, Any]:
     return config
 
 
-def _is_uneven(config: dict[str, Any]) -> bool:
-    """Whether the config asks for our modeling file."""
-    return str(config.get("auto_map", {}).get(_AUTO, "")).startswith(f"{MODELING_FILE}.")
-
-
 def _refuse_gaps(found: ModelSource, report: dict[str, Any]) -> None:
     """Raise unless the checkpoint and the model hold the same tensors in the same shapes."""
     mismatched = [
@@ -159,7 +139,7 @@ def _unreadable(found: ModelSource, what: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except _UNREADABLE as error:
+    except REFUSALS as error:
         lines = str(error.__cause__ or error).strip().splitlines() or [""]
         raise CheckpointError(
             f"{found.name}: {what} ({type(error).__name__}: {lines[0]}); "

@@ -17,6 +17,12 @@ import torch
 import transformers
 from torch import nn
 
+if not hasattr(transformers.PretrainedConfig, "per_layer_config"):
+    raise ImportError(
+        f"this model's layers differ in size, for which transformers {transformers.__version__} is "
+        "too old; install 5.15 or newer."
+    )
+
 PREFIX = "Pruned"
 _building = threading.RLock()  # two threads that swap the same class could leave it swapped
 

@@ -23,6 +23,7 @@ _FETCHED = (
     "NOTICE*",
     "USE_POLICY*",
 )
+_DOUBLES = ("consolidated*", "original/*")  # the same weights once more, in another layout
 _LOCAL_WAY_OUT = "name a folder with config.json, a .gguf file, or a Hub id."
 
 
@@ -84,7 +85,14 @@ def _from_hub(text: str, hub_id: str, revision: str | None) -> ModelSource:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_FETCHED)))
+        folder = Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                allow_patterns=list(_FETCHED),
+                ignore_patterns=list(_DOUBLES),
+            )
+        )
     # the client's HTTP library, and with it the errors it lets through, differs between releases
     except Exception as error:
         raise ModelNotFound(_hub_failure(text, hub_id, revision, error)) from error

@@ -86,10 +86,7 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
     """Leave only the kept layers, in the native format and with the sizes of the whole model."""
     edited = copy.deepcopy(config)
     edited.pop("per_layer_config", None)
-    ours = {k for k, v in edited.get("auto_map", {}).items() if str(v).startswith(MODELING_FILE)}
-    edited["auto_map"] = {k: v for k, v in edited.get("auto_map", {}).items() if k not in ours}
-    if not edited["auto_map"]:
-        del edited["auto_map"]
+    edited.pop("auto_map", None)  # code in the base model's folder doesn't travel, nor is needed
     if names := edited.get("architectures"):
         edited["architectures"] = [name.removeprefix(PREFIX) for name in names]
     before = config["num_hidden_layers"]
@@ -138,33 +135,64 @@ def _native_config(config: RawConfig) -> PretrainedConfig:
 def _uneven(edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedConfig) -> RawConfig:
     """Describe each layer by what differs from the sizes of the whole model."""
     model_type = edited["model_type"]
-    causal_lm = PREFIX + MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+    causal_lm = pruned_class(edited)
     ours = {
         "AutoConfig": f"{MODELING_FILE}.{PREFIX}{CONFIG_MAPPING[model_type].__name__}",
         "AutoModel": f"{MODELING_FILE}.{PREFIX}{MODEL_MAPPING_NAMES[model_type]}",
         "AutoModelForCausalLM": f"{MODELING_FILE}.{causal_lm}",
     }
-    own = {index: _overrides(part, sizes) for index, part in enumerate(layers)}
+    edited = edited | _sizes_of_no_layer(layers, sizes)
+    own = {index: _overrides(part, sizes, edited) for index, part in enumerate(layers)}
     digits = len(str(max(index for index, part in own.items() if part)))
     return edited | {
         "architectures": [causal_lm],
-        "auto_map": edited.get("auto_map", {}) | ours,
+        "auto_map": ours,
         "per_layer_config": {str(k).zfill(digits): part for k, part in own.items() if part},
     }
 
 
-def _overrides(part: RawConfig, sizes: PretrainedConfig) -> RawConfig:
-    """Keep what differs from the whole model.
+def _sizes_of_no_layer(layers: Sequence[RawConfig], sizes: PretrainedConfig) -> RawConfig:
+    """Sizes of the whole model that no layer has, where some half is gone.
 
-    A half that is gone gets a size of 1, or 2 where the whole model has 1: a size that equals the
-    model's would be forgotten by transformers, and a load without our file would then find all
-    sizes equal and fill the gap with random weights.
+    A loader that knows nothing of `per_layer_config` (transformers before 5.15) would otherwise
+    find every stored tensor fitting, and fill the gaps with random weights. So one size is wrong
+    on purpose, and such a load stops.
     """
+    if not any(SKIP in part for part in layers):
+        return {}
+    widths = {part[WIDTH] for part in layers if "mlp" not in part.get(SKIP, ())}
+    if widths:
+        return {WIDTH: max(*widths, getattr(sizes, WIDTH)) + 1}
+    heads = getattr(sizes, HEADS)
+    taken = {part[KEY_VALUE_HEADS] for part in layers}
+    free = [count for count in range(1, heads + 1) if heads % count == 0 and count not in taken]
+    return {KEY_VALUE_HEADS: free[-1]} if free else {}
+
+
+def _overrides(part: RawConfig, sizes: PretrainedConfig, edited: RawConfig) -> RawConfig:
+    """Keep what differs from the whole model, whose config is to be `edited`.
+
+    A half that is gone gets a size of 1, or 2 where the whole model has 1: transformers forgets a
+    size that equals the model's, and would then find all sizes equal and ignore the gap.
+    """
+    whole = {key: edited.get(key, getattr(sizes, key)) for key in _SIZES}
     part = dict(part)
     if "attention" in part.get(SKIP, ()):
-        part[HEADS] = 2 if getattr(sizes, HEADS) == 1 else 1
+        part[HEADS] = 2 if whole[HEADS] == 1 else 1
         part[KEY_VALUE_HEADS] = 1
     if "mlp" in part.get(SKIP, ()):
-        part[WIDTH] = 2 if getattr(sizes, WIDTH) == 1 else 1
+        part[WIDTH] = 2 if whole[WIDTH] == 1 else 1
     absent = object()
-    return {k: v for k, v in part.items() if v != getattr(sizes, k, absent)}
+    return {k: v for k, v in part.items() if v != whole.get(k, getattr(sizes, k, absent))}
+
+
+def is_uneven(config: RawConfig) -> bool:
+    """Whether a config.json describes layers that differ, as globalprune writes it."""
+    auto_map = config.get("auto_map")
+    named = auto_map.get("AutoModelForCausalLM") if isinstance(auto_map, dict) else None
+    return bool(config.get("per_layer_config")) and (named is None or MODELING_FILE in str(named))
+
+
+def pruned_class(config: RawConfig) -> str:
+    """The class in the modeling file that builds such a config's model."""
+    return PREFIX + MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config["model_type"]]

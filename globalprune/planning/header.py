@@ -1,6 +1,7 @@
 """The comment at the top of a plan: what it does, recomputed, so that no edit makes it lie."""
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect, removed_by
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
@@ -31,7 +32,7 @@ def removal_text(effect: PlanEffect) -> str:
         _counted(number, *_NAMES[kind]) for kind, number in effect.removed_groups.items() if number
     ]
     if effect.dropped_layers:
-        numbers = ", ".join(map(str, effect.dropped_layers))
+        numbers = str(IndexRanges.of(effect.dropped_layers))
         counts.append(f"{_counted(len(effect.dropped_layers), 'layer', 'layers')} ({numbers})")
     share = f"{100 * effect.ratio:.2f} %"
     return (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.plan_wishes import contradictions
 from globalprune.artifacts.prune_plan import HalfPins, LayerPins
 from globalprune.errors import PlanInvalid
 
@@ -64,24 +65,8 @@ def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
                     "nothing of it is cut; take the pin out, or analyze that layer too."
                 )
             continue
-        yield from (f"{at}{what}" for what in _half_contradictions(analysis, layer, kind, half))
-
-
-def _half_contradictions(
-    analysis: Analysis, layer: int, kind: GroupType, half: HalfPins
-) -> Iterator[str]:
-    """Yield what contradicts itself in one half's wishes."""
-    groups = analysis.record.structure.layers[layer].half(kind).groups
-    keep, remove = set(half.keep.resolve(groups)), set(half.remove.resolve(groups))
-    for group in sorted(keep & remove)[:1]:
-        yield f": group {group} is both in keep and in remove; name it in one of them."
-    if half.width is None:
-        return
-    if half.width < len(keep):
-        yield f".width: {half.width} is less than the {len(keep)} groups of keep; write more."
-    if half.width > groups - len(remove):
-        left = groups - len(remove)
-        yield f".width: {half.width} is more than the {left} that remove leaves; write less."
+        groups = analysis.record.structure.layers[layer].half(kind).groups
+        yield from (f"{at}.{wish}: {what}" for wish, what in contradictions(half, groups))
 
 
 def _pinned_halves(pins: Pins) -> Iterator[tuple[int, GroupType, HalfPins]]:

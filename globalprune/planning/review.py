@@ -54,7 +54,8 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     effect = effect_of(plan, analysis.record.structure)
     worth, doubt = worth_of(plan, analysis)
     known = Known(analysis, effect, worth, _edits(plan, analysis))
-    notes = (*filter(None, (note, doubt)), *broken_wishes(plan, effect, known.structure))
+    broken = (f"{path}: {wish}" for wish in broken_wishes(plan, effect, known.structure))
+    notes = (*filter(None, (note, doubt)), *broken)
     return Review(path, plan, known, notes)
 
 

@@ -124,6 +124,19 @@ def test_an_unreachable_ratio_keeps_what_was_measured(tiny: Tiny, tmp_path: Path
     assert list(read_plan(tmp_path / "a" / "plan.yaml").layers) == [1]
 
 
+def test_the_summary_counts_what_was_measured(tiny: Tiny, tmp_path: Path) -> None:
+    """With --layers that is the most that a plan can remove, not what lies in all layers."""
+    done = gp(
+        "analyze", tiny("llama"), "-o", tmp_path / "a", "--data", "builtin", "--samples", 2,
+        "--seq-len", 16, "--layers", "1:2", "--ratio", 0.01,
+    )  # fmt: skip
+    # q, o: 64 × 32 each; k, v: 32 × 32 each; gate, up, down: 24 × 32 each
+    measured = 2 * 64 * 32 + 2 * 32 * 32 + 3 * 24 * 32
+
+    assert f"they hold {measured:,} of " in done.out
+    assert f"{measured:,} parameters, the most" in (tmp_path / "a/description.txt").read_text()
+
+
 def test_analyze_leaves_what_users_of_scripts_had(analysis: Path) -> None:
     """A description of the run, the full table, a plan, a log."""
     names = {path.name for path in analysis.iterdir()}

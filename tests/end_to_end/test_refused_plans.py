@@ -30,6 +30,10 @@ PLANS = {
         HEAD + "model: {source: x, structure: 'sha256:0'}\nlayers: {}\n",
         "was made for x, whose structure is sha256:0; this one has sha256:",
     ),
+    "wishes against each other": (
+        HEAD + 'pin: {1: {mlp: {keep: "3-5", remove: "5-9"}}}\nlayers: {}\n',
+        "line 2: pin.1.mlp.remove: 5 is both in keep and in remove; name it in one",
+    ),
     "yes and no": (HEAD + "remove_empty_layers: yes\nlayers: {}\n", "true or false"),
     "ratio as text": (HEAD + "target: {ratio: twenty}\nlayers: {}\n", "target.ratio"),
 }

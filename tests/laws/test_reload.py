@@ -70,7 +70,7 @@ def test_a_fresh_process_reloads_to_the_same_logits(
     expected = masked(tiny_model("llama", **heads), what_stays("llama", gone))
     with torch.no_grad():
         logits = expected(random_ids(2, 9)).logits
-    torch.testing.assert_close(load_file(answer)["logits"], logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(load_file(answer)["logits"], logits, rtol=0, atol=1e-4)
 
 
 def test_an_uneven_model_never_loads_without_its_code(

@@ -132,12 +132,6 @@ WRONG_CONFIGS: list[Any] = [
     ),
     pytest.param(UNEVEN, of_layer("1", intermediate_size=21), "21", id="one layer's width"),
     pytest.param(UNEVEN, lambda config: config.pop("per_layer_config"), "q_proj", id="no widths"),
-    pytest.param(
-        UNEVEN,
-        lambda config: config.update(architectures=["NoSuchClass"]),
-        "NoSuchClass",
-        id="unknown class",
-    ),
 ]
 
 

@@ -63,6 +63,36 @@ def test_signals_end_a_command_with_a_word_and_nothing_left(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_library_that_swallows_the_interruption_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a signal becomes inside a library is still that signal's end."""
+
+    def run(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException as error:
+            raise ValueError("could not determine the shape") from error
+
+    monkeypatch.setattr(app, "app", run)
+    done = gp("apply")
+
+    assert (done.code, done.err) == (143, "gp: interrupted; nothing was half written.\n")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under nohup a closed terminal ends nothing; afterwards all handlers are as before."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(app, "app", lambda **_: os.kill(os.getpid(), signal.SIGHUP))
+
+        assert gp("apply").code == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """What no user can mend is not dressed up as something that they can."""
     fail_with(monkeypatch, ZeroDivisionError())

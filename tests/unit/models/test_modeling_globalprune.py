@@ -77,14 +77,14 @@ class TestIsTheMaskedOriginal:
         cut, original = pair(family)
         cut.set_attn_implementation(attention)
 
-        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-5)
+        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_only_whole_halves(self, tmp_path: Path, family: str) -> None:
         """A model that lost nothing but whole attention, one KV head or more, is exact too."""
         cut, original = _pair(tmp_path, family, ONLY_ATTENTION)
 
-        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-5)
+        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
 
     def test_output_biases_stay(self, pair: Callable[[str], Pair]) -> None:
         """An emptied half still adds its output bias, under the name that it always had."""
@@ -106,7 +106,7 @@ class TestIsTheMaskedOriginal:
             found = base(IDS).last_hidden_state
             expected = original.model(IDS).last_hidden_state
 
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
     def test_sliding_window(self, tmp_path: Path) -> None:
         """A window shorter than the text works when the first layer has no attention."""
@@ -114,7 +114,7 @@ class TestIsTheMaskedOriginal:
         cut, original = _pair(tmp_path, "mistral", uneven_cut("mistral"), **window)
         ids = random_ids(2, 20)
 
-        torch.testing.assert_close(_logits(cut, ids), _logits(original, ids), rtol=0, atol=1e-5)
+        torch.testing.assert_close(_logits(cut, ids), _logits(original, ids), rtol=0, atol=1e-4)
         assert _generate(cut, ids).equal(_generate(original, ids))
 
     @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
@@ -124,7 +124,7 @@ class TestIsTheMaskedOriginal:
         cut, original = _pair(tmp_path, family, ONLY_ATTENTION, **kinds)
         ids = random_ids(2, 20)
 
-        torch.testing.assert_close(_logits(cut, ids), _logits(original, ids), rtol=0, atol=1e-5)
+        torch.testing.assert_close(_logits(cut, ids), _logits(original, ids), rtol=0, atol=1e-4)
         assert _generate(cut, ids).equal(_generate(original, ids))
 
     def test_half_precision(self, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ class TestGenerates:
         first = cut(IDS[:, :7], use_cache=True)
         rest = _logits(cut, IDS[:, 7:], past_key_values=first.past_key_values)
 
-        torch.testing.assert_close(rest, _logits(cut)[:, 7:], rtol=0, atol=1e-5)
+        torch.testing.assert_close(rest, _logits(cut)[:, 7:], rtol=0, atol=1e-4)
 
     def test_beam_search(self, pair: Callable[[str], Pair]) -> None:
         """Beams, which reorder the cache, are the original's."""
@@ -194,7 +194,7 @@ class TestTrains:
         gradients = dict(saving.named_parameters())
         for name, parameter in plain.named_parameters():
             assert parameter.grad is not None, name
-            torch.testing.assert_close(gradients[name].grad, parameter.grad, rtol=0, atol=1e-5)
+            torch.testing.assert_close(gradients[name].grad, parameter.grad, rtol=0, atol=1e-4)
 
     # the remnant of an emptied projection has no inputs, so its adapter has nothing to draw
     @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
@@ -240,7 +240,7 @@ class TestLoadsAndSaves:
         smallest = {"num_attention_heads": 1, "num_key_value_heads": 1, "intermediate_size": 1}
         cut, original = _pair(tmp_path, "qwen3", {0: {half: ()}}, **smallest)
 
-        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-5)
+        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
         with pytest.raises(RuntimeError, match="is a per-layer attribute"):
             AutoModelForCausalLM.from_pretrained(tmp_path)
 

@@ -81,7 +81,7 @@ def test_a_ratio_that_pins_make_impossible_gives_the_largest_plan() -> None:
     [
         pytest.param(
             {0: {"mlp": {"keep": "1-3", "remove": "3-4"}}},
-            r"pin.0.mlp: group 3 is both in keep and in remove; name it in one",
+            r"pin.0.mlp.remove: 3 is both in keep and in remove; name it in one",
             id="both",
         ),
         pytest.param(
