@@ -64,12 +64,8 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --eval builtin
     """
-    from globalprune.apply.executor import check_apply
-
     if explain:
-        if out is not None:
-            check_apply(model, plan, out, analysis=analysis, overwrite=overwrite)
-        _explain(model, plan, as_json=as_json)
+        _explain(model, plan, out, analysis, overwrite=overwrite, as_json=as_json)
         return
     if out is None:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
@@ -84,10 +80,20 @@ def apply(
         _show(comparison, table=not as_json)
 
 
-def _explain(model: str, plan: Path, *, as_json: bool) -> None:
-    """Print the steps."""
-    from globalprune.apply.executor import explain_plan
+def _explain(
+    model: str,
+    plan: Path,
+    out: Path | None,
+    analysis: Path | None,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Print the steps, unless the run itself would be refused."""
+    from globalprune.apply.executor import check_apply, explain_plan
 
+    if out is not None:
+        check_apply(model, plan, out, analysis=analysis, overwrite=overwrite)
     explanation = explain_plan(model, plan)
     for warning in explanation.document["warnings"]:
         console.say(f"warning: {warning}")

@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoint import TensorInfo
-from globalprune.models.quiet_transformers import REFUSALS, quiet_transformers
+from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.refusals import REFUSALS
 from globalprune.models.uneven_config import is_uneven, pruned_class
 
 

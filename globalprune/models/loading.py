@@ -21,7 +21,8 @@ from transformers import (
 
 from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
-from globalprune.models.quiet_transformers import REFUSALS, quiet_transformers
+from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.refusals import REFUSALS
 from globalprune.models.source import ModelSource, resolve_model
 from globalprune.models.uneven_config import is_uneven, pruned_class
 

@@ -1,25 +1,10 @@
-"""Keeps transformers from writing to the terminal while it loads, and lists what it can raise."""
+"""Keeps transformers from writing to the terminal while it loads; it can still raise."""
 
 import contextlib
 import io
 from collections.abc import Iterator
 
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
-
-# what transformers raises for files that it can't make sense of
-REFUSALS = (
-    AssertionError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
 
 
 @contextlib.contextmanager
