@@ -23,7 +23,7 @@ from globalprune.artifacts.analysis_record import (
     AnalysisRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.disk import refuse_occupied
+from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.errors import UsageError
@@ -70,7 +70,7 @@ def analyze(
     with log.phase("read the model's structure"):
         checkpoint = open_checkpoint(resolve_model(model))
         subject = subject_of(checkpoint, layers)
-        _refuse_inside(out, subject)
+        refuse_inside(out, subject.source.path)
     with log.phase("cut the text into windows"):
         windows = calibration_windows(
             data, partial(load_tokenizer, subject.source.path),
@@ -103,13 +103,6 @@ def _placement(device: str | None, dtype: str | None) -> Placement:
     if torch.device(placement.device).type == "mps":
         raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
     return placement
-
-
-def _refuse_inside(out: Path, subject: Subject) -> None:
-    """Nothing is written into a model's own folder."""
-    place = subject.source.path.resolve()
-    if place.is_dir() and out.resolve().is_relative_to(place):
-        raise UsageError(f"{out}: lies inside the model's folder {place}; choose another with -o.")
 
 
 def _measure(

@@ -10,7 +10,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "model": f"{model.source} ({model.model_type}{_revision(model.revision)})",
         "parameters": f"{model.parameters:,}, of which {model.prunable_parameters:,} in groups",
         "layers": f"{first}:{end} of {len(record.structure.layers)}",
-        "measured": f"{_measured(record):,} parameters, the most that a plan can remove",
+        "measured": f"{record.removable:,} parameters, the most that a plan can remove",
         "text": _text(record.calibration),
         "importance": f"{record.default_importance} (measured: {', '.join(record.methods)})",
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
@@ -27,12 +27,6 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
     width = max(map(len, lines)) + 2
     text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]
     return "\n".join([*text, *(f"warning: {warning}" for warning in record.warnings)]) + "\n"
-
-
-def _measured(record: AnalysisRecord) -> int:
-    """The parameters in the groups of the measured layers: the most that a plan can remove."""
-    halves = record.structure.halves()
-    return sum(half.prunable for layer, _, half in halves if layer in record.measured)
 
 
 def _text(text: TextRecord) -> str:

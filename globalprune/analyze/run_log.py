@@ -9,7 +9,6 @@ import numpy as np
 
 from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.groups import GROUP_TYPES
 
 
 class RunLog:
@@ -68,15 +67,11 @@ def layer_summary(table: GroupTable) -> str:
         "layer  kind       groups" + "".join(f"  {name:>10}" for name in columns) + "    share"
     ]
     total = float(table.importance.sum()) or 1.0
-    for layer in np.unique(table.layer_idx):
-        for code, kind in enumerate(GROUP_TYPES):
-            rows = (table.layer_idx == layer) & (table.group_type == code)
-            if not rows.any():
-                continue
-            scores = table.score[rows]
-            share = float(table.importance[rows].sum()) / total
-            lines.append(
-                f"{layer:>5}  {kind:<9}  {len(scores):>6}  {scores.min():>10.3e}  "
-                f"{np.median(scores):>10.3e}  {scores.max():>10.3e}  {share:>7.2%}"
-            )
+    for (layer, kind), rows in table.halves.items():
+        scores = table.score[rows]
+        share = float(table.importance[rows].sum()) / total
+        lines.append(
+            f"{layer:>5}  {kind:<9}  {len(scores):>6}  {scores.min():>10.3e}  "
+            f"{np.median(scores):>10.3e}  {scores.max():>10.3e}  {share:>7.2%}"
+        )
     return "\n".join(lines)

@@ -28,9 +28,22 @@ from globalprune.models.weights_fingerprint import weights_fingerprint
 from globalprune.progress import Progress, silent
 
 
-def explain_plan(model: str, plan_path: Path) -> Explanation:
-    """Say what `apply_plan` would do with the same two; nothing is written."""
-    return _explained(prepare(model, plan_path))
+def explain_plan(
+    model: str,
+    plan_path: Path,
+    out: Path | None = None,
+    *,
+    analysis: Path | None = None,
+    overwrite: bool = False,
+) -> Explanation:
+    """Say what `apply_plan` would do with the same; nothing is written.
+
+    With an `out`, raise what it would refuse of that place too.
+    """
+    if out is None:
+        return _explained(prepare(model, plan_path))
+    out = out.expanduser()
+    return _explained(_ready(model, plan_path, out, analysis=analysis, overwrite=overwrite)[0])
 
 
 def check_apply(

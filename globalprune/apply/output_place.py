@@ -7,7 +7,7 @@ from pathlib import Path
 from globalprune.apply.companions import PATTERNS
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.steps import promised
-from globalprune.artifacts.disk import refuse_occupied
+from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.errors import UsageError
 
@@ -31,8 +31,7 @@ def refuse_place(out: Path, prepared: Prepared, *, overwrite: bool) -> None:
     model, place = prepared.checkpoint.source.path.resolve(), out.resolve()
     if place == model:
         raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
-    if model.is_dir() and place.is_relative_to(model):
-        raise UsageError(f"{out}: lies inside the model's folder {model}; choose another with -o.")
+    refuse_inside(out, model)
     if model.is_relative_to(place):
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
     refuse_occupied(out, ours=(OURS,), overwrite=overwrite)

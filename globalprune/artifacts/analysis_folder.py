@@ -34,7 +34,7 @@ def read_analysis(folder: Path) -> Analysis:
     measured = np.unique(table.layer_idx).tolist()
     wanted = [
         layer
-        for layer in range(*record.layers)
+        for layer in record.measured
         if record.structure.layers[layer].attention.groups
         or record.structure.layers[layer].mlp.groups
     ]

@@ -72,6 +72,12 @@ class AnalysisRecord(Record):
         return range(*self.layers)
 
     @property
+    def removable(self) -> int:
+        """Parameters in the groups of the measured layers: the most that a plan can remove."""
+        halves = self.structure.halves()
+        return sum(half.prunable for layer, _, half in halves if layer in self.measured)
+
+    @property
     def identity(self) -> str:
         """`sha256:…` of what was measured and how; the table's metadata cites it."""
         passing = {"table", "seconds", "peak_memory_bytes", "command", "warnings"}

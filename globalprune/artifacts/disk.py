@@ -28,7 +28,7 @@ def temporary_file(path: Path) -> Iterator[Path]:
     where the system won't write.
     """
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}{_PART}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -78,6 +78,13 @@ def _refuse_closed(path: Path) -> None:
         raise UsageError(f"{path}: can't be made, since {above} {what}; choose another place.")
 
 
+def refuse_inside(out: Path, model: Path) -> None:
+    """Raise `UsageError` where `out` lies in the model's own folder, which is only read."""
+    folder = model.resolve()
+    if folder.is_dir() and out.resolve().is_relative_to(folder):
+        raise UsageError(f"{out}: lies inside the model's folder {folder}; choose another with -o.")
+
+
 @contextmanager
 def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Hand out an empty folder beside `target` that takes its place if the block ends well.
@@ -107,22 +114,13 @@ def _staging_prefix(target: Path) -> str:
 
 def _clear_orphans(target: Path) -> None:
     """Remove the staging folders of processes that are no more."""
+    import psutil
+
     prefix = _staging_prefix(target)
     for folder in target.parent.glob(f"{glob.escape(prefix)}*{_PART}"):
         number = folder.name.removeprefix(prefix).partition(".")[0]
-        if number.isdigit() and not _is_running(int(number)):
+        if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    """Whether there is such a process, whoever owns it."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _replace_folder(staging: Path, target: Path) -> None:

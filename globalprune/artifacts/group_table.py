@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from globalprune.artifacts.disk import temporary_file
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.artifacts.table_checks import refuse_bad_rows, refuse_misfit
 from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX, Columns, read_columns
@@ -88,6 +88,17 @@ class GroupTable:
             for column in self.columns().values()
         )
         return digest_bytes(*little_endian)
+
+    @cached_property
+    def halves(self) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
+        """The rows of every measured half, ordered by group_idx, so that a position is an index."""
+        keys = self.layer_idx.astype(np.int64) * len(GROUP_TYPES) + self.group_type
+        order = np.lexsort((self.group_idx, keys))
+        found, starts = np.unique(keys[order], return_index=True)
+        return {
+            (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): rows
+            for key, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+        }
 
     def rescored(self, name: str) -> "GroupTable":
         """The same groups, scored by another importance column."""

@@ -114,13 +114,12 @@ def analyze(
 def _summary(record: "AnalysisRecord", out: Path) -> str:
     """Say what was measured, and where it lies."""
     text, model = record.calibration, record.model
-    halves = [half for layer, _, half in record.structure.halves() if layer in record.measured]
-    groups = sum(half.groups for half in halves)
-    parameters = sum(half.prunable for half in halves)
-    share = f"{100 * parameters / model.parameters:.1f} %"
+    halves = record.structure.halves()
+    groups = sum(half.groups for layer, _, half in halves if layer in record.measured)
+    share = f"{100 * record.removable / model.parameters:.1f} %"
     return (
         f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
         f"  {text.samples} windows, {text.tokens:,} tokens of {text.source}, "
-        f"{record.seconds:.0f} s; they hold {parameters:,} of {model.parameters:,} parameters "
-        f"({share})"
+        f"{record.seconds:.0f} s; they hold {record.removable:,} of {model.parameters:,} "
+        f"parameters ({share})"
     )

@@ -90,11 +90,9 @@ def _explain(
     as_json: bool,
 ) -> None:
     """Print the steps, unless the run itself would be refused."""
-    from globalprune.apply.executor import check_apply, explain_plan
+    from globalprune.apply.executor import explain_plan
 
-    if out is not None:
-        check_apply(model, plan, out, analysis=analysis, overwrite=overwrite)
-    explanation = explain_plan(model, plan)
+    explanation = explain_plan(model, plan, out, analysis=analysis, overwrite=overwrite)
     for warning in explanation.document["warnings"]:
         console.say(f"warning: {warning}")
     if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globalprune.cli import console, options
-from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, UsageError
+from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersion, UsageError
 
 if TYPE_CHECKING:
     from globalprune.planning.review import Review
@@ -47,9 +47,9 @@ def check(
         review = review_plan(plan, analysis)
     except PlanStale as error:  # the plan is valid, and --analysis is of another structure
         raise PlanDoesNotFit(str(error)) from error
-    except PlanInvalid as error:
+    except (PlanInvalid, PlanVersion) as error:
         if as_json:
-            problems = list(error.problems)
+            problems = list(error.problems) if isinstance(error, PlanInvalid) else [str(error)]
             console.print_json({"plan": str(plan), "valid": False, "problems": problems})
         raise
     if write:

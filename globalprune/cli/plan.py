@@ -98,9 +98,7 @@ def _write_csv(
     plans = {"removed": written[0].planned.plan}
     if len(written) > 1:
         plans = {
-            f"removed_{spelled_ratio(plan.planned.plan.target.ratio)}": plan.planned.plan
-            for plan in written
-            if plan.planned.plan.target
+            f"removed_{spelled_ratio(plan.planned.ratio)}": plan.planned.plan for plan in written
         }
     table = scored_table(analysis, importance)
     write_csv(path, table, analysis.record.structure, plans)
@@ -112,7 +110,7 @@ def _document(written: "WrittenPlan") -> dict[str, object]:
     effect = planned.effect
     return {
         "path": str(written.path),
-        "ratio_asked": planned.plan.target.ratio if planned.plan.target else None,
+        "ratio_asked": planned.ratio,
         "ratio": effect.ratio,
         "parameters_before": effect.parameters_before,
         "parameters_after": effect.parameters_after,

@@ -29,10 +29,9 @@ def finish(written: "Sequence[WrittenPlan]") -> None:
 def _complaint(written: "WrittenPlan") -> str:
     """Say how far the plan falls short, and why."""
     planned = written.planned
-    ratio = planned.plan.target.ratio if planned.plan.target else 0
     pinned = "the pins and " if planned.plan.pin else ""
     return (
-        f"{written.path}: ratio {ratio} asks for {planned.asked:,} parameters, but {pinned}the "
-        f"measured groups allow {planned.effect.removed:,} ({100 * planned.effect.ratio:.2f} %); "
+        f"{written.path}: ratio {planned.ratio} asks for {planned.asked:,} parameters, but "
+        f"{pinned}the measured groups allow {planned.effect.removed:,} ({100 * planned.effect.ratio:.2f} %); "
         "the largest plan was written. Ask for less, or measure more layers."
     )

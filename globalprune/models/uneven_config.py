@@ -46,7 +46,7 @@ def write_layer_shapes(
     `config` may itself describe uneven layers, from an earlier cut.
     """
     if not any(_is_cut(structure.layers[layer.layer_idx], layer) for layer in effect.layers):
-        return ConfigEdit(copy.deepcopy(config), bool(config.get("per_layer_config")), None)
+        return ConfigEdit(copy.deepcopy(config), is_uneven(config), None)
     kept = effect.kept_layers
     sizes = _native_config(config)
     layers = [_layer_part(structure.layers[layer.layer_idx], layer, config) for layer in kept]

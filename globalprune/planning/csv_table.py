@@ -23,8 +23,11 @@ def refuse_csv_place(path: Path) -> None:
     refuse_impossible(path)
     if path.suffix != _SUFFIX:
         raise UsageError(f"--csv {path}: is not called {_SUFFIX}; name a {_SUFFIX} file.")
-    if path.exists() and not path.read_bytes()[: len(_FIRST_COLUMNS)] == _FIRST_COLUMNS:
-        raise UsageError(f"--csv {path}: is there and is no such table; choose another name.")
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if file.read(len(_FIRST_COLUMNS)) != _FIRST_COLUMNS:
+            raise UsageError(f"--csv {path}: is there and is no such table; choose another name.")
 
 
 def write_csv(
@@ -46,6 +49,5 @@ def _removed(table: GroupTable, structure: ModelStructure, plan: PrunePlan) -> N
     """Mark the rows that the plan removes."""
     marked = np.zeros(len(table), bool)
     for layer, kind, indices in removed_by(plan, structure):
-        rows = (table.layer_idx == layer) & (table.group_type == GROUP_TYPES.index(kind))
-        marked |= rows & np.isin(table.group_idx, indices)
+        marked[table.halves[layer, kind][list(indices)]] = True
     return marked

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.groups import GroupType
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,8 @@ class ImportanceByGroup:
 
     @classmethod
     def of(cls, table: GroupTable, name: str) -> "ImportanceByGroup":
-        """Sort the table's importances into its halves."""
-        keys = table.layer_idx.astype(np.int64) * len(GROUP_TYPES) + table.group_type
-        order = np.lexsort((table.group_idx, keys))
-        found, starts = np.unique(keys[order], return_index=True)
-        parts = np.split(table.importance[order], starts[1:])
-        halves = {
-            (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): part
-            for key, part in zip(found.tolist(), parts, strict=True)
-        }
+        """Take the table's importances apart by its halves."""
+        halves = {half: table.importance[rows] for half, rows in table.halves.items()}
         return cls(name, float(table.importance.sum()), halves)
 
     def sum_of(self, layer: int, kind: GroupType, indices: Iterable[int]) -> float | None:

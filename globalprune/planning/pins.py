@@ -38,15 +38,15 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
         raise PlanInvalid(where, problems)
     must_go, free = np.zeros(len(table), bool), np.ones(len(table), bool)
     for layer, kind, half in _pinned_halves(pins):
-        rows = np.flatnonzero(
-            (table.layer_idx == layer) & (table.group_type == GROUP_TYPES.index(kind))
-        )
+        if (layer, kind) not in table.halves:
+            continue  # not measured, or empty: there is nothing to choose
+        rows = np.sort(table.halves[layer, kind])  # in the order of their scores: the worst first
         indices = table.group_idx[rows]
         kept = np.isin(indices, list(half.keep.resolve(len(rows))))
         gone = np.isin(indices, list(half.remove.resolve(len(rows))))
         free[rows[kept | gone]] = False
         must_go[rows[gone]] = True
-        if half.width is not None:  # rows stand in the order of their scores: the worst go first
+        if half.width is not None:
             more = len(rows) - half.width - int(gone.sum())
             must_go[rows[~kept & ~gone][:more]] = True
             free[rows] = False

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.prune_plan import (
@@ -20,7 +21,7 @@ from globalprune.artifacts.prune_plan import (
 )
 from globalprune.errors import PlanInvalid
 from globalprune.planning.budget import asked_parameters
-from globalprune.planning.pins import Mask, Pins, wishes_of
+from globalprune.planning.pins import Mask, Pins, Wishes, wishes_of
 from globalprune.planning.selection import select, spare_one
 
 
@@ -30,6 +31,7 @@ class Planned:
 
     plan: PrunePlan
     effect: PlanEffect
+    ratio: float  # as it was asked
     asked: int  # parameters
     notes: tuple[str, ...]
 
@@ -55,7 +57,8 @@ def make_plan(
     structure = analysis.record.structure
     asked = asked_parameters(ratio, structure.parameters)
     table = scored_table(analysis, importance)
-    taken = _taken(analysis, table, asked, pins or {}, pins_of)
+    wishes = wishes_of(analysis, table, pins or {}, pins_of)
+    taken = _taken(table, wishes, asked, structure, pins_of)
     plan = PrunePlan(
         model=_model_of(analysis),
         analysis=AnalysisReference(
@@ -65,11 +68,12 @@ def make_plan(
         ),
         target=Target(ratio=ratio),
         pin=dict(pins or {}),
-        layers=_cuts(table, taken, structure),
+        layers=_cuts(table, taken),
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
-    effect = effect_of(plan, structure)
-    return Planned(plan, effect, asked, tuple(_notes(analysis, plan, effect, asked)))
+    pinned = int(table.cost[wishes.must_go].sum())
+    notes = tuple(_notes(analysis.record, plan, pinned, asked))
+    return Planned(plan, effect_of(plan, structure), ratio, asked, notes)
 
 
 def scored_table(analysis: Analysis, importance: str | None) -> GroupTable:
@@ -80,15 +84,14 @@ def scored_table(analysis: Analysis, importance: str | None) -> GroupTable:
 
 
 def _taken(
-    analysis: Analysis, table: GroupTable, asked: int, pins: Pins, pins_of: str
-) -> NDArray[np.bool_]:
+    table: GroupTable, wishes: Wishes, asked: int, structure: ModelStructure, pins_of: str
+) -> Mask:
     """Mark the rows that go: what is pinned, then the lowest scores among the free."""
-    wishes = wishes_of(analysis, table, pins, pins_of)
     costs = np.asarray(table.cost, np.int64)
     chosen = select(costs[wishes.free], asked - int(costs[wishes.must_go].sum()))
     taken = wishes.must_go.copy()
     taken[wishes.free] = chosen
-    if int(costs[taken].sum()) < analysis.record.structure.prunable:
+    if int(costs[taken].sum()) < structure.prunable:
         return taken
     if not wishes.free.any():
         raise PlanInvalid(pins_of, ["the pins remove every group of the model; keep some of them."])
@@ -96,26 +99,19 @@ def _taken(
     return taken
 
 
-def _cuts(table: GroupTable, taken: Mask, structure: ModelStructure) -> dict[int, LayerCuts]:
+def _cuts(table: GroupTable, taken: Mask) -> dict[int, LayerCuts]:
     """The taken rows, layer by layer, as ranges of indices."""
-    if not taken.any():
-        return {}
-    layers, kinds = table.layer_idx[taken], table.group_type[taken]
-    order = np.lexsort((table.group_idx[taken], kinds, layers))
-    keys = (layers.astype(np.int64) * len(GROUP_TYPES) + kinds)[order]
-    halves, starts = np.unique(keys, return_index=True)
     cuts: dict[int, dict[str, IndexRanges]] = {}
-    for key, indices in zip(
-        halves.tolist(), np.split(table.group_idx[taken][order], starts[1:]), strict=True
-    ):
-        layer, code = divmod(key, len(GROUP_TYPES))
-        whole = len(indices) == structure.layers[layer].half(GROUP_TYPES[code]).groups
-        ranges = IndexRanges(everything=True) if whole else _ranges(indices)
-        cuts.setdefault(layer, {})[GROUP_TYPES[code]] = ranges
+    for (layer, kind), rows in table.halves.items():
+        gone = np.flatnonzero(taken[rows])
+        if len(gone):
+            whole = len(gone) == len(rows)
+            ranges = IndexRanges(everything=True) if whole else _ranges(gone)
+            cuts.setdefault(layer, {})[kind] = ranges
     return {layer: LayerCuts.model_validate(halves) for layer, halves in cuts.items()}
 
 
-def _ranges(indices: NDArray[np.integer]) -> IndexRanges:
+def _ranges(indices: NDArray[np.intp]) -> IndexRanges:
     """Ascending indices as ranges."""
     breaks = np.flatnonzero(np.diff(indices) > 1)
     firsts = indices[np.concatenate([[0], breaks + 1])].tolist()
@@ -134,17 +130,13 @@ def _model_of(analysis: Analysis) -> ModelReference:
     )
 
 
-def _notes(analysis: Analysis, plan: PrunePlan, effect: PlanEffect, asked: int) -> Iterator[str]:
+def _notes(record: AnalysisRecord, plan: PrunePlan, pinned: int, asked: int) -> Iterator[str]:
     """Yield what a person should know about the plan beyond its figures."""
-    record = analysis.record
     name = plan.analysis.importance if plan.analysis else record.default_importance
-    if name in record.incomparable and len(range(*record.layers)) > 1:
+    if name in record.incomparable and len(record.measured) > 1:
         yield (
             f"{name} is not comparable between layers: one ranking over all of them destroys a "
             "model; plan with another importance, or measure few layers (gp analyze --layers)."
         )
-    highest = max(
-        layer.half(kind).cost for layer in record.structure.layers for kind in GROUP_TYPES
-    )
-    if plan.pin and effect.removed >= asked + highest:
-        yield f"the pins alone remove {effect.removed:,} parameters, more than the {asked:,} asked."
+    if pinned > asked:
+        yield f"the pins alone remove {pinned:,} parameters, more than the {asked:,} asked."

@@ -14,11 +14,11 @@ from globalprune.artifacts.plan_file import (
     write_plan,
 )
 from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of
+from globalprune.planning.knowledge import worth_of
 from globalprune.planning.pins import Pins
 from globalprune.planning.places import plan_places
-from globalprune.planning.planner import Planned, make_plan, scored_table
+from globalprune.planning.planner import Planned, make_plan
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ def write_plans(
     made = [
         _planned(analysis, ratio, path, importance=importance) for ratio, path in places.items()
     ]
-    worth = ImportanceByGroup.of(
-        scored_table(analysis, importance), importance or analysis.record.default_importance
-    )
+    worth, _ = worth_of(made[0].planned.plan, analysis)
     for written in made:
         planned = written.planned
         header = header_of(planned.plan, analysis.record.structure, planned.effect, worth)

@@ -68,3 +68,13 @@ def test_all_problems_of_a_plan_come_at_once(tmp_path: Path) -> None:
     assert [line.split(":")[0].strip() for line in done.err.splitlines()[1:]] == [
         "line 2", "line 3", "line 5", "line 6",
     ]  # fmt: skip
+
+
+def test_a_plan_of_another_version_is_told_to_programs_too(tmp_path: Path) -> None:
+    """--json gives a document for every plan that is not valid."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("format: globalprune.plan/7\nlayers: {}\n", "utf-8")
+    done = gp("check", plan, "--json")
+
+    assert (done.code, done.json["valid"]) == (2, False)
+    assert "is of format globalprune.plan/7" in done.json["problems"][0]

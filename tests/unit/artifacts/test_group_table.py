@@ -21,6 +21,7 @@ from globalprune.artifacts.group_table import (
     read_group_table,
     write_group_table,
 )
+from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.errors import TableInvalid, UsageError
 
 TABLE = table_of(structure_of())
@@ -196,3 +197,12 @@ def test_a_table_of_a_newer_format_is_refused(written: Path) -> None:
         r"globalprune\.groups/1; install the globalprune that wrote it, or run gp analyze again",
     ):
         read_group_table(written)
+
+
+def test_a_half_lists_its_rows_by_index() -> None:
+    """So that importances, masks and plans can be taken apart by half in one way."""
+    for (layer, kind), rows in TABLE.halves.items():
+        assert (TABLE.layer_idx[rows] == layer).all()
+        assert {GROUP_TYPES[code] for code in TABLE.group_type[rows]} == {kind}
+        assert TABLE.group_idx[rows].tolist() == list(range(len(rows)))
+    assert sum(map(len, TABLE.halves.values())) == len(TABLE)

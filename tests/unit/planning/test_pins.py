@@ -67,6 +67,14 @@ def test_pins_that_remove_more_than_asked_are_said() -> None:
     assert re.search(r"pins alone remove 150 parameters, more than the \d+ asked", result.notes[0])
 
 
+@pytest.mark.parametrize(("ratio", "noted"), [(0.01, True), (0.5, False)])
+def test_pins_are_said_to_overshoot_only_when_they_do(ratio: float, *, noted: bool) -> None:
+    """By one parameter or by many; the last group of the walk is no pin."""
+    result = planned({0: {"mlp": {"remove": "0-1"}}}, ratio)
+
+    assert any("the pins alone" in note for note in result.notes) is noted
+
+
 def test_a_ratio_that_pins_make_impossible_gives_the_largest_plan() -> None:
     """What is pinned to stay is never sacrificed to the ratio."""
     result = planned({layer: {"attention": {"keep": "all"}} for layer in range(3)}, ratio=0.6)
