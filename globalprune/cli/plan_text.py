@@ -32,6 +32,6 @@ def _complaint(written: "WrittenPlan") -> str:
     pinned = "the pins and " if planned.plan.pin else ""
     return (
         f"{written.path}: ratio {planned.ratio} asks for {planned.asked:,} parameters, but "
-        f"{pinned}the measured groups allow {planned.effect.removed:,} ({100 * planned.effect.ratio:.2f} %); "
-        "the largest plan was written. Ask for less, or measure more layers."
+        f"{pinned}the measured groups allow {planned.effect.removed:,} "
+        f"({100 * planned.effect.ratio:.2f} %); the largest plan was written. Ask for less, or measure more layers."
     )
