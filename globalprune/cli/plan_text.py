@@ -33,5 +33,6 @@ def _complaint(written: "WrittenPlan") -> str:
     return (
         f"{written.path}: ratio {planned.ratio} asks for {planned.asked:,} parameters, but "
         f"{pinned}the measured groups allow {planned.effect.removed:,} "
-        f"({100 * planned.effect.ratio:.2f} %); the largest plan was written. Ask for less, or measure more layers."
+        f"({100 * planned.effect.ratio:.2f} %); the largest plan was written. "
+        "Ask for less, or measure more layers."
     )
