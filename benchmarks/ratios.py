@@ -34,11 +34,11 @@ def main(
 ) -> None:
     """Print a row for the model itself, then one for every importance and ratio."""
     measured = read_analysis(analysis)
-    how: dict[str, Any] = {"seq_len": seq_len, "stride": stride, "samples": samples}
+    how: dict[str, Any] = {"seq_len": seq_len, "stride": stride, "samples": samples, "speed": None}
     dense = evaluate_models([model], data, **how).models[0]
     print("| importance | removed | perplexity | attention : MLP | layers dropped |")
     print("| --- | --- | --- | --- | --- |")
-    print(f"| none | 0 % | {dense.perplexity:.2f} | | |")
+    print(f"| none | 0 % | {dense.perplexity.value:.2f} | | |")
     for name in importance or measured.record.methods:
         plans = write_plans(measured, ratio or RATIOS, work / name, importance=name, overwrite=True)
         for plan in plans:
@@ -48,7 +48,7 @@ def main(
             effect = plan.planned.effect
             share = 100 * shares_of(effect, measured.record.structure)["attention"]
             print(
-                f"| {name} | {100 * result.ratio:.1f} % | {judged.perplexity:.2f} | "
+                f"| {name} | {100 * result.ratio:.1f} % | {judged.perplexity.value:.2f} | "
                 f"{share:.0f} : {100 - share:.0f} | {len(result.dropped_layers)} |",
                 flush=True,
             )

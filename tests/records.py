@@ -3,6 +3,16 @@
 from typing import Any
 
 from globalprune.artifacts.analysis_record import AnalysisRecord, ModelRecord, TextRecord
+from globalprune.artifacts.evaluation_record import (
+    Comparison,
+    EvaluationSettings,
+    Hardware,
+    ModelResult,
+    PerplexityResult,
+    SpeedResult,
+    SpeedSettings,
+)
+from globalprune.artifacts.evaluation_statistics import perplexity_of
 from globalprune.artifacts.groups import ModelStructure
 
 
@@ -50,3 +60,50 @@ def analysis_record(structure: ModelStructure, **changes: Any) -> AnalysisRecord
         "command": "gp analyze test/model",
     }
     return AnalysisRecord(**(facts | changes))
+
+
+def judged(*nll: float, windows: str = "sha256:1") -> PerplexityResult:
+    """The perplexity of windows of ten predicted tokens with these losses."""
+    return perplexity_of(nll, [10] * len(nll), windows)
+
+
+def speed_of(*seconds: float) -> SpeedResult:
+    """Rounds that took so long for a hundred tokens."""
+    rates = tuple(100 / second for second in seconds)
+    return SpeedResult(
+        prefill_tokens_per_second=rates,
+        decode_tokens_per_second=rates,
+        time_to_first_token_seconds=seconds,
+    )
+
+
+def model_result(source: str = "test/model", **changes: Any) -> ModelResult:
+    """A model of twenty million parameters that was judged by three windows."""
+    facts: dict[str, Any] = {
+        "source": source,
+        "weights": "sha256:5",
+        "parameters": 20_000_000,
+        "file_bytes": 80_000_000,
+        "kv_cache_bytes_per_token": 1024,
+        "peak_memory_bytes": 1_234_567_890,
+        "dtype": "float32",
+        "perplexity": judged(20.0, 24.0, 22.0),
+    }
+    return ModelResult(**(facts | changes))
+
+
+def comparison_of(*results: ModelResult, **changes: Any) -> Comparison:
+    """These models side by side, timed in two rounds if the first has a speed."""
+    speed = SpeedSettings(rounds=2) if results[0].speed else None
+    facts: dict[str, Any] = {
+        "models": results,
+        "text": text_record(),
+        "settings": EvaluationSettings(
+            seq_len=8, stride=None, samples=None, batch_size=1, dtype=None, speed=speed
+        ),
+        "device": "cpu",
+        "hardware": Hardware(cpu="a processor", threads=2),
+        "versions": {"python": "3.11"},
+        "command": "gp eval test/model",
+    }
+    return Comparison(**(facts | changes))

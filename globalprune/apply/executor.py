@@ -4,26 +4,23 @@ MODEL is never changed. An error at any point leaves nothing behind.
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from globalprune.apply.companions import licence_files
 from globalprune.apply.explain import Explanation, explanation_of
-from globalprune.apply.licences import Licence, licence_of
-from globalprune.apply.metrics_record import ApplyMetrics, ApplyResult, CutModel, widths_of
-from globalprune.apply.model_card import CardFacts, model_card, naming_warning
-from globalprune.apply.output_place import refuse_place
 from globalprune.apply.preparation import Prepared, prepare
 from globalprune.apply.record_folder import find_analysis, write_records
-from globalprune.apply.steps import CopyCompanion, promised
+from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
 from globalprune.artifacts.disk import staged_folder
+from globalprune.artifacts.metrics_record import ApplyMetrics, ApplyResult, CutModel, widths_of
 from globalprune.artifacts.provenance import tool_versions
+from globalprune.card.writing import write_card
 from globalprune.errors import ApplyError
 from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.result_folder import refuse_place
 from globalprune.models.weights_fingerprint import weights_fingerprint
 from globalprune.progress import Progress, silent
 
@@ -75,22 +72,19 @@ def apply_plan(
         with staged_folder(out.resolve(), replace=overwrite) as folder:
             walk(prepared, folder, progress)
             weights = weights_fingerprint(_verified(prepared, folder, out))
-            licence, texts = _licence(prepared)
-            card = model_card(_card_facts(prepared, out.resolve().name, licence, texts))
-            (folder / "README.md").write_text(card, encoding="utf-8")
-            warnings = [
-                naming_warning(licence, out.resolve().name),
-                _unknown_text(prepared, record),
-            ]
-            metrics = _metrics(prepared, weights, command, list(filter(None, warnings)), started)
+            metrics = _metrics(prepared, weights, command, _unknown_text(prepared, record), started)
             lines = _explained(prepared).lines
             write_records(folder, prepared, metrics, analysis=record, lines=lines)
+            misnamed = write_card(
+                folder, name=out.resolve().name, licence_from=prepared.checkpoint.companions
+            )
     except (OSError, SafetensorError) as error:
         raise ApplyError(
             f"{out}: could not be written ({error}); nothing was left behind. "
             "See that the disk has room and that the folder above may be written."
         ) from error
-    return ApplyResult(**metrics.model_dump(), out=str(out))
+    warnings = (*metrics.warnings, *filter(None, [misnamed]))
+    return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=warnings, out=str(out))
 
 
 def _ready(
@@ -99,8 +93,18 @@ def _ready(
     """Everything that can be refused, and what the rest needs: the steps, and analysis.json."""
     prepared = prepare(model, plan_path)
     record = find_analysis(prepared, analysis)
-    refuse_place(out, prepared, overwrite=overwrite)
+    refuse_place(
+        out,
+        prepared.checkpoint.source.path,
+        needed_bytes=_weight_bytes(prepared),
+        overwrite=overwrite,
+    )
     return prepared, record
+
+
+def _weight_bytes(prepared: Prepared) -> int:
+    """What the result's weights take on disk."""
+    return sum(facts.bytes for facts in promised(prepared.steps).values())
 
 
 def _explained(prepared: Prepared) -> Explanation:
@@ -121,7 +125,7 @@ def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
 
 
 def _metrics(
-    prepared: Prepared, weights: str, command: str, warnings: Sequence[str], started: float
+    prepared: Prepared, weights: str, command: str, warning: str | None, started: float
 ) -> ApplyMetrics:
     """Collect what is known once the weights are written and verified."""
     effect, source = prepared.effect, prepared.checkpoint.source
@@ -141,12 +145,12 @@ def _metrics(
         layers=widths_of(effect),
         uneven=prepared.edit.uneven,
         reason=prepared.edit.reason,
-        weight_bytes=sum(facts.bytes for facts in promised(prepared.steps).values()),
+        weight_bytes=_weight_bytes(prepared),
         weights=weights,
         seconds=time.monotonic() - started,
         command=command,
         versions=tool_versions(),
-        warnings=(*prepared.warnings, *warnings),
+        warnings=(*prepared.warnings, *filter(None, [warning])),
     )
 
 
@@ -158,31 +162,4 @@ def _unknown_text(prepared: Prepared, record: Path | None) -> str | None:
     return (
         f"the analysis that the plan names ({reference.path}, from where the plan lies) was not "
         "found, so gp eval can't warn of text that calibration saw; name it with --analysis."
-    )
-
-
-def _licence(prepared: Prepared) -> tuple[Licence, tuple[str, ...]]:
-    """The base model's licence, and those of its files that hold the text."""
-    names = tuple(step.name for step in prepared.steps if isinstance(step, CopyCompanion))
-    texts = licence_files(names)
-    return licence_of(prepared.checkpoint.companions, texts), texts
-
-
-def _card_facts(
-    prepared: Prepared, name: str, licence: Licence, texts: tuple[str, ...]
-) -> CardFacts:
-    """Collect what the model card says."""
-    source, effect = prepared.checkpoint.source, prepared.effect
-    on_hub = source.revision is not None  # a local path says too much in a card that is published
-    return CardFacts(
-        name=name,
-        base=source.name if on_hub else source.path.resolve().name,
-        base_is_on_hub=on_hub,
-        licence=licence,
-        licence_files=texts,
-        uneven=prepared.edit.uneven,
-        parameters_before=effect.parameters_before,
-        parameters_after=effect.parameters_after,
-        removed_groups=effect.removed_groups,
-        dropped_layers=effect.dropped_layers,
     )

@@ -6,7 +6,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.apply.companions import companions_of
 from globalprune.apply.facts import Axis, HalfFacts, LayerFacts, ModelFacts, TensorFacts
 from globalprune.apply.steps import (
     CopyCompanion,
@@ -25,6 +24,7 @@ from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.class_shapes import class_differences
+from globalprune.models.companions import companions_of
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for

@@ -4,14 +4,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from globalprune.apply.metrics_record import ApplyMetrics, write_metrics
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.analysis_record import read_analysis_record
+from globalprune.artifacts.analysis_record import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics, write_metrics
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.errors import ArtifactError, UsageError
 
-PLAN, ORIGIN, METRICS, ANALYSIS = "plan.yaml", "origin.parquet", "metrics.json", "analysis.json"
+PLAN, ORIGIN = "plan.yaml", "origin.parquet"
 LOG, DESCRIPTION = "apply.log", "description.txt"
 
 
@@ -22,7 +22,7 @@ def find_analysis(prepared: Prepared, named: Path | None) -> Path | None:
     """
     reference = prepared.plan.analysis
     if named is not None:
-        path = named / ANALYSIS if named.is_dir() else named
+        path = named / ANALYSIS_FILE if named.is_dir() else named
         table = read_analysis_record(path).table
         if reference is not None and table != reference.table:
             raise UsageError(
@@ -32,7 +32,7 @@ def find_analysis(prepared: Prepared, named: Path | None) -> Path | None:
         return path
     if reference is None:
         return None
-    path = prepared.plan_folder / reference.path / ANALYSIS
+    path = prepared.plan_folder / reference.path / ANALYSIS_FILE
     try:
         return path if read_analysis_record(path).table == reference.table else None
     except (ArtifactError, OSError):
@@ -56,8 +56,8 @@ def write_records(
     )
     write_origin(folder / ORIGIN, table)
     if analysis is not None:
-        shutil.copyfile(analysis, folder / ANALYSIS)
-    write_metrics(folder / METRICS, metrics)
+        shutil.copyfile(analysis, folder / ANALYSIS_FILE)
+    write_metrics(folder / METRICS_FILE, metrics)
     warnings = [f"warning: {warning}" for warning in metrics.warnings]
     log = [metrics.command, *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
     (folder / LOG).write_text("\n".join(filter(None, log)) + "\n", encoding="utf-8")

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
-from globalprune.apply.companions import copy_companion, write_generation_config
 from globalprune.apply.preparation import Prepared
-from globalprune.apply.shards import ShardWriter
 from globalprune.apply.steps import (
     CopyCompanion,
     CopyModelingFile,
@@ -28,13 +26,16 @@ from globalprune.apply.steps import (
 )
 from globalprune.apply.surgery import cut
 from globalprune.models import modeling_globalprune
+from globalprune.models.companions import copy_companion, write_generation_config
 from globalprune.models.loading import load_tokenizer
+from globalprune.models.shard_writer import ShardWriter
 from globalprune.progress import Progress
 
 
 def walk(prepared: Prepared, folder: Path, progress: Progress) -> None:
     """Do every step, in order; memory holds one shard."""
-    writer = ShardWriter(folder, promised(prepared.steps))
+    sizes = {name: facts.bytes for name, facts in promised(prepared.steps).items()}
+    writer = ShardWriter(folder, sizes)
     steps: Iterator[Step] = progress(
         prepared.steps, total=len(prepared.steps), label="cut", unit="steps"
     )

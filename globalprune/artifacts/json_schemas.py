@@ -11,10 +11,12 @@ from typing import Any
 
 from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.evaluation_record import Comparison
 from globalprune.artifacts.prune_plan import PrunePlan
 
 PLAN_SCHEMA_FILE = "plan.v1.schema.json"
 ANALYSIS_SCHEMA_FILE = "analysis.v1.schema.json"
+EVALUATION_SCHEMA_FILE = "evaluation.v2.schema.json"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -32,9 +34,22 @@ def analysis_schema() -> dict[str, Any]:
     }
 
 
+def evaluation_schema() -> dict[str, Any]:
+    """The schema of evaluation.json."""
+    return {
+        "$schema": _DIALECT,
+        **Comparison.model_json_schema(),
+        "title": "globalprune evaluation",
+    }
+
+
 def schema_texts() -> dict[str, str]:
     """Every schema by its file name, spelled as it stands on disk."""
-    schemas = {PLAN_SCHEMA_FILE: plan_schema(), ANALYSIS_SCHEMA_FILE: analysis_schema()}
+    schemas = {
+        PLAN_SCHEMA_FILE: plan_schema(),
+        ANALYSIS_SCHEMA_FILE: analysis_schema(),
+        EVALUATION_SCHEMA_FILE: evaluation_schema(),
+    }
     return {name: json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
 
 

@@ -25,10 +25,10 @@ def digest_json(value: Any) -> str:
     return digest_bytes(canonical.encode())
 
 
-def tool_versions() -> dict[str, str]:
-    """The versions of Python and of every library that can change a figure."""
+def tool_versions(*more: str) -> dict[str, str]:
+    """The versions of Python and of the libraries that can change a figure, and of `more`."""
     versions = {"python": platform.python_version()}
-    for name in RECORDED_TOOLS:
+    for name in (*RECORDED_TOOLS, *more):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

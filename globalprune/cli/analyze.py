@@ -74,8 +74,6 @@ def analyze(
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
-    import shlex
-    import sys
     from functools import partial
 
     from globalprune.analyze.analyzer import analyze as measure_model
@@ -98,7 +96,7 @@ def analyze(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             overwrite=overwrite,
-            command=shlex.join(["gp", *sys.argv[1:]]),
+            command=console.command_line(),
             progress=progress,
         )
         record, written = analyze_and_plan(measure, out, ratio, overwrite=overwrite)

@@ -29,6 +29,8 @@ COMMANDS = {
     "check": Entry("check", "check", "Say what a plan removes, and whether it fits."),
     "diff": Entry("diff", "diff", "Say in what two plans differ."),
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
+    "finetune": Entry("finetune", "finetune", "Let a model recover: LoRA or full, with a teacher."),
+    "prune": Entry("prune", "prune", "All of it: analyze, plan, apply, finetune, eval."),
     "eval": Entry("eval", "eval_", "Put models side by side: perplexity, size, speed, memory."),
 }
 EPILOG = (

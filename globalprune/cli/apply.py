@@ -1,16 +1,12 @@
 """`gp apply`: cut a model by a plan."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from globalprune.cli import console, options
 from globalprune.errors import UsageError
-
-if TYPE_CHECKING:
-    from globalprune.apply.metrics_record import ApplyResult
-    from globalprune.evaluate.comparison import Comparison
 
 
 def apply(
@@ -52,6 +48,16 @@ def apply(
             show_default="the one that the plan names, if it is still there",
         ),
     ] = None,
+    finetune: options.Finetune = None,
+    finetune_data: options.FinetuneData = None,
+    finetune_samples: options.TrainingSamples = None,
+    finetune_seq_len: options.SeqLen = None,
+    finetune_epochs: options.Epochs = None,
+    finetune_lr: options.FinetuneRate = None,
+    lora_r: options.LoraR = None,
+    lora_alpha: options.LoraAlpha = None,
+    distil: options.Distil = False,
+    resume: options.Resume = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an OUT that gp apply wrote before.")
     ] = False,
@@ -69,15 +75,30 @@ def apply(
         return
     if out is None:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
-    result, comparison = _apply(model, plan, out, evaluate, analysis, overwrite=overwrite)
-    for warning in result.warnings:
-        console.say(f"warning: {warning}")
-    if as_json:
-        console.print_json(result.model_dump(mode="json"))
-    else:
-        console.print_text(_summary(result))
-    if comparison is not None:
-        _show(comparison, table=not as_json)
+    from globalprune.cli.outcome_text import show_outcome
+    from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
+    from globalprune.pipeline.cut_and_recover import Cutting, cut_and_recover
+
+    said = RecoveryOptions(
+        samples=finetune_samples,
+        seq_len=finetune_seq_len,
+        epochs=finetune_epochs,
+        learning_rate=finetune_lr,
+        lora={"r": lora_r, "alpha": lora_alpha},
+    )
+    recovery = choose_recovery(finetune, said, data=finetune_data, distil=distil)
+    with console.progress_bars() as progress:
+        cutting = Cutting(
+            model,
+            out,
+            analysis=analysis,
+            overwrite=overwrite,
+            resume=resume,
+            command=console.command_line(),
+            progress=progress,
+        )
+        outcome = cut_and_recover(cutting, plan, recovery=recovery, evaluate=evaluate)
+    show_outcome(outcome, as_json=as_json)
 
 
 def _explain(
@@ -99,73 +120,3 @@ def _explain(
         console.print_json(explanation.document)
     else:
         console.print_text("\n".join(explanation.lines))
-
-
-def _apply(
-    model: str,
-    plan: Path,
-    out: Path,
-    evaluate: str | None,
-    analysis: Path | None,
-    *,
-    overwrite: bool,
-) -> "tuple[ApplyResult, Comparison | None]":
-    """Do it, with bars; judge before and after only if text is named."""
-    import shlex
-    import sys
-
-    from globalprune.apply.executor import apply_plan
-    from globalprune.pipeline.apply_and_eval import apply_and_evaluate
-
-    command = shlex.join(["gp", *sys.argv[1:]])
-    with console.progress_bars() as progress:
-        if evaluate is not None:
-            return apply_and_evaluate(
-                model,
-                plan,
-                out,
-                evaluate,
-                analysis=analysis,
-                overwrite=overwrite,
-                command=command,
-                progress=progress,
-            )
-        result = apply_plan(
-            model,
-            plan,
-            out,
-            analysis=analysis,
-            overwrite=overwrite,
-            command=command,
-            progress=progress,
-        )
-        return result, None
-
-
-def _summary(result: "ApplyResult") -> str:
-    """Say what was made of what, and how it loads."""
-    before, after = result.parameters_before, result.parameters_after
-    cut = f"{(before - after) / before:.2%} cut"
-    removed = ", ".join(f"{count:,} {kind}" for kind, count in result.removed_groups.items())
-    if result.dropped_layers:
-        removed += f", layers {', '.join(map(str, result.dropped_layers))} whole"
-    form = (
-        "its layers differ in size: load it with trust_remote_code=True or globalprune.load_model"
-        if result.uneven
-        else "its layers are alike: it loads with transformers alone"
-    )
-    return (
-        f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
-        f"removed groups: {removed}\n{form}"
-    )
-
-
-def _show(comparison: "Comparison", *, table: bool) -> None:
-    """Print both models side by side, and what is doubtful about it."""
-    from globalprune.cli.eval_table import render
-
-    for result in comparison.models:
-        for warning in result.warnings:
-            console.say(f"warning: {result.source}: {warning}")
-    if table:
-        console.print_text("\n" + render(comparison))

@@ -6,6 +6,7 @@ Nothing else in the package prints. rich is imported only once something long is
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,11 @@ def print_text(text: str) -> None:
 def print_json(value: Any) -> None:
     """Give the answer as the one JSON document on stdout."""
     print_text(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def command_line() -> str:
+    """The command as it was typed, so that records can repeat it."""
+    return shlex.join(["gp", *sys.argv[1:]])
 
 
 @contextmanager

@@ -1,10 +1,15 @@
 """`gp eval`: models side by side."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from globalprune.cli import console, options
+from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.evaluation_record import Comparison, TaskSettings
 
 
 def eval_(
@@ -28,24 +33,68 @@ def eval_(
             show_default="the window's length",
         ),
     ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A task of lm-eval (needs the extra `eval`), or a .yaml file of one; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
+    tasks_path: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of further tasks for lm-eval.", show_default="none"
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Documents of each task, from its start.", show_default="all"),
+    ] = None,
+    fewshot: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Examples in the prompt of each task.", show_default="as each task says"
+        ),
+    ] = None,
+    apply_chat_template: Annotated[
+        bool,
+        typer.Option("--apply-chat-template", help="Ask tasks as the chat template would."),
+    ] = False,
+    no_speed: Annotated[
+        bool, typer.Option("--no-speed", help="Leave out the rounds that time the models.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Write evaluation.json, .csv and .md there, and each model's figures as soon as "
+            "they are known: the same command goes on where it was cut short.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: options.BatchSize = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
     trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put models side by side: parameters, file size, perplexity, tokens/s, peak memory.
+    """Put models side by side: size, memory, perplexity, tasks, speed; each with its error.
 
-    Every model reads the same windows of text and is loaded alone. Perplexity is exp(total loss /
-    predicted tokens). A model that saw this very text when it was cut gets a warning.
+    Every model reads the same windows of text. Perplexity is exp(total loss / predicted tokens).
+    Speed is measured with all models in memory, in turns. A model that saw this very text when it
+    was cut gets a warning.
 
-    Example:  gp eval MODEL smaller --data wiki.txt --seq-len 512 --samples 10
+    Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
-    import json
-
-    from globalprune.cli.eval_table import render
+    from globalprune.artifacts.evaluation_record import SpeedSettings
     from globalprune.evaluate.comparison import evaluate_models
 
+    asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
+    if out is not None:
+        _refuse_place(out, models)
     with console.progress_bars() as progress:
         comparison = evaluate_models(
             models,
@@ -57,13 +106,71 @@ def eval_(
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,
+            tasks=asked,
+            speed=None if no_speed else SpeedSettings(),
+            parts=out / "parts" if out else None,
+            command=console.command_line(),
             progress=progress,
         )
+    _show(comparison, out, as_json=as_json)
+
+
+def _tasks(
+    names: list[str] | None,
+    include: Path | None,
+    limit: int | None,
+    fewshot: int | None,
+    *,
+    apply_chat_template: bool,
+) -> "TaskSettings | None":
+    """What is asked of lm-eval; refuse what says how without saying what."""
+    from globalprune.artifacts.evaluation_record import TaskSettings
+
+    if names:
+        return TaskSettings(
+            names=tuple(names),
+            include_path=None if include is None else str(include),
+            limit=limit,
+            fewshot=fewshot,
+            apply_chat_template=apply_chat_template,
+        )
+    given = {
+        "--tasks-path": include,
+        "--limit": limit,
+        "--fewshot": fewshot,
+        "--apply-chat-template": apply_chat_template or None,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option}: says how tasks are asked, and none is; name --tasks.")
+    return None
+
+
+def _refuse_place(out: Path, models: list[str]) -> None:
+    """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
+    from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+    from globalprune.artifacts.evaluation_files import EVALUATION_FILE
+
+    refuse_occupied(out, ours=(EVALUATION_FILE, "parts"), overwrite=True)
+    for model in models:
+        refuse_inside(out, Path(model).expanduser())
+
+
+def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
+    """Write the files, say what is doubtful, and print the answer."""
+    import json
+
+    from globalprune.artifacts.evaluation_files import all_warnings, write_evaluation
+    from globalprune.cli.eval_table import render
+
     for result in comparison.models:
-        for warning in result.warnings:
-            console.say(f"warning: {result.source}: {warning}")
-    for warning in comparison.warnings:
+        if result.from_earlier_run:
+            parts = " and ".join(result.from_earlier_run)
+            console.say(f"{result.source}: {parts} taken from {out}/parts")
+    for warning in all_warnings(comparison):
         console.say(f"warning: {warning}")
+    if out is not None:
+        write_evaluation(out, comparison)
     if as_json:
         console.print_json(json.loads(comparison.model_dump_json()))
     else:

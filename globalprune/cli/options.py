@@ -48,6 +48,62 @@ TrustRemoteCode = Annotated[
         help="Run code that lies in others' model folders; no model of ours needs it.",
     ),
 ]
+TrainingData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="SRC[@WEIGHT]",
+        help="Text to learn: a .txt, .jsonl, .parquet or .arrow file or a folder of these (column "
+        "`messages`, `text` or `input_ids`), a Hub data set id[:config][:split], or `builtin`. Say "
+        "it again to mix: A@0.7 and B@0.3.",
+        show_default="web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train",
+    ),
+]
+TrainingSamples = Annotated[
+    int | None, typer.Option(help="Windows to learn from.", show_default="500, or the preset's")
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="How often each window is learned.", show_default="1")
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        "--lr", help="Learning rate, after a short warm-up.", show_default="1e-4, or the preset's"
+    ),
+]
+LoraR = Annotated[
+    int | None, typer.Option(help="Rank of the adapters.", show_default="8, or the preset's")
+]
+LoraAlpha = Annotated[
+    int | None,
+    typer.Option(help="Adapters count alpha / r.", show_default="16, or the preset's"),
+]
+Finetune = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPE",
+        help="Finetune what is left: lora or full, or a preset of gp finetune: light (below 20 % "
+        "cut), moderate (to 30 %), aggressive (above).",
+        show_default="no finetuning",
+    ),
+]
+FinetuneData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SRC[@WEIGHT]",
+        help="Text to learn, as for gp finetune --data; repeatable.",
+        show_default="web text from the Hub",
+    ),
+]
+FinetuneRate = Annotated[
+    float | None, typer.Option(help="Learning rate.", show_default="1e-4, or the preset's")
+]
+Distil = Annotated[
+    bool, typer.Option("--distil", help="Finetune with MODEL, as it was, for a teacher.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run that was stopped, in OUT.unfinished.")
+]
 AnalysisFolder = Annotated[
     Path | None,
     typer.Option(

@@ -1,33 +1,38 @@
 """Several models judged alike: one after the other, by the same text, each with its own tokenizer.
 
 All in one process, since a fresh one for each model would import torch each time; efficiency.py
-says how memory stays comparable. Nothing is printed here.
+says how memory stays comparable, speed.py how speed does. Nothing is printed here.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Final
 
-from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.evaluation_record import (
+    Comparison,
+    EvaluationSettings,
+    SpeedSettings,
+    TaskSettings,
+)
 from globalprune.artifacts.provenance import tool_versions
-from globalprune.artifacts.record import Record
 from globalprune.errors import UsageError
-from globalprune.evaluate.measurement import ModelResult, Question, find_candidate, measure
+from globalprune.evaluate.candidates import Candidate, find_candidate
+from globalprune.evaluate.doubts import warn_of_other_tokens, warn_of_speed
+from globalprune.evaluate.hardware import this_machine
+from globalprune.evaluate.measurement import Question, cut_windows, measure
+from globalprune.evaluate.parts import Parts
+from globalprune.evaluate.task_definitions import HARNESS, Tasks, read_tasks
+from globalprune.evaluate.tasks import refuse_missing_template
+from globalprune.evaluate.timing import time_models
+from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import choose_placement
 from globalprune.progress import Progress, silent
 from globalprune.text.cutting import check_counts
 from globalprune.text.source import BUILTIN, parse_source
 
-
-class Comparison(Record):
-    """Models side by side, the first as the baseline, and what they were judged by."""
-
-    format: Literal["globalprune.evaluation/1"] = "globalprune.evaluation/1"
-    models: tuple[ModelResult, ...]
-    text: TextRecord  # as the first model's tokenizer cut it
-    batch_size: int
-    device: str
-    versions: dict[str, str]
-    warnings: tuple[str, ...] = ()
+DEFAULT_SPEED: Final = SpeedSettings()
+_DECIDING: Final = ("globalprune", "torch", "transformers", "tokenizers", HARNESS)
 
 
 def evaluate_models(
@@ -41,47 +46,77 @@ def evaluate_models(
     device: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
+    tasks: TaskSettings | None = None,
+    speed: SpeedSettings | None = DEFAULT_SPEED,
+    parts: Path | None = None,
+    command: str = "",
     progress: Progress = silent,
 ) -> Comparison:
-    """Measure perplexity, size, speed and memory of each model; only one is loaded at a time.
+    """Measure size, memory, perplexity, tasks and speed of each model.
 
     `data` None is the builtin text that calibration never sees, `device` None the first GPU if
     there is one, `dtype` None float32 on a CPU and the checkpoint's elsewhere. What can be refused
-    is refused before a model is loaded.
+    is refused before a model is loaded. `parts` is a folder that keeps each model's finished
+    figures, but for its speed, and that a later run takes them from.
     """
-    if not models:
-        raise UsageError("no model to evaluate; name at least one.")
     check_counts(samples=samples, seq_len=seq_len, stride=stride, batch_size=batch_size)
+    placement = choose_placement(device, dtype)
+    parse_source(data or BUILTIN)
+    candidates = _find_all(models)
+    versions = tool_versions(*((HARNESS,) if tasks else ()))
     question = Question(
         data=data or BUILTIN,
         seq_len=seq_len,
         stride=stride,
         samples=samples,
         batch_size=batch_size,
-        placement=choose_placement(device, dtype),
+        placement=placement,
         trust_remote_code=trust_remote_code,
         progress=progress,
+        tasks=_read_tasks(tasks, candidates, progress),
+        versions={name: version for name, version in versions.items() if name in _DECIDING},
     )
-    parse_source(question.data)
-    candidates = [find_candidate(name) for name in models]
-    measured = [measure(candidate, question) for candidate in candidates]
-    results = tuple(result for result, _ in measured)
+    windows = [cut_windows(candidate, question) for candidate in candidates]
+    kept = Parts(parts)
+    results = list(map(partial(measure, question=question, parts=kept), candidates, windows))
+    warnings = warn_of_other_tokens(results)
+    if speed:
+        results, speed = time_models(results, candidates, windows, question, speed)
+        warnings += warn_of_speed(results, speed)
     return Comparison(
-        models=results,
-        text=measured[0][1],
-        batch_size=batch_size,
-        device=question.placement.device,
-        versions=tool_versions(),
-        warnings=_warn_of_other_tokens(results),
+        models=tuple(results),
+        text=windows[0].record,
+        settings=EvaluationSettings(
+            seq_len=seq_len,
+            stride=stride,
+            samples=samples,
+            batch_size=batch_size,
+            dtype=dtype,
+            tasks=tasks,
+            speed=speed,
+        ),
+        device=placement.device,
+        hardware=this_machine(placement.device),
+        versions=versions,
+        command=command,
+        warnings=warnings,
     )
 
 
-def _warn_of_other_tokens(results: Sequence[ModelResult]) -> tuple[str, ...]:
-    """Say so if the models' tokenizers cut the text differently."""
-    if len({result.windows for result in results}) == 1:
-        return ()
-    message = (
-        "the models' tokenizers cut the text into different tokens, so their perplexities are "
-        "not comparable."
-    )
-    return (message,)
+def _find_all(models: Sequence[str]) -> list[Candidate]:
+    """Find every model before the hours of the first."""
+    if not models:
+        raise UsageError("no model to evaluate; name at least one.")
+    return [find_candidate(name) for name in models]
+
+
+def _read_tasks(
+    tasks: TaskSettings | None, candidates: Sequence[Candidate], progress: Progress
+) -> Tasks | None:
+    """Read the tasks, and see that every model can be asked in that way."""
+    if tasks is None:
+        return None
+    if tasks.apply_chat_template:
+        for candidate in candidates:
+            refuse_missing_template(candidate.source.name, load_tokenizer(candidate.source.path))
+    return read_tasks(tasks, progress)

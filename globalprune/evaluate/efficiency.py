@@ -1,4 +1,4 @@
-"""What a model costs: parameters, bytes on disk, tokens a second, memory.
+"""What a model costs: parameters, bytes on disk, bytes of cache, memory; speed is in speed.py.
 
 Peak memory is what loading and running the model added to this process, so that models measured
 one after the other in one process are measured alike: freed memory is first given back to the
@@ -10,15 +10,13 @@ import ctypes
 import gc
 import json
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from globalprune.models.source import ModelSource
 
@@ -44,51 +42,25 @@ def stored_bytes(source: ModelSource) -> int:
     return sum((source.path / name).stat().st_size for name in names)
 
 
-@dataclass
-class ForwardClock:
-    """The tokens a second of every forward call that was timed."""
+def cache_bytes_per_token(model: PreTrainedModel, ids: torch.Tensor) -> int | None:
+    """What the KV cache holds for one token, counted from its tensors after these ids `[T]`.
 
-    rates: list[float] = field(default_factory=list)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """The best of the calls: other work on the machine only ever slows one."""
-        return max(self.rates)
-
-
-@contextmanager
-def timed_forward(model: nn.Module, warm_up: torch.Tensor) -> Iterator[ForwardClock]:
-    """Time each `model(input_ids=…)` while the block runs, after one call that isn't timed."""
-    clock = ForwardClock()
-    device = next(model.parameters()).device
+    None is a model without such a cache.
+    """
     with torch.inference_mode():
-        model(input_ids=warm_up.to(device), use_cache=False)
-    started = 0.0
-
-    def start(_: nn.Module, __: Any, ___: Any) -> None:
-        nonlocal started
-        _wait_for(device)
-        started = time.perf_counter()
-
-    def stop(_: nn.Module, __: Any, arguments: dict[str, Any], ___: Any) -> None:
-        _wait_for(device)
-        clock.rates.append(arguments["input_ids"].numel() / (time.perf_counter() - started))
-
-    hooks = (
-        model.register_forward_pre_hook(start, with_kwargs=True),
-        model.register_forward_hook(stop, with_kwargs=True),
-    )
-    try:
-        yield clock
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _wait_for(device: torch.device) -> None:
-    """Let queued kernels end, so that a clock around them tells their time."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        cache = getattr(
+            model(input_ids=ids[None].to(model.device), use_cache=True), "past_key_values", None
+        )
+    if cache is None or not hasattr(cache, "layers"):
+        return None
+    tensors = [
+        tensor
+        for layer in cache.layers
+        for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))
+        if tensor is not None
+    ]
+    held: int = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return round(held / len(ids))
 
 
 class MemoryMeter:

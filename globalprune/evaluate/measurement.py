@@ -1,44 +1,34 @@
-"""One model measured: perplexity, size, speed and memory by the same question as any other."""
+"""One model measured: size, memory, perplexity and tasks, by the same question as any other.
+
+What was measured in an earlier run is taken from its part, and then no model is loaded for it.
+"""
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field
+from transformers import PreTrainedModel
 
-from globalprune.artifacts.analysis_record import TextRecord
-from globalprune.artifacts.record import Record
-from globalprune.errors import CheckpointError
+from globalprune.artifacts.evaluation_record import ModelResult, PerplexityResult
+from globalprune.evaluate.candidates import Candidate, load_candidate
 from globalprune.evaluate.efficiency import (
     MemoryMeter,
+    cache_bytes_per_token,
     count_parameters,
     stored_bytes,
-    timed_forward,
 )
+from globalprune.evaluate.parts import Parts, TasksPart, TextPart
 from globalprune.evaluate.perplexity import perplexity
 from globalprune.evaluate.seen import warn_of_seen_text
-from globalprune.models.loading import load_model, load_tokenizer
-from globalprune.models.opening import open_checkpoint
+from globalprune.evaluate.task_definitions import Tasks
+from globalprune.evaluate.tasks import ask
+from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement
-from globalprune.models.source import ModelSource, resolve_model
 from globalprune.progress import Progress
 from globalprune.text.evaluation import evaluation_windows
-from globalprune.text.windows import TokenWindows, batches
+from globalprune.text.windows import TokenWindows
 
-
-class ModelResult(Record):
-    """One model's figures; None is what could not be measured on this machine."""
-
-    source: str
-    parameters: int = Field(gt=0)
-    file_bytes: int = Field(ge=0)
-    perplexity: float
-    nll_sum: float
-    predicted_tokens: int
-    windows: str  # the digest of the windows' ids: equal ones make perplexities comparable
-    tokens_per_second: float
-    timed_calls: int = Field(gt=0)  # of which the best counts
-    peak_memory_bytes: int | None
-    dtype: str
-    warnings: tuple[str, ...] = ()
+CACHED_TOKENS = 64  # enough to count what a token takes
+_Part = Literal["text", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -53,58 +43,11 @@ class Question:
     placement: Placement
     trust_remote_code: bool
     progress: Progress
+    tasks: Tasks | None
+    versions: dict[str, str]  # those that can change an answer
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A model that was found and opened, and not loaded yet."""
-
-    source: ModelSource
-    vocab_size: int
-    longest: int | None  # tokens that it was made for
-
-
-def find_candidate(name: str) -> Candidate:
-    """Resolve a model and read its config."""
-    source = resolve_model(name)
-    config = open_checkpoint(source).config
-    if "vocab_size" not in config:
-        raise CheckpointError(f"{name}: its config has no vocab_size; is it a language model?")
-    return Candidate(source, config["vocab_size"], config.get("max_position_embeddings"))
-
-
-def measure(candidate: Candidate, question: Question) -> tuple[ModelResult, TextRecord]:
-    """Load one model, judge it, and let it go; also tell what text it was judged by."""
-    source = candidate.source
-    windows = _windows(candidate, question)
-    meter = MemoryMeter(question.placement.device)
-    model = load_model(
-        source.path,
-        dtype=question.placement.dtype,
-        device=question.placement.device,
-        trust_remote_code=question.trust_remote_code,
-    )
-    first = next(batches(windows, question.batch_size))
-    with timed_forward(model, warm_up=first) as clock:
-        judged = perplexity(model, windows, question.batch_size, question.progress)
-    result = ModelResult(
-        source=source.name,
-        parameters=count_parameters(model),
-        file_bytes=stored_bytes(source),
-        perplexity=judged.value,
-        nll_sum=judged.nll_sum,
-        predicted_tokens=judged.predicted_tokens,
-        windows=windows.record.digest,
-        tokens_per_second=clock.tokens_per_second,
-        timed_calls=len(clock.rates),
-        peak_memory_bytes=meter.added_bytes(),
-        dtype=str(model.dtype).removeprefix("torch."),
-        warnings=_warnings(candidate, windows),
-    )
-    return result, windows.record
-
-
-def _windows(candidate: Candidate, question: Question) -> TokenWindows:
+def cut_windows(candidate: Candidate, question: Question) -> TokenWindows:
     """The text as this model's tokenizer cuts it."""
     return evaluation_windows(
         question.data,
@@ -115,6 +58,89 @@ def _windows(candidate: Candidate, question: Question) -> TokenWindows:
         stride=question.stride,
         progress=question.progress,
     )
+
+
+def measure(
+    candidate: Candidate, windows: TokenWindows, question: Question, parts: Parts
+) -> ModelResult:
+    """Judge one model, and let it go; only what no part tells is measured."""
+    tasks = question.tasks
+    text_key = _key(candidate, question, windows=windows.record.digest)
+    tasks_key = _key(candidate, question, tasks=tasks.key if tasks else None)
+    text = parts.find(TextPart, text_key)
+    answers = parts.find(TasksPart, tasks_key) if tasks else None
+    found: dict[_Part, object] = {"text": text, "tasks": answers}
+    if text is None or (tasks and answers is None):
+        meter = MemoryMeter(question.placement.device)
+        model = load_candidate(
+            candidate, question.placement, trust_remote_code=question.trust_remote_code
+        )
+        if text is None:
+            judged = perplexity(model, windows, question.batch_size, question.progress)
+            text = parts.keep(_text_part(model, judged, meter, candidate, windows, text_key))
+        if tasks and answers is None:
+            answers = parts.keep(_tasks_part(model, tasks, candidate, question, tasks_key))
+    return ModelResult(
+        source=candidate.source.name,
+        weights=candidate.weights,
+        **text.model_dump(exclude={"source", "key"}),
+        tasks=answers.tasks if answers else {},
+        from_earlier_run=tuple(name for name, part in found.items() if part is not None),
+        warnings=_warnings(candidate, windows),
+    )
+
+
+def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, Any]:
+    """All that a part's figures depend on."""
+    dtype = question.placement.dtype
+    return {
+        "weights": candidate.weights,
+        "companions": candidate.companions,
+        "device": question.placement.device,
+        "dtype": None if dtype is None else str(dtype),
+        "batch_size": question.batch_size,
+        "versions": question.versions,
+        **asked,
+    }
+
+
+def _text_part(
+    model: PreTrainedModel,
+    judged: PerplexityResult,
+    meter: MemoryMeter,
+    candidate: Candidate,
+    windows: TokenWindows,
+    key: dict[str, Any],
+) -> TextPart:
+    """Perplexity, the memory that it took, and sizes."""
+    return TextPart(
+        source=candidate.source.name,
+        key=key,
+        perplexity=judged,
+        peak_memory_bytes=meter.added_bytes(),
+        parameters=count_parameters(model),
+        file_bytes=stored_bytes(candidate.source),
+        kv_cache_bytes_per_token=cache_bytes_per_token(model, windows.rows[0][:CACHED_TOKENS]),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+
+
+def _tasks_part(
+    model: PreTrainedModel,
+    tasks: Tasks,
+    candidate: Candidate,
+    question: Question,
+    key: dict[str, Any],
+) -> TasksPart:
+    """What lm-eval makes of the model's answers."""
+    answers = ask(
+        model,
+        load_tokenizer(candidate.source.path),
+        tasks,
+        batch_size=question.batch_size,
+        progress=question.progress,
+    )
+    return TasksPart(source=candidate.source.name, key=key, tasks=answers)
 
 
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:

@@ -4,13 +4,14 @@ A mean of the windows' own means would be another figure as soon as windows are 
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from globalprune.artifacts.evaluation_record import PerplexityResult
+from globalprune.artifacts.evaluation_statistics import perplexity_of
 from globalprune.errors import NonFiniteError
 from globalprune.progress import Progress, silent
 from globalprune.text.windows import TokenWindows, batches
@@ -20,21 +21,12 @@ from globalprune.text.windows import TokenWindows, batches
 CHUNK: Final = 128
 
 
-@dataclass(frozen=True)
-class Perplexity:
-    """The figure, and the two sums that it comes from; `nll_sum` is in nats."""
-
-    value: float
-    nll_sum: float
-    predicted_tokens: int
-
-
 def perplexity(
     model: PreTrainedModel,
     windows: TokenWindows,
     batch_size: int = 1,
     progress: Progress = silent,
-) -> Perplexity:
+) -> PerplexityResult:
     """Judge a model by windows; raise `NonFiniteError` where it gives no finite loss.
 
     The batch size changes time and memory, and the figure by no more than rounding.
@@ -42,19 +34,19 @@ def perplexity(
     work = list(batches(windows, batch_size))
     was_training = model.training
     model.eval()
-    nll_sum = 0.0
+    nll: list[float] = []
     try:
         with torch.inference_mode():
             for batch in progress(work, total=len(work), label="perplexity", unit="batches"):
-                nll_sum += _batch_nll(model, batch.to(model.device))
+                nll += _window_nll(model, batch.to(model.device))
     finally:
         model.train(was_training)
-    predicted = windows.record.predicted_tokens
-    return Perplexity(_exp(nll_sum / predicted), nll_sum, predicted)
+    predicted = [len(row) - 1 for row in windows.rows]
+    return perplexity_of(nll, predicted, windows.record.digest)
 
 
-def _batch_nll(model: PreTrainedModel, ids: torch.Tensor) -> float:
-    """The summed next-token cross-entropy of a batch `[B, T]`, in nats."""
+def _window_nll(model: PreTrainedModel, ids: torch.Tensor) -> list[float]:
+    """The summed next-token cross-entropy of each window of a batch `[B, T]`, in nats."""
     logits = model(input_ids=ids, use_cache=False).logits
     sums = [
         functional.cross_entropy(
@@ -65,18 +57,12 @@ def _batch_nll(model: PreTrainedModel, ids: torch.Tensor) -> float:
         for row in range(ids.shape[0])
         for start in range(0, ids.shape[1] - 1, CHUNK)
     ]
-    nll = math.fsum(torch.stack(sums).tolist())
-    if not math.isfinite(nll):
-        raise NonFiniteError(
-            f"{model.config._name_or_path or 'the model'}: the loss of a window is {nll}; "  # noqa: SLF001 - the only name a loaded model has
-            "try --dtype float32 (float16 overflows in many models)."
-        )
+    chunks = torch.stack(sums).reshape(ids.shape[0], -1).tolist()
+    nll = [math.fsum(window) for window in chunks]
+    for value in nll:
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"{model.config._name_or_path or 'the model'}: the loss of a window is {value}; "  # noqa: SLF001 - the only name a loaded model has
+                "try --dtype float32 (float16 overflows in many models)."
+            )
     return nll
-
-
-def _exp(mean_nll: float) -> float:
-    """Perplexity of a mean loss; a ruined model can exceed what a float holds."""
-    try:
-        return math.exp(mean_nll)
-    except OverflowError:
-        return math.inf

@@ -21,6 +21,7 @@ from transformers import (
 
 from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
+from globalprune.models.adapters import merge_adapter
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.refusals import REFUSALS
 from globalprune.models.source import ModelSource, resolve_model
@@ -31,7 +32,7 @@ _SHOWN = 5  # tensors named in an error
 
 
 def load_model(
-    source: str | Path,
+    source: str | Path | ModelSource,
     *,
     dtype: torch.dtype | str | None = None,
     device: str = "cpu",
@@ -42,7 +43,7 @@ def load_model(
     Without a `dtype` it is float32 on a CPU (and from GGUF), and the checkpoint's own elsewhere.
     `trust_remote_code` is for other people's models; ours never need it.
     """
-    found = resolve_model(str(source))
+    found = source if isinstance(source, ModelSource) else resolve_model(str(source))
     if dtype is None:
         dtype = torch.float32 if found.is_gguf or torch.device(device).type == "cpu" else "auto"
     options = {
@@ -55,6 +56,8 @@ def load_model(
     with quiet_transformers(), _unreadable(found, "the model can't be loaded"):
         model, report = load(found, options)
     _refuse_gaps(found, report)
+    if found.adapter is not None:
+        model = merge_adapter(model, found.adapter)
     torch.nn.Module.to(model, device)
     model.eval()
     return model

@@ -1,8 +1,11 @@
 """Where a model is: a local folder, a .gguf file, or a Hub id with an optional revision.
 
+A folder that holds a LoRA adapter alone stands for its base model with the adapter merged in.
+
 Only safetensors weights and the small files beside them are fetched from the Hub, never pickles.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ _FETCHED = (
     "USE_POLICY*",
 )
 _DOUBLES = ("consolidated*", "original/*")  # the same weights once more, in another layout
+ADAPTER_CONFIG = "adapter_config.json"
 _LOCAL_WAY_OUT = "name a folder with config.json, a .gguf file, or a Hub id."
 
 
@@ -34,6 +38,7 @@ class ModelSource:
     name: str
     path: Path
     revision: str | None = None  # the Hub commit; None for what was already local
+    adapter: Path | None = None  # the folder of an adapter, whose base model `path` is
 
     @property
     def is_gguf(self) -> bool:
@@ -63,6 +68,8 @@ def _local_folder(text: str, path: Path) -> ModelSource:
     """Take a folder that holds a config.json."""
     if (path / "config.json").is_file():
         return ModelSource(text, path)
+    if (path / ADAPTER_CONFIG).is_file():
+        return _adapted(text, path)
     gguf_files = sorted(found.name for found in path.glob("*.gguf"))
     if gguf_files:
         raise ModelNotFound(
@@ -70,6 +77,25 @@ def _local_folder(text: str, path: Path) -> ModelSource:
             f"name the file itself: {path / gguf_files[0]}"
         )
     raise ModelNotFound(f"{text}: the folder has no config.json; {_LOCAL_WAY_OUT}")
+
+
+def _adapted(text: str, path: Path) -> ModelSource:
+    """Find the base model that an adapter names."""
+    try:
+        config = json.loads((path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        revision = config.get("revision")
+        base = config["base_model_name_or_path"] + (f"@{revision}" if revision else "")
+        found = resolve_model(base)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelNotFound(
+            f"{text}: its {ADAPTER_CONFIG} names no base model ({error!r}); mend or save it anew."
+        ) from error
+    except ModelNotFound as error:
+        raise ModelNotFound(
+            f"{text}: is a LoRA adapter, whose base model is not where {ADAPTER_CONFIG} says: "
+            f"{error}"
+        ) from error
+    return ModelSource(text, found.path, found.revision, adapter=path)
 
 
 def _local_file(text: str, path: Path) -> ModelSource:

@@ -13,7 +13,7 @@ from globalprune.text.cutting import WindowShape, check_counts
 from globalprune.text.documents import open_rows, read_documents
 from globalprune.text.id_windows import id_windows
 from globalprune.text.rows import Column
-from globalprune.text.source import HubText, parse_source
+from globalprune.text.source import HubText, TextSource, parse_source
 from globalprune.text.tokens import Ids, TokenisedText, tokenise
 from globalprune.text.windows import TokenWindows, make_windows
 
@@ -49,18 +49,22 @@ def calibration_windows(
             rows, name=place.name, vocab_size=vocab_size, samples=samples, seq_len=seq_len
         )
     tokenizer = load_tokenizer()
-    shape = WindowShape(tokenizer, seq_len or SEQ_LEN)
+    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN)
     wanted = samples or SAMPLES
-    spread = STREAM_SPREAD if isinstance(place, HubText) else SPREAD
     text = tokenise(
         read_documents(rows),
         tokenizer,
         name=place.name,
         vocab_size=vocab_size,
-        enough=spread * wanted * shape.body,
+        enough=spread_of(place) * wanted * shape.body,
         progress=progress,
     )
-    return _cut(text, shape, name=place.name, samples=wanted, seed=seed)
+    return cut_windows(text, shape, name=place.name, samples=wanted, seed=seed)
+
+
+def spread_of(source: TextSource) -> int:
+    """How many times the tokens needed are read of a source."""
+    return STREAM_SPREAD if isinstance(source, HubText) else SPREAD
 
 
 def seeded_positions(tokens: int, length: int, samples: int, seed: int) -> Ids:
@@ -74,10 +78,10 @@ def seeded_positions(tokens: int, length: int, samples: int, seed: int) -> Ids:
     return np.sort(offsets) + length * np.arange(samples)
 
 
-def _cut(
+def cut_windows(
     text: TokenisedText, shape: WindowShape, *, name: str, samples: int, seed: int
 ) -> TokenWindows:
-    """Cut the windows, if the text is long enough."""
+    """Cut windows at seeded positions, if the text is long enough."""
     tokens = len(text.ids)
     largest = tokens // shape.body
     if largest < samples:
@@ -91,7 +95,7 @@ def _cut(
     positions = seeded_positions(tokens, shape.body, samples, seed)
     digests = text.documents_in(positions, shape.body)
     return make_windows(
-        shape.cut(text, positions),
+        shape.cut(text.ids, positions),
         source=name,
         documents=len(digests),
         document_digests=digests,

@@ -1,11 +1,18 @@
 """Cutting a row of token ids into windows: how many fit, and what a window looks like."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.errors import UsageError
 from globalprune.text.id_windows import SHORTEST
-from globalprune.text.tokens import Ids, TokenisedText, adds_bos
+from globalprune.text.tokens import Ids, adds_bos
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def check_counts(
@@ -29,15 +36,30 @@ def check_counts(
             raise UsageError(f"{option} {value}: must be at least {minimum}.")
 
 
+@dataclass(frozen=True)
 class WindowShape:
     """A window of `seq_len` ids; `body` of them are text, one fewer where a BOS leads."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> None:
-        self.seq_len = seq_len
-        self.bos: int | None = tokenizer.bos_token_id if adds_bos(tokenizer) else None
-        self.body = seq_len - (self.bos is not None)
+    seq_len: int
+    bos: int | None
 
-    def cut(self, text: TokenisedText, positions: Ids) -> list[Ids]:
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> "WindowShape":
+        """A window that begins as the tokenizer begins its texts."""
+        return cls(seq_len, tokenizer.bos_token_id if adds_bos(tokenizer) else None)
+
+    @property
+    def body(self) -> int:
+        """Tokens of text in a window."""
+        return self.seq_len - (self.bos is not None)
+
+    def cut(self, ids: Ids, positions: Ids) -> list[Ids]:
         """The windows whose text starts at these positions."""
         head = np.array([] if self.bos is None else [self.bos], dtype=np.int64)
-        return [np.concatenate([head, text.ids[start : start + self.body]]) for start in positions]
+        return [np.concatenate([head, span]) for span in self.bodies(ids, positions)]
+
+    def bodies(
+        self, row: npt.NDArray[Scalar], positions: Iterable[int]
+    ) -> list[npt.NDArray[Scalar]]:
+        """What lies below the windows' text in a row that runs beside the ids."""
+        return [row[start : start + self.body] for start in positions]

@@ -1,6 +1,6 @@
 """Documents of a source: strings that are text, each with the digest that tells it again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -9,7 +9,7 @@ from globalprune.errors import TextError
 from globalprune.text.builtin import Part, builtin_rows
 from globalprune.text.files import local_rows
 from globalprune.text.hub import hub_rows
-from globalprune.text.rows import Rows
+from globalprune.text.rows import TO_MEASURE, Column, Rows
 from globalprune.text.source import BuiltinText, HubText, LocalText, TextSource
 
 
@@ -21,13 +21,19 @@ class Document:
     digest: str
 
 
-def open_rows(source: TextSource, part: Part, *, shuffle_seed: int | None) -> Rows:
+def open_rows(
+    source: TextSource,
+    part: Part,
+    *,
+    shuffle_seed: int | None,
+    wanted: Sequence[Column] = TO_MEASURE,
+) -> Rows:
     """Open any source; only streams are shuffled, since local text is cut at seeded positions."""
     match source:
         case LocalText():
-            return local_rows(source.paths)
+            return local_rows(source.paths, wanted)
         case HubText():
-            return hub_rows(source, shuffle_seed)
+            return hub_rows(source, shuffle_seed, wanted)
         case BuiltinText():
             return builtin_rows(part)
         case _:

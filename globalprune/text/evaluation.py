@@ -45,7 +45,7 @@ def evaluation_windows(
             rows, name=place.name, vocab_size=vocab_size, samples=samples, seq_len=seq_len
         )
     tokenizer = load_tokenizer()
-    shape = WindowShape(tokenizer, seq_len or SEQ_LEN)
+    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN)
     step = _step(shape, stride)
     text = tokenise(
         read_documents(rows),
@@ -86,7 +86,7 @@ def _cut(
     positions = step * np.arange(samples or largest, dtype=np.int64)
     digests = text.documents_in(positions, shape.body)
     return make_windows(
-        shape.cut(text, positions),
+        shape.cut(text.ids, positions),
         source=name,
         documents=len(digests),
         document_digests=digests,

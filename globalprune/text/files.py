@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.errors import TextError
-from globalprune.text.rows import Column, Rows, choose_column
+from globalprune.text.rows import TO_MEASURE, Column, Rows, choose_column
 from globalprune.text.tables import table_rows
 
 # A .txt file is one document; a longer one is read in pieces of this length, each a document, so
@@ -17,14 +17,14 @@ from globalprune.text.tables import table_rows
 PIECE: Final = 4 * 2**20  # characters
 
 
-def local_rows(paths: Sequence[Path]) -> Rows:
+def local_rows(paths: Sequence[Path], wanted: Sequence[Column] = TO_MEASURE) -> Rows:
     """Read the files one after the other; all must hold the same column."""
-    first = _file_rows(paths[0])
+    first = _file_rows(paths[0], wanted)
 
     def values() -> Iterator[tuple[str, object]]:
         yield from first.values
         for path in paths[1:]:
-            rows = _file_rows(path)
+            rows = _file_rows(path, wanted)
             if rows.column != first.column:
                 raise TextError(
                     f"{path}: holds `{rows.column}`, but {paths[0].name} holds `{first.column}`; "
@@ -35,13 +35,13 @@ def local_rows(paths: Sequence[Path]) -> Rows:
     return Rows(first.column, values())
 
 
-def _file_rows(path: Path) -> Rows:
+def _file_rows(path: Path, wanted: Sequence[Column]) -> Rows:
     """Open one file by its suffix."""
     if path.suffix == ".txt":
         return Rows(Column.TEXT, ((str(path), piece) for piece in _pieces(path)))
     if path.suffix == ".jsonl":
-        return _json_rows(path)
-    return table_rows(path)
+        return _json_rows(path, wanted)
+    return table_rows(path, wanted)
 
 
 def _pieces(path: Path) -> Iterator[str]:
@@ -54,13 +54,13 @@ def _pieces(path: Path) -> Iterator[str]:
         raise _unreadable(path, error) from error
 
 
-def _json_rows(path: Path) -> Rows:
+def _json_rows(path: Path, wanted: Sequence[Column]) -> Rows:
     """The rows of a .jsonl file; the first line says which column is read."""
     objects = _json_objects(path)
     first = next(objects, None)
     if first is None:
         raise TextError(f"{path}: is empty; every line should be an object with a `text`.")
-    column = choose_column(first[1], first[0])
+    column = choose_column(first[1], first[0], wanted)
 
     def values() -> Iterator[tuple[str, object]]:
         yield first[0], first[1][column]

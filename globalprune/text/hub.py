@@ -1,16 +1,18 @@
 """Hub data sets as rows, streamed: nothing is stored, and only what is taken is fetched."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from globalprune.errors import TextError
-from globalprune.text.rows import Column, Rows, choose_column
+from globalprune.text.rows import TO_MEASURE, Column, Rows, choose_column
 from globalprune.text.source import HubText
 
 SHUFFLE_BUFFER: Final = 1_000  # rows; a larger buffer mixes better and starts later
 
 
-def hub_rows(source: HubText, shuffle_seed: int | None) -> Rows:
+def hub_rows(
+    source: HubText, shuffle_seed: int | None, wanted: Sequence[Column] = TO_MEASURE
+) -> Rows:
     """Stream a data set, documents through a seeded shuffle buffer unless `shuffle_seed` is None.
 
     Rows of `input_ids` keep their order: they are windows that someone has chosen already.
@@ -23,8 +25,8 @@ def hub_rows(source: HubText, shuffle_seed: int | None) -> Rows:
         raise _unreachable(source, error) from error
     if not names:
         raise TextError(f"{source.name}: the split `{source.split}` has no rows; name another.")
-    column = choose_column(names, where)
-    if column is Column.TEXT and shuffle_seed is not None:
+    column = choose_column(names, where, wanted)
+    if column is not Column.INPUT_IDS and shuffle_seed is not None:
         stream = stream.shuffle(seed=shuffle_seed, buffer_size=SHUFFLE_BUFFER)
     return Rows(column, _values(source, stream, column, where))
 

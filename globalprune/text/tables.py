@@ -1,6 +1,6 @@
 """Parquet and Arrow files as rows, batch by batch, one column only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from globalprune.errors import TextError
-from globalprune.text.rows import Column, Rows, choose_column
+from globalprune.text.rows import TO_MEASURE, Column, Rows, choose_column
 
 BATCH: Final = 256  # rows
 _ARROW_FILE_MAGIC: Final = b"ARROW1"  # what lacks it is a stream, as `datasets` writes them
@@ -18,13 +18,13 @@ _ARROW_FILE_MAGIC: Final = b"ARROW1"  # what lacks it is a stream, as `datasets`
 _Table = tuple[list[str], Callable[[Column], Iterator[Any]]]
 
 
-def table_rows(path: Path) -> Rows:
+def table_rows(path: Path, wanted: Sequence[Column] = TO_MEASURE) -> Rows:
     """Open a table; its schema says which column is read."""
     try:
         names, arrays = _parquet(path) if path.suffix == ".parquet" else _arrow(path)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    column = choose_column(names, str(path))
+    column = choose_column(names, str(path), wanted)
     return Rows(column, _values(path, arrays(column)))
 
 

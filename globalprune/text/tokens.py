@@ -68,7 +68,7 @@ def tokenise(
         raise TextError(f"{name}: holds no text; every document is empty.")
     if enough is None and count >= MOST_TOKENS:
         raise TextError(f"{name}: has more than {MOST_TOKENS:,} tokens; say --samples.")
-    _check_vocabulary(pieces, tokenizer, vocab_size, name)
+    check_vocabulary(pieces, tokenizer, vocab_size, name)
     return TokenisedText(np.concatenate(pieces), np.array(starts, np.int64), tuple(digests))
 
 
@@ -121,7 +121,7 @@ def _after_eos(ids: Ids, tokenizer: PreTrainedTokenizerBase) -> Ids:
     return ids if eos is None else np.concatenate([np.array([eos], np.int64), ids])
 
 
-def _check_vocabulary(
+def check_vocabulary(
     pieces: Iterable[Ids], tokenizer: PreTrainedTokenizerBase, vocab_size: int, name: str
 ) -> None:
     """Refuse ids that the model has no embedding for: the tokenizer is another model's."""

@@ -17,12 +17,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importance": BASE | {"text", "models", "passes", "importance"},
     "analyze": BASE | {"text", "models", "passes", "importance", "analyze"},
     "planning": BASE | {"planning"},
-    "apply": BASE | {"text", "models", "passes", "apply"},
+    "card": BASE | {"card"},
+    "apply": BASE | {"text", "models", "passes", "card", "apply"},
+    "recover": BASE | {"text", "models", "passes", "card", "recover"},
     "evaluate": BASE | {"text", "models", "passes", "evaluate"},
-    "pipeline": BASE | {"models", "text", "analyze", "planning", "apply", "evaluate", "pipeline"},
+    "pipeline": BASE
+    | {"models", "text", "analyze", "planning", "apply", "recover", "evaluate", "card", "pipeline"},
 }
 HEAVY = {"torch", "transformers", "datasets", "peft", "accelerate", "safetensors", "gguf"}
-LIGHT = ("errors", "progress", "artifacts", "planning", "pipeline", "cli")
+LIGHT = ("errors", "progress", "artifacts", "planning", "card", "pipeline", "cli")
 LIGHT_FILES = ("apply/steps.py", "apply/explain.py")
 
 

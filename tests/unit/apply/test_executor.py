@@ -32,15 +32,27 @@ def fail_with(error: BaseException, after: int = 0) -> Callable[..., Any]:
 
 
 FAULTS = [
-    pytest.param("walk.cut", fail_with(MemoryError("no memory"), 9), MemoryError, id="in the walk"),
-    pytest.param("walk.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"),
     pytest.param(
-        "shards.save_file", fail_with(SafetensorError("full")), ApplyError, id="in a file"
+        "apply.walk.cut", fail_with(MemoryError("no memory"), 9), MemoryError, id="in the walk"
     ),
     pytest.param(
-        "executor.verify", fail_with(VerificationFailed("no")), VerificationFailed, id="verifying"
+        "apply.walk.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"
     ),
-    pytest.param("executor.write_records", fail_with(OSError("full")), ApplyError, id="at the end"),
+    pytest.param(
+        "models.shard_writer.save_file",
+        fail_with(SafetensorError("full")),
+        ApplyError,
+        id="in a file",
+    ),
+    pytest.param(
+        "apply.executor.verify",
+        fail_with(VerificationFailed("no")),
+        VerificationFailed,
+        id="verifying",
+    ),
+    pytest.param(
+        "apply.executor.write_records", fail_with(OSError("full")), ApplyError, id="at the end"
+    ),
 ]
 
 
@@ -54,7 +66,7 @@ def test_a_failure_leaves_nothing_behind(
     error: type[BaseException],
 ) -> None:
     """No folder, no half of one, no staging place: only the plan is there."""
-    monkeypatch.setattr(f"globalprune.apply.{place}", fault)
+    monkeypatch.setattr(f"globalprune.{place}", fault)
     with pytest.raises(error):
         applied(tiny("llama"), tmp_path, GONE)
     assert [path.name for path in tmp_path.iterdir()] == ["plan.yaml"]
@@ -78,7 +90,7 @@ def test_a_full_disk_is_told_with_the_way_out(
 ) -> None:
     """The message names the result's place, not the staging folder that is gone."""
     fault = fail_with(OSError(28, "No space left on device"))
-    monkeypatch.setattr("globalprune.apply.shards.save_file", fault)
+    monkeypatch.setattr("globalprune.models.shard_writer.save_file", fault)
     with pytest.raises(ApplyError, match=r"/out: could not be written \(.*No space.*the disk has"):
         applied(tiny("llama"), tmp_path, GONE)
 

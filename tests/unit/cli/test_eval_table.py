@@ -1,67 +1,75 @@
 """The comparison as people read it."""
 
 import pytest
-from records import text_record
+from records import comparison_of, judged, model_result, speed_of
 
-from globalprune.cli.eval_table import UNKNOWN, render, size
-from globalprune.evaluate.comparison import Comparison
-from globalprune.evaluate.measurement import ModelResult
+from globalprune.artifacts.evaluation_record import MetricResult, ModelResult, TaskResult
+from globalprune.cli.eval_table import render
 
 
-def result_of(source: str, parameters: int, memory: int | None, calls: int = 8) -> ModelResult:
-    """One model's figures."""
-    return ModelResult(
-        source=source,
-        parameters=parameters,
-        file_bytes=4 * parameters,
-        perplexity=parameters / 1e6,
-        nll_sum=1.0,
-        predicted_tokens=7,
-        windows="sha256:1",
-        tokens_per_second=100.0,
-        timed_calls=calls,
-        peak_memory_bytes=memory,
-        dtype="float32",
+def lines_of(*results: ModelResult) -> dict[str, list[str]]:
+    """The table of these models: the words of each row's lines, by the row's name."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in render(comparison_of(*results)).splitlines()[2:]:
+        if not line.strip():
+            break
+        if not line.startswith("  "):
+            name, _, rest = line.strip().partition("  ")
+            found[name] = [rest.strip()]
+        else:
+            found[name].append(line.strip())
+    return found
+
+
+def test_models_are_columns_and_the_first_is_the_baseline() -> None:
+    """Others say under each figure how far it moved; a figure of none is not made up."""
+    before = model_result("before")
+    after = model_result("after", parameters=15_000_000, peak_memory_bytes=None)
+    found = lines_of(before, after)
+    assert render(comparison_of(before, after)).splitlines()[0].split() == ["before", "after"]
+    assert found["parameters"][0].split() == ["20,000,000", "15,000,000"]
+    assert found["parameters"][1] == "-25.0 %"
+    [memory] = found["peak memory"]
+    assert memory.split("   ")[0] == "1.23 ± 0.02 GB"
+    assert memory.endswith("not measured")
+
+
+def test_no_figure_has_more_digits_than_its_noise() -> None:
+    """Perplexity to its error, and the paired difference to its own, smaller one."""
+    other = model_result("after", perplexity=judged(21.0, 25.1, 23.0))
+    value, moved = lines_of(model_result("before"), other)["perplexity"]
+    assert value.split("    ")[0].strip() == "9.0 ± 1.0"
+    assert moved == "+0.98 ± 0.14"
+
+
+def test_speeds_have_their_units_and_spread() -> None:
+    """Rates in tokens a second, times in milliseconds, differences in percent."""
+    found = lines_of(
+        model_result("before", speed=speed_of(1.0, 1.1)),
+        model_result("after", speed=speed_of(0.5, 0.5)),
     )
+    assert found["decode, tokens/s"][0].startswith("95 ± 6")
+    assert found["decode, tokens/s"][1] == "+110 ± 13 %"
+    assert found["time to first token"][0].startswith("1,050 ± 60 ms")
 
 
-def table_of(*results: ModelResult) -> str:
-    """The table of these models."""
-    return render(
-        Comparison(models=results, text=text_record(), batch_size=1, device="cpu", versions={})
+@pytest.mark.parametrize("part_of", [None, "mmlu"])
+def test_parts_of_a_group_stay_out_of_the_table(part_of: str | None) -> None:
+    """They are in the CSV; the group's own figure stands for them."""
+    law = TaskResult(
+        metrics={"acc": MetricResult(value=0.25, standard_error=0.03)},
+        documents=100,
+        part_of=part_of,
     )
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (269_060_000, "269.1 MB"), (5e15, "5000.0 TB")],
-)
-def test_bytes_have_a_unit_that_fits(count: int, said: str) -> None:
-    """Three digits or so, and the largest unit is never left."""
-    assert size(count) == said
-
-
-def test_the_first_model_is_the_baseline() -> None:
-    """Others say how far each figure moved from it, in percent; a figure of none is not made up."""
-    said = table_of(result_of("before", 20_000_000, 10**9), result_of("after", 15_000_000, None))
-    before, after, moved = said.splitlines()[2:5]
-
-    assert before.split()[:4] == ["before", "20,000,000", "80.0", "MB"]
-    assert after.split()[:2] == ["after", "15,000,000"]
-    assert after.endswith(UNKNOWN)
-    assert moved.split() == ["-25.0", "%", "-25.0", "%", "-25.0", "%", "+0.0", "%"]
+    found = lines_of(model_result(tasks={"law": law}))
+    assert found.get("law acc") == (None if part_of else ["0.25 ± 0.03"])
 
 
 def test_figures_carry_what_they_were_measured_with() -> None:
     """Without text, windows and precision no figure can be compared with another run's."""
-    said = table_of(result_of("before", 1, 1))
+    said = render(comparison_of(model_result()))
 
     assert "text test: 1 windows of 8 tokens, 7 predicted tokens" in said
-    assert "float32 on cpu, batch size 1; perplexity weighted by token" in said
-
-
-def test_a_speed_of_few_calls_makes_no_difference() -> None:
-    """The best of two calls is luck; the figure is shown, and no percentage of it."""
-    said = table_of(result_of("before", 8, 1, calls=2), result_of("after", 8, 1, calls=9))
-
-    assert said.splitlines()[4].split() == ["+0.0", "%"] * 4
+    assert "float32 on cpu (a processor, 2 threads), batch size 1" in said
+    assert "± is the standard error" in said

@@ -11,9 +11,10 @@ import pytest
 from applying import applied
 from tokenizers import Tokenizer
 
+from globalprune.artifacts.evaluation_record import Comparison, SpeedSettings
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
-from globalprune.evaluate.comparison import Comparison, evaluate_models
+from globalprune.evaluate.comparison import evaluate_models
 from globalprune.text.builtin import Part, builtin_rows
 
 Tiny = Callable[[str], Path]
@@ -42,7 +43,7 @@ def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: Any, **__: Any) -> None:
         pytest.fail("a model was loaded before all was checked")
 
-    monkeypatch.setattr("globalprune.evaluate.measurement.load_model", load)
+    monkeypatch.setattr("globalprune.evaluate.candidates.load_model", load)
 
 
 def test_before_and_after_are_judged_by_the_same_windows(
@@ -51,32 +52,34 @@ def test_before_and_after_are_judged_by_the_same_windows(
     """In the order given; an uneven result is as good a model as any."""
     base = tiny("llama")
     out = applied(base, tmp_path, {0: {"attention": [0, 1, 2, 3]}}).out
-    found = evaluate_models([str(base), out], data, seq_len=16)
+    found = evaluate_models([str(base), out], data, seq_len=16, speed=None)
     before, after = found.models
     assert (before.source, after.source) == (str(base), out)
-    assert before.windows == after.windows == found.text.digest
+    assert before.perplexity.windows == after.perplexity.windows == found.text.digest
     assert after.parameters == before.parameters - 4 * 1536
     assert after.file_bytes < before.file_bytes
-    assert after.perplexity != before.perplexity
+    assert after.perplexity.value != before.perplexity.value
     assert found.warnings == ()
 
 
 def test_the_record_says_what_was_read(tiny: Tiny, data: str) -> None:
     """Source, documents by digest, windows and tools: enough to do it again."""
-    found = evaluate_models([str(tiny("llama"))], data, seq_len=16, stride=20, samples=3)
+    found = evaluate_models(
+        [str(tiny("llama"))], data, seq_len=16, stride=20, samples=3, speed=None
+    )
     text = found.text
     assert (text.source, text.documents) == (data, 1)
     assert text.document_digests == (digest_bytes(TEXT.encode()),)
     assert (text.seq_len, text.stride, text.samples) == (16, 20, 3)
     assert (text.tokens, text.predicted_tokens) == (48, 45)
-    assert (found.batch_size, found.device) == (1, "cpu")
+    assert (found.settings.batch_size, found.device) == (1, "cpu")
     assert found.versions.keys() >= {"globalprune", "torch", "transformers"}
     assert Comparison.model_validate_json(found.model_dump_json()) == found
 
 
 def test_the_default_text_is_the_held_out_builtin_one(tiny: Tiny) -> None:
     """So that a command without options judges by what calibration never sees."""
-    found = evaluate_models([str(tiny("llama"))], samples=1, seq_len=16)
+    found = evaluate_models([str(tiny("llama"))], samples=1, seq_len=16, speed=None)
     held_out = builtin_rows(Part.EVALUATION).values
     first = digest_bytes(str(next(iter(held_out))[1]).encode())
     assert (found.text.source, found.text.document_digests) == ("builtin", (first,))
@@ -89,10 +92,24 @@ def test_other_tokens_are_warned_of(tiny: Tiny, tmp_path: Path, data: str) -> No
     vocabulary = spec["model"]["vocab"]
     vocabulary["A"], vocabulary["z"] = vocabulary["z"], vocabulary["A"]
     (other / "tokenizer.json").write_text(json.dumps(spec))
-    found = evaluate_models([str(tiny("llama")), str(other)], data, seq_len=16)
+    found = evaluate_models([str(tiny("llama")), str(other)], data, seq_len=16, speed=None)
     [warning] = found.warnings
     assert "different tokens, so their perplexities are not comparable" in warning
-    assert found.text.digest == found.models[0].windows != found.models[1].windows
+    first, second = (model.perplexity.windows for model in found.models)
+    assert found.text.digest == first != second
+
+
+def test_models_are_timed_side_by_side(tiny: Tiny, tmp_path: Path, data: str) -> None:
+    """Every model has every round, by a prompt no longer than the text and the windows are."""
+    out = applied(tiny("llama"), tmp_path, {1: {"mlp": list(range(20))}}).out
+    asked = SpeedSettings(prompt_tokens=200, decoded_tokens=2, rounds=3)
+    found = evaluate_models([str(tiny("llama")), out], data, seq_len=16, samples=2, speed=asked)
+    assert found.settings.speed == asked.model_copy(update={"prompt_tokens": 32})
+    for model in found.models:
+        assert model.speed is not None
+        assert len(model.speed.decode_tokens_per_second) == 3
+    assert found.hardware.threads == 1
+    assert found.hardware.cpu
 
 
 REFUSED: list[Any] = [

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import random_ids, tiny_model
+from applying import applied
+from tiny_models import random_ids, tiny_config, tiny_model
 
 from globalprune.evaluate import efficiency
 from globalprune.evaluate.efficiency import (
     MemoryMeter,
+    cache_bytes_per_token,
     count_parameters,
     stored_bytes,
-    timed_forward,
 )
+from globalprune.models.loading import load_model
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.source import resolve_model
 
@@ -52,28 +54,21 @@ def test_the_single_file_wins_over_an_index_as_when_loading(tiny: Tiny, tmp_path
     assert stored_bytes(resolve_model(str(folder))) == expected
 
 
-def test_every_call_but_the_first_is_timed() -> None:
-    """By the tokens that it was given; no hook outlives the block, even one that fails."""
-    model, calls = tiny_model("llama"), 0
+@pytest.mark.parametrize("family", ["llama", "llama_one_kv"])
+def test_a_token_takes_its_keys_and_values(family: str) -> None:
+    """Two tensors in each of four layers, eight numbers a head, four bytes each."""
+    heads = tiny_config(family).num_key_value_heads
+    found = cache_bytes_per_token(tiny_model(family), random_ids(1, 11)[0])
+    assert found == 2 * 4 * heads * 8 * 4
+    half = cache_bytes_per_token(tiny_model(family).bfloat16(), random_ids(1, 11)[0])
+    assert half == found / 2
 
-    def count(*_: object) -> None:
-        nonlocal calls
-        calls += 1
 
-    model.register_forward_hook(count)
-    with timed_forward(model, warm_up=random_ids(1, 8)) as clock:
-        for rows in (1, 2, 4):
-            model(input_ids=random_ids(rows, 8))
-    assert (calls, len(clock.rates)) == (4, 3)
-    assert clock.tokens_per_second == max(clock.rates) > min(clock.rates)
-    assert 1 < clock.tokens_per_second < 1e9
-    with (
-        pytest.raises(ZeroDivisionError),
-        timed_forward(model, warm_up=random_ids(1, 8)) as clock,
-    ):
-        _ = 1 / 0
-    model(input_ids=random_ids(1, 8))
-    assert clock.rates == []
+def test_what_was_cut_takes_no_cache(tiny: Tiny, tmp_path: Path) -> None:
+    """Every key/value head that is gone from a layer, an emptied first layer too."""
+    out = applied(tiny("llama"), tmp_path, {0: {"attention": [0, 1, 2, 3]}, 2: {"attention": [1]}})
+    left = cache_bytes_per_token(load_model(out.out), random_ids(1, 11)[0])
+    assert left == 2 * (0 + 4 + 3 + 4) * 8 * 4
 
 
 @pytest.mark.skipif(

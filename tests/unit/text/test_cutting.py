@@ -6,7 +6,6 @@ from texts import BOS, ids_of, tokenizer_with_bos
 
 from globalprune.errors import UsageError
 from globalprune.text.cutting import WindowShape, check_counts
-from globalprune.text.tokens import TokenisedText
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def test_the_least_numbers_are_taken() -> None:
 def test_a_bos_takes_a_place_of_the_window_and_of_no_text() -> None:
     """Windows keep their length; the text in them is one token shorter."""
     ids = ids_of("abcdefgh")
-    shape = WindowShape(tokenizer_with_bos(), 4)
-    windows = shape.cut(TokenisedText(ids, np.array([0]), ("",)), np.array([0, 5]))
+    shape = WindowShape.of(tokenizer_with_bos(), 4)
+    windows = shape.cut(ids, np.array([0, 5]))
     assert shape.body == 3
     assert [list(window) for window in windows] == [[BOS, *ids[:3]], [BOS, *ids[5:]]]

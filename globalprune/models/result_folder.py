@@ -1,59 +1,61 @@
-"""Where a result may not go: into its inputs, over a stranger's files, onto a full disk."""
+"""The folder that a phase writes a model into: what marks it as ours, and where it may not go.
+
+Not into the model it is made from, not over a stranger's files, not onto a full disk.
+"""
 
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
-from globalprune.apply.companions import PATTERNS
-from globalprune.apply.preparation import Prepared
-from globalprune.apply.steps import promised
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.errors import UsageError
+from globalprune.models.companions import PATTERNS
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
-OURS = f"{OWN_FOLDER}/origin.parquet"
-_WRITTEN = (
+OURS: Final = (f"{OWN_FOLDER}/origin.parquet", f"{OWN_FOLDER}/recovery.json")
+_WRITTEN: Final = (
     OWN_FOLDER,
     "config.json",
     "readme.md",
     "model*.safetensors",
     "model.safetensors.index.json",
     "modeling_globalprune.py",
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "additional_chat_templates",
     "__pycache__",
 )
-_SHOWN = 5
+_SHOWN: Final = 5
 
 
-def refuse_place(out: Path, prepared: Prepared, *, overwrite: bool) -> None:
-    """Raise `UsageError` unless `out` can be written without harm."""
-    model, place = prepared.checkpoint.source.path.resolve(), out.resolve()
+def refuse_place(out: Path, model: Path, *, needed_bytes: int, overwrite: bool) -> None:
+    """Raise `UsageError` unless a model made from `model` can be written to `out` without harm."""
+    model, place = model.resolve(), out.resolve()
     if place == model:
         raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
     refuse_inside(out, model)
     if model.is_relative_to(place):
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
-    refuse_occupied(out, ours=(OURS,), overwrite=overwrite)
+    refuse_occupied(out, ours=OURS, overwrite=overwrite)
     _refuse_strangers(out)
-    _refuse_small_disk(
-        out.absolute(), sum(facts.bytes for facts in promised(prepared.steps).values())
-    )
+    _refuse_small_disk(out.absolute(), needed_bytes)
 
 
 def _refuse_strangers(out: Path) -> None:
     """A folder that we may replace can hold files that a person put there since."""
     entries = out.iterdir() if out.is_dir() else ()
-    strange = sorted(entry.name for entry in entries if not _is_written_by_apply(entry.name))
+    strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
     if strange:
         shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
         raise UsageError(
-            f"{out}: holds what gp apply didn't write ({shown}), which --overwrite would delete; "
-            "move it away, or choose another folder."
+            f"{out}: holds what globalprune didn't write ({shown}), which --overwrite would "
+            "delete; move it away, or choose another folder."
         )
 
 
-def _is_written_by_apply(name: str) -> bool:
+def _is_written_by_us(name: str) -> bool:
     """Whether a result has such a file or folder."""
     return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.apply.companions import (
+from globalprune.models.companions import (
     companions_of,
     copy_companion,
-    licence_files,
     write_generation_config,
 )
 
@@ -78,12 +77,6 @@ def test_a_link_in_a_cache_becomes_a_file(folder: Path, tmp_path: Path) -> None:
     assert not copied.is_symlink()
     assert copied.read_text() == "tokenizer.json"
     assert (tmp_path / "out" / "additional_chat_templates" / "tool_use.jinja").is_file()
-
-
-def test_licence_files_are_told_apart() -> None:
-    """The model card lists them."""
-    names = ("LICENSE", "Licence.md", "NOTICE", "USE_POLICY.md")
-    assert licence_files((*names, "merges.txt", "tokenizer.json")) == names
 
 
 def test_a_gguf_models_special_tokens_are_written(tmp_path: Path) -> None:

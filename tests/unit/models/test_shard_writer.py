@@ -12,14 +12,13 @@ from cutting import Removals, tensors_in
 from safetensors.torch import load_file
 from tiny_models import random_ids
 
-from globalprune.apply.facts import TensorFacts
-from globalprune.apply.shards import ShardWriter
 from globalprune.models.loading import load_model
+from globalprune.models.shard_writer import ShardWriter
 
 TENSORS = {name: torch.full((2, 4), float(number)) for number, name in enumerate("abcde")}
 TENSORS["huge"] = torch.ones(40, 4)
 SIZE = 2 * 4 * 4  # bytes of a small one
-PROMISED = {name: TensorFacts(tuple(tensor.shape), "F32") for name, tensor in TENSORS.items()}
+PROMISED = {name: tensor.nbytes for name, tensor in TENSORS.items()}
 INDEX = "model.safetensors.index.json"
 
 

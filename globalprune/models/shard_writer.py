@@ -8,7 +8,6 @@ import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
-from globalprune.apply.facts import TensorFacts
 from globalprune.artifacts.disk import current_umask
 
 MAX_SHARD_BYTES = 5 * 10**9
@@ -19,19 +18,19 @@ _INDEX = "model.safetensors.index.json"
 class ShardWriter:
     """Takes the promised tensors in order; a shard goes to disk when its last tensor has come.
 
-    A tensor larger than a shard gets one of its own.
+    `promised` gives the bytes of each. A tensor larger than a shard gets one of its own.
     """
 
     def __init__(
         self,
         folder: Path,
-        promised: Mapping[str, TensorFacts],
+        promised: Mapping[str, int],
         max_shard_bytes: int = MAX_SHARD_BYTES,
     ) -> None:
         self._folder = folder
         self._split = split_state_dict_into_shards_factory(
             dict(promised),
-            get_storage_size=lambda facts: facts.bytes,
+            get_storage_size=lambda size: size,
             filename_pattern=_PATTERN,
             max_shard_size=max_shard_bytes,
         )

@@ -113,7 +113,7 @@ def test_a_small_disk_is_noticed_before_the_work(
         asked.append(path)
         return Usage(10**9, 0, needed - missing)
 
-    monkeypatch.setattr("globalprune.apply.output_place.shutil.disk_usage", usage)
+    monkeypatch.setattr("globalprune.models.result_folder.shutil.disk_usage", usage)
     place = tmp_path / "not" / "yet"
     if missing:
         with pytest.raises(UsageError, match=r"the result takes 0\.00 GB and .* free; make room"):

@@ -1,38 +1,28 @@
-"""README.md of the result: what it came from, what was cut, how to load it, what its licence asks.
+"""The text of the card: what was done to what, how to load it, what its licence asks.
 
 It claims nothing that was not measured; that safety was not evaluated again, it says.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from globalprune.apply.licences import Licence, unmet_name
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """All that the card says."""
-
-    name: str
-    base: str
-    base_is_on_hub: bool
-    licence: Licence
-    licence_files: tuple[str, ...]
-    uneven: bool
-    parameters_before: int
-    parameters_after: int
-    removed_groups: Mapping[GroupType, int]
-    dropped_layers: tuple[int, ...]
+from globalprune.card.facts import CardFacts
+from globalprune.card.history import history, repetition
+from globalprune.card.licences import Licence, unmet_name
 
 
 def model_card(facts: CardFacts) -> str:
     """Write the whole card."""
-    sections = (_front_matter(facts), _what(facts), _loading(facts), _cautions(), _licence(facts))
+    sections = (
+        _front_matter(facts),
+        *history(facts),
+        _loading(facts),
+        *repetition(facts),
+        _cautions(),
+        _licence(facts),
+    )
     return "\n".join(sections)
 
 
@@ -52,12 +42,13 @@ def _front_matter(facts: CardFacts) -> str:
     head: dict[str, Any] = {}
     if facts.base_is_on_hub:
         head["base_model"] = facts.base.partition("@")[0]
-        head["base_model_relation"] = "finetune"  # the Hub has no word for pruned
+        # the Hub has no word for pruned
+        head["base_model_relation"] = "adapter" if facts.is_adapter else "finetune"
     head |= dict(facts.licence.front_matter)
     head |= {
-        "library_name": "transformers",
+        "library_name": "peft" if facts.is_adapter else "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["pruned", "globalprune"],
+        "tags": (["pruned"] if facts.records.cut else []) + ["globalprune"],
     }
     stream = StringIO()
     yaml = YAML()
@@ -66,34 +57,20 @@ def _front_matter(facts: CardFacts) -> str:
     return f"---\n{stream.getvalue()}---\n"
 
 
-def _what(facts: CardFacts) -> str:
-    """The title, and what was removed."""
-    removed = facts.parameters_before - facts.parameters_after
-    lines = [f"# {facts.name}", ""]
-    if facts.licence.duties.notice:
-        lines += [f"**{facts.licence.duties.notice}**", ""]
-    lead = (
-        f"This is `{facts.base}` with {removed:,} of its {facts.parameters_before:,} parameters "
-        f"({removed / facts.parameters_before:.2%}) cut out by globalprune; "
-        f"{facts.parameters_after:,} are left. What is left was not changed."
-    )
-    lines += [lead, "", "Removed:", ""]
-    words = {"attention": "attention groups (a key/value head with its query heads)"}
-    words["mlp"] = "MLP channels"
-    lines += [f"- {facts.removed_groups.get(kind, 0):,} {words[kind]}" for kind in GROUP_TYPES]
-    if facts.dropped_layers:
-        count = len(facts.dropped_layers)
-        numbers = ", ".join(str(index) for index in facts.dropped_layers)
-        lines.append(f"- {count} whole layer{'s' if count > 1 else ''}: {numbers}")
-    records = (
-        "`globalprune/plan.yaml` is the plan that did it, `globalprune/origin.parquet` says which "
-        "group of the original each remaining group is, `globalprune/metrics.json` has the figures."
-    )
-    return "\n".join([*lines, "", records, ""])
-
-
 def _loading(facts: CardFacts) -> str:
     """The ways in which this model can be loaded."""
+    ours = _code(
+        "import globalprune",
+        "",
+        f'model = globalprune.load_model("{facts.name}")',
+        f'tokenizer = globalprune.load_tokenizer("{facts.name}")',
+    )
+    if facts.is_adapter:
+        lead = (
+            "This folder holds a LoRA adapter alone. `adapter_config.json` names the model that it "
+            "belongs to, which is loaded too:"
+        )
+        return "\n".join(["## How to load it", "", lead, *ours])
     trust, lead = "", "Its layers are all alike, so transformers alone is enough:"
     if facts.uneven:
         trust = ", trust_remote_code=True"
@@ -109,12 +86,6 @@ def _loading(facts: CardFacts) -> str:
         f"tokenizer = AutoTokenizer.{loaded}",
         'inputs = tokenizer("Once upon a time", return_tensors="pt")',
         "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))",
-    )
-    ours = _code(
-        "import globalprune",
-        "",
-        f'model = globalprune.load_model("{facts.name}")',
-        f'tokenizer = globalprune.load_tokenizer("{facts.name}")',
     )
     other = (
         "globalprune does the same without running any code from this folder, and refuses a "

@@ -52,12 +52,6 @@ def write_generation_config(config: dict[str, Any], out: Path) -> None:
     (out / "generation_config.json").write_text(text, encoding="utf-8")
 
 
-def licence_files(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Of the companions, those that hold the licence or its conditions."""
-    words = ("licen", "notice", "use_policy")
-    return tuple(name for name in names if any(word in name.lower() for word in words))
-
-
 def _travelling(folder: Path) -> Iterator[str]:
     """Yield the names of files in the folder that the allow-list knows."""
     for pattern in ("*", "additional_chat_templates/*"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.apply.licences import DUTIES, HUB_NAMES, TEXTS, Licence, licence_of, unmet_name
+from globalprune.card.licences import DUTIES, HUB_NAMES, TEXTS, Licence, licence_of, unmet_name
 
 
 def folder_with(tmp_path: Path, **files: str) -> Path:

@@ -9,9 +9,32 @@ import pytest
 from applying import ALL_CHANNELS, applied
 from ruamel.yaml import YAML
 
-from globalprune.apply.licences import Licence
-from globalprune.apply.model_card import CardFacts, model_card, naming_warning
+from globalprune.artifacts.metrics_record import ApplyMetrics, CutModel
+from globalprune.card.facts import CardFacts
+from globalprune.card.licences import Licence
+from globalprune.card.model_card import model_card, naming_warning
+from globalprune.card.records import ModelRecords
 
+CUT = ApplyMetrics(
+    model=CutModel(
+        source="meta-llama/Meta-Llama-3-8B@main", revision="c0", structure="", weights=""
+    ),
+    plan="sha256:plan",
+    parameters_before=1000,
+    parameters_after=750,
+    ratio=0.25,
+    removed_groups={"attention": 2, "mlp": 1234},
+    dropped_layers=(3, 5),
+    layers=(),
+    uneven=True,
+    reason=None,
+    weight_bytes=3000,
+    weights="",
+    seconds=1.0,
+    command="gp apply /home/me/models/base --plan plan.yaml -o smaller",
+    versions={},
+    warnings=(),
+)
 FACTS = CardFacts(
     name="Llama-3-small",
     base="meta-llama/Meta-Llama-3-8B@main",
@@ -19,10 +42,7 @@ FACTS = CardFacts(
     licence=Licence("llama3", None, (("license", "llama3"),)),
     licence_files=("LICENSE", "USE_POLICY.md"),
     uneven=True,
-    parameters_before=1000,
-    parameters_after=750,
-    removed_groups={"attention": 2, "mlp": 1234},
-    dropped_layers=(3, 5),
+    records=ModelRecords(cut=CUT),
 )
 
 
@@ -68,6 +88,14 @@ def test_loading_asks_for_trust_only_where_it_must(*, uneven: bool) -> None:
     card = model_card(replace(FACTS, uneven=uneven))
     assert ("trust_remote_code=True" in card) == uneven
     assert 'globalprune.load_model("Llama-3-small")' in card
+
+
+def test_commands_tell_nothing_of_a_machine() -> None:
+    """Absolute paths are shown by their last part; the records have the whole."""
+    card = model_card(FACTS)
+    assert "$ gp apply base --plan plan.yaml -o smaller" in card
+    assert "/home/me" not in card
+    assert "- plan: `sha256:plan`" in card
 
 
 def test_safety_was_not_looked_at_and_the_card_says_so() -> None:

@@ -1,13 +1,14 @@
-"""metrics.json of a result: what was cut, the figures before and after, and by which tools."""
+"""metrics.json of a result: what was cut, how large it was and is, and by which tools."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.record import Record
 
+METRICS_FILE = "metrics.json"
 FORMAT: Literal["globalprune.metrics/1"] = "globalprune.metrics/1"
 
 
@@ -49,7 +50,6 @@ class ApplyMetrics(Record):
     command: str
     versions: dict[str, str]
     warnings: tuple[str, ...]
-    evaluation: dict[str, Any] | None = None  # before and after, if it was asked for
 
 
 class ApplyResult(ApplyMetrics):
@@ -74,9 +74,3 @@ def widths_of(effect: PlanEffect) -> tuple[LayerWidths, ...]:
 def write_metrics(path: Path, metrics: ApplyMetrics) -> None:
     """Write the record."""
     write_atomically(path, metrics.model_dump_json(indent=2) + "\n")
-
-
-def add_evaluation(path: Path, evaluation: dict[str, Any]) -> None:
-    """Put what an evaluation found into a record that is already written."""
-    metrics = ApplyMetrics.model_validate_json(path.read_text(encoding="utf-8"))
-    write_metrics(path, metrics.model_copy(update={"evaluation": evaluation}))

@@ -1,0 +1,89 @@
+"""recovery.json of a result: how it was finetuned, on what text, and how the loss fell.
+
+A model that is finetuned again keeps the runs before; the last one is the last.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.record import Record
+from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.errors import RecordInvalid
+
+RECOVERY_FILE = "recovery.json"
+FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
+
+
+class KnownModel(Record):
+    """A model by its name and its weights."""
+
+    source: str
+    revision: str | None
+    weights: str  # fingerprint
+
+
+class TrainingData(Record):
+    """One source of the text that was trained on."""
+
+    text: TextRecord
+    weight: float
+    is_chat: bool  # only what the assistant says was learned
+
+
+class LossPoint(Record):
+    """One step of the loss curve; `loss` is in nats a learned token, before the step."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float | None = None
+
+
+class RecoveryRun(Record):
+    """One finetuning, with all that repeats it."""
+
+    model: KnownModel  # what went in
+    teacher: KnownModel | None
+    settings: RecoverySettings
+    data: tuple[TrainingData, ...]
+    data_digest: str  # of windows, labels and their order before they are shuffled
+    steps: int = Field(ge=1)
+    learned_tokens: int = Field(ge=1)  # that the loss is over, in one epoch
+    trained_parameters: int = Field(ge=1)
+    first_loss: float  # mean over the first tenth of the steps
+    last_loss: float  # mean over the last tenth
+    processes: int = Field(ge=1)
+    device: str
+    weights: str | None  # fingerprint of the result; None where the adapter was kept by itself
+    seconds: float = Field(ge=0)  # of the last start, where it was resumed
+    resumed_at: int | None = None  # the step from which the last start went on
+    command: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class RecoveryRecord(Record):
+    """Every finetuning of a model since it was cut."""
+
+    format: Literal["globalprune.recovery/1"] = FORMAT
+    runs: tuple[RecoveryRun, ...] = Field(min_length=1)
+
+
+def write_recovery(path: Path, record: RecoveryRecord) -> None:
+    """Write the record whole or not at all."""
+    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_recovery(path: Path) -> RecoveryRecord:
+    """Read a record; raise `RecordInvalid` if it is none."""
+    try:
+        return RecoveryRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecordInvalid(
+            f"{path}: is no record of a finetuning ({reason}); finetune the model again."
+        ) from error

@@ -1,0 +1,74 @@
+"""OUT.unfinished: where long work keeps what it has until OUT takes its place.
+
+It says what was asked, so that work is only resumed as the work that it is.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from globalprune.artifacts.disk import write_atomically
+from globalprune.errors import UsageError
+
+ASKED_FILE: Final = "asked.json"
+_SUFFIX: Final = ".unfinished"
+
+
+class UnfinishedWork:
+    """The folder of work that is under way, or was stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def beside(cls, out: Path) -> "UnfinishedWork":
+        """The work that is to become `out`."""
+        place = out.resolve()
+        return cls(place.with_name(place.name + _SUFFIX))
+
+    def refuse(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise `UsageError` where another start left something that nobody said what to do with.
+
+        A folder of that name that holds no work of ours is a person's, and is never touched.
+        """
+        if not self.folder.exists():
+            return
+        if not (self.folder / ASKED_FILE).is_file():
+            raise UsageError(
+                f"{self.folder}: is in the way and holds no unfinished run; move it, or choose "
+                "another -o."
+            )
+        if not resume and not overwrite:
+            raise UsageError(
+                f"{self.folder}: holds a run that was stopped; say --resume to go on with it, or "
+                "--overwrite to begin anew."
+            )
+
+    def begin(self, asked: dict[str, Any], *, resume: bool) -> None:
+        """Make the folder for this work; raise `UsageError` if what is to be resumed is other."""
+        if resume and self.folder.exists():
+            self._refuse_other(asked)
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        write_atomically(self.folder / ASKED_FILE, json.dumps(asked, indent=2) + "\n")
+
+    def remove(self) -> None:
+        """Clear it away, once OUT is in its place."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _refuse_other(self, asked: dict[str, Any]) -> None:
+        """Say in what the work that lies there differs from what is asked for."""
+        path = self.folder / ASKED_FILE
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps(asked))  # as it would be read again
+        differing = [name for name in wanted | begun if wanted.get(name) != begun.get(name)]
+        if differing:
+            told = "; ".join(
+                f"{name} was {begun.get(name)}, is {wanted.get(name)}" for name in differing
+            )
+            raise UsageError(
+                f"{path}: can't be resumed, since something else was begun ({told}); repeat its "
+                "command, or say --overwrite instead of --resume to begin anew."
+            )

@@ -1,0 +1,83 @@
+"""What the model card says, gathered from a result's own files."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from globalprune.card.licences import Licence, licence_of
+from globalprune.card.records import ModelRecords, read_records
+
+_LICENCE_WORDS = ("licen", "notice", "use_policy")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that the card says."""
+
+    name: str
+    base: str
+    base_is_on_hub: bool
+    licence: Licence
+    licence_files: tuple[str, ...] = ()
+    uneven: bool = False
+    is_adapter: bool = False
+    records: ModelRecords = field(default_factory=ModelRecords)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that made the model, in order; absolute paths by their last part."""
+        told = (_public(command) for command in self._commands() if command)
+        return tuple(dict.fromkeys(told))  # gp prune is one command for every phase
+
+    def _commands(self) -> Iterator[str]:
+        records = self.records
+        if records.analysis:
+            yield records.analysis.command
+        if records.cut:
+            yield records.cut.command
+        for run in records.runs:
+            yield run.command
+        if records.evaluation:
+            yield records.evaluation.command
+
+
+def gather_facts(folder: Path, *, name: str, licence_from: Path | None) -> CardFacts:
+    """Read a result's records, and its base model's licence."""
+    records = read_records(folder)
+    source, revision = _origin(records)
+    texts = licence_files(folder)
+    on_hub = revision is not None  # a local path says too much in a card that is published
+    return CardFacts(
+        name=name,
+        base=source if on_hub else Path(source).expanduser().resolve().name,
+        base_is_on_hub=on_hub,
+        licence=licence_of(licence_from, texts),
+        licence_files=texts,
+        uneven=(folder / "modeling_globalprune.py").exists(),
+        is_adapter=(folder / "adapter_config.json").exists(),
+        records=records,
+    )
+
+
+def licence_files(folder: Path) -> tuple[str, ...]:
+    """Of a folder's files, those that hold the licence or its conditions."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return tuple(name for name in names if any(word in name.lower() for word in _LICENCE_WORDS))
+
+
+def _origin(records: ModelRecords) -> tuple[str, str | None]:
+    """The model that all this began with, and its revision."""
+    if records.cut:
+        return records.cut.model.source, records.cut.model.revision
+    if records.runs:
+        return records.runs[0].model.source, records.runs[0].model.revision
+    return "a model", None
+
+
+def _public(command: str) -> str:
+    """The command without what it tells of a machine."""
+    words = [
+        Path(word).name if word.startswith(("/", "~")) else word for word in shlex.split(command)
+    ]
+    return shlex.join(words)

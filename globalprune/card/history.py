@@ -1,0 +1,135 @@
+"""The card's sections about what was done to the model, what it measured, and how to repeat it."""
+
+from collections.abc import Iterator
+
+from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.evaluation_files import markdown_text
+from globalprune.artifacts.evaluation_record import Comparison
+from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.metrics_record import ApplyMetrics
+from globalprune.artifacts.recovery_record import RecoveryRun
+from globalprune.card.facts import CardFacts
+
+_WORDS = {
+    "attention": "attention groups (a key/value head with its query heads)",
+    "mlp": "MLP channels",
+}
+
+
+def history(facts: CardFacts) -> Iterator[str]:
+    """The title, what was cut, what was finetuned, what came out."""
+    lines = [f"# {facts.name}", ""]
+    if facts.licence.duties.notice:
+        lines += [f"**{facts.licence.duties.notice}**", ""]
+    if facts.records.cut:
+        lines += _cut(facts, facts.records.cut)
+    else:
+        lines += [f"This is `{facts.base}`, finetuned by globalprune.", ""]
+    yield "\n".join(lines)
+    for number, run in enumerate(facts.records.runs, start=1):
+        yield _finetuning(run, number if len(facts.records.runs) > 1 else None)
+    if facts.records.evaluation:
+        yield _measured(facts.records.evaluation)
+
+
+def repetition(facts: CardFacts) -> Iterator[str]:
+    """The commands, and the digests that tell whether a repetition is one."""
+    if not facts.commands:
+        return
+    rows = dict(_digests(facts))
+    lines = ["## How to repeat it", "", "```console", *(f"$ {one}" for one in facts.commands)]
+    lines += ["```", ""]
+    lines += [f"- {name}: `{value}`" for name, value in rows.items()]
+    lines += ["", "`globalprune/` has the plan, every record, and the versions of all tools.", ""]
+    yield "\n".join(lines)
+
+
+def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
+    """What was removed of what."""
+    removed = cut.parameters_before - cut.parameters_after
+    after = "What is left was finetuned." if facts.records.runs else "What is left was not changed."
+    lead = (
+        f"This is `{facts.base}` with {removed:,} of its {cut.parameters_before:,} parameters "
+        f"({removed / cut.parameters_before:.2%}) cut out by globalprune; "
+        f"{cut.parameters_after:,} are left. {after}"
+    )
+    lines = [
+        lead,
+        "",
+        "Removed:",
+        "",
+        *(f"- {cut.removed_groups.get(kind, 0):,} {_WORDS[kind]}" for kind in GROUP_TYPES),
+    ]
+    if cut.dropped_layers:
+        count = len(cut.dropped_layers)
+        numbers = ", ".join(str(index) for index in cut.dropped_layers)
+        lines.append(f"- {count} whole layer{'s' if count > 1 else ''}: {numbers}")
+    analysis = facts.records.analysis
+    if analysis:
+        text = _text(analysis.calibration)
+        lines += [
+            "",
+            f"What each part is worth was measured by `{analysis.default_importance}` on {text}.",
+        ]
+    records = (
+        "`globalprune/plan.yaml` is the plan that did it, `globalprune/origin.parquet` says which "
+        "group of the original each remaining group is, `globalprune/metrics.json` has the figures."
+    )
+    return [*lines, "", records, ""]
+
+
+def _finetuning(run: RecoveryRun, number: int | None) -> str:
+    """What was trained on what, and how the loss fell."""
+    settings = run.settings
+    how = "all weights"
+    if settings.lora is not None:
+        how = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
+    taught = f", taught by `{run.teacher.source.rpartition('/')[2]}`" if run.teacher else ""
+    texts = "; ".join(_text(part.text) for part in run.data)
+    title = "## Finetuning" + ("" if number is None else f" {number}")
+    body = (
+        f"{how}{taught}: {run.steps:,} steps at a learning rate of {settings.learning_rate:g} "
+        f"on {texts}. The loss fell from {run.first_loss:.3f} to {run.last_loss:.3f} (means of "
+        "the first and last tenth of the steps; `globalprune/loss.csv` has every step)."
+    )
+    return f"{title}\n\n{body}\n"
+
+
+def _measured(evaluation: Comparison) -> str:
+    """The table of the evaluation, models by their folders' names."""
+    named = tuple(
+        model.model_copy(update={"source": model.source.rstrip("/").rpartition("/")[2]})
+        for model in evaluation.models
+    )
+    shown = evaluation.model_copy(update={"models": named, "command": "", "warnings": ()})
+    return f"## Measured\n\n{markdown_text(shown)}"
+
+
+def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
+    """What of each phase is known again by its digest."""
+    records = facts.records
+    if records.analysis:
+        yield "calibration windows", records.analysis.calibration.digest
+        yield "table of groups", records.analysis.table
+    if records.cut:
+        yield "weights of the base model", records.cut.model.weights
+        yield "plan", records.cut.plan
+        yield "weights after the cut", records.cut.weights
+    for run in records.runs:
+        yield "finetuning windows", run.data_digest
+        if run.weights:
+            yield "weights after finetuning", run.weights
+    if records.evaluation:
+        yield "evaluation windows", records.evaluation.text.digest
+
+
+def _text(text: TextRecord) -> str:
+    """Text by name and amount; a path by its last part."""
+    length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
+    seed = "" if text.seed is None else f", seed {text.seed}"
+    name = (
+        text.source
+        if not text.source.startswith(("/", "~", "."))
+        else text.source.rpartition("/")[2]
+    )
+    return f"{text.samples} windows of {length} of `{name}`{seed}"

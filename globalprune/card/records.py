@@ -1,0 +1,50 @@
+"""The records that lie in a model's folder, as far as they are there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from globalprune.artifacts.analysis_record import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.evaluation_files import EVALUATION_FILE
+from globalprune.artifacts.evaluation_record import Comparison
+from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
+from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.record import Record
+from globalprune.artifacts.recovery_record import RECOVERY_FILE, RecoveryRecord, RecoveryRun
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+@dataclass(frozen=True)
+class ModelRecords:
+    """What each phase wrote about one model; None is a phase that has not run."""
+
+    analysis: AnalysisRecord | None = None
+    cut: ApplyMetrics | None = None
+    recovery: RecoveryRecord | None = None
+    evaluation: Comparison | None = None
+
+    @property
+    def runs(self) -> tuple[RecoveryRun, ...]:
+        """Every finetuning."""
+        return self.recovery.runs if self.recovery else ()
+
+
+def read_records(folder: Path) -> ModelRecords:
+    """Read what lies in a model's folder; a file that is no such record counts as none."""
+    own = folder / OWN_FOLDER
+    return ModelRecords(
+        analysis=_read(own / ANALYSIS_FILE, AnalysisRecord),
+        cut=_read(own / METRICS_FILE, ApplyMetrics),
+        recovery=_read(own / RECOVERY_FILE, RecoveryRecord),
+        evaluation=_read(own / EVALUATION_FILE, Comparison),
+    )
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind | None:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,141 @@
+"""`gp prune`: the phases in a row."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console, options
+
+if TYPE_CHECKING:
+    from globalprune.planning.writing import WrittenPlan
+
+
+def prune(
+    *,
+    model: options.Model,
+    ratio: Annotated[
+        float,
+        typer.Option(help="Fraction of all parameters to remove.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="OUT", help="Folder for the smaller model.", show_default=False
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        options.text_option(
+            "Text to measure with",
+            "a part of the Python manual",
+            show_default="web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Number of windows to measure.", show_default="128"),
+    ] = None,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
+    seed: Annotated[int, typer.Option(help="Draws the positions of the windows.")] = 0,
+    importance: Annotated[
+        str, typer.Option(metavar="NAME", help="taylor, taylor_2nd or wanda.")
+    ] = "taylor",
+    finetune: options.Finetune = None,
+    finetune_data: options.FinetuneData = None,
+    finetune_samples: options.TrainingSamples = None,
+    finetune_seq_len: options.SeqLen = None,
+    finetune_epochs: options.Epochs = None,
+    finetune_lr: options.FinetuneRate = None,
+    lora_r: options.LoraR = None,
+    lora_alpha: options.LoraAlpha = None,
+    distil: options.Distil = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            "--eval",
+            metavar="SRC",
+            help="Judge the model, what the cut left, and what came out, by all of this text.",
+            show_default=False,
+        ),
+    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    resume: options.Resume = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure, plan and cut a model, and finetune and judge what is left if asked.
+
+    Each phase is the command of its own that you could run by hand, and leaves its files behind in
+    OUT/globalprune/: the table, the plan, every record. Go on from there with another ratio:
+    gp plan OUT/globalprune --ratio 0.3.
+
+    Example:  gp prune MODEL --ratio 0.2 -o smaller --data wiki.txt --finetune lora --eval builtin
+    """
+    from globalprune.analyze.analyzer import analyze
+    from globalprune.cli.outcome_text import show_outcome
+    from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
+    from globalprune.pipeline.cut_and_recover import Cutting
+    from globalprune.pipeline.whole_recipe import Recipe, prune_model
+
+    said = RecoveryOptions(
+        samples=finetune_samples,
+        seq_len=finetune_seq_len,
+        epochs=finetune_epochs,
+        learning_rate=finetune_lr,
+        lora={"r": lora_r, "alpha": lora_alpha},
+    )
+    measuring = {
+        "data": data,
+        "samples": samples,
+        "seq_len": seq_len,
+        "seed": seed,
+        "importance": importance,
+        "dtype": dtype,
+    }
+    recipe = Recipe(
+        ratio,
+        measuring,
+        choose_recovery(finetune, said, data=finetune_data, distil=distil),
+        evaluate,
+    )
+    command = console.command_line()
+    with console.progress_bars() as progress:
+        measure = partial(
+            analyze,
+            model,
+            data=data,
+            samples=samples,
+            seq_len=seq_len,
+            seed=seed,
+            importances=(importance,),
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            command=command,
+            progress=progress,
+        )
+        cutting = Cutting(
+            model,
+            out,
+            overwrite=overwrite,
+            resume=resume,
+            command=command,
+            progress=progress,
+        )
+        outcome = prune_model(measure, recipe, cutting, show_plan=_show_plan)
+    show_outcome(outcome, as_json=as_json)
+
+
+def _show_plan(written: "WrittenPlan") -> None:
+    """Say what will go; raise `BudgetError` where the ratio can't be reached."""
+    from globalprune.cli.plan_text import finish, plan_lines
+
+    console.say("\n".join(plan_lines([written])))
+    finish([written])

@@ -1,0 +1,17 @@
+"""What is said of a finetuning."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.recovery_record import RecoveryRun
+
+
+def recovery_summary(run: "RecoveryRun") -> str:
+    """Say what was trained, and how the loss fell."""
+    tokens = sum(part.text.tokens for part in run.data)
+    return (
+        f"finetuned ({run.settings.method}): {run.steps:,} steps over {tokens:,} tokens, "
+        f"{run.trained_parameters:,} parameters trained, {run.seconds:.0f} s\n"
+        f"loss {run.first_loss:.3f} -> {run.last_loss:.3f} nats a token (first and last tenth of "
+        "the steps; globalprune/loss.csv has all)"
+    )

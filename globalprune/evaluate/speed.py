@@ -1,0 +1,133 @@
+"""Speed, measured so that two models can be compared on a machine that drifts.
+
+All models lie in memory together and take turns: each round times every model once, in an order
+that rotates, after a round that warms up and doesn't count. Where memory doesn't hold them
+together, each is measured alone, and the figures are not comparable.
+"""
+
+import gc
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+import torch
+from transformers import PreTrainedModel
+
+from globalprune.artifacts.evaluation_record import SpeedResult, SpeedSettings
+from globalprune.evaluate.efficiency import release_freed_memory
+from globalprune.progress import Progress
+
+MEMORY_MARGIN: Final = 1.25  # what lies beside the weights: activations, caches, the loader's own
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be timed, not loaded yet."""
+
+    load: Callable[[], PreTrainedModel]
+    weight_bytes: int
+    prompt: torch.Tensor  # ids `[T]`
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one model did in one round, in seconds."""
+
+    prefill: float
+    first_token: float  # prefill, and the choice of the token
+    decode: float
+
+
+def measure_speeds(
+    subjects: Sequence[Subject], settings: SpeedSettings, device: str, progress: Progress
+) -> tuple[list[SpeedResult], SpeedSettings]:
+    """Time every model; also tell what was measured, where short text or memory set a limit."""
+    shortest = min(len(subject.prompt) for subject in subjects)
+    length = min(settings.prompt_tokens, shortest)
+    together = len(subjects) == 1 or _fit_together(subjects, device)
+    done = settings.model_copy(update={"prompt_tokens": length, "interleaved": together})
+    if together:
+        return _take_turns(subjects, done, progress), done
+    return [_take_turns([subject], done, progress)[0] for subject in subjects], done
+
+
+def _fit_together(subjects: Sequence[Subject], device: str) -> bool:
+    """Whether memory that is free now holds all weights, with a margin."""
+    release_freed_memory()
+    if device.startswith("cuda"):
+        free: int = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return MEMORY_MARGIN * sum(subject.weight_bytes for subject in subjects) <= free
+
+
+def _take_turns(
+    subjects: Sequence[Subject], settings: SpeedSettings, progress: Progress
+) -> list[SpeedResult]:
+    """Time these models in turn."""
+    models = [subject.load() for subject in subjects]
+    prompts = [
+        subject.prompt[None, : settings.prompt_tokens].to(model.device)
+        for subject, model in zip(subjects, models, strict=True)
+    ]
+    turns: list[list[Turn]] = [[] for _ in models]
+    rounds = progress(
+        range(settings.rounds + 1), total=settings.rounds + 1, label="speed", unit="rounds"
+    )
+    for number in rounds:
+        for place in range(len(models)):
+            index = (place + number) % len(models)
+            turn = _time(models[index], prompts[index], settings.decoded_tokens)
+            if number:  # the first round warms up
+                turns[index].append(turn)
+        gc.collect()
+    return [_result(turn, settings) for turn in turns]
+
+
+def _time(model: PreTrainedModel, prompt: torch.Tensor, decoded: int) -> Turn:
+    """One prefill, one choice, then tokens one at a time, greedily, with the cache."""
+    device = model.device
+    head = {"logits_to_keep": 1} if _can_keep_one(model) else {}
+    with torch.inference_mode():
+        started = _now(device)
+        output: Any = model(input_ids=prompt, use_cache=True, **head)
+        filled = _now(device)
+        token = _choice(output)
+        token.item()
+        chosen = _now(device)
+        for _ in range(decoded):
+            output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
+            token = _choice(output)
+        token.item()
+        ended = _now(device)
+    return Turn(filled - started, chosen - started, ended - chosen)
+
+
+def _can_keep_one(model: PreTrainedModel) -> bool:
+    """Whether the head can run on the last token alone, as it does when text is generated."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def _choice(output: Any) -> torch.Tensor:
+    """The likeliest next token, `[1, 1]`."""
+    token: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
+    return token
+
+
+def _now(device: torch.device) -> float:
+    """The time once queued kernels have ended, so that it tells their time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _result(turns: Sequence[Turn], settings: SpeedSettings) -> SpeedResult:
+    """Rates of every round."""
+    return SpeedResult(
+        prefill_tokens_per_second=tuple(settings.prompt_tokens / turn.prefill for turn in turns),
+        decode_tokens_per_second=tuple(settings.decoded_tokens / turn.decode for turn in turns),
+        time_to_first_token_seconds=tuple(turn.first_token for turn in turns),
+    )

@@ -1,0 +1,93 @@
+"""`gp prune`: analyse, plan, cut, let recover, judge; what each phase wrote is left behind.
+
+OUT/globalprune/ is then an analysis folder too: `gp plan OUT/globalprune --ratio R` goes on from
+there. Until OUT is whole, everything lies in OUT.unfinished, and --resume goes on from there.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from globalprune.artifacts.analysis_folder import read_analysis
+from globalprune.artifacts.analysis_record import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.group_table import TABLE_FILE
+from globalprune.artifacts.plan_file import PLAN_FILE
+from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.pipeline.cut_and_recover import Cutting, Outcome, cut_and_recover
+from globalprune.pipeline.recovery import Recovery
+from globalprune.planning.budget import refuse_bad_ratio
+from globalprune.planning.writing import WrittenPlan, write_plans
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.analysis_record import AnalysisRecord
+
+_LEFT_BEHIND = (TABLE_FILE, "analyze.log")  # beside the plan and the record, which the cut keeps
+Measure = Callable[[Path], "AnalysisRecord"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is asked of every phase."""
+
+    ratio: float
+    measuring: dict[str, Any]  # what decides what is measured, for telling one run from another
+    recovery: Recovery | None = None
+    evaluate: str | None = None
+
+
+def prune_model(
+    measure: Measure,
+    recipe: Recipe,
+    cutting: Cutting,
+    *,
+    show_plan: Callable[[WrittenPlan], None],
+) -> Outcome:
+    """Run every phase of the recipe into `cutting.out`.
+
+    `measure` writes an analysis into a folder. `show_plan` is told of the plan before it is
+    applied, and may stop the work by raising; the analysis then stays to be gone on from.
+    """
+    refuse_bad_ratio(recipe.ratio)
+    _refuse_place(cutting)
+    work = UnfinishedWork.beside(cutting.out)
+    work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
+    work.begin(_asked(recipe, cutting), resume=cutting.resume)
+    analysis = work.folder / "analysis"
+    if not (analysis / ANALYSIS_FILE).is_file():
+        measure(analysis)
+    (written,) = write_plans(read_analysis(analysis), [recipe.ratio])
+    show_plan(written)
+    outcome = cut_and_recover(
+        replace(cutting, analysis=analysis),
+        analysis / PLAN_FILE,
+        recovery=recipe.recovery,
+        evaluate=recipe.evaluate,
+        work=UnfinishedWork(work.folder / "cut and recover"),
+    )
+    for name in _LEFT_BEHIND:
+        shutil.copyfile(analysis / name, cutting.out / OWN_FOLDER / name)
+    work.remove()
+    return outcome
+
+
+def _refuse_place(cutting: Cutting) -> None:
+    """Refuse an OUT that the last phase would refuse, before the first begins."""
+    from globalprune.models.result_folder import refuse_place
+    from globalprune.models.source import resolve_model
+
+    model = resolve_model(cutting.model).path
+    refuse_place(cutting.out, model, needed_bytes=0, overwrite=cutting.overwrite)
+
+
+def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
+    """What makes two starts the same work."""
+    return {
+        "model": cutting.model,
+        "ratio": recipe.ratio,
+        **recipe.measuring,
+        "finetune": recipe.recovery.described if recipe.recovery else None,
+        "evaluate": recipe.evaluate,
+    }

@@ -1,0 +1,1 @@
+"""Finetuning after the cut: LoRA or all weights, from text or from a teacher too."""

@@ -1,0 +1,20 @@
+"""Trainer's checkpoints in the folder of a run: which one to go on from.
+
+A half-written one, of a machine that died meanwhile, is passed over.
+"""
+
+from pathlib import Path
+from typing import Final
+
+_LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it behind everything else
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that is whole."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}")]
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """`checkpoint-120` is of step 120."""
+    return int(checkpoint.name.rpartition("-")[2])

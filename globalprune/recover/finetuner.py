@@ -1,0 +1,140 @@
+"""Finetunes a model that was cut, or any other: what is asked is checked, trained, written whole.
+
+MODEL is never changed. OUT appears when all is done; until then the checkpoints lie beside it, in
+OUT.unfinished, from where a run that was stopped goes on.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from globalprune.artifacts.disk import staged_folder
+from globalprune.artifacts.recovery_record import RecoveryRun
+from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.errors import UsageError
+from globalprune.models.adapter_checkpoint import AdapterCheckpoint
+from globalprune.models.result_folder import refuse_place
+from globalprune.progress import Progress, silent
+from globalprune.recover.precision import choose_arithmetic
+from globalprune.recover.record import RunFacts, describe_run, write_run
+from globalprune.recover.result import (
+    copy_records,
+    reader_of_folder,
+    write_adapter,
+    write_model,
+)
+from globalprune.recover.subject import Pupil, find_lesson, find_pupil, find_teacher
+from globalprune.recover.training import Assignment, Trained, train
+
+_FULL_BYTES = 4  # of a parameter, in what a full run writes at most
+
+
+def finetune(
+    model: str,
+    out: Path,
+    settings: RecoverySettings,
+    *,
+    data: Sequence[str] = (),
+    teacher: str | None = None,
+    keep_adapter: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+    work: UnfinishedWork | None = None,
+    command: str = "",
+    progress: Progress = silent,
+) -> RecoveryRun | None:
+    """Train `model` on `data` and write the result into the folder `out`, whole or not at all.
+
+    With a `teacher`, `settings.distillation` says how much of it is learned. `keep_adapter` writes
+    the adapter alone, and not the merged model. Checkpoints lie in `work`, or in OUT.unfinished.
+    Under a launcher of several processes every one calls this; the first writes, and alone returns
+    the record. Raise `UsageError` for what can't be asked together, before weights are loaded.
+    """
+    started = time.monotonic()
+    out = out.expanduser()
+    _refuse_contradictions(settings, teacher, keep_adapter=keep_adapter)
+    arithmetic = choose_arithmetic(device, dtype, settings.method)
+    settings = settings.model_copy(update={"precision": arithmetic.name})
+    pupil = find_pupil(model)
+    work = UnfinishedWork.beside(out) if work is None else work
+    if _is_first():
+        _refuse_place(out, pupil, settings, overwrite=overwrite)
+        work.refuse(resume=resume, overwrite=overwrite)
+    lesson = find_lesson(pupil, data, settings, progress)
+    taught_by = None if teacher is None else find_teacher(teacher, pupil)
+    assignment = Assignment(
+        pupil, taught_by, lesson.windows, settings, arithmetic, trust_remote_code, progress
+    )
+    if _is_first():
+        work.begin(_identity(assignment), resume=resume)
+    trained = train(assignment, work.folder, resume=resume)
+    if not _is_first():
+        return None
+    with staged_folder(out.resolve(), replace=overwrite) as folder:
+        copy_records(pupil.checkpoint, folder)
+        _write(assignment, trained, folder, keep_adapter=keep_adapter)
+        facts = RunFacts(
+            model=pupil.known,
+            teacher=taught_by.known if taught_by else None,
+            settings=settings,
+            lesson=lesson,
+            trained=trained,
+            seconds=time.monotonic() - started,
+            command=command,
+        )
+        record = describe_run(facts, None if keep_adapter else folder)
+        write_run(folder, record, trained.curve, base=pupil.checkpoint, name=out.resolve().name)
+    work.remove()
+    return record
+
+
+def _refuse_contradictions(
+    settings: RecoverySettings, teacher: str | None, *, keep_adapter: bool
+) -> None:
+    """Raise `UsageError` where two wishes exclude each other."""
+    if settings.method == "full" and keep_adapter:
+        raise UsageError("--keep-adapter: full finetuning makes no adapter; say --method lora.")
+    if (settings.distillation is None) != (teacher is None):
+        raise UsageError("a teacher and how to learn from it belong together; say --teacher MODEL.")
+
+
+def _refuse_place(out: Path, pupil: Pupil, settings: RecoverySettings, *, overwrite: bool) -> None:
+    """Raise `UsageError` where the result may not go, or doesn't fit."""
+    written = pupil.checkpoint.parameters if settings.method == "full" else 0
+    path = pupil.checkpoint.source.path
+    refuse_place(out, path, needed_bytes=_FULL_BYTES * written, overwrite=overwrite)
+
+
+def _is_first() -> bool:
+    """Whether this process is the one that writes; launchers number the processes they start."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _identity(assignment: Assignment) -> dict[str, Any]:
+    """What makes two starts the same run."""
+    teacher = assignment.teacher
+    return {
+        "model": assignment.pupil.known.weights,
+        "teacher": teacher.known.weights if teacher else None,
+        "data": assignment.windows.digest,
+        **assignment.settings.model_dump(mode="json"),
+    }
+
+
+def _write(assignment: Assignment, trained: Trained, folder: Path, *, keep_adapter: bool) -> None:
+    """Write the merged model, or the adapter alone."""
+    base = assignment.pupil.checkpoint
+    if keep_adapter:
+        write_adapter(base, trained.folder, folder)
+    elif assignment.settings.lora is None:
+        write_model(base, reader_of_folder(trained.folder), folder)
+    else:
+        adapted = replace(base.source, adapter=trained.folder)
+        write_model(base, AdapterCheckpoint.open(adapted, base).read, folder)

@@ -1,0 +1,52 @@
+"""Low-rank adapters through peft: on which modules, and how they go on.
+
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from globalprune.artifacts.recovery_settings import LoraSettings
+from globalprune.errors import UsageError
+from globalprune.models.adapters import quiet_peft
+
+
+def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:
+    """Put adapters on the linear modules of the layers; everything else is frozen.
+
+    Raise `UsageError` where `settings.targets` names a module that the layers don't have.
+    """
+    linears = dict(_linears(model))
+    there = sorted({name.rpartition(".")[2] for name in linears})
+    targets = list(settings.targets or there)
+    if unknown := [name for name in targets if name not in there]:
+        raise UsageError(
+            f"--lora-targets {', '.join(unknown)}: the model's layers have no such linear module; "
+            f"they have {', '.join(there)}."
+        )
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        exclude_modules=_hollow(linears) or None,
+        task_type="CAUSAL_LM",
+    )
+    with quiet_peft():
+        adapted: PeftModel = get_peft_model(model, config)
+    return adapted
+
+
+def _linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear modules inside the decoder layers, by their whole name."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and ".layers." in name:
+            yield name, module
+
+
+def _hollow(linears: dict[str, nn.Linear]) -> list[str]:
+    """What an emptied half leaves behind: modules without inputs, whose bias alone is left."""
+    return [name for name, module in linears.items() if not module.in_features]

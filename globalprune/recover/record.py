@@ -1,0 +1,94 @@
+"""What a run leaves beside the weights: recovery.json, the loss curve, the model card."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.provenance import OWN_FOLDER, tool_versions
+from globalprune.artifacts.recovery_record import (
+    RECOVERY_FILE,
+    KnownModel,
+    LossPoint,
+    RecoveryRecord,
+    RecoveryRun,
+    read_recovery,
+    write_recovery,
+)
+from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.card.writing import write_card
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.source import ModelSource
+from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.recover.subject import Lesson
+from globalprune.recover.training import Trained
+
+LOSS_FILE = "loss.csv"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run when its weights are written."""
+
+    model: KnownModel
+    teacher: KnownModel | None
+    settings: RecoverySettings
+    lesson: Lesson
+    trained: Trained
+    seconds: float
+    command: str
+
+
+def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
+    """The record of a run; `result` is the folder of the merged model, if there is one."""
+    losses = [point.loss for point in facts.trained.curve]
+    tenth = max(1, len(losses) // 10)
+    weights = None
+    if result is not None:
+        weights = weights_fingerprint(open_checkpoint(ModelSource(result.name, result)))
+    return RecoveryRun(
+        model=facts.model,
+        teacher=facts.teacher,
+        settings=facts.settings,
+        data=facts.lesson.data,
+        data_digest=facts.lesson.windows.digest,
+        steps=facts.trained.curve[-1].step,
+        learned_tokens=facts.lesson.windows.learned_tokens,
+        trained_parameters=facts.trained.trained_parameters,
+        first_loss=fmean(losses[:tenth]),
+        last_loss=fmean(losses[-tenth:]),
+        processes=facts.trained.processes,
+        device=facts.trained.device,
+        weights=weights,
+        seconds=round(facts.seconds, 3),
+        resumed_at=facts.trained.resumed_at,
+        command=facts.command,
+        versions=tool_versions("peft", "accelerate"),
+        warnings=facts.lesson.warnings,
+    )
+
+
+def write_run(
+    folder: Path, run: RecoveryRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
+) -> None:
+    """Write the records into a result, behind those of the runs before; then its card."""
+    own = folder / OWN_FOLDER
+    path = own / RECOVERY_FILE
+    earlier = read_recovery(path).runs if path.exists() else ()
+    write_recovery(path, RecoveryRecord(runs=(*earlier, run)))
+    write_atomically(own / LOSS_FILE, _csv(curve))
+    write_card(folder, name=name, licence_from=base.companions)
+
+
+def _csv(curve: Sequence[LossPoint]) -> str:
+    """The loss curve as a table."""
+    text = io.StringIO()
+    rows = [point.model_dump() for point in curve]
+    writer = csv.DictWriter(text, list(LossPoint.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

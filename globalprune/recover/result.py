@@ -1,0 +1,86 @@
+"""Writes what was trained as a model folder: the base's own files, with the trained values in them.
+
+Names, shapes and dtypes stay those of the checkpoint that went in, so whatever read that reads
+this. The config is copied byte for byte.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.errors import VerificationFailed
+from globalprune.models import modeling_globalprune
+from globalprune.models.adapter_checkpoint import ADAPTER_WEIGHTS
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.companions import companions_of, copy_companion
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.shard_writer import ShardWriter
+from globalprune.models.source import ADAPTER_CONFIG, ModelSource
+from globalprune.models.uneven_config import MODELING_FILE, is_uneven
+
+Reader = Callable[[str], torch.Tensor]
+
+
+def write_model(base: Checkpoint, read: Reader, folder: Path) -> None:
+    """Write every tensor of `base` with the value that `read` gives, and all that lies beside."""
+    sizes = {name: _bytes(base, name) for name in base.tensors}
+    writer = ShardWriter(folder, sizes)
+    for name, info in base.tensors.items():
+        value, old = read(name), base.read(name)
+        if value.shape != old.shape:
+            raise VerificationFailed(
+                f"{name}: was trained as {list(value.shape)}, and should be {list(info.shape)}; "
+                "this is a fault of globalprune, please report it."
+            )
+        writer.put(name, value.to(old.dtype).contiguous())
+    writer.finish()
+    shutil.copyfile(base.source.path / "config.json", folder / "config.json")
+    if is_uneven(base.config):
+        shutil.copyfile(Path(modeling_globalprune.__file__), folder / f"{MODELING_FILE}.py")
+    copy_companions(base, folder)
+
+
+def write_adapter(base: Checkpoint, trained: Path, folder: Path) -> None:
+    """Copy the adapter by itself, which names its base, and the tokenizer for whoever loads it."""
+    shutil.copyfile(trained / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
+    config = json.loads((trained / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    source = base.source
+    on_hub = source.revision is not None
+    config["base_model_name_or_path"] = (
+        source.name.partition("@")[0] if on_hub else str(source.path.resolve())
+    )
+    config["revision"] = source.revision
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+    copy_companions(base, folder)
+
+
+def copy_companions(base: Checkpoint, folder: Path) -> None:
+    """Copy the tokenizer, the licence and the like."""
+    if base.companions is not None:
+        for name in companions_of(base.companions):
+            copy_companion(base.companions, name, folder)
+
+
+def copy_records(base: Checkpoint, folder: Path) -> None:
+    """Take along what is known of the cut: plan, origin, analysis, figures, logs."""
+    records = base.source.path / OWN_FOLDER
+    if records.is_dir():
+        shutil.copytree(records, folder / OWN_FOLDER)
+    else:
+        (folder / OWN_FOLDER).mkdir()
+
+
+def reader_of_folder(folder: Path) -> Reader:
+    """Read from a folder that Trainer saved a model into."""
+    return open_checkpoint(ModelSource(str(folder), folder)).read
+
+
+def _bytes(base: Checkpoint, name: str) -> int:
+    """The size of a tensor on disk."""
+    tensor = base.read(name)
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,110 @@
+"""What goes into a run, found and checked before anything heavy: models, tokenizer, text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from transformers import PreTrainedTokenizerBase
+
+from globalprune.artifacts.recovery_record import KnownModel, TrainingData
+from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.errors import CheckpointError, UsageError
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.loading import load_tokenizer
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.source import resolve_model
+from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.progress import Progress
+from globalprune.recover.windows import TrainingWindows
+from globalprune.text.mixture import parse_mixture
+from globalprune.text.training import TrainingText, training_texts
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """A model on disk, known by its weights; nothing of it is loaded."""
+
+    checkpoint: Checkpoint
+    known: KnownModel
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The text of a run as windows, and what its record says of it."""
+
+    windows: TrainingWindows
+    data: tuple[TrainingData, ...]
+    warnings: tuple[str, ...]
+
+
+def find_pupil(name: str) -> Pupil:
+    """Open a model; raise `CheckpointError` for one that can't be trained as it stands."""
+    source = resolve_model(name)
+    if source.is_gguf:
+        raise CheckpointError(
+            f"{name}: a .gguf file holds quantised weights, which can't be trained; make a folder "
+            "of it first: gp apply with an empty plan (`layers: {}`) writes one."
+        )
+    checkpoint = open_checkpoint(source)
+    known = KnownModel(
+        source=source.name, revision=source.revision, weights=weights_fingerprint(checkpoint)
+    )
+    return Pupil(checkpoint, known, ConfigFigures(checkpoint.config, name).need("vocab_size"))
+
+
+def find_teacher(name: str, pupil: Pupil) -> Pupil:
+    """Open the teacher; raise `UsageError` unless it speaks the pupil's tokens."""
+    teacher = find_pupil(name)
+    theirs, ours = (load_tokenizer(one.checkpoint.source.path) for one in (teacher, pupil))
+    if teacher.vocab_size != pupil.vocab_size or theirs.get_vocab() != ours.get_vocab():
+        raise UsageError(
+            f"--teacher {name}: has another tokenizer than {pupil.known.source} "
+            f"({teacher.vocab_size} and {pupil.vocab_size} tokens), so their next tokens can't be "
+            "compared; name the model that was pruned."
+        )
+    return teacher
+
+
+def find_lesson(
+    pupil: Pupil, sources: Sequence[str], settings: RecoverySettings, progress: Progress
+) -> Lesson:
+    """Read the text and cut it into windows."""
+    load = partial(load_tokenizer, pupil.checkpoint.source.path)
+    texts = training_texts(
+        sources,
+        load,
+        vocab_size=pupil.vocab_size,
+        samples=settings.samples,
+        seq_len=settings.seq_len,
+        seed=settings.seed,
+        progress=progress,
+    )
+    windows = TrainingWindows(texts)
+    if not windows.learned_tokens:
+        raise UsageError("--data: no window has a token to learn; give other text.")
+    return Lesson(windows, _data(sources, texts), tuple(_doubts(pupil, texts, load())))
+
+
+def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[TrainingData, ...]:
+    """The sources as the record keeps them."""
+    weights = [part.weight for part in parse_mixture(sources)] or [1.0]
+    return tuple(
+        TrainingData(text=text.record, weight=weight, is_chat=text.is_chat)
+        for text, weight in zip(texts, weights, strict=True)
+    )
+
+
+def _doubts(
+    pupil: Pupil, texts: Sequence[TrainingText], tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """What a person should know before they wait for this run."""
+    if tokenizer.chat_template is None or any(text.is_chat for text in texts):
+        return []
+    warning = (
+        f"{pupil.known.source} has a chat template, and all of the text is plain: finetuning on it "
+        "may cost the model its manners. Mix in conversations (--data FILE@0.3 with a column "
+        "`messages`), or look at its answers afterwards."
+    )
+    return [warning]
