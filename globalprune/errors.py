@@ -7,7 +7,7 @@ GlobalPruneError
 │   ├── PlanVersion           the plan speaks another format version
 │   ├── PlanStale             the plan belongs to another model structure or another table
 │   ├── TableInvalid          groups.parquet is not a group table
-│   └── RecordInvalid         analysis.json is not an analysis record
+│   └── RecordInvalid         analysis.json or evaluation.json is no such record
 ├── TextError                 text that is missing, empty, too short or not text
 ├── ModelError
 │   ├── ModelNotFound         no such folder, file or Hub model
@@ -63,7 +63,7 @@ class TableInvalid(ArtifactError):  # noqa: N818
 
 
 class RecordInvalid(ArtifactError):  # noqa: N818
-    """The file is not an analysis record, or no longer."""
+    """The file is not a record of ours of that kind, or no longer."""
 
 
 class TextError(GlobalPruneError):

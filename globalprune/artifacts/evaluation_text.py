@@ -31,12 +31,14 @@ def difference_text(row: Row, cell: Cell) -> str:
         return ""
     if row.exact:
         return f"{_PERCENT * cell.difference:+.1f} %"
+    if cell.difference_error is None:  # of unknown noise: it might be nothing but noise
+        return ""
     if row.relative:
         step, unit = 1 / _PERCENT, " %"
     else:
         step, unit = _scale(row, cell.value or 0)
-    error = None if cell.difference_error is None else cell.difference_error / step
-    return f"{spelled_with_error(cell.difference / step, error, signed=True)}{unit}"
+    moved, error = cell.difference / step, cell.difference_error / step
+    return f"{spelled_with_error(moved, error, signed=True)}{unit}"
 
 
 def _scale(row: Row, value: float) -> tuple[float, str]:

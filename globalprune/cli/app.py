@@ -31,7 +31,7 @@ COMMANDS = {
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
     "finetune": Entry("finetune", "finetune", "Let a model recover: LoRA or full, with a teacher."),
     "prune": Entry("prune", "prune", "All of it: analyze, plan, apply, finetune, eval."),
-    "eval": Entry("eval", "eval_", "Put models side by side: perplexity, size, speed, memory."),
+    "eval": Entry("eval", "eval_", "Put models side by side: size, perplexity, tasks, speed."),
 }
 EPILOG = (
     "Example:  gp analyze MODEL -o analysis  &&  gp plan analysis --ratio 0.2  &&  "

@@ -97,10 +97,7 @@ def choose_recovery(
     from globalprune.recover.presets import PRESETS, recipe_named
 
     recipe_named(recipe)
-    if recipe in PRESETS:
-        said = replace(said, preset=recipe)
-    else:
-        said = replace(said, method=recipe)
+    said = replace(said, preset=recipe) if recipe in PRESETS else replace(said, method=recipe)
     settings = choose_settings(said, has_teacher=distil)
     return Recovery(settings, tuple(data or ()))
 

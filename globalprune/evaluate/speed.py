@@ -5,7 +5,6 @@ that rotates, after a round that warms up and doesn't count. Where memory doesn'
 together, each is measured alone, and the figures are not comparable.
 """
 
-import gc
 import inspect
 import time
 from collections.abc import Callable, Sequence
@@ -83,7 +82,6 @@ def _take_turns(
             turn = _time(models[index], prompts[index], settings.decoded_tokens)
             if number:  # the first round warms up
                 turns[index].append(turn)
-        gc.collect()
     return [_result(turn, settings) for turn in turns]
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.artifacts.evaluation_record import TaskSettings
-from globalprune.artifacts.provenance import digest_json
 from globalprune.errors import TextError, UsageError
 from globalprune.evaluate.quiet_harness import quiet_harness
+from globalprune.evaluate.task_digests import config_digest, documents_digest
 from globalprune.progress import Progress
 
 HARNESS: Final = "lm_eval"
@@ -55,6 +55,7 @@ def read_tasks(settings: TaskSettings, progress: Progress) -> Tasks:
     """Find every task and read its data; raise what a person can mend."""
     harness_version()
     include = _include_path(settings.include_path)
+    _refuse_missing_files(settings.names)
     with quiet_harness(progress):
         manager = _manager(settings.names, include)
         for name in settings.names:
@@ -66,8 +67,10 @@ def read_tasks(settings: TaskSettings, progress: Progress) -> Tasks:
         return Tasks(
             settings,
             loaded,
-            documents={name: _documents(task, limit) for name, task in loaded["tasks"].items()},
-            configs={name: _config(task) for name, task in loaded["tasks"].items()},
+            documents={
+                name: documents_digest(task, limit) for name, task in loaded["tasks"].items()
+            },
+            configs={name: config_digest(task) for name, task in loaded["tasks"].items()},
             parents=_parents(loaded["groups"]),
         )
 
@@ -82,14 +85,32 @@ def _include_path(text: str | None) -> Path | None:
     return folder
 
 
+def _refuse_missing_files(names: tuple[str, ...]) -> None:
+    """Raise for what can only have been meant as a file, and is none."""
+    for name in names:
+        if name.endswith((".yaml", ".yml")) and not Path(name).expanduser().is_file():
+            raise UsageError(f"--tasks {name}: there is no such file.")
+
+
 def _manager(names: tuple[str, ...], include: Path | None) -> Any:
     """lm-eval's index of tasks; reading its thousands takes seconds, so only if they are needed."""
     from lm_eval.tasks import TaskManager
 
     own = TaskManager(include_path=include, include_defaults=False)
-    if all(name in own.all_subtasks or _is_single_task(name) for name in names):
+    if all(_stands_alone(name, own.task_index) or _is_single_task(name) for name in names):
         return own
     return TaskManager(include_path=include)
+
+
+def _stands_alone(name: str, index: dict[str, Any]) -> bool:
+    """Whether this name, and all that a group of that name lists, is among these tasks."""
+    entry = index.get(name)
+    if entry is None:
+        return False
+    members = (entry.cfg or {}).get("task", name)
+    return not isinstance(members, list) or all(
+        isinstance(member, str) and member in index for member in members
+    )
 
 
 def _is_single_task(name: str) -> bool:
@@ -102,8 +123,6 @@ def _refuse_unknown(name: str, manager: Any) -> None:
     """Raise unless this is a task, group or tag of lm-eval, or a file of one."""
     if name in manager.all_tasks or Path(name).expanduser().is_file():
         return
-    if name.endswith((".yaml", ".yml")):
-        raise UsageError(f"--tasks {name}: there is no such file.")
     near = difflib.get_close_matches(name, manager.all_tasks, n=_SUGGESTED)
     hint = f"did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists what it knows."
     raise UsageError(
@@ -136,31 +155,6 @@ def _refuse_unfit(name: str, task: Any) -> None:
         raise UsageError(f"--tasks {name}: runs code that the model writes; gp eval won't run it.")
     if getattr(task, "MULTIMODAL", False):
         raise UsageError(f"--tasks {name}: needs a model that sees; name a task of text alone.")
-
-
-def _documents(task: Any, limit: int | None) -> str:
-    """The digest of the documents that will be asked, in order."""
-    return digest_json([_plain(document) for _, document in task.doc_iterator(limit=limit)])
-
-
-def _config(task: Any) -> str:
-    """The digest of the task's definition, wherever its file lies."""
-    config = dict(task.dump_config())
-    config["metadata"] = {
-        key: value
-        for key, value in dict(config.get("metadata") or {}).items()
-        if key != "config_source"
-    }
-    return digest_json(_plain(config))
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can spell it; what it can't is named by its type, never by its address."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value if isinstance(value, str | int | float | None) else type(value).__name__
 
 
 def _parents(groups: dict[str, Any]) -> dict[str, str]:

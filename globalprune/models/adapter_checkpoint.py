@@ -21,6 +21,9 @@ from globalprune.models.source import ADAPTER_CONFIG, ModelSource
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _PREFIX: Final = "base_model.model."
 _SUFFIX: Final = ".lora_A.weight"
+_MERGE: Final = (
+    "merge it with peft (merge_and_unload, then save_pretrained) and name the merged folder."
+)
 _BEYOND: Final = (  # keys of adapter_config.json that change what merging means
     "use_dora",
     "use_rslora",
@@ -54,6 +57,14 @@ class AdapterCheckpoint:
                 f"{folder}: adapts tensors that {base.source.path} doesn't have "
                 f"({', '.join(strangers[:3])}); the adapter belongs to another model."
             )
+        for name, (down, up) in factors.items():
+            adapted, stored = (up.shape[0], down.shape[1]), base.tensors[name].shape
+            if adapted != stored:
+                raise CheckpointError(
+                    f"{folder}: adapts {name} as {list(adapted)}, and {base.source.path} has "
+                    f"{list(stored)}; the adapter belongs to another model, as one made before "
+                    "the cut does."
+                )
         return cls(source, base, factors, config["lora_alpha"] / config["r"])
 
     @property
@@ -93,8 +104,7 @@ def _refuse_beyond(folder: Path, config: dict[str, Any]) -> None:
         found.append(f"{config.get('peft_type')}, bias {config.get('bias', 'none')}")
     if found:
         raise CheckpointError(
-            f"{folder}: is no plain LoRA adapter ({', '.join(found)}); merge it with peft "
-            "(merge_and_unload, then save_pretrained) and name the merged folder."
+            f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {_MERGE}"
         )
 
 
@@ -107,10 +117,13 @@ def _factors(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
             f"{folder / ADAPTER_WEIGHTS}: can't be read ({error}); save the adapter again."
         ) from error
     names = [key for key in stored if key.endswith(_SUFFIX)]
-    return {
-        key.removeprefix(_PREFIX).replace(_SUFFIX, ".weight"): (
-            stored[key],
-            stored[key.replace("lora_A", "lora_B")],
+    pairs = {key: key.replace("lora_A", "lora_B") for key in names}
+    if others := sorted(stored.keys() ^ {*pairs, *pairs.values()}):
+        raise CheckpointError(
+            f"{folder}: is no plain LoRA adapter, which is a pair of factors for each linear "
+            f"module ({', '.join(others[:3])}); {_MERGE}"
         )
-        for key in names
+    return {
+        down.removeprefix(_PREFIX).replace(_SUFFIX, ".weight"): (stored[down], stored[up])
+        for down, up in pairs.items()
     }

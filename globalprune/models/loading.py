@@ -21,9 +21,11 @@ from transformers import (
 
 from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
+from globalprune.models.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.adapters import merge_adapter
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.refusals import REFUSALS
+from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.source import ModelSource, resolve_model
 from globalprune.models.uneven_config import is_uneven, pruned_class
 
@@ -52,6 +54,9 @@ def load_model(
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that they are reported, and refused, by name
     }
+    if found.adapter is not None:
+        # refuses what doesn't fit, where peft would merge the rest of it
+        AdapterCheckpoint.open(found, SafetensorsCheckpoint.open(found))
     load = _load_gguf if found.is_gguf else _load_folder
     with quiet_transformers(), _unreadable(found, "the model can't be loaded"):
         model, report = load(found, options)

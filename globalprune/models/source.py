@@ -95,6 +95,16 @@ def _adapted(text: str, path: Path) -> ModelSource:
             f"{text}: is a LoRA adapter, whose base model is not where {ADAPTER_CONFIG} says: "
             f"{error}"
         ) from error
+    if found.adapter is not None:  # or its part would be lost without a word
+        raise ModelNotFound(
+            f"{text}: is an adapter on {base}, which is an adapter itself; merge that one with "
+            "peft, and name the merged folder as its base."
+        )
+    if found.is_gguf:
+        raise ModelNotFound(
+            f"{text}: is an adapter on {base}, whose weights are quantised; name a folder of the "
+            f"model in its {ADAPTER_CONFIG}."
+        )
     return ModelSource(text, found.path, found.revision, adapter=path)
 
 

@@ -12,7 +12,7 @@ from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics, App
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.unfinished import UnfinishedWork
-from globalprune.pipeline.recovery import Recovery
+from globalprune.pipeline.recovery import Recovery, refuse_absent_text
 from globalprune.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def cut_and_recover(
     """
     from globalprune.apply.executor import check_apply
 
+    refuse_absent_text(recovery, evaluate)
     check_apply(
         cutting.model,
         plan,

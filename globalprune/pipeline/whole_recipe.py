@@ -17,7 +17,7 @@ from globalprune.artifacts.plan_file import PLAN_FILE
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.pipeline.cut_and_recover import Cutting, Outcome, cut_and_recover
-from globalprune.pipeline.recovery import Recovery
+from globalprune.pipeline.recovery import Recovery, refuse_absent_text
 from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan, write_plans
 
@@ -51,6 +51,7 @@ def prune_model(
     applied, and may stop the work by raising; the analysis then stays to be gone on from.
     """
     refuse_bad_ratio(recipe.ratio)
+    refuse_absent_text(recipe.recovery, recipe.evaluate)
     _refuse_place(cutting)
     work = UnfinishedWork.beside(cutting.out)
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)

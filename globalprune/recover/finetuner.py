@@ -63,6 +63,7 @@ def finetune(
     arithmetic = choose_arithmetic(device, dtype, settings.method)
     settings = settings.model_copy(update={"precision": arithmetic.name})
     pupil = find_pupil(model)
+    _refuse_stacking(pupil, keep_adapter=keep_adapter)
     work = UnfinishedWork.beside(out) if work is None else work
     if _is_first():
         _refuse_place(out, pupil, settings, overwrite=overwrite)
@@ -103,6 +104,15 @@ def _refuse_contradictions(
         raise UsageError("--keep-adapter: full finetuning makes no adapter; say --method lora.")
     if (settings.distillation is None) != (teacher is None):
         raise UsageError("a teacher and how to learn from it belong together; say --teacher MODEL.")
+
+
+def _refuse_stacking(pupil: Pupil, *, keep_adapter: bool) -> None:
+    """Raise `UsageError` for an adapter on an adapter: the file could name only one of them."""
+    if keep_adapter and pupil.checkpoint.source.adapter is not None:
+        raise UsageError(
+            f"--keep-adapter: {pupil.known.source} is an adapter itself, which the new one can't "
+            "hold; leave it out, and both are merged."
+        )
 
 
 def _refuse_place(out: Path, pupil: Pupil, settings: RecoverySettings, *, overwrite: bool) -> None:

@@ -125,6 +125,7 @@ def training_arguments(
         logging_steps=1,
         save_total_limit=KEPT_CHECKPOINTS,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # emptied halves hang on their input, so none is
         disable_tqdm=True,
         report_to="none",
     )

@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 from artifact_values import record_of, structure_of, table_of
+from records import comparison_of, model_result, speed_of
 from ruamel.yaml import YAML
 
 from globalprune.artifacts.analysis_record import write_analysis_record
-from globalprune.artifacts.json_schemas import analysis_schema, plan_schema, write_schemas
+from globalprune.artifacts.evaluation_files import write_evaluation
+from globalprune.artifacts.json_schemas import (
+    analysis_schema,
+    evaluation_schema,
+    plan_schema,
+    write_schemas,
+)
 from globalprune.artifacts.plan_file import write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 
@@ -113,6 +120,16 @@ def test_a_written_record_validates(tmp_path: Path) -> None:
     path = tmp_path / "analysis.json"
     write_analysis_record(path, record_of(structure, table_of(structure)))
     assert refused(json.loads(path.read_text()), analysis_schema()) == []
+
+
+def test_a_written_evaluation_validates(tmp_path: Path) -> None:
+    """With speeds, and with what could not be measured left out; a faulty one does not."""
+    models = model_result(speed=speed_of(1.0, 2.0)), model_result(peak_memory_bytes=None)
+    write_evaluation(tmp_path, comparison_of(*models))
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert refused(content, evaluation_schema()) == []
+    content["models"][0]["parameters"] = 0
+    assert refused(content, evaluation_schema()) == ["exclusiveMinimum 0: 0"]
 
 
 @pytest.mark.parametrize(

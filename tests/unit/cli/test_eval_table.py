@@ -43,6 +43,15 @@ def test_no_figure_has_more_digits_than_its_noise() -> None:
     assert moved == "+0.98 ± 0.14"
 
 
+def test_a_difference_of_unknown_noise_is_not_shown() -> None:
+    """Of a single window nobody knows whether the difference is more than chance."""
+    before, after = (
+        model_result(name, perplexity=judged(nll)) for name, nll in (("a", 9), ("b", 8))
+    )
+    [line] = lines_of(before, after)["perplexity"]
+    assert line.split() == ["2.46", "2.23"]
+
+
 def test_speeds_have_their_units_and_spread() -> None:
     """Rates in tokens a second, times in milliseconds, differences in percent."""
     found = lines_of(

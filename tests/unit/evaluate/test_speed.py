@@ -1,14 +1,17 @@
 """Speed by turns: who runs when, what is timed, and what memory allows."""
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from records import model_result
 from tiny_models import random_ids, tiny_model
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluation_record import ModelResult, SpeedSettings
+from globalprune.artifacts.evaluation_record import SpeedSettings
 from globalprune.evaluate import speed
 from globalprune.evaluate.doubts import warn_of_speed
 from globalprune.evaluate.speed import Subject, Turn, measure_speeds
@@ -16,6 +19,14 @@ from globalprune.progress import silent
 
 SETTINGS = SpeedSettings(prompt_tokens=6, decoded_tokens=3, rounds=4)
 PROMPT = random_ids(1, 9)[0]
+
+
+@pytest.fixture(autouse=True)
+def _young_objects_only() -> Iterator[None]:
+    """Spare each measurement's garbage collection the walk through all imported libraries."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def subject_of(model: PreTrainedModel, weight_bytes: int = 1) -> Subject:
@@ -67,7 +78,7 @@ def test_models_that_do_not_fit_together_run_alone(
     def memory() -> Any:
         return type("Memory", (), {"available": 199})
 
-    monkeypatch.setattr(speed.psutil, "virtual_memory", memory)
+    monkeypatch.setattr(psutil, "virtual_memory", memory)
     first, second = tiny_model("llama"), tiny_model("qwen3")
     _, done = measured(first, second, weight_bytes=80)  # 160 would fit, but for the margin
     assert order == [first] * 5 + [second] * 5
@@ -106,7 +117,8 @@ def test_a_turn_is_one_prefill_and_greedy_tokens_one_by_one(
 ) -> None:
     """With the cache, each token the likeliest of what stands before it; as generate() would."""
     model = tiny_model("llama")
-    expected = model.generate(
+    generate: Any = model.generate
+    expected = generate(
         PROMPT[None, :6],
         attention_mask=torch.ones(1, 6, dtype=torch.long),
         max_new_tokens=4,
@@ -141,15 +153,7 @@ def test_a_short_text_gives_a_short_prompt() -> None:
     assert done.prompt_tokens == 4
 
 
-def test_a_model_without_a_cache_is_told(model_without_speed: ModelResult) -> None:
+def test_a_model_without_a_cache_is_told() -> None:
     """Its speed is left out, not guessed."""
-    [warning] = warn_of_speed([model_without_speed], SETTINGS)
+    [warning] = warn_of_speed([model_result()], SETTINGS)
     assert warning == "test/model: keeps no KV cache, so its speed is not measured."
-
-
-@pytest.fixture
-def model_without_speed() -> Iterator[ModelResult]:
-    """A result that was not timed."""
-    from records import model_result
-
-    yield model_result()

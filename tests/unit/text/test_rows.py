@@ -3,7 +3,7 @@
 import pytest
 
 from globalprune.errors import TextError
-from globalprune.text.rows import Column, choose_column
+from globalprune.text.rows import TO_TRAIN, Column, choose_column
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,25 @@ def test_two_columns_of_one_name_are_refused() -> None:
     """Neither is guessed."""
     with pytest.raises(TextError, match=r"^here: has 2 columns `text`; name only one of them so"):
         choose_column(["text", "id", "text"], "here")
+
+
+@pytest.mark.parametrize(
+    ("names", "column"),
+    [
+        (["input_ids", "text", "messages"], Column.MESSAGES),
+        (["text", "input_ids"], Column.TEXT),
+        (["input_ids"], Column.INPUT_IDS),
+    ],
+    ids=["conversations", "text", "input_ids"],
+)
+def test_to_train_conversations_come_first(names: list[str], column: Column) -> None:
+    """They say what is to be learned, which their text alone doesn't."""
+    assert choose_column(names, "here", TO_TRAIN) is column
+
+
+def test_conversations_are_no_text_to_measure_with() -> None:
+    """A table of them alone is refused with what it holds, and taken by whoever trains."""
+    with pytest.raises(TextError, match=r"no column `text` or `input_ids`; found messages\."):
+        choose_column(["messages"], "here")
+    with pytest.raises(TextError, match=r"no column `messages` or `text` or `input_ids`; found a"):
+        choose_column(["a"], "here", TO_TRAIN)

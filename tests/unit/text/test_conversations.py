@@ -1,0 +1,175 @@
+"""Of a conversation only what the assistant says is learned, whatever template writes it down."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from recovering import CHATML
+from texts import write_lines
+from tiny_models import tiny_tokenizer
+
+from globalprune.errors import TextError
+from globalprune.text.conversations import Conversation, read_conversations
+from globalprune.text.files import local_rows
+from globalprune.text.rows import TO_TRAIN, Column, Rows
+
+MARKED = (
+    "{% for m in messages %}[{{ m.role }}]"
+    "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+WITH_SYSTEM = (
+    "{% if messages[0].role != 'system' %}<sys>Be kind.</sys>{% endif %}"
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+FORGETFUL = (  # thoughts are written in the last turn alone
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.thought and loop.last %}({{ m.thought }}){% endif %}"
+    "{{ m.content }};{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+BACKWARDS = "{% for m in messages | reverse %}<{{ m.role }}>{{ m.content }};{% endfor %}"
+STRICT = (
+    "{% for m in messages %}"
+    "{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('who is that?') }}{% endif %}"
+    "{{ m.content + ';' }}{% endfor %}"
+)
+
+
+def says(role: str, content: str, **more: str) -> dict[str, str]:
+    """One message."""
+    return {"role": role, "content": content, **more}
+
+
+TALK = [
+    says("user", "How far?"),
+    says("assistant", "Two miles, née drei."),
+    says("user", "Left or right?"),
+    says("assistant", "Left."),
+]
+
+
+def written(template: str, *values: object) -> list[Conversation]:
+    """These rows as a template writes them down."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    places = ((f"here, line {number}", value) for number, value in enumerate(values, start=1))
+    return list(read_conversations(Rows(Column.MESSAGES, places), tokenizer))
+
+
+def learned(conversation: Conversation) -> list[str]:
+    """The stretches that are learned, as text."""
+    stretches: list[list[int]] = []
+    before = False
+    for token, trained in zip(conversation.ids, conversation.trained, strict=True):
+        if trained:
+            if not before:
+                stretches.append([])
+            stretches[-1].append(int(token))
+        before = bool(trained)
+    return [str(tiny_tokenizer().decode(stretch)) for stretch in stretches]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (CHATML, ["Two miles, née drei.<|im_end|>\n", "Left.<|im_end|>\n"]),
+        (MARKED, ["Two miles, née drei.</s>", "Left.</s>"]),
+        (WITH_SYSTEM, ["Two miles, née drei.</assistant>", "Left.</assistant>"]),
+    ],
+    ids=["ChatML", "marked", "default system prompt"],
+)
+def test_only_the_assistants_words_and_their_end_are_learned(
+    template: str, expected: Sequence[str]
+) -> None:
+    """Neither questions nor prompts, and the mark that ends a turn, which says when to stop."""
+    (conversation,) = written(template, TALK)
+    assert learned(conversation) == list(expected)
+
+
+def test_the_ids_are_the_whole_conversation_as_the_template_writes_it() -> None:
+    """Special tokens are ids of their own, and nothing is added before or behind."""
+    (conversation,) = written(MARKED, TALK)
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = MARKED
+    assert conversation.ids.tolist() == tokenizer.apply_chat_template(TALK, return_dict=False)
+    assert (conversation.ids == tokenizer.eos_token_id).sum() == 2
+
+
+def test_a_turn_that_the_template_rewrites_later_is_not_learned() -> None:
+    """Some drop earlier thoughts: what the model would never write so is only read."""
+    talk = [dict(message) for message in TALK]
+    for turn in talk[1::2]:
+        turn["thought"] = "hm"
+    (conversation,) = written(FORGETFUL, talk)
+    assert learned(conversation) == ["(hm)Left.;"]
+
+
+def test_an_assistant_that_speaks_first_is_learned_from_its_first_word() -> None:
+    """A greeting has no prompt before it."""
+    (conversation,) = written("{% for m in messages %}{{ m.content }};{% endfor %}", [
+        says("assistant", "Hello!"), says("user", "Hi."),
+    ])
+    assert learned(conversation) == ["Hello!;"]
+
+
+def test_a_template_whose_turns_cannot_be_told_apart_is_refused() -> None:
+    """The message says in which two forms the rows could be given instead."""
+    with pytest.raises(
+        TextError,
+        match=r"^here, line 1: the model's chat template writes the assistant's turns so that they "
+        r"can't be told from the prompt; write the conversations out as `text`, or as `input_ids`",
+    ):
+        written(BACKWARDS, TALK)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("hello", r"`messages` is not a list of messages; it should look like \[\{\"role\""),
+        ([], "`messages` is not a list of messages"),
+        (None, "`messages` is not a list of messages"),
+        ([{"content": "x"}], "`messages` is not a list of messages"),
+        ([TALK[0], "Left."], "`messages` is not a list of messages"),
+        ([TALK[0]], "no message is the assistant's, so there is nothing to learn; drop the row"),
+        (
+            [says("robot", "beep"), TALK[1]],
+            r"the model's chat template doesn't take this conversation \(who is that\?\); mend",
+        ),
+        (
+            [says("user", "Q"), {"role": "assistant", "content": 3}],
+            r"the model's chat template doesn't take this conversation \(.*\); mend or drop",
+        ),
+    ],
+    ids=["text", "empty", "null", "no role", "a string", "no assistant", "a role", "a number"],
+)
+def test_a_bad_row_is_refused_with_its_place(value: Any, message: str) -> None:
+    """Rows before it don't hide which one it is."""
+    with pytest.raises(TextError, match=f"^here, line 2: {message}"):
+        written(STRICT, TALK, value)
+
+
+def test_a_table_gives_the_same_conversations_as_lines(tmp_path: Path) -> None:
+    """Its messages have every key that any of them has, null where it isn't theirs."""
+    talks = [
+        [says("user", "Q"), says("assistant", "A", thought="hm")],
+        [says("system", "Be brief."), *TALK],
+    ]
+    lines = write_lines(tmp_path / "a.jsonl", [{"messages": talk} for talk in talks])
+    pyarrow.parquet.write_table(pa.table({"messages": talks}), tmp_path / "a.parquet")
+    tokenizer = tiny_tokenizer()
+    # a null that reached it would be written
+    tokenizer.chat_template = FORGETFUL.replace("m.thought and", "m.thought is defined and")
+    one, other = (
+        list(read_conversations(local_rows([path], TO_TRAIN), tokenizer))
+        for path in (lines, tmp_path / "a.parquet")
+    )
+    assert [part.digest for part in one] == [part.digest for part in other]
+    assert [part.ids.tolist() for part in one] == [part.ids.tolist() for part in other]
+    assert [learned(part) for part in one] == [learned(part) for part in other]
+    assert learned(one[0]) == ["(hm)A;"]

@@ -1,0 +1,189 @@
+"""Windows to train on: full, seeded, divided by weights, as documents are joined for calibration."""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recovering import CHATML, write_chats
+from texts import (
+    EOS,
+    VOCABULARY,
+    Make,
+    ids_of,
+    joined,
+    no_tokenizer,
+    numbered,
+    numbered_documents,
+    place_of,
+    tokenizer_with_bos,
+    write_lines,
+)
+from tiny_models import tiny_tokenizer
+
+from globalprune.errors import TextError, UsageError
+from globalprune.text.training import IGNORED, TrainingText, training_texts
+
+
+def cut(
+    *sources: Path | str, samples: int = 8, make: Make = tiny_tokenizer, **options: Any
+) -> Sequence[TrainingText]:
+    """The windows of some sources."""
+    options = {"seq_len": 32} | options
+    return training_texts(
+        [str(source) for source in sources], make, vocab_size=VOCABULARY, samples=samples, **options
+    )
+
+
+def chatty() -> Any:
+    """The byte tokenizer with a chat template, which starts texts with BOS as Llama's does."""
+    tokenizer = tokenizer_with_bos()
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def learned_text(text: TrainingText) -> str:
+    """All that is learned of some windows."""
+    labels = torch.cat(list(text.labels))
+    return str(tiny_tokenizer().decode(labels[labels != IGNORED]))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Give a file of 200 documents of 25 tokens."""
+    return write_lines(tmp_path / "a.jsonl", [{"text": text} for text in numbered_documents(200)])
+
+
+def test_windows_of_text_are_full_spans_and_all_of_them_is_learned(many: Path) -> None:
+    """Documents are joined by EOS as for calibration; no token is padding."""
+    (text,) = cut(many, samples=20)
+    ids = joined(numbered_documents(200))
+    places = [place_of(row, ids) for row in text.rows]
+    assert [len(row) for row in text.rows] == [32] * 20
+    assert all(b - a >= 32 for a, b in pairwise(places))
+    assert any((row == EOS).any() for row in text.rows)
+    assert all(map(torch.equal, text.rows, text.labels))
+    assert not text.is_chat
+
+
+@pytest.mark.parametrize("kind", ["text", "chat"])
+def test_a_seed_decides_the_windows(many: Path, tmp_path: Path, kind: str) -> None:
+    """The same one gives the same, another one others."""
+    source = many if kind == "text" else write_chats(tmp_path, 300)
+    one, again, other = (cut(source, make=chatty, seed=seed)[0] for seed in (3, 3, 4))
+    assert one.record == again.record
+    assert all(map(torch.equal, (*one.rows, *one.labels), (*again.rows, *again.labels)))
+    assert one.record.digest != other.record.digest
+    assert (one.record.seed, other.record.seed) == (3, 4)
+
+
+def test_sources_give_windows_by_their_weights(many: Path, tmp_path: Path) -> None:
+    """Each in its own record; what is plain and what is a conversation may be mixed."""
+    chats = write_chats(tmp_path)
+    text, chat = cut(f"{many}@0.7", f"{chats}@0.3", samples=10, make=chatty)
+    assert (len(text.rows), len(chat.rows)) == (7, 3)
+    assert (text.record.source, chat.record.source) == (str(many), str(chats))
+    assert (text.is_chat, chat.is_chat) == (False, True)
+
+
+def test_a_source_that_would_give_nothing_is_refused(many: Path) -> None:
+    """Nobody names text that isn't to be read."""
+    with pytest.raises(TextError, match=r"8 windows over 2 sources leave some without any; say"):
+        cut(f"{many}@100", f"{many}@1")
+
+
+def test_of_a_conversation_only_the_answers_are_learned(tmp_path: Path) -> None:
+    """The questions stand in the windows and count for nothing."""
+    (text,) = cut(write_chats(tmp_path, 300), samples=60, make=chatty)
+    read = tiny_tokenizer().decode(torch.cat(list(text.rows)))
+    assert "What follows" in read
+    assert "It is " in learned_text(text)
+    assert "What" not in learned_text(text)
+    assert "user" not in learned_text(text)
+
+
+def test_every_window_of_conversations_has_something_to_learn(tmp_path: Path) -> None:
+    """Long questions give windows without an answer; and a first token is never predicted."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": numbered(30)},
+                {"role": "assistant", "content": "yes"},
+            ]
+        }
+    ]
+    (text,) = cut(write_lines(tmp_path / "a.jsonl", rows * 40), samples=20, seq_len=16, make=chatty)
+    assert all((labels[1:] != IGNORED).any() for labels in text.labels)
+    assert all(len(row) == len(labels) == 16 for row, labels in zip(text.rows, text.labels, strict=True))
+
+
+def test_windows_of_conversations_follow_the_template_alone(tmp_path: Path) -> None:
+    """No BOS is put before a window, for templates write what a conversation begins with."""
+    chats = write_chats(tmp_path)
+    (text,) = cut(chats, seq_len=80, make=chatty)
+    talks = [json.loads(line)["messages"] for line in chats.read_text().splitlines()]
+    ids = ids_of("".join(chatty().apply_chat_template(talk, tokenize=False) for talk in talks))
+    places = [place_of(row, ids) for row in text.rows]
+    assert all(b - a >= 80 for a, b in pairwise(places))
+    assert text.record.bos is False
+
+
+def test_too_few_conversations_say_how_many_windows_they_give(tmp_path: Path) -> None:
+    """And that number is one that works."""
+    chats = write_chats(tmp_path, 4)
+    with pytest.raises(TextError, match=r"chats\.jsonl: its conversations give \d+ windows of 32"):
+        cut(chats, samples=100, make=chatty)
+    with pytest.raises(TextError) as found:
+        cut(chats, samples=100, make=chatty)
+    most = int(str(found.value).partition("say --samples ")[2].partition(",")[0])
+    (text,) = cut(chats, samples=most, make=chatty)
+    assert len(text.rows) == most > 4
+
+
+def test_too_little_text_says_how_many_windows_it_gives(tmp_path: Path) -> None:
+    """As calibration does."""
+    path = tmp_path / "a.txt"
+    path.write_text(numbered(20))
+    with pytest.raises(TextError, match=r"its 100 tokens give at most 3 windows of 32 tokens, not"):
+        cut(path)
+
+
+def test_conversations_need_a_chat_template(tmp_path: Path) -> None:
+    """A base model has none, and none is invented for it."""
+    with pytest.raises(TextError, match=r"chats\.jsonl: holds `messages`, and the model's tokeniz"):
+        cut(write_chats(tmp_path))
+
+
+def test_a_template_whose_tokens_the_model_lacks_is_refused(tmp_path: Path) -> None:
+    """Else the embedding would fail far into the run."""
+    make = chatty()
+    make.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    with pytest.raises(TextError, match="the tokenizer gives id 260, but the model has only 260 em"):
+        cut(write_chats(tmp_path), make=lambda: make)
+
+
+def test_rows_of_ids_stand_as_they_are(tmp_path: Path) -> None:
+    """Of whatever lengths, the first ones in order, and no tokenizer is loaded."""
+    rows = [[1, 2, 3], [4, 5], [6, 7, 8, 9], [1, 1]]
+    path = write_lines(tmp_path / "a.jsonl", [{"input_ids": row} for row in rows])
+    (text,) = cut(path, samples=3, seq_len=None, make=no_tokenizer)
+    assert [row.tolist() for row in text.rows] == rows[:3]
+    assert [labels.tolist() for labels in text.labels] == rows[:3]
+
+
+def test_numbers_that_cannot_be_meant_are_refused(many: Path) -> None:
+    """Before any text is read."""
+    with pytest.raises(UsageError, match=r"--samples 0: must be at least 1"):
+        cut(many, samples=0)
+    with pytest.raises(UsageError, match=r"--seq-len 1: must be at least 2"):
+        cut(many, seq_len=1)
+
+
+def test_numbers_left_out_are_500_windows_of_512_tokens() -> None:
+    """The founding defaults."""
+    (text,) = training_texts(["builtin"], tiny_tokenizer, vocab_size=VOCABULARY)
+    assert (text.record.samples, text.record.seq_len) == (500, 512)
+
