@@ -7,7 +7,7 @@ GlobalPruneError
 │   ├── PlanVersion           the plan speaks another format version
 │   ├── PlanStale             the plan belongs to another model structure or another table
 │   ├── TableInvalid          groups.parquet is not a group table
-│   └── RecordInvalid         analysis.json or evaluation.json is no such record
+│   └── RecordInvalid         analysis.json or another of our records is none
 ├── TextError                 text that is missing, empty, too short or not text
 ├── ModelError
 │   ├── ModelNotFound         no such folder, file or Hub model

@@ -63,7 +63,8 @@ def finetuned(
 ) -> RecoveryRun:
     """Finetune on the CPU, on a text that is written beside `out` unless `data` is named."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    options.setdefault("data", [str(write_text(out.parent))])
+    if "data" not in options:
+        options["data"] = [str(write_text(out.parent))]
     run = finetune(str(model), out, settings or small(), device="cpu", **options)
     assert run is not None
     return run

@@ -7,8 +7,9 @@ from pathlib import Path
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, read_analysis_record
-from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics, write_metrics
+from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.record_file import write_record
 from globalprune.errors import ArtifactError, UsageError
 
 PLAN, ORIGIN = "plan.yaml", "origin.parquet"
@@ -57,7 +58,7 @@ def write_records(
     write_origin(folder / ORIGIN, table)
     if analysis is not None:
         shutil.copyfile(analysis, folder / ANALYSIS_FILE)
-    write_metrics(folder / METRICS_FILE, metrics)
+    write_record(folder / METRICS_FILE, metrics)
     warnings = [f"warning: {warning}" for warning in metrics.warnings]
     log = [metrics.command, *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
     (folder / LOG).write_text("\n".join(filter(None, log)) + "\n", encoding="utf-8")

@@ -1,21 +1,18 @@
 """analysis.json: what was measured, on what text, how, and at what price."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
+from globalprune.artifacts.record_file import read_record, write_record
 from globalprune.errors import RecordInvalid
 
 ANALYSIS_FORMAT: Literal["globalprune.analysis/1"] = "globalprune.analysis/1"
 ANALYSIS_FILE = "analysis.json"
-_FORMAT = re.compile(r"globalprune\.analysis/(\d+)")
-_SHOWN_PROBLEMS = 20
 
 
 class TextRecord(Record):
@@ -86,46 +83,14 @@ class AnalysisRecord(Record):
 
 def write_analysis_record(path: Path, record: AnalysisRecord) -> None:
     """Write the record whole or not at all."""
-    write_atomically(path, record.model_dump_json(indent=2) + "\n")
+    write_record(path, record)
 
 
 def read_analysis_record(path: Path) -> AnalysisRecord:
     """Read a record; raise `RecordInvalid` with all that is wrong with it."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordInvalid(
-            f"{path}: can't be read ({error.strerror}); name a folder that gp analyze wrote."
-        ) from error
-    try:
-        record = AnalysisRecord.model_validate_json(content)
-    except ValidationError as error:
-        raise RecordInvalid(f"{path}: {_complaint(error)}") from error
+    record = read_record(path, AnalysisRecord, what="an analysis record", command="gp analyze")
     _refuse_contradictions(path, record)
     return record
-
-
-def _complaint(error: ValidationError) -> str:
-    """Say all that pydantic found, or the one thing that explains it all."""
-    found = error.errors(include_url=False)
-    for problem in found:
-        version = (
-            _FORMAT.fullmatch(str(problem["input"])) if problem["loc"] == ("format",) else None
-        )
-        if version:
-            return (
-                f"is of format {version[0]}, this globalprune reads {ANALYSIS_FORMAT}; "
-                "install the globalprune that wrote it, or run gp analyze again."
-            )
-    if found[0]["type"] == "json_invalid":
-        return f"is not JSON ({found[0]['msg']}); run gp analyze again."
-    lines = [
-        f"  {'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
-        for problem in found[:_SHOWN_PROBLEMS]
-    ]
-    left_out = len(found) - len(lines)
-    more = [f"  … and {left_out} more"] if left_out else []
-    return "\n".join(["is not an analysis record; run gp analyze again.", *lines, *more])
 
 
 def _refuse_contradictions(path: Path, record: AnalysisRecord) -> None:

@@ -6,16 +6,13 @@ precision and base units; the Markdown is the table as a person reads it.
 
 import csv
 import io
-import re
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.evaluation_record import EVALUATION_FORMAT, Comparison
+from globalprune.artifacts.evaluation_record import Comparison
 from globalprune.artifacts.evaluation_rows import Row, rows_of
 from globalprune.artifacts.evaluation_text import difference_text, label, stamp_lines, value_text
-from globalprune.errors import RecordInvalid
+from globalprune.artifacts.record_file import read_record, write_record
 
 EVALUATION_FILE = "evaluation.json"
 CSV_FILE = "evaluation.csv"
@@ -30,15 +27,13 @@ _COLUMNS = (
     "difference_standard_error",
     "difference_is",
 )
-_FORMAT = re.compile(r"globalprune\.evaluation/(\d+)")
-_SHOWN_PROBLEMS = 20
 
 
 def write_evaluation(folder: Path, comparison: Comparison) -> None:
     """Write the three files, each whole or not at all."""
     write_atomically(folder / CSV_FILE, csv_text(comparison))
     write_atomically(folder / MARKDOWN_FILE, markdown_text(comparison))
-    write_atomically(folder / EVALUATION_FILE, comparison.model_dump_json(indent=2) + "\n")
+    write_record(folder / EVALUATION_FILE, comparison)
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -103,34 +98,4 @@ def _cell(text: str) -> str:
 
 def read_evaluation(path: Path) -> Comparison:
     """Read evaluation.json; raise `RecordInvalid` with all that is wrong with it."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecordInvalid(
-            f"{path}: can't be read ({error.strerror}); name a file that gp eval -o wrote."
-        ) from error
-    try:
-        return Comparison.model_validate_json(content)
-    except ValidationError as error:
-        raise RecordInvalid(f"{path}: {_complaint(error)}") from error
-
-
-def _complaint(error: ValidationError) -> str:
-    """Say all that pydantic found, or the one thing that explains it all."""
-    found = error.errors(include_url=False)
-    for problem in found:
-        version = _FORMAT.fullmatch(str(problem["input"]))
-        if problem["loc"] == ("format",) and version:
-            return (
-                f"is of format {version[0]}, this globalprune reads {EVALUATION_FORMAT}; "
-                "install the globalprune that wrote it, or run gp eval again."
-            )
-    if found[0]["type"] == "json_invalid":
-        return f"is not JSON ({found[0]['msg']}); run gp eval again."
-    lines = [
-        f"  {'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
-        for problem in found[:_SHOWN_PROBLEMS]
-    ]
-    left_out = len(found) - len(lines)
-    more = [f"  … and {left_out} more"] if left_out else []
-    return "\n".join(["is not an evaluation; run gp eval again.", *lines, *more])
+    return read_record(path, Comparison, what="an evaluation", command="gp eval")

@@ -12,45 +12,35 @@ from typing import Any
 from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluation_record import Comparison
+from globalprune.artifacts.metrics_record import ApplyMetrics
 from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.record import Record
+from globalprune.artifacts.recovery_record import RecoveryRecord
 
 PLAN_SCHEMA_FILE = "plan.v1.schema.json"
 ANALYSIS_SCHEMA_FILE = "analysis.v1.schema.json"
 EVALUATION_SCHEMA_FILE = "evaluation.v2.schema.json"
+METRICS_SCHEMA_FILE = "metrics.v1.schema.json"
+RECOVERY_SCHEMA_FILE = "recovery.v1.schema.json"
+_RECORDS: dict[str, type[Record]] = {
+    PLAN_SCHEMA_FILE: PrunePlan,
+    ANALYSIS_SCHEMA_FILE: AnalysisRecord,
+    EVALUATION_SCHEMA_FILE: Comparison,
+    METRICS_SCHEMA_FILE: ApplyMetrics,
+    RECOVERY_SCHEMA_FILE: RecoveryRecord,
+}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-def plan_schema() -> dict[str, Any]:
-    """The schema of plan.yaml."""
-    return {"$schema": _DIALECT, **PrunePlan.model_json_schema(), "title": "globalprune plan"}
-
-
-def analysis_schema() -> dict[str, Any]:
-    """The schema of analysis.json."""
-    return {
-        "$schema": _DIALECT,
-        **AnalysisRecord.model_json_schema(),
-        "title": "globalprune analysis",
-    }
-
-
-def evaluation_schema() -> dict[str, Any]:
-    """The schema of evaluation.json."""
-    return {
-        "$schema": _DIALECT,
-        **Comparison.model_json_schema(),
-        "title": "globalprune evaluation",
-    }
 
 
 def schema_texts() -> dict[str, str]:
     """Every schema by its file name, spelled as it stands on disk."""
-    schemas = {
-        PLAN_SCHEMA_FILE: plan_schema(),
-        ANALYSIS_SCHEMA_FILE: analysis_schema(),
-        EVALUATION_SCHEMA_FILE: evaluation_schema(),
-    }
-    return {name: json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
+    return {name: json.dumps(schema_of(name), indent=2) + "\n" for name in _RECORDS}
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The schema of one kind of file."""
+    title = f"globalprune {name.partition('.')[0]}"
+    return {"$schema": _DIALECT, **_RECORDS[name].model_json_schema(), "title": title}
 
 
 def write_schemas(folder: Path) -> None:

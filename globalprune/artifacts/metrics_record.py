@@ -1,9 +1,7 @@
 """metrics.json of a result: what was cut, how large it was and is, and by which tools."""
 
-from pathlib import Path
 from typing import Literal
 
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.record import Record
@@ -69,8 +67,3 @@ def widths_of(effect: PlanEffect) -> tuple[LayerWidths, ...]:
         )
         for new, layer in enumerate(effect.kept_layers)
     )
-
-
-def write_metrics(path: Path, metrics: ApplyMetrics) -> None:
-    """Write the record."""
-    write_atomically(path, metrics.model_dump_json(indent=2) + "\n")

@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from globalprune.artifacts.disk import refuse_impossible, write_atomically
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, plan_schema
+from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.plan_comment import SCHEMA_LINE, comment_lines, has_comments
 from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.plan_problems import shape_problems
@@ -57,7 +57,7 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
     `header` says what the plan does; its first line starts with "as generated: ".
     """
     refuse_lost_work(path, overwrite=overwrite)
-    schema = json.dumps(plan_schema(), indent=2) + "\n"
+    schema = json.dumps(schema_of(PLAN_SCHEMA_FILE), indent=2) + "\n"
     beside = path.with_name(PLAN_SCHEMA_FILE)
     if not beside.is_file() or beside.read_bytes() != schema.encode():
         write_atomically(beside, schema)

@@ -6,13 +6,12 @@ A model that is finetuned again keeps the runs before; the last one is the last.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from globalprune.artifacts.analysis_record import TextRecord
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.record import Record
+from globalprune.artifacts.record_file import read_record
 from globalprune.artifacts.recovery_settings import RecoverySettings
-from globalprune.errors import RecordInvalid
 
 RECOVERY_FILE = "recovery.json"
 FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
@@ -73,17 +72,6 @@ class RecoveryRecord(Record):
     runs: tuple[RecoveryRun, ...] = Field(min_length=1)
 
 
-def write_recovery(path: Path, record: RecoveryRecord) -> None:
-    """Write the record whole or not at all."""
-    write_atomically(path, record.model_dump_json(indent=2) + "\n")
-
-
 def read_recovery(path: Path) -> RecoveryRecord:
-    """Read a record; raise `RecordInvalid` if it is none."""
-    try:
-        return RecoveryRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecordInvalid(
-            f"{path}: is no record of a finetuning ({reason}); finetune the model again."
-        ) from error
+    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, RecoveryRecord, what="a record of finetuning", command="gp finetune")

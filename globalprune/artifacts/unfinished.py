@@ -61,7 +61,7 @@ class UnfinishedWork:
     def _refuse_other(self, asked: dict[str, Any]) -> None:
         """Say in what the work that lies there differs from what is asked for."""
         path = self.folder / ASKED_FILE
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = _read(path)
         wanted = json.loads(json.dumps(asked))  # as it would be read again
         differing = [name for name in wanted | begun if wanted.get(name) != begun.get(name)]
         if differing:
@@ -72,3 +72,22 @@ class UnfinishedWork:
                 f"{path}: can't be resumed, since something else was begun ({told}); repeat its "
                 "command, or say --overwrite instead of --resume to begin anew."
             )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was asked; raise `UsageError` if nobody can tell any more."""
+    try:
+        asked = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(asked, dict):
+        raise _unreadable(path, "is no JSON object")
+    return asked
+
+
+def _unreadable(path: Path, reason: str) -> UsageError:
+    """Say that a damaged note leaves only one way."""
+    return UsageError(
+        f"{path}: can't be read ({reason}), so nobody can tell what was begun; say --overwrite "
+        "instead of --resume to begin anew."
+    )

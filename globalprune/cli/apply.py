@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
 
@@ -87,7 +88,7 @@ def apply(
         lora={"r": lora_r, "alpha": lora_alpha},
     )
     recovery = choose_recovery(finetune, said, data=finetune_data, distil=distil)
-    with console.progress_bars() as progress:
+    with telling_of_unfinished(out), console.progress_bars() as progress:
         cutting = Cutting(
             model,
             out,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_unfinished
 
 
 def finetune(
@@ -139,7 +140,7 @@ def finetune(
         },
     )
     settings = choose_settings(said, has_teacher=teacher is not None)
-    with console.progress_bars() as progress:
+    with telling_of_unfinished(out), console.progress_bars() as progress:
         run = train(
             model,
             out,

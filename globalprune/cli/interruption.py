@@ -8,7 +8,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from globalprune.cli.console import say
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not on every system
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -52,3 +55,17 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def telling_of_unfinished(out: Path) -> Iterator[None]:
+    """Say where an interrupted command keeps what it had done, and how to go on."""
+    from globalprune.artifacts.unfinished import UnfinishedWork
+
+    try:
+        yield
+    except Interrupted:
+        folder = UnfinishedWork.beside(out.expanduser()).folder
+        if folder.exists():
+            say(f"gp: {folder} keeps what was done; the same command with --resume goes on.")
+        raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_unfinished
 
 if TYPE_CHECKING:
     from globalprune.planning.writing import WrittenPlan
@@ -106,7 +107,7 @@ def prune(
         evaluate,
     )
     command = console.command_line()
-    with console.progress_bars() as progress:
+    with telling_of_unfinished(out), console.progress_bars() as progress:
         measure = partial(
             analyze,
             model,

@@ -72,7 +72,7 @@ def choose_settings(said: RecoveryOptions, *, has_teacher: bool) -> "RecoverySet
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-        name = name.replace("distillation", "distil")
+        name = name.replace("distillation", "distil").replace("learning-rate", "lr")
         raise UsageError(f"--{name} {problem['input']}: {problem['msg'].lower()}.") from error
 
 

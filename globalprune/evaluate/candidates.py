@@ -57,7 +57,7 @@ def load_candidate(
 ) -> PreTrainedModel:
     """Load a model to be judged."""
     return load_model(
-        candidate.source.path,
+        candidate.source,
         dtype=placement.dtype,
         device=placement.device,
         trust_remote_code=trust_remote_code,

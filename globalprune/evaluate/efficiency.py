@@ -11,6 +11,7 @@ import gc
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from globalprune.models.adapter_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.source import ModelSource
 
 _RESET_PEAK: Final = "5"  # proc(5): clear_refs sets the peak resident set back
@@ -31,7 +33,13 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def stored_bytes(source: ModelSource) -> int:
-    """The bytes of the weights on disk: the .gguf file, or the safetensors that would be loaded."""
+    """The bytes of the weights on disk: the .gguf file, or the safetensors that would be loaded.
+
+    An adapter counts with its base model.
+    """
+    if source.adapter is not None:
+        adapter = (source.adapter / ADAPTER_WEIGHTS).stat().st_size
+        return adapter + stored_bytes(replace(source, adapter=None))
     if source.is_gguf:
         return source.path.stat().st_size
     single = source.path / "model.safetensors"

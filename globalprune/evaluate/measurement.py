@@ -146,7 +146,8 @@ def _tasks_part(
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
     """What makes this model's perplexity less than it seems."""
     found = []
-    seen = warn_of_seen_text(candidate.source.path, windows.record)
+    source = candidate.source
+    seen = warn_of_seen_text(source.adapter or source.path, windows.record)
     if seen is not None:
         found.append(seen)
     length = max(len(row) for row in windows.rows)

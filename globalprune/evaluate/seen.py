@@ -1,30 +1,44 @@
-"""Whether text that judges a model was already seen when the model was cut.
+"""Whether text that judges a model was already seen when the model was cut or finetuned.
 
 Documents are compared whole, by digest: the same text cut into other documents isn't recognised.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from globalprune.artifacts.analysis_record import TextRecord, read_analysis_record
+from globalprune.artifacts.analysis_record import ANALYSIS_FILE, TextRecord, read_analysis_record
 from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.recovery_record import RECOVERY_FILE, read_recovery
 from globalprune.errors import RecordInvalid
 
 
 def warn_of_seen_text(folder: Path, evaluated: TextRecord) -> str | None:
-    """A warning if the analysis that lies in a cut model's folder read documents of `evaluated`."""
-    path = folder / OWN_FOLDER / "analysis.json"
-    if not path.is_file():
-        return None
+    """A warning if a record that lies in a model's folder says that documents were read before."""
+    judged = set(evaluated.document_digests)
     try:
-        calibration = read_analysis_record(path).calibration
+        found = [
+            (when, text.source, len(judged & set(text.document_digests)))
+            for when, text in _texts(folder / OWN_FOLDER)
+            if judged & set(text.document_digests)
+        ]
     except RecordInvalid as error:
-        return f"can't tell whether this text was seen in calibration: {error}"
-    seen = set(calibration.document_digests) & set(evaluated.document_digests)
-    if not seen:
+        return f"can't tell whether this text was seen before: {error}"
+    if not found:
         return None
-    of = len(set(evaluated.document_digests))
-    return (
-        f"{len(seen)} of {of} evaluation document{'s' * (of > 1)} "
-        f"{'was' if len(seen) == 1 else 'were'} seen in calibration "
-        f"({calibration.source}); the perplexity flatters this model, so judge it by other text."
+    told = " and ".join(
+        f"{count} of {len(judged)} evaluation document{'s' * (len(judged) > 1)} "
+        f"{'was' if count == 1 else 'were'} seen in {when} ({source})"
+        for when, source, count in found
     )
+    return f"{told}; the perplexity flatters this model, so judge it by other text."
+
+
+def _texts(records: Path) -> Iterator[tuple[str, TextRecord]]:
+    """What a model was measured on and what it learned from, as far as records lie there."""
+    analysis, recovery = records / ANALYSIS_FILE, records / RECOVERY_FILE
+    if analysis.is_file():
+        yield "calibration", read_analysis_record(analysis).calibration
+    if recovery.is_file():
+        for run in read_recovery(recovery).runs:
+            for part in run.data:
+                yield "finetuning", part.text

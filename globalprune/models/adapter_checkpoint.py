@@ -103,9 +103,7 @@ def _refuse_beyond(folder: Path, config: dict[str, Any]) -> None:
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
         found.append(f"{config.get('peft_type')}, bias {config.get('bias', 'none')}")
     if found:
-        raise CheckpointError(
-            f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {_MERGE}"
-        )
+        raise CheckpointError(f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {_MERGE}")
 
 
 def _factors(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -74,8 +74,7 @@ class NoAttention(nn.Module):
         if past_key_values is not None:
             # masks and positions follow the length of the first cache layer, which may be this one
             batch, length, _width = hidden_states.shape
-            heads = self.config.num_key_value_heads
-            nothing = hidden_states.new_zeros(batch, heads, length, self.head_dim)
+            nothing = hidden_states.new_zeros(batch, 1, length, 1)
             past_key_values.update(nothing, nothing, self.layer_idx)
         return _output(self.o_proj, hidden_states), None
 

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.provenance import OWN_FOLDER, tool_versions
+from globalprune.artifacts.record_file import write_record
 from globalprune.artifacts.recovery_record import (
     RECOVERY_FILE,
     KnownModel,
@@ -16,7 +17,6 @@ from globalprune.artifacts.recovery_record import (
     RecoveryRecord,
     RecoveryRun,
     read_recovery,
-    write_recovery,
 )
 from globalprune.artifacts.recovery_settings import RecoverySettings
 from globalprune.card.writing import write_card
@@ -79,7 +79,7 @@ def write_run(
     own = folder / OWN_FOLDER
     path = own / RECOVERY_FILE
     earlier = read_recovery(path).runs if path.exists() else ()
-    write_recovery(path, RecoveryRecord(runs=(*earlier, run)))
+    write_record(path, RecoveryRecord(runs=(*earlier, run)))
     write_atomically(own / LOSS_FILE, _csv(curve))
     write_card(folder, name=name, licence_from=base.companions)
 

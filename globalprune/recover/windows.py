@@ -41,10 +41,10 @@ class TrainingWindows(Dataset[Row]):
 
     @property
     def digest(self) -> str:
-        """`sha256:…` of every id and label, in order."""
-        return digest_bytes(
-            *(value.numpy().tobytes() for row in self._rows for value in row.values())
-        )
+        """`sha256:…` of every id and label, in order, and of the windows' lengths."""
+        lengths = torch.tensor([len(row["input_ids"]) for row in self._rows])
+        values = (value for row in self._rows for value in row.values())
+        return digest_bytes(*(value.numpy().tobytes() for value in (lengths, *values)))
 
 
 def stack(rows: Sequence[Row]) -> Row:

@@ -89,7 +89,8 @@ def _text_of(part: WeightedSource, samples: int, wish: _Wish) -> TrainingText:
         wish.load_tokenizer,
         vocab_size=wish.vocab_size,
         samples=samples,
-        seq_len=wish.seq_len,
+        # rows of ids stand as they are, whatever is cut from the sources beside them
+        seq_len=None if rows.column is Column.INPUT_IDS else wish.seq_len,
         seed=wish.seed,
         progress=wish.progress,
     )

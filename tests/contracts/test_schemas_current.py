@@ -15,9 +15,10 @@ from ruamel.yaml import YAML
 from globalprune.artifacts.analysis_record import write_analysis_record
 from globalprune.artifacts.evaluation_files import write_evaluation
 from globalprune.artifacts.json_schemas import (
-    analysis_schema,
-    evaluation_schema,
-    plan_schema,
+    ANALYSIS_SCHEMA_FILE,
+    EVALUATION_SCHEMA_FILE,
+    PLAN_SCHEMA_FILE,
+    schema_of,
     write_schemas,
 )
 from globalprune.artifacts.plan_file import write_plan
@@ -119,7 +120,7 @@ def test_a_written_record_validates(tmp_path: Path) -> None:
     structure = structure_of()
     path = tmp_path / "analysis.json"
     write_analysis_record(path, record_of(structure, table_of(structure)))
-    assert refused(json.loads(path.read_text()), analysis_schema()) == []
+    assert refused(json.loads(path.read_text()), schema_of(ANALYSIS_SCHEMA_FILE)) == []
 
 
 def test_a_written_evaluation_validates(tmp_path: Path) -> None:
@@ -127,9 +128,9 @@ def test_a_written_evaluation_validates(tmp_path: Path) -> None:
     models = model_result(speed=speed_of(1.0, 2.0)), model_result(peak_memory_bytes=None)
     write_evaluation(tmp_path, comparison_of(*models))
     content = json.loads((tmp_path / "evaluation.json").read_text())
-    assert refused(content, evaluation_schema()) == []
+    assert refused(content, schema_of(EVALUATION_SCHEMA_FILE)) == []
     content["models"][0]["parameters"] = 0
-    assert refused(content, evaluation_schema()) == ["exclusiveMinimum 0: 0"]
+    assert refused(content, schema_of(EVALUATION_SCHEMA_FILE)) == ["exclusiveMinimum 0: 0"]
 
 
 @pytest.mark.parametrize(
@@ -151,8 +152,8 @@ def test_a_written_evaluation_validates(tmp_path: Path) -> None:
 def test_what_gp_refuses_an_editor_underlines(change: dict[str, Any]) -> None:
     """The schema is as strict as the reader in all that a schema can say."""
     plan = {"format": "globalprune.plan/1", **PLAN}
-    assert refused(plan, plan_schema()) == []
-    assert refused(plan | change, plan_schema())
+    assert refused(plan, schema_of(PLAN_SCHEMA_FILE)) == []
+    assert refused(plan | change, schema_of(PLAN_SCHEMA_FILE))
 
 
 @pytest.mark.parametrize("missing", ["format", "layers"])
@@ -160,5 +161,5 @@ def test_format_and_layers_are_required(missing: str) -> None:
     """As they are by the reader."""
     plan = {"format": "globalprune.plan/1", **PLAN}
     del plan[missing]
-    [complaint] = refused(plan, plan_schema())
+    [complaint] = refused(plan, schema_of(PLAN_SCHEMA_FILE))
     assert complaint.startswith("required ['format', 'layers']")

@@ -68,7 +68,7 @@ def test_what_is_no_json_is_refused(written: Path, content: bytes) -> None:
 @pytest.mark.parametrize("name", ["nowhere", "."], ids=["no file", "a folder"])
 def test_a_missing_record_is_refused(tmp_path: Path, name: str) -> None:
     """With the system's reason and what to name."""
-    with pytest.raises(RecordInvalid, match=r"can't be read \(.+\); name a folder that gp analyze"):
+    with pytest.raises(RecordInvalid, match=r"can't be read \(.+\); name what gp analyze wrote"):
         read_analysis_record(tmp_path / name)
 
 

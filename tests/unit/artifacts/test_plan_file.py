@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from artifact_values import FORMAT, layer_of, plan_at, structure_of
 
-from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, plan_schema
+from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.plan_file import read_plan, refuse_lost_work, write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import PlanInvalid, PlanStale, UsageError
@@ -91,7 +91,7 @@ def test_the_schema_lies_beside_the_plan_and_is_kept_current(written: Path) -> N
     """An older one is replaced, whatever becomes of the plan."""
     schema = written.with_name(PLAN_SCHEMA_FILE)
     current = schema.read_text()
-    assert f'"title": "{plan_schema()["title"]}"' in current
+    assert f'"title": "{schema_of(PLAN_SCHEMA_FILE)["title"]}"' in current
     schema.write_text("{}")
     write_plan(written, GENERATED, header=HEADER, overwrite=False)
     assert schema.read_text() == current

@@ -8,7 +8,10 @@ from applying import write_record
 from measuring import described
 from records import text_record
 
+from globalprune.artifacts.recovery_record import read_recovery
+from globalprune.artifacts.recovery_settings import RecoverySettings
 from globalprune.evaluate.seen import warn_of_seen_text
+from globalprune.recover.finetuner import finetune
 
 CALIBRATED = ("sha256:a", "sha256:b", "sha256:c")
 
@@ -62,4 +65,16 @@ def test_a_record_that_can_not_be_read_is_said(result: Path) -> None:
     (result / "globalprune" / "analysis.json").write_text("{}")
     warning = warn_of_seen_text(result, text_record(document_digests=("sha256:x",)))
     assert warning is not None
-    assert warning.startswith("can't tell whether this text was seen in calibration: ")
+    assert warning.startswith("can't tell whether this text was seen before: ")
+
+
+def test_text_that_was_learned_counts_too(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    """A finetuned model is flattered by its own lessons, more than by calibration."""
+    out = tmp_path / "out"
+    settings = RecoverySettings(samples=2, seq_len=16)
+    finetune(str(tiny("llama")), out, settings, data=["builtin"])
+    learned = read_recovery(out / "globalprune" / "recovery.json").runs[0].data[0].text
+    warning = warn_of_seen_text(out, learned)
+
+    assert warning is not None
+    assert f"seen in finetuning ({learned.source})" in warning

@@ -63,7 +63,7 @@ def opened(folder: Path) -> Any:
 
 
 def test_every_tensor_reads_as_peft_would_merge_it(tiny: Tiny, saved: Path, tmp_path: Path) -> None:
-    """Applied with an empty plan, it becomes the model that peft makes of it, which isn't the base."""
+    """Applied with an empty plan, it becomes the model that peft makes of it."""
     merged = logits(saved)
     assert (merged - logits(tiny("llama"))).abs().max() > 0.1
     done = applied(saved, tmp_path, {})
@@ -132,7 +132,8 @@ def test_an_adapter_of_another_model_is_refused(adapter: Path) -> None:
     moved = {name.replace("layers.3", "layers.9"): value for name, value in factors.items()}
     save_file(moved, adapter / WEIGHTS)
     with pytest.raises(
-        CheckpointError, match=r"adapts tensors that .* doesn't have \(model\.layers\.9\..*another m"
+        CheckpointError,
+        match=r"adapts tensors that .* doesn't have \(model\.layers\.9\..*another m",
     ):
         opened(adapter)
 
@@ -161,15 +162,18 @@ def test_more_or_less_than_pairs_of_factors_is_refused(
     """What is passed over would be lost without a word."""
     factors = {name: value for name, value in tensors_in(adapter).items() if name != lost}
     save_file(factors | ({more: torch.ones(3, 4)} if more else {}), adapter / WEIGHTS)
-    with pytest.raises(CheckpointError, match=r"no plain LoRA adapter, which is a pair .*\(base_mo"):
+    with pytest.raises(
+        CheckpointError, match=r"no plain LoRA adapter, which is a pair .*\(base_mo"
+    ):
         opened(adapter)
 
 
 def test_loading_refuses_what_opening_refuses(adapter: Path) -> None:
-    """peft would merge the part that fits, and leave the rest of the model as it was."""
+    """By itself, peft would merge the part that fits, and leave the rest of the model as it was."""
     factors = tensors_in(adapter)
-    save_file({name.replace("layers.3", "layers.9"): v for name, v in factors.items()},
-              adapter / WEIGHTS)
+    save_file(
+        {name.replace("layers.3", "layers.9"): v for name, v in factors.items()}, adapter / WEIGHTS
+    )
     with pytest.raises(CheckpointError, match=r"adapts tensors that .* doesn't have"):
         load_model(adapter)
 

@@ -1,16 +1,19 @@
 """Adapters go on every linear module of the layers, and on nothing else."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from recovering import IDS
+from recovering import IDS, cut_unevenly
 from tiny_models import FAMILIES, tiny_model
 from torch import nn
 
 from globalprune.artifacts.recovery_settings import LoraSettings
 from globalprune.errors import UsageError
+from globalprune.models.loading import load_model
 from globalprune.recover.lora import add_adapters
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -42,7 +45,9 @@ def test_every_linear_module_of_the_layers_gets_one(family: str) -> None:
 
 def test_their_rank_scale_and_dropout_are_those_asked() -> None:
     """A is [r, in] and B [out, r]; what they add is scaled by alpha / r."""
-    layer = adapted(tiny_model("llama")).get_submodule("base_model.model.model.layers.1.mlp.up_proj")
+    layer = adapted(tiny_model("llama")).get_submodule(
+        "base_model.model.model.layers.1.mlp.up_proj"
+    )
     assert layer.lora_A["default"].weight.shape == (2, 32)
     assert layer.lora_B["default"].weight.shape == (24, 2)
     assert layer.scaling["default"] == 3
@@ -69,9 +74,24 @@ def test_named_targets_alone_get_one() -> None:
 
 @pytest.mark.parametrize("name", ["query", "lm_head", "proj"])
 def test_an_unknown_target_is_refused_with_those_there_are(name: str) -> None:
-    """peft would take a part of a name for one, or the head."""
+    """By itself, peft would take a part of a name for one, or the head."""
     there = ", ".join(sorted(LINEARS))
     with pytest.raises(
         UsageError, match=rf"^--lora-targets {name}: .* have no such linear .*; they have {there}\."
     ):
         adapted(tiny_model("llama"), targets=("q_proj", name))
+
+
+def test_an_emptied_half_gets_none_though_its_output_bias_is_left(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """It has no input that an adapter could look at; the other halves get theirs."""
+    cut = cut_unevenly(tiny("llama_tied_bias"), tmp_path, "llama_tied_bias")
+    model = load_model(cut)
+    assert {"model.layers.0.self_attn.o_proj", "model.layers.3.mlp.down_proj"} <= {
+        name for name, _ in model.named_modules()
+    }
+    found = places(adapted(model))
+    attention = {f"model.layers.{i}.self_attn.{name}" for i in (1, 2, 3) for name in LINEARS[:4]}
+    mlp = {f"model.layers.{i}.mlp.{name}" for i in (0, 1, 2) for name in LINEARS[4:]}
+    assert found == attention | mlp

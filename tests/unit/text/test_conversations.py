@@ -112,9 +112,13 @@ def test_a_turn_that_the_template_rewrites_later_is_not_learned() -> None:
 
 def test_an_assistant_that_speaks_first_is_learned_from_its_first_word() -> None:
     """A greeting has no prompt before it."""
-    (conversation,) = written("{% for m in messages %}{{ m.content }};{% endfor %}", [
-        says("assistant", "Hello!"), says("user", "Hi."),
-    ])
+    (conversation,) = written(
+        "{% for m in messages %}{{ m.content }};{% endfor %}",
+        [
+            says("assistant", "Hello!"),
+            says("user", "Hi."),
+        ],
+    )
     assert learned(conversation) == ["Hello!;"]
 
 

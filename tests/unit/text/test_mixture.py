@@ -1,5 +1,6 @@
 """Several sources at once: how a weight is written, and how windows are divided by weights."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_windows_are_divided_to_the_last_one_and_follow_the_weights(
     for count, weight in zip(counts, weights, strict=True):
         assert abs(count - samples * weight / sum(weights)) < 1 + 1e-6
     by_weight = sorted(zip(weights, counts, strict=True))
-    for (light, fewer), (heavy, more) in zip(by_weight, by_weight[1:], strict=False):
+    for (light, fewer), (heavy, more) in pairwise(by_weight):
         assert fewer <= more or light == heavy
 
 

@@ -1,4 +1,4 @@
-"""Windows to train on: full, seeded, divided by weights, as documents are joined for calibration."""
+"""Windows to train on: full, seeded, divided by weights, joined as for calibration."""
 
 import json
 from collections.abc import Sequence
@@ -117,7 +117,9 @@ def test_every_window_of_conversations_has_something_to_learn(tmp_path: Path) ->
     ]
     (text,) = cut(write_lines(tmp_path / "a.jsonl", rows * 40), samples=20, seq_len=16, make=chatty)
     assert all((labels[1:] != IGNORED).any() for labels in text.labels)
-    assert all(len(row) == len(labels) == 16 for row, labels in zip(text.rows, text.labels, strict=True))
+    assert all(
+        len(row) == len(labels) == 16 for row, labels in zip(text.rows, text.labels, strict=True)
+    )
 
 
 def test_windows_of_conversations_follow_the_template_alone(tmp_path: Path) -> None:
@@ -161,15 +163,17 @@ def test_a_template_whose_tokens_the_model_lacks_is_refused(tmp_path: Path) -> N
     """Else the embedding would fail far into the run."""
     make = chatty()
     make.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    with pytest.raises(TextError, match="the tokenizer gives id 260, but the model has only 260 em"):
+    with pytest.raises(
+        TextError, match="the tokenizer gives id 260, but the model has only 260 em"
+    ):
         cut(write_chats(tmp_path), make=lambda: make)
 
 
 def test_rows_of_ids_stand_as_they_are(tmp_path: Path) -> None:
-    """Of whatever lengths, the first ones in order, and no tokenizer is loaded."""
+    """Of whatever lengths, the first ones in order; neither --seq-len nor a tokenizer matters."""
     rows = [[1, 2, 3], [4, 5], [6, 7, 8, 9], [1, 1]]
     path = write_lines(tmp_path / "a.jsonl", [{"input_ids": row} for row in rows])
-    (text,) = cut(path, samples=3, seq_len=None, make=no_tokenizer)
+    (text,) = cut(path, samples=3, seq_len=512, make=no_tokenizer)
     assert [row.tolist() for row in text.rows] == rows[:3]
     assert [labels.tolist() for labels in text.labels] == rows[:3]
 
@@ -186,4 +190,3 @@ def test_numbers_left_out_are_500_windows_of_512_tokens() -> None:
     """The founding defaults."""
     (text,) = training_texts(["builtin"], tiny_tokenizer, vocab_size=VOCABULARY)
     assert (text.record.samples, text.record.seq_len) == (500, 512)
-

@@ -1,0 +1,109 @@
+"""OUT.unfinished: whose it is, and that it is only gone on with as the work that it is."""
+
+from pathlib import Path
+
+import pytest
+from applying import bytes_below
+
+from globalprune.artifacts.unfinished import ASKED_FILE, UnfinishedWork
+from globalprune.errors import UsageError
+
+ASKED = {"model": "sha256:1", "settings": {"targets": ("q_proj",), "r": 8}, "teacher": None}
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> UnfinishedWork:
+    """Give work that was begun and got somewhere."""
+    work = UnfinishedWork.beside(tmp_path / "out")
+    work.begin(ASKED, resume=False)
+    (work.folder / "checkpoint").write_text("half way")
+    return work
+
+
+def test_it_lies_beside_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also beside one that is named by a link or from within a folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert UnfinishedWork.beside(Path("out")).folder == tmp_path.resolve() / "out.unfinished"
+    assert UnfinishedWork.beside(Path("link")).folder == tmp_path.resolve() / "real.unfinished"
+    assert UnfinishedWork.beside(Path("v1.5")).folder.name == "v1.5.unfinished"
+
+
+def test_nothing_there_is_no_obstacle(tmp_path: Path) -> None:
+    """Whatever was said of a run that might have been."""
+    work = UnfinishedWork.beside(tmp_path / "a" / "out")
+    for resume, overwrite in ((False, False), (True, False), (False, True)):
+        work.refuse(resume=resume, overwrite=overwrite)
+    work.begin(ASKED, resume=True)
+    assert (work.folder / ASKED_FILE).is_file()
+
+
+def test_what_was_begun_waits_for_a_word(begun: UnfinishedWork) -> None:
+    """`--resume` or `--overwrite`."""
+    with pytest.raises(UsageError, match=r"holds a run that was stopped; say --resume .*--overwri"):
+        begun.refuse(resume=False, overwrite=False)
+    begun.refuse(resume=True, overwrite=False)
+    begun.refuse(resume=False, overwrite=True)
+
+
+def test_the_same_work_goes_on_where_it_was(begun: UnfinishedWork) -> None:
+    """Nothing of it is lost."""
+    before = bytes_below(begun.folder)
+    begun.begin(ASKED, resume=True)
+    assert bytes_below(begun.folder) == before
+
+
+def test_beginning_anew_leaves_nothing_of_the_old(begun: UnfinishedWork) -> None:
+    """Else a checkpoint of other work might be taken for one of this."""
+    begun.begin({"model": "sha256:2"}, resume=False)
+    assert bytes_below(begun.folder).keys() == {ASKED_FILE}
+    begun.begin({"model": "sha256:2"}, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "sha256:9"}, r"\(model was sha256:1, is sha256:9\)"),
+        ({"teacher": "x", "model": "y"}, r"model was sha256:1, is y; teacher was None, is x"),
+        ({"more": 1}, r"\(more was None, is 1\)"),
+    ],
+    ids=["one", "two", "a new one"],
+)
+def test_other_work_is_refused_by_what_differs(
+    begun: UnfinishedWork, changes: dict[str, object], message: str
+) -> None:
+    """And what lies there is kept."""
+    before = bytes_below(begun.folder)
+    with pytest.raises(
+        UsageError, match=rf"asked\.json: can't be resumed, .*{message}.*begin anew"
+    ):
+        begun.begin(ASKED | changes, resume=True)
+    assert bytes_below(begun.folder) == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"], ids=["empty", "cut short", "a list"])
+def test_a_damaged_note_of_what_was_asked_is_refused(begun: UnfinishedWork, content: str) -> None:
+    """Nobody can tell then what was begun."""
+    (begun.folder / ASKED_FILE).write_text(content)
+    with pytest.raises(UsageError, match=r"asked\.json: can't be read .*say --overwrite"):
+        begun.begin(ASKED, resume=True)
+
+
+def test_a_persons_folder_or_file_is_never_touched(tmp_path: Path) -> None:
+    """What holds no note of ours is theirs."""
+    work = UnfinishedWork(tmp_path / "theirs.unfinished")
+    work.folder.mkdir()
+    (work.folder / "novel.txt").write_text("Chapter one")
+    file = UnfinishedWork(tmp_path / "file.unfinished")
+    file.folder.write_text("Chapter two")
+    for theirs in (work, file):
+        for resume, overwrite in ((False, False), (True, False), (False, True)):
+            with pytest.raises(UsageError, match="in the way and holds no unfinished run; move it"):
+                theirs.refuse(resume=resume, overwrite=overwrite)
+    assert bytes_below(work.folder) == {"novel.txt": b"Chapter one"}
+
+
+def test_it_is_gone_once_the_result_is_there(begun: UnfinishedWork) -> None:
+    """Checkpoints are larger than models."""
+    begun.remove()
+    assert not begun.folder.exists()

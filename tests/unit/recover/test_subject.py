@@ -1,0 +1,75 @@
+"""What goes into a finetuning: who may learn, from whom, and from what text."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from recovering import (
+    CHATML,
+    finetuned,
+    give_template,
+    small,
+    write_chats,
+    write_text,
+)
+from tiny_models import save_tiny
+
+from globalprune.artifacts.recovery_settings import DistillationSettings
+from globalprune.errors import CheckpointError, UsageError
+
+Tiny = Callable[[str], Path]
+
+
+def test_conversations_are_learned_and_counted(tmp_path: Path) -> None:
+    """The record says which part was chat; only answers count."""
+    base = save_tiny(tmp_path / "base", "llama")
+    give_template(base, CHATML)
+    data = [f"{write_text(tmp_path)}@0.5", f"{write_chats(tmp_path)}@0.5"]
+    run = finetuned(base, tmp_path / "out", small(seq_len=64), data=data)
+    assert [part.is_chat for part in run.data] == [False, True]
+    assert [part.weight for part in run.data] == [0.5, 0.5]
+    assert 8 * 63 < run.learned_tokens < 8 * 63 + 8 * 32
+    assert run.warnings == ()
+
+
+def test_a_chat_model_that_is_shown_plain_text_alone_is_a_doubt(tmp_path: Path) -> None:
+    """The run goes on; the record keeps the warning."""
+    base = save_tiny(tmp_path / "base", "llama")
+    give_template(base, CHATML)
+    run = finetuned(base, tmp_path / "out", small(samples=4))
+    (warning,) = run.warnings
+    assert "has a chat template, and all of the text is plain" in warning
+
+
+def test_a_gguf_file_is_refused(tmp_path: Path) -> None:
+    """Its weights are quantised; the message says how to make a folder of them."""
+    path = tmp_path / "model.gguf"
+    path.touch()
+    with pytest.raises(CheckpointError, match=r"quantised weights, which can't be trained; make a"):
+        finetuned(path, tmp_path / "out")
+
+
+def test_a_teacher_of_another_vocabulary_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """Their next tokens can't be compared, whether the count differs or the tokens do."""
+    more = save_tiny(tmp_path / "more", "llama", vocab_size=270)
+    other = save_tiny(tmp_path / "other", "llama")
+    tokenizer = other / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<unk>", "<odd>"))
+    settings = small(distillation=DistillationSettings())
+    for teacher in (more, other):
+        with pytest.raises(
+            UsageError,
+            match=rf"^--teacher {teacher}: has another tokenizer than .* \(2[67]0 and 260 tok",
+        ):
+            finetuned(tiny("llama"), tmp_path / "out", settings, teacher=str(teacher))
+
+
+def test_a_teacher_leads_the_student(tiny: Tiny, tmp_path: Path) -> None:
+    """Learning from it alone brings the student nearer to it, whatever its family."""
+    base = save_tiny(tmp_path / "base", "qwen2", seed=1)
+    recipe = DistillationSettings(weight=1.0, top_k=260)
+    settings = small(distillation=recipe, lora=None, samples=64, learning_rate=5e-3)
+    run = finetuned(base, tmp_path / "out", settings, teacher=str(tiny("llama")))
+    assert run.teacher is not None
+    assert run.teacher.source == str(tiny("llama"))
+    assert run.last_loss < 0.8 * run.first_loss
