@@ -168,3 +168,22 @@ def test_a_gguf_file_is_a_model(tmp_path: Path) -> None:
     assert done.json["parameters_after"] == PARAMETERS - 1536 * 3 * 576
     tokenizer: Any = load_tokenizer(tmp_path / "out")
     assert tokenizer.decode(tokenizer(TEXT).input_ids) == TEXT
+
+
+def test_a_cut_model_recovers_and_a_teacher_helps(
+    smollm2: Path, analysis: Path, tmp_path: Path
+) -> None:
+    """A few steps undo much of a cut, on text that neither calibration nor training saw."""
+    cut, plain, taught = (tmp_path / name for name in ("cut", "plain", "taught"))
+    gp("apply", smollm2, "--plan", analysis / "plan.yaml", "-o", cut)
+    words = ("--data", "builtin", "--samples", 24, "--seq-len", 128, "--lr", 1e-3)
+    for out, more in ((plain, ()), (taught, ("--teacher", smollm2))):
+        done = gp("finetune", cut, "-o", out, *words, *more)
+        assert done.code == 0, done.err
+        assert "has a chat template, and all of the text is plain" in done.err
+    judge = ("--samples", 8, "--seq-len", 128, "--no-speed", "--json")
+    models = gp("eval", cut, plain, taught, *judge).json["models"]
+    before, after, with_teacher = (model["perplexity"]["value"] for model in models)
+
+    assert after < 0.9 * before
+    assert with_teacher < 0.9 * before

@@ -65,7 +65,7 @@ def test_the_page_has_the_table_and_all_that_it_rests_on(comparison: Comparison)
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     """With what to name instead."""
     with pytest.raises(
-        RecordInvalid, match=r"gone\.json: can't be read \(No such file.*gp eval -o"
+        RecordInvalid, match=r"gone\.json: can't be read \(No such file.*gp eval wrote"
     ):
         read_evaluation(tmp_path / "gone.json")
 

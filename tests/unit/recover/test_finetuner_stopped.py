@@ -109,7 +109,8 @@ def test_a_strangers_folder_in_the_way_is_never_touched(tiny: Tiny, tmp_path: Pa
     theirs = tmp_path / "out.unfinished"
     theirs.mkdir()
     (theirs / "novel.txt").write_text("Chapter one")
-    for wish in ("resume", "overwrite"):
+    wishes: list[dict[str, Any]] = [{"resume": True}, {"overwrite": True}]
+    for wish in wishes:
         with pytest.raises(UsageError, match=r"is in the way and holds no unfinished run; move it"):
-            finetuned(tiny("llama"), tmp_path / "out", **{wish: True})
+            finetuned(tiny("llama"), tmp_path / "out", **wish)
     assert bytes_below(theirs) == {"novel.txt": b"Chapter one"}

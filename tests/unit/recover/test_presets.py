@@ -1,12 +1,14 @@
 """The founding guide's numbers."""
 
+from typing import Any
+
 import pytest
 
 from globalprune.artifacts.recovery_settings import LoraSettings, RecoverySettings
 from globalprune.errors import UsageError
 from globalprune.recover.presets import recipe_named
 
-DEFAULT = {
+DEFAULT: dict[str, Any] = {
     "method": "lora",
     "samples": 500,
     "seq_len": 512,
@@ -17,7 +19,7 @@ DEFAULT = {
     "lora": {"r": 8, "alpha": 16, "dropout": 0.05, "targets": None},
     "distillation": None,
 }
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "lora": {},
     "full": {"method": "full", "lora": None},
     "light": {},
