@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from globalprune.artifacts.recovery_settings import RecoverySettings
     from globalprune.pipeline.recovery import Recovery
 
-_FINETUNE = {"learning_rate": "--finetune-lr", "seq_len": "--finetune-seq-len"}
+_FINETUNE = "--finetune-"  # how the options of gp apply and gp prune begin
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,13 @@ class RecoveryOptions:
         return _said({name: getattr(self, name) for name in names})
 
 
-def choose_settings(said: RecoveryOptions, *, has_teacher: bool) -> "RecoverySettings":
-    """The preset's settings with what was said instead; raise `UsageError` where that can't be."""
+def choose_settings(
+    said: RecoveryOptions, *, has_teacher: bool, prefix: str = "--"
+) -> "RecoverySettings":
+    """The preset's settings with what was said instead; raise `UsageError` where that can't be.
+
+    `prefix` is how the command's options for plain settings begin.
+    """
     from pydantic import ValidationError
 
     from globalprune.artifacts.recovery_settings import RecoverySettings
@@ -71,9 +76,15 @@ def choose_settings(said: RecoveryOptions, *, has_teacher: bool) -> "RecoverySet
         return RecoverySettings.model_validate(settings)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        name = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-        name = name.replace("distillation", "distil").replace("learning-rate", "lr")
-        raise UsageError(f"--{name} {problem['input']}: {problem['msg'].lower()}.") from error
+        option = _option([str(part) for part in problem["loc"]], prefix)
+        raise UsageError(f"{option} {problem['input']}: {problem['msg'].lower()}.") from error
+
+
+def _option(path: Sequence[str], prefix: str) -> str:
+    """The option that says the setting at this path."""
+    names = {"distillation": "distil", "learning_rate": "lr"}
+    words = [names.get(part, part).replace("_", "-") for part in path]
+    return ("--" if len(words) > 1 else prefix) + "-".join(words)
 
 
 def choose_recovery(
@@ -84,21 +95,19 @@ def choose_recovery(
     Raise `UsageError` for companions that stand alone.
     """
     if recipe is None:
-        alone = {
-            **{_FINETUNE.get(name, f"--finetune-{name}"): name for name in said.plain},
-            **{f"--lora-{name}": name for name in _said(said.lora)},
-            **({"--finetune-data": "data"} if data else {}),
-            **({"--distil": "distil"} if distil else {}),
-        }
+        alone = [_option([name], _FINETUNE) for name in said.plain]
+        alone += [f"--lora-{name}" for name in _said(said.lora)]
+        alone += [f"{_FINETUNE}data"] if data else []
+        alone += ["--distil"] if distil else []
         if alone:
-            raise UsageError(f"{next(iter(alone))}: says how to finetune; say --finetune lora too.")
+            raise UsageError(f"{alone[0]}: says how to finetune; say --finetune lora too.")
         return None
     from globalprune.pipeline.recovery import Recovery
     from globalprune.recover.presets import PRESETS, recipe_named
 
     recipe_named(recipe)
     said = replace(said, preset=recipe) if recipe in PRESETS else replace(said, method=recipe)
-    settings = choose_settings(said, has_teacher=distil)
+    settings = choose_settings(said, has_teacher=distil, prefix=_FINETUNE)
     return Recovery(settings, tuple(data or ()))
 
 

@@ -20,7 +20,7 @@ def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:
     Raise `UsageError` where `settings.targets` names a module that the layers don't have.
     """
     linears = dict(_linears(model))
-    there = sorted({name.rpartition(".")[2] for name in linears})
+    there = sorted({n.rpartition(".")[2] for n, module in linears.items() if module.in_features})
     targets = list(settings.targets or there)
     if unknown := [name for name in targets if name not in there]:
         raise UsageError(

@@ -16,7 +16,7 @@ class TrainingWindows(Dataset[Row]):
 
     def __init__(self, texts: Sequence[TrainingText]) -> None:
         self._rows = [
-            {"input_ids": ids, "labels": labels}
+            {"input_ids": ids, "labels": _predicted(labels)}
             for text in texts
             for ids, labels in zip(text.rows, text.labels, strict=True)
         ]
@@ -45,6 +45,11 @@ class TrainingWindows(Dataset[Row]):
         lengths = torch.tensor([len(row["input_ids"]) for row in self._rows])
         values = (value for row in self._rows for value in row.values())
         return digest_bytes(*(value.numpy().tobytes() for value in (lengths, *values)))
+
+
+def _predicted(labels: torch.Tensor) -> torch.Tensor:
+    """The labels without the first, which nothing predicts: some Trainers would count it."""
+    return torch.cat([labels.new_full((1,), IGNORED), labels[1:]])
 
 
 def stack(rows: Sequence[Row]) -> Row:

@@ -9,6 +9,7 @@ from typing import Final
 from globalprune.errors import TextError
 from globalprune.text.source import TextSource, parse_source
 
+_MOST: Final = 1e9
 _WEIGHTED: Final = re.compile(r"(?P<source>.+)@(?P<weight>[^@/\\]+)")
 
 
@@ -48,8 +49,8 @@ def _parse(text: str) -> WeightedSource:
             f"{text}: what stands behind @ is the source's weight, and {found['weight']!r} is no "
             "number; write SRC@0.7."
         ) from error
-    if not 0 < weight < float("inf"):
-        raise TextError(f"{text}: the weight {found['weight']} is not a number above 0.")
+    if not 0 < weight < _MOST:
+        raise TextError(f"{text}: the weight {found['weight']} is not a number above 0 (to 1e9).")
     return WeightedSource(parse_source(found["source"]), weight)
 
 

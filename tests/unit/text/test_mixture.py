@@ -57,10 +57,10 @@ def test_such_a_file_takes_a_weight_too(tmp_path: Path) -> None:
     ("weight", "message"),
     [
         ("much", r"what stands behind @ is the source's weight, and 'much' is no number; write"),
-        ("0", r"the weight 0 is not a number above 0\."),
-        ("-1", r"the weight -1 is not a number above 0\."),
-        ("nan", r"the weight nan is not a number above 0\."),
-        ("inf", r"the weight inf is not a number above 0\."),
+        ("0", r"the weight 0 is not a number above 0 "),
+        ("-1", r"the weight -1 is not a number above 0 "),
+        ("nan", r"the weight nan is not a number above 0 "),
+        ("inf", r"the weight inf is not a number above 0 "),
     ],
     ids=["a word", "zero", "negative", "nan", "infinite"],
 )
