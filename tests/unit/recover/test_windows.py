@@ -32,7 +32,7 @@ def test_sources_follow_each_other() -> None:
     assert rows == [[1, 2], [3, 4], [5, 6]]
     batch = stack([windows[0], windows[2]])
     assert batch["input_ids"].tolist() == [[1, 2], [5, 6]]
-        assert batch["labels"].tolist() == [[-100, 2], [-100, 6]]  # nothing predicts the first
+    assert batch["labels"].tolist() == [[-100, 2], [-100, 6]]  # nothing predicts the first
 
 
 def test_the_digest_is_of_ids_labels_and_order() -> None:
