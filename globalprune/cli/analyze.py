@@ -18,21 +18,11 @@ def analyze(
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default=False),
     ],
-    data: Annotated[
-        str | None,
-        options.text_option(
-            "Text to measure with",
-            "a part of the Python manual",
-            show_default="web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train",
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Number of windows.", show_default="128; all rows of `input_ids`"),
-    ] = None,
+    data: options.MeasuredText = None,
+    samples: options.MeasuredSamples = None,
     seq_len: options.SeqLen = None,
     batch_size: options.BatchSize = 4,
-    seed: Annotated[int, typer.Option(help="Draws the positions of the windows.")] = 0,
+    seed: options.Seed = 0,
     importance: Annotated[
         list[str] | None,
         typer.Option(

@@ -78,7 +78,8 @@ def apply(
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
-    from globalprune.pipeline.cut_and_recover import Cutting, cut_and_recover
+    from globalprune.pipeline.cut_and_recover import cut_and_recover
+    from globalprune.pipeline.cutting import Cutting
 
     said = RecoveryOptions(
         samples=finetune_samples,

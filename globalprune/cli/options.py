@@ -48,6 +48,16 @@ TrustRemoteCode = Annotated[
         help="Run code that lies in others' model folders; no model of ours needs it.",
     ),
 ]
+_WEB_TEXT = "web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train"
+MeasuredText = Annotated[
+    str | None,
+    text_option("Text to measure with", "a part of the Python manual", show_default=_WEB_TEXT),
+]
+MeasuredSamples = Annotated[
+    int | None,
+    typer.Option(help="Windows to measure with.", show_default="128; all rows of `input_ids`"),
+]
+Seed = Annotated[int, typer.Option(help="Draws the positions of the windows.")]
 TrainingData = Annotated[
     list[str] | None,
     typer.Option(
@@ -56,7 +66,7 @@ TrainingData = Annotated[
         help="Text to learn: a .txt, .jsonl, .parquet or .arrow file or a folder of these (column "
         "`messages`, `text` or `input_ids`), a Hub data set id[:config][:split], or `builtin`. Say "
         "it again to mix: A@0.7 and B@0.3.",
-        show_default="web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train",
+        show_default=_WEB_TEXT,
     ),
 ]
 TrainingSamples = Annotated[

@@ -26,21 +26,11 @@ def prune(
             "--out", "-o", metavar="OUT", help="Folder for the smaller model.", show_default=False
         ),
     ],
-    data: Annotated[
-        str | None,
-        options.text_option(
-            "Text to measure with",
-            "a part of the Python manual",
-            show_default="web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train",
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Number of windows to measure.", show_default="128"),
-    ] = None,
+    data: options.MeasuredText = None,
+    samples: options.MeasuredSamples = None,
     seq_len: options.SeqLen = None,
     batch_size: options.BatchSize = 4,
-    seed: Annotated[int, typer.Option(help="Draws the positions of the windows.")] = 0,
+    seed: options.Seed = 0,
     importance: Annotated[
         str, typer.Option(metavar="NAME", help="taylor, taylor_2nd or wanda.")
     ] = "taylor",
@@ -82,7 +72,7 @@ def prune(
     from globalprune.analyze.analyzer import analyze
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
-    from globalprune.pipeline.cut_and_recover import Cutting
+    from globalprune.pipeline.cutting import Cutting
     from globalprune.pipeline.whole_recipe import Recipe, prune_model
 
     said = RecoveryOptions(

@@ -12,8 +12,9 @@ from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics, App
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.pipeline.cutting import Cutting
+from globalprune.pipeline.judging import judged, keep
 from globalprune.pipeline.recovery import Recovery, refuse_absent_text
-from globalprune.progress import Progress, silent
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluation_record import Comparison
@@ -36,19 +37,6 @@ class Outcome:
             "recovery": self.run.model_dump(mode="json") if self.run else None,
             "evaluation": self.evaluation.model_dump(mode="json") if self.evaluation else None,
         }
-
-
-@dataclass(frozen=True)
-class Cutting:
-    """Which model is cut into which place, and how that may be done."""
-
-    model: str
-    out: Path
-    analysis: Path | None = None
-    overwrite: bool = False
-    resume: bool = False
-    command: str = ""
-    progress: Progress = silent
 
 
 def cut_and_recover(
@@ -77,7 +65,7 @@ def cut_and_recover(
     work = UnfinishedWork.beside(cutting.out) if work is None else work
     if recovery is not None:
         work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
-    before = _judged({cutting.model: cutting.model}, evaluate, cutting)
+    before = judged({cutting.model: cutting.model}, evaluate, cutting)
     if recovery is None:
         result, run = _applied(cutting, plan, cutting.out), None
         states = {str(cutting.out): str(cutting.out)}
@@ -88,11 +76,11 @@ def cut_and_recover(
             str(work.folder / "cut"): f"{cutting.out}, cut only",
             str(cutting.out): str(cutting.out),
         }
-    after = _judged(states, evaluate, cutting)
+    after = judged(states, evaluate, cutting)
     evaluation = None
     if before and after:
         evaluation = before.model_copy(update={"models": (*before.models, *after.models)})
-        _keep(evaluation, cutting)
+        keep(evaluation, cutting)
     work.remove()
     return Outcome(result.model_copy(update={"out": str(cutting.out)}), run, evaluation)
 
@@ -149,29 +137,3 @@ def _recovered(
         progress=cutting.progress,
     )
     return result, run
-
-
-def _judged(states: dict[str, str], evaluate: str | None, cutting: Cutting) -> "Comparison | None":
-    """Judge models by where they lie, and name them as a person knows them."""
-    if evaluate is None:
-        return None
-    from globalprune.evaluate.comparison import evaluate_models
-
-    found = evaluate_models(
-        list(states), evaluate, speed=None, command=cutting.command, progress=cutting.progress
-    )
-    named = tuple(
-        model.model_copy(update={"source": states[model.source]}) for model in found.models
-    )
-    return found.model_copy(update={"models": named})
-
-
-def _keep(evaluation: "Comparison", cutting: Cutting) -> None:
-    """Put the figures beside the model's other records, and into its card."""
-    from globalprune.artifacts.evaluation_files import write_evaluation
-    from globalprune.card.writing import write_card
-
-    out = cutting.out.expanduser()
-    write_evaluation(out / OWN_FOLDER, evaluation)
-    # the licence was carried into the card that stands there
-    write_card(out, name=out.resolve().name, licence_from=out)

@@ -16,7 +16,8 @@ from globalprune.artifacts.group_table import TABLE_FILE
 from globalprune.artifacts.plan_file import PLAN_FILE
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.unfinished import UnfinishedWork
-from globalprune.pipeline.cut_and_recover import Cutting, Outcome, cut_and_recover
+from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
+from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery, refuse_absent_text
 from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan, write_plans
