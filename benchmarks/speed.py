@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaForCausalLM
 from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.evaluation_files import markdown_text
 from globalprune.artifacts.evaluation_record import Comparison, SpeedSettings
-from globalprune.artifacts.evaluation_rows import SPEEDS, rows_of
+from globalprune.artifacts.evaluation_rows import SECONDS, SPEEDS, rows_of
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.evaluate.comparison import evaluate_models
 from globalprune.models.opening import open_checkpoint
@@ -92,7 +92,7 @@ def even_plan(structure: ModelStructure, ratio: float) -> str:
     if not 0 < share < 1:
         raise typer.BadParameter(f"{ratio} of all parameters is more than the layers hold.")
     layer = structure.layers[0]
-    groups = round(share * layer.attention.groups)
+    groups = int(share * layer.attention.groups)
     wanted = ratio * structure.parameters / len(structure.layers)
     channels = math.ceil((wanted - groups * layer.attention.cost) / layer.mlp.cost)
     halves = {"attention": _last(layer.attention.groups, groups)}
@@ -119,9 +119,11 @@ def speed_ups(found: Comparison) -> dict[str, Any]:
     for row in rows_of(found):
         cell = row.cells[1]
         if row.metric in SPEEDS and cell.difference is not None:
+            ratio = 1 + cell.difference
+            is_time = row.unit == SECONDS  # less is faster
             result[row.metric] = {
-                "ratio": 1 + cell.difference,
-                "standard_error": cell.difference_error,
+                "speed_up": 1 / ratio if is_time else ratio,
+                "standard_error": (cell.difference_error or 0) / (ratio**2 if is_time else 1),
             }
     return result
 

@@ -1,4 +1,4 @@
-"""How long work tells that it is alive: the command line draws bars, a library call is silent."""
+"""How long work tells that it is alive, and what is doubtful: a library call is silent."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -20,3 +20,8 @@ def silent(items: Iterable[Item], *, total: int, label: str, unit: str) -> Itera
     """Yield the items and tell nobody."""
     del total, label, unit
     yield from items
+
+
+def tell_nobody(message: str) -> None:
+    """Take a warning that stands in a record too, and say it to nobody."""
+    del message

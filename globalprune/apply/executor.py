@@ -95,7 +95,7 @@ def _ready(
     record = find_analysis(prepared, analysis)
     refuse_place(
         out,
-        prepared.checkpoint.source.path,
+        [prepared.checkpoint.source],
         needed_bytes=_weight_bytes(prepared),
         overwrite=overwrite,
     )

@@ -8,26 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from globalprune.artifacts.groups import GroupType
-from globalprune.errors import CheckpointError
-
-# bytes of one element, by safetensors' own names; sub-byte types can't be cut at arbitrary channels
-DTYPE_BYTES: dict[str, int] = {
-    "F64": 8,
-    "I64": 8,
-    "U64": 8,
-    "F32": 4,
-    "I32": 4,
-    "U32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I16": 2,
-    "U16": 2,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-}
+from globalprune.artifacts.stored_dtypes import stored_bytes
 
 
 @dataclass(frozen=True)
@@ -45,12 +26,7 @@ class TensorFacts:
     @property
     def bytes(self) -> int:
         """What it takes on disk."""
-        if self.dtype not in DTYPE_BYTES:
-            raise CheckpointError(
-                f"a tensor has dtype {self.dtype}, which can't be cut; load and save the model as "
-                f"one of {', '.join(DTYPE_BYTES)} first."
-            )
-        return self.parameters * DTYPE_BYTES[self.dtype]
+        return stored_bytes(self.parameters, self.dtype)
 
 
 @dataclass(frozen=True)

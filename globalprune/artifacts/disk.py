@@ -12,6 +12,7 @@ from pathlib import Path
 from globalprune.errors import UsageError
 
 _PART = ".part"
+_OLD = ".old"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -100,11 +101,28 @@ def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         staging.mkdir()
         yield staging
-        if not replace and target.is_dir() and any(target.iterdir()):
-            raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
-        _replace_folder(staging, target)
+        move_into_place(staging, target, replace=replace)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
+    """Rename a whole folder onto `target`, on the same disk.
+
+    Raise `UsageError` where something lies there by now, unless `replace` was said.
+    """
+    if not replace and target.is_dir() and any(target.iterdir()):
+        raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
+    _replace_folder(folder, target)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that no half of it is ever seen under its name."""
+    if folder.exists():
+        own = f"{os.getpid()}.{secrets.token_hex(4)}{_PART}"
+        doomed = folder.with_name(_staging_prefix(folder) + own)
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _staging_prefix(target: Path) -> str:
@@ -117,9 +135,13 @@ def _clear_orphans(target: Path) -> None:
     import psutil
 
     prefix = _staging_prefix(target)
-    for folder in target.parent.glob(f"{glob.escape(prefix)}*{_PART}"):
+    for folder in target.parent.glob(f"{glob.escape(prefix)}*{_PART}*"):
         number = folder.name.removeprefix(prefix).partition(".")[0]
-        if number.isdigit() and not psutil.pid_exists(int(number)):
+        if not number.isdigit() or psutil.pid_exists(int(number)):
+            continue
+        if folder.name.endswith(_OLD) and not target.exists():
+            folder.rename(target)  # it died between the two renames
+        else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -128,12 +150,14 @@ def _replace_folder(staging: Path, target: Path) -> None:
     if not target.exists():
         staging.rename(target)
         return
-    old = target.with_name(f"{staging.name}.old")
-    target.rename(old)
+    own = f"{os.getpid()}.{secrets.token_hex(4)}{_PART}{_OLD}"
+    old = target.with_name(_staging_prefix(target) + own)
     try:
+        target.rename(old)
         staging.rename(target)
-    except OSError:
-        old.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

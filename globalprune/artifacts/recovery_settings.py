@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from globalprune.artifacts.record import Record
 
@@ -43,8 +43,15 @@ class RecoverySettings(Record):
     warmup: float = Field(default=0.03, ge=0, lt=1)  # of the steps; then falls linearly to 0
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     recompute: bool = False  # activations in the backward pass: less memory, a third more time
     lora: LoraSettings | None = LoraSettings()  # None where the method is full
     distillation: DistillationSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_method(self) -> "RecoverySettings":
+        """Refuse adapters in a full run, and LoRA without them."""
+        if (self.method == "lora") != (self.lora is not None):
+            raise ValueError("`lora` belongs to the method lora, and to it alone")
+        return self

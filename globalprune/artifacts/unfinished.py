@@ -4,11 +4,10 @@ It says what was asked, so that work is only resumed as the work that it is.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.disk import remove_folder, staged_folder
 from globalprune.errors import UsageError
 
 ASKED_FILE: Final = "asked.json"
@@ -27,6 +26,11 @@ class UnfinishedWork:
         place = out.resolve()
         return cls(place.with_name(place.name + _SUFFIX))
 
+    @property
+    def exists(self) -> bool:
+        """Whether work of ours lies there."""
+        return (self.folder / ASKED_FILE).is_file()
+
     def refuse(self, *, resume: bool, overwrite: bool) -> None:
         """Raise `UsageError` where another start left something that nobody said what to do with.
 
@@ -34,7 +38,7 @@ class UnfinishedWork:
         """
         if not self.folder.exists():
             return
-        if not (self.folder / ASKED_FILE).is_file():
+        if not self.exists:
             raise UsageError(
                 f"{self.folder}: is in the way and holds no unfinished run; move it, or choose "
                 "another -o."
@@ -50,13 +54,13 @@ class UnfinishedWork:
         if resume and self.folder.exists():
             self._refuse_other(asked)
             return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        write_atomically(self.folder / ASKED_FILE, json.dumps(asked, indent=2) + "\n")
+        with staged_folder(self.folder, replace=True) as staging:
+            (staging / ASKED_FILE).write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
 
     def remove(self) -> None:
-        """Clear it away, once OUT is in its place."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Clear it away, once OUT is in its place; a folder that holds no work of ours stays."""
+        if self.exists:
+            remove_folder(self.folder)
 
     def _refuse_other(self, asked: dict[str, Any]) -> None:
         """Say in what the work that lies there differs from what is asked for."""

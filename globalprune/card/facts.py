@@ -1,5 +1,6 @@
 """What the model card says, gathered from a result's own files."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from globalprune.card.licences import Licence, licence_of
 from globalprune.card.records import ModelRecords, read_records
 
+_ABSOLUTE = re.compile(r"(^|=)[/~].*?([^/]+)/*$")
 _LICENCE_WORDS = ("licen", "notice", "use_policy")
 
 
@@ -75,9 +77,11 @@ def _origin(records: ModelRecords) -> tuple[str, str | None]:
     return "a model", None
 
 
+def last_part(text: str) -> str:
+    """Text in which an absolute path is shown by its last part: the rest tells of a machine."""
+    return _ABSOLUTE.sub(r"\1\2", text)
+
+
 def _public(command: str) -> str:
     """The command without what it tells of a machine."""
-    words = [
-        Path(word).name if word.startswith(("/", "~")) else word for word in shlex.split(command)
-    ]
-    return shlex.join(words)
+    return shlex.join(map(last_part, shlex.split(command)))

@@ -8,7 +8,7 @@ from globalprune.artifacts.evaluation_record import Comparison
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.metrics_record import ApplyMetrics
 from globalprune.artifacts.recovery_record import RecoveryRun
-from globalprune.card.facts import CardFacts
+from globalprune.card.facts import CardFacts, last_part
 
 _WORDS = {
     "attention": "attention groups (a key/value head with its query heads)",
@@ -84,24 +84,26 @@ def _finetuning(run: RecoveryRun, number: int | None) -> str:
     how = "all weights"
     if settings.lora is not None:
         how = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
-    taught = f", taught by `{run.teacher.source.rpartition('/')[2]}`" if run.teacher else ""
+    taught = f", taught by `{last_part(run.teacher.source)}`" if run.teacher else ""
     texts = "; ".join(_text(part.text) for part in run.data)
     title = "## Finetuning" + ("" if number is None else f" {number}")
     body = (
         f"{how}{taught}: {run.steps:,} steps at a learning rate of {settings.learning_rate:g} "
-        f"on {texts}. The loss fell from {run.first_loss:.3f} to {run.last_loss:.3f} (means of "
-        "the first and last tenth of the steps; `globalprune/loss.csv` has every step)."
+        f"on {texts}. The loss went from {run.first_loss:.3f} to {run.last_loss:.3f} (means of "
+        "the first and last tenth of the steps)."
     )
     return f"{title}\n\n{body}\n"
 
 
 def _measured(evaluation: Comparison) -> str:
-    """The table of the evaluation, models by their folders' names."""
+    """The table of the evaluation, models and text by the last part of their paths."""
     named = tuple(
-        model.model_copy(update={"source": model.source.rstrip("/").rpartition("/")[2]})
-        for model in evaluation.models
+        model.model_copy(update={"source": last_part(model.source)}) for model in evaluation.models
     )
-    shown = evaluation.model_copy(update={"models": named, "command": "", "warnings": ()})
+    text = evaluation.text.model_copy(update={"source": last_part(evaluation.text.source)})
+    shown = evaluation.model_copy(
+        update={"models": named, "text": text, "command": "", "warnings": ()}
+    )
     return f"## Measured\n\n{markdown_text(shown)}"
 
 
@@ -127,9 +129,4 @@ def _text(text: TextRecord) -> str:
     """Text by name and amount; a path by its last part."""
     length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
     seed = "" if text.seed is None else f", seed {text.seed}"
-    name = (
-        text.source
-        if not text.source.startswith(("/", "~", "."))
-        else text.source.rpartition("/")[2]
-    )
-    return f"{text.samples} windows of {length} of `{name}`{seed}"
+    return f"{text.samples} windows of {length} of `{last_part(text.source)}`{seed}"

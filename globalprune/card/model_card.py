@@ -42,8 +42,9 @@ def _front_matter(facts: CardFacts) -> str:
     head: dict[str, Any] = {}
     if facts.base_is_on_hub:
         head["base_model"] = facts.base.partition("@")[0]
-        # the Hub has no word for pruned
-        head["base_model_relation"] = "adapter" if facts.is_adapter else "finetune"
+        # the Hub has no word for pruned; an adapter fits the cut model, and not the base
+        fits = facts.is_adapter and not facts.records.cut
+        head["base_model_relation"] = "adapter" if fits else "finetune"
     head |= dict(facts.licence.front_matter)
     head |= {
         "library_name": "peft" if facts.is_adapter else "transformers",

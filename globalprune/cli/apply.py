@@ -58,9 +58,12 @@ def apply(
     lora_r: options.LoraR = None,
     lora_alpha: options.LoraAlpha = None,
     distil: options.Distil = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
     resume: options.Resume = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an OUT that gp apply wrote before.")
+        bool,
+        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -71,15 +74,12 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --eval builtin
     """
-    if explain:
-        _explain(model, plan, out, analysis, overwrite=overwrite, as_json=as_json)
-        return
-    if out is None:
-        raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
+    from globalprune.pipeline.cut_and_judge import cut_and_judge
     from globalprune.pipeline.cut_and_recover import cut_and_recover
     from globalprune.pipeline.cutting import Cutting
+    from globalprune.pipeline.refusals import refuse_later_phases
 
     said = RecoveryOptions(
         samples=finetune_samples,
@@ -89,17 +89,32 @@ def apply(
         lora={"r": lora_r, "alpha": lora_alpha},
     )
     recovery = choose_recovery(finetune, said, data=finetune_data, distil=distil)
-    with telling_of_unfinished(out), console.progress_bars() as progress:
+    if resume and recovery is None:
+        raise UsageError("--resume: a cut alone has nothing to go on with; leave it out.")
+    if out is None and not explain:
+        raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
+    place = (out or Path("unnamed")).expanduser()
+    with telling_of_unfinished(place), console.progress_bars() as progress:
         cutting = Cutting(
             model,
-            out,
+            place,
             analysis=analysis,
+            device=device,
+            dtype=dtype,
             overwrite=overwrite,
             resume=resume,
             command=console.command_line(),
+            warn=console.warn,
             progress=progress,
         )
-        outcome = cut_and_recover(cutting, plan, recovery=recovery, evaluate=evaluate)
+        if explain:
+            refuse_later_phases(cutting, recovery, evaluate)
+            _explain(model, plan, out, analysis, overwrite=overwrite, as_json=as_json)
+            return
+        if recovery is None:
+            outcome = cut_and_judge(cutting, plan, evaluate=evaluate)
+        else:
+            outcome = cut_and_recover(cutting, plan, recovery=recovery, evaluate=evaluate)
     show_outcome(outcome, as_json=as_json)
 
 

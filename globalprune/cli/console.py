@@ -29,6 +29,11 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def warn(text: str) -> None:
+    """Say what is doubtful."""
+    say(f"warning: {text}")
+
+
 def print_text(text: str) -> None:
     """Give the answer; goes to stdout."""
     sys.stdout.write(text + "\n")

@@ -154,12 +154,11 @@ def finetune(
             overwrite=overwrite,
             trust_remote_code=trust_remote_code,
             command=console.command_line(),
+            warn=console.warn,
             progress=progress,
         )
     if run is None:  # another process of the same launch writes and tells
         return
-    for warning in run.warnings:
-        console.say(f"warning: {warning}")
     if as_json:
         console.print_json(run.model_dump(mode="json"))
     else:

@@ -65,7 +65,7 @@ def telling_of_unfinished(out: Path) -> Iterator[None]:
     try:
         yield
     except Interrupted:
-        folder = UnfinishedWork.beside(out.expanduser()).folder
-        if folder.exists():
-            say(f"gp: {folder} keeps what was done; the same command with --resume goes on.")
+        work = UnfinishedWork.beside(out.expanduser())
+        if work.exists:
+            say(f"gp: {work.folder} keeps what was done; the same command with --resume goes on.")
         raise

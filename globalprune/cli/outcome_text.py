@@ -15,10 +15,10 @@ def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
     from globalprune.cli.eval_table import render
     from globalprune.cli.recovery_text import recovery_summary
 
-    warnings = [*outcome.result.warnings, *(outcome.run.warnings if outcome.run else ())]
+    warnings = list(outcome.result.warnings)  # those of the finetuning were said ahead of it
     warnings += all_warnings(outcome.evaluation) if outcome.evaluation else []
     for warning in warnings:
-        console.say(f"warning: {warning}")
+        console.warn(warning)
     if as_json:
         console.print_json(outcome.document)
         return

@@ -80,6 +80,7 @@ def prune(
         seq_len=finetune_seq_len,
         epochs=finetune_epochs,
         learning_rate=finetune_lr,
+        seed=seed if finetune else None,
         lora={"r": lora_r, "alpha": lora_alpha},
     )
     measuring = {
@@ -114,10 +115,13 @@ def prune(
         )
         cutting = Cutting(
             model,
-            out,
+            out.expanduser(),
+            device=device,
+            dtype=dtype,
             overwrite=overwrite,
             resume=resume,
             command=command,
+            warn=console.warn,
             progress=progress,
         )
         outcome = prune_model(measure, recipe, cutting, show_plan=_show_plan)

@@ -96,6 +96,7 @@ def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, An
     return {
         "weights": candidate.weights,
         "companions": candidate.companions,
+        "file_bytes": stored_bytes(candidate.source),
         "device": question.placement.device,
         "dtype": None if dtype is None else str(dtype),
         "batch_size": question.batch_size,

@@ -119,6 +119,8 @@ def _now(device: torch.device) -> float:
     """The time once queued kernels have ended, so that it tells their time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from globalprune.artifacts.stored_dtypes import stored_bytes
 from globalprune.models.source import ModelSource
 
 
@@ -26,6 +27,11 @@ class TensorInfo:
     def parameters(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on disk."""
+        return stored_bytes(self.parameters, self.dtype)
 
 
 class Checkpoint(Protocol):

@@ -4,6 +4,7 @@ Not into the model it is made from, not over a stranger's files, not onto a full
 """
 
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.errors import UsageError
 from globalprune.models.companions import PATTERNS
+from globalprune.models.source import ModelSource
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
 OURS: Final = (f"{OWN_FOLDER}/origin.parquet", f"{OWN_FOLDER}/recovery.json")
@@ -27,26 +29,56 @@ _WRITTEN: Final = (
     "additional_chat_templates",
     "__pycache__",
 )
+_RECORDS: Final = (
+    "groups.parquet",
+    "origin.parquet",
+    "analysis.json",
+    "metrics.json",
+    "recovery.json",
+    "evaluation.*",
+    "loss.csv",
+    "plan.yaml",
+    "plan.v1.schema.json",
+    "*.log",
+    "description.txt",
+)
 _SHOWN: Final = 5
 
 
-def refuse_place(out: Path, model: Path, *, needed_bytes: int, overwrite: bool) -> None:
-    """Raise `UsageError` unless a model made from `model` can be written to `out` without harm."""
-    model, place = model.resolve(), out.resolve()
+def records_of(source: ModelSource) -> Path:
+    """Where the records of a model lie, if it has any."""
+    return (source.adapter or source.path) / OWN_FOLDER
+
+
+def refuse_place(
+    out: Path, inputs: Sequence[ModelSource], *, needed_bytes: int, overwrite: bool
+) -> None:
+    """Raise `UsageError` unless a model made from `inputs` can be written to `out` without harm."""
+    for source in inputs:
+        for folder in filter(None, (source.path, source.adapter)):
+            _refuse_overlap(out, folder.resolve())
+    refuse_occupied(out, ours=OURS, overwrite=overwrite)
+    refuse_strangers(out)
+    _refuse_small_disk(out.absolute(), needed_bytes)
+
+
+def _refuse_overlap(out: Path, model: Path) -> None:
+    """What is read is never written into, nor replaced."""
+    place = out.resolve()
     if place == model:
         raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
     refuse_inside(out, model)
     if model.is_relative_to(place):
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
-    refuse_occupied(out, ours=OURS, overwrite=overwrite)
-    _refuse_strangers(out)
-    _refuse_small_disk(out.absolute(), needed_bytes)
 
 
-def _refuse_strangers(out: Path) -> None:
+def refuse_strangers(out: Path) -> None:
     """A folder that we may replace can hold files that a person put there since."""
     entries = out.iterdir() if out.is_dir() else ()
     strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
+    own = out / OWN_FOLDER
+    records = own.iterdir() if own.is_dir() else ()
+    strange += sorted(f"{OWN_FOLDER}/{entry.name}" for entry in records if not _is_record(entry))
     if strange:
         shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
         raise UsageError(
@@ -58,6 +90,11 @@ def _refuse_strangers(out: Path) -> None:
 def _is_written_by_us(name: str) -> bool:
     """Whether a result has such a file or folder."""
     return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a phase, or gp plan with this folder for its analysis, writes such a file."""
+    return any(fnmatchcase(path.name, pattern) for pattern in _RECORDS)
 
 
 def _refuse_small_disk(out: Path, needed: int) -> None:

@@ -1,24 +1,31 @@
-"""`gp apply --finetune --eval`: cut, let recover, and judge every state by the same text.
+"""Cut, let recover and judge, all beside OUT; OUT takes its place as the very last step.
 
-What can be refused is refused first, and the text is read and the model judged before anything is
-written. The model as it was cut lies in OUT.unfinished until the finetuned one is whole.
+So a run that is stopped anywhere, while it judges too, goes on with what it had done.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from globalprune.artifacts.disk import move_into_place
+from globalprune.artifacts.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics, ApplyResult
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.recovery_record import RECOVERY_FILE, read_recovery
 from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.errors import UsageError
 from globalprune.pipeline.cutting import Cutting
-from globalprune.pipeline.judging import judged, keep
-from globalprune.pipeline.recovery import Recovery, refuse_absent_text
+from globalprune.pipeline.judging import judge_states, keep_evaluation
+from globalprune.pipeline.recovery import Recovery
+from globalprune.pipeline.refusals import refuse_early
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluation_record import Comparison
     from globalprune.artifacts.recovery_record import RecoveryRun
+
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -46,56 +53,66 @@ def cut_and_recover(
     recovery: Recovery | None = None,
     evaluate: str | None = None,
     work: UnfinishedWork | None = None,
+    leave_behind: Sequence[Path] = (),
 ) -> Outcome:
     """Apply the plan, then finetune and judge as asked.
 
     `evaluate` names text. Judged are the model, what the plan left of it, and the finetuned one.
-    `work` is where the cut model waits to be finetuned, and the checkpoints lie.
+    `work` is where each stage keeps what it made; a stage whose record lies there is not run again.
+    `leave_behind` are files for the result's records.
     """
-    from globalprune.apply.executor import check_apply
-
-    refuse_absent_text(recovery, evaluate)
-    check_apply(
-        cutting.model,
-        plan,
-        cutting.out,
-        analysis=cutting.analysis,
-        overwrite=cutting.overwrite,
-    )
+    refuse_early(cutting, plan, recovery, evaluate)
     work = UnfinishedWork.beside(cutting.out) if work is None else work
+    work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
+    work.begin(_asked(cutting, plan, recovery), resume=cutting.resume)
+    cut, tuned = work.folder / "cut", work.folder / "finetuned"
+    metrics = cut / OWN_FOLDER / METRICS_FILE
+    result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut))
+    run = None
     if recovery is not None:
-        work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
-    before = judged({cutting.model: cutting.model}, evaluate, cutting)
-    if recovery is None:
-        result, run = _applied(cutting, plan, cutting.out), None
-        states = {str(cutting.out): str(cutting.out)}
-    else:
-        work.begin(_asked(cutting, plan, recovery), resume=cutting.resume)
-        result, run = _recovered(cutting, plan, recovery, work)
-        states = {
-            str(work.folder / "cut"): f"{cutting.out}, cut only",
-            str(cutting.out): str(cutting.out),
-        }
-    after = judged(states, evaluate, cutting)
+        run = _unless_done(
+            tuned / OWN_FOLDER / RECOVERY_FILE,
+            lambda path: read_recovery(path).runs[-1],
+            lambda: _finetune(cutting, recovery, cut, tuned, work),
+        )
+    last = cut if recovery is None else tuned
     evaluation = None
-    if before and after:
-        evaluation = before.model_copy(update={"models": (*before.models, *after.models)})
-        keep(evaluation, cutting)
+    if evaluate is not None:
+        evaluation = _unless_done(
+            last / OWN_FOLDER / EVALUATION_FILE,
+            read_evaluation,
+            lambda: judge_states(cutting, evaluate, cut, None if recovery is None else tuned),
+        )
+    misnamed = keep_evaluation(last, evaluation, leave_behind, name=cutting.out.resolve().name)
+    move_into_place(last, cutting.out.resolve(), replace=cutting.overwrite)
     work.remove()
-    return Outcome(result.model_copy(update={"out": str(cutting.out)}), run, evaluation)
+    warnings = (*result.warnings, *filter(None, [misnamed]))
+    result = result.model_copy(update={"out": str(cutting.out), "warnings": warnings})
+    return Outcome(result, run, evaluation)
 
 
-def _asked(cutting: Cutting, plan: Path, recovery: Recovery) -> dict[str, Any]:
+def _unless_done(record: Path, read: Callable[[Path], Done], do: Callable[[], Done]) -> Done:
+    """What a stage made, if its record says that it was made; records appear with the whole."""
+    return read(record) if record.is_file() else do()
+
+
+def _asked(cutting: Cutting, plan: Path, recovery: Recovery | None) -> dict[str, Any]:
     """What makes two starts the same work."""
     return {
-        "model": cutting.model,
+        **cutting.described,
         "plan": read_plan(plan).decisions_digest(),
-        **recovery.described,
+        "finetune": recovery.described if recovery else None,
     }
 
 
-def _applied(cutting: Cutting, plan: Path, out: Path) -> ApplyResult:
-    """Apply the plan."""
+def _read_cut(metrics: Path) -> ApplyResult:
+    """What was cut before."""
+    known = ApplyMetrics.model_validate_json(metrics.read_text(encoding="utf-8"))
+    return ApplyResult(**known.model_dump(), out=str(metrics.parent.parent))
+
+
+def _cut(cutting: Cutting, plan: Path, out: Path) -> ApplyResult:
+    """Apply the plan into the work's folder."""
     from globalprune.apply.executor import apply_plan
 
     return apply_plan(
@@ -103,37 +120,31 @@ def _applied(cutting: Cutting, plan: Path, out: Path) -> ApplyResult:
         plan,
         out,
         analysis=cutting.analysis,
-        overwrite=cutting.overwrite,
         command=cutting.command,
         progress=cutting.progress,
     )
 
 
-def _recovered(
-    cutting: Cutting, plan: Path, recovery: Recovery, work: UnfinishedWork
-) -> "tuple[ApplyResult, RecoveryRun | None]":
-    """Cut into the work's folder, unless that is done, and finetune from there into OUT."""
+def _finetune(
+    cutting: Cutting, recovery: Recovery, cut: Path, out: Path, work: UnfinishedWork
+) -> "RecoveryRun":
+    """Let the cut model learn, with the model before the cut for a teacher if that was asked."""
     from globalprune.recover.finetuner import finetune
 
-    cut = work.folder / "cut"
-    metrics = cut / OWN_FOLDER / METRICS_FILE
-    if metrics.is_file():  # it appears whole or not at all
-        known = ApplyMetrics.model_validate_json(metrics.read_text(encoding="utf-8"))
-        result = ApplyResult(**known.model_dump(), out=str(cut))
-    else:
-        result = _applied(cutting, plan, cut)
     run = finetune(
         str(cut),
-        cutting.out,
+        out,
         recovery.settings,
         data=recovery.data,
         teacher=cutting.model if recovery.settings.distillation else None,
-        device=recovery.device,
-        dtype=recovery.dtype,
+        device=cutting.device,
+        dtype=cutting.dtype,
         resume=cutting.resume,
-        overwrite=cutting.overwrite,
         work=UnfinishedWork(work.folder / "finetuning"),
         command=cutting.command,
+        warn=cutting.warn,
         progress=cutting.progress,
     )
-    return result, run
+    if run is None:
+        raise UsageError("phases in a row run in one process; start gp without a launcher.")
+    return run

@@ -1,19 +1,34 @@
 """What phases in a row need to know of the cut that stands at their middle."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from globalprune.progress import Progress, silent
+from globalprune.progress import Progress, silent, tell_nobody
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """Which model is cut into which place, and how that may be done."""
+    """Which model is cut into which place, where it runs, and how that may be done."""
 
     model: str
     out: Path
     analysis: Path | None = None
+    device: str | None = None
+    dtype: str | None = None
     overwrite: bool = False
     resume: bool = False
     command: str = ""
+    warn: Callable[[str], None] = tell_nobody
     progress: Progress = silent
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All of it that decides what comes out, for telling one run from another."""
+        from globalprune.models.opening import open_checkpoint
+        from globalprune.models.source import resolve_model
+        from globalprune.models.weights_fingerprint import weights_fingerprint
+
+        weights = weights_fingerprint(open_checkpoint(resolve_model(self.model)))
+        return {"model": weights, "device": self.device, "dtype": self.dtype}

@@ -1,5 +1,8 @@
-"""Models judged on the way: before the cut, behind it, and after finetuning."""
+"""Models judged in a row of phases: before the cut, behind it, and after finetuning."""
 
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.provenance import OWN_FOLDER
@@ -9,14 +12,28 @@ if TYPE_CHECKING:
     from globalprune.artifacts.evaluation_record import Comparison
 
 
-def judged(states: dict[str, str], evaluate: str | None, cutting: Cutting) -> "Comparison | None":
-    """Judge models by where they lie, and name them as a person knows them."""
-    if evaluate is None:
-        return None
+def judge_states(cutting: Cutting, evaluate: str, cut: Path, tuned: Path | None) -> "Comparison":
+    """Judge by the same text, each by the name that a person knows it by."""
+    states = {cutting.model: cutting.model}
+    if tuned is None:
+        states[str(cut)] = str(cutting.out)
+    else:
+        states |= {str(cut): f"{cutting.out}, cut only", str(tuned): str(cutting.out)}
+    return judged(states, evaluate, cutting)
+
+
+def judged(states: dict[str, str], evaluate: str, cutting: Cutting) -> "Comparison":
+    """Judge models by where they lie, and name them as said."""
     from globalprune.evaluate.comparison import evaluate_models
 
     found = evaluate_models(
-        list(states), evaluate, speed=None, command=cutting.command, progress=cutting.progress
+        list(states),
+        evaluate,
+        device=cutting.device,
+        dtype=cutting.dtype,
+        speed=None,
+        command=cutting.command,
+        progress=cutting.progress,
     )
     named = tuple(
         model.model_copy(update={"source": states[model.source]}) for model in found.models
@@ -24,12 +41,20 @@ def judged(states: dict[str, str], evaluate: str | None, cutting: Cutting) -> "C
     return found.model_copy(update={"models": named})
 
 
-def keep(evaluation: "Comparison", cutting: Cutting) -> None:
-    """Put the figures beside the model's other records, and into its card."""
+def keep_evaluation(
+    model: Path, evaluation: "Comparison | None", others: Sequence[Path], *, name: str
+) -> str | None:
+    """Put figures and other files beside the model's records, and write its card anew.
+
+    Return what the licence wants of the name, if that is unmet.
+    """
     from globalprune.artifacts.evaluation_files import write_evaluation
     from globalprune.card.writing import write_card
 
-    out = cutting.out.expanduser()
-    write_evaluation(out / OWN_FOLDER, evaluation)
+    own = model / OWN_FOLDER
+    if evaluation is not None:
+        write_evaluation(own, evaluation)
+    for file in others:
+        shutil.copyfile(file, own / file.name)
     # the licence was carried into the card that stands there
-    write_card(out, name=out.resolve().name, licence_from=out)
+    return write_card(model, name=name, licence_from=model)

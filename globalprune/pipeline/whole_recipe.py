@@ -4,7 +4,6 @@ OUT/globalprune/ is then an analysis folder too: `gp plan OUT/globalprune --rati
 there. Until OUT is whole, everything lies in OUT.unfinished, and --resume goes on from there.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,11 @@ from globalprune.artifacts.analysis_folder import read_analysis
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, AnalysisRecord
 from globalprune.artifacts.group_table import TABLE_FILE
 from globalprune.artifacts.plan_file import PLAN_FILE
-from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting
-from globalprune.pipeline.recovery import Recovery, refuse_absent_text
+from globalprune.pipeline.recovery import Recovery
+from globalprune.pipeline.refusals import refuse_later_phases
 from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan, write_plans
 
@@ -52,7 +51,7 @@ def prune_model(
     applied, and may stop the work by raising; the analysis then stays to be gone on from.
     """
     refuse_bad_ratio(recipe.ratio)
-    refuse_absent_text(recipe.recovery, recipe.evaluate)
+    refuse_later_phases(cutting, recipe.recovery, recipe.evaluate)
     _refuse_place(cutting)
     work = UnfinishedWork.beside(cutting.out)
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
@@ -68,9 +67,8 @@ def prune_model(
         recovery=recipe.recovery,
         evaluate=recipe.evaluate,
         work=UnfinishedWork(work.folder / "cut and recover"),
+        leave_behind=[analysis / name for name in _LEFT_BEHIND],
     )
-    for name in _LEFT_BEHIND:
-        shutil.copyfile(analysis / name, cutting.out / OWN_FOLDER / name)
     work.remove()
     return outcome
 
@@ -80,14 +78,14 @@ def _refuse_place(cutting: Cutting) -> None:
     from globalprune.models.result_folder import refuse_place
     from globalprune.models.source import resolve_model
 
-    model = resolve_model(cutting.model).path
-    refuse_place(cutting.out, model, needed_bytes=0, overwrite=cutting.overwrite)
+    model = resolve_model(cutting.model)
+    refuse_place(cutting.out, [model], needed_bytes=0, overwrite=cutting.overwrite)
 
 
 def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
     """What makes two starts the same work."""
     return {
-        "model": cutting.model,
+        **cutting.described,
         "ratio": recipe.ratio,
         **recipe.measuring,
         "finetune": recipe.recovery.described if recipe.recovery else None,

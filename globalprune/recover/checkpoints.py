@@ -3,6 +3,7 @@
 A half-written one, of a machine that died meanwhile, is passed over.
 """
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,17 @@ _LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it behind everythi
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The latest checkpoint that is whole."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}")]
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}") if _ended(path)]
     return max(whole, key=step_of, default=None)
+
+
+def _ended(state: Path) -> bool:
+    """Whether the file that is written last was written to its end."""
+    try:
+        step = json.loads(state.read_text(encoding="utf-8"))["global_step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(step == step_of(state.parent))
 
 
 def step_of(checkpoint: Path) -> int:

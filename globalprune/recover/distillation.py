@@ -6,6 +6,7 @@ the divergence stays one: at least 0, and 0 only where both agree.
 """
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from globalprune.artifacts.recovery_settings import DistillationSettings
 
@@ -29,21 +30,24 @@ def distillation_sum(
     total = student.new_zeros((), dtype=torch.float32)
     for start in range(0, len(chosen), step):
         rows, truth = chosen[start : start + step], taught[start : start + step]
-        total = total + _top_k_kl(rows.float(), truth.float(), settings).sum()
+        # computed again in the backward pass, or every chunk's float32 logits would be kept for it
+        part: torch.Tensor = checkpoint(_top_k_kl, rows, truth, settings, use_reentrant=False)
+        total = total + part
     return total * settings.temperature**2
 
 
 def _top_k_kl(
     student: torch.Tensor, teacher: torch.Tensor, settings: DistillationSettings
 ) -> torch.Tensor:
-    """KL of every row `[N, V]`, over top-k tokens and the rest as one."""
-    warm_student, warm_teacher = student / settings.temperature, teacher / settings.temperature
+    """Σ KL of the rows `[N, V]`, over top-k tokens and the rest as one."""
+    warm_student = student.float() / settings.temperature
+    warm_teacher = teacher.float() / settings.temperature
     top, tokens = warm_teacher.topk(min(settings.top_k, teacher.shape[-1]), dim=-1)
     log_p = top - warm_teacher.logsumexp(-1, keepdim=True)
     log_q = warm_student.gather(-1, tokens) - warm_student.logsumexp(-1, keepdim=True)
     p_rest, q_rest = _rest(log_p), _rest(log_q)
     inside = (log_p.exp() * (log_p - log_q)).sum(-1)
-    return inside + p_rest * (p_rest.log() - q_rest.log())
+    return (inside + p_rest * (p_rest.log() - q_rest.log())).sum()
 
 
 def _rest(log_probabilities: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ OUT.unfinished, from where a run that was stopped goes on.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from globalprune.artifacts.recovery_settings import RecoverySettings
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import UsageError
 from globalprune.models.adapter_checkpoint import AdapterCheckpoint
-from globalprune.models.result_folder import refuse_place
-from globalprune.progress import Progress, silent
+from globalprune.models.result_folder import refuse_place, refuse_strangers
+from globalprune.progress import Progress, silent, tell_nobody
+from globalprune.recover.arguments import CHECKPOINT_BYTES, KEPT_CHECKPOINTS
 from globalprune.recover.precision import choose_arithmetic
 from globalprune.recover.record import RunFacts, describe_run, write_run
 from globalprune.recover.result import (
@@ -29,8 +30,6 @@ from globalprune.recover.result import (
 )
 from globalprune.recover.subject import Pupil, find_lesson, find_pupil, find_teacher
 from globalprune.recover.training import Assignment, Trained, train
-
-_FULL_BYTES = 4  # of a parameter, in what a full run writes at most
 
 
 def finetune(
@@ -47,13 +46,16 @@ def finetune(
     overwrite: bool = False,
     trust_remote_code: bool = False,
     work: UnfinishedWork | None = None,
+    name: str | None = None,
     command: str = "",
+    warn: Callable[[str], None] = tell_nobody,
     progress: Progress = silent,
 ) -> RecoveryRun | None:
     """Train `model` on `data` and write the result into the folder `out`, whole or not at all.
 
     With a `teacher`, `settings.distillation` says how much of it is learned. `keep_adapter` writes
-    the adapter alone, and not the merged model. Checkpoints lie in `work`, or in OUT.unfinished.
+    the adapter alone, and not the merged model. `warn` is told of doubts before the long work, and
+    `name` is what the card calls the result. Checkpoints lie in `work`, or in OUT.unfinished.
     Under a launcher of several processes every one calls this; the first writes, and alone returns
     the record. Raise `UsageError` for what can't be asked together, before weights are loaded.
     """
@@ -65,11 +67,13 @@ def finetune(
     pupil = find_pupil(model)
     _refuse_stacking(pupil, keep_adapter=keep_adapter)
     work = UnfinishedWork.beside(out) if work is None else work
+    taught_by = None if teacher is None else find_teacher(teacher, pupil)
     if _is_first():
-        _refuse_place(out, pupil, settings, overwrite=overwrite)
+        _refuse_place(out, pupil, taught_by, settings, overwrite=overwrite)
         work.refuse(resume=resume, overwrite=overwrite)
     lesson = find_lesson(pupil, data, settings, progress)
-    taught_by = None if teacher is None else find_teacher(teacher, pupil)
+    for warning in lesson.warnings if _is_first() else ():
+        warn(warning)
     assignment = Assignment(
         pupil, taught_by, lesson.windows, settings, arithmetic, trust_remote_code, progress
     )
@@ -78,6 +82,7 @@ def finetune(
     trained = train(assignment, work.folder, resume=resume)
     if not _is_first():
         return None
+    refuse_strangers(out)  # who may have come while it trained
     with staged_folder(out.resolve(), replace=overwrite) as folder:
         copy_records(pupil.checkpoint, folder)
         _write(assignment, trained, folder, keep_adapter=keep_adapter)
@@ -91,7 +96,8 @@ def finetune(
             command=command,
         )
         record = describe_run(facts, None if keep_adapter else folder)
-        write_run(folder, record, trained.curve, base=pupil.checkpoint, name=out.resolve().name)
+        called = name or out.resolve().name
+        write_run(folder, record, trained.curve, base=pupil.checkpoint, name=called)
     work.remove()
     return record
 
@@ -115,11 +121,20 @@ def _refuse_stacking(pupil: Pupil, *, keep_adapter: bool) -> None:
         )
 
 
-def _refuse_place(out: Path, pupil: Pupil, settings: RecoverySettings, *, overwrite: bool) -> None:
-    """Raise `UsageError` where the result may not go, or doesn't fit."""
-    written = pupil.checkpoint.parameters if settings.method == "full" else 0
-    path = pupil.checkpoint.source.path
-    refuse_place(out, path, needed_bytes=_FULL_BYTES * written, overwrite=overwrite)
+def _refuse_place(
+    out: Path,
+    pupil: Pupil,
+    teacher: Pupil | None,
+    settings: RecoverySettings,
+    *,
+    overwrite: bool,
+) -> None:
+    """Raise `UsageError` where the result may not go, or doesn't fit with its checkpoints."""
+    needed = sum(info.bytes for info in pupil.checkpoint.tensors.values())
+    if settings.method == "full":
+        needed += (KEPT_CHECKPOINTS + 1) * CHECKPOINT_BYTES * pupil.checkpoint.parameters
+    sources = [one.checkpoint.source for one in (pupil, teacher) if one is not None]
+    refuse_place(out, sources, needed_bytes=needed, overwrite=overwrite)
 
 
 def _is_first() -> bool:
@@ -134,6 +149,8 @@ def _identity(assignment: Assignment) -> dict[str, Any]:
         "model": assignment.pupil.known.weights,
         "teacher": teacher.known.weights if teacher else None,
         "data": assignment.windows.digest,
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "device": "cpu" if assignment.arithmetic.on_cpu else "gpu",
         **assignment.settings.model_dump(mode="json"),
     }
 

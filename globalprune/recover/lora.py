@@ -21,6 +21,11 @@ def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:
     """
     linears = dict(_linears(model))
     there = sorted({n.rpartition(".")[2] for n, module in linears.items() if module.in_features})
+    if not there:
+        raise UsageError(
+            "--method lora: the model has no linear modules in its layers that adapters could go "
+            "on; say --method full."
+        )
     targets = list(settings.targets or there)
     if unknown := [name for name in targets if name not in there]:
         raise UsageError(

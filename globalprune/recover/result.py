@@ -12,31 +12,36 @@ from pathlib import Path
 import torch
 
 from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.errors import VerificationFailed
+from globalprune.errors import NonFiniteError, VerificationFailed
 from globalprune.models import modeling_globalprune
 from globalprune.models.adapter_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.companions import companions_of, copy_companion
 from globalprune.models.opening import open_checkpoint
+from globalprune.models.result_folder import records_of
 from globalprune.models.shard_writer import ShardWriter
 from globalprune.models.source import ADAPTER_CONFIG, ModelSource
 from globalprune.models.uneven_config import MODELING_FILE, is_uneven
 
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 Reader = Callable[[str], torch.Tensor]
 
 
 def write_model(base: Checkpoint, read: Reader, folder: Path) -> None:
     """Write every tensor of `base` with the value that `read` gives, and all that lies beside."""
-    sizes = {name: _bytes(base, name) for name in base.tensors}
-    writer = ShardWriter(folder, sizes)
+    writer = ShardWriter(folder, {name: info.bytes for name, info in base.tensors.items()})
     for name, info in base.tensors.items():
-        value, old = read(name), base.read(name)
-        if value.shape != old.shape:
+        value = read(name).to(DTYPES[info.dtype]).contiguous()
+        if value.shape != info.shape:
             raise VerificationFailed(
                 f"{name}: was trained as {list(value.shape)}, and should be {list(info.shape)}; "
                 "this is a fault of globalprune, please report it."
             )
-        writer.put(name, value.to(old.dtype).contiguous())
+        if not value.isfinite().all():
+            raise NonFiniteError(
+                f"{name}: is not finite in {info.dtype} after training; say a smaller --lr."
+            )
+        writer.put(name, value)
     writer.finish()
     shutil.copyfile(base.source.path / "config.json", folder / "config.json")
     if is_uneven(base.config):
@@ -67,10 +72,14 @@ def copy_companions(base: Checkpoint, folder: Path) -> None:
 
 
 def copy_records(base: Checkpoint, folder: Path) -> None:
-    """Take along what is known of the cut: plan, origin, analysis, figures, logs."""
-    records = base.source.path / OWN_FOLDER
+    """Take along what is known of the cut: plan, origin, analysis, logs.
+
+    An evaluation stays behind: it is of other weights.
+    """
+    records = records_of(base.source)
     if records.is_dir():
-        shutil.copytree(records, folder / OWN_FOLDER)
+        others = shutil.ignore_patterns("evaluation.*")
+        shutil.copytree(records, folder / OWN_FOLDER, ignore=others)
     else:
         (folder / OWN_FOLDER).mkdir()
 
@@ -78,9 +87,3 @@ def copy_records(base: Checkpoint, folder: Path) -> None:
 def reader_of_folder(folder: Path) -> Reader:
     """Read from a folder that Trainer saved a model into."""
     return open_checkpoint(ModelSource(str(folder), folder)).read
-
-
-def _bytes(base: Checkpoint, name: str) -> int:
-    """The size of a tensor on disk."""
-    tensor = base.read(name)
-    return tensor.numel() * tensor.element_size()

@@ -1,23 +1,30 @@
 """What goes into a run, found and checked before anything heavy: models, tokenizer, text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.recovery_record import KnownModel, TrainingData
+from globalprune.artifacts.recovery_record import (
+    RECOVERY_FILE,
+    KnownModel,
+    TrainingData,
+    read_recovery,
+)
 from globalprune.artifacts.recovery_settings import RecoverySettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.opening import open_checkpoint
+from globalprune.models.result_folder import records_of
 from globalprune.models.source import resolve_model
 from globalprune.models.weights_fingerprint import weights_fingerprint
 from globalprune.progress import Progress
 from globalprune.recover.windows import TrainingWindows
 from globalprune.text.mixture import parse_mixture
+from globalprune.text.rows import Column
 from globalprune.text.training import TrainingText, training_texts
 
 
@@ -48,6 +55,9 @@ def find_pupil(name: str) -> Pupil:
             "of it first: gp apply with an empty plan (`layers: {}`) writes one."
         )
     checkpoint = open_checkpoint(source)
+    earlier = records_of(source) / RECOVERY_FILE
+    if earlier.exists():
+        read_recovery(earlier)  # it is to be carried on; what can't be is refused now
     known = KnownModel(
         source=source.name, revision=source.revision, weights=weights_fingerprint(checkpoint)
     )
@@ -84,27 +94,41 @@ def find_lesson(
     windows = TrainingWindows(texts)
     if not windows.learned_tokens:
         raise UsageError("--data: no window has a token to learn; give other text.")
-    return Lesson(windows, _data(sources, texts), tuple(_doubts(pupil, texts, load())))
+    warnings = (*_few_rows(texts), *_plain_text(pupil, texts, load))
+    return Lesson(windows, _data(sources, texts), warnings)
 
 
 def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[TrainingData, ...]:
     """The sources as the record keeps them."""
     weights = [part.weight for part in parse_mixture(sources)] or [1.0]
     return tuple(
-        TrainingData(text=text.record, weight=weight, is_chat=text.is_chat)
+        TrainingData(text=text.record, weight=weight, is_chat=text.kind is Column.MESSAGES)
         for text, weight in zip(texts, weights, strict=True)
     )
 
 
-def _doubts(
-    pupil: Pupil, texts: Sequence[TrainingText], tokenizer: PreTrainedTokenizerBase
-) -> list[str]:
-    """What a person should know before they wait for this run."""
-    if tokenizer.chat_template is None or any(text.is_chat for text in texts):
-        return []
-    warning = (
-        f"{pupil.known.source} has a chat template, and all of the text is plain: finetuning on it "
-        "may cost the model its manners. Mix in conversations (--data FILE@0.3 with a column "
-        "`messages`), or look at its answers afterwards."
-    )
-    return [warning]
+def _few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
+    """Say where a source of ids has fewer rows than were asked of it."""
+    for text in texts:
+        if text.record.samples < text.asked:
+            yield (
+                f"{text.record.source}: has {text.record.samples} rows of `input_ids`, and "
+                f"{text.asked} windows were asked of it; all of them are learned."
+            )
+
+
+def _plain_text(
+    pupil: Pupil,
+    texts: Sequence[TrainingText],
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
+) -> Iterator[str]:
+    """Say that a model with a chat template is about to learn plain text alone."""
+    kinds = {text.kind for text in texts}
+    if Column.MESSAGES in kinds or Column.TEXT not in kinds:
+        return
+    if load_tokenizer().chat_template is not None:
+        yield (
+            f"{pupil.known.source} has a chat template, and all of the text is plain: finetuning "
+            "on it may cost the model its manners. Mix in conversations (--data FILE@0.3 with a "
+            "column `messages`), or look at its answers afterwards."
+        )

@@ -13,15 +13,12 @@ from globalprune.artifacts.recovery_settings import RecoverySettings
 from globalprune.models.loading import load_model
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.progress import Progress
+from globalprune.recover.arguments import recompute_activations, training_arguments
 from globalprune.recover.checkpoints import last_checkpoint, step_of
 from globalprune.recover.lora import add_adapters
 from globalprune.recover.precision import Arithmetic
 from globalprune.recover.subject import Pupil
-from globalprune.recover.trainer import (
-    RecoveryTrainer,
-    recompute_activations,
-    training_arguments,
-)
+from globalprune.recover.trainer import RecoveryTrainer
 from globalprune.recover.windows import TrainingWindows
 
 

@@ -12,7 +12,7 @@ from globalprune.text.builtin import Part
 from globalprune.text.cutting import WindowShape, check_counts
 from globalprune.text.documents import open_rows, read_documents
 from globalprune.text.id_windows import id_windows
-from globalprune.text.rows import Column
+from globalprune.text.rows import Column, Rows
 from globalprune.text.source import HubText, TextSource, parse_source
 from globalprune.text.tokens import Ids, TokenisedText, tokenise
 from globalprune.text.windows import TokenWindows, make_windows
@@ -48,7 +48,30 @@ def calibration_windows(
         return id_windows(
             rows, name=place.name, vocab_size=vocab_size, samples=samples, seq_len=seq_len
         )
-    tokenizer = load_tokenizer()
+    return text_windows(
+        place,
+        rows,
+        load_tokenizer(),
+        vocab_size=vocab_size,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def text_windows(
+    place: TextSource,
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    vocab_size: int,
+    samples: int | None,
+    seq_len: int | None,
+    seed: int,
+    progress: Progress,
+) -> TokenWindows:
+    """Cut windows of opened rows of text."""
     shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN)
     wanted = samples or SAMPLES
     text = tokenise(

@@ -8,6 +8,7 @@ turn, is the turn's. So any template will do, marked with `{% generation %}` or 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from globalprune.text.tokens import Ids
 
 Mask = npt.NDArray[np.bool_]
 Messages = list[dict[str, Any]]
+# some templates write the day, by which what is learned must not change
+TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 _SHAPE = 'it should look like [{"role": "user", "content": "…"}, {"role": "assistant", …}].'
 
 
@@ -36,6 +39,11 @@ class Conversation:
 
 def read_conversations(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Iterator[Conversation]:
     """Write every conversation down; raise `TextError` for one that the template can't take."""
+    if not tokenizer.is_fast:
+        raise TextError(
+            "conversations need a fast tokenizer (tokenizer.json), which tells where a token lies "
+            "in the text; save the model's tokenizer as one, or give the text as `input_ids`."
+        )
     for where, value in rows.values:
         messages = _checked(value, where)
         canonical = json.dumps(messages, sort_keys=True, ensure_ascii=False)
@@ -102,7 +110,10 @@ def _written(
     """The conversation as the template writes it."""
     try:
         written = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=prompting
+            messages,
+            tokenize=False,
+            add_generation_prompt=prompting,
+            strftime_now=TEMPLATE_DATE.strftime,
         )
     except (TemplateError, TypeError, KeyError, AttributeError) as error:
         raise TextError(

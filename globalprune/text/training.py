@@ -6,6 +6,7 @@ the assistant's words are learned; the rest of the window is there to be read.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -16,10 +17,11 @@ from globalprune.artifacts.analysis_record import TextRecord
 from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
 from globalprune.text.builtin import Part
-from globalprune.text.calibration import DEFAULT_SOURCE, calibration_windows, spread_of
+from globalprune.text.calibration import DEFAULT_SOURCE, spread_of, text_windows
 from globalprune.text.conversations import Conversation, Mask, read_conversations
 from globalprune.text.cutting import WindowShape, check_counts
 from globalprune.text.documents import open_rows
+from globalprune.text.id_windows import id_windows
 from globalprune.text.mixture import WeightedSource, parse_mixture, windows_of_each
 from globalprune.text.rows import TO_TRAIN, Column, Rows
 from globalprune.text.source import TextSource
@@ -38,7 +40,8 @@ class TrainingText:
     rows: tuple[torch.Tensor, ...]
     labels: tuple[torch.Tensor, ...]
     record: TextRecord
-    is_chat: bool
+    kind: Column
+    asked: int  # windows; rows of ids may be fewer
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,27 @@ def _text_of(part: WeightedSource, samples: int, wish: _Wish) -> TrainingText:
     rows = open_rows(part.source, Part.CALIBRATION, shuffle_seed=wish.seed, wanted=TO_TRAIN)
     if rows.column is Column.MESSAGES:
         return _chat_windows(part.source, rows, samples, wish)
-    windows = calibration_windows(
-        part.source.name,
-        wish.load_tokenizer,
-        vocab_size=wish.vocab_size,
-        samples=samples,
-        # rows of ids stand as they are, whatever is cut from the sources beside them
-        seq_len=None if rows.column is Column.INPUT_IDS else wish.seq_len,
-        seed=wish.seed,
-        progress=wish.progress,
-    )
-    return TrainingText(windows.rows, windows.rows, windows.record, is_chat=False)
+    if rows.column is Column.INPUT_IDS:  # they stand as they are, whatever is cut beside them
+        first = Rows(rows.column, islice(rows.values, samples))
+        windows = id_windows(
+            first,
+            name=part.source.name,
+            vocab_size=wish.vocab_size,
+            samples=None,
+            seq_len=None,
+        )
+    else:
+        windows = text_windows(
+            part.source,
+            rows,
+            wish.load_tokenizer(),
+            vocab_size=wish.vocab_size,
+            samples=samples,
+            seq_len=wish.seq_len,
+            seed=wish.seed,
+            progress=wish.progress,
+        )
+    return TrainingText(windows.rows, windows.rows, windows.record, rows.column, samples)
 
 
 def _chat_windows(source: TextSource, rows: Rows, samples: int, wish: _Wish) -> TrainingText:
@@ -124,7 +137,7 @@ def _chat_windows(source: TextSource, rows: Rows, samples: int, wish: _Wish) -> 
     labels = tuple(
         torch.where(mask, row, IGNORED) for row, mask in zip(windows.rows, masks, strict=True)
     )
-    return TrainingText(windows.rows, labels, windows.record, is_chat=True)
+    return TrainingText(windows.rows, labels, windows.record, rows.column, samples)
 
 
 def _joined(

@@ -77,7 +77,7 @@ STOPPED = {
 
 @pytest.mark.parametrize(
     ("kind", "before", "resumed_at"),
-    [("lora", 6, 5), ("full", 16, 14), ("teacher", 10, 9)],
+    [("lora", 6, 5), ("full", 16, 15), ("teacher", 10, 9)],
     ids=["LoRA with dropout", "all weights, between checkpoints", "a teacher, at the last step"],
 )
 def test_a_resumed_run_ends_as_if_it_had_not_been_stopped(

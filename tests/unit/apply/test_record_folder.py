@@ -110,7 +110,7 @@ def test_a_named_analysis_must_be_the_plans(tiny: Tiny, tmp_path: Path, by: str)
 
 def test_a_named_analysis_that_is_not_there_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     """What a person names must be found, other than what a plan hints at."""
-    with pytest.raises(RecordInvalid, match=r"nowhere: can't be read .*that gp analyze wrote"):
+    with pytest.raises(RecordInvalid, match=r"nowhere: can't be read .*what gp analyze wrote"):
         apply_plan(
             str(tiny("llama")),
             write_plan_of(tmp_path),

@@ -66,3 +66,50 @@ def test_text_that_cannot_be_learned_leaves_no_result(
     words = ("--finetune", "lora", "--finetune-data", tmp_path / "none.txt")
     refused(gp("apply", tiny("llama"), "--plan", plan, "-o", out, *words), "no such file or folder")
     assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml"}
+
+
+def test_what_lies_beside_the_result_is_left_alone(tiny: Tiny, plan: Path, tmp_path: Path) -> None:
+    """A person's folder of that name, and a run of gp finetune that was stopped."""
+    other = tmp_path / "out.unfinished" / "thesis.txt"
+    other.parent.mkdir()
+    other.write_text("mine")
+    done = gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "out")
+
+    assert done.code == 0
+    assert other.read_text() == "mine"
+    words = ("--finetune", "lora", *LEARN, "--overwrite")
+    again = gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "out", *words)
+    refused(again, r"out\.unfinished: is in the way and holds no unfinished run; move it")
+    assert other.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--finetune", "bogus"), r"bogus: is no way to finetune"),
+        (("--finetune", "lora", "--finetune-data", "no.txt"), r"no\.txt: there is no such file"),
+        (("--eval", "no.txt"), r"no\.txt: there is no such file"),
+        (("--resume",), r"--resume: a cut alone has nothing to go on with"),
+        (("--finetune", "lora", "--device", "cuda:1"), r"--device cuda:1: finetuning takes cpu or"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+@pytest.mark.parametrize("explain", [(), ("--explain",)], ids=["run", "explained"])
+def test_explain_refuses_what_the_run_would(
+    tiny: Tiny, plan: Path, tmp_path: Path, words: tuple[str, ...], text: str, explain: tuple[str]
+) -> None:
+    """Whatever the later phases would find, before the first of them."""
+    out = tmp_path / "out"
+    refused(gp("apply", tiny("llama"), "--plan", plan, "-o", out, *words, *explain), text)
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml"}
+
+
+def test_a_rate_that_ruins_the_model_is_not_called_done(
+    tiny: Tiny, plan: Path, tmp_path: Path
+) -> None:
+    """A loss that is not finite stops the run with its step; no weights are written."""
+    words = ("--finetune", "full", *LEARN, "--finetune-lr", 1e15)
+    done = gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "out", *words)
+
+    refused(done, r"finetuning: the loss of step \d+ is (nan|inf); say a smaller --lr|not finite")
+    assert not (tmp_path / "out").exists()

@@ -99,12 +99,18 @@ def stopping(at: str) -> Callable[..., Any]:
     return bars
 
 
-@pytest.mark.parametrize("phase", ["measuring", "cut", "finetuning"])
+@pytest.mark.parametrize("phase", ["measuring", "cut", "finetuning", "perplexity"])
 def test_work_that_was_stopped_ends_as_if_it_had_not_been(
-    tiny: Tiny, pruned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
+    tiny: Tiny,
+    pruned: Path,
+    judging_text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
 ) -> None:
     """OUT isn't there before; a start without a word is refused; --resume gives the weights."""
-    command = ("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE, *LEARN)
+    judge = ("--eval", judging_text)
+    command = ("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE, *LEARN, *judge)
     with monkeypatch.context() as patch:
         patch.setattr("globalprune.cli.console._lines", stopping(phase))
         with pytest.raises(Stopped):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from globalprune.recover.windows import TrainingWindows, stack
+from globalprune.text.rows import Column
 from globalprune.text.training import IGNORED, TrainingText
 
 RECORD: Any = None
@@ -15,7 +16,7 @@ def text_of(rows: list[list[int]], labels: list[list[int]] | None = None) -> Tra
     ids, learned = (
         tuple(map(torch.tensor, values)) for values in (rows, rows if labels is None else labels)
     )
-    return TrainingText(ids, learned, RECORD, is_chat=labels is not None)
+    return TrainingText(ids, learned, RECORD, Column.TEXT, len(ids))
 
 
 def test_only_what_can_be_predicted_counts() -> None:

@@ -23,6 +23,7 @@ from texts import (
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError, UsageError
+from globalprune.text.rows import Column
 from globalprune.text.training import TrainingText, training_texts
 
 
@@ -58,7 +59,7 @@ def test_windows_of_text_are_full_spans_and_all_of_them_is_learned(many: Path) -
     assert all(b - a >= 32 for a, b in pairwise(places))
     assert any((row == EOS).any() for row in text.rows)
     assert all(map(torch.equal, text.rows, text.labels))
-    assert not text.is_chat
+    assert text.kind is Column.TEXT
 
 
 @pytest.mark.parametrize("kind", ["text", "chat"])
@@ -78,7 +79,7 @@ def test_sources_give_windows_by_their_weights(many: Path, tmp_path: Path) -> No
     text, chat = cut(f"{many}@0.7", f"{chats}@0.3", samples=10, make=chatty)
     assert (len(text.rows), len(chat.rows)) == (7, 3)
     assert (text.record.source, chat.record.source) == (str(many), str(chats))
-    assert (text.is_chat, chat.is_chat) == (False, True)
+    assert (text.kind, chat.kind) == (Column.TEXT, Column.MESSAGES)
 
 
 def test_a_source_that_would_give_nothing_is_refused(many: Path) -> None:

@@ -14,8 +14,9 @@ from torch.nn import functional
 from globalprune.artifacts.recovery_settings import DistillationSettings
 from globalprune.models.loading import load_model
 from globalprune.progress import Item
-from globalprune.recover.trainer import training_arguments
+from globalprune.recover.arguments import training_arguments
 from globalprune.recover.windows import TrainingWindows
+from globalprune.text.rows import Column
 from globalprune.text.training import TrainingText
 
 Tiny = Callable[[str], Path]
@@ -26,7 +27,7 @@ def windows_of(*lengths: int) -> TrainingWindows:
     """Windows of these lengths."""
     rows = tuple(torch.zeros(length, dtype=torch.int64) for length in lengths)
     record: Any = None
-    return TrainingWindows([TrainingText(rows, rows, record, is_chat=False)])
+    return TrainingWindows([TrainingText(rows, rows, record, Column.TEXT, len(rows))])
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0])
@@ -63,7 +64,7 @@ def test_ten_checkpoints_and_the_warmup_follow_the_steps(
     """The last step may be a smaller one; the rate rises over the part asked of all steps."""
     settings = small(batch_size=batch, accumulate=accumulate, epochs=epochs, warmup=0.1)
     arguments = training_arguments(tmp_path, settings, windows_of(*[8] * count), use_cpu=True)
-    assert arguments.save_steps == max(1, steps // 10)
+    assert arguments.save_steps == -(-steps // 10)
     assert arguments.warmup_steps == round(0.1 * steps)
 
 
