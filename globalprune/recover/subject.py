@@ -23,9 +23,10 @@ from globalprune.models.source import resolve_model
 from globalprune.models.weights_fingerprint import weights_fingerprint
 from globalprune.progress import Progress
 from globalprune.recover.windows import TrainingWindows
+from globalprune.text.chat_windows import TrainingText
 from globalprune.text.mixture import parse_mixture
 from globalprune.text.rows import Column
-from globalprune.text.training import TrainingText, training_texts
+from globalprune.text.training import training_texts
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from globalprune.artifacts.provenance import digest_bytes
-from globalprune.text.training import IGNORED, TrainingText
+from globalprune.text.chat_windows import IGNORED, TrainingText
 
 Row = dict[str, torch.Tensor]
 

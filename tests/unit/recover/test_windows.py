@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from globalprune.recover.windows import TrainingWindows, stack
+from globalprune.text.chat_windows import IGNORED, TrainingText
 from globalprune.text.rows import Column
-from globalprune.text.training import IGNORED, TrainingText
 
 RECORD: Any = None
 

@@ -23,8 +23,9 @@ from texts import (
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError, UsageError
+from globalprune.text.chat_windows import TrainingText
 from globalprune.text.rows import Column
-from globalprune.text.training import TrainingText, training_texts
+from globalprune.text.training import training_texts
 
 
 def cut(

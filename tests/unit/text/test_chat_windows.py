@@ -21,7 +21,8 @@ from texts import (
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
-from globalprune.text.training import IGNORED, TrainingText, training_texts
+from globalprune.text.chat_windows import IGNORED, TrainingText
+from globalprune.text.training import training_texts
 
 
 def cut(
