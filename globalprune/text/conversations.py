@@ -8,7 +8,6 @@ turn, is the turn's. So any template will do, marked with `{% generation %}` or 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ from globalprune.text.tokens import Ids
 
 Mask = npt.NDArray[np.bool_]
 Messages = list[dict[str, Any]]
-# some templates write the day, by which what is learned must not change
-TEMPLATE_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+# Llama 3's templates write the day unless they are told one; what is learned must not change by it
+TEMPLATE_DATE = "26 Jul 2024"
 _SHAPE = 'it should look like [{"role": "user", "content": "…"}, {"role": "assistant", …}].'
 
 
@@ -113,7 +112,7 @@ def _written(
             messages,
             tokenize=False,
             add_generation_prompt=prompting,
-            strftime_now=TEMPLATE_DATE.strftime,
+            date_string=TEMPLATE_DATE,
         )
     except (TemplateError, TypeError, KeyError, AttributeError) as error:
         raise TextError(

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -197,4 +198,37 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     with staged_folder(target, replace=True), staged_folder(target, replace=True):
         assert len(list(tmp_path.iterdir())) == 2
 
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_process_that_died_between_two_renames_loses_nothing(tmp_path: Path) -> None:
+    """The folder that was to be replaced is found again under its own name."""
+    target = tmp_path / "out"
+    old = tmp_path / f".out.{platform.node()}-{2**22 + 1}.ab.part.old"
+    old.mkdir()
+    (old / "weights").write_text("old")
+    with pytest.raises(RuntimeError), staged_folder(target):
+        raise RuntimeError
+    assert (target / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_interruption_between_two_renames_brings_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever raises, not an OSError alone."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if self.name.endswith(".part") and to == target:
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), staged_folder(target, replace=True) as folder:
+        (folder / "weights").write_text("new")
+    assert (target / "weights").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

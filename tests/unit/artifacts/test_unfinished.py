@@ -107,3 +107,14 @@ def test_it_is_gone_once_the_result_is_there(begun: UnfinishedWork) -> None:
     """Checkpoints are larger than models."""
     begun.remove()
     assert not begun.folder.exists()
+
+
+def test_only_work_of_ours_is_ever_removed(begun: UnfinishedWork, tmp_path: Path) -> None:
+    """A folder of that name without a word of what was asked is a person's."""
+    other = UnfinishedWork(tmp_path / "thesis.unfinished")
+    other.folder.mkdir()
+    (other.folder / "chapter").write_text("mine")
+    for work in (begun, other):
+        work.remove()
+    assert not begun.folder.exists()
+    assert (other.folder / "chapter").read_text() == "mine"

@@ -31,7 +31,7 @@ CUT = ApplyMetrics(
     weight_bytes=3000,
     weights="",
     seconds=1.0,
-    command="gp apply /home/me/models/base --plan plan.yaml -o smaller",
+    command="gp apply /home/me/models/base --plan=/home/me/plan.yaml -o smaller",
     versions={},
     warnings=(),
 )
@@ -93,7 +93,7 @@ def test_loading_asks_for_trust_only_where_it_must(*, uneven: bool) -> None:
 def test_commands_tell_nothing_of_a_machine() -> None:
     """Absolute paths are shown by their last part; the records have the whole."""
     card = model_card(FACTS)
-    assert "$ gp apply base --plan plan.yaml -o smaller" in card
+    assert "$ gp apply base --plan=plan.yaml -o smaller" in card
     assert "/home/me" not in card
     assert "- plan: `sha256:plan`" in card
 

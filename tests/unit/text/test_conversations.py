@@ -177,3 +177,17 @@ def test_a_table_gives_the_same_conversations_as_lines(tmp_path: Path) -> None:
     assert [part.ids.tolist() for part in one] == [part.ids.tolist() for part in other]
     assert [learned(part) for part in one] == [learned(part) for part in other]
     assert learned(one[0]) == ["(hm)A;"]
+
+
+def test_a_template_that_names_the_day_writes_the_same_every_day() -> None:
+    """Else a run that is gone on with tomorrow would learn another text."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}"
+        "{% endif %}{{ date_string }}{% for m in messages %}[{{ m.role }}]{{ m.content }}"
+        "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    rows = Rows(Column.MESSAGES, iter([("here", messages)]))
+    [conversation] = read_conversations(rows, tokenizer)
+    assert tokenizer.decode(conversation.ids) == "26 Jul 2024[user]a[assistant]b"
