@@ -7,6 +7,7 @@ from pathlib import Path
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
 from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.record_file import write_record
@@ -52,6 +53,8 @@ def write_records(
     folder = out / OWN_FOLDER
     folder.mkdir()
     (folder / PLAN).write_bytes(prepared.plan_bytes)
+    schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it
+    (folder / PLAN_SCHEMA_FILE).write_text(schema, encoding="utf-8")
     table = origin_table(
         prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
     )

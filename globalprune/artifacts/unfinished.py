@@ -4,6 +4,8 @@ It says what was asked, so that work is only resumed as the work that it is.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +58,17 @@ class UnfinishedWork:
             return
         with staged_folder(self.folder, replace=True) as staging:
             (staging / ASKED_FILE).write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+
+    @contextmanager
+    def forgotten_if_empty(self) -> Iterator[None]:
+        """Where the block fails before anything was kept, leave nothing in the way of the next."""
+        try:
+            yield
+        except BaseException:
+            files = [path for path in self.folder.rglob("*") if path.is_file()]
+            if all(path.name == ASKED_FILE for path in files):
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """Clear it away, once OUT is in its place; a folder that holds no work of ours stays."""

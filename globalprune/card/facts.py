@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from globalprune.artifacts.plan_file import PLAN_FILE
+from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.card.licences import Licence, licence_of
 from globalprune.card.records import ModelRecords, read_records
 
 _ABSOLUTE = re.compile(r"(^|=)[/~].*?([^/]+)/*$")
+_PLAN_OPTION = re.compile(r"--plan[ =]\S+")
 _LICENCE_WORDS = ("licen", "notice", "use_policy")
 
 
@@ -37,7 +40,8 @@ class CardFacts:
         if records.analysis:
             yield records.analysis.command
         if records.cut:
-            yield records.cut.command
+            # the plan as it was applied lies here, edits and all; the one it came from may not
+            yield _PLAN_OPTION.sub(rf"--plan {OWN_FOLDER}/{PLAN_FILE}", records.cut.command)
         for run in records.runs:
             yield run.command
         if records.evaluation:

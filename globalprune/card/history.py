@@ -48,8 +48,9 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     """What was removed of what."""
     removed = cut.parameters_before - cut.parameters_after
     after = "What is left was finetuned." if facts.records.runs else "What is left was not changed."
+    what = "This is a LoRA adapter for" if facts.is_adapter else "This is"
     lead = (
-        f"This is `{facts.base}` with {removed:,} of its {cut.parameters_before:,} parameters "
+        f"{what} `{facts.base}` with {removed:,} of its {cut.parameters_before:,} parameters "
         f"({removed / cut.parameters_before:.2%}) cut out by globalprune; "
         f"{cut.parameters_after:,} are left. {after}"
     )

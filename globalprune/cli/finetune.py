@@ -26,8 +26,8 @@ def finetune(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="light (below 20 % cut: lora, 500 windows, r 8, alpha 16), moderate (to 30 %: "
-            "lora, 1000, r 16, alpha 32) or aggressive (above: full, 2000, lr 1e-5). Options "
+            help="light (under 20 % cut: lora, 500 windows, r 8, alpha 16), moderate (20 to 30 %: "
+            "lora, 1000, r 16, alpha 32) or aggressive (over: full, 2000, lr 1e-5). Options "
             "said beside it win.",
             show_default=False,
         ),

@@ -92,8 +92,8 @@ Finetune = Annotated[
     str | None,
     typer.Option(
         metavar="RECIPE",
-        help="Finetune what is left: lora or full, or a preset of gp finetune: light (below 20 % "
-        "cut), moderate (to 30 %), aggressive (above).",
+        help="Finetune what is left: lora or full, or a preset of gp finetune: light (under 20 % "
+        "cut), moderate (20 to 30 %), aggressive (over 30 %).",
         show_default="no finetuning",
     ),
 ]

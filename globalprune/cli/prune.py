@@ -83,6 +83,7 @@ def prune(
         seed=seed if finetune else None,
         lora={"r": lora_r, "alpha": lora_alpha},
     )
+    learned = finetune_data or ([data] if finetune and data else None)
     measuring = {
         "data": data,
         "samples": samples,
@@ -94,7 +95,7 @@ def prune(
     recipe = Recipe(
         ratio,
         measuring,
-        choose_recovery(finetune, said, data=finetune_data, distil=distil),
+        choose_recovery(finetune, said, data=learned, distil=distil),
         evaluate,
     )
     command = console.command_line()

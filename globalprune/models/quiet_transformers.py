@@ -10,14 +10,20 @@ from transformers.utils import logging as transformers_logging
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence its bars, its log and the bars of what it calls, and set everything back."""
+    # the GGUF reader draws a bar of its own that no switch reaches
+    with quiet_logs(), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Silence its bars and its log, while others may write, and set everything back."""
     verbosity = transformers_logging.get_verbosity()
     showed_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        # the GGUF reader draws a bar of its own that no switch reaches
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if showed_bars:

@@ -65,24 +65,25 @@ def cut_and_recover(
     work = UnfinishedWork.beside(cutting.out) if work is None else work
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
     work.begin(_asked(cutting, plan, recovery), resume=cutting.resume)
-    cut, tuned = work.folder / "cut", work.folder / "finetuned"
-    metrics = cut / OWN_FOLDER / METRICS_FILE
-    result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut))
-    run = None
-    if recovery is not None:
-        run = _unless_done(
-            tuned / OWN_FOLDER / RECOVERY_FILE,
-            lambda path: read_recovery(path).runs[-1],
-            lambda: _finetune(cutting, recovery, cut, tuned, work),
-        )
-    last = cut if recovery is None else tuned
-    evaluation = None
-    if evaluate is not None:
-        evaluation = _unless_done(
-            last / OWN_FOLDER / EVALUATION_FILE,
-            read_evaluation,
-            lambda: judge_states(cutting, evaluate, cut, None if recovery is None else tuned),
-        )
+    with work.forgotten_if_empty():
+        cut, tuned = work.folder / "cut", work.folder / "finetuned"
+        metrics = cut / OWN_FOLDER / METRICS_FILE
+        result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut))
+        run = None
+        if recovery is not None:
+            run = _unless_done(
+                tuned / OWN_FOLDER / RECOVERY_FILE,
+                lambda path: read_recovery(path).runs[-1],
+                lambda: _finetune(cutting, recovery, cut, tuned, work),
+            )
+        last = cut if recovery is None else tuned
+        evaluation = None
+        if evaluate is not None:
+            evaluation = _unless_done(
+                last / OWN_FOLDER / EVALUATION_FILE,
+                read_evaluation,
+                lambda: judge_states(cutting, evaluate, cut, None if recovery is None else tuned),
+            )
     misnamed = keep_evaluation(last, evaluation, leave_behind, name=cutting.out.resolve().name)
     move_into_place(last, cutting.out.resolve(), replace=cutting.overwrite)
     work.remove()

@@ -1,9 +1,12 @@
 """What later phases would refuse, said before the first begins."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from globalprune.errors import UsageError
+from globalprune.errors import TextError, UsageError
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
 from globalprune.text.mixture import parse_mixture
@@ -20,6 +23,52 @@ def refuse_early(
     check_apply(
         cutting.model, plan, cutting.out, analysis=cutting.analysis, overwrite=cutting.overwrite
     )
+
+
+def refuse_unusable_texts(
+    cutting: Cutting, recovery: Recovery | None, evaluate: str | None
+) -> None:
+    """Raise for text that is too short, or of another kind, before the phases ahead of its use.
+
+    Text from the Hub that nobody named is not fetched for that.
+    """
+    from globalprune.models.loading import load_tokenizer
+    from globalprune.models.opening import open_checkpoint
+    from globalprune.models.source import resolve_model
+    from globalprune.text.evaluation import evaluation_windows
+    from globalprune.text.training import training_texts
+
+    source = resolve_model(cutting.model)
+    vocab_size = open_checkpoint(source).config["vocab_size"]
+    load = partial(load_tokenizer, source.path)
+    if recovery is not None and recovery.data:
+        asked = recovery.settings
+        with _options_begin("--finetune-"):
+            training_texts(
+                recovery.data,
+                load,
+                vocab_size=vocab_size,
+                samples=asked.samples,
+                seq_len=asked.seq_len,
+                seed=asked.seed,
+            )
+    if evaluate is not None:
+        with _options_begin("--eval: "):
+            evaluation_windows(evaluate, load, vocab_size=vocab_size)
+
+
+@contextmanager
+def _options_begin(prefix: str) -> Iterator[None]:
+    """Let what is said of text name the options of this command."""
+    try:
+        yield
+    except TextError as error:
+        message = str(error)
+        if prefix.endswith("-"):
+            for option in ("samples", "seq-len", "data"):
+                message = message.replace(f"--{option}", f"{prefix}{option}")
+            raise TextError(message) from error
+        raise TextError(f"{prefix}{message}") from error
 
 
 def refuse_later_phases(cutting: Cutting, recovery: Recovery | None, evaluate: str | None) -> None:

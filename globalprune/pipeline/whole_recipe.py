@@ -17,7 +17,7 @@ from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
-from globalprune.pipeline.refusals import refuse_later_phases
+from globalprune.pipeline.refusals import refuse_later_phases, refuse_unusable_texts
 from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan, write_plans
 
@@ -53,22 +53,24 @@ def prune_model(
     refuse_bad_ratio(recipe.ratio)
     refuse_later_phases(cutting, recipe.recovery, recipe.evaluate)
     _refuse_place(cutting)
+    refuse_unusable_texts(cutting, recipe.recovery, recipe.evaluate)
     work = UnfinishedWork.beside(cutting.out)
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
     work.begin(_asked(recipe, cutting), resume=cutting.resume)
-    analysis = work.folder / "analysis"
-    if not (analysis / ANALYSIS_FILE).is_file():
-        measure(analysis)
-    (written,) = write_plans(read_analysis(analysis), [recipe.ratio])
-    show_plan(written)
-    outcome = cut_and_recover(
-        replace(cutting, analysis=analysis),
-        analysis / PLAN_FILE,
-        recovery=recipe.recovery,
-        evaluate=recipe.evaluate,
-        work=UnfinishedWork(work.folder / "cut and recover"),
-        leave_behind=[analysis / name for name in _LEFT_BEHIND],
-    )
+    with work.forgotten_if_empty():
+        analysis = work.folder / "analysis"
+        if not (analysis / ANALYSIS_FILE).is_file():
+            measure(analysis)
+        (written,) = write_plans(read_analysis(analysis), [recipe.ratio])
+        show_plan(written)
+        outcome = cut_and_recover(
+            replace(cutting, analysis=analysis),
+            analysis / PLAN_FILE,
+            recovery=recipe.recovery,
+            evaluate=recipe.evaluate,
+            work=UnfinishedWork(work.folder / "cut and recover"),
+            leave_behind=[analysis / name for name in _LEFT_BEHIND],
+        )
     work.remove()
     return outcome
 
@@ -88,6 +90,4 @@ def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
         **cutting.described,
         "ratio": recipe.ratio,
         **recipe.measuring,
-        "finetune": recipe.recovery.described if recipe.recovery else None,
-        "evaluate": recipe.evaluate,
     }

@@ -1,9 +1,13 @@
-"""Where plans go: DIR/plan.yaml for one ratio, FOLDER/plan-0.20.yaml for each of several."""
+"""Where plans go: DIR/plan.yaml for one ratio, FOLDER/plan-0.20.yaml for each of several.
+
+The records of a model that was cut are an analysis too; its plan.yaml is never written over.
+"""
 
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from globalprune.artifacts.metrics_record import METRICS_FILE
 from globalprune.artifacts.plan_file import PLAN_FILE
 from globalprune.errors import UsageError
 from globalprune.planning.budget import refuse_bad_ratio
@@ -22,7 +26,8 @@ def plan_places(folder: Path, ratios: Sequence[float], out: Path | None) -> dict
         raise UsageError("--ratio is missing: say how much to remove, such as --ratio 0.2.")
     for ratio in wanted:
         refuse_bad_ratio(ratio)
-    if out is None and len(wanted) == 1:
+    applied = (folder / METRICS_FILE).is_file()  # plan.yaml says there what was cut, and stays
+    if out is None and len(wanted) == 1 and not applied:
         return {wanted[0]: folder / PLAN_FILE}
     if out is not None and out.suffix in _SUFFIXES:
         if len(wanted) > 1:

@@ -4,6 +4,9 @@ A half-written one, of a machine that died meanwhile, is passed over.
 """
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +26,18 @@ def _ended(state: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return bool(step == step_of(state.parent))
+
+
+@contextmanager
+def no_half_checkpoints(folder: Path) -> Iterator[None]:
+    """Where the block fails, take away the checkpoint that it was writing."""
+    try:
+        yield
+    except BaseException:
+        for path in folder.glob("checkpoint-*"):
+            if not _ended(path / _LAST_WRITTEN):
+                shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def step_of(checkpoint: Path) -> int:

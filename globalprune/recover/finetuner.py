@@ -20,6 +20,7 @@ from globalprune.models.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.result_folder import refuse_place, refuse_strangers
 from globalprune.progress import Progress, silent, tell_nobody
 from globalprune.recover.arguments import CHECKPOINT_BYTES, KEPT_CHECKPOINTS
+from globalprune.recover.checkpoints import last_checkpoint, no_half_checkpoints
 from globalprune.recover.precision import choose_arithmetic
 from globalprune.recover.record import RunFacts, describe_run, write_run
 from globalprune.recover.result import (
@@ -79,7 +80,10 @@ def finetune(
     )
     if _is_first():
         work.begin(_identity(assignment), resume=resume)
-    trained = train(assignment, work.folder, resume=resume)
+    if resume and last_checkpoint(work.folder) is None and _is_first():
+        warn(f"{work.folder}: holds no checkpoint to go on from, so the run begins anew.")
+    with work.forgotten_if_empty(), no_half_checkpoints(work.folder):
+        trained = train(assignment, work.folder, resume=resume)
     if not _is_first():
         return None
     refuse_strangers(out)  # who may have come while it trained
@@ -99,6 +103,8 @@ def finetune(
         called = name or out.resolve().name
         write_run(folder, record, trained.curve, base=pupil.checkpoint, name=called)
     work.remove()
+    for warning in record.warnings[len(lesson.warnings) :]:
+        warn(warning)
     return record
 
 

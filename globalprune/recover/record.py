@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +28,7 @@ from globalprune.recover.subject import Lesson
 from globalprune.recover.training import Trained
 
 LOSS_FILE = "loss.csv"
+_RUINED = 1.0  # nats; single windows differ by less
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,18 @@ def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
         resumed_at=facts.trained.resumed_at,
         command=facts.command,
         versions=tool_versions("peft", "accelerate"),
-        warnings=facts.lesson.warnings,
+        warnings=(*facts.lesson.warnings, *_risen(losses[:tenth], losses[-tenth:])),
     )
+
+
+def _risen(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
+    """Say where the loss rose by more than windows differ."""
+    before, after = fmean(first), fmean(last)
+    if after > before + _RUINED:
+        yield (
+            f"the loss rose from {before:.2f} to {after:.2f}: the model is worse than before; "
+            "say a smaller --lr."
+        )
 
 
 def write_run(

@@ -82,6 +82,12 @@ def find_lesson(
     pupil: Pupil, sources: Sequence[str], settings: RecoverySettings, progress: Progress
 ) -> Lesson:
     """Read the text and cut it into windows."""
+    longest = pupil.checkpoint.config.get("max_position_embeddings")
+    if longest is not None and settings.seq_len > longest:
+        raise UsageError(
+            f"--seq-len {settings.seq_len}: the model was made for {longest} positions; say at "
+            f"most {longest}."
+        )
     load = partial(load_tokenizer, pupil.checkpoint.source.path)
     texts = training_texts(
         sources,
@@ -95,7 +101,7 @@ def find_lesson(
     windows = TrainingWindows(texts)
     if not windows.learned_tokens:
         raise UsageError("--data: no window has a token to learn; give other text.")
-    warnings = (*_few_rows(texts), *_plain_text(pupil, texts, load))
+    warnings = (*_few_rows(texts), *_plain_text(texts, load))
     return Lesson(windows, _data(sources, texts), warnings)
 
 
@@ -119,7 +125,6 @@ def _few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
 
 
 def _plain_text(
-    pupil: Pupil,
     texts: Sequence[TrainingText],
     load_tokenizer: Callable[[], PreTrainedTokenizerBase],
 ) -> Iterator[str]:
@@ -129,7 +134,7 @@ def _plain_text(
         return
     if load_tokenizer().chat_template is not None:
         yield (
-            f"{pupil.known.source} has a chat template, and all of the text is plain: finetuning "
-            "on it may cost the model its manners. Mix in conversations (--data FILE@0.3 with a "
-            "column `messages`), or look at its answers afterwards."
+            "the model has a chat template, and all of the text is plain: finetuning on it may "
+            "cost the model its manners. Mix in conversations (a source with a column "
+            "`messages`), or look at its answers afterwards."
         )

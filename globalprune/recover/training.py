@@ -11,7 +11,7 @@ import torch
 from globalprune.artifacts.recovery_record import LossPoint
 from globalprune.artifacts.recovery_settings import RecoverySettings
 from globalprune.models.loading import load_model
-from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.quiet_transformers import quiet_logs
 from globalprune.progress import Progress
 from globalprune.recover.arguments import recompute_activations, training_arguments
 from globalprune.recover.checkpoints import last_checkpoint, step_of
@@ -68,7 +68,7 @@ def train(assignment: Assignment, work: Path, *, resume: bool) -> Trained:
     )
     checkpoint = last_checkpoint(work) if resume else None
     folder = work / "trained"
-    with quiet_transformers():
+    with quiet_logs():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(folder))
     done = Trained(

@@ -93,7 +93,7 @@ def test_loading_asks_for_trust_only_where_it_must(*, uneven: bool) -> None:
 def test_commands_tell_nothing_of_a_machine() -> None:
     """Absolute paths are shown by their last part; the records have the whole."""
     card = model_card(FACTS)
-    assert "$ gp apply base --plan=plan.yaml -o smaller" in card
+    assert "$ gp apply base --plan globalprune/plan.yaml -o smaller" in card
     assert "/home/me" not in card
     assert "- plan: `sha256:plan`" in card
 

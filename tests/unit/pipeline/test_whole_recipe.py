@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any, TypeVar
 
 import pytest
@@ -42,7 +43,8 @@ def test_every_phase_leaves_its_artifacts(pruned: Path) -> None:
     """Table, plan, map, records, curve and figures; nothing unfinished beside them."""
     assert {path.name for path in (pruned / "globalprune").iterdir()} == {
         "groups.parquet", "analysis.json", "analyze.log", "plan.yaml", "origin.parquet",
-        "metrics.json", "apply.log", "description.txt", "recovery.json", "loss.csv",
+        "plan.v1.schema.json", "metrics.json", "apply.log", "description.txt", "recovery.json",
+        "loss.csv",
         "evaluation.json", "evaluation.csv", "evaluation.md",
     }  # fmt: skip
     assert [path.name for path in pruned.parent.iterdir()] == ["out"]
@@ -99,7 +101,7 @@ def stopping(at: str) -> Callable[..., Any]:
     return bars
 
 
-@pytest.mark.parametrize("phase", ["measuring", "cut", "finetuning", "perplexity"])
+@pytest.mark.parametrize("phase", ["cut", "finetuning", "perplexity"])
 def test_work_that_was_stopped_ends_as_if_it_had_not_been(
     tiny: Tiny,
     pruned: Path,
@@ -131,7 +133,7 @@ def test_other_work_is_not_gone_on_with(
     """A resumed command that asks for something else says in what they differ."""
     command = ("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE)
     with monkeypatch.context() as patch:
-        patch.setattr("globalprune.cli.console._lines", stopping("measuring"))
+        patch.setattr("globalprune.cli.console._lines", stopping("cut"))
         with pytest.raises(Stopped):
             gp(*command)
     before = files_below(tmp_path)
@@ -141,6 +143,33 @@ def test_other_work_is_not_gone_on_with(
         r"asked\.json: can't be resumed.*\(ratio was 0\.2, is 0\.3\); repeat its command",
     )
     assert files_below(tmp_path) == before
+
+
+def test_planning_on_leaves_the_plan_that_was_applied(pruned: Path, tmp_path: Path) -> None:
+    """Another ratio gets a name of its own there, so that the card stays true."""
+    own = Path(copytree(pruned, tmp_path / "out")) / "globalprune"
+    before = (own / "plan.yaml").read_bytes()
+    planned = gp("plan", own, "--ratio", 0.3, "--json")
+
+    assert [plan["path"] for plan in planned.json["plans"]] == [str(own / "plan-0.30.yaml")]
+    assert (own / "plan.yaml").read_bytes() == before
+
+
+def test_work_that_was_stopped_at_once_leaves_nothing(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first phase has ended there is nothing to go on with."""
+    monkeypatch.setattr("globalprune.cli.console._lines", stopping("measuring"))
+    with pytest.raises(Stopped):
+        gp("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_typo_is_not_in_the_way_of_the_mended_command(tiny: Tiny, tmp_path: Path) -> None:
+    """Work that failed before anything was kept leaves nothing to be resumed or overwritten."""
+    words = ("finetune", tiny("llama"), "-o", tmp_path / "out", "--data", "builtin")
+    refused(gp(*words, "--samples", 4, "--seq-len", 16, "--lora-targets", "foo"), "foo: the model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_ratio_out_of_reach_leaves_the_analysis(tiny: Tiny, tmp_path: Path) -> None:
@@ -162,6 +191,10 @@ def test_a_ratio_out_of_reach_leaves_the_analysis(tiny: Tiny, tmp_path: Path) ->
         (("--ratio", 1.5), r"1\.5"),
         (("--eval", "no.txt"), r"no\.txt: there is no such file"),
         (("--finetune", "lora", "--finetune-data", "no.txt"), r"no\.txt: there is no such file"),
+        (
+            ("--finetune", "lora", "--finetune-samples", 90_000),
+            r"say --finetune-samples \d+, a smaller --finetune-seq-len",
+        ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
