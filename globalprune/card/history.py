@@ -87,13 +87,19 @@ def _finetuning(run: RecoveryRun, number: int | None) -> str:
         how = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
     taught = f", taught by `{last_part(run.teacher.source)}`" if run.teacher else ""
     texts = "; ".join(_text(part.text) for part in run.data)
+    mixed = ", of text and teacher mixed" if run.teacher else ""
     title = "## Finetuning" + ("" if number is None else f" {number}")
     body = (
-        f"{how}{taught}: {run.steps:,} steps at a learning rate of {settings.learning_rate:g} "
-        f"on {texts}. The loss went from {run.first_loss:.3f} to {run.last_loss:.3f} (means of "
-        "the first and last tenth of the steps)."
+        f"{how}{taught}: {run.steps:,} steps, {_epochs(settings.epochs)}, at a learning rate of "
+        f"{settings.learning_rate:g}, on {texts}. The loss went from {run.first_loss:.3f} to {run.last_loss:.3f} (means of "
+        f"the first and last tenth of the steps{mixed})."
     )
     return f"{title}\n\n{body}\n"
+
+
+def _epochs(count: int) -> str:
+    """How often every window was learned."""
+    return "one epoch" if count == 1 else f"{count} epochs"
 
 
 def _measured(evaluation: Comparison) -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 def recovery_summary(run: "RecoveryRun") -> str:
     """Say what was trained, and how the loss fell."""
-    tokens = sum(part.text.tokens for part in run.data)
+    tokens = run.settings.epochs * sum(part.text.tokens for part in run.data)
     of = "text and teacher" if run.teacher else "the text"
     return (
         f"finetuned ({run.settings.method}): {run.steps:,} steps over {tokens:,} tokens, "
