@@ -91,8 +91,8 @@ def _finetuning(run: RecoveryRun, number: int | None) -> str:
     title = "## Finetuning" + ("" if number is None else f" {number}")
     body = (
         f"{how}{taught}: {run.steps:,} steps, {_epochs(settings.epochs)}, at a learning rate of "
-        f"{settings.learning_rate:g}, on {texts}. The loss went from {run.first_loss:.3f} to {run.last_loss:.3f} (means of "
-        f"the first and last tenth of the steps{mixed})."
+        f"{settings.learning_rate:g}, on {texts}. The loss went from {run.first_loss:.3f} "
+        f"to {run.last_loss:.3f} (means of the first and last tenth of the steps{mixed})."
     )
     return f"{title}\n\n{body}\n"
 
