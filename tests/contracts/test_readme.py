@@ -35,6 +35,7 @@ def workplace(tmp_path: Path, tiny: Callable[[str], Path]) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_command_and_snippet_runs(workplace: Path) -> None:
     """A newcomer can type the whole page, top to bottom."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
