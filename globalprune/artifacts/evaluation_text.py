@@ -59,6 +59,10 @@ def stamp_lines(comparison: Comparison) -> list[str]:
         lines.append(_tasks_line(settings.tasks, comparison))
     if settings.speed is not None:
         lines.append(_speed_line(settings.speed))
+    if any(model.perplexity.standard_error is None for model in comparison.models):
+        lines.append(
+            "one window tells no error of perplexity, so no difference is shown: take more"
+        )
     lines.append("± is the standard error; under a figure stands the difference to the first model")
     return lines
 

@@ -13,6 +13,7 @@ def recovery_summary(run: "RecoveryRun") -> str:
     return (
         f"finetuned ({run.settings.method}): {run.steps:,} steps over {tokens:,} tokens, "
         f"{run.trained_parameters:,} parameters trained, {run.seconds:.0f} s\n"
-        f"loss {run.first_loss:.3f} -> {run.last_loss:.3f} nats, of {of} (first and last tenth of "
-        "the steps; globalprune/loss.csv has all; gp eval tells what it brought)"
+        f"loss {run.first_loss:.3f} -> {run.last_loss:.3f} nats a token of {of} "
+        "(first and last tenth of the steps; globalprune/loss.csv has all); gp eval tells what it "
+        "brought"
     )

@@ -82,3 +82,10 @@ def test_figures_carry_what_they_were_measured_with() -> None:
     assert "text test: 1 windows of 8 tokens, 7 predicted tokens" in said
     assert "float32 on cpu (a processor, 2 threads), batch size 1" in said
     assert "± is the standard error" in said
+
+
+def test_a_single_window_says_that_it_is_no_proof() -> None:
+    """Else a table without errors would pass for an exact one."""
+    said = "one window tells no error of perplexity"
+    assert said in render(comparison_of(model_result(perplexity=judged(20.0))))
+    assert said not in render(comparison_of(model_result()))
