@@ -91,6 +91,7 @@ def eval_(
     """
     from globalprune.artifacts.evaluation_record import SpeedSettings
     from globalprune.evaluate.comparison import evaluate_models
+    from globalprune.evaluate.parts import PARTS_FOLDER
 
     asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
     if out is not None:
@@ -108,7 +109,7 @@ def eval_(
             trust_remote_code=trust_remote_code,
             tasks=asked,
             speed=None if no_speed else SpeedSettings(),
-            parts=out / "parts" if out else None,
+            parts=out / PARTS_FOLDER if out else None,
             command=console.command_line(),
             progress=progress,
         )
@@ -150,8 +151,9 @@ def _refuse_place(out: Path, models: list[str]) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
     from globalprune.artifacts.evaluation_files import EVALUATION_FILE
+    from globalprune.evaluate.parts import PARTS_FOLDER
 
-    refuse_occupied(out, ours=(EVALUATION_FILE, "parts"), overwrite=True)
+    refuse_occupied(out, ours=(EVALUATION_FILE, PARTS_FOLDER), overwrite=True)
     for model in models:
         refuse_inside(out, Path(model).expanduser())
 
