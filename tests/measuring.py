@@ -15,6 +15,7 @@ from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 from globalprune.passes.interface import GroupSums, Site, Statistic
+from globalprune.passes.labels import LabelDraw
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
 from globalprune.text.windows import TokenWindows
@@ -64,9 +65,10 @@ def measured(
     rows: Sequence[torch.Tensor],
     needs: Collection[Statistic],
     batch_size: int = 1,
+    draw: LabelDraw | None = None,
 ) -> Collected:
-    """Collect statistics over the rows."""
-    return collect(model, windows_of(rows), sites, needs, batch_size=batch_size)
+    """Collect statistics over the rows, of their own next tokens or of labels that are drawn."""
+    return collect(model, windows_of(rows), sites, needs, batch_size=batch_size, draw=draw)
 
 
 def importance(

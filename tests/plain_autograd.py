@@ -80,6 +80,43 @@ def curvature(model: Any, rows: Sequence[torch.Tensor]) -> Groups:
     return _summed(model, terms)
 
 
+def gate_gradients(model: Any, rows: Sequence[torch.Tensor]) -> dict[Any, torch.Tensor]:
+    """J of every group and window: Σ θ·g of the output's columns, g of the summed nll.
+
+    Scaling a column scales what it multiplies: the same derivative, by way of the weights.
+    """
+    gradients = window_gradients(model, rows)
+    parameters = dict(model.named_parameters())
+    found = {}
+    for key in groups(model):
+        name, where = list(slices(model, *key))[-1]
+        found[key] = torch.stack(
+            [
+                (len(row) - 1) * (parameters[name].detach() * g[name])[where].sum()
+                for row, g in zip(rows, gradients, strict=True)
+            ]
+        )
+    return found
+
+
+def fisher(model: Any, rows: Sequence[torch.Tensor]) -> Groups:
+    """½ · Σ_s J² / Σ_s T_s."""
+    predicted = sum(len(row) - 1 for row in rows)
+    return {key: j.square().sum() / 2 / predicted for key, j in gate_gradients(model, rows).items()}
+
+
+def fisher_winsorised(model: Any, rows: Sequence[torch.Tensor], at_cap: int) -> Groups:
+    """The same, J / √T_s of the `at_cap` largest windows of each group lowered to the last's."""
+    lengths = torch.tensor([len(row) - 1 for row in rows])
+    found: Groups = {}
+    for key, j in gate_gradients(model, rows).items():
+        typical = sorted((abs(j) / lengths.sqrt()).tolist(), reverse=True)
+        clipped = [min(value, typical[at_cap - 1]) for value in (abs(j) / lengths.sqrt()).tolist()]
+        squares = [value**2 * int(length) for value, length in zip(clipped, lengths, strict=True)]
+        found[key] = torch.tensor(sum(squares) / 2 / int(lengths.sum()))
+    return found
+
+
 def wanda(model: Any, rows: Sequence[torch.Tensor]) -> Groups:
     """A_u · Σ |θ|, with every input of o_proj and down_proj kept until the end."""
     seen: dict[str, list[torch.Tensor]] = {}

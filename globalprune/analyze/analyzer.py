@@ -13,6 +13,7 @@ import torch
 
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
+from globalprune.analyze.labels import label_draw
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
 from globalprune.analyze.peak_memory import peak_memory
 from globalprune.analyze.run_log import RunLog, layer_summary
@@ -33,6 +34,7 @@ from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.source import resolve_model
+from globalprune.passes.labels import LabelDraw
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
 from globalprune.progress import Progress, silent
@@ -54,6 +56,7 @@ def analyze(
     seed: int = 0,
     importances: Sequence[str] = (DEFAULT_IMPORTANCE,),
     layers: str | None = None,
+    labels: str = "text",
     device: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
@@ -66,7 +69,7 @@ def analyze(
     methods = importances_named(importances)
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
-    placement = _placement(device, dtype)
+    placement, draw = _placement(device, dtype), label_draw(labels, seed)
     with log.phase("read the model's structure"):
         checkpoint = open_checkpoint(resolve_model(model))
         subject = subject_of(checkpoint, layers)
@@ -86,9 +89,11 @@ def analyze(
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
     with log.phase("run the text through it"):
-        collected = _measure(loaded, subject, windows, methods, batch_size, progress)
+        collected = _measure(loaded, subject, windows, methods, batch_size, draw, progress)
     how = {
         "model": described,
+        "labels": labels,
+        "label_seed": None if draw is None else draw.seed,
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "batch_size": batch_size,
         "command": command,
@@ -111,12 +116,15 @@ def _measure(
     windows: TokenWindows,
     methods: Sequence[Importance],
     batch_size: int,
+    draw: LabelDraw | None,
     progress: Progress,
 ) -> Collected:
     """Collect in one pass what all methods need together."""
     sites = find_sites(loaded, subject.adapter, subject.structure, subject.layers)
     needs = {need for method in methods for need in method.needs}
-    return collect(loaded, windows, sites, needs, batch_size=batch_size, progress=progress)
+    return collect(
+        loaded, windows, sites, needs, batch_size=batch_size, draw=draw, progress=progress
+    )
 
 
 def _write(
@@ -141,7 +149,7 @@ def _write(
         table=draft.digest,
         versions=tool_versions(),
         seconds=round(log.seconds, 3),
-        warnings=tuple(doubts(subject, windows, methods)),
+        warnings=tuple(doubts(subject, windows, methods, how["labels"])),
         **how,
     )
     log.say_record(record)

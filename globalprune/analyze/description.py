@@ -13,6 +13,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "measured": f"{record.removable:,} parameters, the most that a plan can remove",
         "text": _text(record.calibration),
         "importance": f"{record.default_importance} (measured: {', '.join(record.methods)})",
+        "labels": _labels(record),
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
         "precision": record.dtype,
         "batch size": str(record.batch_size),
@@ -37,6 +38,13 @@ def _text(text: TextRecord) -> str:
     return (
         f"{text.source}, {text.samples} windows of {length}, {seed}{bos} ({text.tokens:,} tokens)"
     )
+
+
+def _labels(record: AnalysisRecord) -> str:
+    """Whose next tokens the gradients are of."""
+    if record.labels == "text":
+        return "the text's own next tokens"
+    return f"drawn from the model, seed {record.label_seed}"
 
 
 def _revision(revision: str | None) -> str:

@@ -7,12 +7,21 @@ from globalprune.importance.interface import Importance
 from globalprune.text.windows import TokenWindows
 
 
-def doubts(subject: Subject, windows: TokenWindows, methods: Sequence[Importance]) -> Iterator[str]:
+def doubts(
+    subject: Subject, windows: TokenWindows, methods: Sequence[Importance], labels: str
+) -> Iterator[str]:
     """Yield a sentence or two for every reason to doubt."""
     if not methods[0].in_nats:
         yield (
             f"{methods[0].name} is not comparable between layers: one ranking over all of them "
             "destroys a model; plan with another importance, or measure few layers (--layers)."
+        )
+    first_order = [method.name for method in methods if "first_order" in method.needs]
+    if labels == "sampled" and first_order:
+        yield (
+            f"{' and '.join(first_order)} with --labels sampled: the mean gradient of labels that "
+            "the model draws itself tends to zero, so its first order is noise; use fisher, or "
+            "--labels text."
         )
     longest = max(len(row) for row in windows.rows)
     positions = subject.figures.find("max_position_embeddings")

@@ -53,6 +53,8 @@ class AnalysisRecord(Record):
     calibration: TextRecord
     methods: tuple[str, ...]
     default_importance: str
+    labels: Literal["text", "sampled"] = "text"  # what gradients were taken of
+    label_seed: int | None = None  # of sampled labels
     incomparable: tuple[str, ...] = ()  # methods that no ranking over several layers may use
     dtype: str
     batch_size: int = Field(ge=1)

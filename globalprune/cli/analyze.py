@@ -27,8 +27,8 @@ def analyze(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="taylor, taylor_2nd or wanda. Say it again for more in the same pass; the table "
-            "is scored by the first.",
+            help=f"{options.IMPORTANCES}. Say it again for more in the same pass; the table is "
+            "scored by the first.",
             show_default="taylor",
         ),
     ] = None,
@@ -43,6 +43,14 @@ def analyze(
             show_default="all",
         ),
     ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="text|sampled",
+            help="Next tokens that gradients are taken of: the text's own, or drawn from the model "
+            "itself with --seed, which makes fisher the true Fisher information.",
+        ),
+    ] = "text",
     device: options.Device = None,
     dtype: options.Dtype = None,
     trust_remote_code: options.TrustRemoteCode = False,
@@ -82,6 +90,7 @@ def analyze(
             seed=seed,
             importances=importance or (DEFAULT_IMPORTANCE,),
             layers=layers,
+            labels=labels,
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,

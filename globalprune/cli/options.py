@@ -9,6 +9,7 @@ _TEXT = (
     "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, or `input_ids`: "
     "each row is a window as it stands), a Hub data set id[:config][:split], or `builtin`, "
 )
+IMPORTANCES = "taylor, taylor_2nd, fisher, fisher_winsorised or wanda"
 _READ_ONLY = "Local folder, Hub id[@revision] or .gguf file"
 
 

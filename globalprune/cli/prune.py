@@ -32,7 +32,7 @@ def prune(
     batch_size: options.BatchSize = 4,
     seed: options.Seed = 0,
     importance: Annotated[
-        str, typer.Option(metavar="NAME", help="taylor, taylor_2nd or wanda.")
+        str, typer.Option(metavar="NAME", help=f"{options.IMPORTANCES}.")
     ] = "taylor",
     finetune: options.Finetune = None,
     finetune_data: options.FinetuneData = None,

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from globalprune.errors import UsageError
+from globalprune.importance.fisher import Fisher
+from globalprune.importance.fisher_winsorised import FisherWinsorised
 from globalprune.importance.interface import Importance
 from globalprune.importance.taylor import Taylor
 from globalprune.importance.taylor_2nd import TaylorSecondOrder
@@ -11,6 +13,8 @@ from globalprune.importance.wanda import Wanda
 IMPORTANCES: dict[str, Importance] = {
     "taylor": Taylor(),  # https://arxiv.org/abs/1906.10771
     "taylor_2nd": TaylorSecondOrder(),  # https://arxiv.org/abs/2305.11627
+    "fisher": Fisher(),  # https://arxiv.org/abs/1801.05787, https://arxiv.org/abs/2204.09656
+    "fisher_winsorised": FisherWinsorised(),  # https://doi.org/10.1214/aoms/1177705900
     "wanda": Wanda(),  # https://arxiv.org/abs/2306.11695
 }
 DEFAULT_IMPORTANCE = "taylor"

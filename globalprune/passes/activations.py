@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import torch
 
 from globalprune.passes.group_sums import add_to_half, sum_to_groups
-from globalprune.passes.interface import Batch, GroupSums, Half, Site, Statistic, widened
+from globalprune.passes.interface import (
+    Batch,
+    GradientPlace,
+    GroupSums,
+    Half,
+    Site,
+    Statistic,
+    widened,
+)
 
 
 class InputRms:
@@ -17,7 +25,7 @@ class InputRms:
     That is after the gate: a hook on the MLP's own input would see what no channel made.
     """
 
-    backward = False
+    gradient_at: GradientPlace | None = None
 
     def __init__(self) -> None:
         self._squares: GroupSums = {}

@@ -9,13 +9,20 @@ Taylor expansion as an importance: Molchanov et al. 2019, arXiv:1906.10771.
 import torch
 
 from globalprune.passes.group_sums import add_to_half, sum_to_groups
-from globalprune.passes.interface import Batch, GroupSums, Site, Statistic, widened
+from globalprune.passes.interface import (
+    Batch,
+    GradientPlace,
+    GroupSums,
+    Site,
+    Statistic,
+    widened,
+)
 
 
 class FirstOrder:
     """Σ_{θ∈u} |θ·ḡ| with ḡ = (1/N) Σ_s g_s: one accumulator of the size of every weight."""
 
-    backward = True
+    gradient_at: GradientPlace | None = "output"
 
     def __init__(self) -> None:
         self._totals: dict[tuple[Site, str], torch.Tensor] = {}
@@ -62,7 +69,7 @@ class Curvature:
     thing. What first order needs falls out of the same product, if someone takes it.
     """
 
-    backward = True
+    gradient_at: GradientPlace | None = "output"
 
     def __init__(self, first_order: FirstOrder | None = None) -> None:
         self._first_order = first_order

@@ -1,14 +1,15 @@
 """The hooks that let reducers see what passes through the sites, and take themselves off again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from globalprune.passes.finite import FiniteWatch
-from globalprune.passes.interface import Batch, Reducer, Site
+from globalprune.passes.interface import Batch, GradientPlace, Reducer, Site
 
 
 class Watch:
@@ -24,38 +25,52 @@ class Watch:
         """Hook the sites that anyone watches; unhook them whatever happens."""
         with ExitStack() as stack:
             for site in sites:
-                reducers = [reducer for reducer in self._reducers if reducer.watches(site)]
-                if reducers:
-                    handle = site.linear.register_forward_hook(self._hook(site, reducers))
+                for handle in self._hook(site):
                     stack.callback(handle.remove)
             yield
 
-    def _hook(self, site: Site, reducers: Sequence[Reducer]) -> Callable[..., None]:
-        """Make the forward hook of one site."""
-        backward = [reducer for reducer in reducers if reducer.backward]
+    def _hook(self, site: Site) -> Iterator[RemovableHandle]:
+        """Hook one site, as far as anyone watches it."""
+        reducers = [reducer for reducer in self._reducers if reducer.watches(site)]
+        at_input = [reducer for reducer in reducers if reducer.gradient_at == "input"]
+        at_output = [reducer for reducer in reducers if reducer.gradient_at == "output"]
+
+        def before_forward(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            self._await_gradient(site, "input", args[0], args[0].detach(), at_input)
 
         def after_forward(_module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
             inputs: torch.Tensor = args[0].detach()
             self.finite.note(f"{site.name}: its input", inputs)
             for reducer in reducers:
                 reducer.take_input(site, inputs)
-            if not backward:
-                return
-            # The first sites of the first measured layer begin the graph: nothing is ever
-            # propagated back to layers before it, nor to the embeddings.
-            if not output.requires_grad:
-                output.requires_grad_()
-            output.register_hook(after_backward(inputs))  # type: ignore[no-untyped-call]
+            if at_output:
+                self._await_gradient(site, "output", output, inputs, at_output)
 
-        def after_backward(inputs: torch.Tensor) -> Callable[[torch.Tensor], None]:
-            def take(delta: torch.Tensor) -> None:
-                self.finite.note(f"{site.name}: the gradient at its output", delta)
-                for reducer in backward:
-                    reducer.take_gradient(site, inputs, delta.detach(), self.batch)
+        if at_input:
+            yield site.linear.register_forward_pre_hook(before_forward)
+        if reducers:
+            yield site.linear.register_forward_hook(after_forward)
 
-            return take
+    def _await_gradient(
+        self,
+        site: Site,
+        place: GradientPlace,
+        tensor: torch.Tensor,
+        inputs: torch.Tensor,
+        reducers: Sequence[Reducer],
+    ) -> None:
+        """Hand the reducers the gradient at `tensor` once the backward pass has come to it."""
 
-        return after_forward
+        def take(delta: torch.Tensor) -> None:
+            self.finite.note(f"{site.name}: the gradient at its {place}", delta)
+            for reducer in reducers:
+                reducer.take_gradient(site, inputs, delta.detach(), self.batch)
+
+        # Whatever is watched first begins the graph: nothing is ever propagated back to layers
+        # before it, nor to the embeddings.
+        if not tensor.requires_grad:
+            tensor.requires_grad_()
+        tensor.register_hook(take)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -16,7 +16,10 @@ from torch import nn
 from globalprune.artifacts.groups import GroupType
 from globalprune.models.interface import GroupAxis
 
-Statistic = Literal["first_order", "curvature", "input_rms", "magnitude"]
+Statistic = Literal[
+    "first_order", "curvature", "gate_fisher", "gate_fisher_winsorised", "input_rms", "magnitude"
+]
+GradientPlace = Literal["input", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind
 GroupSums = dict[Half, torch.Tensor]  # float64 [groups] for every measured half
 
@@ -51,7 +54,7 @@ class Batch:
 class Reducer(Protocol):
     """Turns what passes through the sites into one or more statistics."""
 
-    backward: bool  # whether gradients are wanted at all
+    gradient_at: GradientPlace | None  # None: no gradient is wanted
 
     def watches(self, site: Site) -> bool:
         """Whether this reducer wants anything from that site."""
@@ -64,7 +67,10 @@ class Reducer(Protocol):
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
-        """Take what entered, and scale · ∂(Σ_s L_s)/∂output, `[B, T, O]`, in the backward pass."""
+        """Take what entered, and delta = scale · ∂(Σ_s L_s)/∂(what is at the place), `[B, T, …]`.
+
+        At the output that is `[B, T, O]`, at the input `[B, T, D]`.
+        """
         ...
 
     def finish(self, windows: int) -> dict[Statistic, GroupSums]:

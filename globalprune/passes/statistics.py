@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from globalprune.passes.activations import InputRms, magnitudes
+from globalprune.passes.gates import GateFisher, WinsorisedGateFisher
 from globalprune.passes.gradients import Curvature, FirstOrder
 from globalprune.passes.interface import GroupSums, Reducer, Site, Statistic
+from globalprune.passes.labels import LabelDraw
 from globalprune.passes.stream import PassFacts, stream
 from globalprune.progress import Progress, silent
 from globalprune.text.windows import TokenWindows
@@ -27,11 +29,14 @@ def collect(
     needs: Collection[Statistic],
     *,
     batch_size: int,
+    draw: LabelDraw | None = None,
     progress: Progress = silent,
 ) -> Collected:
     """Collect what is needed and no more: no backward pass unless a gradient is asked for."""
     reducers = _reducers(needs)
-    facts = stream(model, windows, sites, reducers, batch_size=batch_size, progress=progress)
+    facts = stream(
+        model, windows, sites, reducers, batch_size=batch_size, draw=draw, progress=progress
+    )
     sums: dict[Statistic, GroupSums] = {}
     for reducer in reducers:
         sums.update(reducer.finish(facts.windows))
@@ -47,6 +52,10 @@ def _reducers(needs: Collection[Statistic]) -> list[Reducer]:
         reducers.append(Curvature(FirstOrder() if "first_order" in needs else None))
     elif "first_order" in needs:
         reducers.append(FirstOrder())
+    if "gate_fisher" in needs:
+        reducers.append(GateFisher())
+    if "gate_fisher_winsorised" in needs:
+        reducers.append(WinsorisedGateFisher())
     if "input_rms" in needs:
         reducers.append(InputRms())
     return reducers

@@ -8,6 +8,7 @@ import torch
 
 from globalprune.passes.hooks import Watch, frozen
 from globalprune.passes.interface import Batch, Reducer, Site
+from globalprune.passes.labels import LabelDraw
 from globalprune.passes.loss import head_gradient
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows, batches
@@ -28,32 +29,38 @@ def stream(
     reducers: Sequence[Reducer],
     *,
     batch_size: int,
+    draw: LabelDraw | None = None,
     progress: Progress,
 ) -> PassFacts:
     """Run every window once: forward, and backward if a reducer wants gradients.
 
-    The model is as before when this ends. Raise `NonFiniteError` at the first such number.
+    Gradients are those of the text's own next tokens, or of labels that `draw` draws; the loss
+    that is told is always the text's. The model is as before when this ends. Raise `NonFiniteError`
+    at the first such number.
     """
     rounds = list(batches(windows, batch_size))
-    backward = any(reducer.backward for reducer in reducers)
+    backward = any(reducer.gradient_at for reducer in reducers)
     watch = Watch(reducers)
     nll, predicted, done = 0.0, 0, 0
     with frozen(model), watch.on(sites), torch.set_grad_enabled(backward):
         for ids in progress(rounds, total=len(rounds), label="measuring", unit="batches"):
             watch.batch = Batch(done, ids.shape[0], ids.shape[1] - 1)
-            nll += _run(model, ids.to(model.device), watch, backward=backward)
+            nll += _run(model, ids.to(model.device), watch, draw, backward=backward)
             done += ids.shape[0]
             predicted += ids.shape[0] * (ids.shape[1] - 1)
     return PassFacts(windows=done, loss=nll / predicted if backward else None)
 
 
-def _run(model: Any, ids: torch.Tensor, watch: Watch, *, backward: bool) -> float:
+def _run(
+    model: Any, ids: torch.Tensor, watch: Watch, draw: LabelDraw | None, *, backward: bool
+) -> float:
     """Run one batch; return its summed negative log likelihood, 0 where none was asked for."""
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     watch.finite.settle(watch.batch)
     if not backward:
         return 0.0
-    start = head_gradient(model.get_output_embeddings(), hidden, ids)
+    first = watch.batch.first_window
+    start = head_gradient(model.get_output_embeddings(), hidden, ids, draw, first_window=first)
     watch.finite.note("the loss", start.nll[:, None])
     watch.finite.settle(watch.batch)
     watch.batch = replace(watch.batch, scale=start.scale)

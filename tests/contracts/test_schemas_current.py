@@ -47,6 +47,7 @@ _RULES: dict[str, Callable[[Any, Any], bool]] = {  # value, what the keyword say
         isinstance(value, _TYPES[said]) and (said == "boolean" or not isinstance(value, bool))
     ),
     "const": operator.eq,
+    "enum": lambda value, said: value in said,
     "required": lambda value, said: set(said) <= set(value),
     "pattern": lambda value, said: re.search(said, value) is not None,
     "minimum": operator.ge,

@@ -40,6 +40,17 @@ def test_help_reads_like_a_manual_page(name: str) -> None:
         assert parameter.help, parameter.name
 
 
+@pytest.mark.parametrize("name", ["analyze", "prune"])
+def test_the_help_names_every_importance(name: str) -> None:
+    """It can't import their registry, which loads torch."""
+    from globalprune.importance.registry import IMPORTANCES
+
+    command: Any = app.LazyGroup().get_command(None, name)
+    [option] = [parameter for parameter in command.params if parameter.name == "importance"]
+    words = set(option.help.replace(",", " ").replace(".", " ").split())
+    assert words >= IMPORTANCES.keys()
+
+
 def test_the_help_names_the_default_text() -> None:
     """Nobody finds out by surprise what is fetched; the help can't import the constant."""
     from globalprune.text.calibration import DEFAULT_SOURCE

@@ -11,15 +11,26 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, random_ids
 
 from globalprune.importance.registry import IMPORTANCES
+from globalprune.passes.labels import LabelDraw
 
 LENGTHS = st.lists(st.sampled_from([2, 3, 7, 12]), min_size=1, max_size=7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=6, deadline=None)
-@given(lengths=LENGTHS, batch_size=st.integers(2, 8), seed=st.integers(0, 999))
+@given(
+    lengths=LENGTHS,
+    batch_size=st.integers(2, 8),
+    seed=st.integers(0, 999),
+    draw=st.sampled_from([None, LabelDraw(5)]),
+)
 def test_batch_size_changes_no_importance(
-    tiny: Callable[[str], Path], family: str, lengths: list[int], batch_size: int, seed: int
+    tiny: Callable[[str], Path],
+    family: str,
+    lengths: list[int],
+    batch_size: int,
+    seed: int,
+    draw: LabelDraw | None,
 ) -> None:
     """Windows one by one or many together: every method gives the same, and so does the loss."""
     model = measuring.loaded(tiny(family))
@@ -27,8 +38,8 @@ def test_batch_size_changes_no_importance(
     rows = [random_ids(1, length, seed + row)[0] for row, length in enumerate(lengths)]
     needs = {need for method in IMPORTANCES.values() for need in method.needs}
 
-    single = measuring.measured(model, sites, rows, needs, 1)
-    batched = measuring.measured(model, sites, rows, needs, batch_size)
+    single = measuring.measured(model, sites, rows, needs, 1, draw)
+    batched = measuring.measured(model, sites, rows, needs, batch_size, draw)
 
     assert batched.facts.loss == pytest.approx(single.facts.loss, rel=1e-6)
     for method in IMPORTANCES.values():

@@ -56,6 +56,26 @@ class TestParity:
         expected = {key: first[key] + second[key] for key in first}
         assert measuring.largest_difference(found, expected) < PROMISED
 
+    def test_fisher(self, tiny: Tiny, family: str, batch_size: int) -> None:
+        """Fisher squares each window's derivative of the summed loss along the group's gate."""
+        expected = plain_autograd.fisher(reference(tiny(family)), RAGGED)
+        model = measuring.loaded(tiny(family), torch.float64)
+        sites = measuring.sites_of(model, tiny(family))
+
+        found = measuring.importance(model, sites, RAGGED, "fisher", batch_size)
+
+        assert measuring.largest_difference(found, expected) < PROMISED
+
+    def test_fisher_winsorised(self, tiny: Tiny, family: str, batch_size: int) -> None:
+        """Of nine windows the largest is lowered to the second, as both are for their lengths."""
+        expected = plain_autograd.fisher_winsorised(reference(tiny(family)), RAGGED, at_cap=2)
+        model = measuring.loaded(tiny(family), torch.float64)
+        sites = measuring.sites_of(model, tiny(family))
+
+        found = measuring.importance(model, sites, RAGGED, "fisher_winsorised", batch_size)
+
+        assert measuring.largest_difference(found, expected) < PROMISED
+
     def test_wanda(self, tiny: Tiny, family: str, batch_size: int) -> None:
         """Wanda's activations are those that enter o_proj and down_proj, after the gate."""
         expected = plain_autograd.wanda(reference(tiny(family)), RAGGED)

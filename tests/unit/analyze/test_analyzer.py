@@ -102,6 +102,34 @@ def test_every_method_has_its_column_and_the_first_one_scores(tiny: Tiny, tmp_pa
     assert column(first, "wanda") == column(second, "wanda")
 
 
+def test_drawn_labels_act_on_all_gradients_and_are_recorded(tiny: Tiny, tmp_path: Path) -> None:
+    """With the seed that repeats them; what needs no gradient stays as it was."""
+    methods = ["fisher", "taylor", "wanda"]
+    text = analysed(tiny("llama"), tmp_path, out="text", importances=methods, seed=3)
+    drawn, again, other = (
+        analysed(
+            tiny("llama"),
+            tmp_path,
+            out=f"{number}",
+            importances=methods,
+            labels="sampled",
+            seed=seed,
+        )
+        for number, seed in enumerate((3, 3, 4))
+    )
+    assert (text.record.labels, text.record.label_seed) == ("text", None)
+    assert (drawn.record.labels, drawn.record.label_seed) == ("sampled", 3)
+    assert text.record.identity != drawn.record.identity == again.record.identity
+    for name in ("fisher", "taylor"):
+        assert column(drawn, name) == column(again, name)
+        assert column(drawn, name) != column(text, name)
+        assert column(drawn, name) != column(other, name)
+    assert column(drawn, "wanda") == column(text, "wanda")
+    said = [(a.folder / "description.txt").read_text("utf-8") for a in (text, drawn)]
+    losses = [line for lines in said for line in lines.splitlines() if line.startswith("loss on")]
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("layers", ["1:3", "3:", ":1"])
 def test_only_the_layers_asked_for_are_in_the_table(
     tiny: Tiny, tmp_path: Path, layers: str

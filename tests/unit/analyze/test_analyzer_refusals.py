@@ -37,6 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ({"device": "warp"}, r"^--device warp: can't be used here \(.*\); try cpu\.$"),
         ({"batch_size": 0}, r"^--batch-size 0: must be at least 1\.$"),
         ({"importances": ["taylor", "magic"]}, r"^--importance: magic is not known; there are "),
+        ({"labels": "drawn"}, r"^--labels: drawn is not known; there are text, sampled\.$"),
         ({"samples": 0}, r"^--samples 0: must be at least 1\.$"),
         ({"samples": 6}, r"ids\.jsonl: has 5 rows of `input_ids`, but --samples asks for 6; say "),
         ({"seq_len": 4}, r"ids\.jsonl: its rows of `input_ids` are up to 10 tokens long, and "),

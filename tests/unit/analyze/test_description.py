@@ -38,6 +38,7 @@ def test_it_says_what_the_record_says(record: AnalysisRecord) -> None:
     lines = lines_of(describe(record, 1.23456))
     assert lines["loss on the text"] == "1.2346 nats a token"
     assert lines["layers"] == "1:3 of 4"
+    assert lines["labels"] == "the text's own next tokens"
     assert lines["importance"] == "wanda (measured: wanda, taylor)"
     assert lines["text"].endswith("ids.jsonl, 5 windows of 10 tokens, in order (50 tokens)")
     assert lines["parameters"] == (
@@ -56,6 +57,12 @@ def test_a_hub_revision_a_seed_and_a_bos_are_told(record: AnalysisRecord) -> Non
     )
     assert lines["model"] == "org/model (llama, revision abc)"
     assert lines["text"].endswith("tokens, seed 3, each begins with BOS (50 tokens)")
+
+
+def test_drawn_labels_are_told_with_their_seed(record: AnalysisRecord) -> None:
+    """The text gives no label then."""
+    drawn = record.model_copy(update={"labels": "sampled", "label_seed": 4})
+    assert lines_of(describe(drawn, None))["labels"] == "drawn from the model, seed 4"
 
 
 def test_windows_of_several_lengths_are_told(tiny: Tiny, tmp_path: Path) -> None:

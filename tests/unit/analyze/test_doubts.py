@@ -29,6 +29,27 @@ def test_a_table_scored_by_raw_wanda_warns(
     assert (f"warning: {warning}\n" in text) == warned
 
 
+@pytest.mark.parametrize(
+    ("methods", "labels", "named"),
+    [
+        (["fisher", "taylor", "taylor_2nd"], "sampled", "taylor and taylor_2nd"),
+        (["fisher", "wanda"], "sampled", None),
+        (["taylor"], "text", None),
+    ],
+    ids=["first order", "no first order", "the text's own"],
+)
+def test_a_mean_gradient_of_drawn_labels_warns(
+    tiny: Tiny, tmp_path: Path, methods: list[str], labels: str, named: str | None
+) -> None:
+    """It tends to zero, whatever a group is worth."""
+    warnings = analysed(tiny("llama"), tmp_path, importances=methods, labels=labels).record.warnings
+    warning = (
+        f"{named} with --labels sampled: the mean gradient of labels that the model draws itself "
+        "tends to zero, so its first order is noise; use fisher, or --labels text."
+    )
+    assert warnings == ((warning,) if named else ())
+
+
 @pytest.mark.parametrize(("length", "warned"), [(256, False), (257, True)])
 def test_windows_beyond_the_trained_positions_warn(
     tiny: Tiny, tmp_path: Path, length: int, *, warned: bool

@@ -10,6 +10,8 @@ from globalprune.passes.interface import Statistic
 ONE_GROUP: dict[Statistic, torch.Tensor] = {
     "first_order": torch.tensor([2.0]),
     "curvature": torch.tensor([5.0]),
+    "gate_fisher": torch.tensor([3.0]),
+    "gate_fisher_winsorised": torch.tensor([13.0]),
     "magnitude": torch.tensor([7.0]),
     "input_rms": torch.tensor([11.0]),
 }
@@ -40,7 +42,14 @@ def test_an_unknown_method_is_refused_with_those_that_there_are(
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("taylor", 2.0), ("taylor_2nd", 2.0 + 5.0), ("wanda", 7.0 * 11.0)]
+    ("name", "expected"),
+    [
+        ("taylor", 2.0),
+        ("taylor_2nd", 2.0 + 5.0),
+        ("fisher", 3.0),
+        ("fisher_winsorised", 13.0),
+        ("wanda", 7.0 * 11.0),
+    ],
 )
 def test_a_method_combines_only_what_it_says_it_needs(name: str, expected: float) -> None:
     """A statistic that was not declared would be missing from the pass."""
@@ -51,8 +60,8 @@ def test_a_method_combines_only_what_it_says_it_needs(name: str, expected: float
 
 def test_only_estimates_of_loss_may_rank_all_layers() -> None:
     """Raw wanda destroys a model that it ranks globally, so it must be told apart."""
-    in_nats = {name for name in ("taylor", "taylor_2nd", "wanda") if IMPORTANCES[name].in_nats}
-    assert in_nats == {"taylor", "taylor_2nd"}
+    in_nats = {name for name, method in IMPORTANCES.items() if method.in_nats}
+    assert in_nats == {"taylor", "taylor_2nd", "fisher", "fisher_winsorised"}
     assert IMPORTANCES[DEFAULT_IMPORTANCE].in_nats
 
 

@@ -60,6 +60,27 @@ def test_half_precision_agrees_with_float32(tiny: Tiny, name: str, dtype: torch.
     assert all(value.dtype == torch.float64 for value in found.values())
 
 
+@pytest.mark.parametrize("name", ["fisher", "fisher_winsorised"])
+@pytest.mark.parametrize("make", ["faint", "float16", "bfloat16"])
+def test_gates_in_half_precision_agree_with_float32(tiny: Tiny, name: str, make: str) -> None:
+    """Up to the model's rounding: where the terms of J all but cancel, beside its half's mean."""
+    dtype = torch.bfloat16 if make == "bfloat16" else torch.float16
+    loaded = faint if make == "faint" else measuring.loaded
+    rounded = loaded(tiny("llama"), dtype)
+    exact = loaded(tiny("llama"), dtype).float()
+    found, expected = (importance(model, tiny("llama"), name) for model in (rounded, exact))
+    assert found.keys() == expected.keys()
+    assert min(float(value) for value in found.values()) > 0
+    promised = 0.1 if make == "bfloat16" else 0.03
+    for layer, kind in {key[:2] for key in expected}:
+        half = [key for key in expected if key[:2] == (layer, kind)]
+        mean = sum(float(expected[key]) for key in half) / len(half)
+        off = [
+            abs(float(found[key] - expected[key])) / (float(expected[key]) + mean) for key in half
+        ]
+        assert max(off) < promised
+
+
 def importance(model: Any, folder: Path, name: str) -> measuring.Groups:
     """One importance of every group."""
     return measuring.importance(model, measuring.sites_of(model, folder), list(ROWS), name, 2)

@@ -11,6 +11,8 @@ from tiny_models import random_ids
 from torch import nn
 
 from globalprune.errors import NonFiniteError
+from globalprune.passes.gates import GateFisher
+from globalprune.passes.hooks import Watch
 
 Tiny = Callable[[str], Path]
 ROWS = list(random_ids(3, 6))
@@ -40,7 +42,9 @@ def state(model: nn.Module) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("needs", [["first_order", "curvature", "input_rms"], ["input_rms"]])
+@pytest.mark.parametrize(
+    "needs", [["first_order", "curvature", "gate_fisher", "input_rms"], ["input_rms"]]
+)
 def test_a_pass_leaves_no_trace(tiny: Tiny, needs: Any) -> None:
     """Hooks are gone, no weight has a gradient, and what trained or was frozen does so again."""
     model = unusual(tiny("llama"))
@@ -50,7 +54,7 @@ def test_a_pass_leaves_no_trace(tiny: Tiny, needs: Any) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("needs", [["first_order"], ["input_rms"]])
+@pytest.mark.parametrize("needs", [["first_order"], ["gate_fisher"], ["input_rms"]])
 def test_an_error_leaves_no_trace_either(tiny: Tiny, needs: Any) -> None:
     """The caller may mend the text and go on with the model that it has."""
     model = unusual(tiny("llama"))
@@ -86,6 +90,35 @@ def test_dropout_is_off_while_a_pass_runs(tiny: Tiny) -> None:
     model.train()
     found = measuring.importance(model, sites, ROWS, "taylor")
     assert measuring.largest_difference(found, expected) == 0
+
+
+def test_fisher_watches_only_what_the_groups_feed(tiny: Tiny) -> None:
+    """Nothing of q, k, v, gate and up is looked at, which is a third of the arithmetic saved."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    watch = Watch([GateFisher()])
+    with watch.on(sites):
+        hooked = {name.rpartition(".")[2] for name, part in model.named_modules() if hooks_on(part)}
+        alone = [site for site in sites if site.linear._forward_hooks]
+    assert {"o_proj", "down_proj"} == {site.name.rpartition(".")[2] for site in alone}
+    assert not hooked & {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
+
+
+def test_the_graph_of_fisher_begins_at_what_enters_the_first_output(tiny: Tiny) -> None:
+    """Nothing is propagated through the attention of the first measured layer."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"), range(2, 4))
+    graphs: dict[str, bool] = {}
+    for name, part in model.model.layers[2].named_modules():
+        part.register_forward_hook(
+            lambda _module, _args, output, name=name: graphs.__setitem__(
+                name, torch.is_tensor(output) and output.requires_grad
+            )
+        )
+    measuring.measured(model, sites, ROWS[:1], ["gate_fisher"])
+    begun = {name for name, begins in graphs.items() if begins}
+    assert begun.isdisjoint({"input_layernorm", "self_attn.q_proj", "self_attn.v_proj"})
+    assert {"self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj", ""} <= begun
 
 
 def test_nothing_is_propagated_to_layers_before_the_measured_ones(tiny: Tiny) -> None:

@@ -70,7 +70,7 @@ def test_only_the_layers_asked_for_are_measured_and_as_in_a_whole_pass(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
-@pytest.mark.parametrize("need", ["first_order", "curvature", "input_rms"])
+@pytest.mark.parametrize("need", ["first_order", "curvature", "gate_fisher", "input_rms"])
 @pytest.mark.parametrize("first", [0, 2])
 def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
     tiny: Tiny, need: Statistic, first: int, batch_size: int
@@ -81,7 +81,8 @@ def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
         model.model.embed_tokens.weight[STRANGE] = torch.nan
     rows = ROWS.clone()
     rows[3, 5] = STRANGE
-    projection = "self_attn.o_proj" if need == "input_rms" else "self_attn.q_proj"
+    only_outputs = need in {"gate_fisher", "input_rms"}
+    projection = "self_attn.o_proj" if only_outputs else "self_attn.q_proj"
     with pytest.raises(
         NonFiniteError,
         match=rf"^model\.layers\.{first}\.{projection}: its input is not finite in window 3 of the "
@@ -91,8 +92,11 @@ def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("need", "place"), [("first_order", "output"), ("gate_fisher_winsorised", "input")]
+)
 def test_a_gradient_that_is_not_finite_stops_at_its_layer_and_window(
-    tiny: Tiny, batch_size: int
+    tiny: Tiny, need: Statistic, place: str, batch_size: int
 ) -> None:
     """In float16 a finite forward pass can have a backward pass that overflows."""
     model = overflowing(tiny("llama"))
@@ -100,10 +104,10 @@ def test_a_gradient_that_is_not_finite_stops_at_its_layer_and_window(
     rows[2] = STRANGE
     with pytest.raises(
         NonFiniteError,
-        match=r"^model\.layers\.3\.mlp\.down_proj: the gradient at its output is not finite in "
+        match=rf"^model\.layers\.3\.mlp\.down_proj: the gradient at its {place} is not finite in "
         r"window 2 of the text; try --dtype float32",
     ):
-        run(model, tiny("llama"), rows, "first_order", batch_size=batch_size)
+        run(model, tiny("llama"), rows, need, batch_size=batch_size)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny: Tiny) -> None:

@@ -1,0 +1,123 @@
+"""The statistics that need ∂L/∂a only, a being what enters o_proj / down_proj: no weight gradient.
+
+A gate m_u, 1 in the model as it is, multiplies what group u feeds forward; shutting it is cutting
+the group. J_su = ∂(Σ nll_s)/∂m_u = Σ_{t, j∈u} a_tj · ∂(Σ nll_s)/∂a_tj, and the squares of J
+estimate the curvature of the loss along the gate.
+
+Fisher pruning: Theis et al. 2018, arXiv:1801.05787; of gates: Kwon et al. 2022, arXiv:2204.09656.
+"""
+
+import math
+
+import torch
+
+from globalprune.passes.group_sums import add_to_half
+from globalprune.passes.interface import (
+    Batch,
+    GradientPlace,
+    GroupSums,
+    Half,
+    Site,
+    Statistic,
+    widened,
+)
+
+CLIPPED = 0.05  # of a group's windows, those with the largest |J|
+
+
+class GateFisher:
+    """½ · Σ_s J_su² / Σ_s T_s for every group, T_s the predicted tokens of window s."""
+
+    gradient_at: GradientPlace | None = "input"
+
+    def __init__(self) -> None:
+        self._squares: GroupSums = {}
+        self._predicted: dict[Half, int] = {}
+
+    def watches(self, site: Site) -> bool:
+        """Only what the groups feed."""
+        return site.is_output
+
+    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
+        """Nothing is to be done before the gradient is there."""
+
+    def take_gradient(
+        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
+    ) -> None:
+        """Square every window's J on its own."""
+        gates = gate_gradients(site, inputs, delta, batch)
+        add_to_half(self._squares, site, gates.square().sum(dim=0))
+        tokens = batch.windows * batch.predicted
+        self._predicted[site.half] = self._predicted.get(site.half, 0) + tokens
+
+    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
+        """The mean over predicted tokens."""
+        del windows
+        counts = self._predicted
+        sums = {half: squares / (2 * counts[half]) for half, squares in self._squares.items()}
+        return {"gate_fisher": sums}
+
+
+class WinsorisedGateFisher:
+    """The same, each group's |J_su| / √T_s clipped at its upper 5 % over the windows.
+
+    It keeps J, a float32 for every window and group, on the CPU.
+    """
+
+    gradient_at: GradientPlace | None = "input"
+
+    def __init__(self) -> None:
+        self._gates: dict[Half, list[torch.Tensor]] = {}  # float32 [B, groups]
+        self._predicted: dict[Half, list[int]] = {}  # T_s of every window
+
+    def watches(self, site: Site) -> bool:
+        """Only what the groups feed."""
+        return site.is_output
+
+    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
+        """Nothing is to be done before the gradient is there."""
+
+    def take_gradient(
+        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
+    ) -> None:
+        """Keep every window's J."""
+        gates = gate_gradients(site, inputs, delta, batch)
+        self._gates.setdefault(site.half, []).append(gates.to("cpu", torch.float32))
+        self._predicted.setdefault(site.half, []).extend([batch.predicted] * batch.windows)
+
+    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
+        """Clip and take the mean over predicted tokens."""
+        del windows
+        sums = {
+            half: winsorised_fisher(torch.cat(gates), torch.tensor(self._predicted[half]))
+            for half, gates in self._gates.items()
+        }
+        return {"gate_fisher_winsorised": sums}
+
+
+def gate_gradients(
+    site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
+) -> torch.Tensor:
+    """J_su in nats, float64 `[B, groups]`; `delta` is the gradient of the windows' mean losses."""
+    terms = widened(inputs) * widened(delta)  # [B, T, D]
+    sums = terms.sum(dim=1, dtype=torch.float64)
+    gates = sums.reshape(len(sums), site.groups, site.axes["weight"].width).sum(dim=2)
+    return gates * (batch.predicted / batch.scale)
+
+
+def winsorised_fisher(gates: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """½ · Σ_s J_su² / Σ_s T_s with clipped J; `gates [N, groups]`, `predicted [N]`; float64.
+
+    J of a longer window is larger by nature, as √T_s, so that is taken out before they compare.
+    """
+    per_token = gates.double().square() / predicted[:, None]  # [N, groups]
+    clipped = torch.minimum(per_token, per_token.topk(_at_cap(len(gates)), dim=0).values[-1])
+    return (clipped * predicted[:, None]).sum(dim=0) / (2 * int(predicted.sum()))
+
+
+def _at_cap(windows: int) -> int:
+    """How many windows end up at the cap, so that none holds a larger part than one of so many.
+
+    Of 128 windows they are 7. At the usual 99.5 % the cap would lie within the largest two.
+    """
+    return min(windows, max(2, math.ceil(CLIPPED * windows)))
