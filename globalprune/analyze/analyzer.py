@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from globalprune.analyze.choices import chosen_normalisers, label_draw
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
-from globalprune.analyze.labels import label_draw
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
 from globalprune.analyze.peak_memory import peak_memory
 from globalprune.analyze.run_log import RunLog, layer_summary
@@ -57,6 +57,7 @@ def analyze(
     importances: Sequence[str] = (DEFAULT_IMPORTANCE,),
     layers: str | None = None,
     labels: str = "text",
+    normaliser: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
@@ -67,6 +68,7 @@ def analyze(
     """Measure every group of the layers by every method, and write the analysis into `out`."""
     log = RunLog(command)
     methods = importances_named(importances)
+    normalisers = chosen_normalisers(methods, normaliser)
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)
@@ -92,6 +94,7 @@ def analyze(
         collected = _measure(loaded, subject, windows, methods, batch_size, draw, progress)
     how = {
         "model": described,
+        "normalisers": normalisers,
         "labels": labels,
         "label_seed": None if draw is None else draw.seed,
         "dtype": str(loaded.dtype).removeprefix("torch."),
@@ -137,7 +140,8 @@ def _write(
     how: dict[str, Any],
 ) -> AnalysisRecord:
     """Write table, record, description and log, all or none; return the record."""
-    parts = (subject.structure, subject.layers, methods, collected.sums)
+    normaliser = how["normalisers"].get(methods[0].name, "none")
+    parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
     draft = build_table(*parts)  # its digest doesn't depend on the metadata
     record = AnalysisRecord(
         structure=subject.structure,
@@ -149,7 +153,7 @@ def _write(
         table=draft.digest,
         versions=tool_versions(),
         seconds=round(log.seconds, 3),
-        warnings=tuple(doubts(subject, windows, methods, how["labels"])),
+        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"])),
         **how,
     )
     log.say_record(record)

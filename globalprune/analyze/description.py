@@ -1,6 +1,7 @@
 """description.txt: the record of an analysis for people, in the order in which they ask."""
 
 from globalprune.artifacts.analysis_record import AnalysisRecord, TextRecord
+from globalprune.artifacts.normalisers import scored_by
 
 
 def describe(record: AnalysisRecord, loss: float | None) -> str:
@@ -12,7 +13,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "layers": f"{first}:{end} of {len(record.structure.layers)}",
         "measured": f"{record.removable:,} parameters, the most that a plan can remove",
         "text": _text(record.calibration),
-        "importance": f"{record.default_importance} (measured: {', '.join(record.methods)})",
+        "importance": f"{_importance(record)} (measured: {', '.join(record.methods)})",
         "labels": _labels(record),
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
         "precision": record.dtype,
@@ -38,6 +39,12 @@ def _text(text: TextRecord) -> str:
     return (
         f"{text.source}, {text.samples} windows of {length}, {seed}{bos} ({text.tokens:,} tokens)"
     )
+
+
+def _importance(record: AnalysisRecord) -> str:
+    """What the table is scored by."""
+    name = record.default_importance
+    return scored_by(name, record.normaliser_of(name))
 
 
 def _labels(record: AnalysisRecord) -> str:

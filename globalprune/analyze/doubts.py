@@ -3,18 +3,24 @@
 from collections.abc import Iterator, Sequence
 
 from globalprune.analyze.subject import Subject
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.importance.interface import Importance
 from globalprune.text.windows import TokenWindows
 
 
 def doubts(
-    subject: Subject, windows: TokenWindows, methods: Sequence[Importance], labels: str
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    normaliser: NormaliserName,
+    labels: str,
 ) -> Iterator[str]:
     """Yield a sentence or two for every reason to doubt."""
-    if not methods[0].in_nats:
+    if not methods[0].in_nats and normaliser == "none":
         yield (
             f"{methods[0].name} is not comparable between layers: one ranking over all of them "
-            "destroys a model; plan with another importance, or measure few layers (--layers)."
+            "destroys a model; plan with a normaliser or another importance, or measure few "
+            "layers (--layers)."
         )
     first_order = [method.name for method in methods if "first_order" in method.needs]
     if labels == "sampled" and first_order:

@@ -7,6 +7,7 @@ import torch
 
 from globalprune.artifacts.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, ModelStructure
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import GroupSums, Half, Statistic
 
@@ -16,6 +17,7 @@ def build_table(
     layers: range,
     methods: Sequence[Importance],
     statistics: Mapping[Statistic, GroupSums],
+    normaliser: NormaliserName = "none",
     identity: str = "",
 ) -> GroupTable:
     """Make the table, scored by the first method; `identity` is that of the analysis."""
@@ -32,6 +34,7 @@ def build_table(
         **_facts(halves),
         importances={name: values.cpu().numpy() for name, values in importances.items()},
         metadata={ANALYSIS_KEY: identity},
+        normaliser=normaliser,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 from globalprune.artifacts.record_file import read_record, write_record
@@ -55,7 +56,8 @@ class AnalysisRecord(Record):
     default_importance: str
     labels: Literal["text", "sampled"] = "text"  # what gradients were taken of
     label_seed: int | None = None  # of sampled labels
-    incomparable: tuple[str, ...] = ()  # methods that no ranking over several layers may use
+    incomparable: tuple[str, ...] = ()  # methods that rank no several layers unless normalised
+    normalisers: dict[str, NormaliserName] = Field(default={})  # of methods that have one
     dtype: str
     batch_size: int = Field(ge=1)
     table: str
@@ -75,6 +77,10 @@ class AnalysisRecord(Record):
         """Parameters in the groups of the measured layers: the most that a plan can remove."""
         halves = self.structure.halves()
         return sum(half.prunable for layer, _, half in halves if layer in self.measured)
+
+    def normaliser_of(self, importance: str) -> NormaliserName:
+        """What the scores of that importance go through, unless a person says otherwise."""
+        return self.normalisers.get(importance, "none")
 
     @property
     def identity(self) -> str:

@@ -15,9 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from globalprune.artifacts.disk import temporary_file
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.artifacts.normalisers import NormaliserName, normalised
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.artifacts.table_checks import refuse_bad_rows, refuse_misfit
-from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX, Columns, read_columns
+from globalprune.artifacts.table_columns import (
+    IMPORTANCE_PREFIX,
+    Columns,
+    read_columns,
+    rows_by_half,
+)
 from globalprune.errors import TableInvalid
 
 TABLE_FORMAT = "globalprune.groups/1"
@@ -38,7 +44,7 @@ class GroupTable:
     layer_idx: Ints  # int32
     group_type: Ints  # uint8, the position in GROUP_TYPES
     group_idx: Ints  # int32
-    importance: Floats
+    importance: Floats  # by the normaliser that the metadata names
     cost: Ints  # int64, parameters
     score: Floats  # importance / cost
     importances: dict[str, Floats]  # every method, raw, in the order of the rows
@@ -53,23 +59,20 @@ class GroupTable:
         cost: ArrayLike,
         importances: Mapping[str, ArrayLike],
         metadata: Mapping[str, str],
+        normaliser: NormaliserName = "none",
     ) -> "GroupTable":
         """Make a table of rows in any order, scored by the first of `importances`."""
         raw = {name: np.asarray(values, np.float64) for name, values in importances.items()}
         scored = next(iter(raw))
-        costs = np.asarray(cost, np.int64)
-        with np.errstate(all="ignore"):  # a cost of 0 is refused below, by its row
-            scores = raw[scored] / costs
         columns: Columns = {
             "layer_idx": np.asarray(layer_idx, np.int32),
             "group_type": np.asarray(group_type, np.uint8),
             "group_idx": np.asarray(group_idx, np.int32),
             "importance": raw[scored],
-            "cost": costs,
-            "score": scores,
+            "cost": np.asarray(cost, np.int64),
         }
-        refuse_bad_rows("table", columns)
-        return _in_order(columns, raw, {**metadata, **_said_of(scored)})
+        columns = _scored(columns, normaliser, "table")
+        return _in_order(columns, raw, {**metadata, **_said_of(scored, normaliser)})
 
     def __len__(self) -> int:
         return len(self.score)
@@ -92,26 +95,22 @@ class GroupTable:
     @cached_property
     def halves(self) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
         """The rows of every measured half, ordered by group_idx, so that a position is an index."""
-        keys = self.layer_idx.astype(np.int64) * len(GROUP_TYPES) + self.group_type
-        order = np.lexsort((self.group_idx, keys))
-        found, starts = np.unique(keys[order], return_index=True)
-        return {
-            (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): rows
-            for key, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True)
-        }
+        return rows_by_half(self.columns())
 
-    def rescored(self, name: str) -> "GroupTable":
-        """The same groups, scored by another importance column."""
+    def rescored(self, name: str, normaliser: NormaliserName = "none") -> "GroupTable":
+        """The same groups, scored by another importance column, or by another normaliser."""
         if name not in self.importances:
             there = ", ".join(self.importances) or "none"
             raise TableInvalid(
                 f"importance {name!r}: the table has no column {IMPORTANCE_PREFIX}{name} of "
                 f"numbers; it has {there}."
             )
-        importance = self.importances[name]
-        columns = self.columns() | {"importance": importance, "score": importance / self.cost}
-        refuse_bad_rows(f"column {IMPORTANCE_PREFIX}{name}", columns, "Mend the column.")
-        return _in_order(columns, self.importances, {**self.metadata, **_said_of(name)})
+        columns = self.columns() | {"importance": self.importances[name]}
+        columns = _scored(
+            columns, normaliser, f"column {IMPORTANCE_PREFIX}{name}", "Mend the column."
+        )
+        said = _said_of(name, normaliser)
+        return _in_order(columns, self.importances, {**self.metadata, **said})
 
 
 def read_group_table(path: Path, structure: ModelStructure | None = None) -> GroupTable:
@@ -150,6 +149,15 @@ def _in_order(columns: Columns, importances: Columns, metadata: dict[str, str]) 
     return GroupTable(**ordered, importances=others, metadata=metadata)
 
 
-def _said_of(scored: str) -> dict[str, str]:
-    """The metadata of a table that is scored by a raw importance."""
-    return {FORMAT_KEY: TABLE_FORMAT, NORMALISER_KEY: "none", IMPORTANCE_KEY: scored}
+def _scored(columns: Columns, normaliser: NormaliserName, where: str, *remedy: str) -> Columns:
+    """The columns with a score; their `importance` is raw, and refused as such if it is bad."""
+    importance, cost = columns["importance"], columns["cost"]
+    with np.errstate(all="ignore"):  # a cost of 0 is refused here, by its row
+        refuse_bad_rows(where, columns | {"score": importance / cost}, *remedy)
+    worth = normalised(normaliser, importance, cost, rows_by_half(columns).values())
+    return columns | {"importance": worth, "score": worth / cost}
+
+
+def _said_of(scored: str, normaliser: str) -> dict[str, str]:
+    """The metadata of a table that is scored by an importance, through a normaliser."""
+    return {FORMAT_KEY: TABLE_FORMAT, NORMALISER_KEY: normaliser, IMPORTANCE_KEY: scored}

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 
@@ -68,6 +69,12 @@ class AnalysisReference(Record):
     path: str
     table: str
     importance: str
+    normaliser: NormaliserName | None = None  # None: raw importances were ranked
+
+    @property
+    def normalised_by(self) -> NormaliserName:
+        """The same, `none` for none."""
+        return self.normaliser or "none"
 
 
 class Target(Record):

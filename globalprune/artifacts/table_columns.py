@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.errors import TableInvalid
 
 IMPORTANCE_PREFIX = "importance_"
@@ -41,6 +41,17 @@ def read_columns(path: Path) -> tuple[Columns, Columns, dict[str, str]]:
         for key, value in metadata.items()
     }
     return {name: columns[name] for name in _TYPES}, others, _ours(texts)
+
+
+def rows_by_half(columns: Columns) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
+    """The rows of every half, ordered by group_idx."""
+    keys = columns["layer_idx"].astype(np.int64) * len(GROUP_TYPES) + columns["group_type"]
+    order = np.lexsort((columns["group_idx"], keys))
+    found, starts = np.unique(keys[order], return_index=True)
+    return {
+        (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): rows
+        for key, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+    }
 
 
 def _open(path: Path) -> Any:

@@ -32,6 +32,14 @@ def analyze(
             show_default="taylor",
         ),
     ] = None,
+    normaliser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{options.NORMALISERS} It acts on the first importance.",
+            show_default="none for importances in nats, mean for wanda and magnitude",
+        ),
+    ] = None,
     ratio: Annotated[
         float, typer.Option(help="Fraction of all parameters that the first plan removes.")
     ] = 0.25,
@@ -91,6 +99,7 @@ def analyze(
             importances=importance or (DEFAULT_IMPORTANCE,),
             layers=layers,
             labels=labels,
+            normaliser=normaliser,
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,

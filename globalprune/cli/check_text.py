@@ -85,7 +85,8 @@ def _figures(review: "Review", known: "Known") -> dict[str, Any]:
         "ratio": known.effect.ratio,
         "removed_groups": known.effect.removed_groups,
         "dropped_layers": known.effect.dropped_layers,
-        "importance": known.worth.name,
+        "importance": known.worth.scoring.importance,
+        "normaliser": known.worth.scoring.normaliser,
         "importance_lost": lost_importance(review.plan, known.structure, known.worth),
         "importance_total": known.worth.total,
     }

@@ -54,7 +54,7 @@ def _lines(found: "PlanComparison") -> list[str]:
     for path, side in ((found.first, found.only_first), (found.second, found.only_second)):
         figures = [f"{_known(side.groups)} groups", f"{_known(side.parameters)} parameters"]
         if side.importance is not None:
-            figures.append(f"importance {side.importance:.4g} ({found.importance})")
+            figures.append(f"importance {side.importance:.4g} ({found.scoring})")
         lines.append(f"only {path}: {', '.join(figures)}")
     return [*lines, *(f"{name}: {one} → {two}" for name, (one, two) in found.others.items())]
 
@@ -67,7 +67,8 @@ def _document(found: "PlanComparison") -> dict[str, Any]:
         "first": str(found.first),
         "second": str(found.second),
         "same": not found.halves and not found.others,
-        "importance": found.importance,
+        "importance": found.scoring.importance if found.scoring else None,
+        "normaliser": found.scoring.normaliser if found.scoring else None,
         "only_first": asdict(found.only_first),
         "only_second": asdict(found.only_second),
         "halves": [

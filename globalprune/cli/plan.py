@@ -9,6 +9,7 @@ from globalprune.cli import console, options
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analysis_folder import Analysis
+    from globalprune.artifacts.group_table import GroupTable
     from globalprune.planning.writing import WrittenPlan
 
 
@@ -45,6 +46,14 @@ def plan(
             show_default="the one that the table is scored by",
         ),
     ] = None,
+    normaliser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{options.NORMALISERS}",
+            show_default="the one that analysis.json names for the importance, else none",
+        ),
+    ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -72,14 +81,18 @@ def plan(
     from globalprune.artifacts.analysis_folder import read_analysis
     from globalprune.cli.plan_text import finish, plan_lines
     from globalprune.planning.csv_table import refuse_csv_place
+    from globalprune.planning.scoring import scored_table, scoring_of
     from globalprune.planning.writing import write_plans
 
     if csv is not None:
         refuse_csv_place(csv)
     analysis = read_analysis(folder)
-    written = write_plans(analysis, ratio, out, importance=importance, overwrite=overwrite)
+    written = write_plans(
+        analysis, ratio, out, importance=importance, normaliser=normaliser, overwrite=overwrite
+    )
     if csv is not None:
-        _write_csv(csv, analysis, importance, written)
+        table = scored_table(analysis, scoring_of(analysis.record, importance, normaliser))
+        _write_csv(csv, analysis, table, written)
     if as_json:
         console.print_json({"plans": [_document(plan) for plan in written]})
     else:
@@ -88,19 +101,17 @@ def plan(
 
 
 def _write_csv(
-    path: Path, analysis: "Analysis", importance: str | None, written: "tuple[WrittenPlan, ...]"
+    path: Path, analysis: "Analysis", table: "GroupTable", written: "tuple[WrittenPlan, ...]"
 ) -> None:
     """Write the table, a column for each plan."""
     from globalprune.planning.csv_table import write_csv
     from globalprune.planning.places import spelled_ratio
-    from globalprune.planning.planner import scored_table
 
     plans = {"removed": written[0].planned.plan}
     if len(written) > 1:
         plans = {
             f"removed_{spelled_ratio(plan.planned.ratio)}": plan.planned.plan for plan in written
         }
-    table = scored_table(analysis, importance)
     write_csv(path, table, analysis.record.structure, plans)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 
@@ -17,6 +18,7 @@ class Fisher:
 
     name = "fisher"
     needs: tuple[Statistic, ...] = ("gate_fisher",)
+    normaliser: NormaliserName = "none"
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

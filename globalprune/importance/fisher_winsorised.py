@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 
@@ -19,6 +20,7 @@ class FisherWinsorised:
 
     name = "fisher_winsorised"
     needs: tuple[Statistic, ...] = ("gate_fisher_winsorised",)
+    normaliser: NormaliserName = "none"
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 
@@ -13,6 +14,7 @@ class Importance(Protocol):
 
     name: str
     needs: tuple[Statistic, ...]
+    normaliser: NormaliserName  # of its scores, unless a person says otherwise
     in_nats: bool  # an estimate of loss; anything else is not comparable between layers
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

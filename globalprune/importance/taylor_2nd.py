@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 
@@ -16,6 +17,7 @@ class TaylorSecondOrder:
 
     name = "taylor_2nd"
     needs: tuple[Statistic, ...] = ("first_order", "curvature")
+    normaliser: NormaliserName = "none"
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

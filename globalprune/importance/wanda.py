@@ -1,13 +1,14 @@
 """Weights times activations, for structures: no backward pass.
 
-Wanda, Sun et al. 2023, arXiv:2306.11695. Good inside a layer; as a ranking over all layers it
-needs a normaliser, because nothing in it knows what a layer does to the loss.
+Wanda, Sun et al. 2023, arXiv:2306.11695. Good inside a half; as a ranking over all of them it
+has a normaliser, because nothing in it knows what a layer does to the loss.
 """
 
 from collections.abc import Mapping
 
 import torch
 
+from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 
@@ -16,6 +17,7 @@ class Wanda:
 
     name = "wanda"
     needs: tuple[Statistic, ...] = ("magnitude", "input_rms")
+    normaliser: NormaliserName = "mean"
     in_nats = False
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

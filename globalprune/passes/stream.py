@@ -38,7 +38,7 @@ def stream(
     that is told is always the text's. The model is as before when this ends. Raise `NonFiniteError`
     at the first such number.
     """
-    rounds = list(batches(windows, batch_size))
+    rounds = list(batches(windows, batch_size)) if reducers else []  # nobody watches: no pass
     backward = any(reducer.gradient_at for reducer in reducers)
     watch = Watch(reducers)
     nll, predicted, done = 0.0, 0, 0

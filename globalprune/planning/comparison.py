@@ -15,6 +15,7 @@ from globalprune.planning.difference import (
     total_of,
 )
 from globalprune.planning.knowledge import find_analysis, other_table, worth_of
+from globalprune.planning.scoring import Scoring
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PlanComparison:
     halves: tuple[HalfDifference, ...]
     only_first: Total
     only_second: Total
-    importance: str | None
+    scoring: Scoring | None
     others: dict[str, tuple[str, str]]
     notes: tuple[str, ...]
 
@@ -54,7 +55,7 @@ def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> Pl
         halves=halves,
         only_first=total_of(firsts, structure, worth),
         only_second=total_of(seconds, structure, worth),
-        importance=worth.name if worth else None,
+        scoring=worth.scoring if worth else None,
         others=other_differences(one, other, structure),
         notes=tuple(dict.fromkeys(filter(None, (*notes, doubt)))),
     )

@@ -94,6 +94,7 @@ def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[
         yield "target.ratio", str(plan.target.ratio)
     if plan.analysis is not None:  # not its path: the same analysis may be reached by two
         yield "analysis.importance", plan.analysis.importance
+        yield "analysis.normaliser", plan.analysis.normalised_by
         yield "analysis.table", plan.analysis.table
     if plan.model is not None:
         yield "model.source", plan.model.source

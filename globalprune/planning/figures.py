@@ -8,21 +8,22 @@ from numpy.typing import NDArray
 
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import GroupType
+from globalprune.planning.scoring import Scoring
 
 
 @dataclass(frozen=True)
 class ImportanceByGroup:
     """Looks up what groups are worth; sums of importance are no perplexity."""
 
-    name: str
+    scoring: Scoring
     total: float
     halves: dict[tuple[int, GroupType], NDArray[np.float64]]  # by group_idx
 
     @classmethod
-    def of(cls, table: GroupTable, name: str) -> "ImportanceByGroup":
+    def of(cls, table: GroupTable, scoring: Scoring) -> "ImportanceByGroup":
         """Take the table's importances apart by its halves."""
         halves = {half: table.importance[rows] for half, rows in table.halves.items()}
-        return cls(name, float(table.importance.sum()), halves)
+        return cls(scoring, float(table.importance.sum()), halves)
 
     def sum_of(self, layer: int, kind: GroupType, indices: Iterable[int]) -> float | None:
         """The importance of these groups together; None where the half was not measured."""

@@ -45,9 +45,9 @@ def lost_text(plan: PrunePlan, structure: ModelStructure, worth: ImportanceByGro
     """How much of the summed importance goes, in words; sums are no perplexity."""
     lost = lost_importance(plan, structure, worth)
     if lost is None:
-        return f"unknown, since layers go that were not measured ({worth.name})"
+        return f"unknown, since layers go that were not measured ({worth.scoring})"
     share = f" ({100 * lost / worth.total:.2f} % of all)" if worth.total else ""
-    return f"{lost:.4g} by {worth.name}{share}"
+    return f"{lost:.4g} by {worth.scoring}{share}"
 
 
 def lost_importance(

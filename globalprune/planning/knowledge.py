@@ -6,7 +6,7 @@ from globalprune.artifacts.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.figures import ImportanceByGroup
-from globalprune.planning.planner import scored_table
+from globalprune.planning.scoring import Scoring, scored_table, scoring_of
 
 _UNKNOWN = "unknown; name its analysis with --analysis."
 
@@ -46,12 +46,15 @@ def other_table(plan: PrunePlan, path: Path, analysis: Analysis) -> str:
 
 def worth_of(plan: PrunePlan, analysis: Analysis) -> tuple[ImportanceByGroup, str]:
     """The importance that the plan was made by, and a doubt where the table lacks it by now."""
-    default = analysis.record.default_importance
-    name = plan.analysis.importance if plan.analysis else default
+    default = scoring_of(analysis.record)
+    scoring = default
+    if plan.analysis is not None:
+        scoring = Scoring(plan.analysis.importance, plan.analysis.normalised_by)
     doubt = ""
-    if name != default and name not in analysis.table.importances:
+    if scoring != default and scoring.importance not in analysis.table.importances:
         doubt = (
-            f"{analysis.folder}: its table has no importance_{name} any more; counted by {default}."
+            f"{analysis.folder}: its table has no importance_{scoring.importance} any more; "
+            f"counted by {default}."
         )
-        name = default
-    return ImportanceByGroup.of(scored_table(analysis, name), name), doubt
+        scoring = default
+    return ImportanceByGroup.of(scored_table(analysis, scoring), scoring), doubt

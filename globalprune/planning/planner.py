@@ -22,6 +22,7 @@ from globalprune.artifacts.prune_plan import (
 from globalprune.errors import PlanInvalid
 from globalprune.planning.budget import asked_parameters
 from globalprune.planning.pins import Mask, Pins, Wishes, wishes_of
+from globalprune.planning.scoring import Scoring, scored_table, scoring_of
 from globalprune.planning.selection import select, spare_one
 
 
@@ -46,17 +47,20 @@ def make_plan(
     ratio: float,
     *,
     importance: str | None = None,
+    normaliser: str | None = None,
     pins: Pins | None = None,
     pins_of: str = "the pins",
 ) -> Planned:
     """Remove the lowest scores first until `ratio` of all parameters is gone.
 
     A ratio that can't be reached gives the largest plan. `pins_of` names where `pins` stand; raise
-    `PlanInvalid` where they can't be honoured, `TableInvalid` where the importance is not there.
+    `PlanInvalid` where they can't be honoured, `TableInvalid` where the importance is not there,
+    `UsageError` for a normaliser that there is not.
     """
+    scoring = scoring_of(analysis.record, importance, normaliser)
     structure = analysis.record.structure
     asked = asked_parameters(ratio, structure.parameters)
-    table = scored_table(analysis, importance)
+    table = scored_table(analysis, scoring)
     wishes = wishes_of(analysis, table, pins or {}, pins_of)
     taken = _taken(table, wishes, asked, structure, pins_of)
     plan = PrunePlan(
@@ -64,7 +68,8 @@ def make_plan(
         analysis=AnalysisReference(
             path=".",
             table=analysis.record.table,
-            importance=importance or analysis.record.default_importance,
+            importance=scoring.importance,
+            normaliser=None if scoring.normaliser == "none" else scoring.normaliser,
         ),
         target=Target(ratio=ratio),
         pin=dict(pins or {}),
@@ -72,15 +77,8 @@ def make_plan(
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     pinned = int(table.cost[wishes.must_go].sum())
-    notes = tuple(_notes(analysis.record, plan, pinned, asked))
+    notes = tuple(_notes(analysis.record, scoring, pinned, asked))
     return Planned(plan, effect_of(plan, structure), ratio, asked, notes)
-
-
-def scored_table(analysis: Analysis, importance: str | None) -> GroupTable:
-    """The analysis's table, scored by its own or by another importance column."""
-    if importance in (None, analysis.record.default_importance):
-        return analysis.table
-    return analysis.table.rescored(str(importance))
 
 
 def _taken(
@@ -130,13 +128,14 @@ def _model_of(analysis: Analysis) -> ModelReference:
     )
 
 
-def _notes(record: AnalysisRecord, plan: PrunePlan, pinned: int, asked: int) -> Iterator[str]:
+def _notes(record: AnalysisRecord, scoring: Scoring, pinned: int, asked: int) -> Iterator[str]:
     """Yield what a person should know about the plan beyond its figures."""
-    name = plan.analysis.importance if plan.analysis else record.default_importance
-    if name in record.incomparable and len(record.measured) > 1:
+    incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
+    if incomparable and len(record.measured) > 1:
         yield (
-            f"{name} is not comparable between layers: one ranking over all of them destroys a "
-            "model; plan with another importance, or measure few layers (gp analyze --layers)."
+            f"{scoring.importance} is not comparable between layers: one ranking over all of them "
+            "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
+            "or measure few layers (gp analyze --layers)."
         )
     if pinned > asked:
         yield f"the pins alone remove {pinned:,} parameters, more than the {asked:,} asked."

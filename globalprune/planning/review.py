@@ -67,8 +67,13 @@ def _edits(plan: PrunePlan, analysis: Analysis) -> tuple[HalfDifference, ...] | 
         return None
     for pins in (plan.pin, {}):  # the pins may be the edit
         try:
-            importance = plan.analysis.importance
-            again = make_plan(analysis, plan.target.ratio, importance=importance, pins=pins).plan
+            again = make_plan(
+                analysis,
+                plan.target.ratio,
+                importance=plan.analysis.importance,
+                normaliser=plan.analysis.normalised_by,
+                pins=pins,
+            ).plan
         except ArtifactError:
             continue
         if again.decisions_digest() == plan.generated:

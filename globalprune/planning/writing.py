@@ -35,6 +35,7 @@ def write_plans(
     out: Path | None = None,
     *,
     importance: str | None = None,
+    normaliser: str | None = None,
     overwrite: bool = False,
 ) -> tuple[WrittenPlan, ...]:
     """Make a plan for every ratio and write them all; raise before the first if one is refused.
@@ -45,7 +46,8 @@ def write_plans(
     for path in places.values():
         refuse_lost_work(path, overwrite=overwrite)
     made = [
-        _planned(analysis, ratio, path, importance=importance) for ratio, path in places.items()
+        _planned(analysis, ratio, path, importance=importance, normaliser=normaliser)
+        for ratio, path in places.items()
     ]
     worth, _ = worth_of(made[0].planned.plan, analysis)
     for written in made:
@@ -56,11 +58,18 @@ def write_plans(
 
 
 def _planned(
-    analysis: Analysis, ratio: float, path: Path, *, importance: str | None
+    analysis: Analysis, ratio: float, path: Path, *, importance: str | None, normaliser: str | None
 ) -> WrittenPlan:
     """One plan, its analysis named relative to where it will lie."""
     pins, source, notes = _pins_for(analysis, path)
-    planned = make_plan(analysis, ratio, importance=importance, pins=pins, pins_of=str(source))
+    planned = make_plan(
+        analysis,
+        ratio,
+        importance=importance,
+        normaliser=normaliser,
+        pins=pins,
+        pins_of=str(source),
+    )
     plan = _cited(planned.plan, analysis.folder, path)
     return WrittenPlan(path, replace(planned, plan=plan, notes=(*notes, *planned.notes)))
 

@@ -78,8 +78,12 @@ def test_a_group_that_a_person_spares_is_in_the_model(
 
 
 def test_another_importance_needs_no_model(analysis: Path, tmp_path: Path) -> None:
-    """The second method of the pass, and a note that raw wanda is no global score."""
-    done = gp("plan", analysis, "--ratio", 0.3, "--importance", "wanda", "-o", tmp_path / "w.yaml")
+    """The second method of the pass, normalised; a note says that raw it is no global score."""
+    plan = tmp_path / "w.yaml"
+    words = ("plan", analysis, "--ratio", 0.3, "--importance", "wanda", "-o", plan)
+    assert "not comparable" not in gp(*words).err
+    assert "  normaliser: mean\n" in plan.read_text("utf-8")
+    done = gp(*words, "--normaliser", "none")
 
     assert done.code == 0
     assert "wanda is not comparable between layers" in done.err

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import measuring
 import numpy as np
 import plain_autograd
 import pytest
 import torch
 from analysing import analysed, column, write_ids
 from tiny_models import random_ids, tiny_model
+from transformers import LlamaModel
 from uneven_models import masked, save_uneven, uneven_cut
 
 from globalprune.artifacts.groups import GROUP_TYPES
@@ -97,9 +99,47 @@ def test_every_method_has_its_column_and_the_first_one_scores(tiny: Tiny, tmp_pa
     first = analysed(tiny("llama"), tmp_path, out="first", importances=["taylor", "wanda"])
     second = analysed(tiny("llama"), tmp_path, out="second", importances=["wanda", "taylor"])
     assert np.array_equal(first.table.importance, first.table.importances["taylor"])
-    assert np.array_equal(second.table.importance, second.table.importances["wanda"])
+    assert second.table.digest == first.table.rescored("wanda", "mean").digest
     assert column(first, "taylor") == column(second, "taylor")
     assert column(first, "wanda") == column(second, "wanda")
+
+
+@pytest.mark.parametrize(
+    ("methods", "said", "expected"),
+    [
+        (["wanda", "taylor"], None, {"wanda": "mean"}),
+        (["taylor", "magnitude"], None, {"magnitude": "mean"}),
+        (["taylor", "wanda"], "rank", {"taylor": "rank", "wanda": "mean"}),
+        (["wanda"], "none", {}),
+    ],
+    ids=["first", "second", "said", "none"],
+)
+def test_every_normaliser_is_recorded(
+    tiny: Tiny, tmp_path: Path, methods: list[str], said: str | None, expected: dict[str, str]
+) -> None:
+    """A person's is of the first importance, by which the table is scored."""
+    analysis = analysed(tiny("llama"), tmp_path, importances=methods, normaliser=said)
+    assert analysis.record.normalisers == expected
+    name = expected.get(methods[0], "none")
+    assert analysis.table.metadata["globalprune.normaliser"] == name
+    incomparable = {"wanda", "magnitude"} & set(methods)
+    assert set(analysis.record.incomparable) == incomparable
+
+
+def test_magnitude_alone_runs_nothing(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a sum over the weights, and no text could change it."""
+    forwards: list[int] = []
+    monkeypatch.setattr(LlamaModel, "forward", lambda *_, **__: forwards.append(1))
+    analysis = analysed(tiny("llama"), tmp_path, importances=["magnitude"])
+    assert not forwards
+    assert "not needed" in (analysis.folder / "description.txt").read_text("utf-8")
+    weights = measuring.loaded(tiny("llama")).state_dict()
+    row = [weights[f"model.layers.2.mlp.{name}_proj.weight"][5] for name in ("gate", "up")]
+    row.append(weights["model.layers.2.mlp.down_proj.weight"][:, 5])
+    expected = sum(float(part.abs().sum()) for part in row)
+    assert column(analysis, "magnitude")[2, 1, 5] == pytest.approx(expected)
 
 
 def test_drawn_labels_act_on_all_gradients_and_are_recorded(tiny: Tiny, tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ def lines_of(text: str) -> dict[str, str]:
 @pytest.fixture
 def record(tiny: Tiny, tmp_path: Path) -> AnalysisRecord:
     """The record of a tiny analysis."""
-    return analysed(tiny("llama"), tmp_path, layers="1:3", importances=["wanda", "taylor"]).record
+    methods = ["wanda", "taylor"]
+    return analysed(
+        tiny("llama"), tmp_path, layers="1:3", importances=methods, normaliser="none"
+    ).record
 
 
 def test_the_loss_is_told_where_a_head_ran(tiny: Tiny, tmp_path: Path) -> None:
@@ -57,6 +60,13 @@ def test_a_hub_revision_a_seed_and_a_bos_are_told(record: AnalysisRecord) -> Non
     )
     assert lines["model"] == "org/model (llama, revision abc)"
     assert lines["text"].endswith("tokens, seed 3, each begins with BOS (50 tokens)")
+
+
+def test_a_normaliser_is_told_with_what_it_normalises(record: AnalysisRecord) -> None:
+    """It is that of the importance by which the table is scored."""
+    ranked = record.model_copy(update={"normalisers": {"wanda": "rank"}})
+    found = lines_of(describe(ranked, None))["importance"]
+    assert found == "wanda, normalised by rank (measured: wanda, taylor)"
 
 
 def test_drawn_labels_are_told_with_their_seed(record: AnalysisRecord) -> None:

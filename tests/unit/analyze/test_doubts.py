@@ -11,18 +11,22 @@ Tiny = Callable[[str], Path]
 
 
 @pytest.mark.parametrize(
-    ("methods", "warned"),
-    [(["wanda", "taylor"], True), (["taylor", "wanda"], False)],
-    ids=["scored by wanda", "wanda beside taylor"],
+    ("methods", "normaliser", "warned"),
+    [
+        (["wanda", "taylor"], "none", True),
+        (["wanda", "taylor"], None, False),
+        (["taylor", "wanda"], "none", False),
+    ],
+    ids=["scored by wanda", "normalised", "wanda beside taylor"],
 )
 def test_a_table_scored_by_raw_wanda_warns(
-    tiny: Tiny, tmp_path: Path, methods: list[str], *, warned: bool
+    tiny: Tiny, tmp_path: Path, methods: list[str], normaliser: str | None, *, warned: bool
 ) -> None:
     """Its scores don't compare between layers; as a second column it harms nobody."""
-    analysis = analysed(tiny("llama"), tmp_path, importances=methods)
+    analysis = analysed(tiny("llama"), tmp_path, importances=methods, normaliser=normaliser)
     warning = (
         "wanda is not comparable between layers: one ranking over all of them destroys a model; "
-        "plan with another importance, or measure few layers (--layers)."
+        "plan with a normaliser or another importance, or measure few layers (--layers)."
     )
     assert analysis.record.warnings == ((warning,) if warned else ())
     text = (analysis.folder / "description.txt").read_text()

@@ -25,7 +25,9 @@ STRUCTURE = plain_structure(attention=(2, 0), mlp=(2, 2))
 
 def test_rows_are_sorted_by_importance_over_cost() -> None:
     """An attention group of cost 10 competes with channels of cost 1; empty halves have no row."""
-    table = build_table(STRUCTURE, range(2), importances_named(["taylor"]), SUMS, "sha256:me")
+    table = build_table(
+        STRUCTURE, range(2), importances_named(["taylor"]), SUMS, identity="sha256:me"
+    )
     groups = list(
         zip(
             table.layer_idx.tolist(),

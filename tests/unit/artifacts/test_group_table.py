@@ -159,6 +159,32 @@ def test_another_importance_scores_the_same_groups_anew() -> None:
     assert table.rescored("fisher").digest == TABLE.digest
 
 
+def test_a_normaliser_acts_on_the_score_and_never_on_what_was_measured(tmp_path: Path) -> None:
+    """The metadata names it; the file reads back as it is, and raw scores can be had again."""
+    table = TABLE.rescored("wanda", "mean")
+    assert table.metadata == {**TABLE.metadata, IMPORTANCE_KEY: "wanda", NORMALISER_KEY: "mean"}
+    assert np.array_equal(np.sort(table.importances["wanda"]), np.sort(TABLE.importances["wanda"]))
+    assert (np.diff(table.score) >= 0).all()
+    for rows in table.halves.values():
+        raw = table.importances["wanda"][rows] / table.cost[rows]
+        np.testing.assert_allclose(table.score[rows], raw / raw.mean())
+    write_group_table(tmp_path / "t.parquet", table)
+    again = read_group_table(tmp_path / "t.parquet", structure_of())
+    assert again.digest == table.digest
+    assert again.metadata[NORMALISER_KEY] == "mean"
+    assert again.rescored("wanda").digest == TABLE.rescored("wanda").digest
+
+
+def test_a_bad_number_is_refused_as_it_was_measured(written: Path) -> None:
+    """Not as the normaliser makes a whole half of it."""
+    frame = pd.read_parquet(written).assign(importance_mine=1.0)
+    frame.loc[0, "importance_mine"] = np.nan
+    frame.to_parquet(written)
+    table = read_group_table(written, structure_of())
+    with pytest.raises(TableInvalid, match="importance_mine: importance is not finite in 1 rows"):
+        table.rescored("mine", "mean")
+
+
 @pytest.mark.parametrize(
     ("values", "name", "message"),
     [

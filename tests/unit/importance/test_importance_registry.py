@@ -49,6 +49,7 @@ def test_an_unknown_method_is_refused_with_those_that_there_are(
         ("fisher", 3.0),
         ("fisher_winsorised", 13.0),
         ("wanda", 7.0 * 11.0),
+        ("magnitude", 7.0),
     ],
 )
 def test_a_method_combines_only_what_it_says_it_needs(name: str, expected: float) -> None:
@@ -59,10 +60,11 @@ def test_a_method_combines_only_what_it_says_it_needs(name: str, expected: float
 
 
 def test_only_estimates_of_loss_may_rank_all_layers() -> None:
-    """Raw wanda destroys a model that it ranks globally, so it must be told apart."""
+    """Others are normalised: raw wanda destroys a model that it ranks globally."""
     in_nats = {name for name, method in IMPORTANCES.items() if method.in_nats}
     assert in_nats == {"taylor", "taylor_2nd", "fisher", "fisher_winsorised"}
     assert IMPORTANCES[DEFAULT_IMPORTANCE].in_nats
+    assert in_nats == {name for name, m in IMPORTANCES.items() if m.normaliser == "none"}
 
 
 def test_the_registry_knows_every_method_by_its_own_name() -> None:

@@ -7,9 +7,11 @@ from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of, lost_text, removal_text, shares_of
+from globalprune.planning.scoring import Scoring
 
 STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)
-WORTH = ImportanceByGroup.of(analysis_of(STRUCTURE).table, "mine")
+MINE = Scoring("mine", "none")
+WORTH = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
 
 
 def plan_of(**layers: dict[str, str]) -> PrunePlan:
@@ -52,7 +54,7 @@ def test_shares_are_of_what_goes() -> None:
 
 def test_importance_of_what_was_not_measured_is_unknown() -> None:
     """A hand edit may cut where the table has no numbers; the sum is then not made up."""
-    part = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=range(1, 3)).table, "mine")
+    part = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=range(1, 3)).table, MINE)
 
     assert "unknown, since layers go that were not measured" in lost_text(
         plan_of(_0={"mlp": "0"}), STRUCTURE, part

@@ -53,7 +53,7 @@ def test_the_importance_that_goes_is_the_tables(analysis: Analysis) -> None:
     table = analysis.table
     row = (table.layer_idx == 2) & (table.group_type == 1) & (table.group_idx == 5)
 
-    assert known.worth.name == "other"
+    assert known.worth.scoring.importance == "other"
     lost = lost_importance(plan, known.structure, known.worth)
     assert lost == pytest.approx(table.importances["other"][row].item())
 
@@ -215,7 +215,7 @@ def test_a_column_that_is_gone_is_said(analysis: Analysis) -> None:
     pd.read_parquet(table).drop(columns="importance_other").to_parquet(table)
 
     assert "has no importance_other any more; counted by mine" in review_plan(written.path).notes[0]
-    assert known_of(written.path).worth.name == "mine"
+    assert known_of(written.path).worth.scoring.importance == "mine"
 
 
 def test_a_link_to_a_plan_is_the_plan(tmp_path: Path, analysis: Analysis) -> None:
