@@ -6,6 +6,7 @@ begins at its parent's.
 
 import ast
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,7 +97,7 @@ def key_of(question: Question, item: Item, inputs: dict[str, str]) -> str:
     facts: dict[str, Any] = question.model_dump() | {
         "item": item.model_dump(),
         "inputs": inputs,
-        "code": code_digest(_code_of(item.recipe)),
+        "code": _code_digest_of(item.recipe),
         "versions": tool_versions(*PACKAGES),
     }
     return digest_json(facts)
@@ -106,7 +107,7 @@ def job_of(question: Question, item: Item, inputs: dict[str, str], work: Path) -
     """An item with the digests that tell its files from those of other runs."""
     about = [
         *(inputs["model"], inputs["data"], question.samples, question.seq_len, item.seed),
-        *(code_digest(_own_code()), tool_versions()),
+        *(_own_code_digest(), tool_versions()),
     ]
     calibration = digest_json(about).partition(":")[2][:16]
     key = key_of(question, item, inputs)
@@ -115,24 +116,24 @@ def job_of(question: Question, item: Item, inputs: dict[str, str], work: Path) -
     )
 
 
-def _code_of(recipe: str) -> list[Path]:
-    """The files that a recipe's figures come from."""
-    judging = [Path(__file__).with_name(name) for name in _JUDGING]
+def _code_digest_of(recipe: str) -> list[str]:
+    """Digests of the code that a recipe's figures come from."""
+    judging = code_digest(Path(__file__).with_name(name) for name in _JUDGING)
     if recipe == DENSE:
-        return judging
-    if recipe in PEERS:
-        return [*judging, *files_of(recipe)]
-    return [*judging, *_own_code()]
+        return [judging]
+    own = code_digest(files_of(recipe)) if recipe in PEERS else _own_code_digest()
+    return [judging, own]
 
 
-def _own_code() -> list[Path]:
-    """The files that decide what our commands do."""
+@cache
+def _own_code_digest() -> str:
+    """The digest of what our commands do, as it was when this run began."""
     package = [
         path
         for path in sorted(_PACKAGE.rglob("*.py"))
         if path.relative_to(_PACKAGE).parts[0] not in _IRRELEVANT
     ]
-    return [Path(ours.__file__), *package]
+    return code_digest([Path(ours.__file__), *package])
 
 
 def code_digest(paths: Iterable[Path]) -> str:

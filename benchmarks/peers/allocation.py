@@ -36,9 +36,12 @@ def even_counts(
     total = int(share * groups) * len(chosen)
     if heads == "spread":
         total = min(math.floor(share * groups * len(chosen) + 0.5), need // group_cost)
-    wanted = math.ceil((need - total * group_cost) / channel_cost)
-    if share > 1 or wanted > channels * len(chosen):
+    if share > 1:
         raise ValueError(f"{need:,} parameters are more than {len(chosen)} layers can give.")
+    # near the end channels alone can't make up for what rounding down left standing
+    every = channels * len(chosen) * channel_cost
+    total = max(total, math.ceil((need - every) / group_cost))
+    wanted = math.ceil((need - total * group_cost) / channel_cost)
     counts = _dealt(total, attention) | _dealt(wanted, mlp)
     return {half: count for half, count in counts.items() if count}
 

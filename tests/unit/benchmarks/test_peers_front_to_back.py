@@ -1,0 +1,90 @@
+"""What layer-wise recipes see, and that their repairs mend what they promise to."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from peers import obs_sequential_ls, wanda_sp, wanda_sp_ls, wanda_sp_ls_sequential
+from peers.front_to_back import Method, prune_front_to_back, zeroed
+from peers.least_squares import Gram
+from recipe_subjects import inputs_of, logits_of, some_windows, subject_in
+
+from globalprune.passes.interface import Half, Site
+
+Tiny = Callable[[str], Path]
+Sees = Literal["dense", "layers", "halves"]
+COUNTS: dict[Half, int] = {(0, "attention"): 2, (0, "mlp"): 9, (2, "mlp"): 4}
+
+
+def grams_seen(folder: Path, sees: Sees) -> tuple[dict[Half, torch.Tensor], ...]:
+    """Gram matrices that a method saw, those of the dense model, and those of the pruned one."""
+    subject, windows = subject_in(folder), some_windows(length=40)
+    dense = {half: x.double().T @ x.double() for half, x in inputs_of(subject, windows).items()}
+    seen: dict[Half, torch.Tensor] = {}
+
+    def score(site: Site, gram: Gram) -> torch.Tensor:
+        seen[site.half] = gram.matrix
+        return gram.matrix.diagonal().reshape(site.groups, -1).sum(dim=1)
+
+    method = Method(measure=Gram, score=score, repair=zeroed, sees=sees)
+    prune_front_to_back(subject, windows, COUNTS, method)
+    after = {half: x.double().T @ x.double() for half, x in inputs_of(subject, windows).items()}
+    return seen, dense, after
+
+
+@pytest.mark.parametrize(
+    ("sees", "first_mlp_is_dense", "third_is_dense"),
+    [("dense", True, True), ("layers", True, False), ("halves", False, False)],
+)
+def test_statistics_see_what_was_pruned_before(
+    tiny: Tiny, sees: Sees, first_mlp_is_dense: bool, third_is_dense: bool
+) -> None:
+    """The half before counts in one kind of method, the layers before in two, nothing in one."""
+    seen, dense, after = grams_seen(tiny("llama"), sees)
+
+    is_dense: dict[Half, bool] = {(0, "mlp"): first_mlp_is_dense, (2, "mlp"): third_is_dense}
+    for half, unpruned in is_dense.items():
+        expected = dense[half] if unpruned else after[half]
+        torch.testing.assert_close(seen[half], expected, rtol=1e-4, atol=1e-3)
+        assert not torch.allclose(dense[half], after[half], rtol=1e-4, atol=1e-3)
+    assert set(seen) == set(COUNTS)
+
+
+def test_wandas_scores_are_weights_times_norms(tiny: Tiny) -> None:
+    """A group's score is Σ_j mean_i |W_ij| · ‖x_j‖, written out."""
+    subject, windows = subject_in(tiny("llama")), some_windows()
+    site = subject.outputs[1, "attention"]
+    inputs = inputs_of(subject, windows)[1, "attention"]
+    gram = Gram()
+    gram.take(inputs)
+
+    found = wanda_sp.scores(site, gram)
+
+    width = site.linear.in_features // site.groups
+    for group in range(site.groups):
+        terms = [
+            site.linear.weight[:, j].abs().mean() * inputs[:, j].norm()
+            for j in range(group * width, (group + 1) * width)
+        ]
+        torch.testing.assert_close(found[group].float(), torch.stack(terms).sum())
+
+
+@pytest.mark.parametrize(
+    "prune",
+    [wanda_sp_ls.prune, wanda_sp_ls_sequential.prune, obs_sequential_ls.prune],
+    ids=["one shot", "sequential", "surgeon"],
+)
+def test_reconstruction_brings_the_model_back(tiny: Tiny, prune: Callable[..., int]) -> None:
+    """On its own calibration text a repaired model answers more like the dense one."""
+    windows = some_windows(length=100)
+    need = subject_in(tiny("qwen2")).structure.parameters // 8
+    dense = logits_of(subject_in(tiny("qwen2")), windows)
+    left = []
+    for recipe in (wanda_sp.prune, prune):
+        subject = subject_in(tiny("qwen2"))
+        recipe(subject, windows, need)
+        left.append((logits_of(subject, windows) - dense).square().mean())
+
+    assert left[1] < 0.8 * left[0]
