@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from peers.allocation import even_counts, global_cut, lowest
 from peers.subject import Subject, halves_of, removed_parameters
@@ -29,6 +29,7 @@ def taken(subject: Subject, counts: dict[Half, int]) -> int:
 
 
 @given(share=st.floats(0.01, 0.99))
+@example(share=0.953125)  # so near the end that rounding down would leave too little
 @settings(deadline=None, max_examples=40)
 def test_even_shares_reach_the_need_by_less_than_a_channel(subject: Subject, share: float) -> None:
     """Both halves lose the same share of every layer, as nearly as whole groups can."""
@@ -42,7 +43,8 @@ def test_even_shares_reach_the_need_by_less_than_a_channel(subject: Subject, sha
         own = [counts.get(half, 0) for half in halves_of(subject.structure, kind)]
         assert max(own) - min(own) <= 1
     groups = [counts.get(half, 0) for half in halves_of(subject.structure, "attention")]
-    assert abs(sum(groups) - share * 12) <= 1
+    wanted = 12 * need / subject.structure.prunable
+    assert abs(sum(groups) - wanted) <= (0.5 if share < 0.9 else 1)
 
 
 def test_the_floor_takes_whole_groups_of_every_layer_or_none(subject: Subject) -> None:

@@ -1,4 +1,4 @@
-"""FLAP's, LLM-Pruner's and ShortGPT's formulas, against computing them another way."""
+"""Norms, FLAP's, LLM-Pruner's and ShortGPT's formulas, against computing them another way."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import measuring
 import pytest
 import torch
-from peers import flap, llm_pruner, shortgpt
+from peers import flap, llm_pruner, magnitude_global, shortgpt
 from peers.allocation import lowest
 from peers.subject import Gone, columns, take_out
 from recipe_subjects import (
@@ -18,6 +18,8 @@ from recipe_subjects import (
     some_windows,
     subject_in,
 )
+
+from globalprune.passes.interface import Half
 
 Tiny = Callable[[str], Path]
 
@@ -122,3 +124,19 @@ def test_a_dropped_layer_changes_nothing_but_itself(tiny: Tiny) -> None:
 
     torch.testing.assert_close(logits_of(subject, windows), found)
     assert removed == before - sum(p.numel() for p in subject.model.parameters())
+
+
+def test_a_global_magnitude_counts_for_each_parameter(tiny: Tiny) -> None:
+    """An attention group of weak weights goes before channels, although its sum is larger."""
+    subject = subject_in(tiny("llama"))
+    half: Half = (1, "attention")
+    with torch.no_grad():
+        for site in subject.sites:
+            if site.half == half:
+                site.linear.weight *= 0.3
+
+    magnitude_global.prune(subject, some_windows(), 2 * subject.cost(half))
+
+    gone = emptied(subject)
+    assert int(gone[half].sum()) == 2
+    assert sum(int(groups.sum()) for groups in gone.values()) == 2

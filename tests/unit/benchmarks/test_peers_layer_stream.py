@@ -44,6 +44,20 @@ def test_a_peek_shows_an_outputs_inputs_and_stays(tiny: Tiny) -> None:
     torch.testing.assert_close(torch.cat(stream.hidden), before)
 
 
+def test_a_peek_stops_at_the_last_thing_to_be_seen(tiny: Tiny) -> None:
+    """Of a layer whose attention alone is watched, the MLP doesn't run."""
+    subject = subject_in(tiny("llama"))
+    stream = LayerStream(subject, some_windows())
+    ran: list[torch.Tensor] = []
+    gate = next(site.linear for site in subject.sites if site.half == (0, "mlp"))
+    gate.register_forward_hook(lambda *_: ran.append(torch.ones(1)))
+
+    stream.peek(0, {subject.outputs[0, "attention"]: lambda _: None})
+    assert not ran
+    stream.advance(0)
+    assert ran
+
+
 def test_the_layers_run_again_as_they_were(tiny: Tiny) -> None:
     """Recording what layers are called with leaves nothing behind in the model."""
     subject, windows = subject_in(tiny("llama")), some_windows()
