@@ -13,6 +13,7 @@ from globalprune.artifacts.groups import (
     LayerStructure,
     ModelStructure,
 )
+from globalprune.artifacts.reliability import Reliability, SharedCut
 
 FORMAT = "format: globalprune.plan/1"
 ATTENTION_COST, MLP_COST = 100, 10
@@ -64,6 +65,10 @@ def record_of(structure: ModelStructure, table: GroupTable) -> AnalysisRecord:
         table=table.digest,
         methods=tuple(table.importances),
         default_importance=next(iter(table.importances)),
+        reliability={
+            name: Reliability(rank_correlation=0.95, cuts=(SharedCut(ratio=0.2, shared=0.9),))
+            for name in table.importances
+        },
     )
 
 

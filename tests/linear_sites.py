@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from globalprune.models.interface import GroupAxis
-from globalprune.passes.interface import Site
+from globalprune.passes.interface import Counts, Site, Split
 
 
 def linear_site(
@@ -30,3 +30,8 @@ def linear_site(
     if bias is not None and side == "rows":
         axes["bias"] = GroupAxis("bias", 0, width)
     return Site("layer.linear", (0, "mlp"), groups, linear, axes, is_output=side == "columns")
+
+
+def over(windows: int = 1, tokens: int = 1, predicted: int = 1) -> Split[Counts]:
+    """So much text, its halves not looked at."""
+    return Split(Counts(windows, tokens, predicted))

@@ -16,6 +16,7 @@ from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
 from globalprune.analyze.peak_memory import peak_memory
+from globalprune.analyze.reliability import reliabilities
 from globalprune.analyze.run_log import RunLog, layer_summary
 from globalprune.analyze.subject import Subject, model_record, subject_of
 from globalprune.analyze.table import build_table
@@ -150,6 +151,9 @@ def _write(
         methods=tuple(method.name for method in methods),
         default_importance=methods[0].name,
         incomparable=tuple(method.name for method in methods if not method.in_nats),
+        reliability=reliabilities(
+            subject.structure, subject.layers, methods, collected.halves, how["normalisers"]
+        ),
         table=draft.digest,
         versions=tool_versions(),
         seconds=round(log.seconds, 3),

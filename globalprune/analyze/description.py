@@ -2,6 +2,7 @@
 
 from globalprune.artifacts.analysis_record import AnalysisRecord, TextRecord
 from globalprune.artifacts.normalisers import scored_by
+from globalprune.artifacts.reliability import agreement
 
 
 def describe(record: AnalysisRecord, loss: float | None) -> str:
@@ -16,6 +17,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "importance": f"{_importance(record)} (measured: {', '.join(record.methods)})",
         "labels": _labels(record),
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
+        **{f"halves on {name}": agreement(found) for name, found in record.reliability.items()},
         "precision": record.dtype,
         "batch size": str(record.batch_size),
         "time": f"{record.seconds:.1f} s",

@@ -29,6 +29,11 @@ def doubts(
             "the model draws itself tends to zero, so its first order is noise; use fisher, or "
             "--labels text."
         )
+    if len(windows.rows) == 1:
+        yield (
+            "one window can't be halved, so nothing tells how sure its importances are; measure "
+            "with more --samples."
+        )
     longest = max(len(row) for row in windows.rows)
     positions = subject.figures.find("max_position_embeddings")
     if positions is not None and longest > positions:

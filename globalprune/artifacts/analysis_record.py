@@ -10,6 +10,7 @@ from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 from globalprune.artifacts.record_file import read_record, write_record
+from globalprune.artifacts.reliability import Reliability
 from globalprune.errors import RecordInvalid
 
 ANALYSIS_FORMAT: Literal["globalprune.analysis/1"] = "globalprune.analysis/1"
@@ -58,6 +59,7 @@ class AnalysisRecord(Record):
     label_seed: int | None = None  # of sampled labels
     incomparable: tuple[str, ...] = ()  # methods that rank no several layers unless normalised
     normalisers: dict[str, NormaliserName] = Field(default={})  # of methods that have one
+    reliability: dict[str, Reliability] = Field(default={})  # by method; none of a single window
     dtype: str
     batch_size: int = Field(ge=1)
     table: str
@@ -85,7 +87,9 @@ class AnalysisRecord(Record):
     @property
     def identity(self) -> str:
         """`sha256:…` of what was measured and how; the table's metadata cites it."""
-        passing = {"table", "seconds", "peak_memory_bytes", "command", "warnings"}
+        passing = {
+            "table", "reliability", "seconds", "peak_memory_bytes", "command", "warnings",
+        }  # fmt: skip
         return digest_json(self.model_dump(mode="json", exclude=passing))
 
 

@@ -127,5 +127,17 @@ def _summary(record: "AnalysisRecord", out: Path) -> str:
         f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
         f"  {text.samples} windows, {text.tokens:,} tokens of {text.source}, "
         f"{record.seconds:.0f} s; they hold {record.removable:,} of {model.parameters:,} "
-        f"parameters ({share})"
+        f"parameters ({share})\n"
+        f"{_agreement(record)}"
     )
+
+
+def _agreement(record: "AnalysisRecord") -> str:
+    """Say of each importance how far the halves of the windows agree on it."""
+    from globalprune.artifacts.reliability import agreement
+
+    lines = [
+        f"  both halves of the windows on {name}: {agreement(found)}"
+        for name, found in record.reliability.items()
+    ]
+    return "\n".join(lines) or "  one window can't be halved: how sure it is, nothing tells"

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import torch
 
-from globalprune.passes.group_sums import add_to_half, sum_to_groups
+from globalprune.passes.group_sums import HalvedSums, add_to_half, sum_to_groups
 from globalprune.passes.interface import (
     Batch,
+    Counts,
     GradientPlace,
     GroupSums,
-    Half,
     Site,
+    Split,
     Statistic,
     widened,
 )
@@ -28,8 +29,7 @@ class InputRms:
     gradient_at: GradientPlace | None = None
 
     def __init__(self) -> None:
-        self._squares: GroupSums = {}
-        self._counts: dict[Half, int] = {}  # of terms in each group's sum
+        self._squares = HalvedSums()  # a mean over the group's inputs, a sum over tokens
 
     def watches(self, site: Site) -> bool:
         """Only what the groups feed."""
@@ -39,21 +39,26 @@ class InputRms:
         """Add up the squares; a window's last token counts too, although it predicts nothing."""
         axis = site.axes["weight"]
         squares = widened(inputs).square().sum(dim=(0, 1), dtype=torch.float64)  # [D]
-        add_to_half(self._squares, site, squares.reshape(site.groups, axis.width).sum(dim=1))
-        tokens = inputs.shape[0] * inputs.shape[1]
-        self._counts[site.half] = self._counts.get(site.half, 0) + tokens * axis.width
+        self._squares.add(site, squares.reshape(site.groups, axis.width).mean(dim=1))
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
         """No gradient is asked for."""
 
-    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
+    def halve(self) -> None:
+        """Remember the squares."""
+        self._squares.halve()
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """The root of the mean."""
-        del windows
-        counts = self._counts
-        rms = {half: (sums / counts[half]).sqrt() for half, sums in self._squares.items()}
-        return {"input_rms": rms}
+        means = self._squares.divided(counts, lambda text: text.tokens)
+        halves = means.halves and (_rooted(means.halves[0]), _rooted(means.halves[1]))
+        return {"input_rms": Split(_rooted(means.whole), halves)}
+
+
+def _rooted(means: GroupSums) -> GroupSums:
+    return {half: values.sqrt() for half, values in means.items()}
 
 
 def magnitudes(sites: Sequence[Site]) -> GroupSums:

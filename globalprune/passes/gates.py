@@ -11,13 +11,15 @@ import math
 
 import torch
 
-from globalprune.passes.group_sums import add_to_half
+from globalprune.passes.group_sums import HalvedSums
 from globalprune.passes.interface import (
     Batch,
+    Counts,
     GradientPlace,
     GroupSums,
     Half,
     Site,
+    Split,
     Statistic,
     widened,
 )
@@ -31,8 +33,7 @@ class GateFisher:
     gradient_at: GradientPlace | None = "input"
 
     def __init__(self) -> None:
-        self._squares: GroupSums = {}
-        self._predicted: dict[Half, int] = {}
+        self._squares = HalvedSums()
 
     def watches(self, site: Site) -> bool:
         """Only what the groups feed."""
@@ -46,16 +47,15 @@ class GateFisher:
     ) -> None:
         """Square every window's J on its own."""
         gates = gate_gradients(site, inputs, delta, batch)
-        add_to_half(self._squares, site, gates.square().sum(dim=0))
-        tokens = batch.windows * batch.predicted
-        self._predicted[site.half] = self._predicted.get(site.half, 0) + tokens
+        self._squares.add(site, gates.square().sum(dim=0))
 
-    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
-        """The mean over predicted tokens."""
-        del windows
-        counts = self._predicted
-        sums = {half: squares / (2 * counts[half]) for half, squares in self._squares.items()}
-        return {"gate_fisher": sums}
+    def halve(self) -> None:
+        """Remember the squares."""
+        self._squares.halve()
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
+        """Half the mean over predicted tokens."""
+        return {"gate_fisher": self._squares.divided(counts, lambda text: 2 * text.predicted)}
 
 
 class WinsorisedGateFisher:
@@ -85,14 +85,26 @@ class WinsorisedGateFisher:
         self._gates.setdefault(site.half, []).append(gates.to("cpu", torch.float32))
         self._predicted.setdefault(site.half, []).extend([batch.predicted] * batch.windows)
 
-    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
-        """Clip and take the mean over predicted tokens."""
-        del windows
-        sums = {
-            half: winsorised_fisher(torch.cat(gates), torch.tensor(self._predicted[half]))
+    def halve(self) -> None:
+        """Every window is kept, so there is nothing to remember."""
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
+        """Clip, anew for each half of the windows, and take half the mean over predicted tokens."""
+        whole = self._over(slice(None))
+        if counts.halves is None:
+            return {"gate_fisher_winsorised": Split(whole)}
+        middle = counts.halves[0].windows
+        halves = (self._over(slice(middle)), self._over(slice(middle, None)))
+        return {"gate_fisher_winsorised": Split(whole, halves)}
+
+    def _over(self, windows: slice) -> GroupSums:
+        """The statistic over some of the windows."""
+        return {
+            half: winsorised_fisher(
+                torch.cat(gates)[windows], torch.tensor(self._predicted[half][windows])
+            )
             for half, gates in self._gates.items()
         }
-        return {"gate_fisher_winsorised": sums}
 
 
 def gate_gradients(

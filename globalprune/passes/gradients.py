@@ -8,24 +8,30 @@ Taylor expansion as an importance: Molchanov et al. 2019, arXiv:1906.10771.
 
 import torch
 
-from globalprune.passes.group_sums import add_to_half, sum_to_groups
+from globalprune.passes.group_sums import HalvedSums, add_to_half, sum_to_groups
 from globalprune.passes.interface import (
     Batch,
+    Counts,
     GradientPlace,
     GroupSums,
     Site,
+    Split,
     Statistic,
     widened,
 )
 
 
 class FirstOrder:
-    """Σ_{θ∈u} |θ·ḡ| with ḡ = (1/N) Σ_s g_s: one accumulator of the size of every weight."""
+    """Σ_{θ∈u} |θ·ḡ| with ḡ = (1/N) Σ_s g_s: one accumulator of the size of every weight.
+
+    What it came to halfway is copied to the host, so that no more is held where the model runs.
+    """
 
     gradient_at: GradientPlace | None = "output"
 
     def __init__(self) -> None:
         self._totals: dict[tuple[Site, str], torch.Tensor] = {}
+        self._firsts: dict[tuple[Site, str], torch.Tensor] = {}  # on the CPU
 
     def watches(self, site: Site) -> bool:
         """Every parameter of a group counts."""
@@ -52,14 +58,32 @@ class FirstOrder:
         else:
             total += gradient
 
-    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
+    def halve(self) -> None:
+        """Copy the accumulators to the host."""
+        self._firsts = {key: total.to("cpu", copy=True) for key, total in self._totals.items()}
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """Multiply with the parameters and reduce to groups; the accumulators go one by one."""
-        sums: GroupSums = {}
+        whole: GroupSums = {}
+        halves: tuple[GroupSums, GroupSums] = ({}, {})
         while self._totals:
-            (site, parameter), total = self._totals.popitem()
-            products = total.div_(windows).mul_(site.parameter(parameter)).abs_()
-            add_to_half(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
-        return {"first_order": sums}
+            key, total = self._totals.popitem()
+            if counts.halves is not None:
+                first = self._firsts.pop(key).to(total.device)
+                for sums, part, text in zip(
+                    halves, (first, total - first), counts.halves, strict=True
+                ):
+                    _add_products(sums, *key, part, text.windows)
+            _add_products(whole, *key, total, counts.whole.windows)
+        return {"first_order": Split(whole, None if counts.halves is None else halves)}
+
+
+def _add_products(
+    sums: GroupSums, site: Site, parameter: str, total: torch.Tensor, windows: int
+) -> None:
+    """Add Σ |θ·ḡ| of one parameter to the groups' sums; `total` is used up."""
+    products = total.div_(windows).mul_(site.parameter(parameter)).abs_()
+    add_to_half(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
 
 
 class Curvature:
@@ -73,7 +97,7 @@ class Curvature:
 
     def __init__(self, first_order: FirstOrder | None = None) -> None:
         self._first_order = first_order
-        self._sums: GroupSums = {}
+        self._sums = HalvedSums()
 
     def watches(self, site: Site) -> bool:
         """Every parameter of a group counts."""
@@ -100,13 +124,18 @@ class Curvature:
             self._first_order.add(site, parameter, gradient)
         terms = gradient.mul_(site.parameter(parameter)).square_()
         sums = sum_to_groups(terms, site.axes[parameter], site.groups)
-        add_to_half(self._sums, site, sums * (0.5 * batch.predicted))
+        self._sums.add(site, sums * (0.5 * batch.predicted))
 
-    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
+    def halve(self) -> None:
+        """Remember the sums, and what first order came to."""
+        self._sums.halve()
+        if self._first_order is not None:
+            self._first_order.halve()
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """The mean over windows; with first order where it was taken along."""
-        curvature = {half: sums / windows for half, sums in self._sums.items()}
-        along = {} if self._first_order is None else self._first_order.finish(windows)
-        return {**along, "curvature": curvature}
+        along = {} if self._first_order is None else self._first_order.finish(counts)
+        return {**along, "curvature": self._sums.divided(counts, lambda text: text.windows)}
 
 
 def _unscaled(delta: torch.Tensor, batch: Batch) -> torch.Tensor:

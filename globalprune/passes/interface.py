@@ -8,7 +8,7 @@ Axes: B windows of a batch, T tokens of a window, D inputs and O outputs of a li
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ Statistic = Literal[
 ]
 GradientPlace = Literal["input", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind
+Value = TypeVar("Value")
 GroupSums = dict[Half, torch.Tensor]  # float64 [groups] for every measured half
 
 
@@ -51,8 +52,25 @@ class Batch:
     scale: float = 1.0  # gradients arrive multiplied by this power of two
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How much text something was summed over."""
+
+    windows: int
+    tokens: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Split(Generic[Value]):
+    """Something of all windows, and of each half of them: a single window has no halves."""
+
+    whole: Value
+    halves: tuple[Value, Value] | None = None
+
+
 class Reducer(Protocol):
-    """Turns what passes through the sites into one or more statistics."""
+    """Takes what passes through the sites."""
 
     gradient_at: GradientPlace | None  # None: no gradient is wanted
 
@@ -73,8 +91,16 @@ class Reducer(Protocol):
         """
         ...
 
-    def finish(self, windows: int) -> dict[Statistic, GroupSums]:
-        """The statistics over that many windows."""
+
+class StatisticReducer(Reducer, Protocol):
+    """Turns what it takes into one or more statistics."""
+
+    def halve(self) -> None:
+        """Note what there is so far: the first half of the windows is through."""
+        ...
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
+        """The statistics over that much text, of its halves too if it has any."""
         ...
 
 

@@ -4,12 +4,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from globalprune.passes.activations import InputRms, magnitudes
 from globalprune.passes.gates import GateFisher, WinsorisedGateFisher
 from globalprune.passes.gradients import Curvature, FirstOrder
-from globalprune.passes.interface import GroupSums, Reducer, Site, Statistic
+from globalprune.passes.interface import (
+    Counts,
+    GroupSums,
+    Site,
+    Split,
+    Statistic,
+    StatisticReducer,
+)
 from globalprune.passes.labels import LabelDraw
-from globalprune.passes.stream import PassFacts, stream
+from globalprune.passes.stream import PassFacts, midpoint, stream
 from globalprune.progress import Progress, silent
 from globalprune.text.windows import TokenWindows
 
@@ -19,6 +28,7 @@ class Collected:
     """One float64 number for every group and every statistic, and what the pass was."""
 
     sums: dict[Statistic, GroupSums]
+    halves: tuple[dict[Statistic, GroupSums], dict[Statistic, GroupSums]] | None  # of the windows
     facts: PassFacts
 
 
@@ -34,20 +44,52 @@ def collect(
 ) -> Collected:
     """Collect what is needed and no more: no backward pass unless a gradient is asked for."""
     reducers = _reducers(needs)
+
+    def halfway() -> None:
+        for reducer in reducers:
+            reducer.halve()
+
     facts = stream(
-        model, windows, sites, reducers, batch_size=batch_size, draw=draw, progress=progress
+        model,
+        windows,
+        sites,
+        reducers,
+        batch_size=batch_size,
+        draw=draw,
+        halfway=halfway,
+        progress=progress,
     )
-    sums: dict[Statistic, GroupSums] = {}
+    counts = _counts(windows.rows)
+    found: dict[Statistic, Split[GroupSums]] = {}
     for reducer in reducers:
-        sums.update(reducer.finish(facts.windows))
+        found.update(reducer.finish(counts))
     if "magnitude" in needs:
-        sums["magnitude"] = magnitudes(sites)
-    return Collected(sums, facts)
+        sums = magnitudes(sites)
+        found["magnitude"] = Split(sums, counts.halves and (sums, sums))
+    whole = {name: split.whole for name, split in found.items()}
+    first, second = (
+        {name: split.halves[which] for name, split in found.items() if split.halves}
+        for which in (0, 1)
+    )
+    return Collected(whole, (first, second) if counts.halves else None, facts)
 
 
-def _reducers(needs: Collection[Statistic]) -> list[Reducer]:
+def _counts(rows: Sequence[torch.Tensor]) -> Split[Counts]:
+    """How much text the windows are, and each half of them."""
+    if len(rows) == 1:
+        return Split(_count(rows))
+    middle = midpoint(len(rows))
+    return Split(_count(rows), (_count(rows[:middle]), _count(rows[middle:])))
+
+
+def _count(rows: Sequence[torch.Tensor]) -> Counts:
+    tokens = sum(len(row) for row in rows)
+    return Counts(windows=len(rows), tokens=tokens, predicted=tokens - len(rows))
+
+
+def _reducers(needs: Collection[Statistic]) -> list[StatisticReducer]:
     """The reducers that make these statistics, each product of gradients formed once."""
-    reducers: list[Reducer] = []
+    reducers: list[StatisticReducer] = []
     if "curvature" in needs:
         reducers.append(Curvature(FirstOrder() if "first_order" in needs else None))
     elif "first_order" in needs:

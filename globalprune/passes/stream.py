@@ -1,6 +1,6 @@
 """One pass of windows through a model, past any number of reducers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,15 +30,17 @@ def stream(
     *,
     batch_size: int,
     draw: LabelDraw | None = None,
+    halfway: Callable[[], None] | None = None,
     progress: Progress,
 ) -> PassFacts:
     """Run every window once: forward, and backward if a reducer wants gradients.
 
     Gradients are those of the text's own next tokens, or of labels that `draw` draws; the loss
-    that is told is always the text's. The model is as before when this ends. Raise `NonFiniteError`
-    at the first such number.
+    that is told is always the text's. `halfway` is called between the halves of several windows.
+    The model is as before when this ends. Raise `NonFiniteError` at the first such number.
     """
-    rounds = list(batches(windows, batch_size)) if reducers else []  # nobody watches: no pass
+    middle = len(windows.rows) if halfway is None else midpoint(len(windows.rows))
+    rounds = _rounds(windows, middle, batch_size) if reducers else []  # nobody watches: no pass
     backward = any(reducer.gradient_at for reducer in reducers)
     watch = Watch(reducers)
     nll, predicted, done = 0.0, 0, 0
@@ -47,8 +49,21 @@ def stream(
             watch.batch = Batch(done, ids.shape[0], ids.shape[1] - 1)
             nll += _run(model, ids.to(model.device), watch, draw, backward=backward)
             done += ids.shape[0]
+            if halfway is not None and done == middle < len(windows.rows):
+                halfway()
             predicted += ids.shape[0] * (ids.shape[1] - 1)
     return PassFacts(windows=done, loss=nll / predicted if backward else None)
+
+
+def midpoint(windows: int) -> int:
+    """How many of so many windows are the first half."""
+    return (windows + 1) // 2
+
+
+def _rounds(windows: TokenWindows, middle: int, batch_size: int) -> list[torch.Tensor]:
+    """The batches, none of which reaches over the middle."""
+    parts = (windows.rows[:middle], windows.rows[middle:])
+    return [ids for rows in parts for ids in batches(replace(windows, rows=rows), batch_size)]
 
 
 def _run(

@@ -1,13 +1,11 @@
 """From an analysis and a ratio to a plan. Nothing is read or written here."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
@@ -21,8 +19,9 @@ from globalprune.artifacts.prune_plan import (
 )
 from globalprune.errors import PlanInvalid
 from globalprune.planning.budget import asked_parameters
+from globalprune.planning.notes import plan_notes
 from globalprune.planning.pins import Mask, Pins, Wishes, wishes_of
-from globalprune.planning.scoring import Scoring, scored_table, scoring_of
+from globalprune.planning.scoring import scored_table, scoring_of
 from globalprune.planning.selection import select, spare_one
 
 
@@ -77,7 +76,7 @@ def make_plan(
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     pinned = int(table.cost[wishes.must_go].sum())
-    notes = tuple(_notes(analysis.record, scoring, pinned, asked))
+    notes = tuple(plan_notes(analysis.record, scoring, ratio, pinned=pinned, asked=asked))
     return Planned(plan, effect_of(plan, structure), ratio, asked, notes)
 
 
@@ -126,16 +125,3 @@ def _model_of(analysis: Analysis) -> ModelReference:
         weights=model.weights_fingerprint,
         revision=model.revision,
     )
-
-
-def _notes(record: AnalysisRecord, scoring: Scoring, pinned: int, asked: int) -> Iterator[str]:
-    """Yield what a person should know about the plan beyond its figures."""
-    incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
-    if incomparable and len(record.measured) > 1:
-        yield (
-            f"{scoring.importance} is not comparable between layers: one ranking over all of them "
-            "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
-            "or measure few layers (gp analyze --layers)."
-        )
-    if pinned > asked:
-        yield f"the pins alone remove {pinned:,} parameters, more than the {asked:,} asked."

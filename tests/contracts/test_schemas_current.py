@@ -51,6 +51,7 @@ _RULES: dict[str, Callable[[Any, Any], bool]] = {  # value, what the keyword say
     "required": lambda value, said: set(said) <= set(value),
     "pattern": lambda value, said: re.search(said, value) is not None,
     "minimum": operator.ge,
+    "maximum": operator.le,
     "exclusiveMinimum": operator.gt,
     "exclusiveMaximum": operator.lt,
     "minItems": lambda value, said: len(value) >= said,

@@ -62,6 +62,18 @@ def test_a_hub_revision_a_seed_and_a_bos_are_told(record: AnalysisRecord) -> Non
     assert lines["text"].endswith("tokens, seed 3, each begins with BOS (50 tokens)")
 
 
+def test_the_halves_agreement_is_told_for_every_importance(record: AnalysisRecord) -> None:
+    """At every ratio that the measured groups allow; layers 1:3 are too little for half of all."""
+    found = record.reliability
+    lines = lines_of(describe(record, None))
+    assert found["taylor"].cuts
+    for name in ("wanda", "taylor"):
+        cuts = ", ".join(f"{100 * cut.ratio:.0f} %: {cut.shared:.2f}" for cut in found[name].cuts)
+        assert lines[f"halves on {name}"] == (
+            f"ranks correlate by {found[name].rank_correlation:.3f}; shared of a cut of {cuts}"
+        )
+
+
 def test_a_normaliser_is_told_with_what_it_normalises(record: AnalysisRecord) -> None:
     """It is that of the importance by which the table is scored."""
     ranked = record.model_copy(update={"normalisers": {"wanda": "rank"}})

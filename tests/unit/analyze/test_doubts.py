@@ -54,6 +54,20 @@ def test_a_mean_gradient_of_drawn_labels_warns(
     assert warnings == ((warning,) if named else ())
 
 
+def test_a_single_window_warns_that_nothing_tells_how_sure_it_is(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """There is no figure then, neither a good one nor a bad one."""
+    data = write_ids(tmp_path / "one.jsonl", [*random_ids(1, 12)])
+    record = analysed(tiny("llama"), tmp_path, data=data).record
+    assert record.reliability == {}
+    [warning] = record.warnings
+    assert warning == (
+        "one window can't be halved, so nothing tells how sure its importances are; measure with "
+        "more --samples."
+    )
+
+
 @pytest.mark.parametrize(("length", "warned"), [(256, False), (257, True)])
 def test_windows_beyond_the_trained_positions_warn(
     tiny: Tiny, tmp_path: Path, length: int, *, warned: bool

@@ -13,6 +13,7 @@ from globalprune.artifacts.analysis_record import (
     read_analysis_record,
     write_analysis_record,
 )
+from globalprune.artifacts.reliability import Reliability
 from globalprune.errors import RecordInvalid
 
 STRUCTURE = structure_of()
@@ -42,11 +43,12 @@ def test_a_record_reads_back_as_it_was(written: Path) -> None:
         ({"seconds": 99.0, "peak_memory_bytes": 7}, True),
         ({"command": "gp analyze elsewhere", "warnings": ("slow",)}, True),
         ({"table": "sha256:1"}, True),
+        ({"reliability": {"fisher": Reliability(rank_correlation=1, cuts=())}}, True),
         ({"dtype": "bfloat16"}, False),
         ({"layers": (0, 3)}, False),
         ({"versions": {"torch": "3"}}, False),
     ],
-    ids=["price", "words", "table", "precision", "layers", "versions"],
+    ids=["price", "words", "table", "reliability", "precision", "layers", "versions"],
 )
 def test_the_identity_is_of_what_was_measured_and_how(change: Json, *, same: bool) -> None:
     """The table cites it, so it can't hold the table's digest; a price changes nothing."""

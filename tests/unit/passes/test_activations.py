@@ -6,7 +6,7 @@ from pathlib import Path
 import measuring
 import pytest
 import torch
-from linear_sites import linear_site
+from linear_sites import linear_site, over
 from tiny_models import random_ids
 
 from globalprune.passes.activations import InputRms, magnitudes
@@ -22,7 +22,7 @@ def test_the_mean_runs_over_all_tokens_and_inputs_of_a_group() -> None:
     reducer = InputRms()
     reducer.take_input(site, torch.tensor([[[3.0, 5.0, 0.0, 0.0]]]))
     reducer.take_input(site, torch.tensor([[[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 2.0]]]))
-    found = reducer.finish(2)["input_rms"][HALF]
+    found = reducer.finish(over(tokens=3))["input_rms"].whole[HALF]
     expected = torch.tensor([(9 + 25 + 4) / 6, 8 / 6], dtype=torch.float64).sqrt()
     torch.testing.assert_close(found, expected)
 
@@ -32,7 +32,7 @@ def test_squares_of_large_float16_activations_do_not_overflow() -> None:
     site = linear_site([[1.0, 1.0]], groups=2, side="columns", dtype=torch.float16)
     reducer = InputRms()
     reducer.take_input(site, torch.full((1, 4, 2), 300.0, dtype=torch.float16))
-    assert reducer.finish(1)["input_rms"][HALF].tolist() == [300.0, 300.0]
+    assert reducer.finish(over(tokens=4))["input_rms"].whole[HALF].tolist() == [300.0, 300.0]
 
 
 def test_magnitudes_count_rows_columns_and_biases() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import measuring
 import pytest
 import torch
-from linear_sites import linear_site
+from linear_sites import linear_site, over
 from tiny_models import random_ids, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from uneven_models import save_uneven, uneven_cut
@@ -30,10 +30,13 @@ def site(groups: int = 2, dtype: torch.dtype = torch.float32) -> Site:
 
 def fisher(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) -> list[float]:
     """Gate Fisher over these batches of inputs and gradients at them."""
-    reducer = GateFisher()
+    reducer, predicted = GateFisher(), 0
     for inputs, delta, batch in batches:
         reducer.take_gradient(site, inputs, delta, batch)
-    found: list[float] = reducer.finish(2)["gate_fisher"][HALF].tolist()
+        predicted += batch.windows * batch.predicted
+    found: list[float] = (
+        reducer.finish(over(predicted=predicted))["gate_fisher"].whole[HALF].tolist()
+    )
     return found
 
 
@@ -61,9 +64,10 @@ def test_a_gradient_that_fits_float16_only_when_scaled_comes_out_whole(make: Any
     half, wide = make(), make()
     half.take_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.half(), scaled)
     wide.take_gradient(site(), INPUTS, DELTA, BATCH)
-    [(name, found)] = half.finish(2).items()
-    assert found[HALF].tolist() == [2.0**-80 * value for value in wide.finish(2)[name][HALF]]
-    assert float(found[HALF].min()) > 0
+    [(name, found)] = half.finish(over(predicted=8)).items()
+    expected = wide.finish(over(predicted=8))[name].whole[HALF]
+    assert found.whole[HALF].tolist() == [2.0**-80 * value for value in expected]
+    assert float(found.whole[HALF].min()) > 0
 
 
 def test_squares_of_large_float16_activations_do_not_overflow() -> None:
@@ -143,6 +147,6 @@ def test_no_weight_sized_tensor_is_formed(tiny: Tiny, need: Any, *, formed: bool
     sites = measuring.sites_of(model, tiny("llama"))
     weights = {site.linear.weight.numel() for site in sites}
     with Allocations(model) as made:
-        measuring.measured(model, sites, [*random_ids(2, 5)], [need], 2)
+        measuring.measured(model, sites, [*random_ids(4, 5)], [need], 2)
     assert max(made.sizes) > 2 * 4 * 260 - 1  # the logits were seen, so the rest was too
     assert bool(made.sizes & weights) == formed

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from linear_sites import linear_site
+from linear_sites import linear_site, over
 
 from globalprune.passes.gradients import Curvature, FirstOrder
-from globalprune.passes.interface import Batch, Half, Site
+from globalprune.passes.interface import Batch, Counts, Half, Site, Split
 
 Reckon = Callable[..., list[float]]
 HALF: Half = (0, "mlp")
@@ -27,7 +27,7 @@ def first_order(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) 
     reducer = FirstOrder()
     for inputs, delta, batch in batches:
         reducer.take_gradient(site, inputs, delta, batch)
-    found: list[float] = reducer.finish(2)["first_order"][HALF].tolist()
+    found: list[float] = reducer.finish(over(windows=2))["first_order"].whole[HALF].tolist()
     return found
 
 
@@ -36,7 +36,7 @@ def curvature(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) ->
     reducer = Curvature()
     for inputs, delta, batch in batches:
         reducer.take_gradient(site, inputs, delta, batch)
-    found: list[float] = reducer.finish(2)["curvature"][HALF].tolist()
+    found: list[float] = reducer.finish(over(windows=2))["curvature"].whole[HALF].tolist()
     return found
 
 
@@ -100,6 +100,24 @@ def test_a_gradient_that_fits_float16_only_when_scaled_comes_out_whole(reckon: R
     assert min(found) > 0
 
 
+def test_what_was_remembered_halfway_changes_no_importance() -> None:
+    """To the last bit: the halves are made of copies."""
+    halved, plain = FirstOrder(), FirstOrder()
+    generator = torch.Generator().manual_seed(0)
+    own = site()
+    for window in range(4):
+        inputs, delta = torch.randn(2, 1, 5, 2, generator=generator)
+        for reducer in (halved, plain):
+            reducer.take_gradient(own, inputs, delta, Batch(window, 1, 7))
+        if window == 1:
+            halved.halve()
+    text = Split(Counts(4, 0, 0), (Counts(2, 0, 0), Counts(2, 0, 0)))
+    found = halved.finish(text)["first_order"]
+    assert torch.equal(found.whole[HALF], plain.finish(over(windows=4))["first_order"].whole[HALF])
+    assert found.halves is not None
+    assert float((found.halves[0][HALF] - found.halves[1][HALF]).abs().min()) > 0
+
+
 def test_gradients_taken_along_are_those_taken_alone() -> None:
     """First order falls out of curvature's products, which are squared in place only afterwards."""
     delta = torch.tensor([[[1.0, 3.0], [2.0, 0.5]], [[0.5, 1.0], [1.0, -1.0]]])
@@ -110,6 +128,6 @@ def test_gradients_taken_along_are_those_taken_alone() -> None:
     together = Curvature(FirstOrder())
     for row in range(2):
         together.take_gradient(one, inputs[row, None], delta[row, None], Batch(row, 1, 7))
-    found = together.finish(2)
+    found = {name: split.whole for name, split in together.finish(over(windows=2)).items()}
     assert found["first_order"][HALF].tolist() == first_order(site(), (inputs, delta, BATCH))
     assert found["curvature"][HALF].tolist() == curvature(site(), (inputs, delta, BATCH))

@@ -45,6 +45,33 @@ def test_one_text_is_run_once_for_all_statistics(tiny: Tiny) -> None:
     assert len(runs) == 2 + 1
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 9])
+@pytest.mark.parametrize("split", [3, 2], ids=["odd", "even"])
+def test_each_half_of_the_windows_is_as_if_it_were_all(
+    tiny: Tiny, batch_size: int, split: int
+) -> None:
+    """The first half holds the odd window; no batch reaches over the middle."""
+    model = measuring.loaded(tiny("llama_tied_bias"), torch.float64)
+    sites = measuring.sites_of(model, tiny("llama_tied_bias"))
+    rows = ROWS[5 - 2 * split + (split == 3) :]
+    both = measuring.measured(model, sites, rows, STATISTICS, batch_size).halves
+    assert both is not None
+    for found, part in zip(both, (rows[:split], rows[split:]), strict=True):
+        expected = measuring.measured(model, sites, part, STATISTICS, batch_size).sums
+        assert found.keys() == expected.keys()
+        for need, halves in expected.items():
+            assert found[need].keys() == halves.keys()
+            for half, values in halves.items():
+                torch.testing.assert_close(found[need][half], values)
+
+
+def test_one_window_has_no_halves(tiny: Tiny) -> None:
+    """There is nothing to compare it with."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    assert measuring.measured(model, sites, ROWS[:1], STATISTICS).halves is None
+
+
 def test_a_pass_can_be_repeated(tiny: Tiny) -> None:
     """Nothing of the first pass is left in the model or in the sites."""
     model = measuring.loaded(tiny("llama"))

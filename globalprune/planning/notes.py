@@ -1,0 +1,36 @@
+"""What a person should know of a plan beyond its figures: how sure its scores are, what pins do."""
+
+from collections.abc import Iterator
+
+from globalprune.artifacts.analysis_record import AnalysisRecord
+from globalprune.planning.scoring import Scoring
+
+
+def plan_notes(
+    record: AnalysisRecord, scoring: Scoring, ratio: float, *, pinned: int, asked: int
+) -> Iterator[str]:
+    """Yield a sentence for each; `pinned` and `asked` are parameters."""
+    incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
+    if incomparable and len(record.measured) > 1:
+        yield (
+            f"{scoring.importance} is not comparable between layers: one ranking over all of them "
+            "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
+            "or measure few layers (gp analyze --layers)."
+        )
+    if asked:
+        yield from _unsure(record, scoring, ratio)
+    if pinned > asked:
+        yield f"the pins alone remove {pinned:,} parameters, more than the {asked:,} asked."
+
+
+def _unsure(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:
+    """Yield a doubt where the halves of the windows disagree about what the plan ranks by."""
+    found = record.reliability.get(scoring.importance)
+    if found is None or scoring.normaliser != record.normaliser_of(scoring.importance):
+        return  # nothing is known of other scores
+    doubts = " and ".join(found.doubts(ratio))
+    if doubts:
+        yield (
+            f"{scoring} is unsure: each half of the {record.calibration.samples} windows ranks the "
+            f"groups for itself, and {doubts}; measure with more --samples."
+        )

@@ -1,0 +1,64 @@
+"""Both halves of the windows score the groups, as if each were the whole text."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from analysing import ROWS, analysed, write_ids
+from numpy.typing import NDArray
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.reliability import reliability_of
+
+Tiny = Callable[[str], Path]
+METHODS = ["taylor", "fisher_winsorised", "wanda", "magnitude"]
+
+
+def halves_of(tiny: Tiny, folder: Path, method: str, normaliser: str | None) -> list[Analysis]:
+    """Two analyses, each of one half of the rows."""
+    return [
+        analysed(
+            tiny("llama"), folder, out=name, importances=[method], normaliser=normaliser,
+            data=write_ids(folder / f"{name}.jsonl", rows),
+        )
+        for name, rows in (("first", [*ROWS[:3]]), ("second", [*ROWS[3:]]))
+    ]  # fmt: skip
+
+
+def in_order(analysis: Analysis, column: str) -> NDArray[Any]:
+    """A column of the table by layer, kind and index."""
+    values = analysis.table.columns()[column]
+    return np.array([values[row] for rows in analysis.table.halves.values() for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("method", "normaliser"),
+    [("taylor", None), ("fisher_winsorised", None), ("wanda", None), ("wanda", "none")],
+)
+def test_it_is_what_two_analyses_would_say(
+    tiny: Tiny, tmp_path: Path, method: str, normaliser: str | None
+) -> None:
+    """Of the scores as they rank, through the normaliser that the record names."""
+    found = analysed(tiny("llama"), tmp_path, importances=[method], normaliser=normaliser).record
+    first, second = halves_of(tiny, tmp_path, method, normaliser)
+    scores = [in_order(half, "score") for half in (first, second)]
+    costs = in_order(first, "cost")
+    expected = reliability_of(scores[0], scores[1], costs, found.structure.parameters)
+    assert found.reliability.keys() == {method}
+    assert found.reliability[method].rank_correlation == pytest.approx(
+        expected.rank_correlation, abs=1e-3
+    )
+    pairs = zip(found.reliability[method].cuts, expected.cuts, strict=True)
+    assert all(cut.shared == pytest.approx(other.shared, abs=0.02) for cut, other in pairs)
+    assert found.reliability[method].rank_correlation < 1
+
+
+def test_every_importance_has_its_own(tiny: Tiny, tmp_path: Path) -> None:
+    """One that no text changes is sure."""
+    record = analysed(tiny("llama"), tmp_path, importances=METHODS).record
+    assert list(record.reliability) == METHODS
+    assert record.reliability["magnitude"].rank_correlation == 1
+    assert {cut.shared for cut in record.reliability["magnitude"].cuts} == {1.0}
+    assert len({found.rank_correlation for found in record.reliability.values()}) == len(METHODS)

@@ -1,0 +1,49 @@
+"""What a plan says of how sure its scores are."""
+
+from typing import Any
+
+import pytest
+from analyses import analysis_of, structure_of
+
+from globalprune.artifacts.reliability import Reliability, SharedCut
+from globalprune.planning.notes import plan_notes
+from globalprune.planning.scoring import Scoring
+
+SURE = Reliability(rank_correlation=0.95, cuts=(SharedCut(ratio=0.2, shared=0.93),))
+UNSURE = Reliability(rank_correlation=0.85, cuts=(SharedCut(ratio=0.2, shared=0.8),))
+NOTE = (
+    "mine is unsure: each half of the 128 windows ranks the groups for itself, and their ranks "
+    "correlate by 0.85 and their cuts of 20 % share 80 % of what each removes; measure with more "
+    "--samples."
+)
+
+
+def notes(found: Any, scoring: Scoring, *, asked: int = 100) -> list[str]:
+    """The notes of a plan by an analysis with these figures of `mine`."""
+    record = analysis_of(structure_of()).record
+    text = record.calibration.model_copy(update={"samples": 128})
+    record = record.model_copy(update={"reliability": found, "calibration": text})
+    return list(plan_notes(record, scoring, 0.25, pinned=0, asked=asked))
+
+
+@pytest.mark.parametrize(
+    ("found", "scoring", "said"),
+    [
+        ({"mine": UNSURE, "other": SURE}, Scoring("mine", "none"), [NOTE]),
+        ({"mine": UNSURE, "other": SURE}, Scoring("other", "none"), []),
+        ({"mine": SURE}, Scoring("mine", "none"), []),
+        ({"mine": UNSURE}, Scoring("mine", "rank"), []),
+        ({}, Scoring("mine", "none"), []),
+    ],
+    ids=["unsure", "another importance", "sure", "another normaliser", "unknown"],
+)
+def test_scores_on_which_the_halves_disagree_are_doubted(
+    found: Any, scoring: Scoring, said: list[str]
+) -> None:
+    """Of the importance that the plan ranks by, normalised as it was compared."""
+    assert notes(found, scoring) == said
+
+
+def test_a_plan_that_removes_nothing_needs_no_scores() -> None:
+    """The empty plan is sure."""
+    assert notes({"mine": UNSURE}, Scoring("mine", "none"), asked=0) == []
