@@ -15,7 +15,7 @@ from globalprune.passes.interface import Half, Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import global_cut
 from peers.layer_stream import LayerStream
-from peers.subject import Gone, Subject, by_group, columns, take_out
+from peers.subject import Gone, Scores, Subject, by_group, columns, take_out
 
 
 class Moments:
@@ -47,12 +47,22 @@ class Moments:
 def prune(subject: Subject, windows: TokenWindows, need: int) -> int:
     """Rank by fluctuation, take out, and let biases stand for the means."""
     moments = _moments(subject, windows)
-    scores = {half: fluctuation(subject.outputs[half], found) for half, found in moments.items()}
+    scores = _scores(subject, moments)
     bare = [site for site in subject.outputs.values() if not has_bias(site)]
     added = sum(site.linear.out_features for site in bare)
     gone = global_cut(subject, scores, need + added)
     add_biases(subject, gone, {half: found.mean for half, found in moments.items()})
     return take_out(subject, gone) - added
+
+
+def fluctuations(subject: Subject, windows: TokenWindows) -> Scores:
+    """The standardised scores of every half, on the dense model."""
+    return _scores(subject, _moments(subject, windows))
+
+
+def _scores(subject: Subject, moments: dict[Half, Moments]) -> Scores:
+    """Every half's scores."""
+    return {half: fluctuation(subject.outputs[half], found) for half, found in moments.items()}
 
 
 def fluctuation(site: Site, moments: Moments) -> torch.Tensor:

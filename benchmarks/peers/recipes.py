@@ -17,6 +17,8 @@ PEERS: dict[str, str] = {
     "wanda_sp_ls": "https://arxiv.org/abs/2602.23795",
     "wanda_sp_ls_sequential": "https://arxiv.org/abs/2602.23795",
     "flap": "https://arxiv.org/abs/2312.11983",
+    "flap_ls": "https://arxiv.org/abs/2602.23795",
+    "flap_ls_light": "https://arxiv.org/abs/2602.23795",
     "llm_pruner": "https://arxiv.org/abs/2305.11627",
     "shortgpt": "https://arxiv.org/abs/2403.03853",
     "obs_sequential_ls": "https://arxiv.org/abs/2412.18110",
@@ -30,6 +32,16 @@ PEERS: dict[str, str] = {
 READS_NO_TEXT = frozenset(  # for these one seed is as good as another
     {"magnitude", "magnitude_global", "torch_pruning_magnitude", "optipfair_weights"}
 )
+BUILDS_ON = {  # recipes whose files import another recipe's
+    "wanda_sp_ls": ("wanda_sp",),
+    "wanda_sp_ls_sequential": ("wanda_sp", "wanda_sp_ls"),
+    "flap_ls": ("flap",),
+    "flap_ls_light": ("flap", "flap_ls"),
+    "obs_sequential_ls_floor": ("obs_sequential_ls",),
+    "obs_sequential_ls_damped": ("obs_sequential_ls",),
+    "torch_pruning_taylor": ("torch_pruning_magnitude", "llm_pruner"),
+    "optipfair_data": ("optipfair_weights",),
+}
 SHARED = (  # files that every recipe's result depends on
     "subject.py",
     "allocation.py",
@@ -47,6 +59,7 @@ def peer_named(name: str) -> Prune:
 
 
 def files_of(name: str) -> list[Path]:
-    """The files whose change makes a recipe another one."""
+    """The files whose change makes a recipe another one: its own, what it builds on, the shared."""
     here = Path(__file__).parent
-    return [here / f"{name}.py", *(here / shared for shared in SHARED)]
+    own = [name, *BUILDS_ON.get(name, ())]
+    return [here / file for file in (*(f"{recipe}.py" for recipe in own), *SHARED)]

@@ -6,10 +6,18 @@ from typing import Literal
 
 import pytest
 import torch
-from peers import obs_sequential_ls, wanda_sp, wanda_sp_ls, wanda_sp_ls_sequential
+from peers import (
+    flap,
+    flap_ls,
+    flap_ls_light,
+    obs_sequential_ls,
+    wanda_sp,
+    wanda_sp_ls,
+    wanda_sp_ls_sequential,
+)
 from peers.front_to_back import Method, prune_front_to_back, zeroed
 from peers.least_squares import Gram
-from recipe_subjects import inputs_of, logits_of, some_windows, subject_in
+from recipe_subjects import emptied, inputs_of, logits_of, some_windows, subject_in
 
 from globalprune.passes.interface import Half, Site
 
@@ -69,6 +77,34 @@ def test_wandas_scores_are_weights_times_norms(tiny: Tiny) -> None:
             for j in range(group * width, (group + 1) * width)
         ]
         torch.testing.assert_close(found[group].float(), torch.stack(terms).sum())
+
+
+def test_flap_with_least_squares_takes_what_flap_ranks_lowest(tiny: Tiny) -> None:
+    """Its groups are FLAP's own, but for those that make up for FLAP's biases; no bias is added."""
+    subject, windows = subject_in(tiny("llama_tied_bias")), some_windows(length=40)
+    biased = subject_in(tiny("llama_tied_bias"))
+    flap.prune(biased, windows, 5000)  # this family has its biases already
+
+    flap_ls.prune(subject, windows, 5000)
+
+    for half, gone in emptied(subject).items():
+        assert torch.equal(gone, emptied(biased)[half])
+        bias = subject.outputs[half].linear.bias
+        dense = subject_in(tiny("llama_tied_bias")).outputs[half].linear.bias
+        assert torch.equal(bias, dense)
+
+
+def test_a_lighter_ridge_fits_its_own_text_better(tiny: Tiny) -> None:
+    """What the shrinking costs is seen on the calibration text."""
+    windows = some_windows(length=100)
+    dense = logits_of(subject_in(tiny("qwen2")), windows)
+    left = []
+    for damp in (0.3, flap_ls_light.LIGHT_DAMP):
+        subject = subject_in(tiny("qwen2"))
+        flap_ls.prune_with(subject, windows, subject.structure.parameters // 8, damp)
+        left.append((logits_of(subject, windows) - dense).square().mean())
+
+    assert left[1] < left[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every recipe of others, on families with and without biases and q/k norms."""
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +84,18 @@ def test_a_recipe_has_a_file_and_a_source(name: str) -> None:
     """The table's names are files, and its links are links."""
     assert PEERS[name].startswith("https://")
     assert all(path.is_file() for path in files_of(name))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_recipe_knows_every_file_that_it_is_made_of(name: str) -> None:
+    """A change in a file that it imports makes its figures old, however far away that file is."""
+    known = {path.name for path in files_of(name)}
+    (folder,) = {path.parent for path in files_of(name)}
+
+    for file in known:
+        tree = ast.parse((folder / file).read_text(encoding="utf-8"))
+        imported = {
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+        }
+        needed = {f"{module[6:]}.py" for module in imported if module.startswith("peers.")}
+        assert needed <= known, file
