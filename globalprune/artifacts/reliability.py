@@ -62,11 +62,12 @@ def agreement(found: Reliability) -> str:
 
 def reliability_of(first: Scores, second: Scores, costs: Costs, parameters: int) -> Reliability:
     """Compare the scores that two halves of the windows give the same groups, in the same order."""
-    reachable = [ratio for ratio in RATIOS if ratio * parameters <= int(costs.sum())]
+    total = int(costs.sum())
+    reachable = [ratio for ratio in RATIOS if _need(ratio, parameters) <= total]
     return Reliability(
         rank_correlation=_rank_correlation(first, second),
         cuts=tuple(
-            SharedCut(ratio=ratio, shared=_shared(first, second, costs, ratio * parameters))
+            SharedCut(ratio=ratio, shared=_shared(first, second, costs, _need(ratio, parameters)))
             for ratio in reachable
         ),
     )
@@ -81,14 +82,19 @@ def _rank_correlation(first: Scores, second: Scores) -> float:
     return round(float(one @ other) / size, _DIGITS) if size else 0.0
 
 
-def _shared(first: Scores, second: Scores, costs: Costs, need: float) -> float:
+def _need(ratio: float, parameters: int) -> int:
+    """Of so many parameters, at least the ratio: in per cent, since 0.1 * 30 is more than 3."""
+    return -(-round(100 * ratio) * parameters // 100)
+
+
+def _shared(first: Scores, second: Scores, costs: Costs, need: int) -> float:
     """The parameters that both cuts remove, of the mean of what each removes."""
     one, other = _cut(first, costs, need), _cut(second, costs, need)
     removed = int(costs[one].sum()) + int(costs[other].sum())
     return round(2 * int(costs[one & other].sum()) / removed, _DIGITS)
 
 
-def _cut(scores: Scores, costs: Costs, need: float) -> NDArray[np.bool_]:
+def _cut(scores: Scores, costs: Costs, need: int) -> NDArray[np.bool_]:
     """Mark the lowest scores until `need` parameters are gone: a plan's but for the last few."""
     order = np.argsort(scores, kind="stable")
     count = int(np.searchsorted(np.cumsum(costs[order]), need)) + 1

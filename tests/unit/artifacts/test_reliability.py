@@ -64,6 +64,12 @@ def test_only_ratios_that_the_groups_allow_are_compared() -> None:
     assert reliability_of(RISING, RISING, EVEN, 1000).cuts == ()
 
 
+def test_a_tenth_of_thirty_is_three() -> None:
+    """No binary number is a tenth, and a fourth group would be one too many."""
+    found = reliability_of(RISING, np.array([1.0, 2, 3, 0, *RISING[4:]]), EVEN, 30)
+    assert shared(found)[0.1] == pytest.approx(2 / 3, abs=1e-4)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     scores=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30),
