@@ -15,7 +15,6 @@ from globalprune.analyze.choices import chosen_normalisers, label_draw
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
-from globalprune.analyze.peak_memory import peak_memory
 from globalprune.analyze.reliability import reliabilities
 from globalprune.analyze.run_log import RunLog, layer_summary
 from globalprune.analyze.subject import Subject, model_record, subject_of
@@ -36,6 +35,7 @@ from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.source import resolve_model
 from globalprune.passes.labels import LabelDraw
+from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
 from globalprune.progress import Progress, silent

@@ -4,13 +4,17 @@ MODEL is never changed. An error at any point leaves nothing behind.
 """
 
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from globalprune.apply.compensator import Compensation, read_windows, solve
 from globalprune.apply.explain import Explanation, explanation_of
 from globalprune.apply.preparation import Prepared, prepare
 from globalprune.apply.record_folder import find_analysis, write_records
+from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
@@ -32,22 +36,32 @@ def explain_plan(
     *,
     analysis: Path | None = None,
     overwrite: bool = False,
+    compensating: bool = False,
 ) -> Explanation:
     """Say what `apply_plan` would do with the same; nothing is written.
 
     With an `out`, raise what it would refuse of that place too.
     """
     if out is None:
-        return _explained(prepare(model, plan_path))
-    out = out.expanduser()
-    return _explained(_ready(model, plan_path, out, analysis=analysis, overwrite=overwrite)[0])
+        return _explained(prepare(model, plan_path, compensating=compensating))
+    place = _Place(out.expanduser(), analysis, overwrite=overwrite)
+    return _explained(_ready(model, plan_path, place, compensating=compensating)[0])
 
 
 def check_apply(
-    model: str, plan_path: Path, out: Path, *, analysis: Path | None = None, overwrite: bool = False
+    model: str,
+    plan_path: Path,
+    out: Path,
+    *,
+    analysis: Path | None = None,
+    overwrite: bool = False,
+    compensation: Compensation | None = None,
 ) -> None:
     """Raise what `apply_plan` would refuse before it writes; for callers with long work ahead."""
-    _ready(model, plan_path, out.expanduser(), analysis=analysis, overwrite=overwrite)
+    place = _Place(out.expanduser(), analysis, overwrite=overwrite)
+    prepared, _ = _ready(model, plan_path, place)
+    if compensation is not None:
+        read_windows(compensation, prepared.checkpoint)
 
 
 def apply_plan(
@@ -57,24 +71,33 @@ def apply_plan(
     *,
     analysis: Path | None = None,
     overwrite: bool = False,
+    compensation: Compensation | None = None,
     command: str = "",
     progress: Progress = silent,
 ) -> ApplyResult:
     """Write the model that the plan leaves of `model` into the folder `out`, whole or not at all.
 
     `out` is replaced only with `overwrite`, and only if this function wrote it. `analysis` names
-    the record to keep beside the result; without it, the plan's own is taken if it is found.
+    the record to keep beside the result; without it, the plan's own is taken if it is found. With
+    a `compensation`, output projections are solved anew on its text first.
     """
     started = time.monotonic()
     out = out.expanduser()
-    prepared, record = _ready(model, plan_path, out, analysis=analysis, overwrite=overwrite)
+    place = _Place(out, analysis, overwrite=overwrite)
+    prepared, record = _ready(model, plan_path, place, compensating=compensation is not None)
+    repaired = None if compensation is None else solve(compensation, prepared, progress)
+    solved = None if compensation is None else SolvedHalves(compensation.work)
     try:
         with staged_folder(out.resolve(), replace=overwrite) as folder:
-            walk(prepared, folder, progress)
+            walk(prepared, folder, progress, solved)
             weights = weights_fingerprint(_verified(prepared, folder, out))
             metrics = _metrics(prepared, weights, command, _unknown_text(prepared, record), started)
+            if repaired is not None:
+                metrics = metrics.model_copy(update={"repaired_modules": repaired.accepted})
             lines = _explained(prepared).lines
-            write_records(folder, prepared, metrics, analysis=record, lines=lines)
+            write_records(
+                folder, prepared, metrics, analysis=record, compensation=repaired, lines=lines
+            )
             misnamed = write_card(
                 folder, name=out.resolve().name, licence_from=prepared.checkpoint.companions
             )
@@ -87,17 +110,26 @@ def apply_plan(
     return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=warnings, out=str(out))
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where the result goes, and what of others may lie there."""
+
+    out: Path
+    analysis: Path | None
+    overwrite: bool
+
+
 def _ready(
-    model: str, plan_path: Path, out: Path, *, analysis: Path | None, overwrite: bool
+    model: str, plan_path: Path, place: _Place, *, compensating: bool = False
 ) -> tuple[Prepared, Path | None]:
     """Everything that can be refused, and what the rest needs: the steps, and analysis.json."""
-    prepared = prepare(model, plan_path)
-    record = find_analysis(prepared, analysis)
+    prepared = prepare(model, plan_path, compensating=compensating)
+    record = find_analysis(prepared, place.analysis)
     refuse_place(
-        out,
+        place.out,
         [prepared.checkpoint.source],
         needed_bytes=_weight_bytes(prepared),
-        overwrite=overwrite,
+        overwrite=place.overwrite,
     )
     return prepared, record
 
@@ -125,7 +157,7 @@ def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
 
 
 def _metrics(
-    prepared: Prepared, weights: str, command: str, warning: str | None, started: float
+    prepared: Prepared, weights: str, command: str, doubts: Iterable[str], started: float
 ) -> ApplyMetrics:
     """Collect what is known once the weights are written and verified."""
     effect, source = prepared.effect, prepared.checkpoint.source
@@ -150,16 +182,16 @@ def _metrics(
         seconds=time.monotonic() - started,
         command=command,
         versions=tool_versions(),
-        warnings=(*prepared.warnings, *filter(None, [warning])),
+        warnings=(*prepared.warnings, *doubts),
     )
 
 
-def _unknown_text(prepared: Prepared, record: Path | None) -> str | None:
+def _unknown_text(prepared: Prepared, record: Path | None) -> Iterator[str]:
     """Warn where the plan's analysis is gone, and with it what text the model was measured on."""
     reference = prepared.plan.analysis
-    if record is not None or reference is None:
-        return None
-    return (
-        f"the analysis that the plan names ({reference.path}, from where the plan lies) was not "
-        "found, so gp eval can't warn of text that calibration saw; name it with --analysis."
-    )
+    if record is None and reference is not None:
+        yield (
+            f"the analysis that the plan names ({reference.path}, from where the plan lies) was "
+            "not found, so gp eval can't warn of text that calibration saw; name it with "
+            "--analysis."
+        )

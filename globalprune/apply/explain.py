@@ -19,6 +19,7 @@ from globalprune.apply.steps import (
     LayerStep,
     RenumberLayer,
     SliceTensor,
+    SolveTensor,
     Step,
     WriteConfig,
     WriteTokenizer,
@@ -71,13 +72,15 @@ def explanation_of(
 
 def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEffect) -> list[str]:
     """Say what becomes of one layer; nothing, if nothing does."""
-    heads, sliced, dropped = _widths(had, layer), [], []
+    heads, sliced, solved, dropped = _widths(had, layer), [], [], []
     for step in steps:
         match step:
             case KeepTensor():
                 continue
             case SliceTensor():
                 sliced.append(f"{_short(step.name)} {_shape(step.facts)}")
+            case SolveTensor():
+                solved.append(f"{_short(step.name)} {_shape(step.facts)}")
             case DropTensor():
                 dropped.append(_short(step.name))
             case EmptyHalf():
@@ -89,8 +92,11 @@ def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEf
                 heads.append(f"becomes layer {step.becomes}")
             case _:
                 assert_never(step)
+    if solved and not heads:
+        heads.append("keeps its widths")
     lines = [f"layer {layer.layer_idx}: {', '.join(heads)}"] if heads else []
     lines += [f"    cut to  {', '.join(sliced)}"] if sliced else []
+    lines += [f"    solve   {', '.join(solved)}"] if solved else []
     return [*lines, f"    drop    {', '.join(dropped)}"] if dropped else lines
 
 

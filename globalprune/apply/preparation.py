@@ -6,6 +6,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from globalprune.apply.assumptions import unmet_assumptions
+from globalprune.apply.compensated_steps import compensated
 from globalprune.apply.facts import Axis, HalfFacts, LayerFacts, ModelFacts, TensorFacts
 from globalprune.apply.steps import (
     CopyCompanion,
@@ -52,7 +54,7 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(model: str, plan_path: Path) -> Prepared:
+def prepare(model: str, plan_path: Path, *, compensating: bool = False) -> Prepared:
     """Open the model, check the plan against it, decide every step."""
     checkpoint = open_checkpoint(resolve_model(model))
     adapter = adapter_for(checkpoint.config)
@@ -63,7 +65,10 @@ def prepare(model: str, plan_path: Path) -> Prepared:
     edit = write_layer_shapes(checkpoint.config, structure, effect)
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
-    steps = cutting_steps(facts_of(checkpoint, adapter, structure), effect)
+    facts = facts_of(checkpoint, adapter, structure)
+    steps = cutting_steps(facts, effect)
+    if compensating:
+        steps = compensated(steps, facts, effect)
     return Prepared(
         checkpoint=checkpoint,
         adapter=adapter,
@@ -77,6 +82,10 @@ def prepare(model: str, plan_path: Path) -> Prepared:
         steps=(*steps, *_file_steps(checkpoint, effect, edit)),
         warnings=(
             *_other_weights(plan, plan_path, checkpoint, weights),
+            *(
+                f"{plan_path}: {doubt}"
+                for doubt in unmet_assumptions(plan, compensating=compensating)
+            ),
             *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure)),
         ),
     )
@@ -115,10 +124,12 @@ def facts_of(
 def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> HalfFacts:
     """The tensors of one half."""
     axes = adapter.axes(layer, group_type)
+    output = f"{adapter.output(group_type)}.weight"
     bias = f"{adapter.output(group_type)}.bias"
     return HalfFacts(
         axes=tuple(Axis(axis.tensor, axis.dim, axis.width) for axis in axes),
         shared=adapter.shared(layer, group_type),
+        output=output if axes else None,
         output_bias=bias if bias in layer.tensors else None,
     )
 

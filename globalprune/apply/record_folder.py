@@ -7,6 +7,7 @@ from pathlib import Path
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.compensation_record import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
 from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.provenance import OWN_FOLDER
@@ -47,6 +48,7 @@ def write_records(
     metrics: ApplyMetrics,
     *,
     analysis: Path | None,
+    compensation: CompensationRecord | None,
     lines: Sequence[str],
 ) -> None:
     """Write every record of one application into a model's folder."""
@@ -61,6 +63,8 @@ def write_records(
     write_origin(folder / ORIGIN, table)
     if analysis is not None:
         shutil.copyfile(analysis, folder / ANALYSIS_FILE)
+    if compensation is not None:
+        write_record(folder / COMPENSATION_FILE, compensation)
     write_record(folder / METRICS_FILE, metrics)
     warnings = [f"warning: {warning}" for warning in metrics.warnings]
     log = [metrics.command, *lines, *warnings, f"done in {metrics.seconds:.1f} s"]

@@ -35,6 +35,21 @@ class SliceTensor:
 
 
 @dataclass(frozen=True)
+class SolveTensor:
+    """Write an output projection's weights as compensation solved them, not as they were.
+
+    `group_type` says of which half of the layer; `facts` is what is written.
+    """
+
+    layer: int
+    group_type: GroupType
+    name: str
+    becomes: str
+    before: TensorFacts
+    facts: TensorFacts
+
+
+@dataclass(frozen=True)
 class DropTensor:
     """Leave a tensor out of the file."""
 
@@ -95,7 +110,8 @@ class WriteTokenizer:
     """Write the tokenizer that a GGUF file carries inside."""
 
 
-TensorStep = KeepTensor | SliceTensor | DropTensor
+WrittenTensor = KeepTensor | SliceTensor | SolveTensor
+TensorStep = WrittenTensor | DropTensor
 LayerStep = TensorStep | EmptyHalf | DropLayer | RenumberLayer
 FileStep = WriteConfig | CopyModelingFile | CopyCompanion | WriteTokenizer
 Step = LayerStep | FileStep
@@ -116,9 +132,7 @@ def cutting_steps(facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
 
 def promised(steps: Sequence[Step]) -> dict[str, TensorFacts]:
     """Every tensor that the written file must hold, in the order in which it is written."""
-    return {
-        step.becomes: step.facts for step in steps if isinstance(step, KeepTensor | SliceTensor)
-    }
+    return {step.becomes: step.facts for step in steps if isinstance(step, WrittenTensor)}
 
 
 def _layer_of(name: str, prefixes: Sequence[str]) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 from globalprune.apply.preparation import Prepared
+from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import (
     CopyCompanion,
     CopyModelingFile,
@@ -19,6 +20,7 @@ from globalprune.apply.steps import (
     KeepTensor,
     RenumberLayer,
     SliceTensor,
+    SolveTensor,
     Step,
     WriteConfig,
     WriteTokenizer,
@@ -32,24 +34,36 @@ from globalprune.models.shard_writer import ShardWriter
 from globalprune.progress import Progress
 
 
-def walk(prepared: Prepared, folder: Path, progress: Progress) -> None:
-    """Do every step, in order; memory holds one shard."""
+def walk(
+    prepared: Prepared, folder: Path, progress: Progress, solved: SolvedHalves | None = None
+) -> None:
+    """Do every step, in order; memory holds one shard. `solved` holds what compensation solved."""
     sizes = {name: facts.bytes for name, facts in promised(prepared.steps).items()}
     writer = ShardWriter(folder, sizes)
     steps: Iterator[Step] = progress(
         prepared.steps, total=len(prepared.steps), label="cut", unit="steps"
     )
     for step in steps:
-        _do(step, prepared, folder, writer)
+        _do(step, prepared, folder, writer, solved)
     writer.finish()
 
 
-def _do(step: Step, prepared: Prepared, folder: Path, writer: ShardWriter) -> None:
+def _do(
+    step: Step,
+    prepared: Prepared,
+    folder: Path,
+    writer: ShardWriter,
+    solved: SolvedHalves | None,
+) -> None:
     """Do one step."""
     checkpoint = prepared.checkpoint
     match step:
         case KeepTensor() | SliceTensor():
             writer.put(step.becomes, cut(checkpoint.read(step.name), step))
+        case SolveTensor():
+            if solved is None:
+                raise ValueError(f"{step.name} was to be solved, and nobody did")
+            writer.put(step.becomes, solved.weight((step.layer, step.group_type)))
         case DropTensor() | EmptyHalf() | DropLayer() | RenumberLayer():
             return  # told to people; done by what isn't written, and by the new names
         case WriteConfig():

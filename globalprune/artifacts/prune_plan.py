@@ -70,6 +70,7 @@ class AnalysisReference(Record):
     table: str
     importance: str
     normaliser: NormaliserName | None = None  # None: raw importances were ranked
+    assumes: Literal["compensation"] | None = None  # what the importance counts on at apply
 
     @property
     def normalised_by(self) -> NormaliserName:

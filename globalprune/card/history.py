@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.compensation_record import CompensationRecord
 from globalprune.artifacts.evaluation_files import markdown_text
 from globalprune.artifacts.evaluation_record import Comparison
 from globalprune.artifacts.groups import GROUP_TYPES
@@ -47,7 +48,7 @@ def repetition(facts: CardFacts) -> Iterator[str]:
 def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     """What was removed of what."""
     removed = cut.parameters_before - cut.parameters_after
-    after = "What is left was finetuned." if facts.records.runs else "What is left was not changed."
+    after = _afterwards(facts)
     what = "This is a LoRA adapter for" if facts.is_adapter else "This is"
     lead = (
         f"{what} `{facts.base}` with {removed:,} of its {cut.parameters_before:,} parameters "
@@ -72,11 +73,32 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
             "",
             f"What each part is worth was measured by `{analysis.default_importance}` on {text}.",
         ]
+    compensation = facts.records.compensation
+    if compensation:
+        lines += ["", _compensated(compensation)]
     records = (
         "`globalprune/plan.yaml` is the plan that did it, `globalprune/origin.parquet` says which "
         "group of the original each remaining group is, `globalprune/metrics.json` has the figures."
     )
     return [*lines, "", records, ""]
+
+
+def _afterwards(facts: CardFacts) -> str:
+    """What became of the rest, in a sentence."""
+    if facts.records.runs:
+        return "What is left was finetuned."
+    if facts.records.compensation:
+        return "What is left was compensated, without training."
+    return "What is left was not changed."
+
+
+def _compensated(compensation: CompensationRecord) -> str:
+    """Which weights were solved anew, and on what."""
+    return (
+        f"{compensation.accepted} of {len(compensation.modules)} output projections (o_proj, "
+        f"down_proj) were solved anew by least squares on {_text(compensation.text)}, without "
+        "training; `globalprune/compensation.json` has the errors on held-out windows."
+    )
 
 
 def _finetuning(run: RecoveryRun, number: int | None) -> str:
@@ -124,6 +146,8 @@ def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
         yield "weights of the base model", records.cut.model.weights
         yield "plan", records.cut.plan
         yield "weights after the cut", records.cut.weights
+    if records.compensation:
+        yield "compensation windows", records.compensation.text.digest
     for run in records.runs:
         yield "finetuning windows", run.data_digest
         if run.weights:

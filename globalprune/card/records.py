@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.compensation_record import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.evaluation_files import EVALUATION_FILE
 from globalprune.artifacts.evaluation_record import Comparison
 from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
@@ -23,6 +24,7 @@ class ModelRecords:
 
     analysis: AnalysisRecord | None = None
     cut: ApplyMetrics | None = None
+    compensation: CompensationRecord | None = None
     recovery: RecoveryRecord | None = None
     evaluation: Comparison | None = None
 
@@ -38,6 +40,7 @@ def read_records(folder: Path) -> ModelRecords:
     return ModelRecords(
         analysis=_read(own / ANALYSIS_FILE, AnalysisRecord),
         cut=_read(own / METRICS_FILE, ApplyMetrics),
+        compensation=_read(own / COMPENSATION_FILE, CompensationRecord),
         recovery=_read(own / RECOVERY_FILE, RecoveryRecord),
         evaluation=_read(own / EVALUATION_FILE, Comparison),
     )

@@ -1,13 +1,16 @@
 """`gp apply`: cut a model by a plan."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from globalprune.cli import console, options
 from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.pipeline.cutting import Cutting
 
 
 def apply(
@@ -49,6 +52,19 @@ def apply(
             show_default="the one that the plan names, if it is still there",
         ),
     ] = None,
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--compensate",
+            help="Solve o_proj and down_proj of what stays anew, layer by layer, so that on the "
+            "text the model feels like it was; no training, same shapes. Loads MODEL.",
+        ),
+    ] = False,
+    data: options.CompensationText = None,
+    samples: options.CompensationSamples = None,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
+    seed: options.Seed = 0,
     finetune: options.Finetune = None,
     finetune_data: options.FinetuneData = None,
     finetune_samples: options.TrainingSamples = None,
@@ -71,9 +87,11 @@ def apply(
 
     The weights are copied shard by shard, so memory holds one shard and not the model. The result
     is opened again and compared with the plan before it takes its place; an error leaves nothing.
+    With --compensate, memory holds MODEL too, and --resume goes on from the layers solved.
 
-    Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --eval builtin
+    Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
+    from globalprune.artifacts.compensation_request import CompensationRequest
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
     from globalprune.pipeline.cut_and_judge import cut_and_judge
@@ -89,7 +107,18 @@ def apply(
         lora={"r": lora_r, "alpha": lora_alpha},
     )
     recovery = choose_recovery(finetune, said, data=finetune_data, distil=distil)
-    if resume and recovery is None:
+    request = None
+    if compensate:
+        request = CompensationRequest(
+            data=data, samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size
+        )
+    elif data is not None or samples is not None or seq_len is not None:
+        raise UsageError(
+            "--data, --samples and --seq-len: are for --compensate; say that too, or leave them "
+            "out (text to learn is --finetune-data, text to judge by is --eval)."
+        )
+    in_stages = recovery is not None or request is not None
+    if resume and not in_stages:
         raise UsageError("--resume: a cut alone has nothing to go on with; leave it out.")
     if out is None and not explain:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
@@ -101,6 +130,7 @@ def apply(
             analysis=analysis,
             device=device,
             dtype=dtype,
+            compensation=request,
             overwrite=overwrite,
             resume=resume,
             command=console.command_line(),
@@ -109,28 +139,27 @@ def apply(
         )
         if explain:
             refuse_later_phases(cutting, recovery, evaluate)
-            _explain(model, plan, out, analysis, overwrite=overwrite, as_json=as_json)
+            _explain(cutting, plan, named=out is not None, as_json=as_json)
             return
-        if recovery is None:
-            outcome = cut_and_judge(cutting, plan, evaluate=evaluate)
-        else:
+        if in_stages:
             outcome = cut_and_recover(cutting, plan, recovery=recovery, evaluate=evaluate)
+        else:
+            outcome = cut_and_judge(cutting, plan, evaluate=evaluate)
     show_outcome(outcome, as_json=as_json)
 
 
-def _explain(
-    model: str,
-    plan: Path,
-    out: Path | None,
-    analysis: Path | None,
-    *,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Print the steps, unless the run itself would be refused."""
+def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> None:
+    """Print the steps, unless the run itself would be refused; `named`: OUT is known."""
     from globalprune.apply.executor import explain_plan
 
-    explanation = explain_plan(model, plan, out, analysis=analysis, overwrite=overwrite)
+    explanation = explain_plan(
+        cutting.model,
+        plan,
+        cutting.out if named else None,
+        analysis=cutting.analysis,
+        overwrite=cutting.overwrite,
+        compensating=cutting.compensation is not None,
+    )
     for warning in explanation.document["warnings"]:
         console.say(f"warning: {warning}")
     if as_json:

@@ -63,6 +63,17 @@ MeasuredSamples = Annotated[
     int | None,
     typer.Option(help="Windows to measure with.", show_default="128; all rows of `input_ids`"),
 ]
+CompensationText = Annotated[
+    str | None,
+    text_option("Text for --compensate", "a part of the Python manual", show_default=_WEB_TEXT),
+]
+CompensationSamples = Annotated[
+    int | None,
+    typer.Option(
+        help="Windows for --compensate; an eighth of them only judges.",
+        show_default="128; all rows of `input_ids`",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Draws the positions of the windows.")]
 TrainingData = Annotated[
     list[str] | None,

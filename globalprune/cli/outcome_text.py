@@ -41,6 +41,9 @@ def _cut_summary(result: "ApplyResult") -> str:
         if result.uneven
         else "its layers are alike: it loads with transformers alone"
     )
+    repaired = result.repaired_modules
+    if repaired is not None:
+        removed += f"\ncompensated: {repaired} output projections solved anew"
     return (
         f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
         f"removed groups: {removed}\n{form}"

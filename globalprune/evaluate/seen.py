@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, TextRecord, read_analysis_record
+from globalprune.artifacts.compensation_record import COMPENSATION_FILE, read_compensation
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.recovery_record import RECOVERY_FILE, read_recovery
 from globalprune.errors import RecordInvalid
@@ -36,8 +37,11 @@ def warn_of_seen_text(folder: Path, evaluated: TextRecord) -> str | None:
 def _texts(records: Path) -> Iterator[tuple[str, TextRecord]]:
     """What a model was measured on and what it learned from, as far as records lie there."""
     analysis, recovery = records / ANALYSIS_FILE, records / RECOVERY_FILE
+    compensation = records / COMPENSATION_FILE
     if analysis.is_file():
         yield "calibration", read_analysis_record(analysis).calibration
+    if compensation.is_file():
+        yield "compensation", read_compensation(compensation).text
     if recovery.is_file():
         for run in read_recovery(recovery).runs:
             for part in run.data:

@@ -24,6 +24,10 @@ from globalprune.models.interface import GroupAxis
 _PREFIX = "model.layers."
 _HALF_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
 _OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
+_ENTRY_NORM: dict[GroupType, str] = {
+    "attention": "input_layernorm",
+    "mlp": "post_attention_layernorm",
+}
 _SHARED: dict[GroupType, tuple[str, ...]] = {"attention": QUERY_KEY_NORMS, "mlp": ()}
 
 
@@ -45,6 +49,10 @@ class GatedDecoder:
     def output(self, group_type: GroupType) -> str:
         """`self_attn.o_proj` or `mlp.down_proj`."""
         return _OUTPUT[group_type]
+
+    def entry_norm(self, group_type: GroupType) -> str:
+        """`input_layernorm` or `post_attention_layernorm`."""
+        return _ENTRY_NORM[group_type]
 
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read every layer from shapes and config; raise where they don't make sense together."""

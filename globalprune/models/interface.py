@@ -39,6 +39,10 @@ class ModelAdapter(Protocol):
         """What the tensor names of a half begin with, below the layer: `self_attn.`."""
         ...
 
+    def entry_norm(self, group_type: GroupType) -> str:
+        """The norm below the layer whose input is the residual stream that the half adds to."""
+        ...
+
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read what there is to cut from shapes and config; no weight is read."""
         ...

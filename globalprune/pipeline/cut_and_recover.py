@@ -68,7 +68,7 @@ def cut_and_recover(
     with work.forgotten_if_empty():
         cut, tuned = work.folder / "cut", work.folder / "finetuned"
         metrics = cut / OWN_FOLDER / METRICS_FILE
-        result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut))
+        result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut, work))
         run = None
         if recovery is not None:
             run = _unless_done(
@@ -112,8 +112,8 @@ def _read_cut(metrics: Path) -> ApplyResult:
     return ApplyResult(**known.model_dump(), out=str(metrics.parent.parent))
 
 
-def _cut(cutting: Cutting, plan: Path, out: Path) -> ApplyResult:
-    """Apply the plan into the work's folder."""
+def _cut(cutting: Cutting, plan: Path, out: Path, work: UnfinishedWork) -> ApplyResult:
+    """Apply the plan into the work's folder; what compensation has solved already is taken."""
     from globalprune.apply.executor import apply_plan
 
     return apply_plan(
@@ -121,6 +121,7 @@ def _cut(cutting: Cutting, plan: Path, out: Path) -> ApplyResult:
         plan,
         out,
         analysis=cutting.analysis,
+        compensation=cutting.compensated_in(work.folder / "compensating"),
         command=cutting.command,
         progress=cutting.progress,
     )

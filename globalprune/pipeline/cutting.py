@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.progress import Progress, silent, tell_nobody
+
+if TYPE_CHECKING:
+    from globalprune.apply.compensator import Compensation
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Cutting:
     analysis: Path | None = None
     device: str | None = None
     dtype: str | None = None
+    compensation: CompensationRequest | None = None
     overwrite: bool = False
     resume: bool = False
     command: str = ""
@@ -31,4 +36,18 @@ class Cutting:
         from globalprune.models.weights_fingerprint import weights_fingerprint
 
         weights = weights_fingerprint(open_checkpoint(resolve_model(self.model)))
-        return {"model": weights, "device": self.device, "dtype": self.dtype}
+        compensation = self.compensation.model_dump(mode="json") if self.compensation else None
+        return {
+            "model": weights,
+            "device": self.device,
+            "dtype": self.dtype,
+            "compensation": compensation,
+        }
+
+    def compensated_in(self, work: Path) -> "Compensation | None":
+        """What the cut is told of compensation, if that is asked; `work` keeps what is solved."""
+        if self.compensation is None:
+            return None
+        from globalprune.apply.compensator import Compensation
+
+        return Compensation(self.compensation, work, self.device, self.dtype)

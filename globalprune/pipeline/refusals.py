@@ -21,7 +21,12 @@ def refuse_early(
 
     refuse_later_phases(cutting, recovery, evaluate)
     check_apply(
-        cutting.model, plan, cutting.out, analysis=cutting.analysis, overwrite=cutting.overwrite
+        cutting.model,
+        plan,
+        cutting.out,
+        analysis=cutting.analysis,
+        overwrite=cutting.overwrite,
+        compensation=cutting.compensated_in(cutting.out),  # nothing is solved, so nothing is kept
     )
 
 

@@ -1,0 +1,51 @@
+"""Which steps of a cut change when compensation solves the output projections anew. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from globalprune.apply.facts import HalfFacts, ModelFacts
+from globalprune.apply.steps import KeepTensor, SliceTensor, SolveTensor, Step
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.plan_effect import PlanEffect
+
+
+def compensated(steps: Sequence[Step], facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
+    """The same steps, with weights solved anew wherever something was cut in the half or before it.
+
+    A half that still sees the stream which it always saw, and lost nothing, stays bit for bit.
+    """
+    solved = dict(_solved(facts, effect))
+    return tuple(
+        _solving(step, solved.get(step.name))
+        if isinstance(step, KeepTensor | SliceTensor)
+        else step
+        for step in steps
+    )
+
+
+def _solved(facts: ModelFacts, effect: PlanEffect) -> Iterator[tuple[str, GroupType]]:
+    """Yield the output weights that are solved, with the kind of their half."""
+    begun = False
+    for layer in effect.layers:
+        prefix = facts.prefixes[layer.layer_idx]
+        for group_type in GROUP_TYPES:
+            half = facts.layers[layer.layer_idx].half(group_type)
+            kept = layer.of(group_type)
+            begun = begun or len(kept) < _groups(half, facts, prefix)
+            if begun and kept and half.output is not None:
+                yield prefix + half.output, group_type
+
+
+def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
+    """How many groups a half has."""
+    if not half.axes:
+        return 0
+    axis = half.axes[0]
+    return facts.tensors[prefix + axis.tensor].shape[axis.dim] // axis.width
+
+
+def _solving(step: KeepTensor | SliceTensor, group_type: GroupType | None) -> Step:
+    """The step that writes solved weights, where there are such."""
+    if group_type is None or step.layer is None:
+        return step
+    before = step.before if isinstance(step, SliceTensor) else step.facts
+    return SolveTensor(step.layer, group_type, step.name, step.becomes, before, step.facts)

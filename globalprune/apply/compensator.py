@@ -1,0 +1,122 @@
+"""Runs compensation for a prepared plan: text, model and streams in, solved weights on disk out.
+
+Whatever can be refused is refused before the weights are loaded; the model is gone from memory
+before anything of the result is written.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from globalprune.apply.preparation import Prepared
+from globalprune.apply.solved_halves import SolvedHalves
+from globalprune.artifacts.compensation_record import CompensationRecord
+from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.compensation.ridge import STRENGTHS
+from globalprune.errors import UsageError
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.placement import Placement, choose_placement
+from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
+from globalprune.passes.hooks import frozen
+from globalprune.passes.peak_memory import peak_memory
+from globalprune.passes.stream_repair import HELD_OUT_EVERY, repair_streams
+from globalprune.passes.streams import stream_batches
+from globalprune.progress import Progress, silent
+from globalprune.text.calibration import calibration_windows
+from globalprune.text.cutting import check_counts
+from globalprune.text.windows import TokenWindows
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """What is asked of compensation, where it runs, and where it keeps what it has solved."""
+
+    request: CompensationRequest
+    work: Path
+    device: str | None = None
+    dtype: str | None = None
+    trust_remote_code: bool = False
+
+
+def read_windows(
+    compensation: Compensation, checkpoint: Checkpoint, progress: Progress = silent
+) -> TokenWindows:
+    """Read the text; raise `TextError` or `UsageError` for what can't be compensated with."""
+    request, source = compensation.request, checkpoint.source
+    check_counts(
+        samples=request.samples,
+        seq_len=request.seq_len,
+        seed=request.seed,
+        batch_size=request.batch_size,
+    )
+    _placement(compensation)
+    windows = calibration_windows(
+        request.data,
+        partial(load_tokenizer, source.path),
+        vocab_size=ConfigFigures(checkpoint.config, source.name).need("vocab_size"),
+        samples=request.samples,
+        seq_len=request.seq_len,
+        seed=request.seed,
+        progress=progress,
+    )
+    if len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
+        raise UsageError(
+            "--compensate: a single window of text can't be both fitted to and judged by; say "
+            "--samples 2 at least, better 128."
+        )
+    return windows
+
+
+def solve(compensation: Compensation, prepared: Prepared, progress: Progress) -> CompensationRecord:
+    """Solve every output projection of the cut model into the work's folder; say how it went."""
+    started = time.monotonic()
+    windows = read_windows(compensation, prepared.checkpoint, progress)
+    placement = _placement(compensation)
+    model = load_model(
+        prepared.checkpoint.source,
+        dtype=placement.dtype,
+        device=placement.device,
+        trust_remote_code=compensation.trust_remote_code,
+    )
+    every = min(HELD_OUT_EVERY, len(windows.rows))
+    with frozen(model):
+        layers = layers_of(model, prepared.adapter, prepared.structure)
+        halves = halves_of(model, prepared.adapter, prepared.structure)
+        check_composition(model, layers, halves, windows.rows[0][None].to(model.device))
+        batches = stream_batches(
+            model, layers, windows, batch_size=compensation.request.batch_size, every=every
+        )
+        stored = partial(_stored, prepared)
+        solved = SolvedHalves(compensation.work)
+        modules = repair_streams(halves, prepared.effect, batches, solved, stored, progress)
+    return CompensationRecord(
+        text=windows.record,
+        held_out_windows=len(windows.rows) // every,
+        strengths=STRENGTHS,
+        dtype=str(model.dtype).removeprefix("torch."),
+        modules=tuple(modules),
+        seconds=time.monotonic() - started,
+        peak_memory_bytes=peak_memory(placement.device),
+    )
+
+
+def _placement(compensation: Compensation) -> Placement:
+    """Where to run; equations are float64, which not every device has."""
+    placement = choose_placement(compensation.device, compensation.dtype)
+    if torch.device(placement.device).type == "mps":
+        raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
+    return placement
+
+
+def _stored(prepared: Prepared, half: RunningHalf) -> tuple[str, Any]:
+    """The name and the dtype of a half's output weight in the checkpoint."""
+    layer, group_type = half.place
+    below = f"{prepared.adapter.output(group_type)}.weight"
+    name = prepared.adapter.layer_prefix(layer) + below
+    return name, prepared.checkpoint.read(name).dtype

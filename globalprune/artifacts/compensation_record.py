@@ -1,0 +1,59 @@
+"""compensation.json of a result: which output projections were solved anew, on what text, how well.
+
+An error is a sum of squares over held-out tokens, as a part of what those tokens ask for.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+
+from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.record import Record
+from globalprune.artifacts.record_file import read_record
+
+COMPENSATION_FORMAT: Literal["globalprune.compensation/1"] = "globalprune.compensation/1"
+COMPENSATION_FILE: Final = "compensation.json"
+
+
+class ModuleRepair(Record):
+    """One output projection; `strength` is that of the ridge, None where nothing helped."""
+
+    layer_idx: int = Field(ge=0)  # as the original counts
+    group_type: GroupType
+    tensor: str  # as the original calls it
+    kept_inputs: int = Field(ge=1)
+    strength: float | None
+    error_before: float
+    error_after: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether its weights changed."""
+        return self.strength is not None
+
+
+class CompensationRecord(Record):
+    """One compensation, solved from the original weights."""
+
+    format: Literal["globalprune.compensation/1"] = COMPENSATION_FORMAT
+    text: TextRecord
+    held_out_windows: int = Field(ge=1)
+    strengths: tuple[float, ...]  # that were tried
+    dtype: str  # in which the streams ran
+    modules: tuple[ModuleRepair, ...]
+    seconds: float = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
+
+    @property
+    def accepted(self) -> int:
+        """How many projections changed."""
+        return sum(module.accepted for module in self.modules)
+
+
+def read_compensation(path: Path) -> CompensationRecord:
+    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(
+        path, CompensationRecord, what="a compensation record", command="gp apply --compensate"
+    )

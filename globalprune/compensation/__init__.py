@@ -1,0 +1,1 @@
+"""Closed-form repair of what a cut leaves: least squares and OBS on tensors and Gram matrices."""

@@ -1,0 +1,132 @@
+"""One half of one decoder layer, run by itself on the residual stream that enters it.
+
+Holds for layers that add what a half makes of the normalised stream to the stream; a model of
+which that isn't true is refused by `check_composition` before anything is built on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.errors import UnsupportedArchitecture
+from globalprune.models.interface import ModelAdapter
+from globalprune.passes.interface import Half
+from globalprune.passes.layer_calls import LayerCalls, layer_calls
+
+_TOLERANCE = 1e-3  # of the stream's size; half precision rounds more than float32
+
+
+class _Reached(Exception):  # noqa: N818 - no error: the output projection need not run
+    """Leaves a half at its output projection, with what enters there."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunningHalf:
+    """A half's modules; the stream is `[B, T, D]`, what enters `output` is `[B, T, groups·width]`.
+
+    `output` is None where an earlier cut took every group.
+    """
+
+    place: Half
+    norm: nn.Module
+    body: nn.Module
+    output: nn.Linear | None
+    width: int  # inputs of the output projection that one group owns
+
+    @property
+    def device(self) -> torch.device:
+        """Where the half computes."""
+        return next(self.norm.parameters()).device
+
+    def through(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
+        """The stream behind the half, in host memory, wherever it came from."""
+        here = stream.to(self.device)
+        return (here + self.added(here, calls)).cpu()
+
+    def inputs(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
+        """What the groups feed into the output projection, which itself isn't run."""
+        reached: list[torch.Tensor] = []
+
+        def leave(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            reached.append(args[0])
+            raise _Reached
+
+        if self.output is None:
+            return stream[..., :0]
+        handle = self.output.register_forward_pre_hook(leave)
+        try:
+            self.added(stream, calls)
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        return reached[0]
+
+    def added(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
+        """What the half adds to the stream."""
+        normalised = self.norm(stream)
+        layer, group_type = self.place
+        if group_type == "mlp":
+            output: torch.Tensor = self.body(normalised)
+        else:
+            output = self.body(hidden_states=normalised, **calls.beside[layer])[0]
+        return output
+
+
+def layers_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> list[nn.Module]:
+    """The decoder layers, in order."""
+    count = len(structure.layers)
+    return [model.get_submodule(adapter.layer_prefix(layer)[:-1]) for layer in range(count)]
+
+
+def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> list[RunningHalf]:
+    """Every half in the order in which they run."""
+    halves = []
+    for layer, group_type, half in structure.halves():
+        below = model.get_submodule(adapter.layer_prefix(layer)[:-1])
+        axes = adapter.axes(structure.layers[layer], group_type)
+        output = adapter.output(group_type)
+        halves.append(
+            RunningHalf(
+                place=(layer, group_type),
+                norm=below.get_submodule(adapter.entry_norm(group_type)),
+                body=below.get_submodule(adapter.half_prefix(group_type)[:-1]),
+                output=below.get_submodule(output) if half.groups else None,
+                width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
+            )
+        )
+    return halves
+
+
+@torch.no_grad()
+def check_composition(
+    model: Any, layers: Sequence[nn.Module], halves: Sequence[RunningHalf], ids: torch.Tensor
+) -> None:
+    """Raise `UnsupportedArchitecture` unless the halves, one after the other, are the model."""
+    calls = layer_calls(model, layers, ids)
+    stream = calls.entering
+    for half in halves:
+        stream = stream + half.added(stream, calls)
+    left = _leaving(model, layers[-1], ids)
+    difference = float((stream - left).float().norm() / left.float().norm())
+    if not difference <= _TOLERANCE:
+        raise UnsupportedArchitecture(
+            f"{type(model).__name__}: its layers don't add attention and MLP to one residual "
+            f"stream (rebuilt from its halves, the stream is off by {difference:.1%}), so what a "
+            "cut leaves can't be compensated; apply the plan without compensation, and finetune."
+        )
+
+
+def _leaving(model: Any, last: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    """The residual stream behind the last layer, as the model itself makes it."""
+    left: list[torch.Tensor] = []
+    handle = last.register_forward_hook(lambda _module, _args, output: left.append(output))
+    try:
+        model.base_model(input_ids=ids, use_cache=False)
+    finally:
+        handle.remove()
+    return left[0]

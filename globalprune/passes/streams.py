@@ -1,0 +1,51 @@
+"""Two residual streams of the same windows, half by half: the model's own, and a cut model's.
+
+Both start alike and stay one tensor until something is cut, so that nothing is computed twice
+before that. They lie in host memory, and come to the model a batch at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from globalprune.passes.layer_calls import LayerCalls, layer_calls
+from globalprune.text.windows import TokenWindows, batches
+
+
+@dataclass(eq=False)
+class StreamBatch:
+    """Some windows: what layers are called with, and both residual streams `[B, T, D]`."""
+
+    calls: LayerCalls
+    held_out: torch.Tensor  # bool [B]: windows that nothing is fitted to
+    dense: torch.Tensor
+    pruned: torch.Tensor
+
+    @property
+    def alike(self) -> bool:
+        """Whether nothing was cut so far."""
+        return self.pruned is self.dense
+
+    def tokens(self, rows: torch.Tensor, *, held_out: bool) -> torch.Tensor:
+        """Those rows of a tensor `[B, T, ...]` as `[tokens, ...]`."""
+        chosen = self.held_out.to(rows.device) == held_out
+        return rows[chosen].flatten(0, 1)
+
+
+def stream_batches(
+    model: Any, layers: Sequence[nn.Module], windows: TokenWindows, *, batch_size: int, every: int
+) -> list[StreamBatch]:
+    """The windows' streams as they enter the first layer; one window of `every` is held out."""
+    found: list[StreamBatch] = []
+    alike: dict[torch.Size, LayerCalls] = {}  # without padding, only a batch's shape matters
+    done = 0
+    for ids in batches(windows, batch_size):
+        calls = layer_calls(model, layers, ids.to(model.device))
+        entering = calls.entering.cpu()
+        held_out = torch.arange(done, done + len(ids)) % every == every - 1
+        found.append(StreamBatch(alike.setdefault(ids.shape, calls), held_out, entering, entering))
+        done += len(ids)
+    return found
