@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from globalprune.analyze.choices import chosen_normalisers, label_draw
+from globalprune.analyze.curves import curves_of
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
+from globalprune.analyze.measuring import Measured, Measuring, measure
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
 from globalprune.analyze.reliability import reliabilities
 from globalprune.analyze.run_log import RunLog, layer_summary
@@ -24,6 +26,7 @@ from globalprune.artifacts.analysis_record import (
     AnalysisRecord,
     write_analysis_record,
 )
+from globalprune.artifacts.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.provenance import tool_versions
@@ -34,10 +37,7 @@ from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.source import resolve_model
-from globalprune.passes.labels import LabelDraw
 from globalprune.passes.peak_memory import peak_memory
-from globalprune.passes.sites import find_sites
-from globalprune.passes.statistics import Collected, collect
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts
@@ -92,7 +92,7 @@ def analyze(
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
     with log.phase("run the text through it"):
-        collected = _measure(loaded, subject, windows, methods, batch_size, draw, progress)
+        measured = measure(loaded, subject, Measuring(windows, methods, batch_size, draw, progress))
     how = {
         "model": described,
         "normalisers": normalisers,
@@ -103,7 +103,7 @@ def analyze(
         "command": command,
         "peak_memory_bytes": peak_memory(placement.device),
     }
-    return _write(out, subject, windows, methods, collected, log, how)
+    return _write(out, subject, windows, methods, measured, log, how)
 
 
 def _placement(device: str | None, dtype: str | None) -> Placement:
@@ -114,33 +114,17 @@ def _placement(device: str | None, dtype: str | None) -> Placement:
     return placement
 
 
-def _measure(
-    loaded: Any,
-    subject: Subject,
-    windows: TokenWindows,
-    methods: Sequence[Importance],
-    batch_size: int,
-    draw: LabelDraw | None,
-    progress: Progress,
-) -> Collected:
-    """Collect in one pass what all methods need together."""
-    sites = find_sites(loaded, subject.adapter, subject.structure, subject.layers)
-    needs = {need for method in methods for need in method.needs}
-    return collect(
-        loaded, windows, sites, needs, batch_size=batch_size, draw=draw, progress=progress
-    )
-
-
 def _write(
     out: Path,
     subject: Subject,
     windows: TokenWindows,
     methods: Sequence[Importance],
-    collected: Collected,
+    measured: Measured,
     log: RunLog,
     how: dict[str, Any],
 ) -> AnalysisRecord:
     """Write table, record, description and log, all or none; return the record."""
+    collected, removal = measured.collected, measured.removal
     normaliser = how["normalisers"].get(methods[0].name, "none")
     parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
     draft = build_table(*parts)  # its digest doesn't depend on the metadata
@@ -150,6 +134,7 @@ def _write(
         calibration=windows.record,
         methods=tuple(method.name for method in methods),
         default_importance=methods[0].name,
+        compensated=tuple(method.name for method in methods if method.counts_on_compensation),
         incomparable=tuple(method.name for method in methods if not method.in_nats),
         reliability=reliabilities(
             subject.structure, subject.layers, methods, collected.halves, how["normalisers"]
@@ -164,6 +149,9 @@ def _write(
     log.say(f"scores by layer\n{layer_summary(draft)}")
     with staged_analysis(out) as folder:
         write_group_table(folder / TABLE_FILE, build_table(*parts, identity=record.identity))
+        if removal is not None:
+            curves = curves_of(removal, subject.structure)
+            write_curves(folder / CURVES_FILE, curves, identity=record.identity)
         (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
         (folder / LOG_FILE).write_text(log.text(), "utf-8")
         write_analysis_record(folder / ANALYSIS_FILE, record)

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.curves import CURVES_FILE
 from globalprune.artifacts.group_table import TABLE_FILE
 
 LOG_FILE = "analyze.log"
 DESCRIPTION_FILE = "description.txt"
 # The record is last: it vouches for the table, by its digest.
-_FILES = (TABLE_FILE, DESCRIPTION_FILE, LOG_FILE, ANALYSIS_FILE)
+_FILES = (TABLE_FILE, CURVES_FILE, DESCRIPTION_FILE, LOG_FILE, ANALYSIS_FILE)
 
 
 @contextmanager
@@ -29,4 +30,7 @@ def staged_analysis(out: Path) -> Iterator[Path]:
         yield staging
         out.mkdir(exist_ok=True)
         for name in _FILES:
-            (staging / name).replace(out / name)
+            if (staging / name).exists():
+                (staging / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)  # of another analysis that lay there

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -93,7 +92,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
             model, layers, windows, batch_size=compensation.request.batch_size, every=every
         )
         stored = partial(_stored, prepared)
-        solved = SolvedHalves(compensation.work)
+        solved = SolvedHalves(compensation.work, windows.record.digest)
         modules = repair_streams(halves, prepared.effect, batches, solved, stored, progress)
     return CompensationRecord(
         text=windows.record,
@@ -114,9 +113,9 @@ def _placement(compensation: Compensation) -> Placement:
     return placement
 
 
-def _stored(prepared: Prepared, half: RunningHalf) -> tuple[str, Any]:
-    """The name and the dtype of a half's output weight in the checkpoint."""
+def _stored(prepared: Prepared, half: RunningHalf) -> tuple[str, torch.Tensor]:
+    """The name of a half's output weight in the checkpoint, and the weight."""
     layer, group_type = half.place
     below = f"{prepared.adapter.output(group_type)}.weight"
     name = prepared.adapter.layer_prefix(layer) + below
-    return name, prepared.checkpoint.read(name).dtype
+    return name, prepared.checkpoint.read(name)

@@ -9,16 +9,21 @@ from safetensors.torch import save_file
 
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.disk import temporary_file
+from globalprune.errors import UsageError
 from globalprune.passes.interface import Half
 
-_WEIGHT, _RECORD = "weight", "record"
+_WEIGHT, _RECORD, _TEXT = "weight", "record", "text"
 
 
 class SolvedHalves:
-    """A folder of solved output projections; a file that is there is whole."""
+    """A folder of solved output projections; a file that is there is whole.
 
-    def __init__(self, folder: Path) -> None:
+    `text` is the digest of the windows that halves are solved on; only readers do without.
+    """
+
+    def __init__(self, folder: Path, text: str = "") -> None:
         self._folder = folder
+        self._text = text
 
     def keep(self, module: ModuleRepair, weight: torch.Tensor) -> None:
         """Keep `weight [out, kept inputs]` in its own dtype, with what is known of it."""
@@ -26,15 +31,22 @@ class SolvedHalves:
         path = self._path((module.layer_idx, module.group_type))
         with temporary_file(path) as temporary:
             tensors = {_WEIGHT: weight.cpu().contiguous()}
-            save_file(tensors, os.fspath(temporary), metadata={_RECORD: module.model_dump_json()})
+            metadata = {_RECORD: module.model_dump_json(), _TEXT: self._text}
+            save_file(tensors, os.fspath(temporary), metadata=metadata)
 
     def find(self, half: Half) -> tuple[ModuleRepair, torch.Tensor] | None:
-        """What was kept of a half, if it was."""
+        """What was kept of a half, if it was; raise `UsageError` if it was solved on other text."""
         path = self._path(half)
         if not path.is_file():
             return None
         with safe_open(path, framework="pt") as opened:
-            module = ModuleRepair.model_validate_json(opened.metadata()[_RECORD])
+            known = opened.metadata()
+            if self._text and known[_TEXT] != self._text:
+                raise UsageError(
+                    f"{path}: can't be resumed, since the text of --data was another then; put "
+                    "that text back, or say --overwrite instead of --resume to begin anew."
+                )
+            module = ModuleRepair.model_validate_json(known[_RECORD])
             return module, opened.get_tensor(_WEIGHT)
 
     def weight(self, half: Half) -> torch.Tensor:

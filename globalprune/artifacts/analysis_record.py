@@ -57,6 +57,7 @@ class AnalysisRecord(Record):
     default_importance: str
     labels: Literal["text", "sampled"] = "text"  # what gradients were taken of
     label_seed: int | None = None  # of sampled labels
+    compensated: tuple[str, ...] = ()  # methods that count on compensation when a plan is applied
     incomparable: tuple[str, ...] = ()  # methods that rank no several layers unless normalised
     normalisers: dict[str, NormaliserName] = Field(default={})  # of methods that have one
     reliability: dict[str, Reliability] = Field(default={})  # by method; none of a single window

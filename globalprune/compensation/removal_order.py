@@ -17,7 +17,8 @@ from typing import Final
 
 import torch
 
-DAMPING: Final = 1e-2  # of the mean of A's diagonal: directions that the text hardly shows
+DAMPING: Final = 1e-2  # of A's own diagonal, so that an input's scale changes nothing
+_LEAST: Final = 1e-12  # of its mean: an input that is always zero makes no singular matrix
 _COMPACTED: Final = 16  # as soon as one of so many is gone, the matrices are made smaller
 
 
@@ -30,21 +31,27 @@ class RemovalOrder:
 
 
 def removal_order(
-    second_moment: torch.Tensor, curvature: torch.Tensor, weights: torch.Tensor, width: int
+    second_moment: torch.Tensor,
+    curvature: torch.Tensor,
+    weights: torch.Tensor,
+    width: int,
+    guarded: torch.Tensor | None = None,
 ) -> RemovalOrder:
     """Remove the cheapest group, solve the rest anew, and go on until nothing is left.
 
     `second_moment` A `[n, n]`, `curvature` the diagonal of G `[o]`, `weights` W `[n, o]`; group u
-    owns the inputs `[u·width, (u+1)·width)`.
+    owns the inputs `[u·width, (u+1)·width)`. Those that are `guarded [groups]` go last.
     """
     dtype = torch.float32 if width == 1 else torch.float64  # many rank-one steps, or a few wide
     inverse, scaled = (part.to(dtype) for part in _prepared(second_moment, curvature, weights))
     standing = torch.arange(len(inverse) // width, device=inverse.device)
     gone = torch.zeros_like(standing, dtype=torch.bool)
+    late = torch.zeros_like(gone) if guarded is None else guarded.to(gone.device)
     groups, losses = [], []
     while len(standing):
-        now = _losses(inverse, scaled, width).masked_fill_(gone, torch.inf)
-        place = int(now.argmin())
+        now = _losses(inverse, scaled, width)
+        closed = gone if bool((gone | late).all()) else gone | late
+        place = int(now.masked_fill(closed, torch.inf).argmin())
         groups.append(standing[place])
         losses.append(now[place])
         _remove(inverse, scaled, slice(place * width, (place + 1) * width))
@@ -53,7 +60,7 @@ def removal_order(
             kept = ~gone
             inputs = kept.repeat_interleave(width)
             inverse, scaled = inverse[inputs][:, inputs], scaled[inputs]
-            standing, gone = standing[kept], gone[kept]
+            standing, gone, late = standing[kept], gone[kept], late[kept]
     return RemovalOrder(torch.stack(groups).cpu(), torch.stack(losses).double().cpu())
 
 
@@ -68,11 +75,12 @@ def one_shot_losses(
 def _prepared(
     second_moment: torch.Tensor, curvature: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(A + damping)⁻¹ and W·√G in float64; an A of zeros counts as the identity."""
+    """(A + damping)⁻¹ and W·√G in float64; inputs that are always zero don't matter."""
     moment = second_moment.double()
-    scale = float(moment.diagonal().mean()) or 1.0
-    ridge = torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment + DAMPING * scale * ridge))
+    own = moment.diagonal()
+    least = _LEAST * (float(own.mean()) or 1.0)
+    damped = moment + torch.diag(DAMPING * own + least)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     return inverse, weights.double() * curvature.double().clamp(min=0).sqrt()
 
 

@@ -19,6 +19,7 @@ class Fisher:
     name = "fisher"
     needs: tuple[Statistic, ...] = ("gate_fisher",)
     normaliser: NormaliserName = "none"
+    counts_on_compensation = False
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

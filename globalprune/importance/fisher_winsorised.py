@@ -21,6 +21,7 @@ class FisherWinsorised:
     name = "fisher_winsorised"
     needs: tuple[Statistic, ...] = ("gate_fisher_winsorised",)
     normaliser: NormaliserName = "none"
+    counts_on_compensation = False
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

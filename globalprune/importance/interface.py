@@ -15,6 +15,7 @@ class Importance(Protocol):
     name: str
     needs: tuple[Statistic, ...]
     normaliser: NormaliserName  # of its scores, unless a person says otherwise
+    counts_on_compensation: bool  # what is lost behind it, so that a plan must be applied with it
     in_nats: bool  # an estimate of loss; anything else is not comparable between layers
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

@@ -17,6 +17,7 @@ class Magnitude:
     name = "magnitude"
     needs: tuple[Statistic, ...] = ("magnitude",)
     normaliser: NormaliserName = "mean"
+    counts_on_compensation = False
     in_nats = False
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

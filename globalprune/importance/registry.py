@@ -7,6 +7,7 @@ from globalprune.importance.fisher import Fisher
 from globalprune.importance.fisher_winsorised import FisherWinsorised
 from globalprune.importance.interface import Importance
 from globalprune.importance.magnitude import Magnitude
+from globalprune.importance.obs import Obs
 from globalprune.importance.taylor import Taylor
 from globalprune.importance.taylor_2nd import TaylorSecondOrder
 from globalprune.importance.wanda import Wanda
@@ -16,6 +17,7 @@ IMPORTANCES: dict[str, Importance] = {
     "taylor_2nd": TaylorSecondOrder(),  # https://arxiv.org/abs/2305.11627
     "fisher": Fisher(),  # https://arxiv.org/abs/1801.05787, https://arxiv.org/abs/2204.09656
     "fisher_winsorised": FisherWinsorised(),  # https://doi.org/10.1214/aoms/1177705900
+    "obs": Obs(),  # https://arxiv.org/abs/2312.17244
     "wanda": Wanda(),  # https://arxiv.org/abs/2306.11695
     "magnitude": Magnitude(),  # https://arxiv.org/abs/1608.08710
 }

@@ -18,6 +18,7 @@ class Taylor:
     name = "taylor"
     needs: tuple[Statistic, ...] = ("first_order",)
     normaliser: NormaliserName = "none"
+    counts_on_compensation = False
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

@@ -18,6 +18,7 @@ class TaylorSecondOrder:
     name = "taylor_2nd"
     needs: tuple[Statistic, ...] = ("first_order", "curvature")
     normaliser: NormaliserName = "none"
+    counts_on_compensation = False
     in_nats = True
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

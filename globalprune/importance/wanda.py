@@ -18,6 +18,7 @@ class Wanda:
     name = "wanda"
     needs: tuple[Statistic, ...] = ("magnitude", "input_rms")
     normaliser: NormaliserName = "mean"
+    counts_on_compensation = False
     in_nats = False
 
     def combine(self, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:

@@ -17,7 +17,14 @@ from globalprune.artifacts.groups import GroupType
 from globalprune.models.interface import GroupAxis
 
 Statistic = Literal[
-    "first_order", "curvature", "gate_fisher", "gate_fisher_winsorised", "input_rms", "magnitude"
+    "first_order",
+    "curvature",
+    "gate_fisher",
+    "gate_fisher_winsorised",
+    "input_rms",
+    "magnitude",
+    "output_curvature",  # [O], of the output projection and not of groups
+    "removal_loss",
 ]
 GradientPlace = Literal["input", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind

@@ -18,6 +18,7 @@ from globalprune.passes.interface import (
     StatisticReducer,
 )
 from globalprune.passes.labels import LabelDraw
+from globalprune.passes.output_curvature import OutputCurvature
 from globalprune.passes.stream import PassFacts, midpoint, stream
 from globalprune.progress import Progress, silent
 from globalprune.text.windows import TokenWindows
@@ -98,6 +99,8 @@ def _reducers(needs: Collection[Statistic]) -> list[StatisticReducer]:
         reducers.append(GateFisher())
     if "gate_fisher_winsorised" in needs:
         reducers.append(WinsorisedGateFisher())
+    if "removal_loss" in needs:
+        reducers.append(OutputCurvature())
     if "input_rms" in needs:
         reducers.append(InputRms())
     return reducers

@@ -10,7 +10,8 @@ SlimGPT, arXiv:2412.18110, and OSSCAR, arXiv:2403.12983. Aiming at the whole str
 of earlier halves, is ours.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import torch
@@ -21,13 +22,14 @@ from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.compensation.normal_equations import NormalEquations
 from globalprune.compensation.ridge import Repair, repair
+from globalprune.errors import NonFiniteError
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
 from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress
 
 HELD_OUT_EVERY: Final = 8  # one window of so many judges; the others are fitted to
-Stored = Callable[[RunningHalf], tuple[str, torch.dtype]]
+Stored = Callable[[RunningHalf], tuple[str, torch.Tensor]]
 
 
 class Solved(Protocol):
@@ -53,8 +55,9 @@ def repair_streams(
 ) -> list[ModuleRepair]:
     """Solve every half that the plan leaves something of, and keep the weights in `solved`.
 
-    `stored` gives the name and the dtype of a half's output weight in the checkpoint: the stream
-    goes on with the weights as they will be saved. What `solved` has already is walked through.
+    `stored` gives a half's output weight by name and as the checkpoint has it: what can't be
+    bettered stays those bits, and the stream goes on with the weights as they will be saved. What
+    `solved` has already is walked through.
     """
     found = []
     for half in progress(halves, total=len(halves), label="compensating", unit="halves"):
@@ -87,9 +90,10 @@ def _through(
     columns = columns_of(kept, half.width).to(half.device)
     known = solved.find(half.place)
     if known is None:
-        name, dtype = stored(half)
-        found = _solve(half, output, columns, batches)
-        known = _described(half, name, found), found.weights.T.to(dtype)
+        name, stands = stored(half)
+        prior = stands.to(half.device)[:, columns].T
+        found = _solve(half, output, columns, prior, batches)
+        known = _described(half, name, found), found.weights.T
         solved.keep(*known)
     module, weight = known
     weight = weight.to(output.weight)
@@ -116,7 +120,11 @@ def _leave_remnant(half: RunningHalf, batches: Sequence[StreamBatch]) -> None:
 
 
 def _solve(
-    half: RunningHalf, output: nn.Linear, columns: torch.Tensor, batches: Sequence[StreamBatch]
+    half: RunningHalf,
+    output: nn.Linear,
+    columns: torch.Tensor,
+    prior: torch.Tensor,
+    batches: Sequence[StreamBatch],
 ) -> Repair:
     """Find the weights `[kept inputs, out]` that bring the cut model's stream back."""
     shape = (len(columns), output.out_features, half.device)
@@ -131,8 +139,19 @@ def _solve(
             sums.add(
                 batch.tokens(inputs, held_out=held_out), batch.tokens(target, held_out=held_out)
             )
-    prior = output.weight[:, columns].T
+    _refuse_non_finite(half, equations.values())
     return repair(equations[False], equations[True], prior)
+
+
+def _refuse_non_finite(half: RunningHalf, equations: Iterable[NormalEquations]) -> None:
+    """Raise `NonFiniteError` for sums that nothing can be solved from."""
+    total = sum(float(sums.gram.diagonal().sum()) + sums.energy for sums in equations)
+    if not math.isfinite(total):
+        layer, group_type = half.place
+        raise NonFiniteError(
+            f"compensation: the stream through the {group_type} of layer {layer} is not finite; "
+            "try --dtype float32 (or bfloat16), and check the model's weights."
+        )
 
 
 def _described(half: RunningHalf, name: str, found: Repair) -> ModuleRepair:

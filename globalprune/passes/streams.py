@@ -19,6 +19,7 @@ from globalprune.text.windows import TokenWindows, batches
 class StreamBatch:
     """Some windows: what layers are called with, and both residual streams `[B, T, D]`."""
 
+    first_window: int  # its number in the text
     calls: LayerCalls
     held_out: torch.Tensor  # bool [B]: windows that nothing is fitted to
     dense: torch.Tensor
@@ -34,18 +35,35 @@ class StreamBatch:
         chosen = self.held_out.to(rows.device) == held_out
         return rows[chosen].flatten(0, 1)
 
+    def divided(self, rows: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens `[tokens, ...]` of windows before that one, and of the others."""
+        before = min(max(window - self.first_window, 0), len(rows))
+        return rows[:before].flatten(0, 1), rows[before:].flatten(0, 1)
+
 
 def stream_batches(
-    model: Any, layers: Sequence[nn.Module], windows: TokenWindows, *, batch_size: int, every: int
+    model: Any,
+    layers: Sequence[nn.Module],
+    windows: TokenWindows,
+    *,
+    batch_size: int,
+    every: int | None = None,
 ) -> list[StreamBatch]:
-    """The windows' streams as they enter the first layer; one window of `every` is held out."""
+    """The windows' streams as they enter the first layer; one window of `every` is held out.
+
+    Without an `every`, none is.
+    """
     found: list[StreamBatch] = []
     alike: dict[torch.Size, LayerCalls] = {}  # without padding, only a batch's shape matters
     done = 0
     for ids in batches(windows, batch_size):
         calls = layer_calls(model, layers, ids.to(model.device))
         entering = calls.entering.cpu()
-        held_out = torch.arange(done, done + len(ids)) % every == every - 1
-        found.append(StreamBatch(alike.setdefault(ids.shape, calls), held_out, entering, entering))
+        held_out = torch.zeros(len(ids), dtype=torch.bool)
+        if every is not None:
+            held_out = torch.arange(done, done + len(ids)) % every == every - 1
+        found.append(
+            StreamBatch(done, alike.setdefault(ids.shape, calls), held_out, entering, entering)
+        )
         done += len(ids)
     return found

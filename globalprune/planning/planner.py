@@ -1,11 +1,13 @@
 """From an analysis and a ratio to a plan. Nothing is read or written here."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
@@ -69,6 +71,7 @@ def make_plan(
             table=analysis.record.table,
             importance=scoring.importance,
             normaliser=None if scoring.normaliser == "none" else scoring.normaliser,
+            assumes=assumption_of(analysis.record, scoring.importance),
         ),
         target=Target(ratio=ratio),
         pin=dict(pins or {}),
@@ -94,6 +97,11 @@ def _taken(
         raise PlanInvalid(pins_of, ["the pins remove every group of the model; keep some of them."])
     taken[wishes.free] = spare_one(costs[wishes.free], chosen)
     return taken
+
+
+def assumption_of(record: AnalysisRecord, importance: str) -> Literal["compensation"] | None:
+    """What must happen at apply for the importance to be right."""
+    return "compensation" if importance in record.compensated else None
 
 
 def _cuts(table: GroupTable, taken: Mask) -> dict[int, LayerCuts]:

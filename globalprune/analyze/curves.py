@@ -1,0 +1,28 @@
+"""From orders of removal to the curves that are written beside the table."""
+
+import numpy as np
+
+from globalprune.artifacts.curves import Curves
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.passes.removal import Removal
+
+
+def curves_of(removal: Removal, structure: ModelStructure) -> Curves:
+    """Every half's removals in order, with what each has cost so far."""
+    parts = []
+    for (layer, group_type), order in removal.orders.items():
+        count = len(order.groups)
+        steps = np.arange(1, count + 1)
+        parts.append(
+            {
+                "layer_idx": np.full(count, layer, np.int32),
+                "group_type": np.full(count, GROUP_TYPES.index(group_type), np.int8),
+                "removed_groups": steps.astype(np.int32),
+                "group_idx": order.groups.numpy().astype(np.int32),
+                "removed_params": steps * structure.layers[layer].half(group_type).cost,
+                "predicted_nats": order.losses.cumsum(0).numpy(),
+                "measured_nats": np.full(count, np.nan),
+            }
+        )
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Curves(**columns)
