@@ -15,6 +15,7 @@ from globalprune.analyze.choices import chosen_normalisers, label_draw
 from globalprune.analyze.curves import curves_of
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
+from globalprune.analyze.given import read_given, take_away
 from globalprune.analyze.measuring import Measured, Measuring, measure
 from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
 from globalprune.analyze.reliability import reliabilities
@@ -57,6 +58,8 @@ def analyze(
     seed: int = 0,
     importances: Sequence[str] = (DEFAULT_IMPORTANCE,),
     layers: str | None = None,
+    given: Path | None = None,
+    compensating: bool = False,
     labels: str = "text",
     normaliser: str | None = None,
     device: str | None = None,
@@ -66,7 +69,11 @@ def analyze(
     command: str = "",
     progress: Progress = silent,
 ) -> AnalysisRecord:
-    """Measure every group of the layers by every method, and write the analysis into `out`."""
+    """Measure every group of the layers by every method, and write the analysis into `out`.
+
+    Of a plan that is `given`, measure what it leaves standing, compensated on the same text if
+    `compensating`; the groups that it removes are worth nothing then.
+    """
     log = RunLog(command)
     methods = importances_named(importances)
     normalisers = chosen_normalisers(methods, normaliser)
@@ -77,6 +84,9 @@ def analyze(
         checkpoint = open_checkpoint(resolve_model(model))
         subject = subject_of(checkpoint, layers)
         refuse_inside(out, subject.source.path)
+        decided = None
+        if given is not None:
+            decided = read_given(given, subject, compensating=compensating)
     with log.phase("cut the text into windows"):
         windows = calibration_windows(
             data, partial(load_tokenizer, subject.source.path),
@@ -91,10 +101,15 @@ def analyze(
             subject.source.path, dtype=placement.dtype, device=placement.device,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
+    if decided is not None:
+        with log.phase("take away what is decided"):
+            take_away(loaded, subject, decided, windows, batch_size=batch_size, progress=progress)
     with log.phase("run the text through it"):
-        measured = measure(loaded, subject, Measuring(windows, methods, batch_size, draw, progress))
+        how_to = Measuring(windows, methods, batch_size, draw, progress)
+        measured = measure(loaded, subject, how_to, decided)
     how = {
         "model": described,
+        "given": None if decided is None else decided.record,
         "normalisers": normalisers,
         "labels": labels,
         "label_seed": None if draw is None else draw.seed,

@@ -3,15 +3,16 @@
 The statistics of both are handed on side by side; what is made of them is not known here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from globalprune.analyze.given import Given
 from globalprune.analyze.subject import Subject
 from globalprune.importance.interface import Importance
 from globalprune.passes.halves import halves_of, layers_of
 from globalprune.passes.hooks import frozen
-from globalprune.passes.interface import Split
+from globalprune.passes.interface import GroupSums, Split, Statistic
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.removal import Removal, removal_of
 from globalprune.passes.sites import find_sites
@@ -44,8 +45,11 @@ class Measured:
     removal: Removal | None
 
 
-def measure(loaded: Any, subject: Subject, how: Measuring) -> Measured:
-    """Collect in one pass what all methods need together, then order the groups if need be."""
+def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None = None) -> Measured:
+    """Collect in one pass what all methods need together, then order the groups if need be.
+
+    Groups that are gone by a `given` plan count as nothing.
+    """
     sites = find_sites(loaded, subject.adapter, subject.structure, subject.layers)
     needs = {need for method in how.methods for need in method.needs}
     collected = collect(
@@ -57,10 +61,12 @@ def measure(loaded: Any, subject: Subject, how: Measuring) -> Measured:
         draw=how.draw,
         progress=how.progress,
     )
-    if not how.orders:
-        return Measured(collected, None)
-    removal = _order(loaded, subject, how, collected)
-    return Measured(_with_losses(collected, removal), removal)
+    removal = _order(loaded, subject, how, collected) if how.orders else None
+    if removal is not None:
+        collected = _with_losses(collected, removal)
+    if given is not None:
+        collected = _of_what_stands(collected, given)
+    return Measured(collected, removal)
 
 
 def _order(loaded: Any, subject: Subject, how: Measuring, collected: Collected) -> Removal:
@@ -80,6 +86,25 @@ def _order(loaded: Any, subject: Subject, how: Measuring, collected: Collected) 
             batch_size=how.batch_size,
             progress=how.progress,
         )
+
+
+def _of_what_stands(collected: Collected, given: Given) -> Collected:
+    """The statistics, zero wherever a group is gone."""
+    halves = collected.halves
+    return replace(
+        collected,
+        sums=_zeroed(collected.sums, given),
+        halves=halves and (_zeroed(halves[0], given), _zeroed(halves[1], given)),
+    )
+
+
+def _zeroed(sums: Mapping[Statistic, GroupSums], given: Given) -> dict[Statistic, GroupSums]:
+    """All statistics of groups, with zeros for those that are gone."""
+    return {
+        name: {half: given.standing(half, values) for half, values in values_of.items()}
+        for name, values_of in sums.items()
+        if name != "output_curvature"  # of outputs, and used by now
+    }
 
 
 def _with_losses(collected: Collected, removal: Removal) -> Collected:

@@ -45,6 +45,14 @@ class ModelRecord(Record):
     prunable_parameters: int = Field(ge=0)
 
 
+class GivenPlan(Record):
+    """The plan that was taken as decided: its groups are worth nothing, the others stand alone."""
+
+    plan: str  # digest of its decisions
+    ratio: float  # of all parameters, that it removes
+    compensated: bool  # whether what stands was measured as compensation leaves it
+
+
 class AnalysisRecord(Record):
     """One analysis, whole but for its table, which it cites by digest."""
 
@@ -52,6 +60,7 @@ class AnalysisRecord(Record):
     model: ModelRecord
     structure: ModelStructure
     layers: tuple[int, int]  # half-open: the layers that were measured
+    given: GivenPlan | None = None
     calibration: TextRecord
     methods: tuple[str, ...]
     default_importance: str

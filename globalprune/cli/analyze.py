@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
+from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analysis_record import AnalysisRecord
@@ -51,6 +52,23 @@ def analyze(
             show_default="all",
         ),
     ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Measure what this plan leaves standing; the groups that it removes are worth "
+            "nothing, so that the next plan removes them first.",
+            show_default="nothing is decided",
+        ),
+    ] = None,
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--compensate",
+            help="With --given: measure it as gp apply --compensate would leave it, on the same "
+            "text.",
+        ),
+    ] = False,
     labels: Annotated[
         str,
         typer.Option(
@@ -87,6 +105,8 @@ def analyze(
     from globalprune.importance.registry import DEFAULT_IMPORTANCE
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan
 
+    if compensate and given is None:
+        raise UsageError("--compensate: is for a plan that is given; say --given PLAN too.")
     with console.progress_bars() as progress:
         measure = partial(
             measure_model,
@@ -98,6 +118,8 @@ def analyze(
             seed=seed,
             importances=importance or (DEFAULT_IMPORTANCE,),
             layers=layers,
+            given=given,
+            compensating=compensate,
             labels=labels,
             normaliser=normaliser,
             device=device,

@@ -1,0 +1,109 @@
+"""Makes a loaded model what a plan leaves of it, so that what stands is measured as it stands then.
+
+The weights of what is gone become zeros in the output projections, so indices stay those of the
+original; with compensation, the others become what applying the plan would solve.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from globalprune.analyze.subject import Subject
+from globalprune.artifacts.analysis_record import GivenPlan
+from globalprune.artifacts.compensation_record import ModuleRepair
+from globalprune.artifacts.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
+from globalprune.passes.hooks import frozen
+from globalprune.passes.interface import Half
+from globalprune.passes.stream_repair import HELD_OUT_EVERY, columns_of, repair_streams
+from globalprune.passes.streams import stream_batches
+from globalprune.progress import Progress
+from globalprune.text.windows import TokenWindows
+
+
+@dataclass(frozen=True)
+class Given:
+    """A plan that was decided before, and what is known of it."""
+
+    effect: PlanEffect
+    record: GivenPlan
+
+    def standing(self, half: Half, values: torch.Tensor) -> torch.Tensor:
+        """One number a group `[groups]`, zero where the group is gone."""
+        layer, group_type = half
+        kept = list(self.effect.layers[layer].of(group_type))
+        zeros = torch.zeros_like(values)
+        zeros[kept] = values[kept]
+        return zeros
+
+
+class _InMemory:
+    """Keeps solved weights for as long as they are needed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Half, tuple[ModuleRepair, torch.Tensor]] = {}
+
+    def find(self, half: Half) -> tuple[ModuleRepair, torch.Tensor] | None:
+        """What was kept of a half, if it was."""
+        return self._kept.get(half)
+
+    def keep(self, module: ModuleRepair, weight: torch.Tensor) -> None:
+        """Keep a half's weights."""
+        self._kept[module.layer_idx, module.group_type] = (module, weight)
+
+
+def read_given(path: Path, subject: Subject, *, compensating: bool) -> Given:
+    """Read the plan; raise `PlanInvalid` or `PlanStale` where it isn't one of this structure."""
+    plan = read_plan(path, subject.structure)
+    effect = effect_of(plan, subject.structure)
+    record = GivenPlan(plan=plan.decisions_digest(), ratio=effect.ratio, compensated=compensating)
+    return Given(effect, record)
+
+
+@torch.no_grad()
+def take_away(
+    loaded: Any,
+    subject: Subject,
+    given: Given,
+    windows: TokenWindows,
+    *,
+    batch_size: int,
+    progress: Progress,
+) -> None:
+    """Change the weights of the loaded model's output projections, and nothing else."""
+    halves = halves_of(loaded, subject.adapter, subject.structure)
+    solved = _InMemory()
+    if given.record.compensated:
+        layers = layers_of(loaded, subject.adapter, subject.structure)
+        with frozen(loaded):
+            check_composition(loaded, layers, halves, windows.rows[0][None].to(loaded.device))
+            every = min(HELD_OUT_EVERY, len(windows.rows))
+            batches = stream_batches(loaded, layers, windows, batch_size=batch_size, every=every)
+            repair_streams(halves, given.effect, batches, solved, _unnamed, progress)
+    for half in halves:
+        layer, group_type = half.place
+        _keep_only(half, given.effect.layers[layer].of(group_type), solved.find(half.place))
+
+
+def _keep_only(
+    half: RunningHalf, kept: Sequence[int], found: tuple[ModuleRepair, torch.Tensor] | None
+) -> None:
+    """Write what stands into the output projection, zeros everywhere else."""
+    if half.output is None:
+        return
+    weight = half.output.weight
+    columns = columns_of(kept, half.width).to(weight.device)
+    standing = weight[:, columns] if found is None else found[1].to(weight)
+    weight.zero_()
+    weight[:, columns] = standing
+
+
+def _unnamed(half: RunningHalf) -> tuple[str, torch.Tensor]:
+    """The weights are saved nowhere, so they have no name, and stand as they were loaded."""
+    if half.output is None:
+        raise ValueError(f"{half.place} has no output projection to solve")
+    return "", half.output.weight
