@@ -14,7 +14,7 @@ from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
-from globalprune.passes.interface import GroupSums, Site, Statistic
+from globalprune.passes.interface import Collectable, GroupSums, Site
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
@@ -63,7 +63,7 @@ def measured(
     model: Any,
     sites: Sequence[Site],
     rows: Sequence[torch.Tensor],
-    needs: Collection[Statistic],
+    needs: Collection[Collectable],
     batch_size: int = 1,
     draw: LabelDraw | None = None,
 ) -> Collected:
@@ -74,12 +74,13 @@ def measured(
 def importance(
     model: Any, sites: Sequence[Site], rows: Sequence[torch.Tensor], name: str, batch_size: int = 1
 ) -> Groups:
-    """One importance of every group."""
+    """One importance of every group, of those that one pass gives."""
     method = IMPORTANCES[name]
-    sums = measured(model, sites, rows, method.needs, batch_size).sums
-    halves = sums[method.needs[0]]
+    needs = [need for need in method.needs if need != "removal_loss"]
+    sums = measured(model, sites, rows, needs, batch_size).sums
+    halves = sums[needs[0]]
     return by_group(
-        {half: method.combine({need: sums[need][half] for need in method.needs}) for half in halves}
+        {half: method.combine({need: sums[need][half] for need in needs}) for half in halves}
     )
 
 

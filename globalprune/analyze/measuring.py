@@ -12,7 +12,7 @@ from globalprune.analyze.subject import Subject
 from globalprune.importance.interface import Importance
 from globalprune.passes.halves import halves_of, layers_of
 from globalprune.passes.hooks import frozen
-from globalprune.passes.interface import GroupSums, Split, Statistic
+from globalprune.passes.interface import Collectable, GroupSums, Split, Statistic
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.removal import Removal, removal_of
 from globalprune.passes.sites import find_sites
@@ -51,7 +51,9 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
     Groups that are gone by a `given` plan count as nothing.
     """
     sites = find_sites(loaded, subject.adapter, subject.structure, subject.layers)
-    needs = {need for method in how.methods for need in method.needs}
+    needs: set[Collectable] = {"output_curvature"} if how.orders else set()
+    for method in how.methods:
+        needs.update(need for need in method.needs if need != "removal_loss")
     collected = collect(
         loaded,
         how.windows,

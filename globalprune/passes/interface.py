@@ -16,7 +16,7 @@ from torch import nn
 from globalprune.artifacts.groups import GroupType
 from globalprune.models.interface import GroupAxis
 
-Statistic = Literal[
+Collectable = Literal[  # in one pass of the windows
     "first_order",
     "curvature",
     "gate_fisher",
@@ -24,8 +24,8 @@ Statistic = Literal[
     "input_rms",
     "magnitude",
     "output_curvature",  # [O], of the output projection and not of groups
-    "removal_loss",
 ]
+Statistic = Collectable | Literal["removal_loss"]  # which takes a walk through the halves
 GradientPlace = Literal["input", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind
 Value = TypeVar("Value")

@@ -10,6 +10,7 @@ from globalprune.passes.activations import InputRms, magnitudes
 from globalprune.passes.gates import GateFisher, WinsorisedGateFisher
 from globalprune.passes.gradients import Curvature, FirstOrder
 from globalprune.passes.interface import (
+    Collectable,
     Counts,
     GroupSums,
     Site,
@@ -37,7 +38,7 @@ def collect(
     model: Any,
     windows: TokenWindows,
     sites: Sequence[Site],
-    needs: Collection[Statistic],
+    needs: Collection[Collectable],
     *,
     batch_size: int,
     draw: LabelDraw | None = None,
@@ -88,7 +89,7 @@ def _count(rows: Sequence[torch.Tensor]) -> Counts:
     return Counts(windows=len(rows), tokens=tokens, predicted=tokens - len(rows))
 
 
-def _reducers(needs: Collection[Statistic]) -> list[StatisticReducer]:
+def _reducers(needs: Collection[Collectable]) -> list[StatisticReducer]:
     """The reducers that make these statistics, each product of gradients formed once."""
     reducers: list[StatisticReducer] = []
     if "curvature" in needs:
@@ -99,7 +100,7 @@ def _reducers(needs: Collection[Statistic]) -> list[StatisticReducer]:
         reducers.append(GateFisher())
     if "gate_fisher_winsorised" in needs:
         reducers.append(WinsorisedGateFisher())
-    if "removal_loss" in needs:
+    if "output_curvature" in needs:
         reducers.append(OutputCurvature())
     if "input_rms" in needs:
         reducers.append(InputRms())

@@ -54,7 +54,10 @@ def keep_evaluation(
     own = model / OWN_FOLDER
     if evaluation is not None:
         write_evaluation(own, evaluation)
-    for file in others:
-        shutil.copyfile(file, own / file.name)
+    for path in others:
+        if path.is_dir():
+            shutil.copytree(path, own / path.name, dirs_exist_ok=True)
+        elif path.is_file():
+            shutil.copyfile(path, own / path.name)
     # the licence was carried into the card that stands there
     return write_card(model, name=name, licence_from=model)

@@ -7,10 +7,9 @@ there. Until OUT is whole, everything lies in OUT.unfinished, and --resume goes 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from globalprune.artifacts.analysis_folder import read_analysis
-from globalprune.artifacts.analysis_record import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.curves import CURVES_FILE
 from globalprune.artifacts.group_table import TABLE_FILE
 from globalprune.artifacts.plan_file import PLAN_FILE
 from globalprune.artifacts.unfinished import UnfinishedWork
@@ -18,14 +17,12 @@ from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
 from globalprune.pipeline.refusals import refuse_later_phases, refuse_unusable_texts
+from globalprune.pipeline.rounds import Measure, plan_in_rounds, round_folders
 from globalprune.planning.budget import refuse_bad_ratio
-from globalprune.planning.writing import WrittenPlan, write_plans
+from globalprune.planning.writing import WrittenPlan
 
-if TYPE_CHECKING:
-    from globalprune.artifacts.analysis_record import AnalysisRecord
-
-_LEFT_BEHIND = (TABLE_FILE, "analyze.log")  # beside the plan and the record, which the cut keeps
-Measure = Callable[[Path], "AnalysisRecord"]
+ROUNDS_FOLDER = "rounds"
+_LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, "analyze.log")  # beside what the cut itself keeps
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class Recipe:
 
     ratio: float
     measuring: dict[str, Any]  # what decides what is measured, for telling one run from another
+    rounds: int = 1
     recovery: Recovery | None = None
     evaluate: str | None = None
 
@@ -47,8 +45,9 @@ def prune_model(
 ) -> Outcome:
     """Run every phase of the recipe into `cutting.out`.
 
-    `measure` writes an analysis into a folder. `show_plan` is told of the plan before it is
-    applied, and may stop the work by raising; the analysis then stays to be gone on from.
+    `measure` writes an analysis into a folder, of what a plan leaves where one is given.
+    `show_plan` is told of the plan before it is applied, and may stop the work by raising; the
+    analysis then stays to be gone on from.
     """
     refuse_bad_ratio(recipe.ratio)
     refuse_later_phases(cutting, recipe.recovery, recipe.evaluate)
@@ -58,21 +57,24 @@ def prune_model(
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
     work.begin(_asked(recipe, cutting), resume=cutting.resume)
     with work.forgotten_if_empty():
-        analysis = work.folder / "analysis"
-        if not (analysis / ANALYSIS_FILE).is_file():
-            measure(analysis)
-        (written,) = write_plans(read_analysis(analysis), [recipe.ratio])
-        show_plan(written)
+        analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
+        folders = round_folders(analysis, before, recipe.rounds)
+        show_plan(plan_in_rounds(measure, folders, recipe.ratio))
         outcome = cut_and_recover(
             replace(cutting, analysis=analysis),
             analysis / PLAN_FILE,
             recovery=recipe.recovery,
             evaluate=recipe.evaluate,
             work=UnfinishedWork(work.folder / "cut and recover"),
-            leave_behind=[analysis / name for name in _LEFT_BEHIND],
+            leave_behind=[*_left_behind(analysis), before],
         )
     work.remove()
     return outcome
+
+
+def _left_behind(analysis: Path) -> list[Path]:
+    """The files of the last analysis that the result keeps, as far as there are such."""
+    return [path for name in _LEFT_BEHIND if (path := analysis / name).is_file()]
 
 
 def _refuse_place(cutting: Cutting) -> None:
@@ -89,5 +91,6 @@ def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
     return {
         **cutting.described,
         "ratio": recipe.ratio,
+        "rounds": recipe.rounds,
         **recipe.measuring,
     }

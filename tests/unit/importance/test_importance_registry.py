@@ -14,6 +14,7 @@ ONE_GROUP: dict[Statistic, torch.Tensor] = {
     "gate_fisher_winsorised": torch.tensor([13.0]),
     "magnitude": torch.tensor([7.0]),
     "input_rms": torch.tensor([11.0]),
+    "removal_loss": torch.tensor([17.0]),
 }
 
 
@@ -48,6 +49,7 @@ def test_an_unknown_method_is_refused_with_those_that_there_are(
         ("taylor_2nd", 2.0 + 5.0),
         ("fisher", 3.0),
         ("fisher_winsorised", 13.0),
+        ("obs", 17.0),
         ("wanda", 7.0 * 11.0),
         ("magnitude", 7.0),
     ],
@@ -62,7 +64,7 @@ def test_a_method_combines_only_what_it_says_it_needs(name: str, expected: float
 def test_only_estimates_of_loss_may_rank_all_layers() -> None:
     """Others are normalised: raw wanda destroys a model that it ranks globally."""
     in_nats = {name for name, method in IMPORTANCES.items() if method.in_nats}
-    assert in_nats == {"taylor", "taylor_2nd", "fisher", "fisher_winsorised"}
+    assert in_nats == {"taylor", "taylor_2nd", "fisher", "fisher_winsorised", "obs"}
     assert IMPORTANCES[DEFAULT_IMPORTANCE].in_nats
     assert in_nats == {name for name, m in IMPORTANCES.items() if m.normaliser == "none"}
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_models import random_ids
 
-from globalprune.passes.interface import Statistic
+from globalprune.passes.interface import Collectable
 
 Tiny = Callable[[str], Path]
-STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+STATISTICS: tuple[Collectable, ...] = get_args(Collectable)
 ROWS = [*random_ids(3, 6), *random_ids(2, 4, seed=1)]
 
 
@@ -22,7 +22,9 @@ ROWS = [*random_ids(3, 6), *random_ids(2, 4, seed=1)]
     [pair for size in (2, 4) for pair in combinations(STATISTICS, size)],
     ids=" and ".join,
 )
-def test_collected_together_is_as_collected_alone(tiny: Tiny, needs: tuple[Statistic, ...]) -> None:
+def test_collected_together_is_as_collected_alone(
+    tiny: Tiny, needs: tuple[Collectable, ...]
+) -> None:
     """Sharing a pass, and the products of gradients, changes no number."""
     model = measuring.loaded(tiny("llama_tied_bias"))
     sites = measuring.sites_of(model, tiny("llama_tied_bias"), range(1, 3))

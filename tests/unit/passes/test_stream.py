@@ -10,7 +10,7 @@ import torch
 from tiny_models import random_ids
 
 from globalprune.errors import NonFiniteError
-from globalprune.passes.interface import Statistic
+from globalprune.passes.interface import Collectable
 
 Tiny = Callable[[str], Path]
 ROWS = random_ids(5, 6)
@@ -22,7 +22,7 @@ def run(
     model: Any,
     folder: Path,
     rows: Any,
-    *needs: Statistic,
+    *needs: Collectable,
     layers: range | None = None,
     batch_size: int = 4,
 ) -> Any:
@@ -59,7 +59,7 @@ def test_only_the_layers_asked_for_are_measured_and_as_in_a_whole_pass(
 ) -> None:
     """What is measured of a layer doesn't depend on which others are."""
     model = measuring.loaded(tiny("llama"))
-    needs: tuple[Statistic, ...] = ("first_order", "curvature", "input_rms", "magnitude")
+    needs: tuple[Collectable, ...] = ("first_order", "curvature", "input_rms", "magnitude")
     whole = run(model, tiny("llama"), ROWS, *needs)
     part = run(model, tiny("llama"), ROWS, *needs, layers=layers)
     for need in needs:
@@ -73,7 +73,7 @@ def test_only_the_layers_asked_for_are_measured_and_as_in_a_whole_pass(
 @pytest.mark.parametrize("need", ["first_order", "curvature", "gate_fisher", "input_rms"])
 @pytest.mark.parametrize("first", [0, 2])
 def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
-    tiny: Tiny, need: Statistic, first: int, batch_size: int
+    tiny: Tiny, need: Collectable, first: int, batch_size: int
 ) -> None:
     """The first measured layer that meets it is named, whatever else runs in the batch."""
     model = measuring.loaded(tiny("llama"))
@@ -96,7 +96,7 @@ def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
     ("need", "place"), [("first_order", "output"), ("gate_fisher_winsorised", "input")]
 )
 def test_a_gradient_that_is_not_finite_stops_at_its_layer_and_window(
-    tiny: Tiny, need: Statistic, place: str, batch_size: int
+    tiny: Tiny, need: Collectable, place: str, batch_size: int
 ) -> None:
     """In float16 a finite forward pass can have a backward pass that overflows."""
     model = overflowing(tiny("llama"))

@@ -40,11 +40,11 @@ def pruned(tiny: Tiny, judging_text: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_every_phase_leaves_its_artifacts(pruned: Path) -> None:
-    """Table, plan, map, records, curve and figures; nothing unfinished beside them."""
+    """Table, curves, plan, map, records and figures; nothing unfinished beside them."""
     assert {path.name for path in (pruned / "globalprune").iterdir()} == {
         "groups.parquet", "analysis.json", "analyze.log", "plan.yaml", "origin.parquet",
         "plan.v1.schema.json", "metrics.json", "apply.log", "description.txt", "recovery.json",
-        "loss.csv",
+        "loss.csv", "curves.parquet", "compensation.json",
         "evaluation.json", "evaluation.csv", "evaluation.md",
     }  # fmt: skip
     assert [path.name for path in pruned.parent.iterdir()] == ["out"]

@@ -1,0 +1,46 @@
+"""Recipes of `gp prune` by name: what is measured, in how many rounds, and whether it is repaired.
+
+`docs/decisions/0012-presets-are-what-the-benchmark-says.md` has the figures behind them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from globalprune.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How the groups that go are found, and what becomes of the rest."""
+
+    importance: str
+    rounds: int  # plans on the way to the ratio, each measured on what the one before leaves
+    compensate: bool
+
+
+PRESETS: Final = {
+    "founding": Preset(importance="taylor", rounds=1, compensate=False),
+    "fast": Preset(importance="obs", rounds=1, compensate=True),
+    "best": Preset(importance="obs", rounds=4, compensate=True),
+}
+DEFAULT_PRESET: Final = "fast"
+
+
+def preset_named(
+    name: str,
+    *,
+    importance: str | None = None,
+    rounds: int | None = None,
+    compensate: bool | None = None,
+) -> Preset:
+    """The preset, with what a person says otherwise; raise `UsageError` for unknown names."""
+    if name not in PRESETS:
+        raise UsageError(f"--preset {name}: is not known; there are {', '.join(PRESETS)}.")
+    if rounds is not None and rounds < 1:
+        raise UsageError(f"--rounds {rounds}: must be at least 1.")
+    preset = PRESETS[name]
+    return Preset(
+        importance=importance or preset.importance,
+        rounds=rounds or preset.rounds,
+        compensate=preset.compensate if compensate is None else compensate,
+    )

@@ -1,0 +1,101 @@
+"""Compensates cuts of tiny models on rows of ids, and looks into models as it does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from cutting import Removals, tensors_in, write_removals
+from texts import write_column
+from tiny_models import random_ids, tiny_model
+from torch import nn
+
+from globalprune.apply.compensator import Compensation
+from globalprune.apply.executor import apply_plan
+from globalprune.artifacts.compensation_record import CompensationRecord, read_compensation
+from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.metrics_record import ApplyResult
+from globalprune.models.loading import load_model
+from globalprune.models.opening import open_checkpoint
+from globalprune.models.registry import adapter_for
+from globalprune.models.source import resolve_model
+from globalprune.passes.halves import RunningHalf, halves_of, layers_of
+
+ROWS, LENGTH = 16, 24
+
+
+@dataclass(frozen=True)
+class Running:
+    """A loaded model, its layers and its halves."""
+
+    model: Any
+    layers: list[nn.Module]
+    halves: list[RunningHalf]
+
+
+def running(folder: Path | str, dtype: torch.dtype = torch.float32) -> Running:
+    """Load a model, an uneven one too, and find its halves."""
+    checkpoint = open_checkpoint(resolve_model(str(folder)))
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    model = load_model(folder, dtype=dtype)
+    return Running(
+        model, layers_of(model, adapter, structure), halves_of(model, adapter, structure)
+    )
+
+
+def ids_file(folder: Path, rows: int = ROWS, seed: int = 0) -> Path:
+    """A file of windows of ids, for which no tokenizer is needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_column(folder, "parquet", "input_ids", random_ids(rows, LENGTH, seed).tolist())
+
+
+def compensation(folder: Path, *, batch_size: int = 4, dtype: str | None = None) -> Compensation:
+    """Compensation on the ids that lie in `folder`, put there if they don't, with its work."""
+    data = folder / "rows.parquet"
+    if not data.exists():
+        ids_file(folder)
+    request = CompensationRequest(data=str(data), batch_size=batch_size)
+    return Compensation(request, folder / "work", dtype=dtype)
+
+
+def compensated(base: Path | str, folder: Path, gone: Removals, **options: Any) -> ApplyResult:
+    """Cut `base` into `folder`/out, and compensate it."""
+    plan = write_removals(folder / "plan.yaml", gone)
+    asked = compensation(folder, **options)
+    return apply_plan(str(base), plan, folder / "out", compensation=asked)
+
+
+def record_of(out: Path | str) -> CompensationRecord:
+    """What a result says of its compensation."""
+    return read_compensation(Path(out) / "globalprune" / "compensation.json")
+
+
+def differing(first: Path | str, second: Path | str) -> set[str]:
+    """The tensors of two results of one cut that are not the same bits."""
+    one, other = tensors_in(Path(first)), tensors_in(Path(second))
+    assert one.keys() == other.keys()
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+def leaving(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The residual stream `[B, T, D]` behind a model's last layer."""
+    left: list[torch.Tensor] = []
+    handle = model.model.layers[-1].register_forward_hook(
+        lambda _module, _args, output: left.append(output)
+    )
+    with torch.no_grad():
+        model(ids)
+    handle.remove()
+    return left[0]
+
+
+def save_with_twins(folder: Path, layer: int, channel: int, twin: int) -> Path:
+    """Save a tiny Llama in which one channel of a layer computes what another does."""
+    model: Any = tiny_model("llama")
+    mlp = model.model.layers[layer].mlp
+    with torch.no_grad():
+        for linear in (mlp.gate_proj, mlp.up_proj):
+            linear.weight[twin] = linear.weight[channel]
+    model.save_pretrained(folder)
+    return folder

@@ -1,0 +1,99 @@
+"""Which tensors are solved anew: the output projections from the first cut on, no others."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from applying import ALL_CHANNELS
+from cutting import Removals, groups_of, write_removals
+from tiny_models import FAMILIES, tiny_model
+from uneven_models import save_uneven, uneven_cut
+
+from globalprune.apply.preparation import prepare
+from globalprune.apply.steps import KeepTensor, SliceTensor, SolveTensor, Step, promised
+
+Tiny = Callable[[str], Path]
+
+
+def steps_of(base: Path, folder: Path, gone: Removals, *, compensating: bool) -> Sequence[Step]:
+    """What applying does."""
+    plan = write_removals(folder / "plan.yaml", gone)
+    return prepare(str(base), plan, compensating=compensating).steps
+
+
+def solved(base: Path, folder: Path, gone: Removals) -> list[str]:
+    """The tensors that are solved, by layer and projection, in order."""
+    steps = steps_of(base, folder, gone, compensating=True)
+    return [
+        f"{step.layer} {step.name.split('.')[-2]}"
+        for step in steps
+        if isinstance(step, SolveTensor)
+    ]
+
+
+BEHIND_3 = ["3 down_proj", "3 o_proj"]
+CUTS = [
+    pytest.param({}, [], id="nothing"),
+    pytest.param({3: {"mlp": [0]}}, ["3 down_proj"], id="the last half"),
+    pytest.param({3: {"attention": [0]}}, BEHIND_3, id="the last attention"),
+    pytest.param(
+        {1: {"mlp": [0]}}, ["1 down_proj", "2 down_proj", "2 o_proj", *BEHIND_3], id="mlp of 1"
+    ),
+    pytest.param({2: {"mlp": ALL_CHANNELS}}, BEHIND_3, id="an emptied half"),
+    pytest.param(
+        {1: {"attention": range(4), "mlp": ALL_CHANNELS}, 2: {"mlp": ALL_CHANNELS}},
+        ["2 o_proj", *BEHIND_3],
+        id="a dropped layer",
+    ),
+    pytest.param(
+        {2: {"attention": range(4), "mlp": [1]}}, ["2 down_proj", *BEHIND_3], id="attention goes"
+    ),
+]
+
+
+@pytest.mark.parametrize(("gone", "expected"), CUTS)
+def test_solving_begins_with_the_first_cut(
+    tiny: Tiny, tmp_path: Path, gone: Removals, expected: list[str]
+) -> None:
+    """Before it the stream is the old one; what is emptied or dropped has nothing to solve."""
+    assert sorted(solved(tiny("llama"), tmp_path, gone)) == sorted(expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compensation_changes_no_shape_and_no_name(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    """Every other step is the same, in the same order, and so is all that is promised."""
+    everything = range(groups_of(family, "attention"))
+    gone: Removals = {0: {"attention": everything, "mlp": ALL_CHANNELS}, 2: {"mlp": [3, 4]}}
+    plain = steps_of(tiny(family), tmp_path, gone, compensating=False)
+    steps = steps_of(tiny(family), tmp_path, gone, compensating=True)
+    assert list(promised(steps).items()) == list(promised(plain).items())
+    for step, before in zip(steps, plain, strict=True):
+        if not isinstance(step, SolveTensor):
+            assert step == before
+            continue
+        assert isinstance(before, KeepTensor | SliceTensor)
+        assert (step.layer, step.name, step.becomes) == (before.layer, before.name, before.becomes)
+        assert step.group_type == ("mlp" if "mlp" in step.name else "attention")
+        assert step.facts == before.facts
+        whole = before.facts if isinstance(before, KeepTensor) else before.before
+        assert step.before == whole
+        assert step.before.shape[0] == step.facts.shape[0]
+    assert any(isinstance(step, SolveTensor) and step.name != step.becomes for step in steps) == (
+        family != "llama_tied_bias"  # whose biases keep the layer, so that no number changes
+    )
+
+
+def test_a_half_that_was_empty_before_is_no_cut(tmp_path: Path) -> None:
+    """Layer 0 of the model has no attention, layer 2 no mlp: what is cut is the mlp of 1."""
+    save_uneven(tmp_path, tiny_model("llama"), uneven_cut("llama"))
+    found = solved(tmp_path, tmp_path, {1: {"mlp": [2]}})
+    assert sorted(found) == ["1 down_proj", "2 o_proj", *BEHIND_3]
+
+
+def test_only_weights_are_solved(tiny: Tiny, tmp_path: Path) -> None:
+    """Biases, norms and what feeds a half are cut or copied as ever."""
+    gone: Removals = {0: {"attention": [0], "mlp": [0]}}
+    steps = steps_of(tiny("llama_tied_bias"), tmp_path, gone, compensating=True)
+    names = {step.name for step in steps if isinstance(step, SolveTensor)}
+    assert len(names) == 8
+    assert all(name.endswith(("o_proj.weight", "down_proj.weight")) for name in names)

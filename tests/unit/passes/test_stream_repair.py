@@ -1,0 +1,202 @@
+"""What compensation takes for the cut model's stream is the saved model's, and it is nearer."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from applying import ALL_CHANNELS, applied
+from compensating import (
+    ROWS,
+    compensated,
+    compensation,
+    differing,
+    ids_file,
+    leaving,
+    record_of,
+    running,
+    save_with_twins,
+)
+from cutting import Removals, groups_of, tensors_in, write_removals
+from texts import write_column
+from tiny_models import FAMILIES, random_ids, tiny_model
+from uneven_models import save_uneven, uneven_cut
+
+from globalprune.apply.compensator import _stored, read_windows
+from globalprune.apply.preparation import prepare
+from globalprune.apply.solved_halves import SolvedHalves
+from globalprune.artifacts.compensation_record import ModuleRepair
+from globalprune.errors import NonFiniteError
+from globalprune.models.loading import load_model
+from globalprune.passes.stream_repair import HELD_OUT_EVERY, columns_of, repair_streams
+from globalprune.passes.streams import StreamBatch, stream_batches
+from globalprune.progress import silent
+
+Tiny = Callable[[str], Path]
+IDS = random_ids(ROWS, 24)
+PARTS: Removals = {1: {"attention": [0], "mlp": [1, 2, 3, 4, 5]}, 3: {"mlp": range(0, 24, 2)}}
+
+
+def emptied(family: str) -> Removals:
+    """Halves that go whole, one of them first of all, another right behind a narrowed one."""
+    groups = range(groups_of(family, "attention"))
+    return {0: {"mlp": ALL_CHANNELS}, 2: {"attention": groups, "mlp": [7]}, 3: {"attention": [0]}}
+
+
+def layer_gone(family: str) -> Removals:
+    """A layer of which nothing but biases is left."""
+    return {1: {"attention": range(groups_of(family, "attention")), "mlp": ALL_CHANNELS}}
+
+
+CUTS: dict[str, Callable[[str], Removals]] = {
+    "parts": lambda _family: PARTS,
+    "emptied halves": emptied,
+    "a layer": layer_gone,
+}
+
+
+def walked(
+    base: Path, folder: Path, gone: Removals, batch_size: int = 4
+) -> tuple[list[StreamBatch], list[ModuleRepair]]:
+    """Take both streams through a model by hand, and keep what is solved where applying looks."""
+    asked = compensation(folder)
+    plan = write_removals(folder / "plan.yaml", gone)
+    prepared = prepare(str(base), plan, compensating=True)
+    windows = read_windows(asked, prepared.checkpoint)
+    found = running(base)
+    batches = stream_batches(
+        found.model, found.layers, windows, batch_size=batch_size, every=HELD_OUT_EVERY
+    )
+    solved = SolvedHalves(asked.work, windows.record.digest)
+    modules = repair_streams(
+        found.halves, prepared.effect, batches, solved, partial(_stored, prepared), silent
+    )
+    return batches, modules
+
+
+def assert_streams(batches: list[StreamBatch], base: Path, out: Path) -> None:
+    """Both streams are those of the models as stored, as they leave the last layer."""
+    dense = torch.cat([batch.dense for batch in batches])
+    pruned = torch.cat([batch.pruned for batch in batches])
+    torch.testing.assert_close(dense, leaving(load_model(base), IDS), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(pruned, leaving(load_model(out), IDS), rtol=1e-4, atol=1e-4)
+
+
+def missed(model: Path, base: Path) -> float:
+    """How far a model's stream is from that of the uncut one, as a sum of squares."""
+    off = leaving(load_model(model), IDS) - leaving(load_model(base), IDS)
+    return float(off.square().sum())
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_streams_are_those_of_the_saved_models(
+    tiny: Tiny, tmp_path: Path, family: str, cut: str
+) -> None:
+    """Nothing is solved for another model than the one that is written, and it is nearer."""
+    gone = CUTS[cut](family)
+    batches, modules = walked(tiny(family), tmp_path, gone)
+    compensated(tiny(family), tmp_path, gone)
+    assert_streams(batches, tiny(family), tmp_path / "out")
+    assert modules == list(record_of(tmp_path / "out").modules)
+    assert any(module.accepted for module in modules)
+    assert all(module.error_after <= module.error_before for module in modules)
+
+    (tmp_path / "plain").mkdir()
+    plain = Path(applied(tiny(family), tmp_path / "plain", gone).out)
+    assert missed(tmp_path / "out", tiny(family)) < missed(plain, tiny(family))
+
+
+def test_a_model_that_was_cut_before_is_repaired_too(tmp_path: Path) -> None:
+    """Its emptied halves are walked through as they are, with the biases that outlived them."""
+    base = tmp_path / "base"
+    save_uneven(base, tiny_model("llama_tied_bias"), uneven_cut("llama_tied_bias"))
+    gone: Removals = {1: {"mlp": [0]}, 3: {"mlp": [1, 2]}}
+    batches, modules = walked(base, tmp_path, gone)
+    compensated(base, tmp_path, gone)
+    assert_streams(batches, base, tmp_path / "out")
+    places = [(module.layer_idx, module.group_type) for module in modules]
+    assert places == [(1, "mlp"), (2, "attention"), (3, "attention"), (3, "mlp")]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_cut_is_nothing_solved(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    """The streams stay one, and that one is the model's own."""
+    batches, modules = walked(tiny(family), tmp_path, {})
+    assert modules == []
+    assert all(batch.alike for batch in batches)
+    expected = leaving(load_model(tiny(family)), IDS)
+    torch.testing.assert_close(torch.cat([batch.dense for batch in batches]), expected)
+
+
+def test_the_stream_runs_with_weights_as_they_are_saved(tmp_path: Path) -> None:
+    """Of a bfloat16 checkpoint: rounded before the next half is solved, and of that dtype."""
+    base = tmp_path / "base"
+    tiny_model("qwen2").bfloat16().save_pretrained(base)
+    batches, _ = walked(base, tmp_path, PARTS)
+    compensated(base, tmp_path, PARTS)
+    assert_streams(batches, base, tmp_path / "out")
+    assert {tensor.dtype for tensor in tensors_in(tmp_path / "out").values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_nothing_helps_keeps_the_bits_of_the_checkpoint(
+    tiny: Tiny, tmp_path: Path, dtype: str
+) -> None:
+    """In whatever dtype the streams run: only what was accepted differs from the plain cut."""
+    compensated(tiny("llama"), tmp_path, PARTS, dtype=dtype)
+    (tmp_path / "plain").mkdir()
+    plain = applied(tiny("llama"), tmp_path / "plain", PARTS).out
+    modules = record_of(tmp_path / "out").modules
+    accepted = {module.tensor for module in modules if module.accepted}
+    assert differing(tmp_path / "out", plain) == accepted
+    assert 0 < len(accepted) < len(modules)
+
+
+def test_what_others_can_say_is_not_lost(tmp_path: Path) -> None:
+    """A channel whose twin stays: behind compensation the model is the uncut one again."""
+    base = save_with_twins(tmp_path / "base", layer=1, channel=4, twin=9)
+    gone: Removals = {1: {"mlp": [9]}}
+    compensated(base, tmp_path, gone)
+    (tmp_path / "plain").mkdir()
+    plain = Path(applied(base, tmp_path / "plain", gone).out)
+    assert missed(tmp_path / "out", base) < 1e-4 * missed(plain, base)
+    down = record_of(tmp_path / "out").modules[0]
+    assert (down.strength, down.kept_inputs) == (1e-4, 23)
+    assert down.error_after < 1e-5 < down.error_before
+
+
+def test_batches_change_nothing_beyond_rounding(tiny: Tiny, tmp_path: Path) -> None:
+    """One window at a time, a few, and all at once."""
+    found = []
+    for size in (1, 3, ROWS):
+        folder = tmp_path / str(size)
+        ids_file(folder)
+        compensated(tiny("qwen3"), folder, PARTS, batch_size=size)
+        found.append(tensors_in(folder / "out"))
+    for other in found[1:]:
+        for name, tensor in found[0].items():
+            torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stream_that_is_not_finite_is_told_with_its_half(tmp_path: Path) -> None:
+    """A window behind the first, which the check of the composition doesn't see."""
+    model: Any = tiny_model("llama")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[250] = torch.inf
+    model.save_pretrained(tmp_path / "base")
+    rows = IDS.masked_fill(IDS == 250, 0)
+    rows[5, 3] = 250
+    write_column(tmp_path, "parquet", "input_ids", rows.tolist())
+    text = r"the stream through the mlp of layer 1 is not finite; try --dtype float32"
+    with pytest.raises(NonFiniteError, match=text):
+        compensated(tmp_path / "base", tmp_path, {1: {"mlp": [1]}})
+    assert not (tmp_path / "out").exists()
+
+
+def test_columns_are_those_of_the_groups() -> None:
+    """In the order of the groups, `width` each."""
+    assert columns_of([0, 2], 3).tolist() == [0, 1, 2, 6, 7, 8]
+    assert columns_of([5, 1], 1).tolist() == [5, 1]

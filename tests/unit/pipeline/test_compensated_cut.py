@@ -1,0 +1,239 @@
+"""`gp apply --compensate`: one command, that says what it did and goes on where it was stopped."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from applying import bytes_below
+from command_line import Said, gp, refused
+from compensating import LENGTH, differing, ids_file, record_of
+from cutting import Removals, tensors_in, write_removals
+
+from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.compensation.ridge import repair
+from globalprune.pipeline.cut_and_recover import cut_and_recover
+from globalprune.pipeline.cutting import Cutting
+
+Tiny = Callable[[str], Path]
+GONE: Removals = {1: {"mlp": [0, 1, 2]}, 2: {"attention": [3]}}
+SOLVED = 5  # halves from the mlp of layer 1 on
+
+
+class Stop(BaseException):
+    """Someone presses Ctrl-C."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Windows of ids."""
+    return ids_file(tmp_path)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """A plan that leaves layers of different sizes."""
+    return write_removals(tmp_path / "plan.yaml", GONE)
+
+
+def apply(model: Path, plan: Path, data: Path, *words: Any, out: str = "out") -> Said:
+    """Cut and compensate beside the plan."""
+    place = plan.with_name(out)
+    return gp("apply", model, "--plan", plan, "-o", place, "--compensate", "--data", data, *words)
+
+
+def stopped(model: Path, plan: Path, data: Path, after: int) -> Path:
+    """Stop a run when so many halves were walked through; return the folder of its work."""
+
+    def progress(items: Iterable[Any], *, label: str, **_: Any) -> Iterator[Any]:
+        for count, item in enumerate(items):
+            if label == "compensating" and count == after:
+                raise Stop
+            yield item
+
+    request = CompensationRequest(data=str(data))
+    cutting = Cutting(
+        str(model),
+        plan.with_name("out"),
+        compensation=request,
+        progress=progress,
+    )
+    with pytest.raises(Stop):
+        cut_and_recover(cutting, plan)
+    assert not cutting.out.exists()
+    return plan.with_name("out.unfinished")
+
+
+@pytest.fixture
+def solving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many inputs each half had that was solved, in order."""
+    solved: list[int] = []
+
+    def noting(fitted: Any, held_out: Any, prior: Any) -> Any:
+        solved.append(len(prior))
+        return repair(fitted, held_out, prior)
+
+    monkeypatch.setattr("globalprune.passes.stream_repair.repair", noting)
+    return solved
+
+
+def test_one_command_leaves_one_folder_that_tells_of_it(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path
+) -> None:
+    """Document, record, summary and card say the same; nothing of the work is left."""
+    done = apply(tiny("llama"), plan, data, "--json")
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    record = record_of(out)
+    gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "plain")
+    assert done.json["repaired_modules"] == record.accepted
+    assert len(differing(out, tmp_path / "plain")) == record.accepted > 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "plan.yaml", "rows.parquet", "out", "plain",
+    }  # fmt: skip
+
+    card = (out / "README.md").read_text("utf-8")
+    assert "What is left was compensated, without training." in card
+    assert f"{record.accepted} of {SOLVED} output projections (o_proj, down_proj) were" in card
+    assert f"- compensation windows: `{record.text.digest}`" in card
+    assert "compensated" not in (tmp_path / "plain" / "README.md").read_text("utf-8")
+
+    summary = apply(tiny("llama"), plan, data, out="again").out
+    assert f"compensated: {record.accepted} output projections solved anew" in summary
+
+
+def test_judging_by_the_same_text_gives_a_warning(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path
+) -> None:
+    """Other text gives none."""
+    apply(tiny("llama"), plan, data)
+    judged = gp("eval", tmp_path / "out", "--data", data)
+    assert judged.code == 0, judged.err
+    assert "16 of 16 evaluation documents were seen in compensation" in judged.err
+    other = ids_file(tmp_path / "other", seed=1)
+    assert "seen in" not in gp("eval", tmp_path / "out", "--data", other).err
+
+
+def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_path: Path) -> None:
+    """Exactly the tensors of the record, with the shapes that are written; nothing is written."""
+    told = apply(tiny("llama"), plan, data, "--explain", "--json")
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml", "rows.parquet"}
+    steps = [step for step in told.json["steps"] if step["step"] == "SolveTensor"]
+    lines = apply(tiny("llama"), plan, data, "--explain").out.splitlines()
+    apply(tiny("llama"), plan, data)
+    modules = record_of(tmp_path / "out").modules
+    assert {step["name"] for step in steps} == {module.tensor for module in modules}
+    stored = tensors_in(tmp_path / "out")
+    for step in steps:
+        assert step["facts"]["shape"] == list(stored[step["becomes"]].shape)
+    assert "layer 3: keeps its widths" in lines
+    assert "    solve   down_proj.weight 32×24, o_proj.weight 32×64" in lines
+    assert [line for line in lines if "solve" in line and "down_proj.weight 32×21" in line]
+    assert not [line for line in lines if "cut to" in line and "down_proj" in line]
+    assert not [line for line in lines if line.startswith("layer 0")]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--samples", 1), r"--compensate: a single window of text"),
+        (("--samples", 99), r"99"),
+        (("--device", "cuda:7"), r"--device cuda:7"),
+    ],
+    ids=["one window", "too many", "no such device"],
+)
+def test_what_cannot_be_compensated_leaves_nothing(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path, words: tuple[Any, ...], text: str
+) -> None:
+    """No work to go on with either."""
+    refused(apply(tiny("llama"), plan, data, *words), text)
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml", "rows.parquet"}
+
+
+@pytest.mark.parametrize(
+    "words", [("--data", "x.txt"), ("--samples", 3), ("--seq-len", 8)], ids=str
+)
+def test_text_without_compensation_is_refused(
+    tiny: Tiny, plan: Path, tmp_path: Path, words: tuple[Any, ...]
+) -> None:
+    """Nobody may think that the plain cut looked at it."""
+    done = gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "out", *words)
+    refused(done, r"--data, --samples and --seq-len: are for --compensate; say that too, or leave")
+
+
+@pytest.mark.parametrize("after", [4, 6], ids=["after one solved", "after three"])
+def test_a_stopped_run_goes_on_from_what_it_solved(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path, solving: list[int], after: int
+) -> None:
+    """To the weights of a run that nobody stopped, bit for bit, and no half is solved twice."""
+    apply(tiny("llama"), plan, data, out="whole")
+    everything = list(solving)
+    work = stopped(tiny("llama"), plan, data, after)
+    kept = after - 3  # the first three halves had nothing to solve
+    assert len(list((work / "compensating").iterdir())) == kept
+    refused(apply(tiny("llama"), plan, data), r"holds a run that was stopped; say --resume")
+
+    solving.clear()
+    done = apply(tiny("llama"), plan, data, "--resume", "--batch-size", 4, "--json")
+    assert done.code == 0, done.err
+    assert len(everything) == SOLVED
+    assert solving == everything[kept:]
+    assert differing(tmp_path / "out", tmp_path / "whole") == set()
+    assert record_of(tmp_path / "out").modules == record_of(tmp_path / "whole").modules
+    assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--seed", 1), r"can't be resumed, since something else was begun \(compensation was"),
+        (("--samples", 8), r"can't be resumed, since something else was begun \(compensation was"),
+        (("--dtype", "bfloat16"), r"something else was begun \(dtype was None, is bfloat16\)"),
+    ],
+    ids=["seed", "samples", "dtype"],
+)
+def test_another_compensation_is_not_resumed(
+    tiny: Tiny, plan: Path, data: Path, words: tuple[Any, ...], text: str
+) -> None:
+    """What was solved stays for its own command."""
+    work = stopped(tiny("llama"), plan, data, 5)
+    before = bytes_below(work)
+    refused(apply(tiny("llama"), plan, data, "--resume", *words), text)
+    assert bytes_below(work) == before
+
+
+def test_another_file_of_text_is_not_resumed(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path
+) -> None:
+    """Nor is the same file with other text in it: half the model would be of either."""
+    stopped(tiny("llama"), plan, data, 5)
+    other = ids_file(tmp_path / "other", seed=1)
+    refused(apply(tiny("llama"), plan, other, "--resume"), r"something else was begun \(compens")
+    data.write_bytes(other.read_bytes())
+    refused(apply(tiny("llama"), plan, data, "--resume"), r"the text of --data was another then")
+    done = apply(tiny("llama"), plan, data, "--overwrite")
+    assert done.code == 0, done.err
+    assert apply(tiny("llama"), plan, other, out="fresh").code == 0
+    assert differing(tmp_path / "out", tmp_path / "fresh") == set()
+
+
+def test_a_run_that_solved_nothing_leaves_nothing(tiny: Tiny, plan: Path, data: Path) -> None:
+    """The next start needs no word about it."""
+    work = stopped(tiny("llama"), plan, data, 2)
+    assert not work.exists()
+    assert apply(tiny("llama"), plan, data, "--resume").code == 0
+
+
+def test_a_compensated_model_may_learn_behind_it(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path
+) -> None:
+    """Both records lie there, and the card tells both."""
+    words = ("--finetune", "full", "--finetune-data", data, "--finetune-seq-len", LENGTH)
+    done = apply(tiny("llama"), plan, data, *words, "--json")
+    assert done.code == 0, done.err
+    own = tmp_path / "out" / "globalprune"
+    assert {"compensation.json", "recovery.json"} <= {path.name for path in own.iterdir()}
+    assert done.json["repaired_modules"] == record_of(tmp_path / "out").accepted
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "What is left was finetuned." in card
+    assert "were solved anew by least squares" in card
