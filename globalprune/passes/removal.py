@@ -114,7 +114,8 @@ def _order(
     order = removal_order(whole, curvature.whole[half.place], weights, half.width, guarded)
     removal.orders[half.place] = order
     losses = torch.empty_like(order.losses)
-    losses[order.groups] = order.losses.cummax(0).values * (1 + _STEP * torch.arange(len(losses)))
+    steps = _STEP * torch.arange(len(losses), dtype=losses.dtype)
+    losses[order.groups] = order.losses.cummax(0).values * (1 + steps)
     removal.losses[half.place] = losses
     if removal.halves is None or curvature.halves is None:
         return

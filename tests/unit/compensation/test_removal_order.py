@@ -93,11 +93,34 @@ def test_of_twins_the_first_to_go_is_nearly_free() -> None:
     moment[3], moment[:, 3] = moment[5], moment[:, 5]
     moment[3, 3] = moment[5, 5]
     order = removal_order(moment, curvature, weights, width)
-    places = {group: place for place, group in enumerate(order.groups.tolist())}
-    first, last = sorted((places[3], places[5]))
-    alone = 0.5 * moment[3, 3] * (curvature * weights[[3, 5]].square()).sum(dim=1)
-    assert order.losses[first] < 0.1 * alone.min()  # of either, with nobody to take over
-    assert order.losses[first] < 0.1 * order.losses[last]
+    losses = dict(zip(order.groups.tolist(), order.losses.tolist(), strict=True))
+    first, last = sorted((losses[3], losses[5]))
+    assert first < 0.1 * last
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_the_scale_of_an_input_changes_nothing(width: int) -> None:
+    """An input a thousand times larger, whose weights are as much smaller, says the same."""
+    moment, curvature, weights, _ = problem(10, width)
+    scales = 10.0 ** (torch.arange(10 * width, dtype=torch.float64) % 7 - 3)
+    scaled = (scales[:, None] * moment * scales, curvature, weights / scales[:, None], width)
+    expected = removal_order(moment, curvature, weights, width)
+    found = removal_order(*scaled)
+    assert found.groups.tolist() == expected.groups.tolist()
+    torch.testing.assert_close(found.losses, expected.losses, rtol=1e-3, atol=0)
+
+
+def test_guarded_groups_go_last() -> None:
+    """The cheapest too, in the order of what they lose then; all others as if they weren't."""
+    given_problem = problem(20, 1)
+    cheap = removal_order(*given_problem).groups[:3]
+    guarded = torch.zeros(20, dtype=torch.bool)
+    guarded[cheap] = True
+    order = removal_order(*given_problem, guarded)
+    assert set(order.groups[-3:].tolist()) == set(cheap.tolist())
+    expected = [given_problem.loss(order.groups[: count + 1].tolist()) for count in range(20)]
+    wanted = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(order.losses.cumsum(0), wanted, rtol=1e-3, atol=0)
 
 
 def test_what_the_text_never_shows_goes_first() -> None:

@@ -1,0 +1,109 @@
+"""`gp analyze --given`: what a plan leaves standing is what is measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import torch
+from command_line import gp, refused
+from compensating import ids_file
+from cutting import Removals, write_removals
+
+from globalprune.analyze.analyzer import analyze
+from globalprune.apply.compensator import Compensation
+from globalprune.apply.executor import apply_plan
+from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.planning.writing import write_plans
+
+Tiny = Callable[[str], Path]
+GONE: Removals = {1: {"mlp": [0, 3, 7]}, 2: {"attention": [1]}}
+METHODS = ("fisher", "taylor", "wanda", "obs")
+
+
+def measured(model: Path, folder: Path, **how: object) -> Analysis:
+    """Analyse on rows of ids."""
+    data = ids_file(folder / "text")
+    analyze(str(model), folder / "out", data=str(data), importances=METHODS, **how)  # type: ignore[arg-type]
+    return read_analysis(folder / "out")
+
+
+@pytest.mark.parametrize("compensating", [False, True], ids=["cut", "compensated"])
+def test_what_is_gone_is_worth_nothing(tiny: Tiny, tmp_path: Path, compensating: bool) -> None:
+    """By every method, and nothing else is, so that the next plan removes it first."""
+    plan = write_removals(tmp_path / "plan.yaml", GONE)
+    analysis = measured(tiny("qwen2"), tmp_path, given=plan, compensating=compensating)
+    gone = {(1, "mlp", 0), (1, "mlp", 3), (1, "mlp", 7), (2, "attention", 1)}
+    for name in METHODS:
+        table = analysis.table.rescored(name)
+        worthless = {
+            (layer, kind, index)
+            for (layer, kind), rows in table.halves.items()
+            for index, worth in enumerate(table.importances[name][rows])
+            if worth == 0
+        }
+        assert worthless == gone
+    given = analysis.record.given
+    assert given is not None
+    assert given.compensated == compensating
+    (written,) = write_plans(analysis, [0.2], overwrite=True)
+    again = read_plan(written.path)
+    assert set(again.layers[1].mlp.resolve(99)) >= {0, 3, 7}
+    assert set(again.layers[2].attention.resolve(3)) >= {1}
+
+
+@pytest.mark.parametrize("compensating", [False, True], ids=["cut", "compensated"])
+def test_the_rest_is_measured_as_the_applied_model_would_be(
+    tiny: Tiny, tmp_path: Path, compensating: bool
+) -> None:
+    """Importances of what stands are those of the model that gp apply writes."""
+    model = tiny("llama")
+    plan = write_removals(tmp_path / "plan.yaml", GONE)
+    analysis = measured(model, tmp_path / "given", given=plan, compensating=compensating)
+    data = tmp_path / "given" / "text" / "rows.parquet"
+    compensation = Compensation(CompensationRequest(data=str(data)), tmp_path / "work")
+    cut = tmp_path / "cut"
+    apply_plan(str(model), plan, cut, compensation=compensation if compensating else None)
+    direct = measured(cut, tmp_path / "direct")
+    for name in ("fisher", "taylor"):
+        ours = analysis.table.rescored(name).importance
+        theirs = direct.table.rescored(name).importance
+        standing = torch.from_numpy(ours[ours > 0]).sort().values
+        torch.testing.assert_close(
+            standing, torch.from_numpy(theirs).sort().values, rtol=2e-3, atol=1e-9
+        )
+
+
+def test_curves_lie_beside_the_table_and_go_with_it(tiny: Tiny, tmp_path: Path) -> None:
+    """Only obs has an order; an analysis without one leaves no curves of another behind."""
+    data = ids_file(tmp_path / "text")
+    common = ("analyze", tiny("llama"), "-o", tmp_path / "a", "--data", data, "--ratio", 0.1)
+    assert gp(*common, "--importance", "obs").code == 0
+    curves = pyarrow.parquet.read_table(tmp_path / "a" / "curves.parquet")
+    assert curves.column_names == [
+        "layer_idx", "group_type", "removed_groups", "group_idx", "removed_params",
+        "predicted_nats", "measured_nats",
+    ]  # fmt: skip
+    frame = curves.to_pandas()
+    for _half, rows in frame.groupby(["layer_idx", "group_type"], observed=True):
+        assert rows.removed_groups.tolist() == list(range(1, len(rows) + 1))
+        assert rows.predicted_nats.is_monotonic_increasing
+    assert "assumes: compensation" in (tmp_path / "a" / "plan.yaml").read_text("utf-8")
+    assert gp(*common, "--importance", "fisher", "--overwrite").code == 0
+    assert not (tmp_path / "a" / "curves.parquet").exists()
+
+
+def test_compensation_without_a_plan_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """There is nothing to compensate."""
+    done = gp("analyze", tiny("llama"), "-o", tmp_path / "a", "--compensate")
+    refused(done, "--compensate: is for a plan that is given; say --given PLAN too")
+
+
+def test_a_plan_of_another_structure_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """Before anything is loaded or written, by the path of the field."""
+    plan = write_removals(tmp_path / "plan.yaml", {0: {"mlp": [999]}})
+    done = gp("analyze", tiny("llama"), "-o", tmp_path / "a", "--given", plan)
+    refused(done, "layers.0.mlp: 999 is out of range")
+    assert not (tmp_path / "a").exists()

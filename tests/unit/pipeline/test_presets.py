@@ -1,0 +1,76 @@
+"""Presets of `gp prune`, and rounds that are left behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import gp, refused
+from compensating import ids_file
+
+from globalprune.artifacts.analysis_record import read_analysis_record
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.pipeline.presets import PRESETS, preset_named
+
+Tiny = Callable[[str], Path]
+
+
+def test_what_a_person_says_goes_before_the_preset() -> None:
+    """And only that."""
+    chosen = preset_named("best", rounds=2, compensate=False)
+    assert (chosen.importance, chosen.rounds, chosen.compensate) == ("obs", 2, False)
+    assert preset_named("fast") == PRESETS["fast"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (("--preset", "slow"), "--preset slow: is not known; there are founding, fast, best."),
+        (("--rounds", 0), "--rounds 0: must be at least 1."),
+    ],
+    ids=["preset", "rounds"],
+)
+def test_what_there_is_not_is_refused(
+    tiny: Tiny, tmp_path: Path, said: tuple[str, ...], told: str
+) -> None:
+    """Before anything is read."""
+    done = gp("prune", tiny("llama"), "--ratio", 0.2, "-o", tmp_path / "o", *said)
+    refused(done, told)
+
+
+def test_rounds_are_nested_and_left_behind(tiny: Tiny, tmp_path: Path) -> None:
+    """Each measures what the plan before it leaves, and none gives a group back."""
+    data = ids_file(tmp_path / "text")
+    done = gp(
+        "prune", tiny("llama"), "--ratio", 0.3, "-o", tmp_path / "out", "--data", data,
+        "--preset", "best", "--rounds", 3,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    own = tmp_path / "out" / "globalprune"
+    folders = [own / "rounds" / "01", own / "rounds" / "02", own]
+    plans = [read_plan(folder / "plan.yaml") for folder in folders]
+    for before, after, folder in zip(plans, plans[1:], folders[1:], strict=False):
+        given = read_analysis_record(folder / "analysis.json").given
+        assert given is not None
+        assert given.plan == before.decisions_digest()
+        for layer, cuts in before.layers.items():
+            for kind, count in (("attention", 3), ("mlp", 24)):
+                gone, more = (
+                    set(plan.of(kind).resolve(count))  # type: ignore[arg-type]
+                    for plan in (cuts, after.layers[layer])
+                )
+                assert gone <= more
+    assert [plan.target.ratio for plan in plans if plan.target] == pytest.approx([0.1, 0.2, 0.3])
+    assert read_analysis_record(own / "rounds" / "01" / "analysis.json").given is None
+
+
+def test_the_founding_preset_is_the_founding_recipe(tiny: Tiny, tmp_path: Path) -> None:
+    """First-order Taylor, and nothing is solved anew."""
+    data = ids_file(tmp_path / "text")
+    out = tmp_path / "out"
+    done = gp(
+        "prune", tiny("llama"), "--ratio", 0.2, "-o", out, "--data", data,
+        "--preset", "founding", "--json",
+    )  # fmt: skip
+    assert done.json["repaired_modules"] is None
+    assert read_analysis_record(out / "globalprune" / "analysis.json").methods == ("taylor",)
+    assert not (out / "globalprune" / "compensation.json").exists()
