@@ -63,7 +63,7 @@ def test_a_whole_run_and_its_resumption(tiny: Tiny, tmp_path: Path) -> None:
     words = [str(tiny("qwen2")), str(tmp_path / "work"), "--data", str(text), "--judge", str(text)]
     words += ["--foreign", str(text), "--ratio", "0.1", "--samples", "4", "--seq-len", "24"]
     words += ["--eval-seq-len", "24", "--stride", "100", "--strided", "3", "--others", "4"]
-    for recipe in ("flap", "prune", "global_taylor"):
+    for recipe in ("flap", "prune:founding", "global_taylor"):
         words += ["--recipe", recipe]
     command = [sys.executable, quality.__file__, *words]
 
@@ -77,7 +77,7 @@ def test_a_whole_run_and_its_resumption(tiny: Tiny, tmp_path: Path) -> None:
     lines = [line.split("|") for line in first.stdout.splitlines() if line.startswith("| ")]
     prune, steps = (
         [line[2] for line in lines if line[1].strip() == name]
-        for name in ("prune", "global_taylor")
+        for name in ("prune:founding", "global_taylor")
     )
     assert len(prune) >= 3
     assert prune[:3] == steps[:3]  # one command is the three of them

@@ -100,9 +100,9 @@ def test_of_twins_the_first_to_go_is_nearly_free() -> None:
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_scale_of_an_input_changes_nothing(width: int) -> None:
-    """An input a thousand times larger, whose weights are as much smaller, says the same."""
+    """An input a hundred times larger, whose weights are as much smaller, says the same."""
     moment, curvature, weights, _ = problem(10, width)
-    scales = 10.0 ** (torch.arange(10 * width, dtype=torch.float64) % 7 - 3)
+    scales = 10.0 ** (torch.arange(10 * width, dtype=torch.float64) % 5 - 2)
     scaled = (scales[:, None] * moment * scales, curvature, weights / scales[:, None], width)
     expected = removal_order(moment, curvature, weights, width)
     found = removal_order(*scaled)
