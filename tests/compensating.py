@@ -90,12 +90,13 @@ def leaving(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return left[0]
 
 
-def save_with_twins(folder: Path, layer: int, channel: int, twin: int) -> Path:
-    """Save a tiny Llama in which one channel of a layer computes what another does."""
-    model: Any = tiny_model("llama")
+def save_with_twins(folder: Path, family: str, layer: int, channel: int, twin: int) -> Path:
+    """Save a tiny model in which one channel of a layer computes what another does."""
+    model: Any = tiny_model(family)
     mlp = model.model.layers[layer].mlp
     with torch.no_grad():
         for linear in (mlp.gate_proj, mlp.up_proj):
-            linear.weight[twin] = linear.weight[channel]
+            for parameter in linear.parameters():
+                parameter[twin] = parameter[channel]
     model.save_pretrained(folder)
     return folder

@@ -97,7 +97,7 @@ def apply(
     from globalprune.pipeline.cut_and_judge import cut_and_judge
     from globalprune.pipeline.cut_and_recover import cut_and_recover
     from globalprune.pipeline.cutting import Cutting
-    from globalprune.pipeline.refusals import refuse_later_phases
+    from globalprune.pipeline.refusals import refuse_compensation, refuse_later_phases
 
     said = RecoveryOptions(
         samples=finetune_samples,
@@ -139,6 +139,7 @@ def apply(
         )
         if explain:
             refuse_later_phases(cutting, recovery, evaluate)
+            refuse_compensation(cutting)
             _explain(cutting, plan, named=out is not None, as_json=as_json)
             return
         if in_stages:

@@ -30,6 +30,17 @@ def refuse_early(
     )
 
 
+def refuse_compensation(cutting: Cutting) -> None:
+    """Raise for text that compensation can't use, if it is asked for; nothing is solved."""
+    from globalprune.apply.compensator import read_windows
+    from globalprune.models.opening import open_checkpoint
+    from globalprune.models.source import resolve_model
+
+    compensation = cutting.compensated_in(cutting.out)
+    if compensation is not None:
+        read_windows(compensation, open_checkpoint(resolve_model(cutting.model)))
+
+
 def refuse_unusable_texts(
     cutting: Cutting, recovery: Recovery | None, evaluate: str | None
 ) -> None:

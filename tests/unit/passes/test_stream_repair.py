@@ -155,14 +155,18 @@ def test_what_nothing_helps_keeps_the_bits_of_the_checkpoint(
     assert 0 < len(accepted) < len(modules)
 
 
-def test_what_others_can_say_is_not_lost(tmp_path: Path) -> None:
-    """A channel whose twin stays: behind compensation the model is the uncut one again."""
-    base = save_with_twins(tmp_path / "base", layer=1, channel=4, twin=9)
+@pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])
+def test_what_others_can_say_is_not_lost(tmp_path: Path, family: str) -> None:
+    """A channel whose twin stays: the model is the uncut one again, biases counted once."""
+    base = save_with_twins(tmp_path / "base", family, layer=1, channel=4, twin=9)
     gone: Removals = {1: {"mlp": [9]}}
     compensated(base, tmp_path, gone)
     (tmp_path / "plain").mkdir()
     plain = Path(applied(base, tmp_path / "plain", gone).out)
     assert missed(tmp_path / "out", base) < 1e-4 * missed(plain, base)
+    with torch.no_grad():
+        logits = [load_model(folder)(IDS).logits for folder in (tmp_path / "out", base)]
+    torch.testing.assert_close(*logits, rtol=0, atol=2e-3)
     down = record_of(tmp_path / "out").modules[0]
     assert (down.strength, down.kept_inputs) == (1e-4, 23)
     assert down.error_after < 1e-5 < down.error_before

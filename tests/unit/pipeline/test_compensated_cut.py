@@ -174,7 +174,7 @@ def test_a_stopped_run_goes_on_from_what_it_solved(
     refused(apply(tiny("llama"), plan, data), r"holds a run that was stopped; say --resume")
 
     solving.clear()
-    done = apply(tiny("llama"), plan, data, "--resume", "--batch-size", 4, "--json")
+    done = apply(tiny("llama"), plan, data, "--resume", "--json")
     assert done.code == 0, done.err
     assert len(everything) == SOLVED
     assert solving == everything[kept:]
@@ -200,6 +200,13 @@ def test_another_compensation_is_not_resumed(
     before = bytes_below(work)
     refused(apply(tiny("llama"), plan, data, "--resume", *words), text)
     assert bytes_below(work) == before
+
+
+def test_a_resumed_run_may_take_smaller_batches(tiny: Tiny, plan: Path, data: Path) -> None:
+    """They change nothing but rounding, and memory may be why the first run was stopped."""
+    stopped(tiny("llama"), plan, data, 5)
+    done = apply(tiny("llama"), plan, data, "--resume", "--batch-size", 1)
+    assert done.code == 0, done.err
 
 
 def test_another_file_of_text_is_not_resumed(
@@ -237,3 +244,20 @@ def test_a_compensated_model_may_learn_behind_it(
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "What is left was finetuned." in card
     assert "were solved anew by least squares" in card
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (("--data", "no.txt"), "no.txt"),
+        (("--data", "builtin", "--samples", 1, "--seq-len", 24), "a single window of text"),
+    ],
+    ids=["no text", "one window"],
+)
+def test_explain_refuses_what_the_run_would(
+    tiny: Tiny, tmp_path: Path, said: tuple[str, ...], told: str
+) -> None:
+    """Text that can't be compensated with is no less wrong where nothing is to be written."""
+    plan = write_removals(tmp_path / "plan.yaml", {1: {"mlp": [0]}})
+    done = gp("apply", tiny("llama"), "--plan", plan, "--compensate", *said, "--explain")
+    refused(done, told)
