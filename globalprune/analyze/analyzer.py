@@ -139,7 +139,7 @@ def _write(
     how: dict[str, Any],
 ) -> AnalysisRecord:
     """Write table, record, description and log, all or none; return the record."""
-    collected, removal = measured.collected, measured.removal
+    collected, ordered = measured.collected, measured.ordered
     normaliser = how["normalisers"].get(methods[0].name, "none")
     parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
     draft = build_table(*parts)  # its digest doesn't depend on the metadata
@@ -164,8 +164,8 @@ def _write(
     log.say(f"scores by layer\n{layer_summary(draft)}")
     with staged_analysis(out) as folder:
         write_group_table(folder / TABLE_FILE, build_table(*parts, identity=record.identity))
-        if removal is not None:
-            curves = curves_of(removal, subject.structure)
+        if ordered is not None:
+            curves = curves_of(ordered, subject.structure)
             write_curves(folder / CURVES_FILE, curves, identity=record.identity)
         (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
         (folder / LOG_FILE).write_text(log.text(), "utf-8")

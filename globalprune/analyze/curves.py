@@ -2,17 +2,20 @@
 
 import numpy as np
 
+from globalprune.analyze.ordering import Ordered
 from globalprune.artifacts.curves import Curves
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.passes.removal import Removal
 
 
-def curves_of(removal: Removal, structure: ModelStructure) -> Curves:
-    """Every half's removals in order, with what each has cost so far."""
+def curves_of(ordered: Ordered, structure: ModelStructure) -> Curves:
+    """Every half's removals in order, with what they have cost so far, as far as it is known."""
     parts = []
-    for (layer, group_type), order in removal.orders.items():
+    for (layer, group_type), order in ordered.removal.orders.items():
         count = len(order.groups)
         steps = np.arange(1, count + 1)
+        measured = np.full(count, np.nan)
+        for removed, nats in ordered.trials.get((layer, group_type), {}).items():
+            measured[removed - 1] = nats
         parts.append(
             {
                 "layer_idx": np.full(count, layer, np.int32),
@@ -21,7 +24,7 @@ def curves_of(removal: Removal, structure: ModelStructure) -> Curves:
                 "group_idx": order.groups.numpy().astype(np.int32),
                 "removed_params": steps * structure.layers[layer].half(group_type).cost,
                 "predicted_nats": order.losses.cumsum(0).numpy(),
-                "measured_nats": np.full(count, np.nan),
+                "measured_nats": measured,
             }
         )
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""Collects what all methods need of a text: one pass, and a walk if orders of removal are asked.
+"""Collects what all methods need of a text: one pass, and walks if orders of removal are asked.
 
 The statistics of both are handed on side by side; what is made of them is not known here.
 """
@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from globalprune.analyze.given import Given
+from globalprune.analyze.ordering import Ordered, order_groups
 from globalprune.analyze.subject import Subject
 from globalprune.importance.interface import Importance
-from globalprune.passes.halves import halves_of, layers_of
-from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Collectable, GroupSums, Split, Statistic
 from globalprune.passes.labels import LabelDraw
-from globalprune.passes.removal import Removal, removal_of
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
 from globalprune.progress import Progress
@@ -31,10 +29,9 @@ class Measuring:
     draw: LabelDraw | None
     progress: Progress
 
-    @property
-    def orders(self) -> bool:
-        """Whether an order of removal is needed."""
-        return any("removal_loss" in method.needs for method in self.methods)
+    def needs(self) -> set[Statistic]:
+        """The statistics of all methods together."""
+        return {need for method in self.methods for need in method.needs}
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Measured:
     """The statistics, and the order of removal of every half if it was asked for."""
 
     collected: Collected
-    removal: Removal | None
+    ordered: Ordered | None
 
 
 def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None = None) -> Measured:
@@ -50,44 +47,53 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
 
     Groups that are gone by a `given` plan count as nothing.
     """
-    sites = find_sites(loaded, subject.adapter, subject.structure, subject.layers)
-    needs: set[Collectable] = {"output_curvature"} if how.orders else set()
-    for method in how.methods:
-        needs.update(need for need in method.needs if need != "removal_loss")
+    needs = how.needs()
+    collectable: set[Collectable] = set()
+    for need in needs:
+        if need != "removal_loss" and need != "measured_removal_loss":  # noqa: PLR1714 - narrows
+            collectable.add(need)
+    ordering = len(collectable) < len(needs)
     collected = collect(
         loaded,
         how.windows,
-        sites,
-        needs,
+        find_sites(loaded, subject.adapter, subject.structure, subject.layers),
+        collectable | {"output_curvature"} if ordering else collectable,
         batch_size=how.batch_size,
         draw=how.draw,
         progress=how.progress,
     )
-    removal = _order(loaded, subject, how, collected) if how.orders else None
-    if removal is not None:
-        collected = _with_losses(collected, removal)
-    if given is not None:
-        collected = _of_what_stands(collected, given)
-    return Measured(collected, removal)
-
-
-def _order(loaded: Any, subject: Subject, how: Measuring, collected: Collected) -> Removal:
-    """Walk the windows through the halves once more."""
-    halves = collected.halves
-    curvature = Split(
-        collected.sums["output_curvature"],
-        halves and (halves[0]["output_curvature"], halves[1]["output_curvature"]),
-    )
-    with frozen(loaded):
-        return removal_of(
+    ordered = None
+    if ordering:
+        ordered = order_groups(
             loaded,
-            layers_of(loaded, subject.adapter, subject.structure),
-            halves_of(loaded, subject.adapter, subject.structure),
+            subject,
             how.windows,
-            curvature,
+            _curvature(collected),
+            trying="measured_removal_loss" in needs,
             batch_size=how.batch_size,
             progress=how.progress,
         )
+        collected = _with_losses(collected, ordered.losses())
+    if given is not None:
+        collected = _of_what_stands(collected, given)
+    return Measured(collected, ordered)
+
+
+def _curvature(collected: Collected) -> Split[GroupSums]:
+    """The curvature at the outputs, of all windows and of each half of them."""
+    halves = collected.halves
+    return Split(
+        collected.sums["output_curvature"],
+        halves and (halves[0]["output_curvature"], halves[1]["output_curvature"]),
+    )
+
+
+def _with_losses(collected: Collected, losses: Split[dict[Statistic, GroupSums]]) -> Collected:
+    """The statistics, with the losses that orders of removal give."""
+    halves = collected.halves
+    if halves is not None and losses.halves is not None:
+        halves = (halves[0] | losses.halves[0], halves[1] | losses.halves[1])
+    return replace(collected, sums=collected.sums | losses.whole, halves=halves)
 
 
 def _of_what_stands(collected: Collected, given: Given) -> Collected:
@@ -107,12 +113,3 @@ def _zeroed(sums: Mapping[Statistic, GroupSums], given: Given) -> dict[Statistic
         for name, values_of in sums.items()
         if name != "output_curvature"  # of outputs, and used by now
     }
-
-
-def _with_losses(collected: Collected, removal: Removal) -> Collected:
-    """The statistics, with those that the order gives."""
-    halves = collected.halves
-    if halves is not None and removal.halves is not None:
-        first, second = removal.halves
-        halves = (halves[0] | {"removal_loss": first}, halves[1] | {"removal_loss": second})
-    return replace(collected, sums=collected.sums | {"removal_loss": removal.losses}, halves=halves)

@@ -19,6 +19,7 @@ import torch
 
 DAMPING: Final = 1e-2  # of A's own diagonal, so that an input's scale changes nothing
 _LEAST: Final = 1e-12  # of its mean: an input that is always zero makes no singular matrix
+_STEP: Final = 1e-12  # relative: ranks groups of one loss in the order in which they go
 _COMPACTED: Final = 16  # as soon as one of so many is gone, the matrices are made smaller
 
 
@@ -28,6 +29,14 @@ class RemovalOrder:
 
     groups: torch.Tensor  # int64 [groups]
     losses: torch.Tensor  # float64 [groups], nats a token
+
+    @property
+    def by_group(self) -> torch.Tensor:
+        """The loss of every group `[groups]`; it grows along the order, so a ranking keeps it."""
+        steps = _STEP * torch.arange(len(self.losses), dtype=self.losses.dtype)
+        found = torch.empty_like(self.losses)
+        found[self.groups] = self.losses.cummax(0).values * (1 + steps)
+        return found
 
 
 def removal_order(

@@ -8,6 +8,7 @@ from globalprune.importance.fisher_winsorised import FisherWinsorised
 from globalprune.importance.interface import Importance
 from globalprune.importance.magnitude import Magnitude
 from globalprune.importance.obs import Obs
+from globalprune.importance.obs_measured import ObsMeasured
 from globalprune.importance.taylor import Taylor
 from globalprune.importance.taylor_2nd import TaylorSecondOrder
 from globalprune.importance.wanda import Wanda
@@ -18,6 +19,7 @@ IMPORTANCES: dict[str, Importance] = {
     "fisher": Fisher(),  # https://arxiv.org/abs/1801.05787, https://arxiv.org/abs/2204.09656
     "fisher_winsorised": FisherWinsorised(),  # https://doi.org/10.1214/aoms/1177705900
     "obs": Obs(),  # https://arxiv.org/abs/2312.17244
+    "obs_measured": ObsMeasured(),  # https://arxiv.org/abs/2312.17244, and trials
     "wanda": Wanda(),  # https://arxiv.org/abs/2306.11695
     "magnitude": Magnitude(),  # https://arxiv.org/abs/1608.08710
 }

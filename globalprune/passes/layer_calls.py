@@ -39,11 +39,32 @@ def _only_noting(
         noted.append((hidden_states, beside))
         return hidden_states
 
-    replaced: Callable[..., torch.Tensor] = forward
+    with _replaced(layers, forward):
+        yield
+
+
+@contextmanager
+def entered_at(layers: Sequence[nn.Module], first: int, stream: torch.Tensor) -> Iterator[None]:
+    """While inside, a call of the model begins in layer `first`, with `stream [B, T, D]`."""
+
+    def forward(hidden_states: torch.Tensor, **_beside: Any) -> torch.Tensor:
+        return stream.to(hidden_states.device)
+
+    with _replaced(layers[:first], forward):
+        yield
+
+
+@contextmanager
+def _replaced(layers: Sequence[nn.Module], forward: Callable[..., torch.Tensor]) -> Iterator[None]:
+    """While inside, the layers do this instead; a forward of a layer's own comes back after."""
+    own = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
-        layer.forward = replaced
+        layer.forward = forward
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward  # the class's own shows through again
+        for layer, before in zip(layers, own, strict=True):
+            if before is None:
+                del layer.forward  # the class's own shows through again
+            else:
+                layer.forward = before

@@ -21,7 +21,6 @@ from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
 
 GUARDED: Final = 50.0  # times the median of its half: such peaks steer the whole stream
-_STEP: Final = 1e-12  # relative: ranks groups of one loss in the order in which they go
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,7 @@ def _order(
     guarded = _guarded(moments.peaks, half.width)
     order = removal_order(whole, curvature.whole[half.place], weights, half.width, guarded)
     removal.orders[half.place] = order
-    losses = torch.empty_like(order.losses)
-    steps = _STEP * torch.arange(len(losses), dtype=losses.dtype)
-    losses[order.groups] = order.losses.cummax(0).values * (1 + steps)
-    removal.losses[half.place] = losses
+    removal.losses[half.place] = order.by_group
     if removal.halves is None or curvature.halves is None:
         return
     for which, found in enumerate(removal.halves):

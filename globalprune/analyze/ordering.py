@@ -1,0 +1,76 @@
+"""Walks the windows through the halves: orders of removal, trials of them, and the losses of both.
+
+What the losses are used for is not known here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from globalprune.analyze.subject import Subject
+from globalprune.compensation.measured_losses import measured_losses
+from globalprune.passes.halves import halves_of, layers_of
+from globalprune.passes.hooks import frozen
+from globalprune.passes.interface import GroupSums, Split, Statistic
+from globalprune.passes.removal import Removal, removal_of
+from globalprune.passes.removal_trials import Trials, removal_trials
+from globalprune.progress import Progress
+from globalprune.text.windows import TokenWindows
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Every half's order of removal, and what trials of it came to, if there were any."""
+
+    removal: Removal
+    trials: Trials
+
+    def losses(self) -> Split[dict[Statistic, GroupSums]]:
+        """The losses of all groups as statistics, as predicted and as measured."""
+        predicted, scaled = self.removal.losses, {}
+        for place, order in self.removal.orders.items():
+            if place in self.trials:
+                scaled[place] = measured_losses(order, self.trials[place]).by_group
+        if self.removal.halves is None:
+            return Split(_named(predicted, scaled))
+        first, second = (
+            _named(half, _alike(half, predicted, scaled)) for half in self.removal.halves
+        )
+        return Split(_named(predicted, scaled), (first, second))
+
+
+def order_groups(
+    loaded: Any,
+    subject: Subject,
+    windows: TokenWindows,
+    curvature: Split[GroupSums],
+    *,
+    trying: bool,
+    batch_size: int,
+    progress: Progress,
+) -> Ordered:
+    """Order the groups of all halves, and try some removals if asked."""
+    layers = layers_of(loaded, subject.adapter, subject.structure)
+    halves = halves_of(loaded, subject.adapter, subject.structure)
+    running = (loaded, layers, halves, windows)
+    with frozen(loaded):
+        removal = removal_of(*running, curvature, batch_size=batch_size, progress=progress)
+        trials: Trials = {}
+        if trying:
+            trials = removal_trials(
+                *running, removal.orders, batch_size=batch_size, progress=progress
+            )
+    return Ordered(removal, trials)
+
+
+def _named(predicted: GroupSums, scaled: GroupSums) -> dict[Statistic, GroupSums]:
+    """Losses by the names of the statistics that they are."""
+    measured: dict[Statistic, GroupSums] = {"measured_removal_loss": scaled} if scaled else {}
+    return {"removal_loss": predicted, **measured}
+
+
+def _alike(half: GroupSums, predicted: GroupSums, scaled: GroupSums) -> GroupSums:
+    """What half of the windows predicted, scaled as the whole was."""
+    return {
+        place: half[place] * (scaled[place] / predicted[place].clamp(min=1e-300))
+        for place in scaled
+    }
