@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from globalprune.artifacts.analysis_record import TextRecord
 from globalprune.artifacts.groups import ModelStructure
+from globalprune.importance.interface import Importance
 from globalprune.importance.registry import IMPORTANCES
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
@@ -71,12 +72,18 @@ def measured(
     return collect(model, windows_of(rows), sites, needs, batch_size=batch_size, draw=draw)
 
 
+def collectable(method: Importance) -> list[Collectable]:
+    """What a method needs that one pass gives."""
+    known: tuple[Collectable, ...] = get_args(Collectable)
+    return [statistic for statistic in known if statistic in method.needs]
+
+
 def importance(
     model: Any, sites: Sequence[Site], rows: Sequence[torch.Tensor], name: str, batch_size: int = 1
 ) -> Groups:
     """One importance of every group, of those that one pass gives."""
     method = IMPORTANCES[name]
-    needs = [need for need in method.needs if need != "removal_loss"]
+    needs = collectable(method)
     sums = measured(model, sites, rows, needs, batch_size).sums
     halves = sums[needs[0]]
     return by_group(

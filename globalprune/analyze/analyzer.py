@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from globalprune.analyze.choices import chosen_normalisers, label_draw
+from globalprune.analyze.choices import chosen_normalisers, label_draw, refuse_single_window
 from globalprune.analyze.curves import curves_of
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
@@ -93,6 +93,7 @@ def analyze(
             vocab_size=subject.figures.need("vocab_size"),
             samples=samples, seq_len=seq_len, seed=seed, progress=progress,
         )  # fmt: skip
+        refuse_single_window(methods, windows)
     with log.phase("take the weights' fingerprint"):
         described = model_record(checkpoint, subject)
         del checkpoint  # of a GGUF file it holds all weights, and they are about to be loaded again

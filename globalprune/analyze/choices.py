@@ -1,4 +1,4 @@
-"""What a person may choose of how importances are made, by name: labels and normalisers."""
+"""What a person chooses of how importances are made, and what can't be had together."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from globalprune.artifacts.normalisers import NormaliserName, normaliser_named
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.passes.labels import LabelDraw
+from globalprune.text.windows import TokenWindows
 
 LABELS = ("text", "sampled")
 
@@ -25,3 +26,13 @@ def chosen_normalisers(
     if said is not None:
         found[methods[0].name] = normaliser_named(said)
     return {name: normaliser for name, normaliser in found.items() if normaliser != "none"}
+
+
+def refuse_single_window(methods: Sequence[Importance], windows: TokenWindows) -> None:
+    """Raise `UsageError` for a method that judges by windows which it isn't fitted to."""
+    judging = [method.name for method in methods if "measured_removal_loss" in method.needs]
+    if judging and len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
+        raise UsageError(
+            f"--importance {judging[0]}: a single window of text can't be both fitted to and "
+            "judged by; say --samples 2 at least, better 128."
+        )

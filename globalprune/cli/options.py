@@ -9,7 +9,7 @@ _TEXT = (
     "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, or `input_ids`: "
     "each row is a window as it stands), a Hub data set id[:config][:split], or `builtin`, "
 )
-IMPORTANCES = "taylor, taylor_2nd, fisher, fisher_winsorised, obs, wanda or magnitude"
+IMPORTANCES = "taylor, taylor_2nd, fisher, fisher_winsorised, obs, obs_measured, wanda or magnitude"
 NORMALISERS = (
     "What makes scores comparable between halves (a layer's attention, its MLP): mean, by how many "
     "times its half's mean each is; rank, by where in its half it stands; standard, by how many "

@@ -14,7 +14,6 @@ import torch
 from globalprune.compensation.normal_equations import NormalEquations
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # λ, of the mean of the Gram matrix's diagonal
-_JITTER = 1e-9  # of the same mean: inputs that are always zero make no singular matrix
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,6 @@ class Repair:
     strength: float | None
     error_before: float
     error_after: float
-
-    @property
-    def accepted(self) -> bool:
-        """Whether anything changed."""
-        return self.strength is not None
 
 
 def repair(
@@ -62,7 +56,7 @@ def towards_prior(equations: NormalEquations, prior: torch.Tensor, strength: flo
     gram = equations.gram
     scale = gram.diagonal().mean()
     ridge = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    ridged = gram + ridge * (scale * (strength + _JITTER))
+    ridged = gram + ridge * (scale * strength)
     factor, failed = torch.linalg.cholesky_ex(ridged)
     if bool(failed):
         return prior

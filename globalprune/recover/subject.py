@@ -85,8 +85,9 @@ def find_lesson(
     longest = pupil.checkpoint.config.get("max_position_embeddings")
     if longest is not None and settings.seq_len > longest:
         raise UsageError(
-            f"--seq-len {settings.seq_len}: the model was made for {longest} positions; say at "
-            f"most {longest}."
+            f"windows of {settings.seq_len} tokens to learn from: the model was made for {longest} "
+            f"positions; say --seq-len {longest} at most (--finetune-seq-len of gp apply and gp "
+            "prune)."
         )
     load = partial(load_tokenizer, pupil.checkpoint.source.path)
     texts = training_texts(

@@ -38,9 +38,9 @@ def test_batch_size_changes_no_importance(
     sites = measuring.sites_of(model, tiny(family))
     rows = [random_ids(1, length, seed + row)[0] for row, length in enumerate(lengths)]
     needs: set[Collectable] = {"output_curvature"}
-    methods = [method for name, method in IMPORTANCES.items() if name != "obs"]  # a sort of these
-    for method in methods:
-        needs.update(need for need in method.needs if need != "removal_loss")
+    passing = {name: measuring.collectable(method) for name, method in IMPORTANCES.items()}
+    methods = [IMPORTANCES[name] for name, found in passing.items() if found]
+    needs.update(*passing.values())
 
     single = measuring.measured(model, sites, rows, needs, 1, draw)
     batched = measuring.measured(model, sites, rows, needs, batch_size, draw)

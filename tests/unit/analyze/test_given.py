@@ -16,11 +16,12 @@ from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.passes.removal_trials import counts_tried
 from globalprune.planning.writing import write_plans
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 3, 7]}, 2: {"attention": [1]}}
-METHODS = ("fisher", "taylor", "wanda", "obs")
+METHODS = ("fisher", "taylor", "wanda", "obs", "obs_measured")
 
 
 def measured(model: Path, folder: Path, **how: object) -> Analysis:
@@ -93,6 +94,30 @@ def test_curves_lie_beside_the_table_and_go_with_it(tiny: Tiny, tmp_path: Path) 
     assert "assumes: compensation" in (tmp_path / "a" / "plan.yaml").read_text("utf-8")
     assert gp(*common, "--importance", "fisher", "--overwrite").code == 0
     assert not (tmp_path / "a" / "curves.parquet").exists()
+
+
+def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
+    """Where something was tried; the importances add up to it, but for ranks that must not fall."""
+    data = ids_file(tmp_path / "text")
+    analysis = tmp_path / "a"
+    done = gp("analyze", tiny("llama"), "-o", analysis, "--data", data, "--ratio", 0.1,
+              "--importance", "obs_measured")  # fmt: skip
+    assert done.code == 0, done.err
+    frame = pyarrow.parquet.read_table(analysis / "curves.parquet").to_pandas()
+    table = pyarrow.parquet.read_table(analysis / "groups.parquet").to_pandas()
+    for (layer, kind), rows in frame.groupby(["layer_idx", "group_type"], observed=True):
+        measured = rows[rows.measured_nats.notna()]
+        assert measured.removed_groups.tolist() == counts_tried(len(rows))
+        first = measured.iloc[0]
+        taken = rows.group_idx[: first.removed_groups]
+        half = table[(table.layer_idx == layer) & (table.group_type == kind)]
+        found = half[half.group_idx.isin(taken)].importance.sum()
+        assert first.measured_nats * (1 - 1e-9) <= found <= first.measured_nats * 1.1
+    refused(
+        gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,
+           "--importance", "obs_measured"),
+        "--importance obs_measured: a single window of text can't be both fitted to and judged by",
+    )  # fmt: skip
 
 
 def test_compensation_without_a_plan_is_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ ONE_GROUP: dict[Statistic, torch.Tensor] = {
     "magnitude": torch.tensor([7.0]),
     "input_rms": torch.tensor([11.0]),
     "removal_loss": torch.tensor([17.0]),
+    "measured_removal_loss": torch.tensor([19.0]),
 }
 
 
