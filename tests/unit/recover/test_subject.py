@@ -78,8 +78,8 @@ def test_a_teacher_leads_the_student(tiny: Tiny, tmp_path: Path) -> None:
 def test_windows_longer_than_the_model_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     """With the options of every command that finetunes."""
     told = (
-        r"^windows of 300 tokens to learn from: the model was made for 256 positions; say --seq-len "
-        r"256 at most \(--finetune-seq-len of gp apply and gp prune\)\.$"
+        r"^windows of 300 tokens to learn from: the model was made for 256 positions; say "
+        r"--seq-len 256 at most \(--finetune-seq-len of gp apply and gp prune\)\.$"
     )
     with pytest.raises(UsageError, match=told):
         finetuned(tiny("llama"), tmp_path / "out", small(seq_len=300))
