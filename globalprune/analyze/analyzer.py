@@ -158,7 +158,7 @@ def _write(
         table=draft.digest,
         versions=tool_versions(),
         seconds=round(log.seconds, 3),
-        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"])),
+        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"], how["dtype"])),
         **how,
     )
     log.say_record(record)

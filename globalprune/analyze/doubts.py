@@ -14,6 +14,7 @@ def doubts(
     methods: Sequence[Importance],
     normaliser: NormaliserName,
     labels: str,
+    dtype: str,
 ) -> Iterator[str]:
     """Yield a sentence or two for every reason to doubt."""
     if not methods[0].in_nats and normaliser == "none":
@@ -28,6 +29,12 @@ def doubts(
             f"{' and '.join(first_order)} with --labels sampled: the mean gradient of labels that "
             "the model draws itself tends to zero, so its first order is noise; use fisher, or "
             "--labels text."
+        )
+    judging = [method.name for method in methods if "measured_removal_loss" in method.needs]
+    if judging and dtype != "float32":
+        yield (
+            f"{judging[0]} in {dtype}: what a trial measures is blurred by rounding, the more the "
+            "less it removes; measure with --dtype float32 where that fits."
         )
     if len(windows.rows) == 1:
         yield (

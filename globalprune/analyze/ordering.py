@@ -25,16 +25,17 @@ class Ordered:
     trials: Trials
 
     def losses(self) -> Split[dict[Statistic, GroupSums]]:
-        """The losses of all groups as statistics, as predicted and as measured."""
+        """The losses of all groups as statistics, as predicted and as measured.
+
+        By each half of the windows there are only predictions: too few windows judge the trials.
+        """
         predicted, scaled = self.removal.losses, {}
         for place, order in self.removal.orders.items():
             if place in self.trials:
                 scaled[place] = measured_losses(order, self.trials[place]).by_group
         if self.removal.halves is None:
             return Split(_named(predicted, scaled))
-        first, second = (
-            _named(half, _alike(half, predicted, scaled)) for half in self.removal.halves
-        )
+        first, second = (_named(half, half) for half in self.removal.halves)
         return Split(_named(predicted, scaled), (first, second))
 
 
@@ -66,11 +67,3 @@ def _named(predicted: GroupSums, scaled: GroupSums) -> dict[Statistic, GroupSums
     """Losses by the names of the statistics that they are."""
     measured: dict[Statistic, GroupSums] = {"measured_removal_loss": scaled} if scaled else {}
     return {"removal_loss": predicted, **measured}
-
-
-def _alike(half: GroupSums, predicted: GroupSums, scaled: GroupSums) -> GroupSums:
-    """What half of the windows predicted, scaled as the whole was."""
-    return {
-        place: half[place] * (scaled[place] / predicted[place].clamp(min=1e-300))
-        for place in scaled
-    }

@@ -19,12 +19,13 @@ from globalprune.compensation.ridge import towards_prior
 from globalprune.passes.divergence import divergence, enter_layer, judged_batches
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
-from globalprune.passes.stream_repair import columns_of
+from globalprune.passes.stream_repair import HELD_OUT_EVERY, columns_of
 from globalprune.passes.streams import StreamBatch, stream_batches
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
 
 SHARES: Final = (0.25, 0.6)  # of a half's groups, that a trial removes
+_FREE: Final = 1e-9  # of a half's whole loss: so little is nothing
 JUDGING_TOKENS: Final = 2048  # about so many judge; the other windows are fitted to
 _STRENGTH: Final = 0.1  # of the ridge: what held-out windows choose in most halves
 
@@ -61,21 +62,28 @@ def removal_trials(
         if output is None or moments is None or half.place not in orders:
             continue
         place, found[half.place] = half.place, {}
-        for count, trial in _trials(output, half.width, orders[place].groups, moments):
+        for count, trial in _trials(output, half.width, orders[place], moments):
             with _weighing(output, trial):
                 found[place][count] = divergence(model, layers, layer, judged)
     return found
 
 
-def counts_tried(groups: int) -> list[int]:
-    """How many groups the trials of a half of so many take."""
-    return sorted({max(1, round(share * groups)) for share in SHARES})
+def counts_tried(losses: torch.Tensor) -> list[int]:
+    """How many groups trials take along an order of these losses.
+
+    Shares are of the groups that cost something: what a plan has taken already is gone in all of
+    them.
+    """
+    spent = losses.cumsum(0)
+    gone = int((spent <= _FREE * spent[-1]).sum())
+    standing = len(losses) - gone
+    return sorted({gone + max(1, round(share * standing)) for share in SHARES if standing})
 
 
 def _every(rows: Sequence[torch.Tensor]) -> int:
     """One window of how many judges."""
     length = sum(map(len, rows)) / len(rows)
-    judging = min(max(1, round(JUDGING_TOKENS / length)), len(rows) // 2)
+    judging = max(1, min(round(JUDGING_TOKENS / length), len(rows) // HELD_OUT_EVERY))
     return len(rows) // judging
 
 
@@ -97,13 +105,13 @@ def _advance(half: RunningHalf, streams: Sequence[StreamBatch]) -> torch.Tensor 
 
 
 def _trials(
-    output: nn.Linear, width: int, order: torch.Tensor, moments: torch.Tensor
+    output: nn.Linear, width: int, order: RemovalOrder, moments: torch.Tensor
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield how many groups go, and the output weight `[O, n]` that is solved for the others."""
     weight = output.weight.detach()
-    for count in counts_tried(len(order)):
+    for count in counts_tried(order.losses):
         trial = torch.zeros_like(weight)
-        kept = order[count:].sort().values.tolist()
+        kept = order.groups[count:].sort().values.tolist()
         if kept:
             columns = columns_of(kept, width).to(weight.device)
             equations = NormalEquations(len(columns), len(weight), weight.device)

@@ -1,6 +1,6 @@
 """Recipes of `gp prune` by name: what is measured, in how many rounds, and whether it is repaired.
 
-`docs/decisions/0012-presets-are-what-the-benchmark-says.md` has the figures behind them.
+`docs/decisions/0013-curves-are-held-against-trials.md` says why `best` is what it is.
 """
 
 from dataclasses import dataclass

@@ -31,13 +31,16 @@ def refuse_early(
 
 
 def refuse_compensation(cutting: Cutting) -> None:
-    """Raise for text that compensation can't use, if it is asked for; nothing is solved."""
+    """Raise for text that compensation can't use, if it is asked for; nothing is solved.
+
+    Text from the Hub that nobody named is not fetched for that.
+    """
     from globalprune.apply.compensator import read_windows
     from globalprune.models.opening import open_checkpoint
     from globalprune.models.source import resolve_model
 
     compensation = cutting.compensated_in(cutting.out)
-    if compensation is not None:
+    if compensation is not None and compensation.request.data is not None:
         read_windows(compensation, open_checkpoint(resolve_model(cutting.model)))
 
 

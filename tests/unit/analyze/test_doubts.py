@@ -81,3 +81,14 @@ def test_windows_beyond_the_trained_positions_warn(
         "for; say a smaller --seq-len."
     )
     assert warnings == ((warning,) if warned else ())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_trials_in_half_precision_are_doubted(tiny: Tiny, tmp_path: Path, dtype: str) -> None:
+    """What a small removal costs is no more than what rounding does there."""
+    analysis = analysed(tiny("llama"), tmp_path, importances=["obs_measured"], dtype=dtype)
+    warning = (
+        "obs_measured in bfloat16: what a trial measures is blurred by rounding, the more the less "
+        "it removes; measure with --dtype float32 where that fits."
+    )
+    assert (warning in analysis.record.warnings) == (dtype == "bfloat16")

@@ -107,7 +107,8 @@ def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
     table = pyarrow.parquet.read_table(analysis / "groups.parquet").to_pandas()
     for (layer, kind), rows in frame.groupby(["layer_idx", "group_type"], observed=True):
         measured = rows[rows.measured_nats.notna()]
-        assert measured.removed_groups.tolist() == counts_tried(len(rows))
+        losses = torch.tensor(rows.predicted_nats.tolist()).diff(prepend=torch.zeros(1))
+        assert measured.removed_groups.tolist() == counts_tried(losses)
         first = measured.iloc[0]
         taken = rows.group_idx[: first.removed_groups]
         half = table[(table.layer_idx == layer) & (table.group_type == kind)]
