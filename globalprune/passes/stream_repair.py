@@ -28,7 +28,7 @@ from globalprune.passes.interface import Half
 from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress
 
-HELD_OUT_EVERY: Final = 8  # one window of so many judges; the others are fitted to
+HELD_OUT_EVERY: Final = 16  # one window of so many judges; the others are fitted to
 Stored = Callable[[RunningHalf], tuple[str, torch.Tensor]]
 
 
