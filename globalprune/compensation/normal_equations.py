@@ -26,15 +26,6 @@ class NormalEquations:
         self.cross += x.T @ y
         self.energy += float(y.double().square().sum())
 
-    def plus(self, other: "NormalEquations") -> "NormalEquations":
-        """Both sets of tokens together."""
-        inputs, outputs = self.cross.shape
-        both = NormalEquations(inputs, outputs, self.cross.device)
-        both.gram = self.gram + other.gram
-        both.cross = self.cross + other.cross
-        both.energy = self.energy + other.energy
-        return both
-
     def error(self, weights: torch.Tensor) -> float:
         """Σ_t |x_tᵀ·weights - y_t|² as a part of Σ_t |y_t|², for `weights [n, o]`."""
         weights = weights.double()
