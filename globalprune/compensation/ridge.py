@@ -13,15 +13,7 @@ import torch
 
 from globalprune.compensation.normal_equations import NormalEquations
 
-STRENGTHS = (
-    1e-3,
-    1e-2,
-    3e-2,
-    1e-1,
-    3e-1,
-    1.0,
-    10.0,
-)  # λ, of the mean of the Gram matrix's diagonal
+STRENGTHS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)  # λ: parts of mean(diag(H))
 
 
 @dataclass(frozen=True)

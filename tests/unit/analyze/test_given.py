@@ -109,11 +109,11 @@ def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
         measured = rows[rows.measured_nats.notna()]
         losses = torch.tensor(rows.predicted_nats.tolist()).diff(prepend=torch.zeros(1))
         assert measured.removed_groups.tolist() == counts_tried(losses)
-        first = measured.iloc[0]
-        taken = rows.group_idx[: first.removed_groups]
+        last = measured.iloc[-1]
+        taken = rows.group_idx[: last.removed_groups]
         half = table[(table.layer_idx == layer) & (table.group_type == kind)]
         found = half[half.group_idx.isin(taken)].importance.sum()
-        assert first.measured_nats * (1 - 1e-9) <= found <= first.measured_nats * 1.1
+        assert last.measured_nats * (1 - 1e-9) <= found <= last.measured_nats * 1.5
     refused(
         gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,
            "--importance", "obs_measured"),
