@@ -35,8 +35,8 @@ def prune(
         str,
         typer.Option(
             metavar="founding|fast|best",
-            help="founding: taylor, no compensation. fast: obs and compensation. best: the same in "
-            "4 rounds, each measured on what the one before leaves.",
+            help="founding: taylor, no compensation. fast: obs and compensation. best: obs_measured "
+            "and compensation, which measures about twice as long.",
         ),
     ] = "fast",
     importance: Annotated[

@@ -21,7 +21,7 @@ class Preset:
 PRESETS: Final = {
     "founding": Preset(importance="taylor", rounds=1, compensate=False),
     "fast": Preset(importance="obs", rounds=1, compensate=True),
-    "best": Preset(importance="obs", rounds=4, compensate=True),
+    "best": Preset(importance="obs_measured", rounds=1, compensate=True),
 }
 DEFAULT_PRESET: Final = "fast"
 

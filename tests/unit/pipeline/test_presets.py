@@ -17,7 +17,7 @@ Tiny = Callable[[str], Path]
 def test_what_a_person_says_goes_before_the_preset() -> None:
     """And only that."""
     chosen = preset_named("best", rounds=2, compensate=False)
-    assert (chosen.importance, chosen.rounds, chosen.compensate) == ("obs", 2, False)
+    assert (chosen.importance, chosen.rounds, chosen.compensate) == ("obs_measured", 2, False)
     assert preset_named("fast") == PRESETS["fast"]
 
 
