@@ -35,8 +35,8 @@ def prune(
         str,
         typer.Option(
             metavar="founding|fast|best",
-            help="founding: taylor, no compensation. fast: obs and compensation. best: obs_measured "
-            "and compensation, which measures about twice as long.",
+            help="founding: taylor, no compensation. fast: obs and compensation. best: "
+            "obs_measured and compensation, which measures about twice as long.",
         ),
     ] = "fast",
     importance: Annotated[
