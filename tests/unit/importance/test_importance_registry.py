@@ -51,6 +51,7 @@ def test_an_unknown_method_is_refused_with_those_that_there_are(
         ("fisher", 3.0),
         ("fisher_winsorised", 13.0),
         ("obs", 17.0),
+        ("obs_measured", 19.0),
         ("wanda", 7.0 * 11.0),
         ("magnitude", 7.0),
     ],
