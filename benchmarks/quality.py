@@ -3,8 +3,9 @@
     python benchmarks/quality.py MODEL WORK --data VALID --judge TEST [--ratio 0.2]…
 
 Every item (a recipe, a ratio, a seed) runs in a process of its own, with the same calibration
-windows and the same judgement; finished ones lie in WORK and are not done again. Writes
-WORK/quality.json and WORK/quality.md; docs/benchmarks.md says what the recipes are.
+windows and the same judgement; finished ones lie in WORK, one by one or in the quality.json of
+another day, and are not done again. Writes WORK/quality.json and WORK/quality.md;
+docs/benchmarks.md says what the recipes are.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Annotated
 
 import typer
 from contest.figures import failed_items, rows_of
-from contest.part import Part
+from contest.part import Part, restore_parts
 from contest.question import PACKAGES, Item, Question, items_of, unknown_recipes
 from contest.runner import line_of, run_items
 from contest.table import markdown
@@ -25,6 +26,7 @@ from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.provenance import tool_versions
 
 RATIOS = (0.1, 0.2, 0.3)
+RESULTS = "quality.json"
 RECIPES = (*PEERS, "global_taylor", "prune:founding", "prune:fast", "prune:best")
 
 
@@ -58,6 +60,7 @@ def main(
         eval_seq_len=eval_seq_len, stride=stride, strided=strided, others=others,
     )  # fmt: skip
     items = items_of(dict.fromkeys(recipes), ratio or RATIOS, seed or [0])
+    restore_parts(work, work / RESULTS)
     parts = run_items(question, items, work, _say)
     page = write_results(question, items, parts, work)
     print(page)
@@ -75,7 +78,7 @@ def write_results(
         "versions": tool_versions(*PACKAGES),
         "parts": [part.model_dump() for part in parts],
     }
-    write_atomically(work / "quality.json", json.dumps(document, indent=1) + "\n")
+    write_atomically(work / RESULTS, json.dumps(document, indent=1) + "\n")
     write_atomically(work / "quality.md", page)
     return page
 

@@ -71,6 +71,14 @@ def record_of(out: Path | str) -> CompensationRecord:
     return read_compensation(Path(out) / "globalprune" / "compensation.json")
 
 
+def changed_in(out: Path | str) -> set[str]:
+    """The tensors that a result's record says are not what they were, by their old names."""
+    record = record_of(out)
+    norm = record.final_norm
+    refitted = {norm.tensor} if norm and norm.refitted else set()
+    return refitted | {module.tensor for module in record.modules if module.accepted}
+
+
 def differing(first: Path | str, second: Path | str) -> set[str]:
     """The tensors of two results of one cut that are not the same bits."""
     one, other = tensors_in(Path(first)), tensors_in(Path(second))

@@ -1,5 +1,6 @@
 """What one item found: a JSON file in the work folder, which a later run takes up again."""
 
+import json
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -49,6 +50,16 @@ def read_part(work: Path, item: Item, key: str) -> Part | None:
     except ValidationError:  # of another version of this file, or damaged
         return None
     return part if part.key == key and part.error is None else None
+
+
+def restore_parts(work: Path, results: Path) -> None:
+    """Put back what earlier results hold and the work folder lacks; keys tell what serves."""
+    if not results.is_file():
+        return
+    for raw in json.loads(results.read_text(encoding="utf-8"))["parts"]:
+        part = Part.model_validate(raw)
+        if not part_path(work, part.item).exists():
+            write_part(work, part)
 
 
 def write_part(work: Path, part: Part) -> None:

@@ -1,9 +1,9 @@
-"""Which steps of a cut change when compensation solves the output projections anew. Pure."""
+"""Which steps of a cut change when compensation solves and refits weights anew. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from globalprune.apply.facts import HalfFacts, ModelFacts
-from globalprune.apply.steps import KeepTensor, SliceTensor, SolveTensor, Step
+from globalprune.apply.steps import KeepTensor, RefitTensor, SliceTensor, SolveTensor, Step
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plan_effect import PlanEffect
 
@@ -11,15 +11,12 @@ from globalprune.artifacts.plan_effect import PlanEffect
 def compensated(steps: Sequence[Step], facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
     """The same steps, with weights solved anew wherever something was cut in the half or before it.
 
-    A half that still sees the stream which it always saw, and lost nothing, stays bit for bit.
+    A half that still sees the stream which it always saw, and lost nothing, stays bit for bit; so
+    does the final norm where nothing is cut at all.
     """
     solved = dict(_solved(facts, effect))
-    return tuple(
-        _solving(step, solved.get(step.name))
-        if isinstance(step, KeepTensor | SliceTensor)
-        else step
-        for step in steps
-    )
+    refitted = facts.final_norm if effect.removed else None
+    return tuple(_changed(step, solved, refitted) for step in steps)
 
 
 def _solved(facts: ModelFacts, effect: PlanEffect) -> Iterator[tuple[str, GroupType]]:
@@ -43,8 +40,13 @@ def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
     return facts.tensors[prefix + axis.tensor].shape[axis.dim] // axis.width
 
 
-def _solving(step: KeepTensor | SliceTensor, group_type: GroupType | None) -> Step:
-    """The step that writes solved weights, where there are such."""
+def _changed(step: Step, solved: Mapping[str, GroupType], refitted: str | None) -> Step:
+    """The step that writes compensated weights, where there are such."""
+    if not isinstance(step, KeepTensor | SliceTensor):
+        return step
+    if step.name == refitted:
+        return RefitTensor(step.name, step.becomes, step.facts)
+    group_type = solved.get(step.name)
     if group_type is None or step.layer is None:
         return step
     before = step.before if isinstance(step, SliceTensor) else step.facts

@@ -5,15 +5,17 @@ before anything of the result is written.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.solved_halves import SolvedHalves
-from globalprune.artifacts.compensation_record import CompensationRecord
+from globalprune.artifacts.compensation_record import CompensationRecord, FinalNormRefit
 from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
@@ -21,11 +23,12 @@ from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.placement import Placement, choose_placement
+from globalprune.passes.final_norm import refit_final_norm
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.stream_repair import HELD_OUT_EVERY, repair_streams
-from globalprune.passes.streams import stream_batches
+from globalprune.passes.streams import StreamBatch, stream_batches
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts
@@ -73,7 +76,7 @@ def read_windows(
 
 
 def solve(compensation: Compensation, prepared: Prepared, progress: Progress) -> CompensationRecord:
-    """Solve every output projection of the cut model into the work's folder; say how it went."""
+    """Solve every output projection, refit the final norm, into the work's folder; tell of it."""
     started = time.monotonic()
     windows = read_windows(compensation, prepared.checkpoint, progress)
     placement = _placement(compensation)
@@ -94,14 +97,42 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         stored = partial(_stored, prepared)
         solved = SolvedHalves(compensation.work, windows.record.digest)
         modules = repair_streams(halves, prepared.effect, batches, solved, stored, progress)
+        final_norm = _refit(model, prepared, batches, windows, solved)
     return CompensationRecord(
         text=windows.record,
         held_out_windows=len(windows.rows) // every,
         strengths=STRENGTHS,
         dtype=str(model.dtype).removeprefix("torch."),
         modules=tuple(modules),
+        final_norm=final_norm,
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory(placement.device),
+    )
+
+
+def _refit(
+    model: Any,
+    prepared: Prepared,
+    batches: Sequence[StreamBatch],
+    windows: TokenWindows,
+    solved: SolvedHalves,
+) -> FinalNormRefit | None:
+    """Keep the final norm's weight, refitted where that helps; say how it went."""
+    name = f"{prepared.adapter.final_norm}.weight"
+    weight = prepared.checkpoint.read(name)
+    norm = model.get_submodule(prepared.adapter.final_norm)
+    found = refit_final_norm(model, norm, batches, windows.rows[0])
+    scales = None if found is None else found.scales
+    if scales is not None:
+        weight = (weight.float() * scales.cpu()).to(weight.dtype)
+    solved.keep_final_norm(weight)
+    if found is None:
+        return None
+    return FinalNormRefit(
+        tensor=name,
+        refitted=scales is not None,
+        divergence_before=found.divergence_before,
+        divergence_after=found.divergence_after,
     )
 
 

@@ -93,7 +93,12 @@ def apply_plan(
             weights = weights_fingerprint(_verified(prepared, folder, out))
             metrics = _metrics(prepared, weights, command, _unknown_text(prepared, record), started)
             if repaired is not None:
-                metrics = metrics.model_copy(update={"repaired_modules": repaired.accepted})
+                metrics = metrics.model_copy(
+                    update={
+                        "repaired_modules": repaired.accepted,
+                        "final_norm_refitted": repaired.final_norm_refitted,
+                    }
+                )
             lines = _explained(prepared).lines
             write_records(
                 folder, prepared, metrics, analysis=record, compensation=repaired, lines=lines

@@ -17,6 +17,7 @@ from globalprune.apply.steps import (
     FileStep,
     KeepTensor,
     LayerStep,
+    RefitTensor,
     RenumberLayer,
     SliceTensor,
     SolveTensor,
@@ -57,6 +58,7 @@ def explanation_of(
         lines += _layer_lines(own, structure.layers[layer.layer_idx], layer)
     if len(lines) == 1:
         lines.append("no layer changes")
+    lines += [f"{step.name} is refitted" for step in steps if isinstance(step, RefitTensor)]
     kept = sum(isinstance(step, KeepTensor) for step in steps)
     lines.append(f"{kept} of {len(written)} written tensors are copied bit for bit")
     lines += [_file_line(step) for step in steps if isinstance(step, FileStep)]
@@ -75,7 +77,7 @@ def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEf
     heads, sliced, solved, dropped = _widths(had, layer), [], [], []
     for step in steps:
         match step:
-            case KeepTensor():
+            case KeepTensor() | RefitTensor():  # the latter belongs to no layer
                 continue
             case SliceTensor():
                 sliced.append(f"{_short(step.name)} {_shape(step.facts)}")

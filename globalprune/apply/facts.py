@@ -67,3 +67,4 @@ class ModelFacts:
     tensors: Mapping[str, TensorFacts]
     prefixes: tuple[str, ...]  # of layer 0, 1, …: "model.layers.3."
     layers: tuple[LayerFacts, ...]
+    final_norm: str  # the weight of the norm behind the last layer

@@ -118,7 +118,8 @@ def facts_of(
         LayerFacts(_half(adapter, layer, "attention"), _half(adapter, layer, "mlp"))
         for layer in structure.layers
     )
-    return ModelFacts(tensors, tuple(adapter.layer_prefix(index) for index in range(count)), layers)
+    prefixes = tuple(adapter.layer_prefix(index) for index in range(count))
+    return ModelFacts(tensors, prefixes, layers, f"{adapter.final_norm}.weight")
 
 
 def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> HalfFacts:

@@ -1,4 +1,7 @@
-"""The weights that compensation solved, one file a half: a stopped run goes on from them."""
+"""The weights that compensation solved, one file a half: a stopped run goes on from them.
+
+The final norm's weight lies beside them; it is quickly made again, and so never looked for.
+"""
 
 import os
 from pathlib import Path
@@ -12,11 +15,12 @@ from globalprune.artifacts.disk import temporary_file
 from globalprune.errors import UsageError
 from globalprune.passes.interface import Half
 
+_FINAL_NORM = "final-norm.safetensors"
 _WEIGHT, _RECORD, _TEXT = "weight", "record", "text"
 
 
 class SolvedHalves:
-    """A folder of solved output projections; a file that is there is whole.
+    """A folder of solved weights; a file that is there is whole.
 
     `text` is the digest of the windows that halves are solved on; only readers do without.
     """
@@ -55,6 +59,18 @@ class SolvedHalves:
         if found is None:
             raise ValueError(f"{half} was never solved")
         return found[1]
+
+    def keep_final_norm(self, weight: torch.Tensor) -> None:
+        """Keep the weight `[D]` of the norm behind the last layer, in its own dtype."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with temporary_file(self._folder / _FINAL_NORM) as temporary:
+            save_file({_WEIGHT: weight.cpu().contiguous()}, os.fspath(temporary))
+
+    def final_norm(self) -> torch.Tensor:
+        """That weight, which must be there."""
+        with safe_open(self._folder / _FINAL_NORM, framework="pt") as opened:
+            weight: torch.Tensor = opened.get_tensor(_WEIGHT)
+        return weight
 
     def _path(self, half: Half) -> Path:
         layer, group_type = half

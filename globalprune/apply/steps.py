@@ -50,6 +50,16 @@ class SolveTensor:
 
 
 @dataclass(frozen=True)
+class RefitTensor:
+    """Write the final norm's weight as compensation refitted it."""
+
+    name: str
+    becomes: str
+    facts: TensorFacts
+    layer: None = None
+
+
+@dataclass(frozen=True)
 class DropTensor:
     """Leave a tensor out of the file."""
 
@@ -110,7 +120,7 @@ class WriteTokenizer:
     """Write the tokenizer that a GGUF file carries inside."""
 
 
-WrittenTensor = KeepTensor | SliceTensor | SolveTensor
+WrittenTensor = KeepTensor | SliceTensor | SolveTensor | RefitTensor
 TensorStep = WrittenTensor | DropTensor
 LayerStep = TensorStep | EmptyHalf | DropLayer | RenumberLayer
 FileStep = WriteConfig | CopyModelingFile | CopyCompanion | WriteTokenizer

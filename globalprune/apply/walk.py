@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
+import torch
+
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import (
@@ -18,6 +20,7 @@ from globalprune.apply.steps import (
     DropTensor,
     EmptyHalf,
     KeepTensor,
+    RefitTensor,
     RenumberLayer,
     SliceTensor,
     SolveTensor,
@@ -60,10 +63,8 @@ def _do(
     match step:
         case KeepTensor() | SliceTensor():
             writer.put(step.becomes, cut(checkpoint.read(step.name), step))
-        case SolveTensor():
-            if solved is None:
-                raise ValueError(f"{step.name} was to be solved, and nobody did")
-            writer.put(step.becomes, solved.weight((step.layer, step.group_type)))
+        case SolveTensor() | RefitTensor():
+            writer.put(step.becomes, _solved(step, solved))
         case DropTensor() | EmptyHalf() | DropLayer() | RenumberLayer():
             return  # told to people; done by what isn't written, and by the new names
         case WriteConfig():
@@ -77,6 +78,15 @@ def _do(
             write_generation_config(checkpoint.config, folder)
         case _:
             assert_never(step)
+
+
+def _solved(step: SolveTensor | RefitTensor, solved: SolvedHalves | None) -> torch.Tensor:
+    """The weights that compensation found for a step."""
+    if solved is None:
+        raise ValueError(f"{step.name} was to be solved, and nobody did")
+    if isinstance(step, RefitTensor):
+        return solved.final_norm()
+    return solved.weight((step.layer, step.group_type))
 
 
 def _write_config(step: WriteConfig, prepared: Prepared, folder: Path) -> None:

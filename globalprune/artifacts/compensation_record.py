@@ -1,4 +1,4 @@
-"""compensation.json of a result: which output projections were solved anew, on what text, how well.
+"""compensation.json of a result: which weights were solved anew, on what text, how well.
 
 An error is a sum of squares over held-out tokens, as a part of what those tokens ask for.
 """
@@ -34,6 +34,18 @@ class ModuleRepair(Record):
         return self.strength is not None
 
 
+class FinalNormRefit(Record):
+    """The norm behind the last layer; KL(model || cut model), nats a token, on text not fitted to.
+
+    `refitted` is False where that would not fall, and the weight stayed.
+    """
+
+    tensor: str
+    refitted: bool
+    divergence_before: float
+    divergence_after: float
+
+
 class CompensationRecord(Record):
     """One compensation, solved from the original weights."""
 
@@ -43,6 +55,7 @@ class CompensationRecord(Record):
     strengths: tuple[float, ...]  # that were tried
     dtype: str  # in which the streams ran
     modules: tuple[ModuleRepair, ...]
+    final_norm: FinalNormRefit | None = None  # None: nothing was cut, or there is none to refit
     seconds: float = Field(ge=0)
     peak_memory_bytes: int = Field(ge=0)
 
@@ -50,6 +63,11 @@ class CompensationRecord(Record):
     def accepted(self) -> int:
         """How many projections changed."""
         return sum(module.accepted for module in self.modules)
+
+    @property
+    def final_norm_refitted(self) -> bool:
+        """Whether the final norm changed too."""
+        return self.final_norm is not None and self.final_norm.refitted
 
 
 def read_compensation(path: Path) -> CompensationRecord:

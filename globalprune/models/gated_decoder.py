@@ -22,6 +22,7 @@ from globalprune.models.gated_decoder_shapes import (
 from globalprune.models.interface import GroupAxis
 
 _PREFIX = "model.layers."
+_FINAL_NORM = "model.norm"
 _HALF_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
 _OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
 _ENTRY_NORM: dict[GroupType, str] = {
@@ -37,6 +38,11 @@ class GatedDecoder:
 
     name: str
     query_key_norms: bool = False
+
+    @property
+    def final_norm(self) -> str:
+        """`model.norm`."""
+        return _FINAL_NORM
 
     def layer_prefix(self, index: int) -> str:
         """`model.layers.3.`."""

@@ -31,6 +31,11 @@ class ModelAdapter(Protocol):
         """The `model_type` that it serves."""
         ...
 
+    @property
+    def final_norm(self) -> str:
+        """The norm behind the last layer; what leaves it is proportional to its weight."""
+        ...
+
     def layer_prefix(self, index: int) -> str:
         """What the tensor names of a layer begin with: `model.layers.3.`."""
         ...

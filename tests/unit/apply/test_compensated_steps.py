@@ -10,7 +10,14 @@ from tiny_models import FAMILIES, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
 from globalprune.apply.preparation import prepare
-from globalprune.apply.steps import KeepTensor, SliceTensor, SolveTensor, Step, promised
+from globalprune.apply.steps import (
+    KeepTensor,
+    RefitTensor,
+    SliceTensor,
+    SolveTensor,
+    Step,
+    promised,
+)
 
 Tiny = Callable[[str], Path]
 
@@ -59,6 +66,12 @@ def test_solving_begins_with_the_first_cut(
     assert sorted(solved(tiny("llama"), tmp_path, gone)) == sorted(expected)
 
 
+def test_nothing_is_refitted_where_nothing_is_cut(tiny: Tiny, tmp_path: Path) -> None:
+    """An empty plan has the steps of a copy."""
+    steps = steps_of(tiny("llama"), tmp_path, {}, compensating=True)
+    assert steps == steps_of(tiny("llama"), tmp_path, {}, compensating=False)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compensation_changes_no_shape_and_no_name(tiny: Tiny, tmp_path: Path, family: str) -> None:
     """Every other step is the same, in the same order, and so is all that is promised."""
@@ -67,7 +80,12 @@ def test_compensation_changes_no_shape_and_no_name(tiny: Tiny, tmp_path: Path, f
     plain = steps_of(tiny(family), tmp_path, gone, compensating=False)
     steps = steps_of(tiny(family), tmp_path, gone, compensating=True)
     assert list(promised(steps).items()) == list(promised(plain).items())
+    refitted = [step.name for step in steps if isinstance(step, RefitTensor)]
+    assert refitted == ["model.norm.weight"]
     for step, before in zip(steps, plain, strict=True):
+        if isinstance(step, RefitTensor):
+            assert before == KeepTensor(None, step.name, step.becomes, step.facts)
+            continue
         if not isinstance(step, SolveTensor):
             assert step == before
             continue

@@ -1,6 +1,7 @@
 """Compensation around a cut: refused early, recorded truly, gone from memory, verified like any."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from applying import applied, bytes_below
-from compensating import LENGTH, compensated, differing, ids_file, record_of
+from compensating import LENGTH, changed_in, compensated, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 from texts import write_column
 from tiny_models import random_ids
@@ -124,9 +125,9 @@ def test_only_what_was_accepted_differs_from_the_plain_cut(tiny: Tiny, tmp_path:
     result = compensated(tiny("qwen2"), tmp_path, gone)
     (tmp_path / "plain").mkdir()
     plain = applied(tiny("qwen2"), tmp_path / "plain", gone)
-    accepted = {module.tensor for module in record_of(result.out).modules if module.accepted}
-    assert differing(result.out, plain.out) == accepted
-    assert len(accepted) == result.repaired_modules
+    record = record_of(result.out)
+    assert differing(result.out, plain.out) == changed_in(result.out)
+    assert record.accepted == result.repaired_modules
     assert (result.parameters_after, result.layers) == (plain.parameters_after, plain.layers)
     assert plain.repaired_modules is None
     assert not (Path(plain.out) / "globalprune" / "compensation.json").exists()
@@ -136,7 +137,8 @@ def test_an_empty_plan_compensates_nothing(tiny: Tiny, tmp_path: Path) -> None:
     """The model comes through bit for bit, and the record says that nothing was solved."""
     result = compensated(tiny("llama"), tmp_path, {})
     assert differing(result.out, tiny("llama")) == set()
-    assert (result.repaired_modules, record_of(result.out).modules) == (0, ())
+    record = record_of(result.out)
+    assert (result.repaired_modules, record.modules, record.final_norm) == (0, (), None)
 
 
 def test_the_model_on_disk_is_only_read(tiny: Tiny, tmp_path: Path) -> None:
@@ -157,13 +159,12 @@ def test_the_result_reloads_with_its_solved_weights(tiny: Tiny, tmp_path: Path) 
     model = load_model(result.out).state_dict()
     stored = tensors_in(Path(result.out))
     assert all(torch.equal(model[name], tensor) for name, tensor in stored.items())
-    accepted = [module for module in record.modules if module.accepted]
-    assert result.repaired_modules == len(accepted) > 0
+    assert result.repaired_modules == record.accepted > 0
     (tmp_path / "plain").mkdir()
     plain = applied(tiny("llama"), tmp_path / "plain", gone).out
     renumbered = {
-        module.tensor.replace(f"layers.{module.layer_idx}.", f"layers.{module.layer_idx - 1}.")
-        for module in accepted
+        re.sub(r"layers\.(\d+)", lambda number: f"layers.{int(number[1]) - 1}", tensor)
+        for tensor in changed_in(result.out)
     }
     assert differing(result.out, plain) == renumbered
 

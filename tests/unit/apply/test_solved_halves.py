@@ -34,6 +34,17 @@ def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
     assert torch.equal(solved.weight((3, "mlp")), weight)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_the_final_norm_lies_beside_them(tmp_path: Path, dtype: torch.dtype) -> None:
+    """As it was kept, and the last one that was."""
+    weight = torch.randn(6).to(dtype)
+    for kept in (torch.zeros(6), weight):
+        SolvedHalves(tmp_path / "work").keep_final_norm(kept)
+    found = SolvedHalves(tmp_path / "work").final_norm()
+    assert found.dtype == dtype
+    assert torch.equal(found, weight)
+
+
 def test_what_nothing_helped_is_found_as_that(tmp_path: Path) -> None:
     """So that a resumed run counts it as it was."""
     module = MODULE.model_copy(update={"strength": None})

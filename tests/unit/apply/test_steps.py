@@ -58,7 +58,7 @@ def facts(layers: int) -> ModelFacts:
     inside = {prefix + name: shape for prefix in prefixes for name, shape in SHAPES.items()}
     shapes = {"model.embed_tokens.weight": (7, 10)} | inside | {"model.norm.weight": (10,)}
     tensors = {name: TensorFacts(shape, "F32") for name, shape in shapes.items()}
-    return ModelFacts(tensors, prefixes, (LayerFacts(ATTENTION, MLP),) * layers)
+    return ModelFacts(tensors, prefixes, (LayerFacts(ATTENTION, MLP),) * layers, "norm.weight")
 
 
 def layer(
@@ -176,6 +176,6 @@ def test_a_half_that_an_earlier_cut_took_is_no_news() -> None:
     model = facts(1)
     gone = {name for name in model.tensors if ".mlp." in name}
     left = {name: fact for name, fact in model.tensors.items() if name not in gone}
-    earlier = ModelFacts(left, model.prefixes, (LayerFacts(ATTENTION, HalfFacts()),))
+    earlier = ModelFacts(left, model.prefixes, (LayerFacts(ATTENTION, HalfFacts()),), "norm.weight")
     steps = cutting_steps(earlier, effect(layer(0, mlp=())))
     assert all(isinstance(step, KeepTensor) for step in steps)

@@ -1,4 +1,4 @@
-"""compensation.json: which output projections were solved anew, and how well."""
+"""compensation.json: which weights were solved anew, and how well."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from records import text_record
 
 from globalprune.artifacts.compensation_record import (
     CompensationRecord,
+    FinalNormRefit,
     ModuleRepair,
     read_compensation,
 )
@@ -44,6 +45,26 @@ def record_of(*modules: ModuleRepair) -> CompensationRecord:
 
 
 REFUSED = module_of(group_type="attention", strength=None, error_after=0.1 + 0.2)
+
+
+@pytest.mark.parametrize("refitted", [True, False])
+def test_the_final_norm_reads_back_too(tmp_path: Path, refitted: bool) -> None:
+    """A record from before it was refitted, or of a model without a cut, has none."""
+    norm = FinalNormRefit(
+        tensor="model.norm.weight",
+        refitted=refitted,
+        divergence_before=0.1 + 0.2,
+        divergence_after=0.25,
+    )
+    record = record_of(module_of()).model_copy(update={"final_norm": norm})
+    write_record(tmp_path / "compensation.json", record)
+    assert read_compensation(tmp_path / "compensation.json") == record
+    assert record.final_norm_refitted == refitted
+
+    older = json.loads((tmp_path / "compensation.json").read_text())
+    del older["final_norm"]
+    (tmp_path / "older.json").write_text(json.dumps(older))
+    assert not read_compensation(tmp_path / "older.json").final_norm_refitted
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:

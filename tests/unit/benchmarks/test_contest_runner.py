@@ -1,5 +1,6 @@
 """Items run by themselves: what is finished is kept, what fails is told."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from contest import runner
 from contest.measured_run import CommandFailedError, Cost, own_peak, run_measured, together
-from contest.part import part_path, read_part, write_part
+from contest.part import part_path, read_part, restore_parts, write_part
 from contest.question import Item, Job
 from contest_parts import part_of, question_of
 
@@ -82,6 +83,25 @@ def test_a_damaged_part_is_no_part(tmp_path: Path) -> None:
     part_path(tmp_path, ITEMS[0]).write_text("{", encoding="utf-8")
 
     assert read_part(tmp_path, ITEMS[0], "k") is None
+
+
+def test_the_results_of_another_day_serve_as_parts(tmp_path: Path, ran: list[str]) -> None:
+    """Only what isn't there yet is put back, so that newer parts are never replaced."""
+    question = question_of()
+    parts = runner.run_items(question, ITEMS[:1], tmp_path / "old", list[str]().append)
+    results = tmp_path / "quality.json"
+    restore_parts(tmp_path / "new", results)  # there are none yet
+    results.write_text(json.dumps({"parts": [part.model_dump() for part in parts]}))
+    ran.clear()
+
+    restore_parts(tmp_path / "new", results)
+    runner.run_items(question, ITEMS[:1], tmp_path / "new", list[str]().append)
+    assert ran == []
+
+    newer = parts[0].model_copy(update={"key": "newer"})
+    write_part(tmp_path / "new", newer)
+    restore_parts(tmp_path / "new", results)
+    assert read_part(tmp_path / "new", ITEMS[0], "newer") == newer
 
 
 def test_a_process_is_measured_by_itself(tmp_path: Path) -> None:

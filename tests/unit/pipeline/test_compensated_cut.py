@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from applying import bytes_below
 from command_line import Said, gp, refused
-from compensating import LENGTH, differing, ids_file, record_of
+from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.compensation_request import CompensationRequest
@@ -87,7 +87,9 @@ def test_one_command_leaves_one_folder_that_tells_of_it(
     record = record_of(out)
     gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "plain")
     assert done.json["repaired_modules"] == record.accepted
-    assert len(differing(out, tmp_path / "plain")) == record.accepted > 0
+    assert done.json["final_norm_refitted"] == record.final_norm_refitted
+    assert differing(out, tmp_path / "plain") == changed_in(out)
+    assert record.accepted > 0
     assert {path.name for path in tmp_path.iterdir()} == {
         "plan.yaml", "rows.parquet", "out", "plain",
     }  # fmt: skip
@@ -100,6 +102,8 @@ def test_one_command_leaves_one_folder_that_tells_of_it(
 
     summary = apply(tiny("llama"), plan, data, out="again").out
     assert f"compensated: {record.accepted} output projections solved anew" in summary
+    assert record.final_norm_refitted == ("solved anew, the final norm refitted" in summary)
+    assert record.final_norm_refitted == ("and the final norm was refitted, without" in card)
 
 
 def test_judging_by_the_same_text_gives_a_warning(
@@ -120,6 +124,7 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml", "rows.parquet"}
     steps = [step for step in told.json["steps"] if step["step"] == "SolveTensor"]
     lines = apply(tiny("llama"), plan, data, "--explain").out.splitlines()
+    assert "model.norm.weight is refitted" in lines
     apply(tiny("llama"), plan, data)
     modules = record_of(tmp_path / "out").modules
     assert {step["name"] for step in steps} == {module.tensor for module in modules}
