@@ -30,7 +30,7 @@ def analyze(
             metavar="NAME",
             help=f"{options.IMPORTANCES}. Say it again for more in the same pass; the table is "
             "scored by the first.",
-            show_default="taylor",
+            show_default="fisher",
         ),
     ] = None,
     normaliser: Annotated[

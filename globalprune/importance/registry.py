@@ -23,7 +23,7 @@ IMPORTANCES: dict[str, Importance] = {
     "wanda": Wanda(),  # https://arxiv.org/abs/2306.11695
     "magnitude": Magnitude(),  # https://arxiv.org/abs/1608.08710
 }
-DEFAULT_IMPORTANCE = "taylor"
+DEFAULT_IMPORTANCE = "fisher"
 
 
 def importances_named(names: Sequence[str]) -> tuple[Importance, ...]:

@@ -15,6 +15,7 @@ from uneven_models import masked, save_uneven, uneven_cut
 
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.provenance import RECORDED_TOOLS
+from globalprune.importance.registry import DEFAULT_IMPORTANCE
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.source import resolve_model
 from globalprune.models.weights_fingerprint import weights_fingerprint
@@ -72,7 +73,7 @@ def test_table_and_record_cite_each_other(tiny: Tiny, tmp_path: Path) -> None:
     analysis = analysed(tiny("llama"), tmp_path)
     assert analysis.record.table == analysis.table.digest
     assert analysis.table.metadata["globalprune.analysis"] == analysis.record.identity
-    assert analysis.table.metadata["globalprune.importance"] == "taylor"
+    assert analysis.table.metadata["globalprune.importance"] == DEFAULT_IMPORTANCE
 
 
 def test_the_same_command_gives_the_same_analysis(tiny: Tiny, tmp_path: Path) -> None:
@@ -175,8 +176,8 @@ def test_only_the_layers_asked_for_are_in_the_table(
     tiny: Tiny, tmp_path: Path, layers: str
 ) -> None:
     """With the importances of a whole analysis; the record still knows the whole structure."""
-    whole = analysed(tiny("llama"), tmp_path, out="whole")
-    part = analysed(tiny("llama"), tmp_path, out="part", layers=layers)
+    whole = analysed(tiny("llama"), tmp_path, out="whole", importances=["taylor"])
+    part = analysed(tiny("llama"), tmp_path, out="part", layers=layers, importances=["taylor"])
     measured = range(*part.record.layers)
     expected = {key: value for key, value in column(whole, "taylor").items() if key[0] in measured}
     assert column(part, "taylor") == pytest.approx(expected, rel=1e-5)
@@ -188,8 +189,12 @@ def test_a_pruned_model_is_analysed_again(tmp_path: Path) -> None:
     cut = uneven_cut("llama")
     save_uneven(tmp_path / "pruned", tiny_model("llama"), cut)
     masked(tiny_model("llama"), cut).save_pretrained(tmp_path / "masked")
-    found = column(analysed(tmp_path / "pruned", tmp_path, out="after"), "taylor")
-    original = column(analysed(tmp_path / "masked", tmp_path, out="before"), "taylor")
+    found = column(
+        analysed(tmp_path / "pruned", tmp_path, out="after", importances=["taylor"]), "taylor"
+    )
+    original = column(
+        analysed(tmp_path / "masked", tmp_path, out="before", importances=["taylor"]), "taylor"
+    )
 
     expected: dict[tuple[int, int, int], float] = {}
     for layer in range(4):
@@ -203,8 +208,11 @@ def test_a_pruned_model_is_analysed_again(tmp_path: Path) -> None:
 
 def test_half_precision_is_measured_in_half_precision(tiny: Tiny, tmp_path: Path) -> None:
     """`--dtype` is honoured, and every group still has an importance."""
-    plain = column(analysed(tiny("llama"), tmp_path, out="plain"), "taylor")
-    half = column(analysed(tiny("llama"), tmp_path, out="half", dtype="float16"), "taylor")
+    plain = column(analysed(tiny("llama"), tmp_path, out="plain", importances=["taylor"]), "taylor")
+    half = column(
+        analysed(tiny("llama"), tmp_path, out="half", dtype="float16", importances=["taylor"]),
+        "taylor",
+    )
     assert half != plain
     assert half == pytest.approx(plain, rel=0.05)
     assert torch.tensor(list(half.values())).min() > 0
