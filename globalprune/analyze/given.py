@@ -1,7 +1,8 @@
 """Makes a loaded model what a plan leaves of it, so that what stands is measured as it stands then.
 
 The weights of what is gone become zeros in the output projections, so indices stay those of the
-original; with compensation, the others become what applying the plan would solve.
+original; with compensation, the others become what applying the plan would solve, and the final
+norm what it would refit.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from globalprune.artifacts.analysis_record import GivenPlan
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.passes.final_norm import refit_final_norm
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Half
@@ -74,7 +76,7 @@ def take_away(
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """Change the weights of the loaded model's output projections, and nothing else."""
+    """Change the loaded model's output projections, and its final norm where it is refitted."""
     halves = halves_of(loaded, subject.adapter, subject.structure)
     solved = _InMemory()
     if given.record.compensated:
@@ -84,6 +86,10 @@ def take_away(
             every = min(HELD_OUT_EVERY, len(windows.rows))
             batches = stream_batches(loaded, layers, windows, batch_size=batch_size, every=every)
             repair_streams(halves, given.effect, batches, solved, _unnamed, progress)
+            norm = loaded.get_submodule(subject.adapter.final_norm)
+            refit = refit_final_norm(loaded, norm, batches, windows.rows[0])
+            if refit is not None and refit.scales is not None:
+                norm.weight.mul_(refit.scales.to(norm.weight.device))
     for half in halves:
         layer, group_type = half.place
         _keep_only(half, given.effect.layers[layer].of(group_type), solved.find(half.place))
