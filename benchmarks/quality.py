@@ -53,7 +53,7 @@ def main(
     if unknown:
         raise typer.BadParameter(
             f"no recipe is called {', '.join(unknown)}; there are {', '.join(RECIPES)}, and "
-            "analyze:IMPORTANCE[+compensate] and prune[:PRESET]."
+            "analyze:IMPORTANCE[+compensate|+outputs] and prune[:PRESET]."
         )
     question = Question(
         model=model, data=data, samples=samples, seq_len=seq_len, judge=judge, foreign=foreign,

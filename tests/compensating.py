@@ -13,7 +13,7 @@ from torch import nn
 from globalprune.apply.compensator import Compensation
 from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.compensation_record import CompensationRecord, read_compensation
-from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.compensation_request import GATE_STEPS, CompensationRequest
 from globalprune.artifacts.metrics_record import ApplyResult
 from globalprune.models.loading import load_model
 from globalprune.models.opening import open_checkpoint
@@ -50,12 +50,14 @@ def ids_file(folder: Path, rows: int = ROWS, seed: int = 0) -> Path:
     return write_column(folder, "parquet", "input_ids", random_ids(rows, LENGTH, seed).tolist())
 
 
-def compensation(folder: Path, *, batch_size: int = 4, dtype: str | None = None) -> Compensation:
+def compensation(
+    folder: Path, *, gate_steps: int = GATE_STEPS, batch_size: int = 4, dtype: str | None = None
+) -> Compensation:
     """Compensation on the ids that lie in `folder`, put there if they don't, with its work."""
     data = folder / "rows.parquet"
     if not data.exists():
         ids_file(folder)
-    request = CompensationRequest(data=str(data), batch_size=batch_size)
+    request = CompensationRequest(data=str(data), gate_steps=gate_steps, batch_size=batch_size)
     return Compensation(request, folder / "work", dtype=dtype)
 
 
@@ -76,7 +78,8 @@ def changed_in(out: Path | str) -> set[str]:
     record = record_of(out)
     norm = record.final_norm
     refitted = {norm.tensor} if norm and norm.refitted else set()
-    return refitted | {module.tensor for module in record.modules if module.accepted}
+    solved = {module.tensor for module in record.modules if module.strength is not None}
+    return refitted | solved | {name for module in record.modules for name in module.gates}
 
 
 def differing(first: Path | str, second: Path | str) -> set[str]:

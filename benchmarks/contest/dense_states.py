@@ -39,6 +39,9 @@ def dense_states(
 @torch.inference_mode()
 def _states(model: PreTrainedModel, windows: TokenWindows) -> torch.Tensor:
     """One window at a time, so that memory holds one window's activations."""
-    base = model.base_model
-    rows = [base(input_ids=row[None], use_cache=False).last_hidden_state for row in windows.rows]
+    base, device = model.base_model, model.device
+    rows = [
+        base(input_ids=row[None].to(device), use_cache=False).last_hidden_state.cpu()
+        for row in windows.rows
+    ]
     return torch.cat(rows)

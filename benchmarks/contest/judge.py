@@ -54,7 +54,7 @@ def compare(
 ) -> Judged:
     """Σ nll and Σ KL(dense || pruned) over each window's predicting positions, in one pass."""
     pairs = [
-        _compare_window(model, row, head, dense)
+        _compare_window(model, row.to(model.device), head, dense.to(model.device))
         for row, dense in zip(windows.rows, states, strict=True)
     ]
     nll, divergence = zip(*pairs, strict=True)

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,7 @@ def by_recipe(job: Job) -> Pruned:
     torch.manual_seed(job.item.seed)
     started = time.perf_counter()
     subject = load_subject(asked.model)
+    device = subject.model.device
     windows = calibration_windows(
         asked.data,
         partial(load_tokenizer, asked.model),
@@ -79,8 +80,10 @@ def by_recipe(job: Job) -> Pruned:
         seq_len=asked.seq_len,
         seed=job.item.seed,
     )
+    windows = replace(windows, rows=tuple(row.to(device) for row in windows.rows))
     need = asked_parameters(job.item.ratio, subject.structure.parameters)
-    removed = prune(subject, windows, need)
+    with device:  # what a recipe makes anew lies where its model does
+        removed = prune(subject, windows, need)
     if removed < need:
         raise ValueError(f"{removed:,} parameters went, {need:,} were asked for.")
     cost = Cost(time.perf_counter() - started, own_peak())
@@ -119,10 +122,11 @@ def _judged(job: Job, pruned: Pruned) -> Part:
 
 
 def _load(source: str) -> "PreTrainedModel":
-    """Load a model as every user would."""
+    """Load a model as every user would, on the first GPU if there is one."""
     from globalprune.models.loading import load_model
+    from globalprune.models.placement import choose_placement
 
-    return load_model(source)
+    return load_model(source, device=choose_placement(None, None).device)
 
 
 def scratch(job: Job) -> Path:

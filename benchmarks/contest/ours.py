@@ -1,9 +1,10 @@
 """Our rows: real `gp` commands, run as anyone would, each measured as a process of its own.
 
 `prune` is `gp prune` as it stands, `prune:NAME` is its preset; `analyze:IMPORTANCE` is
-`gp analyze`, `gp plan` and `gp apply`, and `analyze:IMPORTANCE+compensate` also repairs what is
-left. All ratios share one analysis, whose cost counts in every row. `global_taylor` is the
-importance that globalprune began with, without repair: a peer, not one of ours.
+`gp analyze`, `gp plan` and `gp apply`. `analyze:IMPORTANCE+compensate` also repairs what is left,
+`analyze:IMPORTANCE+outputs` the output projections alone. All ratios share one analysis, whose cost
+counts in every row. `global_taylor` is the importance that globalprune began with, without repair:
+a peer, not one of ours.
 """
 
 import json
@@ -11,11 +12,16 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from contest.measured_run import Cost, run_measured, together
 from globalprune.artifacts.disk import write_atomically
 
-COMPENSATE = "+compensate"
+REPAIRS: Final = {
+    "": (),
+    "+compensate": ("--compensate",),
+    "+outputs": ("--compensate", "--gate-steps", "0"),
+}
 GLOBAL_TAYLOR = "global_taylor"
 
 
@@ -25,7 +31,7 @@ class Ours:
 
     importance: str | None = None  # None: the whole of gp prune
     preset: str | None = None
-    compensate: bool = False
+    repair: tuple[str, ...] = ()  # how gp apply is asked for it
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,9 @@ def parse(recipe: str) -> Ours | None:
     command, _, rest = recipe.partition(":")
     if command == "prune" and (rest or ":" not in recipe):
         return Ours(preset=rest or None)
-    importance = rest.removesuffix(COMPENSATE)
-    if command == "analyze" and importance:
-        return Ours(importance=importance, compensate=rest != importance)
+    importance, plus, repair = rest.partition("+")
+    if command == "analyze" and importance and plus + repair in REPAIRS:
+        return Ours(importance=importance, repair=REPAIRS[plus + repair])
     return None
 
 
@@ -76,7 +82,7 @@ def run(recipe: Ours, model: str, ratio: float, text: Text, folders: tuple[Path,
     planned = _gp(
         ["plan", str(analysis), "--ratio", str(ratio), "-o", str(plan), "--overwrite"], out
     )
-    repair = ["--compensate", *text.options()] if recipe.compensate else []
+    repair = [*recipe.repair, *text.options()] if recipe.repair else []
     applied = _gp(["apply", model, "--plan", str(plan), "-o", str(out), *repair], out)
     return together([measured, planned, applied])
 
@@ -104,7 +110,7 @@ def spelled(recipe: Ours, model: str, ratio: float, text: Text) -> list[str]:
     if recipe.importance is None:
         preset = f" --preset {recipe.preset}" if recipe.preset else ""
         return [f"gp prune {model} --ratio {ratio}{preset} {words} -o OUT"]
-    repair = f" --compensate {words}" if recipe.compensate else ""
+    repair = f" {shlex.join(recipe.repair)} {words}" if recipe.repair else ""
     return [
         f"gp analyze {model} -o DIR --importance {recipe.importance} {words}",
         f"gp plan DIR --ratio {ratio} -o PLAN",

@@ -66,7 +66,7 @@ def _dealt(total: int, halves: Sequence[Half]) -> dict[Half, int]:
 
 def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Mark the `count` lowest scores; of equal ones the first."""
-    gone = torch.zeros(len(scores), dtype=torch.bool)
+    gone = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     gone[scores.argsort(stable=True)[:count]] = True
     return gone
 
@@ -79,7 +79,7 @@ def lowest_of_each(scores: Scores, counts: dict[Half, int]) -> dict[Half, torch.
 def global_cut(subject: Subject, scores: Scores, need: int) -> Gone:
     """Walk all groups of the model from the lowest score on until enough parameters are gone."""
     halves = list(scores)
-    values = np.concatenate([scores[half].double().numpy() for half in halves])
+    values = np.concatenate([scores[half].double().cpu().numpy() for half in halves])
     costs = np.concatenate(
         [np.full(len(scores[half]), subject.cost(half), np.int64) for half in halves]
     )
@@ -88,6 +88,6 @@ def global_cut(subject: Subject, scores: Scores, need: int) -> Gone:
     taken[order] = select(costs[order], need)
     ends = np.cumsum([len(scores[half]) for half in halves])[:-1]
     return {
-        half: torch.from_numpy(part)
+        half: torch.from_numpy(part).to(scores[half].device)
         for half, part in zip(halves, np.split(taken, ends), strict=True)
     }

@@ -15,6 +15,7 @@ from globalprune.artifacts.groups import GroupType, ModelStructure
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.loading import load_model
 from globalprune.models.opening import open_checkpoint
+from globalprune.models.placement import choose_placement
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
 from globalprune.passes.interface import Half, Site
@@ -49,11 +50,11 @@ class Subject:
 
 
 def load_subject(source: str) -> Subject:
-    """Load a model in float32 on the CPU, with its structure."""
+    """Load a model in float32, on the first GPU if there is one, with its structure."""
     checkpoint = open_checkpoint(resolve_model(source))
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
-    model = load_model(source)
+    model = load_model(source, device=choose_placement(None, None).device)
     layers = range(len(structure.layers))
     return Subject(model, adapter, structure, find_sites(model, adapter, structure, layers))
 

@@ -27,6 +27,7 @@ from globalprune.artifacts.analysis_record import (
     AnalysisRecord,
     write_analysis_record,
 )
+from globalprune.artifacts.compensation_request import GATE_STEPS
 from globalprune.artifacts.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
@@ -60,6 +61,7 @@ def analyze(
     layers: str | None = None,
     given: Path | None = None,
     compensating: bool = False,
+    gate_steps: int = GATE_STEPS,
     labels: str = "text",
     normaliser: str | None = None,
     device: str | None = None,
@@ -72,7 +74,7 @@ def analyze(
     """Measure every group of the layers by every method, and write the analysis into `out`.
 
     Of a plan that is `given`, measure what it leaves standing, compensated on the same text if
-    `compensating`; the groups that it removes are worth nothing then.
+    `compensating`, with so many `gate_steps`; the groups that it removes are worth nothing then.
     """
     log = RunLog(command)
     methods = importances_named(importances)
@@ -86,7 +88,8 @@ def analyze(
         refuse_inside(out, subject.source.path)
         decided = None
         if given is not None:
-            decided = read_given(given, subject, compensating=compensating)
+            steps = gate_steps if compensating else None
+            decided = read_given(given, subject, steps)
     with log.phase("cut the text into windows"):
         windows = calibration_windows(
             data, partial(load_tokenizer, subject.source.path),

@@ -18,6 +18,7 @@ from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.passes.final_norm import refit_final_norm
+from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Half
@@ -47,22 +48,30 @@ class _InMemory:
     """Keeps solved weights for as long as they are needed."""
 
     def __init__(self) -> None:
-        self._kept: dict[Half, tuple[ModuleRepair, torch.Tensor]] = {}
+        self._kept: dict[Half, tuple[ModuleRepair, HalfWeights]] = {}
 
-    def find(self, half: Half) -> tuple[ModuleRepair, torch.Tensor] | None:
+    def find(self, half: Half) -> tuple[ModuleRepair, HalfWeights] | None:
         """What was kept of a half, if it was."""
         return self._kept.get(half)
 
-    def keep(self, module: ModuleRepair, weight: torch.Tensor) -> None:
+    def keep(self, module: ModuleRepair, weights: HalfWeights) -> None:
         """Keep a half's weights."""
-        self._kept[module.layer_idx, module.group_type] = (module, weight)
+        self._kept[module.layer_idx, module.group_type] = (module, weights)
 
 
-def read_given(path: Path, subject: Subject, *, compensating: bool) -> Given:
-    """Read the plan; raise `PlanInvalid` or `PlanStale` where it isn't one of this structure."""
+def read_given(path: Path, subject: Subject, gate_steps: int | None) -> Given:
+    """Read the plan, to be compensated with so many steps for gate and up, or with None not at all.
+
+    Raise `PlanInvalid` or `PlanStale` where it isn't one of this structure.
+    """
     plan = read_plan(path, subject.structure)
     effect = effect_of(plan, subject.structure)
-    record = GivenPlan(plan=plan.decisions_digest(), ratio=effect.ratio, compensated=compensating)
+    record = GivenPlan(
+        plan=plan.decisions_digest(),
+        ratio=effect.ratio,
+        compensated=gate_steps is not None,
+        gate_steps=gate_steps or 0,
+    )
     return Given(effect, record)
 
 
@@ -76,7 +85,7 @@ def take_away(
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """Change the loaded model's output projections, and its final norm where it is refitted."""
+    """Change the loaded model where compensation does, and take out what is gone."""
     halves = halves_of(loaded, subject.adapter, subject.structure)
     solved = _InMemory()
     if given.record.compensated:
@@ -85,31 +94,35 @@ def take_away(
             check_composition(loaded, layers, halves, windows.rows[0][None].to(loaded.device))
             every = min(HELD_OUT_EVERY, len(windows.rows))
             batches = stream_batches(loaded, layers, windows, batch_size=batch_size, every=every)
-            repair_streams(halves, given.effect, batches, solved, _unnamed, progress)
+            repair_streams(
+                halves,
+                given.effect,
+                batches,
+                solved,
+                loaded.get_parameter,
+                given.record.gate_steps,
+                progress,
+            )
             norm = loaded.get_submodule(subject.adapter.final_norm)
             refit = refit_final_norm(loaded, norm, batches, windows.rows[0])
             if refit is not None and refit.scales is not None:
                 norm.weight.mul_(refit.scales.to(norm.weight.device))
     for half in halves:
         layer, group_type = half.place
-        _keep_only(half, given.effect.layers[layer].of(group_type), solved.find(half.place))
+        known = solved.find(half.place)
+        weights = None if known is None else known[1]
+        _keep_only(half, given.effect.layers[layer].of(group_type), weights)
 
 
-def _keep_only(
-    half: RunningHalf, kept: Sequence[int], found: tuple[ModuleRepair, torch.Tensor] | None
-) -> None:
+def _keep_only(half: RunningHalf, kept: Sequence[int], found: HalfWeights | None) -> None:
     """Write what stands into the output projection, zeros everywhere else."""
     if half.output is None:
         return
     weight = half.output.weight
     columns = columns_of(kept, half.width).to(weight.device)
-    standing = weight[:, columns] if found is None else found[1].to(weight)
+    standing = weight[:, columns] if found is None else found.output.to(weight)
     weight.zero_()
     weight[:, columns] = standing
-
-
-def _unnamed(half: RunningHalf) -> tuple[str, torch.Tensor]:
-    """The weights are saved nowhere, so they have no name, and stand as they were loaded."""
-    if half.output is None:
-        raise ValueError(f"{half.place} has no output projection to solve")
-    return "", half.output.weight
+    if half.gating is not None and found is not None and found.gating is not None:
+        for linear, rows in zip((half.gating.gate, half.gating.up), found.gating, strict=True):
+            linear.weight[columns] = rows.to(weight)

@@ -3,24 +3,36 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from globalprune.apply.facts import HalfFacts, ModelFacts
-from globalprune.apply.steps import KeepTensor, RefitTensor, SliceTensor, SolveTensor, Step
+from globalprune.apply.steps import (
+    KeepTensor,
+    RefitTensor,
+    SliceTensor,
+    SolvedPart,
+    SolveTensor,
+    Step,
+)
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plan_effect import PlanEffect
 
+_Part = tuple[GroupType, SolvedPart]
 
-def compensated(steps: Sequence[Step], facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
+
+def compensated(
+    steps: Sequence[Step], facts: ModelFacts, effect: PlanEffect, *, gates: bool
+) -> tuple[Step, ...]:
     """The same steps, with weights solved anew wherever something was cut in the half or before it.
 
-    A half that still sees the stream which it always saw, and lost nothing, stays bit for bit; so
-    does the final norm where nothing is cut at all.
+    Those are output projections, and with `gates` also gate and up of MLPs. A half that still sees
+    the stream which it always saw, and lost nothing, stays bit for bit; so does the final norm
+    where nothing is cut at all.
     """
-    solved = dict(_solved(facts, effect))
+    solved = dict(_solved(facts, effect, gates=gates))
     refitted = facts.final_norm if effect.removed else None
     return tuple(_changed(step, solved, refitted) for step in steps)
 
 
-def _solved(facts: ModelFacts, effect: PlanEffect) -> Iterator[tuple[str, GroupType]]:
-    """Yield the output weights that are solved, with the kind of their half."""
+def _solved(facts: ModelFacts, effect: PlanEffect, *, gates: bool) -> Iterator[tuple[str, _Part]]:
+    """Yield the weights that are solved, with the kind of their half and what they are there."""
     begun = False
     for layer in effect.layers:
         prefix = facts.prefixes[layer.layer_idx]
@@ -29,7 +41,11 @@ def _solved(facts: ModelFacts, effect: PlanEffect) -> Iterator[tuple[str, GroupT
             kept = layer.of(group_type)
             begun = begun or len(kept) < _groups(half, facts, prefix)
             if begun and kept and half.output is not None:
-                yield prefix + half.output, group_type
+                yield prefix + half.output, (group_type, "output")
+                if gates and half.gating:
+                    gate, up = half.gating
+                    yield prefix + gate, (group_type, "gate")
+                    yield prefix + up, (group_type, "up")
 
 
 def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
@@ -40,14 +56,14 @@ def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
     return facts.tensors[prefix + axis.tensor].shape[axis.dim] // axis.width
 
 
-def _changed(step: Step, solved: Mapping[str, GroupType], refitted: str | None) -> Step:
+def _changed(step: Step, solved: Mapping[str, _Part], refitted: str | None) -> Step:
     """The step that writes compensated weights, where there are such."""
     if not isinstance(step, KeepTensor | SliceTensor):
         return step
     if step.name == refitted:
         return RefitTensor(step.name, step.becomes, step.facts)
-    group_type = solved.get(step.name)
-    if group_type is None or step.layer is None:
+    part = solved.get(step.name)
+    if part is None or step.layer is None:
         return step
     before = step.before if isinstance(step, SliceTensor) else step.facts
-    return SolveTensor(step.layer, group_type, step.name, step.becomes, before, step.facts)
+    return SolveTensor(step.layer, *part, step.name, step.becomes, before, step.facts)

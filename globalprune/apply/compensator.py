@@ -24,7 +24,7 @@ from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.passes.final_norm import refit_final_norm
-from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
+from globalprune.passes.halves import check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.stream_repair import HELD_OUT_EVERY, repair_streams
@@ -57,6 +57,8 @@ def read_windows(
         seed=request.seed,
         batch_size=request.batch_size,
     )
+    if request.gate_steps < 0:
+        raise UsageError(f"--gate-steps {request.gate_steps}: can't be negative; 0 leaves it out.")
     _placement(compensation)
     windows = calibration_windows(
         request.data,
@@ -76,7 +78,7 @@ def read_windows(
 
 
 def solve(compensation: Compensation, prepared: Prepared, progress: Progress) -> CompensationRecord:
-    """Solve every output projection, refit the final norm, into the work's folder; tell of it."""
+    """Solve every half, refit the final norm, into the work's folder; tell of it."""
     started = time.monotonic()
     windows = read_windows(compensation, prepared.checkpoint, progress)
     placement = _placement(compensation)
@@ -94,14 +96,22 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         batches = stream_batches(
             model, layers, windows, batch_size=compensation.request.batch_size, every=every
         )
-        stored = partial(_stored, prepared)
         solved = SolvedHalves(compensation.work, windows.record.digest)
-        modules = repair_streams(halves, prepared.effect, batches, solved, stored, progress)
+        modules = repair_streams(
+            halves,
+            prepared.effect,
+            batches,
+            solved,
+            prepared.checkpoint.read,
+            compensation.request.gate_steps,
+            progress,
+        )
         final_norm = _refit(model, prepared, batches, windows, solved)
     return CompensationRecord(
         text=windows.record,
         held_out_windows=len(windows.rows) // every,
         strengths=STRENGTHS,
+        gate_steps=compensation.request.gate_steps,
         dtype=str(model.dtype).removeprefix("torch."),
         modules=tuple(modules),
         final_norm=final_norm,
@@ -142,11 +152,3 @@ def _placement(compensation: Compensation) -> Placement:
     if torch.device(placement.device).type == "mps":
         raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
     return placement
-
-
-def _stored(prepared: Prepared, half: RunningHalf) -> tuple[str, torch.Tensor]:
-    """The name of a half's output weight in the checkpoint, and the weight."""
-    layer, group_type = half.place
-    below = f"{prepared.adapter.output(group_type)}.weight"
-    name = prepared.adapter.layer_prefix(layer) + below
-    return name, prepared.checkpoint.read(name)

@@ -18,6 +18,7 @@ from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
+from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.artifacts.disk import staged_folder
 from globalprune.artifacts.metrics_record import ApplyMetrics, ApplyResult, CutModel, widths_of
 from globalprune.artifacts.provenance import tool_versions
@@ -36,16 +37,16 @@ def explain_plan(
     *,
     analysis: Path | None = None,
     overwrite: bool = False,
-    compensating: bool = False,
+    compensation: CompensationRequest | None = None,
 ) -> Explanation:
     """Say what `apply_plan` would do with the same; nothing is written.
 
     With an `out`, raise what it would refuse of that place too.
     """
     if out is None:
-        return _explained(prepare(model, plan_path, compensating=compensating))
+        return _explained(prepare(model, plan_path, compensation))
     place = _Place(out.expanduser(), analysis, overwrite=overwrite)
-    return _explained(_ready(model, plan_path, place, compensating=compensating)[0])
+    return _explained(_ready(model, plan_path, place, compensation)[0])
 
 
 def check_apply(
@@ -84,7 +85,8 @@ def apply_plan(
     started = time.monotonic()
     out = out.expanduser()
     place = _Place(out, analysis, overwrite=overwrite)
-    prepared, record = _ready(model, plan_path, place, compensating=compensation is not None)
+    request = None if compensation is None else compensation.request
+    prepared, record = _ready(model, plan_path, place, request)
     repaired = None if compensation is None else solve(compensation, prepared, progress)
     solved = None if compensation is None else SolvedHalves(compensation.work)
     try:
@@ -125,10 +127,10 @@ class _Place:
 
 
 def _ready(
-    model: str, plan_path: Path, place: _Place, *, compensating: bool = False
+    model: str, plan_path: Path, place: _Place, compensation: CompensationRequest | None = None
 ) -> tuple[Prepared, Path | None]:
     """Everything that can be refused, and what the rest needs: the steps, and analysis.json."""
-    prepared = prepare(model, plan_path, compensating=compensating)
+    prepared = prepare(model, plan_path, compensation)
     record = find_analysis(prepared, place.analysis)
     refuse_place(
         place.out,

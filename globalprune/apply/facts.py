@@ -44,6 +44,7 @@ class HalfFacts:
 
     axes: tuple[Axis, ...] = ()
     shared: tuple[str, ...] = ()  # they go with the last group: q/k norms
+    gating: tuple[str, ...] = ()  # the weights of gate and up, where it has such
     output: str | None = None  # the weight that brings what the groups make back to the stream
     output_bias: str | None = None  # belongs to no group; an emptied half still adds it
 

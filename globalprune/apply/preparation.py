@@ -18,6 +18,7 @@ from globalprune.apply.steps import (
     WriteTokenizer,
     cutting_steps,
 )
+from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
@@ -54,7 +55,9 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(model: str, plan_path: Path, *, compensating: bool = False) -> Prepared:
+def prepare(
+    model: str, plan_path: Path, compensation: CompensationRequest | None = None
+) -> Prepared:
     """Open the model, check the plan against it, decide every step."""
     checkpoint = open_checkpoint(resolve_model(model))
     adapter = adapter_for(checkpoint.config)
@@ -67,8 +70,8 @@ def prepare(model: str, plan_path: Path, *, compensating: bool = False) -> Prepa
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
     facts = facts_of(checkpoint, adapter, structure)
     steps = cutting_steps(facts, effect)
-    if compensating:
-        steps = compensated(steps, facts, effect)
+    if compensation is not None:
+        steps = compensated(steps, facts, effect, gates=compensation.gate_steps > 0)
     return Prepared(
         checkpoint=checkpoint,
         adapter=adapter,
@@ -84,7 +87,7 @@ def prepare(model: str, plan_path: Path, *, compensating: bool = False) -> Prepa
             *_other_weights(plan, plan_path, checkpoint, weights),
             *(
                 f"{plan_path}: {doubt}"
-                for doubt in unmet_assumptions(plan, compensating=compensating)
+                for doubt in unmet_assumptions(plan, compensating=compensation is not None)
             ),
             *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure)),
         ),
@@ -124,12 +127,13 @@ def facts_of(
 
 def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> HalfFacts:
     """The tensors of one half."""
-    axes = adapter.axes(layer, group_type)
+    axes, gating = adapter.axes(layer, group_type), adapter.gating(group_type)
     output = f"{adapter.output(group_type)}.weight"
     bias = f"{adapter.output(group_type)}.bias"
     return HalfFacts(
         axes=tuple(Axis(axis.tensor, axis.dim, axis.width) for axis in axes),
         shared=adapter.shared(layer, group_type),
+        gating=(f"{gating.gate}.weight", f"{gating.up}.weight") if axes and gating else (),
         output=output if axes else None,
         output_bias=bias if bias in layer.tensors else None,
     )

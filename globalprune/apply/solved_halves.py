@@ -5,17 +5,23 @@ The final norm's weight lies beside them; it is quickly made again, and so never
 
 import os
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from globalprune.apply.steps import SolvedPart
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.disk import temporary_file
 from globalprune.errors import UsageError
+from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.interface import Half
 
-_FINAL_NORM = "final-norm.safetensors"
+_FINAL_NORM: Final = "final-norm.safetensors"
+_OUTPUT: Final[SolvedPart] = "output"
+_GATE: Final[SolvedPart] = "gate"
+_UP: Final[SolvedPart] = "up"
 _WEIGHT, _RECORD, _TEXT = "weight", "record", "text"
 
 
@@ -29,16 +35,19 @@ class SolvedHalves:
         self._folder = folder
         self._text = text
 
-    def keep(self, module: ModuleRepair, weight: torch.Tensor) -> None:
-        """Keep `weight [out, kept inputs]` in its own dtype, with what is known of it."""
+    def keep(self, module: ModuleRepair, weights: HalfWeights) -> None:
+        """Keep weights in their own dtype, with what is known of them."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path((module.layer_idx, module.group_type))
+        tensors: dict[str, torch.Tensor] = {_OUTPUT: weights.output}
+        if weights.gating is not None:
+            tensors[_GATE], tensors[_UP] = weights.gating
         with temporary_file(path) as temporary:
-            tensors = {_WEIGHT: weight.cpu().contiguous()}
             metadata = {_RECORD: module.model_dump_json(), _TEXT: self._text}
-            save_file(tensors, os.fspath(temporary), metadata=metadata)
+            plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(plain, os.fspath(temporary), metadata=metadata)
 
-    def find(self, half: Half) -> tuple[ModuleRepair, torch.Tensor] | None:
+    def find(self, half: Half) -> tuple[ModuleRepair, HalfWeights] | None:
         """What was kept of a half, if it was; raise `UsageError` if it was solved on other text."""
         path = self._path(half)
         if not path.is_file():
@@ -51,14 +60,18 @@ class SolvedHalves:
                     "that text back, or say --overwrite instead of --resume to begin anew."
                 )
             module = ModuleRepair.model_validate_json(known[_RECORD])
-            return module, opened.get_tensor(_WEIGHT)
+            gated = _GATE in opened.keys()  # noqa: SIM118 - safetensors' own, no dict
+            gating = (opened.get_tensor(_GATE), opened.get_tensor(_UP)) if gated else None
+            return module, HalfWeights(opened.get_tensor(_OUTPUT), gating)
 
-    def weight(self, half: Half) -> torch.Tensor:
-        """A half's weights, which must be there."""
-        found = self.find(half)
-        if found is None:
+    def weight(self, half: Half, part: SolvedPart) -> torch.Tensor:
+        """One of a half's weights, which must be there; only that is read."""
+        path = self._path(half)
+        if not path.is_file():
             raise ValueError(f"{half} was never solved")
-        return found[1]
+        with safe_open(path, framework="pt") as opened:
+            weight: torch.Tensor = opened.get_tensor(part)
+        return weight
 
     def keep_final_norm(self, weight: torch.Tensor) -> None:
         """Keep the weight `[D]` of the norm behind the last layer, in its own dtype."""

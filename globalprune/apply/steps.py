@@ -5,10 +5,13 @@ Pure: facts and a plan's effect in, steps out. Nothing is read or written, torch
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+
+SolvedPart = Literal["output", "gate", "up"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,15 @@ class SliceTensor:
 
 @dataclass(frozen=True)
 class SolveTensor:
-    """Write an output projection's weights as compensation solved them, not as they were.
+    """Write a weight as compensation solved it, not as it was.
 
-    `group_type` says of which half of the layer; `facts` is what is written.
+    `group_type` says of which half of the layer it is, `part` which of what is solved there;
+    `facts` is what is written.
     """
 
     layer: int
     group_type: GroupType
+    part: SolvedPart
     name: str
     becomes: str
     before: TensorFacts

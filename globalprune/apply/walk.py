@@ -86,7 +86,7 @@ def _solved(step: SolveTensor | RefitTensor, solved: SolvedHalves | None) -> tor
         raise ValueError(f"{step.name} was to be solved, and nobody did")
     if isinstance(step, RefitTensor):
         return solved.final_norm()
-    return solved.weight((step.layer, step.group_type))
+    return solved.weight((step.layer, step.group_type), step.part)
 
 
 def _write_config(step: WriteConfig, prepared: Prepared, folder: Path) -> None:

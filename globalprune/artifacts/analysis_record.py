@@ -51,6 +51,7 @@ class GivenPlan(Record):
     plan: str  # digest of its decisions
     ratio: float  # of all parameters, that it removes
     compensated: bool  # whether what stands was measured as compensation leaves it
+    gate_steps: int = 0  # that gate and up of MLPs might take in that
 
 
 class AnalysisRecord(Record):

@@ -18,20 +18,26 @@ COMPENSATION_FILE: Final = "compensation.json"
 
 
 class ModuleRepair(Record):
-    """One output projection; `strength` is that of the ridge, None where nothing helped."""
+    """One half: its output projection, and gate and up in front of it.
+
+    `strength` is that of the ridge, None where the output stayed; `gates` are gate and up where
+    they changed, in so many `gate_steps`.
+    """
 
     layer_idx: int = Field(ge=0)  # as the original counts
     group_type: GroupType
     tensor: str  # as the original calls it
     kept_inputs: int = Field(ge=1)
     strength: float | None
+    gates: tuple[str, ...] = ()
+    gate_steps: int = Field(default=0, ge=0)
     error_before: float
     error_after: float
 
     @property
     def accepted(self) -> bool:
         """Whether its weights changed."""
-        return self.strength is not None
+        return self.strength is not None or bool(self.gates)
 
 
 class FinalNormRefit(Record):
@@ -53,6 +59,7 @@ class CompensationRecord(Record):
     text: TextRecord
     held_out_windows: int = Field(ge=1)
     strengths: tuple[float, ...]  # that were tried
+    gate_steps: int = Field(default=0, ge=0)  # that gate and up of an MLP might take
     dtype: str  # in which the streams ran
     modules: tuple[ModuleRepair, ...]
     final_norm: FinalNormRefit | None = None  # None: nothing was cut, or there is none to refit
@@ -61,7 +68,7 @@ class CompensationRecord(Record):
 
     @property
     def accepted(self) -> int:
-        """How many projections changed."""
+        """In how many halves weights changed."""
         return sum(module.accepted for module in self.modules)
 
     @property

@@ -95,9 +95,10 @@ def _afterwards(facts: CardFacts) -> str:
 def _compensated(compensation: CompensationRecord) -> str:
     """Which weights were solved anew, and on what."""
     norm = ", and the final norm was refitted" if compensation.final_norm_refitted else ""
+    parts = "o_proj, down_proj" + (", gate and up" if compensation.gate_steps else "")
     return (
-        f"{compensation.accepted} of {len(compensation.modules)} output projections (o_proj, "
-        f"down_proj) were solved anew by least squares on {_text(compensation.text)}{norm}, "
+        f"{compensation.accepted} of {len(compensation.modules)} halves of layers ({parts}) were "
+        f"solved anew by least squares on {_text(compensation.text)}{norm}, "
         "without training; `globalprune/compensation.json` has the errors on held-out windows."
     )
 

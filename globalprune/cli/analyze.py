@@ -69,6 +69,7 @@ def analyze(
             "text.",
         ),
     ] = False,
+    gate_steps: options.GateSteps = None,
     labels: Annotated[
         str,
         typer.Option(
@@ -101,12 +102,15 @@ def analyze(
     from functools import partial
 
     from globalprune.analyze.analyzer import analyze as measure_model
+    from globalprune.artifacts.compensation_request import GATE_STEPS
     from globalprune.cli.plan_text import finish, plan_lines
     from globalprune.importance.registry import DEFAULT_IMPORTANCE
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan
 
     if compensate and given is None:
         raise UsageError("--compensate: is for a plan that is given; say --given PLAN too.")
+    if gate_steps is not None and not compensate:
+        raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
     with console.progress_bars() as progress:
         measure = partial(
             measure_model,
@@ -120,6 +124,7 @@ def analyze(
             layers=layers,
             given=given,
             compensating=compensate,
+            gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
             labels=labels,
             normaliser=normaliser,
             device=device,

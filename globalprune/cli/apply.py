@@ -65,6 +65,7 @@ def apply(
     seq_len: options.SeqLen = None,
     batch_size: options.BatchSize = 4,
     seed: options.Seed = 0,
+    gate_steps: options.GateSteps = None,
     finetune: options.Finetune = None,
     finetune_data: options.FinetuneData = None,
     finetune_samples: options.TrainingSamples = None,
@@ -91,7 +92,7 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
-    from globalprune.artifacts.compensation_request import CompensationRequest
+    from globalprune.artifacts.compensation_request import GATE_STEPS, CompensationRequest
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
     from globalprune.pipeline.cut_and_judge import cut_and_judge
@@ -110,12 +111,17 @@ def apply(
     request = None
     if compensate:
         request = CompensationRequest(
-            data=data, samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size
+            data=data,
+            samples=samples,
+            seq_len=seq_len,
+            seed=seed,
+            gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
+            batch_size=batch_size,
         )
-    elif data is not None or samples is not None or seq_len is not None:
+    elif any(said is not None for said in (data, samples, seq_len, gate_steps)):
         raise UsageError(
-            "--data, --samples and --seq-len: are for --compensate; say that too, or leave them "
-            "out (text to learn is --finetune-data, text to judge by is --eval)."
+            "--data, --samples, --seq-len and --gate-steps: are for --compensate; say that too, or "
+            "leave them out (text to learn is --finetune-data, text to judge by is --eval)."
         )
     in_stages = recovery is not None or request is not None
     if resume and not in_stages:
@@ -159,7 +165,7 @@ def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> N
         cutting.out if named else None,
         analysis=cutting.analysis,
         overwrite=cutting.overwrite,
-        compensating=cutting.compensation is not None,
+        compensation=cutting.compensation,
     )
     for warning in explanation.document["warnings"]:
         console.say(f"warning: {warning}")

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from globalprune.artifacts.compensation_request import GATE_STEPS
+
 _TEXT = (
     "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, or `input_ids`: "
     "each row is a window as it stands), a Hub data set id[:config][:split], or `builtin`, "
@@ -72,6 +74,14 @@ CompensationSamples = Annotated[
     typer.Option(
         help="Windows for --compensate; an eighth of them only judges.",
         show_default="128; all rows of `input_ids`",
+    ),
+]
+GateSteps = Annotated[
+    int | None,
+    typer.Option(
+        help="With --compensate: Gauss-Newton steps that gate and up of every MLP may take; 0 "
+        "solves output projections alone, several times faster on a CPU.",
+        show_default=str(GATE_STEPS),
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Draws the positions of the windows.")]

@@ -44,7 +44,7 @@ def _cut_summary(result: "ApplyResult") -> str:
     repaired = result.repaired_modules
     if repaired is not None:
         norm = ", the final norm refitted" if result.final_norm_refitted else ""
-        removed += f"\ncompensated: {repaired} output projections solved anew{norm}"
+        removed += f"\ncompensated: {repaired} halves solved anew{norm}"
     return (
         f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
         f"removed groups: {removed}\n{form}"

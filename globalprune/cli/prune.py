@@ -58,6 +58,13 @@ def prune(
             show_default="the preset's",
         ),
     ] = None,
+    gate_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Gauss-Newton steps that gate and up of every MLP may take in compensation.",
+            show_default="the preset's: fast 0, best 3",
+        ),
+    ] = None,
     finetune: options.Finetune = None,
     finetune_data: options.FinetuneData = None,
     finetune_samples: options.TrainingSamples = None,
@@ -109,9 +116,20 @@ def prune(
         seed=seed if finetune else None,
         lora={"r": lora_r, "alpha": lora_alpha},
     )
-    chosen = preset_named(preset, importance=importance, rounds=rounds, compensate=compensate)
+    chosen = preset_named(
+        preset,
+        importance=importance,
+        rounds=rounds,
+        compensate=compensate,
+        gate_steps=gate_steps,
+    )
     request = CompensationRequest(
-        data=data, samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size
+        data=data,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        gate_steps=chosen.gate_steps,
+        batch_size=batch_size,
     )
     learned = finetune_data or ([data] if finetune and data else None)
     measuring = {
@@ -140,6 +158,7 @@ def prune(
             seed=seed,
             importances=(chosen.importance,),
             compensating=chosen.compensate,
+            gate_steps=chosen.gate_steps,
             batch_size=batch_size,
             device=device,
             dtype=dtype,

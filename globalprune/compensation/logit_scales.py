@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch.nn import functional
 
-PENALTY: Final = 30.0  # nats for scales that lie one off, squared and summed
+PENALTY: Final = 100.0  # nats for scales that lie one off, squared and summed
 _STEPS: Final = 8
 _ROWS = 256  # tokens whose logits are in memory at once
 

@@ -50,27 +50,33 @@ def removal_order(
 
     `second_moment` A `[n, n]`, `curvature` the diagonal of G `[o]`, `weights` W `[n, o]`; group u
     owns the inputs `[u·width, (u+1)·width)`. Those that are `guarded [groups]` go last.
+
+    No step asks a GPU what it has found, so that thousands of them run without a pause.
     """
     dtype = torch.float32 if width == 1 else torch.float64  # many rank-one steps, or a few wide
     inverse, scaled = (part.to(dtype) for part in _prepared(second_moment, curvature, weights))
     standing = torch.arange(len(inverse) // width, device=inverse.device)
     gone = torch.zeros_like(standing, dtype=torch.bool)
     late = torch.zeros_like(gone) if guarded is None else guarded.to(gone.device)
-    groups, losses = [], []
+    early = len(standing) - int(late.sum())
+    groups: list[torch.Tensor] = []
+    losses: list[torch.Tensor] = []
+    dropped = 0  # of those that are gone, so many left the matrices
     while len(standing):
         now = _losses(inverse, scaled, width)
-        closed = gone if bool((gone | late).all()) else gone | late
-        place = int(now.masked_fill(closed, torch.inf).argmin())
+        closed = gone | late if len(groups) < early else gone
+        place = now.masked_fill(closed, torch.inf).argmin(0, keepdim=True)
         groups.append(standing[place])
         losses.append(now[place])
-        _remove(inverse, scaled, slice(place * width, (place + 1) * width))
+        _remove(inverse, scaled, place, width)
         gone[place] = True
-        if int(gone.sum()) * _COMPACTED >= len(gone):
+        if (len(groups) - dropped) * _COMPACTED >= len(standing):
+            dropped = len(groups)
             kept = ~gone
             inputs = kept.repeat_interleave(width)
             inverse, scaled = inverse[inputs][:, inputs], scaled[inputs]
             standing, gone, late = standing[kept], gone[kept], late[kept]
-    return RemovalOrder(torch.stack(groups).cpu(), torch.stack(losses).double().cpu())
+    return RemovalOrder(torch.cat(groups).cpu(), torch.cat(losses).double().cpu())
 
 
 def one_shot_losses(
@@ -111,11 +117,13 @@ def _own_blocks(inverse: torch.Tensor, width: int) -> torch.Tensor:
     return torch.stack([apart[group, :, group] for group in range(groups)])
 
 
-def _remove(inverse: torch.Tensor, scaled: torch.Tensor, own: slice) -> None:
-    """Solve the weights that stay anew, and forget the group's inputs, in place."""
-    spread = torch.linalg.solve(inverse[own, own], inverse[own]).T  # A⁻¹_:u (A⁻¹_uu)⁻¹
-    scaled.addmm_(spread, scaled[own].clone(), alpha=-1)
-    inverse.addmm_(spread, inverse[own].clone(), alpha=-1)
-    inverse[own, own] = torch.eye(
-        own.stop - own.start, dtype=inverse.dtype, device=inverse.device
-    )  # what is gone stays regular until it is compacted away
+def _remove(inverse: torch.Tensor, scaled: torch.Tensor, place: torch.Tensor, width: int) -> None:
+    """Solve the weights that stay anew, and forget the inputs of the group at `place [1]`."""
+    own = place * width + torch.arange(width, device=place.device)
+    rows = inverse[own]
+    solved, _ = torch.linalg.solve_ex(rows[:, own], rows)
+    spread = solved.T  # A⁻¹_:u (A⁻¹_uu)⁻¹
+    scaled.addmm_(spread, scaled[own], alpha=-1)
+    inverse.addmm_(spread, rows, alpha=-1)
+    # what is gone stays regular until it is compacted away
+    inverse[own[:, None], own] = torch.eye(width, dtype=inverse.dtype, device=inverse.device)

@@ -19,7 +19,7 @@ from globalprune.models.gated_decoder_shapes import (
     LayerShapes,
     read_shapes,
 )
-from globalprune.models.interface import GroupAxis
+from globalprune.models.interface import GatingModules, GroupAxis
 
 _PREFIX = "model.layers."
 _FINAL_NORM = "model.norm"
@@ -29,6 +29,7 @@ _ENTRY_NORM: dict[GroupType, str] = {
     "attention": "input_layernorm",
     "mlp": "post_attention_layernorm",
 }
+_GATING = GatingModules("mlp.gate_proj", "mlp.up_proj", "mlp.act_fn")
 _SHARED: dict[GroupType, tuple[str, ...]] = {"attention": QUERY_KEY_NORMS, "mlp": ()}
 
 
@@ -70,6 +71,10 @@ class GatedDecoder:
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
         """Rows of q, k, v and columns of o; rows of gate and up and columns of down."""
         return _axes(layer, group_type)
+
+    def gating(self, group_type: GroupType) -> GatingModules | None:
+        """Gate, up and their activation, of the MLP."""
+        return _GATING if group_type == "mlp" else None
 
     def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
         """The q/k norms of an attention half."""

@@ -23,6 +23,15 @@ class GroupAxis:
     width: int
 
 
+@dataclass(frozen=True)
+class GatingModules:
+    """A gated MLP's way in, activation(gate(x)) · up(x): the modules' names below the layer."""
+
+    gate: str
+    up: str
+    activation: str
+
+
 class ModelAdapter(Protocol):
     """Knows the tensors of one architecture; holds no model and no weights."""
 
@@ -58,6 +67,10 @@ class ModelAdapter(Protocol):
 
     def output(self, group_type: GroupType) -> str:
         """The linear module whose inputs the groups own; its bias belongs to no group and stays."""
+        ...
+
+    def gating(self, group_type: GroupType) -> GatingModules | None:
+        """The way into a half whose groups are the channels of a gated MLP; else None."""
         ...
 
     def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:

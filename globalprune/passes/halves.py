@@ -13,7 +13,8 @@ from torch import nn
 
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.interface import GatingModules, ModelAdapter
+from globalprune.passes.gating import Gating
 from globalprune.passes.interface import Half
 from globalprune.passes.layer_calls import LayerCalls, layer_calls
 
@@ -35,7 +36,9 @@ class RunningHalf:
     norm: nn.Module
     body: nn.Module
     output: nn.Linear | None
+    output_name: str  # of its weight, in the whole model
     width: int  # inputs of the output projection that one group owns
+    gating: Gating | None = None  # where what enters the output is activation(gate(x)) · up(x)
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +90,8 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
     """Every half in the order in which they run."""
     halves = []
     for layer, group_type, half in structure.halves():
-        below = model.get_submodule(adapter.layer_prefix(layer)[:-1])
+        prefix = adapter.layer_prefix(layer)
+        below = model.get_submodule(prefix[:-1])
         axes = adapter.axes(structure.layers[layer], group_type)
         output = adapter.output(group_type)
         halves.append(
@@ -96,10 +100,24 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
                 norm=below.get_submodule(adapter.entry_norm(group_type)),
                 body=below.get_submodule(adapter.half_prefix(group_type)[:-1]),
                 output=below.get_submodule(output) if half.groups else None,
+                output_name=f"{prefix}{output}.weight",
                 width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
+                gating=_gating(model, prefix, adapter.gating(group_type)) if half.groups else None,
             )
         )
     return halves
+
+
+def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | None:
+    """The modules of a gated way in."""
+    if modules is None:
+        return None
+    return Gating(
+        gate=model.get_submodule(prefix + modules.gate),
+        up=model.get_submodule(prefix + modules.up),
+        activation=model.get_submodule(prefix + modules.activation),
+        names=(f"{prefix}{modules.gate}.weight", f"{prefix}{modules.up}.weight"),
+    )
 
 
 @torch.no_grad()

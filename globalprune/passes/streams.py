@@ -35,6 +35,15 @@ class StreamBatch:
         chosen = self.held_out.to(rows.device) == held_out
         return rows[chosen].flatten(0, 1)
 
+    def asked(self, output: nn.Linear) -> torch.Tensor:
+        """What the product with `output`'s weight should be, for the cut model to be as the model.
+
+        Once the model's own stream has passed the half: `[B, T, O]`, where the output computes.
+        """
+        device = output.weight.device
+        asked = self.dense.to(device) - self.pruned.to(device)
+        return asked if output.bias is None else asked - output.bias
+
     def divided(self, rows: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens `[tokens, ...]` of windows before that one, and of the others."""
         before = min(max(window - self.first_window, 0), len(rows))

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from globalprune.artifacts.compensation_request import GATE_STEPS
 from globalprune.errors import UsageError
 
 
@@ -16,12 +17,13 @@ class Preset:
     importance: str
     rounds: int  # plans on the way to the ratio, each measured on what the one before leaves
     compensate: bool
+    gate_steps: int = 0  # of compensation, for gate and up of MLPs
 
 
 PRESETS: Final = {
     "founding": Preset(importance="taylor", rounds=1, compensate=False),
     "fast": Preset(importance="obs", rounds=1, compensate=True),
-    "best": Preset(importance="obs_measured", rounds=1, compensate=True),
+    "best": Preset("obs_measured", rounds=1, compensate=True, gate_steps=GATE_STEPS),
 }
 DEFAULT_PRESET: Final = "fast"
 
@@ -32,6 +34,7 @@ def preset_named(
     importance: str | None = None,
     rounds: int | None = None,
     compensate: bool | None = None,
+    gate_steps: int | None = None,
 ) -> Preset:
     """The preset, with what a person says otherwise; raise `UsageError` for unknown names."""
     if name not in PRESETS:
@@ -43,4 +46,5 @@ def preset_named(
         importance=importance or preset.importance,
         rounds=rounds or preset.rounds,
         compensate=preset.compensate if compensate is None else compensate,
+        gate_steps=preset.gate_steps if gate_steps is None else gate_steps,
     )

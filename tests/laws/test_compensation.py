@@ -1,6 +1,7 @@
-"""Compensation touches output projections behind a cut and the final norm; the plan decides."""
+"""Compensation touches outputs, gates and ups behind a cut and the final norm; the plan decides."""
 
 import random
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,10 @@ from tiny_models import FAMILIES
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 
 Tiny = Callable[[str], Path]
-_OUTPUT = {"attention": "self_attn.o_proj.weight", "mlp": "mlp.down_proj.weight"}
+SOLVED = {
+    "attention": ["self_attn.o_proj.weight"],
+    "mlp": ["mlp.down_proj.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight"],
+}
 
 
 def behind_the_first_cut(family: str, gone: Removals) -> list[tuple[int, GroupType]]:
@@ -45,12 +49,16 @@ def test_only_what_lies_behind_a_cut_is_solved(
         assert places == behind_the_first_cut(family, gone)
         assert all(module.error_after <= module.error_before for module in modules)
 
+        changed = changed_in(result.out)
+        allowed = {
+            f"model.layers.{layer}.{name}" for layer, kind in places for name in SOLVED[kind]
+        }
+        assert changed <= allowed | {"model.norm.weight"}
         numbers = {layer.origin_layer_idx: layer.layer_idx for layer in result.layers}
         assert differing(result.out, expected.out) == {
-            f"model.layers.{numbers[module.layer_idx]}.{_OUTPUT[module.group_type]}"
-            for module in modules
-            if module.accepted
-        } | changed_in(result.out) & {"model.norm.weight"}
+            re.sub(r"layers\.(\d+)", lambda found: f"layers.{numbers[int(found[1])]}", name)
+            for name in changed
+        }
         assert result.parameters_after == expected.parameters_after
         assert (result.layers, result.uneven) == (expected.layers, expected.uneven)
 

@@ -18,19 +18,26 @@ from globalprune.apply.steps import (
     Step,
     promised,
 )
+from globalprune.artifacts.compensation_request import CompensationRequest
 
 Tiny = Callable[[str], Path]
 
 
-def steps_of(base: Path, folder: Path, gone: Removals, *, compensating: bool) -> Sequence[Step]:
+OUTPUTS = CompensationRequest(gate_steps=0)
+GATES = CompensationRequest(gate_steps=1)
+
+
+def steps_of(
+    base: Path, folder: Path, gone: Removals, request: CompensationRequest | None
+) -> Sequence[Step]:
     """What applying does."""
     plan = write_removals(folder / "plan.yaml", gone)
-    return prepare(str(base), plan, compensating=compensating).steps
+    return prepare(str(base), plan, request).steps
 
 
 def solved(base: Path, folder: Path, gone: Removals) -> list[str]:
     """The tensors that are solved, by layer and projection, in order."""
-    steps = steps_of(base, folder, gone, compensating=True)
+    steps = steps_of(base, folder, gone, OUTPUTS)
     return [
         f"{step.layer} {step.name.split('.')[-2]}"
         for step in steps
@@ -68,17 +75,20 @@ def test_solving_begins_with_the_first_cut(
 
 def test_nothing_is_refitted_where_nothing_is_cut(tiny: Tiny, tmp_path: Path) -> None:
     """An empty plan has the steps of a copy."""
-    steps = steps_of(tiny("llama"), tmp_path, {}, compensating=True)
-    assert steps == steps_of(tiny("llama"), tmp_path, {}, compensating=False)
+    steps = steps_of(tiny("llama"), tmp_path, {}, OUTPUTS)
+    assert steps == steps_of(tiny("llama"), tmp_path, {}, None)
 
 
+@pytest.mark.parametrize("request_", [OUTPUTS, GATES], ids=["outputs", "gates"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_compensation_changes_no_shape_and_no_name(tiny: Tiny, tmp_path: Path, family: str) -> None:
+def test_compensation_changes_no_shape_and_no_name(
+    tiny: Tiny, tmp_path: Path, family: str, request_: CompensationRequest
+) -> None:
     """Every other step is the same, in the same order, and so is all that is promised."""
     everything = range(groups_of(family, "attention"))
     gone: Removals = {0: {"attention": everything, "mlp": ALL_CHANNELS}, 2: {"mlp": [3, 4]}}
-    plain = steps_of(tiny(family), tmp_path, gone, compensating=False)
-    steps = steps_of(tiny(family), tmp_path, gone, compensating=True)
+    plain = steps_of(tiny(family), tmp_path, gone, None)
+    steps = steps_of(tiny(family), tmp_path, gone, request_)
     assert list(promised(steps).items()) == list(promised(plain).items())
     refitted = [step.name for step in steps if isinstance(step, RefitTensor)]
     assert refitted == ["model.norm.weight"]
@@ -95,7 +105,9 @@ def test_compensation_changes_no_shape_and_no_name(tiny: Tiny, tmp_path: Path, f
         assert step.facts == before.facts
         whole = before.facts if isinstance(before, KeepTensor) else before.before
         assert step.before == whole
-        assert step.before.shape[0] == step.facts.shape[0]
+        dim = 1 if step.part == "output" else 0
+        assert step.before.shape[1 - dim] == step.facts.shape[1 - dim]
+        assert (step.part == "output") == step.name.endswith(("o_proj.weight", "down_proj.weight"))
     assert any(isinstance(step, SolveTensor) and step.name != step.becomes for step in steps) == (
         family != "llama_tied_bias"  # whose biases keep the layer, so that no number changes
     )
@@ -111,7 +123,17 @@ def test_a_half_that_was_empty_before_is_no_cut(tmp_path: Path) -> None:
 def test_only_weights_are_solved(tiny: Tiny, tmp_path: Path) -> None:
     """Biases, norms and what feeds a half are cut or copied as ever."""
     gone: Removals = {0: {"attention": [0], "mlp": [0]}}
-    steps = steps_of(tiny("llama_tied_bias"), tmp_path, gone, compensating=True)
+    steps = steps_of(tiny("llama_tied_bias"), tmp_path, gone, OUTPUTS)
     names = {step.name for step in steps if isinstance(step, SolveTensor)}
     assert len(names) == 8
     assert all(name.endswith(("o_proj.weight", "down_proj.weight")) for name in names)
+
+
+def test_gates_of_solved_mlps_are_solved_too(tiny: Tiny, tmp_path: Path) -> None:
+    """Of those alone: what sees the old stream, or is gone, has none."""
+    gone: Removals = {1: {"mlp": [0]}, 2: {"mlp": ALL_CHANNELS}}
+    steps = steps_of(tiny("llama"), tmp_path, gone, GATES)
+    found = {(step.layer, step.part): step.name for step in steps if isinstance(step, SolveTensor)}
+    assert found[1, "gate"] == "model.layers.1.mlp.gate_proj.weight"
+    assert found[1, "up"] == "model.layers.1.mlp.up_proj.weight"
+    assert [layer for layer, part in found if part == "gate"] == [1, 3]

@@ -177,7 +177,9 @@ def test_a_failed_verification_keeps_no_result(
 
     weight = SolvedHalves.weight
     monkeypatch.setattr(
-        SolvedHalves, "weight", lambda self, half: weight(self, half)[:, 1:].contiguous()
+        SolvedHalves,
+        "weight",
+        lambda self, half, part: weight(self, half, part)[:, int(part == "output") :].contiguous(),
     )
     text = r"layers\.1\.mlp\.down_proj\.weight: promised \[32, 21\] F32, found \[32, 20\] F32"
     with pytest.raises(VerificationFailed, match=text):

@@ -8,6 +8,7 @@ import torch
 from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.errors import UsageError
+from globalprune.passes.half_weights import HalfWeights
 
 MODULE = ModuleRepair(
     layer_idx=3,
@@ -24,14 +25,29 @@ MODULE = ModuleRepair(
 def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
     """Weights to the last bit, transposed ones too, and what is known of them."""
     weight = torch.randn(4, 6).to(dtype).T
-    SolvedHalves(tmp_path / "deep" / "work", "sha256:a").keep(MODULE, weight)
+    SolvedHalves(tmp_path / "deep" / "work", "sha256:a").keep(MODULE, HalfWeights(weight))
     solved = SolvedHalves(tmp_path / "deep" / "work", "sha256:a")
     found = solved.find((3, "mlp"))
     assert found is not None
     assert found[0] == MODULE
-    assert found[1].dtype == dtype
-    assert torch.equal(found[1], weight)
-    assert torch.equal(solved.weight((3, "mlp")), weight)
+    assert found[1].gating is None
+    for same in (found[1].output, solved.weight((3, "mlp"), "output")):
+        assert same.dtype == dtype
+        assert torch.equal(same, weight)
+
+
+def test_gate_and_up_lie_in_the_same_file(tmp_path: Path) -> None:
+    """Each is read by itself, too."""
+    weights = HalfWeights(torch.randn(6, 4), (torch.randn(4, 6), torch.randn(4, 6)))
+    solved = SolvedHalves(tmp_path)
+    solved.keep(MODULE, weights)
+    found = solved.find((3, "mlp"))
+    assert found is not None
+    assert found[1].gating is not None
+    assert weights.gating is not None
+    for part, kept, read in zip(("gate", "up"), weights.gating, found[1].gating, strict=True):
+        assert torch.equal(read, kept)
+        assert torch.equal(solved.weight((3, "mlp"), part), kept)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -48,7 +64,7 @@ def test_the_final_norm_lies_beside_them(tmp_path: Path, dtype: torch.dtype) -> 
 def test_what_nothing_helped_is_found_as_that(tmp_path: Path) -> None:
     """So that a resumed run counts it as it was."""
     module = MODULE.model_copy(update={"strength": None})
-    SolvedHalves(tmp_path).keep(module, torch.zeros(2, 4))
+    SolvedHalves(tmp_path).keep(module, HalfWeights(torch.zeros(2, 4)))
     found = SolvedHalves(tmp_path).find((3, "mlp"))
     assert found is not None
     assert not found[0].accepted
@@ -58,10 +74,10 @@ def test_what_nothing_helped_is_found_as_that(tmp_path: Path) -> None:
 def test_another_half_is_not_found(tmp_path: Path, place: tuple[int, str]) -> None:
     """Neither the other half of the layer, nor that of another layer."""
     solved = SolvedHalves(tmp_path)
-    solved.keep(MODULE, torch.zeros(2, 4))
+    solved.keep(MODULE, HalfWeights(torch.zeros(2, 4)))
     assert solved.find(place) is None  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="was never solved"):
-        solved.weight(place)  # type: ignore[arg-type]
+        solved.weight(place, "output")  # type: ignore[arg-type]
 
 
 def test_a_half_that_could_not_be_written_is_not_there(
@@ -77,15 +93,18 @@ def test_a_half_that_could_not_be_written_is_not_there(
     with monkeypatch.context() as patched:
         patched.setattr("globalprune.apply.solved_halves.save_file", stopping)
         with pytest.raises(KeyboardInterrupt):
-            solved.keep(MODULE, torch.zeros(2, 4))
+            solved.keep(MODULE, HalfWeights(torch.zeros(2, 4)))
     assert solved.find((3, "mlp")) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_text_does_not_go_on_from_there(tmp_path: Path) -> None:
     """A file of the same name whose content changed would make a mixture of two texts."""
-    SolvedHalves(tmp_path, "sha256:a").keep(MODULE, torch.zeros(2, 4))
+    SolvedHalves(tmp_path, "sha256:a").keep(MODULE, HalfWeights(torch.zeros(2, 4)))
     text = r"layer-003-mlp\.safetensors: can't be resumed, since the text of --data was another"
     with pytest.raises(UsageError, match=text):
         SolvedHalves(tmp_path, "sha256:b").find((3, "mlp"))
-    assert SolvedHalves(tmp_path).weight((3, "mlp")).shape == (2, 4)  # a reader names no text
+    assert SolvedHalves(tmp_path).weight((3, "mlp"), "output").shape == (
+        2,
+        4,
+    )  # a reader names no text

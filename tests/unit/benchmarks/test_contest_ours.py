@@ -34,7 +34,11 @@ def test_names_come_apart() -> None:
     """What is no rule of ours is none of ours."""
     assert own("prune") == ours.Ours()
     assert own("prune:best") == ours.Ours(preset="best")
-    assert own("analyze:fisher+compensate") == ours.Ours(importance="fisher", compensate=True)
+    assert own("analyze:fisher+compensate") == ours.Ours(
+        importance="fisher", repair=("--compensate",)
+    )
+    steps = ("--compensate", "--gate-steps", "0")
+    assert own("analyze:obs+outputs") == ours.Ours(importance="obs", repair=steps)
     assert own("global_taylor") == own("analyze:taylor")
     assert [ours.parse(name) for name in ("flap", "prune:", "analyze:", "plan:x")] == [None] * 4
 

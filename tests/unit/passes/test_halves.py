@@ -1,6 +1,7 @@
 """Halves run one after the other are the model, and what is not so is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,6 @@ def test_a_single_wrong_half_is_found(tiny: Tiny) -> None:
     """A norm that isn't the one in front of its half makes the whole differ."""
     found = running(tiny("llama"))
     halves = list(found.halves)
-    swapped = type(halves[3])(
-        halves[3].place, halves[2].norm, halves[3].body, halves[3].output, halves[3].width
-    )
+    swapped = replace(halves[3], norm=halves[2].norm)
     with pytest.raises(UnsupportedArchitecture):
         check_composition(found.model, found.layers, [*halves[:3], swapped, *halves[4:]], IDS)

@@ -1,7 +1,6 @@
 """What compensation takes for the cut model's stream is the saved model's, and it is nearer."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from texts import write_column
 from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
-from globalprune.apply.compensator import _stored, read_windows
+from globalprune.apply.compensator import read_windows
 from globalprune.apply.preparation import prepare
 from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.compensation_record import ModuleRepair
@@ -64,7 +63,7 @@ def walked(
     """Take both streams through a model by hand, and keep what is solved where applying looks."""
     asked = compensation(folder)
     plan = write_removals(folder / "plan.yaml", gone)
-    prepared = prepare(str(base), plan, compensating=True)
+    prepared = prepare(str(base), plan, asked.request)
     windows = read_windows(asked, prepared.checkpoint)
     found = running(base)
     batches = stream_batches(
@@ -72,7 +71,13 @@ def walked(
     )
     solved = SolvedHalves(asked.work, windows.record.digest)
     modules = repair_streams(
-        found.halves, prepared.effect, batches, solved, partial(_stored, prepared), silent
+        found.halves,
+        prepared.effect,
+        batches,
+        solved,
+        prepared.checkpoint.read,
+        asked.request.gate_steps,
+        silent,
     )
     return batches, modules
 
@@ -147,7 +152,7 @@ def test_what_nothing_helps_keeps_the_bits_of_the_checkpoint(
     tiny: Tiny, tmp_path: Path, dtype: str
 ) -> None:
     """In whatever dtype the streams run: only what was accepted differs from the plain cut."""
-    compensated(tiny("llama"), tmp_path, PARTS, dtype=dtype)
+    compensated(tiny("llama"), tmp_path, PARTS, dtype=dtype, gate_steps=0)
     (tmp_path / "plain").mkdir()
     plain = applied(tiny("llama"), tmp_path / "plain", PARTS).out
     record = record_of(tmp_path / "out")
