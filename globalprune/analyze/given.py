@@ -1,8 +1,8 @@
 """Makes a loaded model what a plan leaves of it, so that what stands is measured as it stands then.
 
 The weights of what is gone become zeros in the output projections, so indices stay those of the
-original; with compensation, the others become what applying the plan would solve, and the final
-norm what it would refit.
+original; with compensation, the others become what applying the plan would solve, gate and up of
+MLPs too, and the final norm what it would refit.
 """
 
 from collections.abc import Sequence

@@ -80,7 +80,7 @@ def apply_plan(
 
     `out` is replaced only with `overwrite`, and only if this function wrote it. `analysis` names
     the record to keep beside the result; without it, the plan's own is taken if it is found. With
-    a `compensation`, output projections are solved anew on its text first.
+    a `compensation`, what stays is solved anew on its text first.
     """
     started = time.monotonic()
     out = out.expanduser()

@@ -54,7 +54,7 @@ def prune(
         bool | None,
         typer.Option(
             "--compensate/--no-compensate",
-            help="Solve the output projections of what stays anew, on the text measured with.",
+            help="Solve the weights of what stays anew, on the text measured with.",
             show_default="the preset's",
         ),
     ] = None,

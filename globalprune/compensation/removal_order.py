@@ -121,7 +121,8 @@ def _remove(inverse: torch.Tensor, scaled: torch.Tensor, place: torch.Tensor, wi
     """Solve the weights that stay anew, and forget the inputs of the group at `place [1]`."""
     own = place * width + torch.arange(width, device=place.device)
     rows = inverse[own]
-    solved, _ = torch.linalg.solve_ex(rows[:, own], rows)
+    block = rows[:, own]
+    solved = rows / block if width == 1 else torch.linalg.solve(block, rows)
     spread = solved.T  # A⁻¹_:u (A⁻¹_uu)⁻¹
     scaled.addmm_(spread, scaled[own], alpha=-1)
     inverse.addmm_(spread, rows, alpha=-1)

@@ -1,4 +1,4 @@
-"""Which tensors are solved anew: the output projections from the first cut on, no others."""
+"""Which tensors are solved anew: outputs from the first cut on, gates and ups if asked."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

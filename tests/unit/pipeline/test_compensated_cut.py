@@ -11,7 +11,7 @@ from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.compensation_request import CompensationRequest
-from globalprune.compensation.ridge import repair
+from globalprune.passes.half_repair import repair_half
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.cutting import Cutting
 
@@ -69,11 +69,11 @@ def solving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many inputs each half had that was solved, in order."""
     solved: list[int] = []
 
-    def noting(fitted: Any, held_out: Any, prior: Any) -> Any:
-        solved.append(len(prior))
-        return repair(fitted, held_out, prior)
+    def noting(half: Any, output: Any, columns: Any, *rest: Any) -> Any:
+        solved.append(len(columns))
+        return repair_half(half, output, columns, *rest)
 
-    monkeypatch.setattr("globalprune.passes.stream_repair.repair", noting)
+    monkeypatch.setattr("globalprune.passes.stream_repair.repair_half", noting)
     return solved
 
 
@@ -96,12 +96,13 @@ def test_one_command_leaves_one_folder_that_tells_of_it(
 
     card = (out / "README.md").read_text("utf-8")
     assert "What is left was compensated, without training." in card
-    assert f"{record.accepted} of {SOLVED} output projections (o_proj, down_proj) were" in card
+    halves = f"{record.accepted} of {SOLVED} halves of layers"
+    assert f"{halves} (o_proj, down_proj, gate and up) were solved" in card
     assert f"- compensation windows: `{record.text.digest}`" in card
     assert "compensated" not in (tmp_path / "plain" / "README.md").read_text("utf-8")
 
     summary = apply(tiny("llama"), plan, data, out="again").out
-    assert f"compensated: {record.accepted} output projections solved anew" in summary
+    assert f"compensated: {record.accepted} halves solved anew" in summary
     assert record.final_norm_refitted == ("solved anew, the final norm refitted" in summary)
     assert record.final_norm_refitted == ("and the final norm was refitted, without" in card)
 
@@ -127,12 +128,20 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
     assert "model.norm.weight is refitted" in lines
     apply(tiny("llama"), plan, data)
     modules = record_of(tmp_path / "out").modules
-    assert {step["name"] for step in steps} == {module.tensor for module in modules}
+    gated = [module.tensor for module in modules if module.group_type == "mlp"]
+    assert {step["name"] for step in steps} == {
+        *(module.tensor for module in modules),
+        *(name.replace("down_proj", other) for name in gated for other in ("gate_proj", "up_proj")),
+    }
     stored = tensors_in(tmp_path / "out")
     for step in steps:
         assert step["facts"]["shape"] == list(stored[step["becomes"]].shape)
     assert "layer 3: keeps its widths" in lines
-    assert "    solve   down_proj.weight 32×24, o_proj.weight 32×64" in lines
+    gates = "gate_proj.weight 24×32, up_proj.weight 24×32"
+    (solved,) = (line for line in lines if line.endswith("o_proj.weight 32×64"))
+    assert sorted(solved.removeprefix("    solve   ").split(", ")) == sorted(
+        ["down_proj.weight 32×24", *gates.split(", "), "o_proj.weight 32×64"]
+    )
     assert [line for line in lines if "solve" in line and "down_proj.weight 32×21" in line]
     assert not [line for line in lines if "cut to" in line and "down_proj" in line]
     assert not [line for line in lines if line.startswith("layer 0")]
@@ -144,8 +153,9 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
         (("--samples", 1), r"--compensate: a single window of text"),
         (("--samples", 99), r"99"),
         (("--device", "cuda:7"), r"--device cuda:7"),
+        (("--gate-steps", -1), r"--gate-steps -1: can't be negative; 0 leaves it out"),
     ],
-    ids=["one window", "too many", "no such device"],
+    ids=["one window", "too many", "no such device", "negative"],
 )
 def test_what_cannot_be_compensated_leaves_nothing(
     tiny: Tiny, plan: Path, data: Path, tmp_path: Path, words: tuple[Any, ...], text: str
@@ -156,14 +166,14 @@ def test_what_cannot_be_compensated_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "words", [("--data", "x.txt"), ("--samples", 3), ("--seq-len", 8)], ids=str
+    "words", [("--data", "x.txt"), ("--samples", 3), ("--seq-len", 8), ("--gate-steps", 1)], ids=str
 )
 def test_text_without_compensation_is_refused(
     tiny: Tiny, plan: Path, tmp_path: Path, words: tuple[Any, ...]
 ) -> None:
     """Nobody may think that the plain cut looked at it."""
     done = gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "out", *words)
-    refused(done, r"--data, --samples and --seq-len: are for --compensate; say that too, or leave")
+    refused(done, r"--data, --samples, --seq-len and --gate-steps: are for --compensate; say that")
 
 
 @pytest.mark.parametrize("after", [4, 6], ids=["after one solved", "after three"])
@@ -193,9 +203,10 @@ def test_a_stopped_run_goes_on_from_what_it_solved(
     [
         (("--seed", 1), r"can't be resumed, since something else was begun \(compensation was"),
         (("--samples", 8), r"can't be resumed, since something else was begun \(compensation was"),
+        (("--gate-steps", 0), r"can't be resumed, since something else was begun \(compensation"),
         (("--dtype", "bfloat16"), r"something else was begun \(dtype was None, is bfloat16\)"),
     ],
-    ids=["seed", "samples", "dtype"],
+    ids=["seed", "samples", "steps", "dtype"],
 )
 def test_another_compensation_is_not_resumed(
     tiny: Tiny, plan: Path, data: Path, words: tuple[Any, ...], text: str
