@@ -6,7 +6,7 @@ from pydantic import Field
 
 from globalprune.artifacts.record import Record
 
-GATE_STEPS: Final = 3
+GATE_STEPS: Final = 1
 
 
 class CompensationRequest(Record):

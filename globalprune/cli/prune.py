@@ -62,7 +62,7 @@ def prune(
         int | None,
         typer.Option(
             help="Gauss-Newton steps that gate and up of every MLP may take in compensation.",
-            show_default="the preset's: fast 0, best 3",
+            show_default="the preset's: fast 0, best 1",
         ),
     ] = None,
     finetune: options.Finetune = None,

@@ -56,10 +56,9 @@ class _GateProblem:
         batches: Sequence[StreamBatch],
     ) -> None:
         self.rows = rows
-        self._half = half
-        self._output = output
         self._weight = weight  # [O, n]
-        self._batches = batches
+        self._fitted = list(_tokens(half, output, batches, held_out=False))
+        self._judging = list(_tokens(half, output, batches, held_out=True))
         self._slopes = [torch.zeros(len(rows.gate), device=weight.device) for _ in range(2)]
         width = rows.gate.shape[1]
         self._moment = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
@@ -69,7 +68,7 @@ class _GateProblem:
         """Jᵀr, and on the way what `precondition` needs."""
         total = self._zeros()
         tokens = 0
-        for inputs, target in self._tokens(held_out=False):
+        for inputs, target in self._fitted:
             outputs, by_gate, by_up = self.rows.linearised(inputs)
             asked = (target - outputs @ self._weight.T) @ self._weight
             self._add(total, asked, by_gate, by_up, inputs)
@@ -87,7 +86,7 @@ class _GateProblem:
         """JᵀJ·direction, in one walk over the text."""
         gate, up = direction
         total = self._zeros()
-        for inputs, _ in self._tokens(held_out=False):
+        for inputs, _ in self._fitted:
             _, by_gate, by_up = self.rows.linearised(inputs)
             moved = (inputs @ gate.T) * by_gate + (inputs @ up.T) * by_up
             self._add(total, moved @ self._weight.T @ self._weight, by_gate, by_up, inputs)
@@ -106,25 +105,12 @@ class _GateProblem:
         """Σ |y - what the moved channels make|² of held-out tokens, as a part of Σ |y|²."""
         rows = self.rows.moved(*step)
         missed, energy = 0.0, 0.0
-        for inputs, target in self._tokens(held_out=True):
+        for inputs, target in self._judging:
             missed += float(
                 (target - rows.outputs(inputs) @ self._weight.T).double().square().sum()
             )
             energy += float(target.double().square().sum())
         return missed / (energy or 1.0)
-
-    def _tokens(self, *, held_out: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """What enters gate and up `[T, D]`, and what the half should add to the stream `[T, O]`."""
-        half = self._half
-        for batch in self._batches:
-            if not bool((batch.held_out == held_out).any()):
-                continue
-            stream = batch.pruned.to(half.device)
-            asked = batch.asked(self._output)
-            yield (
-                widened(batch.tokens(half.norm(stream), held_out=held_out)),
-                widened(batch.tokens(asked, held_out=held_out)),
-            )
 
     def _add(
         self,
@@ -141,3 +127,16 @@ class _GateProblem:
     def _zeros(self) -> Blocks:
         """No difference at all."""
         return torch.zeros_like(self.rows.gate), torch.zeros_like(self.rows.up)
+
+
+def _tokens(
+    half: RunningHalf, output: nn.Linear, batches: Sequence[StreamBatch], *, held_out: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """What enters gate and up `[T, D]`, and what the half should add to the stream `[T, O]`."""
+    for batch in batches:
+        if bool((batch.held_out == held_out).any()):
+            inputs = half.norm(batch.pruned.to(half.device))
+            yield (
+                widened(batch.tokens(inputs, held_out=held_out)),
+                widened(batch.tokens(batch.asked(output), held_out=held_out)),
+            )
