@@ -209,3 +209,22 @@ def test_columns_are_those_of_the_groups() -> None:
     """In the order of the groups, `width` each."""
     assert columns_of([0, 2], 3).tolist() == [0, 1, 2, 6, 7, 8]
     assert columns_of([5, 1], 1).tolist() == [5, 1]
+
+
+def test_gates_take_steps_only_where_held_out_windows_gain(tiny: Tiny, tmp_path: Path) -> None:
+    """The first solved half sees the same stream however many steps: more are never worse."""
+    found = []
+    for steps in (0, 1, 4):
+        compensated(tiny("llama"), tmp_path / str(steps), PARTS, gate_steps=steps)
+        record = record_of(tmp_path / str(steps) / "out")
+        assert record.gate_steps == steps
+        assert all(module.gate_steps <= steps for module in record.modules)
+        for module in record.modules:
+            assert bool(module.gates) == (module.gate_steps > 0)
+            assert not module.gates or module.group_type == "mlp"
+        found.append(record.modules[1])
+    none, one, four = (module.error_after for module in found)
+    assert four <= one < none
+    assert found[1].gates == (
+        "model.layers.1.mlp.gate_proj.weight", "model.layers.1.mlp.up_proj.weight",
+    )  # fmt: skip
