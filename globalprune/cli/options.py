@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from globalprune.artifacts.compensation_request import GATE_STEPS
-
 _TEXT = (
     "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, or `input_ids`: "
     "each row is a window as it stands), a Hub data set id[:config][:split], or `builtin`, "
@@ -81,7 +79,7 @@ GateSteps = Annotated[
     typer.Option(
         help="With --compensate: Gauss-Newton steps that gate and up of every MLP may take; 0 "
         "solves output projections alone, several times faster on a CPU.",
-        show_default=str(GATE_STEPS),
+        show_default="1",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Draws the positions of the windows.")]

@@ -58,3 +58,13 @@ def test_the_help_names_the_default_text() -> None:
     command: Any = app.LazyGroup().get_command(None, "analyze")
     [data] = [parameter for parameter in command.params if parameter.name == "data"]
     assert DEFAULT_SOURCE in data.show_default
+
+
+@pytest.mark.parametrize("name", ["apply", "analyze"])
+def test_the_help_names_the_default_of_gate_steps(name: str) -> None:
+    """It is None there, so that a word without --compensate is noticed."""
+    from globalprune.artifacts.compensation_request import GATE_STEPS
+
+    command: Any = app.LazyGroup().get_command(None, name)
+    [steps] = [parameter for parameter in command.params if parameter.name == "gate_steps"]
+    assert steps.show_default == str(GATE_STEPS)
