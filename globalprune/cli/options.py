@@ -70,7 +70,7 @@ CompensationText = Annotated[
 CompensationSamples = Annotated[
     int | None,
     typer.Option(
-        help="Windows for --compensate; an eighth of them only judges.",
+        help="Windows for --compensate; one of sixteen only judges.",
         show_default="128; all rows of `input_ids`",
     ),
 ]

@@ -1,6 +1,7 @@
 """Recipes of `gp prune` by name: what is measured, in how many rounds, and whether it is repaired.
 
-`docs/decisions/0013-curves-are-held-against-trials.md` says why `best` is what it is.
+Decisions 13 (curves are held against trials) and 16 (gate and up are solved too) in docs/decisions
+say why `best` is what it is.
 """
 
 from dataclasses import dataclass
