@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,15 @@ def test_what_a_person_can_mend_is_one_message(
     assert (done.code, done.err, done.out) == (code, said, "")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C counts, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda it: it.name)
 def test_signals_end_a_command_with_a_word_and_nothing_left(
     tiny: Callable[[str], Path], tmp_path: Path, number: signal.Signals
@@ -80,6 +89,7 @@ def test_a_library_that_swallows_the_interruption_changes_nothing(
     assert (done.code, done.err) == (143, "gp: interrupted; nothing was half written.\n")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under nohup a closed terminal ends nothing; afterwards all handlers are as before."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
