@@ -27,7 +27,7 @@ from globalprune.artifacts.analysis_record import (
     AnalysisRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.compensation_request import GATE_STEPS
+from globalprune.artifacts.compensation_request import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
@@ -80,6 +80,7 @@ def analyze(
     methods = importances_named(importances)
     normalisers = chosen_normalisers(methods, normaliser)
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
+    check_gate_steps(gate_steps)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)
     with log.phase("read the model's structure"):

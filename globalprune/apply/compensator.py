@@ -16,7 +16,7 @@ import torch
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.compensation_record import CompensationRecord, FinalNormRefit
-from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.compensation_request import CompensationRequest, check_gate_steps
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
 from globalprune.models.checkpoint import Checkpoint
@@ -57,8 +57,7 @@ def read_windows(
         seed=request.seed,
         batch_size=request.batch_size,
     )
-    if request.gate_steps < 0:
-        raise UsageError(f"--gate-steps {request.gate_steps}: can't be negative; 0 leaves it out.")
+    check_gate_steps(request.gate_steps)
     _placement(compensation)
     windows = calibration_windows(
         request.data,

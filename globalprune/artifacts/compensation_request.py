@@ -5,6 +5,7 @@ from typing import Final
 from pydantic import Field
 
 from globalprune.artifacts.record import Record
+from globalprune.errors import UsageError
 
 GATE_STEPS: Final = 1
 
@@ -22,3 +23,9 @@ class CompensationRequest(Record):
     seed: int = 0
     gate_steps: int = GATE_STEPS
     batch_size: int = Field(default=4, exclude=True)  # changes nothing but rounding
+
+
+def check_gate_steps(steps: int) -> None:
+    """Raise `UsageError` for a number of steps that can't be taken."""
+    if steps < 0:
+        raise UsageError(f"--gate-steps {steps}: can't be negative; 0 leaves gate and up alone.")

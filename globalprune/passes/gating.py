@@ -58,7 +58,7 @@ class GatedRows:
 
 @dataclass(frozen=True, eq=False)
 class Gating:
-    """The modules of the way in, and what the two projections are called below the layer."""
+    """The modules of the way in, and what the two projections are called in the model."""
 
     gate: nn.Linear
     up: nn.Linear

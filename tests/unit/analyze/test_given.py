@@ -127,6 +127,24 @@ def test_compensation_without_a_plan_is_refused(tiny: Tiny, tmp_path: Path) -> N
     refused(done, "--compensate: is for a plan that is given; say --given PLAN too")
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--gate-steps", 1), "--gate-steps: is for --compensate; say that too, or leave it out"),
+        (("--compensate", "--gate-steps", -1), "--gate-steps -1: can't be negative"),
+    ],
+    ids=["not compensated", "negative"],
+)
+def test_steps_that_cannot_be_taken_are_refused(
+    tiny: Tiny, tmp_path: Path, words: tuple[str | int, ...], text: str
+) -> None:
+    """Before anything is read; nothing is left."""
+    plan = write_removals(tmp_path / "plan.yaml", {1: {"mlp": [0]}})
+    done = gp("analyze", tiny("llama"), "-o", tmp_path / "a", "--given", plan, *words)
+    refused(done, text)
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_plan_of_another_structure_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     """Before anything is loaded or written, by the path of the field."""
     plan = write_removals(tmp_path / "plan.yaml", {0: {"mlp": [999]}})

@@ -153,7 +153,7 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
         (("--samples", 1), r"--compensate: a single window of text"),
         (("--samples", 99), r"99"),
         (("--device", "cuda:7"), r"--device cuda:7"),
-        (("--gate-steps", -1), r"--gate-steps -1: can't be negative; 0 leaves it out"),
+        (("--gate-steps", -1), r"--gate-steps -1: can't be negative; 0 leaves gate and up alone"),
     ],
     ids=["one window", "too many", "no such device", "negative"],
 )
