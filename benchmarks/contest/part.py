@@ -57,7 +57,10 @@ def restore_parts(work: Path, results: Path) -> None:
     if not results.is_file():
         return
     for raw in json.loads(results.read_text(encoding="utf-8"))["parts"]:
-        part = Part.model_validate(raw)
+        try:
+            part = Part.model_validate(raw)
+        except ValidationError:  # of another version of this file
+            continue
         if not part_path(work, part.item).exists():
             write_part(work, part)
 

@@ -20,7 +20,8 @@ from globalprune.artifacts.record import Record
 DENSE: Final = "dense"
 PACKAGES: Final = ("torch-pruning", "optipfair")
 _PACKAGE: Final = Path(globalprune.__file__).parent
-_IRRELEVANT: Final = ("card", "recover", "export", "report")  # no figure here comes from these
+_IRRELEVANT: Final = ("card", "recover")  # no figure here comes from these
+_BENEATH: Final = ("text", "models", "passes", "evaluate")  # what every item is read and run with
 _JUDGING: Final = ("judge.py", "texts.py", "dense_states.py", "one_item.py")
 
 
@@ -118,11 +119,17 @@ def job_of(question: Question, item: Item, inputs: dict[str, str], work: Path) -
 
 def _code_digest_of(recipe: str) -> list[str]:
     """Digests of the code that a recipe's figures come from."""
-    judging = code_digest(Path(__file__).with_name(name) for name in _JUDGING)
+    judging = code_digest(_judging_files())
     if recipe == DENSE:
         return [judging]
     own = code_digest(files_of(recipe)) if recipe in PEERS else _own_code_digest()
     return [judging, own]
+
+
+def _judging_files() -> list[Path]:
+    """What cuts the windows, runs the models and judges them, whatever the recipe."""
+    beneath = [path for part in _BENEATH for path in sorted((_PACKAGE / part).rglob("*.py"))]
+    return [*(Path(__file__).with_name(name) for name in _JUDGING), *beneath]
 
 
 @cache

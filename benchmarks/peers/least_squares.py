@@ -14,7 +14,8 @@ class Gram:
 
     def take(self, inputs: torch.Tensor) -> None:
         """Add the inputs of a batch, `[tokens, D]`."""
-        added = (inputs.T @ inputs).double()
+        wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+        added = (wide.T @ wide).double()
         self.matrix = added if self.matrix.numel() == 0 else self.matrix + added
 
     def squares(self) -> torch.Tensor:

@@ -54,7 +54,8 @@ def load_subject(source: str) -> Subject:
     checkpoint = open_checkpoint(resolve_model(source))
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
-    model = load_model(source, device=choose_placement(None, None).device)
+    device = choose_placement(None, None).device
+    model = load_model(source, dtype="float32", device=device)
     layers = range(len(structure.layers))
     return Subject(model, adapter, structure, find_sites(model, adapter, structure, layers))
 

@@ -40,6 +40,7 @@ from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.source import resolve_model
 from globalprune.passes.peak_memory import peak_memory
+from globalprune.passes.stream_repair import judging_every
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts
@@ -98,6 +99,8 @@ def analyze(
             samples=samples, seq_len=seq_len, seed=seed, progress=progress,
         )  # fmt: skip
         refuse_single_window(methods, windows)
+        if given is not None and compensating:
+            judging_every(windows)
     with log.phase("take the weights' fingerprint"):
         described = model_record(checkpoint, subject)
         del checkpoint  # of a GGUF file it holds all weights, and they are about to be loaded again

@@ -22,7 +22,7 @@ from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Half
-from globalprune.passes.stream_repair import HELD_OUT_EVERY, columns_of, repair_streams
+from globalprune.passes.stream_repair import columns_of, judging_every, repair_streams
 from globalprune.passes.streams import stream_batches
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
@@ -92,8 +92,9 @@ def take_away(
         layers = layers_of(loaded, subject.adapter, subject.structure)
         with frozen(loaded):
             check_composition(loaded, layers, halves, windows.rows[0][None].to(loaded.device))
-            every = min(HELD_OUT_EVERY, len(windows.rows))
-            batches = stream_batches(loaded, layers, windows, batch_size=batch_size, every=every)
+            batches = stream_batches(
+                loaded, layers, windows, batch_size=batch_size, every=judging_every(windows)
+            )
             repair_streams(
                 halves,
                 given.effect,

@@ -27,7 +27,7 @@ from globalprune.passes.final_norm import refit_final_norm
 from globalprune.passes.halves import check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.peak_memory import peak_memory
-from globalprune.passes.stream_repair import HELD_OUT_EVERY, repair_streams
+from globalprune.passes.stream_repair import judging_every, repair_streams
 from globalprune.passes.streams import StreamBatch, stream_batches
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
@@ -68,11 +68,7 @@ def read_windows(
         seed=request.seed,
         progress=progress,
     )
-    if len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
-        raise UsageError(
-            "--compensate: a single window of text can't be both fitted to and judged by; say "
-            "--samples 2 at least, better 128."
-        )
+    judging_every(windows)
     return windows
 
 
@@ -87,7 +83,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         device=placement.device,
         trust_remote_code=compensation.trust_remote_code,
     )
-    every = min(HELD_OUT_EVERY, len(windows.rows))
+    every = judging_every(windows)
     with frozen(model):
         layers = layers_of(model, prepared.adapter, prepared.structure)
         halves = halves_of(model, prepared.adapter, prepared.structure)

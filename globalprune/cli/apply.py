@@ -56,8 +56,9 @@ def apply(
         bool,
         typer.Option(
             "--compensate",
-            help="Solve o_proj and down_proj of what stays anew, layer by layer, so that on the "
-            "text the model feels like it was; no training, same shapes. Loads MODEL.",
+            help="Solve what stays of o_proj, down_proj, gate and up anew, layer by layer, and the "
+            "final norm, so that on the text the model feels like it was; no training, same "
+            "shapes. Loads MODEL.",
         ),
     ] = False,
     data: options.CompensationText = None,

@@ -16,12 +16,9 @@ class NormalEquations:
         self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)
         self.energy = 0.0
 
-    def add(self, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor | None = None) -> None:
-        """Add tokens, each counted `weight [T]` times (once without)."""
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Add tokens."""
         x, y = _widened(x), _widened(y)
-        if weight is not None:
-            root = weight.to(x.dtype).sqrt()[:, None]
-            x, y = x * root, y * root
         self.gram += x.T @ x
         self.cross += x.T @ y
         self.energy += float(y.double().square().sum())

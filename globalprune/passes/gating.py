@@ -66,10 +66,10 @@ class Gating:
     names: tuple[str, str]  # of their weights
 
     def rows(self, channels: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> GatedRows:
-        """Channels with these rows `[n, D]`, in the dtype of the modules, and their own biases."""
+        """Channels with these rows `[n, D]` in their own dtype, and with the modules' biases."""
         gate_bias, up_bias = (
             None if linear.bias is None else linear.bias[channels]
             for linear in (self.gate, self.up)
         )
-        own = self.gate.weight
-        return GatedRows(gate.to(own), up.to(own), self.activation, gate_bias, up_bias)
+        here = self.gate.weight.device
+        return GatedRows(gate.to(here), up.to(here), self.activation, gate_bias, up_bias)

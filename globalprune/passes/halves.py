@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.errors import UnsupportedArchitecture
+from globalprune.errors import NonFiniteError, UnsupportedArchitecture
 from globalprune.models.interface import GatingModules, ModelAdapter
 from globalprune.passes.gating import Gating
 from globalprune.passes.interface import Half
@@ -124,12 +124,20 @@ def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | 
 def check_composition(
     model: Any, layers: Sequence[nn.Module], halves: Sequence[RunningHalf], ids: torch.Tensor
 ) -> None:
-    """Raise `UnsupportedArchitecture` unless the halves, one after the other, are the model."""
+    """Raise `UnsupportedArchitecture` unless the halves, one after the other, are the model.
+
+    Raise `NonFiniteError` where the model's own stream is no number.
+    """
     calls = layer_calls(model, layers, ids)
     stream = calls.entering
     for half in halves:
         stream = stream + half.added(stream, calls)
     left = _leaving(model, layers[-1], ids)
+    if not bool(left.isfinite().all()):
+        raise NonFiniteError(
+            f"{type(model).__name__}: its residual stream is not finite behind the last layer; try "
+            "--dtype float32 (or bfloat16), and check the model's weights."
+        )
     difference = float((stream - left).float().norm() / left.float().norm())
     if not difference <= _TOLERANCE:
         raise UnsupportedArchitecture(

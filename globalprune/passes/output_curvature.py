@@ -1,7 +1,8 @@
 """The curvature of the loss at the outputs of o_proj and down_proj: mean squared gradients.
 
-The diagonal of K-FAC's second factor (Martens and Grosse 2015, arXiv:1503.05671), with the text's
-labels: the empirical Fisher information. A full matrix cut no better than its diagonal here.
+The diagonal of K-FAC's second factor (Martens and Grosse 2015, arXiv:1503.05671), by the
+labels that the pass has: those of the text give the empirical Fisher information. A full matrix cut
+no better than its diagonal here.
 """
 
 import torch

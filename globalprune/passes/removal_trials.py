@@ -5,6 +5,7 @@ the end of a model a loss is easily twice what was predicted. A few trials of ea
 factor. What follows from them for single groups is no business of this file.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -16,6 +17,7 @@ from torch.nn import functional
 from globalprune.compensation.normal_equations import NormalEquations
 from globalprune.compensation.removal_order import RemovalOrder
 from globalprune.compensation.ridge import towards_prior
+from globalprune.errors import NonFiniteError
 from globalprune.passes.divergence import divergence, enter_layer, judged_batches
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
@@ -64,7 +66,7 @@ def removal_trials(
         place, found[half.place] = half.place, {}
         for count, trial in _trials(output, half.width, orders[place], moments):
             with _weighing(output, trial):
-                found[place][count] = divergence(model, layers, layer, judged)
+                found[place][count] = _credible(divergence(model, layers, layer, judged), place)
     return found
 
 
@@ -78,6 +80,17 @@ def counts_tried(losses: torch.Tensor) -> list[int]:
     gone = int((spent <= _FREE * spent[-1]).sum())
     standing = len(losses) - gone
     return sorted({gone + max(1, round(share * standing)) for share in SHARES if standing})
+
+
+def _credible(nats: float, place: Half) -> float:
+    """A divergence without what rounding makes of none; raise `NonFiniteError` for no number."""
+    if not math.isfinite(nats):
+        layer, group_type = place
+        raise NonFiniteError(
+            f"trying removals: without a part of the {group_type} of layer {layer} the model says "
+            "nothing finite; try --dtype float32 (or bfloat16)."
+        )
+    return max(nats, 0.0)
 
 
 def _every(rows: Sequence[torch.Tensor]) -> int:

@@ -18,12 +18,14 @@ from torch.nn import functional
 
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.errors import UsageError
 from globalprune.passes.half_repair import HalfRepair, repair_half
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
 from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress
+from globalprune.text.windows import TokenWindows
 
 HELD_OUT_EVERY: Final = 16  # one window of so many judges; the others are fitted to
 Stored = Callable[[str], torch.Tensor]
@@ -114,9 +116,22 @@ class _Walk:
         return HalfWeights(output, (gate, up))
 
 
+def judging_every(windows: TokenWindows) -> int:
+    """One window of how many is held out: always one at least.
+
+    Raise `UsageError` for a single window, which can't be fitted to and judged by.
+    """
+    if len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
+        raise UsageError(
+            "compensation: a single window of text can't be both fitted to and judged by; say "
+            "--samples 2 at least, better 128."
+        )
+    return min(HELD_OUT_EVERY, len(windows.rows))
+
+
 def columns_of(groups: Sequence[int], width: int) -> torch.Tensor:
     """The columns of an output projection that these groups own, `[groups · width]`."""
-    firsts = torch.tensor(groups)[:, None] * width
+    firsts = torch.tensor(groups, dtype=torch.int64)[:, None] * width
     return (firsts + torch.arange(width)).flatten()
 
 

@@ -43,9 +43,12 @@ def preset_named(
     if rounds is not None and rounds < 1:
         raise UsageError(f"--rounds {rounds}: must be at least 1.")
     preset = PRESETS[name]
+    compensates = preset.compensate if compensate is None else compensate
+    if gate_steps is not None and not compensates:
+        raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
     return Preset(
         importance=importance or preset.importance,
         rounds=rounds or preset.rounds,
-        compensate=preset.compensate if compensate is None else compensate,
+        compensate=compensates,
         gate_steps=preset.gate_steps if gate_steps is None else gate_steps,
     )

@@ -16,10 +16,15 @@ from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
-from globalprune.pipeline.refusals import refuse_later_phases, refuse_unusable_texts
+from globalprune.pipeline.refusals import (
+    refuse_compensation,
+    refuse_later_phases,
+    refuse_unusable_texts,
+)
 from globalprune.pipeline.rounds import Measure, plan_in_rounds, round_folders
 from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan
+from globalprune.text.source import LocalText, parse_source
 
 ROUNDS_FOLDER = "rounds"
 _LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, "analyze.log")  # beside what the cut itself keeps
@@ -52,6 +57,7 @@ def prune_model(
     refuse_bad_ratio(recipe.ratio)
     refuse_later_phases(cutting, recipe.recovery, recipe.evaluate)
     _refuse_place(cutting)
+    refuse_compensation(cutting)
     refuse_unusable_texts(cutting, recipe.recovery, recipe.evaluate)
     work = UnfinishedWork.beside(cutting.out)
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
@@ -92,5 +98,12 @@ def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
         **cutting.described,
         "ratio": recipe.ratio,
         "rounds": recipe.rounds,
+        "text": _digest_of(recipe.measuring["data"]),
         **recipe.measuring,
     }
+
+
+def _digest_of(data: str | None) -> str | None:
+    """The digest of a text that lies on this machine, and may change while the work is stopped."""
+    source = None if data is None else parse_source(data)
+    return source.digest if isinstance(source, LocalText) else None

@@ -55,6 +55,21 @@ def test_what_is_gone_is_worth_nothing(tiny: Tiny, tmp_path: Path, compensating:
     assert set(again.layers[2].attention.resolve(3)) >= {1}
 
 
+EMPTY: Removals = {1: {"attention": range(3)}, 2: {"attention": range(3), "mlp": range(24)}}
+
+
+@pytest.mark.parametrize("compensating", [False, True], ids=["cut", "compensated"])
+def test_a_half_may_be_gone_whole(tiny: Tiny, tmp_path: Path, compensating: bool) -> None:
+    """A layer too: what is left of the model is measured, and none of it comes back."""
+    plan = write_removals(tmp_path / "plan.yaml", EMPTY)
+    analysis = measured(tiny("qwen2"), tmp_path, given=plan, compensating=compensating)
+    for name in METHODS:
+        table = analysis.table.rescored(name)
+        for half, rows in table.halves.items():
+            gone = half in {(1, "attention"), (2, "attention"), (2, "mlp")}
+            assert bool((table.importance[rows] == 0).all()) == gone
+
+
 @pytest.mark.parametrize("compensating", [False, True], ids=["cut", "compensated"])
 def test_the_rest_is_measured_as_the_applied_model_would_be(
     tiny: Tiny, tmp_path: Path, compensating: bool
@@ -118,6 +133,12 @@ def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
         gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,
            "--importance", "obs_measured"),
         "--importance obs_measured: a single window of text can't be both fitted to and judged by",
+    )  # fmt: skip
+    plan = write_removals(tmp_path / "plan.yaml", GONE)
+    refused(
+        gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,
+           "--given", plan, "--compensate"),
+        "compensation: a single window of text can't be both fitted to and judged by",
     )  # fmt: skip
 
 

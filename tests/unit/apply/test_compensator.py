@@ -48,7 +48,7 @@ def strange(folder: Path) -> dict[str, Any]:
 
 
 REFUSALS: list[Any] = [
-    pytest.param(short, UsageError, "--compensate: a single window of text.*--samples 2", id="one"),
+    pytest.param(short, UsageError, "compensation: a single window of text.*--samples 2", id="one"),
     pytest.param(strange, TextError, r"rows\.parquet.*vocabulary|vocab", id="ids beyond"),
     pytest.param(
         lambda folder: {"data": str(folder / "no.txt")}, TextError, "no such file", id="no file"

@@ -104,6 +104,18 @@ def test_the_results_of_another_day_serve_as_parts(tmp_path: Path, ran: list[str
     assert read_part(tmp_path / "new", ITEMS[0], "newer") == newer
 
 
+def test_results_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    """What can't be read is measured anew; what can is put back."""
+    good = part_of("flap", key="k")
+    strange = part_of("flop", key="k").model_dump() | {"mood": "good"}
+    results = tmp_path / "quality.json"
+    results.write_text(json.dumps({"parts": [strange, good.model_dump()]}))
+    restore_parts(tmp_path / "new", results)
+    assert [path.name for path in (tmp_path / "new" / "parts").iterdir()] == [
+        part_path(tmp_path, good.item).name
+    ]
+
+
 def test_a_process_is_measured_by_itself(tmp_path: Path) -> None:
     """Its peak is its own hundred megabytes, its time its own sleep."""
     code = "import time; x = bytearray(10**8); time.sleep(0.2)"

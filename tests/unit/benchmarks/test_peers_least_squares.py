@@ -18,6 +18,15 @@ def problem(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, Gram]:
     return inputs.double(), weight, gram
 
 
+def test_a_gram_matrix_is_wider_than_the_model() -> None:
+    """Products of bfloat16 inputs are not rounded to bfloat16 before they are summed."""
+    inputs = torch.randn(TOKENS, INPUTS, generator=torch.Generator().manual_seed(1)).bfloat16()
+    gram = Gram()
+    gram.take(inputs)
+    exact = inputs.double().T @ inputs.double()
+    torch.testing.assert_close(gram.matrix, exact, rtol=1e-5, atol=1e-5)
+
+
 def refitted(inputs: torch.Tensor, weight: torch.Tensor, stays: torch.Tensor) -> torch.Tensor:
     """The weight whose kept columns fit the whole output best, by a solver of its own."""
     whole = torch.zeros_like(weight)

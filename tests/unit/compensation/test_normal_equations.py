@@ -45,16 +45,6 @@ def test_batches_sum_to_all_tokens_at_once(cuts: list[int]) -> None:
     assert_alike(found, summed((x, y)))
 
 
-@settings(max_examples=20, deadline=None)
-@given(weights=st.lists(st.integers(0, 4), min_size=6, max_size=6))
-def test_a_weight_is_a_repetition(weights: list[int]) -> None:
-    """A token of weight three counts as if it had come three times, of weight 0 not at all."""
-    x, y = tokens(6)
-    times = torch.tensor(weights)
-    found = summed((x, y, times))
-    assert_alike(found, summed((x.repeat_interleave(times, 0), y.repeat_interleave(times, 0))))
-
-
 def test_the_error_is_the_part_of_the_energy_that_is_missed() -> None:
     """The same as summing squares token by token."""
     x, y = tokens(40)

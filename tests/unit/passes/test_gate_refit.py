@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from compensating import running
+from cutting import tensors_in
 from tiny_models import FAMILIES, random_ids
 from torch import nn
 from torch.autograd import functional
@@ -51,6 +52,18 @@ def test_the_rows_make_what_enters_the_output(tiny: Tiny, family: str) -> None:
     with torch.no_grad():
         expected = half.inputs(batch.pruned, batch.calls)[..., KEPT]
         torch.testing.assert_close(rows.outputs(half.norm(batch.pruned)), expected)
+
+
+def test_stored_rows_keep_their_precision(tiny: Tiny) -> None:
+    """A float32 checkpoint that runs in bfloat16 loses no bits of gate and up to a step."""
+    stored = tensors_in(tiny("llama"))
+    found = running(tiny("llama"), torch.bfloat16)
+    gating = found.halves[1].gating
+    assert gating is not None
+    gate, up = (stored[name][KEPT] for name in gating.names)
+    rows = gating.rows(KEPT, gate, up).widened()
+    assert torch.equal(rows.gate, gate)
+    assert torch.equal(rows.up, up)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

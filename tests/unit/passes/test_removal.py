@@ -9,7 +9,7 @@ import torch
 from compensating import running
 from tiny_models import FAMILIES, random_ids
 
-from globalprune.compensation.removal_order import removal_order
+from globalprune.compensation.removal_order import one_shot_losses, removal_order
 from globalprune.passes.interface import Split
 from globalprune.passes.removal import Removal, removal_of
 from globalprune.progress import silent
@@ -102,6 +102,32 @@ def test_a_massive_channel_goes_last(tiny: Tiny) -> None:
 def test_a_single_window_has_no_halves(tiny: Tiny) -> None:
     """There is nothing to compare then."""
     assert removal(tiny("llama"), rows=ROWS[:1]).halves is None
-    halves = removal(tiny("llama")).halves
-    assert halves is not None
-    assert halves[0].keys() == halves[1].keys()
+
+
+def test_each_half_of_the_windows_costs_by_itself(tiny: Tiny) -> None:
+    """What a group costs as the first to go, from the first windows alone and from the others.
+
+    A batch crosses the middle, and windows are of several lengths.
+    """
+    rows = [random_ids(1, 10 + 3 * seed, seed)[0] for seed in range(6)]
+    found = removal(tiny("llama"), rows=rows, batch_size=4).halves
+    assert found is not None
+    here = running(tiny("llama"))
+    output = here.model.model.layers[1].mlp.down_proj
+    sites = measuring.sites_of(here.model, tiny("llama"))
+    for half, own in zip(found, (rows[:3], rows[3:]), strict=True):
+        entered: list[torch.Tensor] = []
+        handle = output.register_forward_pre_hook(lambda _m, args, to=entered: to.append(args[0]))
+        with torch.no_grad():
+            for row in own:
+                here.model(row[None])
+        handle.remove()
+        inputs = torch.cat([one.flatten(0, 1) for one in entered]).double()
+        curvature = measuring.measured(here.model, sites, own, ["output_curvature"], 4).sums
+        expected = one_shot_losses(
+            inputs.T @ inputs / len(inputs),
+            curvature["output_curvature"][1, "mlp"],
+            output.weight.detach().T,
+            1,
+        )
+        torch.testing.assert_close(half[1, "mlp"], expected, rtol=1e-3, atol=0)

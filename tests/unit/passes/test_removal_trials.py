@@ -11,6 +11,7 @@ from tiny_models import FAMILIES, random_ids
 from torch.nn import functional
 
 from globalprune.compensation.removal_order import RemovalOrder
+from globalprune.errors import NonFiniteError
 from globalprune.passes import removal_trials as trials_of
 from globalprune.passes.divergence import JudgedBatch, divergence
 from globalprune.passes.layer_calls import entered_at, layer_calls
@@ -162,3 +163,21 @@ def test_what_a_plan_took_already_is_gone_in_every_trial() -> None:
     assert counts_tried(losses) == [70, 84]
     assert counts_tried(torch.tensor([0.0, 0.0, 1.0])) == [3]
     assert counts_tried(torch.zeros(3)) == []
+
+
+@pytest.mark.parametrize("nats", [float("nan"), float("inf")])
+def test_a_trial_without_a_number_stops_there(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, nats: float
+) -> None:
+    """The half is named; at the end of the run nobody could tell which it was."""
+    monkeypatch.setattr(trials_of, "divergence", lambda *_: nats)
+    with pytest.raises(NonFiniteError, match=r"a part of the attention of layer 0.*float32"):
+        tried(running(tiny("llama")))
+
+
+def test_rounding_makes_no_loss_negative(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A divergence of almost nothing may come out below zero, and would turn an order round."""
+    monkeypatch.setattr(trials_of, "divergence", lambda *_: -1e-8)
+    assert {
+        nats for found in tried(running(tiny("llama"))).values() for nats in found.values()
+    } == {0.0}

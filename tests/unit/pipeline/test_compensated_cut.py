@@ -150,7 +150,7 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--samples", 1), r"--compensate: a single window of text"),
+        (("--samples", 1), r"compensation: a single window of text"),
         (("--samples", 99), r"99"),
         (("--device", "cuda:7"), r"--device cuda:7"),
         (("--gate-steps", -1), r"--gate-steps -1: can't be negative; 0 leaves gate and up alone"),

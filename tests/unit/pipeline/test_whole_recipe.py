@@ -145,6 +145,21 @@ def test_other_work_is_not_gone_on_with(
     assert files_below(tmp_path) == before
 
 
+def test_a_text_that_changed_meanwhile_is_another(
+    tiny: Tiny, judging_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups found on one text are not repaired on another one under the same name."""
+    text = tmp_path / "text.txt"
+    text.write_bytes(judging_text.read_bytes())
+    command = ("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE, "--data", text)
+    with monkeypatch.context() as patch:
+        patch.setattr("globalprune.cli.console._lines", stopping("cut"))
+        with pytest.raises(Stopped):
+            gp(*command)
+    text.write_text(text.read_text().replace("Europe", "Africa"))
+    refused(gp(*command, "--resume"), r"can't be resumed.*\(text was sha256:\w+, is sha256:\w+\)")
+
+
 def test_planning_on_leaves_the_plan_that_was_applied(pruned: Path, tmp_path: Path) -> None:
     """Another ratio gets a name of its own there, so that the card stays true."""
     own = Path(copytree(pruned, tmp_path / "out")) / "globalprune"
@@ -189,6 +204,9 @@ def test_a_ratio_out_of_reach_leaves_the_analysis(tiny: Tiny, tmp_path: Path) ->
         (("--lora-r", 4), r"--lora-r: says how to finetune"),
         (("--finetune", "full", "--lora-r", 4), r"--lora-r: full finetuning has no adapters"),
         (("--ratio", 1.5), r"1\.5"),
+        (("--samples", 1, "--preset", "fast"), r"compensation: a single window of text"),
+        (("--gate-steps", 1, "--no-compensate"), r"--gate-steps: is for --compensate"),
+        (("--gate-steps", 1, "--preset", "founding"), r"--gate-steps: is for --compensate"),
         (("--eval", "no.txt"), r"no\.txt: there is no such file"),
         (("--finetune", "lora", "--finetune-data", "no.txt"), r"no\.txt: there is no such file"),
         (
