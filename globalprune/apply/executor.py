@@ -4,13 +4,13 @@ MODEL is never changed. An error at any point leaves nothing behind.
 """
 
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from globalprune.apply.compensator import Compensation, read_windows, solve
+from globalprune.apply.doubts import doubts_of
 from globalprune.apply.explain import Explanation, explanation_of
 from globalprune.apply.preparation import Prepared, prepare
 from globalprune.apply.record_folder import find_analysis, write_records
@@ -57,12 +57,18 @@ def check_apply(
     analysis: Path | None = None,
     overwrite: bool = False,
     compensation: Compensation | None = None,
-) -> None:
-    """Raise what `apply_plan` would refuse before it writes; for callers with long work ahead."""
+) -> tuple[str, ...]:
+    """Raise what `apply_plan` would refuse before it writes; return what it would warn of.
+
+    For callers with long work ahead.
+    """
     place = _Place(out.expanduser(), analysis, overwrite=overwrite)
-    prepared, _ = _ready(model, plan_path, place)
+    request = None if compensation is None else compensation.request
+    prepared, record = _ready(model, plan_path, place, request)
+    text = None
     if compensation is not None:
-        read_windows(compensation, prepared.checkpoint)
+        text = read_windows(compensation, prepared.checkpoint).record
+    return doubts_of(prepared, record, text)
 
 
 def apply_plan(
@@ -93,7 +99,9 @@ def apply_plan(
         with staged_folder(out.resolve(), replace=overwrite) as folder:
             walk(prepared, folder, progress, solved)
             weights = weights_fingerprint(_verified(prepared, folder, out))
-            metrics = _metrics(prepared, weights, command, _unknown_text(prepared, record), started)
+            text = None if repaired is None else repaired.text
+            warnings = doubts_of(prepared, record, text)
+            metrics = _metrics(prepared, weights, command, warnings, started)
             if repaired is not None:
                 metrics = metrics.model_copy(
                     update={
@@ -113,8 +121,8 @@ def apply_plan(
             f"{out}: could not be written ({error}); nothing was left behind. "
             "See that the disk has room and that the folder above may be written."
         ) from error
-    warnings = (*metrics.warnings, *filter(None, [misnamed]))
-    return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=warnings, out=str(out))
+    told = (*metrics.warnings, *filter(None, [misnamed]))
+    return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=told, out=str(out))
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,7 @@ def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
 
 
 def _metrics(
-    prepared: Prepared, weights: str, command: str, doubts: Iterable[str], started: float
+    prepared: Prepared, weights: str, command: str, warnings: tuple[str, ...], started: float
 ) -> ApplyMetrics:
     """Collect what is known once the weights are written and verified."""
     effect, source = prepared.effect, prepared.checkpoint.source
@@ -189,16 +197,5 @@ def _metrics(
         seconds=time.monotonic() - started,
         command=command,
         versions=tool_versions(),
-        warnings=(*prepared.warnings, *doubts),
+        warnings=warnings,
     )
-
-
-def _unknown_text(prepared: Prepared, record: Path | None) -> Iterator[str]:
-    """Warn where the plan's analysis is gone, and with it what text the model was measured on."""
-    reference = prepared.plan.analysis
-    if record is None and reference is not None:
-        yield (
-            f"the analysis that the plan names ({reference.path}, from where the plan lies) was "
-            "not found, so gp eval can't warn of text that calibration saw; name it with "
-            "--analysis."
-        )

@@ -103,7 +103,7 @@ class GroupTable:
             there = ", ".join(self.importances) or "none"
             raise TableInvalid(
                 f"importance {name!r}: the table has no column {IMPORTANCE_PREFIX}{name} of "
-                f"numbers; it has {there}."
+                f"numbers; it has {there}. Measure it with gp analyze --importance {name}."
             )
         columns = self.columns() | {"importance": self.importances[name]}
         columns = _scored(

@@ -10,6 +10,8 @@ from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.prune_plan import HalfPins, PrunePlan
 
+_MEND = "change the pin or the layer, or plan again."
+
 
 def contradictions(half: HalfPins, groups: int) -> Iterator[tuple[str, str]]:
     """Yield (the wish to mend, what is wrong with it) for a half of so many groups."""
@@ -41,8 +43,8 @@ def broken_wishes(plan: PrunePlan, effect: PlanEffect, structure: ModelStructure
 def _broken(pins: HalfPins, kept: set[int], groups: int) -> Iterator[str]:
     """Yield what of one half's wishes is not kept."""
     if gone := set(pins.keep.resolve(groups)) - kept:
-        yield f"keep: {IndexRanges.of(gone)} is pinned to stay, and goes."
+        yield f"keep: {IndexRanges.of(gone)} is pinned to stay, and goes; {_MEND}"
     if left := set(pins.remove.resolve(groups)) & kept:
-        yield f"remove: {IndexRanges.of(left)} is pinned to go, and stays."
+        yield f"remove: {IndexRanges.of(left)} is pinned to go, and stays; {_MEND}"
     if pins.width is not None and len(kept) != pins.width:
-        yield f"width: {pins.width} are pinned to stay, {len(kept)} do."
+        yield f"width: {pins.width} are pinned to stay, {len(kept)} do; {_MEND}"

@@ -80,15 +80,25 @@ class UnfinishedWork:
         path = self.folder / ASKED_FILE
         begun = _read(path)
         wanted = json.loads(json.dumps(asked))  # as it would be read again
-        differing = [name for name in wanted | begun if wanted.get(name) != begun.get(name)]
+        differing = list(_differences(begun, wanted))
         if differing:
-            told = "; ".join(
-                f"{name} was {begun.get(name)}, is {wanted.get(name)}" for name in differing
-            )
+            told = "; ".join(f"{name} was {was}, is {now}" for name, was, now in differing)
             raise UsageError(
                 f"{path}: can't be resumed, since something else was begun ({told}); repeat its "
                 "command, or say --overwrite instead of --resume to begin anew."
             )
+
+
+def _differences(
+    begun: dict[str, Any], wanted: dict[str, Any], under: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs by its dotted name, with what was asked then and now."""
+    for name in begun | wanted:
+        was, now = begun.get(name), wanted.get(name)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _differences(was, now, f"{under}{name}.")
+        elif was != now:
+            yield f"{under}{name}", was, now
 
 
 def _read(path: Path) -> dict[str, Any]:

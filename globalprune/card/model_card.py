@@ -77,7 +77,9 @@ def _loading(facts: CardFacts) -> str:
         trust = ", trust_remote_code=True"
         lead = (
             "Its layers differ in size, so transformers (5.15 or newer) has to be allowed to run "
-            "the modeling file of this folder, for the tokenizer too:"
+            "the modeling file of this folder, for the tokenizer too. Without that, a load stops "
+            "with `AmbiguousGlobalPerLayerAttributeError`; add `trust_remote_code=True`, not what "
+            "that message proposes:"
         )
     loaded = f'from_pretrained("{facts.name}"{trust})'
     theirs = _code(

@@ -119,11 +119,8 @@ def apply(
             gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
             batch_size=batch_size,
         )
-    elif any(said is not None for said in (data, samples, seq_len, gate_steps)):
-        raise UsageError(
-            "--data, --samples, --seq-len and --gate-steps: are for --compensate; say that too, or "
-            "leave them out (text to learn is --finetune-data, text to judge by is --eval)."
-        )
+    else:
+        _refuse_without_compensation(data, samples, seq_len, gate_steps)
     in_stages = recovery is not None or request is not None
     if resume and not in_stages:
         raise UsageError("--resume: a cut alone has nothing to go on with; leave it out.")
@@ -154,6 +151,17 @@ def apply(
         else:
             outcome = cut_and_judge(cutting, plan, evaluate=evaluate)
     show_outcome(outcome, as_json=as_json)
+
+
+def _refuse_without_compensation(*values: str | int | None) -> None:
+    """Raise `UsageError` for options that only compensation reads."""
+    names = ("--data", "--samples", "--seq-len", "--gate-steps")
+    given = [name for name, value in zip(names, values, strict=True) if value is not None]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: only --compensate reads that; say it too, or leave it out "
+            "(text to learn is --finetune-data, text to judge by is --eval)."
+        )
 
 
 def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> None:

@@ -68,4 +68,6 @@ def telling_of_unfinished(out: Path) -> Iterator[None]:
         work = UnfinishedWork.beside(out.expanduser())
         if work.exists:
             say(f"gp: {work.folder} keeps what was done; the same command with --resume goes on.")
+        else:
+            say("gp: no phase had ended, so there is nothing to go on with; say the command again.")
         raise

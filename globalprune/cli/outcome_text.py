@@ -15,7 +15,7 @@ def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
     from globalprune.cli.eval_table import render
     from globalprune.cli.recovery_text import recovery_summary
 
-    warnings = list(outcome.result.warnings)  # those of the finetuning were said ahead of it
+    warnings = [said for said in outcome.result.warnings if said not in outcome.said]
     warnings += all_warnings(outcome.evaluation) if outcome.evaluation else []
     for warning in warnings:
         console.warn(warning)
@@ -31,6 +31,8 @@ def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
 
 def _cut_summary(result: "ApplyResult") -> str:
     """Say what was made of what, and how it loads."""
+    from globalprune.artifacts.provenance import OWN_FOLDER
+
     before, after = result.parameters_before, result.parameters_after
     cut = f"{(before - after) / before:.2%} cut"
     removed = ", ".join(f"{count:,} {kind}" for kind, count in result.removed_groups.items())
@@ -47,5 +49,6 @@ def _cut_summary(result: "ApplyResult") -> str:
         removed += f"\ncompensated: {repaired} halves solved anew{norm}"
     return (
         f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
-        f"removed groups: {removed}\n{form}"
+        f"removed groups: {removed}\n{form}\n"
+        f"its plan and records are in {result.out}/{OWN_FOLDER}"
     )

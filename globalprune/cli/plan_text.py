@@ -29,10 +29,11 @@ def finish(written: "Sequence[WrittenPlan]") -> None:
 def _complaint(written: "WrittenPlan") -> str:
     """Say how far the plan falls short, and why."""
     planned = written.planned
+    more = "" if planned.all_measured else ", or measure more layers"
     pinned = "the pins and " if planned.plan.pin else ""
     return (
         f"{written.path}: ratio {planned.ratio} asks for {planned.asked:,} parameters, but "
         f"{pinned}the measured groups allow {planned.effect.removed:,} "
         f"({100 * planned.effect.ratio:.2f} %); the largest plan was written. "
-        "Ask for less, or measure more layers."
+        f"Ask for less{more}."
     )

@@ -35,8 +35,8 @@ def prune(
         str,
         typer.Option(
             metavar="founding|fast|best",
-            help="founding: taylor, no compensation. fast: obs and compensation. best: "
-            "obs_measured and compensation, which measures about twice as long.",
+            help="founding: taylor, no compensation. fast: obs, output projections solved anew. "
+            "best: obs_measured, gate and up solved too; two to three times as long.",
         ),
     ] = "fast",
     importance: Annotated[
@@ -47,7 +47,7 @@ def prune(
         int | None,
         typer.Option(
             help="Plans on the way to the ratio, each measured on what the one before leaves.",
-            show_default="the preset's",
+            show_default="1",
         ),
     ] = None,
     compensate: Annotated[
@@ -188,7 +188,8 @@ def prune(
 
 def _show_plan(written: "WrittenPlan") -> None:
     """Say what will go; raise `BudgetError` where the ratio can't be reached."""
-    from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.cli.plan_text import finish
+    from globalprune.planning.header import removal_text
 
-    console.say("\n".join(plan_lines([written])))
+    console.say(removal_text(written.planned.effect))
     finish([written])

@@ -16,7 +16,7 @@ def cut_and_judge(cutting: Cutting, plan: Path, *, evaluate: str | None = None) 
     """Apply the plan into OUT, and put both models side by side as asked."""
     from globalprune.apply.executor import apply_plan
 
-    refuse_early(cutting, plan, None, evaluate)
+    said = refuse_early(cutting, plan, None, evaluate)
     before = None if evaluate is None else judged({cutting.model: cutting.model}, evaluate, cutting)
     result = apply_plan(
         cutting.model,
@@ -28,7 +28,7 @@ def cut_and_judge(cutting: Cutting, plan: Path, *, evaluate: str | None = None) 
         progress=cutting.progress,
     )
     if before is None or evaluate is None:
-        return Outcome(result)
+        return Outcome(result, said=said)
     after = judged({result.out: result.out}, evaluate, cutting)
     both = before.model_copy(
         update={
@@ -38,4 +38,4 @@ def cut_and_judge(cutting: Cutting, plan: Path, *, evaluate: str | None = None) 
     )
     out = cutting.out
     keep_evaluation(out, both, (), name=out.resolve().name)
-    return Outcome(result, evaluation=both)
+    return Outcome(result, evaluation=both, said=said)

@@ -35,6 +35,7 @@ class Outcome:
     result: ApplyResult
     run: "RecoveryRun | None" = None
     evaluation: "Comparison | None" = None
+    said: tuple[str, ...] = ()  # warnings that were said before the work began
 
     @property
     def document(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def cut_and_recover(
     `work` is where each stage keeps what it made; a stage whose record lies there is not run again.
     `leave_behind` are files for the result's records.
     """
-    refuse_early(cutting, plan, recovery, evaluate)
+    said = refuse_early(cutting, plan, recovery, evaluate)
     work = UnfinishedWork.beside(cutting.out) if work is None else work
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
     work.begin(_asked(cutting, plan, recovery), resume=cutting.resume)
@@ -89,7 +90,7 @@ def cut_and_recover(
     work.remove()
     warnings = (*result.warnings, *filter(None, [misnamed]))
     result = result.model_copy(update={"out": str(cutting.out), "warnings": warnings})
-    return Outcome(result, run, evaluation)
+    return Outcome(result, run, evaluation, said)
 
 
 def _unless_done(record: Path, read: Callable[[Path], Done], do: Callable[[], Done]) -> Done:

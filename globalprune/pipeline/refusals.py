@@ -15,12 +15,15 @@ from globalprune.text.source import parse_source
 
 def refuse_early(
     cutting: Cutting, plan: Path, recovery: Recovery | None, evaluate: str | None
-) -> None:
-    """Raise what applying, finetuning or judging would raise for the same; nothing is written."""
+) -> tuple[str, ...]:
+    """Raise what applying, finetuning or judging would raise for the same; nothing is written.
+
+    What applying would warn of is said now, and returned.
+    """
     from globalprune.apply.executor import check_apply
 
     refuse_later_phases(cutting, recovery, evaluate)
-    check_apply(
+    warnings = check_apply(
         cutting.model,
         plan,
         cutting.out,
@@ -28,6 +31,9 @@ def refuse_early(
         overwrite=cutting.overwrite,
         compensation=cutting.compensated_in(cutting.out),  # nothing is solved, so nothing is kept
     )
+    for warning in warnings:
+        cutting.warn(warning)
+    return warnings
 
 
 def refuse_compensation(cutting: Cutting) -> None:

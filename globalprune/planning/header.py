@@ -46,6 +46,9 @@ def lost_text(plan: PrunePlan, structure: ModelStructure, worth: ImportanceByGro
     lost = lost_importance(plan, structure, worth)
     if lost is None:
         return f"unknown, since layers go that were not measured ({worth.scoring})"
+    if plan.analysis is not None and plan.analysis.assumes == "compensation":
+        # what comes last in an order is worth what all before it hid, so a share says nothing
+        return f"{lost:.4g} nats a token by {worth.scoring}, behind compensation"
     share = f" ({100 * lost / worth.total:.2f} % of all)" if worth.total else ""
     return f"{lost:.4g} by {worth.scoring}{share}"
 

@@ -35,6 +35,7 @@ class Planned:
     effect: PlanEffect
     ratio: float  # as it was asked
     asked: int  # parameters
+    all_measured: bool  # no layer was left out of the analysis
     notes: tuple[str, ...]
 
     @property
@@ -80,7 +81,8 @@ def make_plan(
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     pinned = int(table.cost[wishes.must_go].sum())
     notes = tuple(plan_notes(analysis.record, scoring, ratio, pinned=pinned, asked=asked))
-    return Planned(plan, effect_of(plan, structure), ratio, asked, notes)
+    all_measured = analysis.record.layers == (0, len(structure.layers))
+    return Planned(plan, effect_of(plan, structure), ratio, asked, all_measured, notes)
 
 
 def _taken(

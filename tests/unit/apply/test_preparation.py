@@ -117,5 +117,8 @@ def test_a_pin_that_the_decisions_break_is_a_warning(tiny: Tiny, tmp_path: Path)
     )
 
     assert prepare(str(tiny("llama")), plan).warnings == (
-        f"{plan}: pin.1.attention.keep: 0 is pinned to stay, and goes.",
+        (
+            f"{plan}: pin.1.attention.keep: 0 is pinned to stay, and goes; "
+            "change the pin or the layer, or plan again."
+        ),
     )

@@ -22,7 +22,7 @@ def model(tiny: Tiny, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def check(model: Path, tmp_path: Path) -> Callable[..., None]:
+def check(model: Path, tmp_path: Path) -> Callable[..., object]:
     """Ask whether a result may go to a place."""
     plan = write_removals(tmp_path / "plan.yaml", {0: {"mlp": [1]}})
     return lambda out, *, overwrite=False: check_apply(str(model), plan, out, overwrite=overwrite)

@@ -173,7 +173,7 @@ def test_text_without_compensation_is_refused(
 ) -> None:
     """Nobody may think that the plain cut looked at it."""
     done = gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "out", *words)
-    refused(done, r"--data, --samples, --seq-len and --gate-steps: are for --compensate; say that")
+    refused(done, rf"{words[0]}: only --compensate reads that; say it too, or leave it out")
 
 
 @pytest.mark.parametrize("after", [4, 6], ids=["after one solved", "after three"])
@@ -201,9 +201,15 @@ def test_a_stopped_run_goes_on_from_what_it_solved(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--seed", 1), r"can't be resumed, since something else was begun \(compensation was"),
-        (("--samples", 8), r"can't be resumed, since something else was begun \(compensation was"),
-        (("--gate-steps", 0), r"can't be resumed, since something else was begun \(compensation"),
+        (("--seed", 1), r"since something else was begun \(compensation\.seed was 0, is 1\)"),
+        (
+            ("--samples", 8),
+            r"since something else was begun \(compensation\.samples was None, is 8\)",
+        ),
+        (
+            ("--gate-steps", 0),
+            r"since something else was begun \(compensation\.gate_steps was 1, is 0",
+        ),
         (("--dtype", "bfloat16"), r"something else was begun \(dtype was None, is bfloat16\)"),
     ],
     ids=["seed", "samples", "steps", "dtype"],
@@ -277,3 +283,27 @@ def test_explain_refuses_what_the_run_would(
     plan = write_removals(tmp_path / "plan.yaml", {1: {"mlp": [0]}})
     done = gp("apply", tiny("llama"), "--plan", plan, "--compensate", *said, "--explain")
     refused(done, told)
+
+
+def test_what_is_doubtful_is_said_before_the_work(tiny: Tiny, plan: Path, data: Path) -> None:
+    """Once, and not after hours of it; the record keeps it."""
+    plan.write_text(plan.read_text().replace("layers:", "pin: {1: {mlp: {width: 24}}}\nlayers:"))
+    told: list[str] = []
+
+    def progress(items: Iterable[Any], *, label: str, **_: Any) -> Iterator[Any]:
+        told.append(label)
+        yield from items
+
+    cutting = Cutting(
+        str(tiny("llama")),
+        plan.with_name("out"),
+        compensation=CompensationRequest(data=str(data), samples=2),
+        warn=told.append,
+        progress=progress,
+    )
+    outcome = cut_and_recover(cutting, plan)
+    pinned, few = told[: told.index("compensating")]
+    assert "pin.1.mlp.width: 24 are pinned to stay, 21 do; change the pin" in pinned
+    assert "48 tokens of text are few to solve 24 channels of an MLP anew" in few
+    assert outcome.result.warnings == outcome.said == (pinned, few)
+    assert few not in apply(tiny("llama"), plan, data, out="more").err

@@ -1,10 +1,12 @@
 """What a plan does, in a line or two."""
 
+import re
+
 import pytest
 from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
+from globalprune.artifacts.prune_plan import AnalysisReference, LayerCuts, PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of, lost_text, removal_text, shares_of
 from globalprune.planning.scoring import Scoring
@@ -60,6 +62,19 @@ def test_importance_of_what_was_not_measured_is_unknown() -> None:
         plan_of(_0={"mlp": "0"}), STRUCTURE, part
     )
     assert lost_text(plan_of(_1={"mlp": "0"}), STRUCTURE, part).endswith("of all)")
+
+
+def test_what_is_lost_along_an_order_has_a_unit_and_no_share() -> None:
+    """The last groups of an order are worth what all before them hid, so a whole means nothing."""
+    plan = plan_of(_1={"mlp": "0"})
+    reference = AnalysisReference(
+        path=".", table="sha256:0", importance="mine", assumes="compensation"
+    )
+    plan = plan.model_copy(update={"analysis": reference})
+    worth = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
+    assert re.fullmatch(
+        r"0\.\d+ nats a token by mine, behind compensation", lost_text(plan, STRUCTURE, worth)
+    )
 
 
 @pytest.mark.parametrize(
