@@ -1,4 +1,4 @@
-"""All that a person should know before a plan is applied, from the plan, its analysis and the text."""
+"""What a person should know before a plan is applied, from the plan, its analysis and the text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analysis_record import TextRecord
 from globalprune.artifacts.plan_effect import PlanEffect
 
-_ENOUGH: Final = 4  # tokens for each channel that stays of the widest MLP that is solved
+_ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
 
 
 def doubts_of(prepared: Prepared, record: Path | None, text: TextRecord | None) -> tuple[str, ...]:
