@@ -31,7 +31,7 @@ def _unknown_text(prepared: Prepared, record: Path | None) -> Iterator[str]:
 def _short(text: TextRecord, effect: PlanEffect) -> Iterator[str]:
     """Yield a warning where what is solved has hardly more unknowns than the text has tokens."""
     inputs = max(len(layer.mlp) for layer in effect.layers)
-    if text.tokens < _ENOUGH * inputs:
+    if text.tokens <= _ENOUGH * inputs:
         yield (
             f"{text.tokens:,} tokens of text are few to solve {inputs:,} channels of an MLP anew, "
             f"so the repair may fit this text alone; give it more than {_ENOUGH * inputs:,} "
