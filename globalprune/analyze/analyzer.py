@@ -40,7 +40,7 @@ from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.source import resolve_model
 from globalprune.passes.peak_memory import peak_memory
-from globalprune.passes.stream_repair import judging_every
+from globalprune.passes.repair_text import judging_every
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts

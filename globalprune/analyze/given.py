@@ -22,8 +22,8 @@ from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Half
-from globalprune.passes.stream_repair import columns_of, judging_every, repair_streams
-from globalprune.passes.streams import stream_batches
+from globalprune.passes.repair_text import streams_to_repair
+from globalprune.passes.stream_repair import columns_of, repair_streams
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
 
@@ -92,9 +92,7 @@ def take_away(
         layers = layers_of(loaded, subject.adapter, subject.structure)
         with frozen(loaded):
             check_composition(loaded, layers, halves, windows.rows[0][None].to(loaded.device))
-            batches = stream_batches(
-                loaded, layers, windows, batch_size=batch_size, every=judging_every(windows)
-            )
+            batches = streams_to_repair(loaded, layers, windows, batch_size=batch_size)
             repair_streams(
                 halves,
                 given.effect,

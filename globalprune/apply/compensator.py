@@ -27,8 +27,9 @@ from globalprune.passes.final_norm import refit_final_norm
 from globalprune.passes.halves import check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.peak_memory import peak_memory
-from globalprune.passes.stream_repair import judging_every, repair_streams
-from globalprune.passes.streams import StreamBatch, stream_batches
+from globalprune.passes.repair_text import beginnings, judging_every, streams_to_repair
+from globalprune.passes.stream_repair import repair_streams
+from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts
@@ -83,13 +84,12 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         device=placement.device,
         trust_remote_code=compensation.trust_remote_code,
     )
-    every = judging_every(windows)
     with frozen(model):
         layers = layers_of(model, prepared.adapter, prepared.structure)
         halves = halves_of(model, prepared.adapter, prepared.structure)
         check_composition(model, layers, halves, windows.rows[0][None].to(model.device))
-        batches = stream_batches(
-            model, layers, windows, batch_size=compensation.request.batch_size, every=every
+        batches = streams_to_repair(
+            model, layers, windows, batch_size=compensation.request.batch_size
         )
         solved = SolvedHalves(compensation.work, windows.record.digest)
         modules = repair_streams(
@@ -104,7 +104,8 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         final_norm = _refit(model, prepared, batches, windows, solved)
     return CompensationRecord(
         text=windows.record,
-        held_out_windows=len(windows.rows) // every,
+        held_out_windows=len(windows.rows) // judging_every(windows),
+        beginnings=len(beginnings(windows).rows),
         strengths=STRENGTHS,
         gate_steps=compensation.request.gate_steps,
         dtype=str(model.dtype).removeprefix("torch."),

@@ -58,6 +58,7 @@ class CompensationRecord(Record):
     format: Literal["globalprune.compensation/1"] = COMPENSATION_FORMAT
     text: TextRecord
     held_out_windows: int = Field(ge=1)
+    beginnings: int = Field(default=0, ge=0)  # short windows cut out of those fitted to
     strengths: tuple[float, ...]  # that were tried
     gate_steps: int = Field(default=0, ge=0)  # that gate and up of an MLP might take
     dtype: str  # in which the streams ran

@@ -21,7 +21,8 @@ from globalprune.errors import NonFiniteError
 from globalprune.passes.divergence import divergence, enter_layer, judged_batches
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
-from globalprune.passes.stream_repair import HELD_OUT_EVERY, columns_of
+from globalprune.passes.repair_text import HELD_OUT_EVERY
+from globalprune.passes.stream_repair import columns_of
 from globalprune.passes.streams import StreamBatch, stream_batches
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows

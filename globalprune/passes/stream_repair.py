@@ -11,23 +11,20 @@ of earlier halves, is ours.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import torch
 from torch.nn import functional
 
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.plan_effect import PlanEffect
-from globalprune.errors import UsageError
 from globalprune.passes.half_repair import HalfRepair, repair_half
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
 from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress
-from globalprune.text.windows import TokenWindows
 
-HELD_OUT_EVERY: Final = 16  # one window of so many judges; the others are fitted to
 Stored = Callable[[str], torch.Tensor]
 
 
@@ -114,19 +111,6 @@ class _Walk:
             return HalfWeights(output)
         gate, up = (self._stored(name).to(half.device)[columns] for name in half.gating.names)
         return HalfWeights(output, (gate, up))
-
-
-def judging_every(windows: TokenWindows) -> int:
-    """One window of how many is held out: always one at least.
-
-    Raise `UsageError` for a single window, which can't be fitted to and judged by.
-    """
-    if len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
-        raise UsageError(
-            "compensation: a single window of text can't be both fitted to and judged by; say "
-            "--samples 2 at least, better 128."
-        )
-    return min(HELD_OUT_EVERY, len(windows.rows))
 
 
 def columns_of(groups: Sequence[int], width: int) -> torch.Tensor:

@@ -30,7 +30,8 @@ from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model
-from globalprune.passes.stream_repair import HELD_OUT_EVERY, columns_of, repair_streams
+from globalprune.passes.repair_text import HELD_OUT_EVERY
+from globalprune.passes.stream_repair import columns_of, repair_streams
 from globalprune.passes.streams import StreamBatch, stream_batches
 from globalprune.progress import silent
 
