@@ -24,6 +24,7 @@ from globalprune.pipeline.refusals import (
 from globalprune.pipeline.rounds import Measure, plan_in_rounds, round_folders
 from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan
+from globalprune.text.files import files_digest
 from globalprune.text.source import LocalText, parse_source
 
 ROUNDS_FOLDER = "rounds"
@@ -106,4 +107,4 @@ def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
 def _digest_of(data: str | None) -> str | None:
     """The digest of a text that lies on this machine, and may change while the work is stopped."""
     source = None if data is None else parse_source(data)
-    return source.digest if isinstance(source, LocalText) else None
+    return files_digest(source.paths) if isinstance(source, LocalText) else None

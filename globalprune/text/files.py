@@ -3,11 +3,13 @@
 Files are read lazily: a file of 50 GB costs no more than what is taken from it.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from globalprune.artifacts.provenance import digest_json
 from globalprune.errors import TextError
 from globalprune.text.rows import TO_MEASURE, Column, Rows, choose_column
 from globalprune.text.tables import table_rows
@@ -33,6 +35,15 @@ def local_rows(paths: Sequence[Path], wanted: Sequence[Column] = TO_MEASURE) -> 
             yield from rows.values
 
     return Rows(first.column, values())
+
+
+def files_digest(paths: Sequence[Path]) -> str:
+    """`sha256:…` of the files in their order, byte for byte."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digest_json(digests)
 
 
 def _file_rows(path: Path, wanted: Sequence[Column]) -> Rows:

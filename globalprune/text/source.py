@@ -3,13 +3,11 @@
 Only names are decided here; nothing of the text is read and no network is asked.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts.provenance import digest_json
 from globalprune.errors import TextError
 
 BUILTIN: Final = "builtin"
@@ -27,15 +25,6 @@ class LocalText:
 
     name: str
     paths: tuple[Path, ...]
-
-    @property
-    def digest(self) -> str:
-        """`sha256:…` of the files, byte for byte."""
-        digests = []
-        for path in self.paths:
-            with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-        return digest_json(digests)
 
 
 @dataclass(frozen=True)
