@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from globalprune.passes.interface import Half
-from globalprune.planning.selection import select
 from peers.subject import Gone, Scores, Subject, halves_of
+from peers.walk import select
 
 Heads = Literal["spread", "floor"]
 

@@ -45,6 +45,7 @@ BUILDS_ON = {  # recipes whose files import another recipe's
 SHARED = (  # files that every recipe's result depends on
     "subject.py",
     "allocation.py",
+    "walk.py",
     "layer_stream.py",
     "front_to_back.py",
     "least_squares.py",

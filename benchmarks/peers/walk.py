@@ -30,16 +30,6 @@ def select(costs: Costs, need: int) -> Mask:
     return taken
 
 
-def spare_one(costs: Costs, taken: Mask) -> Mask:
-    """Keep one group where everything would go: the cheapest, and of those the one worth most.
-
-    Sparing the cheapest removes as much as any plan can that leaves something standing.
-    """
-    spared = taken.copy()
-    spared[np.flatnonzero(costs == costs.min())[-1]] = False
-    return spared
-
-
 def _endgame(costs: Costs, need: int) -> int:
     """The first row at which anything but taking it may be right."""
     needs = need - (np.cumsum(costs) - costs)
