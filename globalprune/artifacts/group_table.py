@@ -21,6 +21,7 @@ from globalprune.artifacts.table_checks import refuse_bad_rows, refuse_misfit
 from globalprune.artifacts.table_columns import (
     IMPORTANCE_PREFIX,
     Columns,
+    order_by_half,
     read_columns,
     rows_by_half,
 )
@@ -85,7 +86,7 @@ class GroupTable:
     @cached_property
     def digest(self) -> str:
         """`sha256:…` of the six first columns ordered by layer, kind and index."""
-        order = np.lexsort((self.group_idx, self.group_type, self.layer_idx))
+        order = order_by_half(self.columns())
         little_endian = (
             column[order].astype(column.dtype.newbyteorder("<")).tobytes()
             for column in self.columns().values()
@@ -142,11 +143,22 @@ def write_group_table(path: Path, table: GroupTable) -> None:
 
 def _in_order(columns: Columns, importances: Columns, metadata: dict[str, str]) -> GroupTable:
     """The table of these rows, sorted by score; ties fall by layer, kind and index."""
+    if _is_ordered(columns):
+        return GroupTable(**columns, importances=importances, metadata=metadata)
     ties = (columns["group_idx"], columns["group_type"], columns["layer_idx"])
     order = np.lexsort((*ties, columns["score"]))
     ordered = {name: column[order] for name, column in columns.items()}
     others = {name: column[order] for name, column in importances.items()}
     return GroupTable(**ordered, importances=others, metadata=metadata)
+
+
+def _is_ordered(columns: Columns) -> bool:
+    """Whether the rows stand as they should; a table that was written does."""
+    ordered = np.ones(max(len(columns["score"]) - 1, 0), bool)
+    for name in ("group_idx", "group_type", "layer_idx", "score"):
+        earlier, later = columns[name][:-1], columns[name][1:]
+        ordered = (earlier < later) | ((earlier == later) & ordered)
+    return bool(ordered.all())
 
 
 def _scored(columns: Columns, normaliser: NormaliserName, where: str, *remedy: str) -> Columns:

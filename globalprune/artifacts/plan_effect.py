@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
 from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
 
@@ -85,13 +88,12 @@ def effect_of(plan: PrunePlan, structure: ModelStructure) -> PlanEffect:
 
 def removed_by(
     plan: PrunePlan, structure: ModelStructure
-) -> Iterator[tuple[int, GroupType, tuple[int, ...]]]:
+) -> Iterator[tuple[int, GroupType, NDArray[np.int64]]]:
     """Yield (layer, kind, indices that go) for every half from which something goes."""
     for index, group_type, half in structure.halves():
         cuts = plan.layers.get(index)
-        indices = tuple(cuts.of(group_type).resolve(half.groups)) if cuts else ()
-        if indices:
-            yield index, group_type, indices
+        if cuts and cuts.of(group_type):
+            yield index, group_type, cuts.of(group_type).resolve(half.groups)
 
 
 def _layer_effect(
@@ -101,8 +103,9 @@ def _layer_effect(
     kept: dict[GroupType, tuple[int, ...]] = {}
     for group_type in GROUP_TYPES:
         groups = layer.half(group_type).groups
-        gone = frozenset(cuts.of(group_type).resolve(groups))
-        kept[group_type] = tuple(group for group in range(groups) if group not in gone)
+        stays = np.ones(groups, bool)
+        stays[cuts.of(group_type).resolve(groups)] = False
+        kept[group_type] = tuple(np.flatnonzero(stays).tolist())
     empty = not any(kept.values())
     biases = any(layer.half(group_type).kept for group_type in GROUP_TYPES)
     dropped = remove_empty and empty and bool(cuts) and not biases

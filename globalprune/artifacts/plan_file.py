@@ -6,6 +6,7 @@ never.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml.comments import CommentedMap
@@ -51,12 +52,25 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
     return plan
 
 
+@dataclass(frozen=True)
+class StandingPlan:
+    """A plan that is there already."""
+
+    plan: PrunePlan
+    edited: bool  # a person changed a decision, or wrote comments
+
+
 def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite: bool) -> None:
     """Write the plan and, beside it, the schema that editors check it against.
 
     `header` says what the plan does; its first line starts with "as generated: ".
     """
-    refuse_lost_work(path, overwrite=overwrite)
+    standing_plan(path, overwrite=overwrite)
+    replace_plan(path, plan, header=header)
+
+
+def replace_plan(path: Path, plan: PrunePlan, *, header: Sequence[str]) -> None:
+    """The same, whatever stands there: for who knows from `standing_plan` that it may go."""
     schema = json.dumps(schema_of(PLAN_SCHEMA_FILE), indent=2) + "\n"
     beside = path.with_name(PLAN_SCHEMA_FILE)
     if not beside.is_file() or beside.read_bytes() != schema.encode():
@@ -65,31 +79,29 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
     write_atomically(path, "\n".join(lines) + "\n" + spell_plan(plan))
 
 
-def refuse_lost_work(path: Path, *, overwrite: bool) -> None:
-    """Raise `UsageError` where a plan can't be written to `path`, or a person's work would go.
+def standing_plan(path: Path, *, overwrite: bool) -> StandingPlan | None:
+    """What a plan at `path` would replace, if anything.
 
-    What can't be read may hold pins, so that even `overwrite` doesn't replace it.
+    Raise `UsageError` where none can be written, or a person's work would go. What can't be read
+    may hold pins, so that even `overwrite` doesn't replace it.
     """
     refuse_impossible(path)
     if not path.exists():
-        return
+        return None
     try:
-        edited = is_edited(path)
+        plan = read_plan(path)
     except ArtifactError as error:
         raise UsageError(
             f"{path}: is there and is no plan that can be read, so it isn't replaced; mend it, "
             f"remove it, or choose another name.\n{error}"
         ) from error
+    edited = plan.edited or has_comments(path)
     if edited and not overwrite:
         raise UsageError(
             f"{path}: was edited by hand since gp plan wrote it; choose another name, or say "
             "--overwrite to replace it (its pins are kept, its edits and comments are lost)."
         )
-
-
-def is_edited(path: Path) -> bool:
-    """Whether a person changed a decision of the plan, or wrote comments; raise if it is none."""
-    return read_plan(path).edited or has_comments(path)
+    return StandingPlan(plan, edited)
 
 
 def _named_structure(document: CommentedMap) -> str | None:

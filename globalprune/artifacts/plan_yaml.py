@@ -10,6 +10,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from globalprune.artifacts.plan_long_text import ShortenedText
 from globalprune.errors import PlanInvalid
 
 BY_LAYER = ("pin", "layers")  # the mappings whose keys are layers
@@ -30,20 +31,22 @@ class Problem(NamedTuple):
 
 def load_document(path: Path) -> tuple[CommentedMap, list[Problem]]:
     """Parse the file; hand back the mapping, and every key that stands in it twice."""
-    text = _text(path)
+    shortened = ShortenedText(_text(path))
+    text = shortened.text
     repeated: list[Problem] = []
     try:
         try:
             document = YAML().load(text)
         except DuplicateKeyError:
-            repeated = list(_repeated_keys(YAML().compose(text)))
+            repeated = list(_repeated_keys(YAML().compose(text), shortened))
             if not repeated:  # one key in two spellings, such as 1 and true
                 raise
             lenient = YAML()
             lenient.allow_duplicate_keys = True
             document = lenient.load(text)
     except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        mark = error.problem_mark
+        line = shortened.line(mark.line, mark.column) + 1 if mark else 1
         what = error.problem or error.context or "can't be parsed"
         raise PlanInvalid(str(path), [f"line {line}: is not YAML ({what}); {_MEND}"]) from error
     except (YAMLError, RecursionError, ValueError) as error:
@@ -53,6 +56,7 @@ def load_document(path: Path) -> tuple[CommentedMap, list[Problem]]:
     if not isinstance(document, CommentedMap):
         kind = "a list" if isinstance(document, list) else "a single value"
         raise PlanInvalid(str(path), [f"the file holds {kind} at the top; {_BEGIN}."])
+    shortened.restore(document)
     return document, repeated
 
 
@@ -86,18 +90,19 @@ def _text(path: Path) -> str:
         raise PlanInvalid(str(path), [what]) from error
 
 
-def _repeated_keys(node: Node | None) -> Iterator[Problem]:
+def _repeated_keys(node: Node | None, text: ShortenedText) -> Iterator[Problem]:
     """Yield a problem for every key that its mapping holds already, in all the document."""
     match node:
         case MappingNode():
             lines: dict[tuple[str, Any], int] = {}
             for key, value in node.value:
-                name, line = (key.tag, key.value), key.start_mark.line + 1
+                name, start = (key.tag, key.value), key.start_mark
+                line = text.line(start.line, start.column) + 1
                 if isinstance(key.value, str) and name in lines:
                     what = f"key {key.value} stands here again (first in line {lines[name]}); "
                     yield Problem(line, what + "keep one of the two.")
                 lines.setdefault(name if isinstance(key.value, str) else ("", line), line)
-                yield from _repeated_keys(value)
+                yield from _repeated_keys(value, text)
         case SequenceNode():
             for item in node.value:
-                yield from _repeated_keys(item)
+                yield from _repeated_keys(item, text)

@@ -4,7 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.table_columns import Columns
+from globalprune.artifacts.table_columns import (
+    Columns,
+    half_of_rows,
+    order_by_half,
+    rows_by_half,
+)
 from globalprune.errors import TableInvalid
 
 _TOLERANCE = 1e-9  # relative; a score may have been divided by another program
@@ -13,18 +18,18 @@ _SHOWN = 5
 
 def refuse_bad_rows(where: str, columns: Columns, remedy: str = "Run gp analyze again.") -> None:
     """Raise `TableInvalid` with every rule that some row breaks, and the first such row."""
-    order = np.lexsort((columns["group_idx"], columns["group_type"], columns["layer_idx"]))
     with np.errstate(all="ignore"):
         expected = columns["importance"] / columns["cost"]
-        wrong_score = ~np.isclose(columns["score"], expected, rtol=_TOLERANCE, atol=0)
+        off = np.abs(columns["score"] - expected)
+        wrong_score = ~(off <= _TOLERANCE * np.abs(expected))
     finite = np.isfinite(columns["importance"])
     paid = columns["cost"] > 0
+    negative = (columns["layer_idx"] < 0) | (columns["group_idx"] < 0)
     rules = {
         "importance is not finite": ~finite,
         "cost is not a positive number of parameters": ~paid,
-        "layer_idx or group_idx is negative": (columns["layer_idx"] < 0)
-        | (columns["group_idx"] < 0),
-        "the group stands in the table twice": _repeated(columns, order),
+        "layer_idx or group_idx is negative": negative,
+        "the group stands in the table twice": _repeated(columns, ~negative),
         "score is not importance / cost": wrong_score & finite & paid,
     }
     problems = [
@@ -44,11 +49,12 @@ def refuse_misfit(where: str, columns: Columns, structure: ModelStructure) -> No
         for layer in sorted(measured)
         if layer >= len(structure.layers)
     ]
-    keys = columns["layer_idx"].astype(np.int64) * len(GROUP_TYPES) + columns["group_type"]
+    halves = rows_by_half(columns)
+    nothing = np.zeros(0, np.intp)
     for layer, group_type, half in structure.halves():
         if layer not in measured:
             continue
-        rows = keys == layer * len(GROUP_TYPES) + GROUP_TYPES.index(group_type)
+        rows = halves.get((layer, group_type), nothing)
         indices, costs = columns["group_idx"][rows], columns["cost"][rows]
         if not np.array_equal(np.sort(indices), np.arange(half.groups)):
             problems.append(
@@ -65,14 +71,17 @@ def refuse_misfit(where: str, columns: Columns, structure: ModelStructure) -> No
         )
 
 
-def _repeated(columns: Columns, order: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Mark rows whose group another row names already."""
-    same = np.ones(max(len(order) - 1, 0), bool)
-    for name in ("layer_idx", "group_type", "group_idx"):
-        column = columns[name][order]
-        same &= column[1:] == column[:-1]
-    repeated = np.zeros(len(order), bool)
-    repeated[order[1:]] = same
+def _repeated(columns: Columns, named: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark rows whose group another row names already, of those that name one."""
+    rows = np.flatnonzero(named)
+    if not len(rows):
+        return np.zeros(len(named), bool)
+    some = columns if named.all() else {name: column[rows] for name, column in columns.items()}
+    order = order_by_half(some)
+    half, index = half_of_rows(some)[order], some["group_idx"][order]
+    same = (half[1:] == half[:-1]) & (index[1:] == index[:-1])
+    repeated = np.zeros(len(named), bool)
+    repeated[rows[order[1:]]] = same
     return repeated
 
 

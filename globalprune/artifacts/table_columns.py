@@ -45,13 +45,35 @@ def read_columns(path: Path) -> tuple[Columns, Columns, dict[str, str]]:
 
 def rows_by_half(columns: Columns) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
     """The rows of every half, ordered by group_idx."""
-    keys = columns["layer_idx"].astype(np.int64) * len(GROUP_TYPES) + columns["group_type"]
-    order = np.lexsort((columns["group_idx"], keys))
-    found, starts = np.unique(keys[order], return_index=True)
+    half = half_of_rows(columns)
+    sizes = np.bincount(half)
+    rows = np.split(order_by_half(columns), np.cumsum(sizes)[:-1])
     return {
-        (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): rows
-        for key, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+        (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): rows[key]
+        for key in np.flatnonzero(sizes).tolist()
     }
+
+
+def order_by_half(columns: Columns) -> NDArray[np.intp]:
+    """The rows ordered by layer, kind and index; layers and indices are 0 or more.
+
+    Where every half has each index once, as it should, a row's place is known without sorting.
+    """
+    half, index = half_of_rows(columns), columns["group_idx"]
+    sizes = np.bincount(half)
+    if (index < sizes[half]).all():
+        place = (np.cumsum(sizes) - sizes)[half] + index
+        order = np.full(len(place), -1, np.intp)
+        order[place] = np.arange(len(place))
+        if (order >= 0).all():
+            return order
+    return np.lexsort((index, half))
+
+
+def half_of_rows(columns: Columns) -> NDArray[np.int64]:
+    """A number for each row's layer and kind, ascending by both."""
+    halves: NDArray[np.int64] = columns["layer_idx"].astype(np.int64) * len(GROUP_TYPES)
+    return halves + columns["group_type"]
 
 
 def _open(path: Path) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from artifact_values import FORMAT, layer_of, plan_at, structure_of
 
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
-from globalprune.artifacts.plan_file import read_plan, refuse_lost_work, write_plan
+from globalprune.artifacts.plan_file import read_plan, standing_plan, write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import PlanInvalid, PlanStale, UsageError
 
@@ -150,7 +150,7 @@ def test_a_folder_is_no_plan(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"is a folder, where a file should be written; name a file"
     ):
-        refuse_lost_work(tmp_path, overwrite=True)
+        standing_plan(tmp_path, overwrite=True)
 
 
 def test_a_plan_of_another_structure_is_stale(tmp_path: Path) -> None:
