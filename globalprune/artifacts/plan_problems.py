@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
+from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
 from globalprune.artifacts.prune_plan import (
     PLAN_FORMAT,
@@ -21,7 +23,6 @@ from globalprune.artifacts.prune_plan import (
     LayerPins,
     ModelReference,
     PrunePlan,
-    Target,
     layer_key,
 )
 from globalprune.artifacts.record import Record
@@ -34,6 +35,7 @@ _MODELS: dict[Location, type[Record]] = {
     ("model",): ModelReference,
     ("analysis",): AnalysisReference,
     ("target",): Target,
+    ("target", "constraints"): Constraints,
     ("pin", "N"): LayerPins,
     ("pin", "N", "attention"): HalfPins,
     ("pin", "N", "mlp"): HalfPins,

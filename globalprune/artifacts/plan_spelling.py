@@ -9,6 +9,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.index_ranges import ALL, IndexRanges
+from globalprune.artifacts.plan_long_text import LongTexts
+from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.prune_plan import LayerPins, PrunePlan
 
 _WIDTH = 96  # ruamel folds behind the word that crosses it
@@ -16,22 +18,32 @@ _WIDTH = 96  # ruamel folds behind the word that crosses it
 
 def spell_plan(plan: PrunePlan) -> str:
     """The plan without any comment; equal plans are spelled alike."""
-    document = CommentedMap(plan.model_dump(mode="json", exclude_none=True))
+    document = CommentedMap(plan.model_dump(mode="json", exclude_none=True, exclude={"layers"}))
     if plan.target:
-        document["target"] = _flow(plan.target.model_dump(exclude_defaults=True))
+        document["target"] = _flow(_target(plan.target))
     document["pin"] = CommentedMap((layer, _flow(_pins(pin))) for layer, pin in plan.pin.items())
     if not plan.pin:
         del document["pin"]
     layers = CommentedMap()
+    long = LongTexts()
     for layer, cuts in plan.layers.items():
-        halves = {kind: _ranges(cuts.of(kind)) for kind in GROUP_TYPES if cuts.of(kind)}
+        halves = {kind: _ranges(cuts.of(kind), long) for kind in GROUP_TYPES if cuts.of(kind)}
         layers[layer] = _flow(halves)
     document["layers"] = layers or _flow({})
     yaml = YAML()
     yaml.width = _WIDTH
     text = StringIO()
     yaml.dump(document, text)
-    return text.getvalue()
+    return long.restore(text.getvalue())
+
+
+def _target(target: Target) -> dict[str, Any]:
+    """What was asked for; constraints that say nothing are left out."""
+    said = target.constraints.said()
+    if target.constraints.protect_layers:
+        said["protect_layers"] = _ranges(target.constraints.protect_layers)
+    within = {"within": list(target.within)} if target.within else {}
+    return {**target.said(), **within, **({"constraints": said} if said else {})}
 
 
 def _pins(pins: LayerPins) -> dict[str, Any]:
@@ -48,9 +60,11 @@ def _pins(pins: LayerPins) -> dict[str, Any]:
     return spelled
 
 
-def _ranges(ranges: IndexRanges) -> str:
+def _ranges(ranges: IndexRanges, long: LongTexts | None = None) -> str:
     """The indices as a person writes them; `all` needs no quotes."""
     text = str(ranges)
+    if long is not None:
+        text = long.mark_for(text)
     return text if text in (ALL, "") else DoubleQuotedScalarString(text)
 
 

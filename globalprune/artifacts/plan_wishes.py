@@ -5,6 +5,7 @@ Contradictions are errors. A decision that breaks a wish is a hand edit, which i
 
 from collections.abc import Iterator
 
+from globalprune.artifacts.broken_constraints import broken_budgets, broken_constraints
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect
@@ -15,7 +16,7 @@ _MEND = "change the pin or the layer, or plan again."
 
 def contradictions(half: HalfPins, groups: int) -> Iterator[tuple[str, str]]:
     """Yield (the wish to mend, what is wrong with it) for a half of so many groups."""
-    keep, remove = set(half.keep.resolve(groups)), set(half.remove.resolve(groups))
+    keep, remove = (set(one.resolve(groups).tolist()) for one in (half.keep, half.remove))
     if both := keep & remove:
         yield "remove", f"{IndexRanges.of(both)} is both in keep and in remove; name it in one."
     if half.width is None:
@@ -29,9 +30,9 @@ def contradictions(half: HalfPins, groups: int) -> Iterator[tuple[str, str]]:
 
 def broken_wishes(plan: PrunePlan, effect: PlanEffect, structure: ModelStructure) -> Iterator[str]:
     """Yield a sentence for every wish that the plan's decisions don't keep."""
-    if plan.target is not None and effect.ratio < plan.target.ratio:
-        asked = plan.target.ratio
-        yield f"removes {100 * effect.ratio:.2f} % where target.ratio says {100 * asked:.2f} %."
+    if plan.target is not None:
+        yield from broken_budgets(plan.target, effect, structure)
+        yield from broken_constraints(plan.target.constraints, effect, structure)
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
             groups = structure.layers[layer].half(kind).groups
@@ -42,9 +43,9 @@ def broken_wishes(plan: PrunePlan, effect: PlanEffect, structure: ModelStructure
 
 def _broken(pins: HalfPins, kept: set[int], groups: int) -> Iterator[str]:
     """Yield what of one half's wishes is not kept."""
-    if gone := set(pins.keep.resolve(groups)) - kept:
+    if gone := set(pins.keep.resolve(groups).tolist()) - kept:
         yield f"keep: {IndexRanges.of(gone)} is pinned to stay, and goes; {_MEND}"
-    if left := set(pins.remove.resolve(groups)) & kept:
+    if left := set(pins.remove.resolve(groups).tolist()) & kept:
         yield f"remove: {IndexRanges.of(left)} is pinned to go, and stays; {_MEND}"
     if pins.width is not None and len(kept) != pins.width:
         yield f"width: {pins.width} are pinned to stay, {len(kept)} do; {_MEND}"

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.normalisers import NormaliserName
+from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 
@@ -76,12 +77,6 @@ class AnalysisReference(Record):
     def normalised_by(self) -> NormaliserName:
         """The same, `none` for none."""
         return self.normaliser or "none"
-
-
-class Target(Record):
-    """What was asked for: a ratio of all parameters."""
-
-    ratio: float = Field(ge=0, lt=1, strict=True)
 
 
 class HalfPins(Record):

@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "analyze": Entry("analyze", "analyze", "Measure what every group of a model is worth."),
     "plan": Entry("plan", "plan", "Turn an analysis and a ratio into a plan that you can edit."),
+    "show": Entry("show", "show", "Show a plan or an analysis layer by layer."),
     "check": Entry("check", "check", "Say what a plan removes, and whether it fits."),
     "diff": Entry("diff", "diff", "Say in what two plans differ."),
     "apply": Entry("apply", "apply", "Cut a model by a plan."),

@@ -6,12 +6,13 @@ from globalprune.cli.ranges_text import SHOWN_HALVES, shortened
 
 if TYPE_CHECKING:
     from globalprune.planning.difference import HalfDifference
+    from globalprune.planning.optimality import Optimality
     from globalprune.planning.review import Known, Review
 
 
 def review_lines(review: "Review") -> list[str]:
     """Say what the plan does, and what was edited since gp plan wrote it."""
-    from globalprune.planning.header import lost_text, removal_text
+    from globalprune.planning.header import importance_lines, removal_text
 
     known = review.known
     if known is None:
@@ -19,7 +20,7 @@ def review_lines(review: "Review") -> list[str]:
         return [f"{review.path}: a valid plan; layers that it cuts: {cut}", *_edits(review)]
     return [
         f"{review.path}: {removal_text(known.effect)}",
-        f"importance lost: {lost_text(review.plan, known.structure, known.worth)}",
+        *importance_lines(review.plan, known.worth.scoring, known.optimality),
         *_edits(review),
     ]
 
@@ -54,7 +55,7 @@ def document_of(review: "Review") -> dict[str, Any]:
         "edited": review.plan.edited,
         "edits": None if known is None or known.edits is None else _edit_list(known.edits),
         "decisions": review.plan.model_dump(mode="json", exclude_none=True),
-        "figures": None if known is None else _figures(review, known),
+        "figures": None if known is None else _figures(known),
         "removed": None if known is None else _removed(review, known),
         "description": None if known is None else _description(known),
         "notes": list(review.notes),
@@ -74,10 +75,8 @@ def _edit_list(edits: "tuple[HalfDifference, ...]") -> list[dict[str, Any]]:
     ]
 
 
-def _figures(review: "Review", known: "Known") -> dict[str, Any]:
+def _figures(known: "Known") -> dict[str, Any]:
     """What the plan removes and leaves."""
-    from globalprune.planning.header import lost_importance
-
     return {
         "parameters_before": known.effect.parameters_before,
         "parameters_after": known.effect.parameters_after,
@@ -87,8 +86,18 @@ def _figures(review: "Review", known: "Known") -> dict[str, Any]:
         "dropped_layers": known.effect.dropped_layers,
         "importance": known.worth.scoring.importance,
         "normaliser": known.worth.scoring.normaliser,
-        "importance_lost": lost_importance(review.plan, known.structure, known.worth),
         "importance_total": known.worth.total,
+        **optimality_document(known.optimality),
+    }
+
+
+def optimality_document(found: "Optimality | None") -> dict[str, float | None]:
+    """What is lost, and the bound; sums of importance are no perplexity."""
+    return {
+        "importance_lost": found.lost if found else None,
+        "importance_kept": found.kept if found else None,
+        "importance_kept_at_most": found.bound if found else None,
+        "gap": found.gap if found else None,
     }
 
 
@@ -97,7 +106,7 @@ def _removed(review: "Review", known: "Known") -> list[dict[str, Any]]:
     from globalprune.artifacts.plan_effect import removed_by
 
     return [
-        {"layer_idx": layer, "group_type": kind, "group_idx": list(indices)}
+        {"layer_idx": layer, "group_type": kind, "group_idx": indices.tolist()}
         for layer, kind, indices in removed_by(review.plan, known.structure)
     ]
 

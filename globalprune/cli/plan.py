@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from globalprune.cli import budget_options as budgets
 from globalprune.cli import console, options
+from globalprune.cli import constraint_options as constraints
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analysis_folder import Analysis
@@ -22,12 +24,18 @@ def plan(
         ),
     ],
     ratio: Annotated[
-        list[float],
+        list[float] | None,
         typer.Option(
             help="Fraction of all parameters to remove; say it again for more plans.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    params: budgets.Params = None,
+    size: budgets.Size = None,
+    kv_cache: budgets.KvCache = None,
+    flops: budgets.Flops = None,
+    dtype: budgets.Dtype = None,
+    context: budgets.Context = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -54,6 +62,31 @@ def plan(
             show_default="the one that analysis.json names for the importance, else none",
         ),
     ] = None,
+    protect_layers: constraints.ProtectLayers = None,
+    min_attention_groups: constraints.MinAttentionGroups = None,
+    min_mlp: constraints.MinMlp = None,
+    max_layer_ratio: constraints.MaxLayerRatio = None,
+    only: constraints.Only = None,
+    attention_share: constraints.AttentionShare = None,
+    round_mlp: constraints.RoundMlp = None,
+    uniform: constraints.Uniform = False,
+    whole_layers: constraints.WholeLayers = False,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested",
+            help="Let every plan remove all that those of smaller ratios do.",
+        ),
+    ] = False,
+    replanned: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PLAN",
+            help="Plan anew, but keep that plan's pins, hand edits and constraints.",
+            show_default=False,
+        ),
+    ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -72,14 +105,15 @@ def plan(
 ) -> None:
     """Turn an analysis and a ratio into a plan that you can read and edit.
 
-    The groups with the lowest score (importance for each parameter) go first, over all layers and
-    both kinds, until the ratio of all parameters is reached. No model is loaded. Pins in the plan
-    that is replaced, or in DIR/plan.yaml, are honoured and kept.
+    Of all cuts that keep every budget, it is the one that loses least importance, over all layers
+    and both kinds. No model is loaded. Pins in the plan that is replaced, or in DIR/plan.yaml, are
+    honoured and kept; what you say here of what may not go stands in the plan.
 
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
     from globalprune.artifacts.analysis_folder import read_analysis
     from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.planning.asked import budgets_asked, constraints_asked
     from globalprune.planning.csv_table import refuse_csv_place
     from globalprune.planning.scoring import scored_table, scoring_of
     from globalprune.planning.writing import write_plans
@@ -87,8 +121,36 @@ def plan(
     if csv is not None:
         refuse_csv_place(csv)
     analysis = read_analysis(folder)
+    asked = constraints_asked(
+        len(analysis.record.structure.layers),
+        protect_layers=protect_layers,
+        min_attention_groups=min_attention_groups,
+        min_mlp=min_mlp,
+        max_layer_ratio=max_layer_ratio,
+        only=only,
+        attention_share=attention_share,
+        round_mlp=round_mlp,
+        uniform=uniform or None,
+        whole_layers=whole_layers or None,
+    )
     written = write_plans(
-        analysis, ratio, out, importance=importance, normaliser=normaliser, overwrite=overwrite
+        analysis,
+        ratio or [],
+        out,
+        budgets=budgets_asked(
+            parameters=params,
+            size=size,
+            kv_cache=kv_cache,
+            flops=flops,
+            dtype=dtype,
+            context=context,
+        ),
+        importance=importance,
+        normaliser=normaliser,
+        constraints=asked,
+        nested=nested,
+        replanned=replanned,
+        overwrite=overwrite,
     )
     if csv is not None:
         table = scored_table(analysis, scoring_of(analysis.record, importance, normaliser))
@@ -105,23 +167,35 @@ def _write_csv(
 ) -> None:
     """Write the table, a column for each plan."""
     from globalprune.planning.csv_table import write_csv
-    from globalprune.planning.places import spelled_ratio
 
     plans = {"removed": written[0].planned.plan}
     if len(written) > 1:
         plans = {
-            f"removed_{spelled_ratio(plan.planned.ratio)}": plan.planned.plan for plan in written
+            f"removed_{plan.path.stem.removeprefix('plan-')}": plan.planned.plan for plan in written
         }
     write_csv(path, table, analysis.record.structure, plans)
 
 
 def _document(written: "WrittenPlan") -> dict[str, object]:
     """One plan's figures for a program."""
+    from globalprune.cli.check_text import optimality_document
+
     planned = written.planned
     effect = planned.effect
     return {
         "path": str(written.path),
-        "ratio_asked": planned.ratio,
+        "asked": planned.plan.target.said() if planned.plan.target else {},
+        "budgets": [
+            {
+                "asked": met.need.asked,
+                "unit": met.need.unit,
+                "before": met.need.before,
+                "at_most": met.need.at_most,
+                "after": met.after,
+                "reached": met.reached,
+            }
+            for met in planned.met
+        ],
         "ratio": effect.ratio,
         "parameters_before": effect.parameters_before,
         "parameters_after": effect.parameters_after,
@@ -129,5 +203,6 @@ def _document(written: "WrittenPlan") -> dict[str, object]:
         "removed_groups": effect.removed_groups,
         "dropped_layers": effect.dropped_layers,
         "reached": planned.reached,
+        **optimality_document(written.optimality),
         "notes": planned.notes,
     }

@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 
 
 def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
-    """A line for every plan."""
-    from globalprune.planning.header import removal_text
+    """What every plan removes, and what that costs."""
+    from globalprune.planning.header import importance_lines, removal_text
 
-    return [f"{plan.path}: {removal_text(plan.planned.effect)}" for plan in written]
+    lines = []
+    for plan in written:
+        lines.append(f"{plan.path}: {removal_text(plan.planned.effect)}")
+        scoring = plan.planned.scoring
+        lines += [
+            f"  {line}" for line in importance_lines(plan.planned.plan, scoring, plan.optimality)
+        ]
+    return lines
 
 
 def finish(written: "Sequence[WrittenPlan]") -> None:
@@ -29,11 +36,13 @@ def finish(written: "Sequence[WrittenPlan]") -> None:
 def _complaint(written: "WrittenPlan") -> str:
     """Say how far the plan falls short, and why."""
     planned = written.planned
-    more = "" if planned.all_measured else ", or measure more layers"
-    pinned = "the pins and " if planned.plan.pin else ""
-    return (
-        f"{written.path}: ratio {planned.ratio} asks for {planned.asked:,} parameters, but "
-        f"{pinned}the measured groups allow {planned.effect.removed:,} "
-        f"({100 * planned.effect.ratio:.2f} %); the largest plan was written. "
-        f"Ask for less{more}."
+    short = " and ".join(
+        f"{planned.asked_text(met)} asks for {met.need.amount:,} {met.need.unit}, but "
+        f"{planned.limits_text} allow {met.saved:,} ({100 * met.saved / met.need.before:.2f} %)"
+        for met in planned.met
+        if not met.reached
     )
+    more = "" if planned.all_measured else ", or measure more layers"
+    if planned.in_the_way:
+        more += f", or do without {' or '.join(planned.in_the_way)}"
+    return f"{written.path}: {short}; the largest plan was written. Ask for less{more}."

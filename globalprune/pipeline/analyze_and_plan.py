@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.analysis_folder import read_analysis
-from globalprune.artifacts.plan_file import refuse_lost_work
+from globalprune.artifacts.plan_file import standing_plan
 from globalprune.planning.places import plan_places
 from globalprune.planning.writing import WrittenPlan, write_plans
 
@@ -21,7 +21,7 @@ def analyze_and_plan(
 ) -> "tuple[AnalysisRecord, WrittenPlan]":
     """Write the analysis, then its plan; if that fails, the analysis stays."""
     for place in plan_places(out, [ratio], None).values():
-        refuse_lost_work(place, overwrite=overwrite)
+        standing_plan(place, overwrite=overwrite)
     record = analyze_into(out)
     (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite)
     return record, written

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from globalprune.artifacts.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.curves import CURVES_FILE
 from globalprune.artifacts.group_table import TABLE_FILE
 from globalprune.artifacts.plan_file import PLAN_FILE
@@ -22,7 +23,6 @@ from globalprune.pipeline.refusals import (
     refuse_unusable_texts,
 )
 from globalprune.pipeline.rounds import Measure, plan_in_rounds, round_folders
-from globalprune.planning.budget import refuse_bad_ratio
 from globalprune.planning.writing import WrittenPlan
 from globalprune.text.files import files_digest
 from globalprune.text.source import LocalText, parse_source

@@ -49,5 +49,5 @@ def _removed(table: GroupTable, structure: ModelStructure, plan: PrunePlan) -> N
     """Mark the rows that the plan removes."""
     marked = np.zeros(len(table), bool)
     for layer, kind, indices in removed_by(plan, structure):
-        marked[table.halves[layer, kind][list(indices)]] = True
+        marked[table.halves[layer, kind][indices]] = True
     return marked

@@ -49,7 +49,12 @@ def total_of(
     costs = [
         len(ranges) * structure.layers[layer].half(kind).cost for layer, kind, ranges in removed
     ]
-    sums = [worth.sum_of(*removal) if worth else None for removal in removed]
+    sums = [
+        worth.sum_of(layer, kind, ranges.resolve(structure.layers[layer].half(kind).groups))
+        if worth
+        else None
+        for layer, kind, ranges in removed
+    ]
     importance = None if None in sums else sum(value for value in sums if value is not None)
     return Total(sum(len(ranges) for _, _, ranges in removed), sum(costs), importance)
 
@@ -91,7 +96,10 @@ def _numbered(ranges: IndexRanges, groups: int) -> IndexRanges:
 def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[str, str]]:
     """Yield by name what a plan says beside its groups."""
     if plan.target is not None:
-        yield "target.ratio", str(plan.target.ratio)
+        for name, value in plan.target.said().items():
+            yield f"target.{name}", str(value)
+        for name, value in plan.target.constraints.said().items():
+            yield f"target.constraints.{name}", str(value)
     if plan.analysis is not None:  # not its path: the same analysis may be reached by two
         yield "analysis.importance", plan.analysis.importance
         yield "analysis.normaliser", plan.analysis.normalised_by

@@ -2,10 +2,13 @@
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.plan_effect import PlanEffect, removed_by
+from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
+from globalprune.planning.optimality import Optimality, optimality_of
+from globalprune.planning.scoring import Scoring
 
+_NO_PERPLEXITY = "(sums of importance are no perplexity)"
 _NAMES: dict[GroupType, tuple[str, str]] = {
     "attention": ("attention group", "attention groups"),
     "mlp": ("mlp channel", "mlp channels"),
@@ -22,7 +25,7 @@ def header_of(
     return (
         f"{state}: {removal_text(effect)}",
         f"leaves {effect.parameters_after:,} parameters{_shares_text(effect, structure)}",
-        f"importance lost: {lost_text(plan, structure, worth)}",
+        *importance_lines(plan, worth.scoring, optimality_of(plan, structure, effect, worth)),
     )
 
 
@@ -41,24 +44,23 @@ def removal_text(effect: PlanEffect) -> str:
     )
 
 
-def lost_text(plan: PrunePlan, structure: ModelStructure, worth: ImportanceByGroup) -> str:
-    """How much of the summed importance goes, in words; sums are no perplexity."""
-    lost = lost_importance(plan, structure, worth)
-    if lost is None:
-        return f"unknown, since layers go that were not measured ({worth.scoring})"
+def importance_lines(
+    plan: PrunePlan, scoring: Scoring, found: Optimality | None
+) -> tuple[str, ...]:
+    """What goes of the summed importance, and how near that is to the best that could be."""
+    if found is None:
+        return (f"importance lost: unknown, since layers go that were not measured ({scoring})",)
+    lost = f"importance lost: {found.lost:.4g}"
     if plan.analysis is not None and plan.analysis.assumes == "compensation":
         # what comes last in an order is worth what all before it hid, so a share says nothing
-        return f"{lost:.4g} nats a token by {worth.scoring}, behind compensation"
-    share = f" ({100 * lost / worth.total:.2f} % of all)" if worth.total else ""
-    return f"{lost:.4g} by {worth.scoring}{share}"
-
-
-def lost_importance(
-    plan: PrunePlan, structure: ModelStructure, worth: ImportanceByGroup
-) -> float | None:
-    """The summed importance of what goes; None where some of it was not measured."""
-    sums = [worth.sum_of(*removal) for removal in removed_by(plan, structure)]
-    return None if None in sums else sum(value for value in sums if value is not None)
+        lost += f" nats a token by {scoring}, behind compensation"
+        return lost, f"any plan of this size loses at least {found.least:.4g} {_NO_PERPLEXITY}"
+    if not found.total:
+        return (f"{lost} by {scoring}",)
+    lost += f" by {scoring} ({100 * found.lost / found.total:.2f} % of all)"
+    bound = f"{100 * found.bound / found.total:.2f} %"
+    kept = f"keeps {100 * found.kept / found.total:.2f} %; any plan of this size keeps {bound}"
+    return lost, f"{kept} at most, a gap of {100 * found.gap:.2g} % {_NO_PERPLEXITY}"
 
 
 def shares_of(effect: PlanEffect, structure: ModelStructure) -> dict[GroupType, float]:

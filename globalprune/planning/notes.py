@@ -1,4 +1,4 @@
-"""What a person should know of a plan beyond its figures: how sure its scores are, what pins do."""
+"""What a person should know of a plan beyond its figures: how sure its scores are."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,8 @@ from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.planning.scoring import Scoring
 
 
-def plan_notes(
-    record: AnalysisRecord, scoring: Scoring, ratio: float, *, pinned: int, asked: int
-) -> Iterator[str]:
-    """Yield a sentence for each; `pinned` and `asked` are parameters."""
+def plan_notes(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:
+    """Yield a sentence for each; the plan removes `ratio` of all parameters."""
     incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
     if incomparable and len(record.measured) > 1:
         yield (
@@ -17,10 +15,8 @@ def plan_notes(
             "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
             "or measure few layers (gp analyze --layers)."
         )
-    if asked:
+    if ratio:
         yield from _unsure(record, scoring, ratio)
-    if pinned > asked:
-        yield f"the pins alone remove {pinned:,} parameters, more than the {asked:,} asked."
 
 
 def _unsure(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:

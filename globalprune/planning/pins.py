@@ -42,8 +42,8 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
             continue  # not measured, or empty: there is nothing to choose
         rows = np.sort(table.halves[layer, kind])  # in the order of their scores: the worst first
         indices = table.group_idx[rows]
-        kept = np.isin(indices, list(half.keep.resolve(len(rows))))
-        gone = np.isin(indices, list(half.remove.resolve(len(rows))))
+        kept = np.isin(indices, half.keep.resolve(len(rows)))
+        gone = np.isin(indices, half.remove.resolve(len(rows)))
         free[rows[kept | gone]] = False
         must_go[rows[gone]] = True
         if half.width is not None:

@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from globalprune.artifacts.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.metrics_record import METRICS_FILE
 from globalprune.artifacts.plan_file import PLAN_FILE
 from globalprune.errors import UsageError
-from globalprune.planning.budget import refuse_bad_ratio
 
 _SUFFIXES = (".yaml", ".yml")
 _DECIMALS = 2
 
 
-def plan_places(folder: Path, ratios: Sequence[float], out: Path | None) -> dict[float, Path]:
+def plan_places(
+    folder: Path, ratios: Sequence[float], out: Path | None
+) -> dict[float | None, Path]:
     """The file of every ratio, each ratio once; `out` is a .yaml file or a folder.
 
-    Raise `UsageError` for ratios that are none, and for one file where several plans are asked.
+    No ratio is one plan, by other budgets. Raise `UsageError` for ratios that are none, and for one
+    file where several plans are asked.
     """
-    wanted = tuple(dict.fromkeys(ratios))
-    if not wanted:
-        raise UsageError("--ratio is missing: say how much to remove, such as --ratio 0.2.")
-    for ratio in wanted:
+    for ratio in ratios:
         refuse_bad_ratio(ratio)
+    wanted: tuple[float | None, ...] = tuple(dict.fromkeys(ratios)) or (None,)
     applied = (folder / METRICS_FILE).is_file()  # plan.yaml says there what was cut, and stays
     if out is None and len(wanted) == 1 and not applied:
         return {wanted[0]: folder / PLAN_FILE}
@@ -37,7 +38,11 @@ def plan_places(folder: Path, ratios: Sequence[float], out: Path | None) -> dict
         return {wanted[0]: out}
     if out is not None and out.is_file():
         raise UsageError(f"-o {out}: is a file and no .yaml; name a .yaml file or a folder.")
-    return {ratio: (out or folder) / f"plan-{spelled_ratio(ratio)}.yaml" for ratio in wanted}
+    return {ratio: (out or folder) / _name(ratio) for ratio in wanted}
+
+
+def _name(ratio: float | None) -> str:
+    return PLAN_FILE if ratio is None else f"plan-{spelled_ratio(ratio)}.yaml"
 
 
 def spelled_ratio(ratio: float) -> str:

@@ -1,5 +1,6 @@
-"""From an analysis and a ratio to a plan. Nothing is read or written here."""
+"""From an analysis and a target to a plan. Nothing is read or written here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,23 +9,22 @@ from numpy.typing import NDArray
 
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.analysis_record import AnalysisRecord
+from globalprune.artifacts.budget_needs import Met
 from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.prune_plan import (
     AnalysisReference,
     LayerCuts,
     ModelReference,
     PrunePlan,
-    Target,
 )
-from globalprune.errors import PlanInvalid
-from globalprune.planning.budget import asked_parameters
+from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.notes import plan_notes
-from globalprune.planning.pins import Mask, Pins, Wishes, wishes_of
-from globalprune.planning.scoring import scored_table, scoring_of
-from globalprune.planning.selection import select, spare_one
+from globalprune.planning.pins import Pins
+from globalprune.planning.question import Answer, Question
+from globalprune.planning.scoring import Scoring, scored_table, scoring_of
 
 
 @dataclass(frozen=True)
@@ -33,38 +33,50 @@ class Planned:
 
     plan: PrunePlan
     effect: PlanEffect
-    ratio: float  # as it was asked
-    asked: int  # parameters
+    met: tuple[Met, ...]  # what was asked, and how far it is kept
+    in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
     all_measured: bool  # no layer was left out of the analysis
+    scoring: Scoring
     notes: tuple[str, ...]
 
     @property
     def reached(self) -> bool:
-        """Whether at least what was asked is removed."""
-        return self.effect.removed >= self.asked
+        """Whether at least what was asked is saved."""
+        return all(one.reached for one in self.met)
+
+    def asked_text(self, met: Met) -> str:
+        """The budgets of a need, as they were asked."""
+        said = self.plan.target.said() if self.plan.target else {}
+        return " and ".join(f"{name} {said[name]}" for name in met.need.asked)
+
+    @property
+    def limits_text(self) -> str:
+        """What bounds the plan, in words."""
+        bound = list(self.plan.target.constraints.said()) if self.plan.target else []
+        pins = ["the pins"] if self.plan.pin else []
+        return " and ".join([*bound, *pins, "the measured groups"])
 
 
 def make_plan(
     analysis: Analysis,
-    ratio: float,
+    target: Target,
     *,
     importance: str | None = None,
     normaliser: str | None = None,
     pins: Pins | None = None,
     pins_of: str = "the pins",
 ) -> Planned:
-    """Remove the lowest scores first until `ratio` of all parameters is gone.
+    """Remove what is worth least, all in all, until every budget of the target is kept.
 
-    A ratio that can't be reached gives the largest plan. `pins_of` names where `pins` stand; raise
+    A budget that can't be reached gives the largest plan. `pins_of` names where `pins` stand; raise
     `PlanInvalid` where they can't be honoured, `TableInvalid` where the importance is not there,
     `UsageError` for a normaliser that there is not.
     """
     scoring = scoring_of(analysis.record, importance, normaliser)
     structure = analysis.record.structure
-    asked = asked_parameters(ratio, structure.parameters)
     table = scored_table(analysis, scoring)
-    wishes = wishes_of(analysis, table, pins or {}, pins_of)
-    taken = _taken(table, wishes, asked, structure, pins_of)
+    question = Question(analysis, table, target, pins or {}, pins_of)
+    answer = question.answer()
     plan = PrunePlan(
         model=_model_of(analysis),
         analysis=AnalysisReference(
@@ -74,31 +86,27 @@ def make_plan(
             normaliser=None if scoring.normaliser == "none" else scoring.normaliser,
             assumes=assumption_of(analysis.record, scoring.importance),
         ),
-        target=Target(ratio=ratio),
+        target=target,
         pin=dict(pins or {}),
-        layers=_cuts(table, taken),
+        layers=_cuts(table, answer.choice.taken),
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
-    pinned = int(table.cost[wishes.must_go].sum())
-    notes = tuple(plan_notes(analysis.record, scoring, ratio, pinned=pinned, asked=asked))
+    effect = effect_of(plan, structure)
+    in_the_way = () if answer.reached else tuple(question.in_the_way())
+    notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer))
     all_measured = analysis.record.layers == (0, len(structure.layers))
-    return Planned(plan, effect_of(plan, structure), ratio, asked, all_measured, notes)
+    return Planned(plan, effect, answer.met, in_the_way, all_measured, scoring, notes)
 
 
-def _taken(
-    table: GroupTable, wishes: Wishes, asked: int, structure: ModelStructure, pins_of: str
-) -> Mask:
-    """Mark the rows that go: what is pinned, then the lowest scores among the free."""
-    costs = np.asarray(table.cost, np.int64)
-    chosen = select(costs[wishes.free], asked - int(costs[wishes.must_go].sum()))
-    taken = wishes.must_go.copy()
-    taken[wishes.free] = chosen
-    if int(costs[taken].sum()) < structure.prunable:
-        return taken
-    if not wishes.free.any():
-        raise PlanInvalid(pins_of, ["the pins remove every group of the model; keep some of them."])
-    taken[wishes.free] = spare_one(costs[wishes.free], chosen)
-    return taken
+def _notes(answer: Answer) -> Iterator[str]:
+    """Yield what the pins do alone, and whether a better choice may exist."""
+    for pinned in answer.pinned:
+        if pinned.saved > pinned.need.amount:
+            more = f"more than the {pinned.need.amount:,} asked"
+            yield f"the pins alone remove {pinned.saved:,} {pinned.need.unit}, {more}."
+    if answer.choice.gap:
+        gap = f"{100 * answer.choice.gap:.2g} %"
+        yield f"another plan under the same constraints may lose less importance, by {gap} at most."
 
 
 def assumption_of(record: AnalysisRecord, importance: str) -> Literal["compensation"] | None:

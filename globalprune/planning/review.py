@@ -13,6 +13,7 @@ from globalprune.errors import ArtifactError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.knowledge import find_analysis, worth_of
+from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.planner import make_plan
 
 
@@ -23,6 +24,7 @@ class Known:
     analysis: Analysis
     effect: PlanEffect
     worth: ImportanceByGroup
+    optimality: Optimality | None  # None: layers go that were not measured
     edits: tuple[HalfDifference, ...] | None  # None: what gp plan wrote can't be made again
 
     @property
@@ -53,7 +55,8 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     plan = read_plan(path, analysis.record.structure)
     effect = effect_of(plan, analysis.record.structure)
     worth, doubt = worth_of(plan, analysis)
-    known = Known(analysis, effect, worth, _edits(plan, analysis))
+    optimality = optimality_of(plan, analysis.record.structure, effect, worth)
+    known = Known(analysis, effect, worth, optimality, _edits(plan, analysis))
     broken = (f"{path}: {wish}" for wish in broken_wishes(plan, effect, known.structure))
     notes = (*filter(None, (note, doubt)), *broken)
     return Review(path, plan, known, notes)
@@ -69,7 +72,7 @@ def _edits(plan: PrunePlan, analysis: Analysis) -> tuple[HalfDifference, ...] | 
         try:
             again = make_plan(
                 analysis,
-                plan.target.ratio,
+                plan.target,
                 importance=plan.analysis.importance,
                 normaliser=plan.analysis.normalised_by,
                 pins=pins,

@@ -6,19 +6,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.plan_constraints import Constraints
 from globalprune.artifacts.plan_file import (
     PLAN_FILE,
-    is_edited,
+    StandingPlan,
     read_plan,
-    refuse_lost_work,
-    write_plan,
+    replace_plan,
+    standing_plan,
 )
+from globalprune.artifacts.plan_target import Budgets, Target
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of
+from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.pins import Pins
 from globalprune.planning.places import plan_places
 from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.replanning import edited_pins, standing_pins
+from globalprune.planning.targets import targets_of
+
+Wanted = tuple[Pins, Path, tuple[str, ...]]  # pins, where they stand, and what to say of them
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class WrittenPlan:
 
     path: Path
     planned: Planned
+    optimality: Optimality | None  # None: layers go that were not measured
 
 
 def write_plans(
@@ -34,44 +42,79 @@ def write_plans(
     ratios: Sequence[float],
     out: Path | None = None,
     *,
+    budgets: Budgets | None = None,
+    constraints: Constraints | None = None,
     importance: str | None = None,
     normaliser: str | None = None,
+    nested: bool = False,
+    replanned: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[WrittenPlan, ...]:
     """Make a plan for every ratio and write them all; raise before the first if one is refused.
 
+    Each keeps the other `budgets` as well; without a ratio it is one plan that keeps those. Those
+    of `nested` ratios remove all that the smaller ones do. A plan that is `replanned` lends its
+    pins, its edits as pins, and its constraints where none are given. Raise
+    `UsageError` where nothing is asked.
     Pins come from the plan that is replaced, or else from the analysis's own plan.yaml.
     """
     places = plan_places(analysis.folder, ratios, out)
-    for path in places.values():
-        refuse_lost_work(path, overwrite=overwrite)
+    wishes: Wanted | None = None
+    if replanned is not None:
+        plan, pins = edited_pins(analysis, replanned)
+        wishes = pins, replanned, (f"keeps the pins and edits of {replanned}.",)
+        constraints = constraints or (plan.target.constraints if plan.target else None)
+    targets = targets_of(
+        list(places), budgets or Budgets(), constraints or Constraints(), nested=nested
+    )
+    standing = {path: standing_plan(path, overwrite=overwrite) for path in places.values()}
+    default = analysis.folder / PLAN_FILE
+    if default not in standing and default.is_file():
+        standing[default] = StandingPlan(read_plan(default), edited=False)
     made = [
-        _planned(analysis, ratio, path, importance=importance, normaliser=normaliser)
+        _planned(
+            analysis,
+            targets[ratio],
+            path,
+            wishes or standing_pins(analysis, path, standing),
+            importance=importance,
+            normaliser=normaliser,
+        )
         for ratio, path in places.items()
     ]
-    worth, _ = worth_of(made[0].planned.plan, analysis)
-    for written in made:
-        planned = written.planned
-        header = header_of(planned.plan, analysis.record.structure, planned.effect, worth)
-        write_plan(written.path, planned.plan, header=header, overwrite=overwrite)
-    return tuple(made)
+    worth, _ = worth_of(made[0].plan, analysis)
+    structure = analysis.record.structure
+    written = []
+    for path, planned in zip(places.values(), made, strict=True):
+        replace_plan(
+            path, planned.plan, header=header_of(planned.plan, structure, planned.effect, worth)
+        )
+        optimality = optimality_of(planned.plan, structure, planned.effect, worth)
+        written.append(WrittenPlan(path, planned, optimality))
+    return tuple(written)
 
 
 def _planned(
-    analysis: Analysis, ratio: float, path: Path, *, importance: str | None, normaliser: str | None
-) -> WrittenPlan:
+    analysis: Analysis,
+    target: Target,
+    path: Path,
+    wishes: Wanted,
+    *,
+    importance: str | None,
+    normaliser: str | None,
+) -> Planned:
     """One plan, its analysis named relative to where it will lie."""
-    pins, source, notes = _pins_for(analysis, path)
+    pins, source, notes = wishes
     planned = make_plan(
         analysis,
-        ratio,
+        target,
         importance=importance,
         normaliser=normaliser,
         pins=pins,
         pins_of=str(source),
     )
     plan = _cited(planned.plan, analysis.folder, path)
-    return WrittenPlan(path, replace(planned, plan=plan, notes=(*notes, *planned.notes)))
+    return replace(planned, plan=plan, notes=(*notes, *planned.notes))
 
 
 def _cited(plan: PrunePlan, folder: Path, path: Path) -> PrunePlan:
@@ -80,26 +123,3 @@ def _cited(plan: PrunePlan, folder: Path, path: Path) -> PrunePlan:
         return plan
     way = Path(os.path.relpath(folder.resolve(), path.resolve().parent)).as_posix()
     return plan.model_copy(update={"analysis": plan.analysis.model_copy(update={"path": way})})
-
-
-def _pins_for(analysis: Analysis, path: Path) -> tuple[Pins, Path, tuple[str, ...]]:
-    """Find the pins that bind the plan at `path`: its own, else those of the analysis's plan.yaml.
-
-    Pins of another structure bind nothing here. Raise `PlanInvalid` for a plan that can't be read,
-    since it may hold wishes.
-    """
-    notes: list[str] = []
-    if path.is_file() and is_edited(path):
-        notes.append(f"{path}: was edited by hand; its edits and comments were replaced.")
-    structure = analysis.record.structure
-    for source in dict.fromkeys((path, analysis.folder / PLAN_FILE)):
-        plan = read_plan(source) if source.is_file() else None
-        if plan is None or not plan.pin:
-            continue
-        if plan.model is not None and plan.model.structure != structure.fingerprint:
-            notes.append(f"the pins of {source} are for another structure ({plan.model.source}).")
-            continue
-        pins = read_plan(source, structure).pin
-        notes.append(f"honours the pins of {source} (layers {', '.join(map(str, pins))}).")
-        return pins, source, tuple(notes)
-    return {}, path, tuple(notes)

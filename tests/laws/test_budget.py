@@ -6,9 +6,10 @@ import numpy as np
 from analyses import analysis_of, structure_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from peers.walk import select
 
+from globalprune.artifacts.plan_target import Target
 from globalprune.planning.planner import make_plan
-from globalprune.planning.selection import select
 
 COSTS = st.lists(st.sampled_from([1, 6, 7, 50]), min_size=1, max_size=14)
 TWO_COSTS = st.lists(st.sampled_from([6, 50]), min_size=1, max_size=14)
@@ -57,13 +58,13 @@ def test_the_walk_is_a_prefix_where_costs_are_equal(costs: list[int], cut: int) 
 def test_a_plan_keeps_the_budget_of_all_parameters(seed: int, ratio: float) -> None:
     """The ratio is one of all parameters, embeddings too; the effect is counted from the plan."""
     structure = structure_of(((3, 9), (3, 9), (3, 9)))
-    planned = make_plan(analysis_of(structure, seed), ratio)
+    planned = make_plan(analysis_of(structure, seed), Target(ratio=ratio))
     standing = [
         half.cost
         for layer, kind, half in structure.halves()
         for _ in planned.effect.layers[layer].of(kind)
     ]
 
-    assert planned.asked >= ratio * structure.parameters - 1e-6
-    assert planned.effect.removed - planned.asked < min(standing)
+    assert planned.met[0].need.amount >= ratio * structure.parameters - 1e-6
+    assert planned.effect.removed - planned.met[0].need.amount < min(standing)
     assert planned.reached

@@ -24,7 +24,7 @@ def removed(plan: PrunePlan, structure: ModelStructure) -> Removed:
     return {
         (layer, kind, index)
         for layer, kind, indices in removed_by(plan, structure)
-        for index in indices
+        for index in indices.tolist()
     }
 
 

@@ -12,6 +12,7 @@ from globalprune.artifacts.group_table import GroupTable, read_group_table, writ
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_file import read_plan, write_plan
+from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.prune_plan import (
     AnalysisReference,
     HalfPins,
@@ -19,7 +20,6 @@ from globalprune.artifacts.prune_plan import (
     LayerPins,
     ModelReference,
     PrunePlan,
-    Target,
 )
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=150)

@@ -57,9 +57,14 @@ MALFORMED = {
     ),
     "target as number": ("target: 0.2\nlayers: {}", r"target: 0\.2 should be a valid dictionary"),
     "constraint": (
-        "target: {ratio: 0.2, constraints: {max_layer_ratio: 1}}\nlayers: {}",
-        r"target\.constraints: is no key that a plan knows",
+        "target: {ratio: 0.2, constraints: {max_layers: 1}}\nlayers: {}",
+        r"target\.constraints\.max_layers: is no key that a plan knows; did you mean max_layer_",
     ),
+    "clashing constraints": (
+        "target: {ratio: 0.2, constraints: {only: mlp, attention_share: 0.1}}\nlayers: {}",
+        r"target\.constraints: only and attention_share can't be kept together; leave one out",
+    ),
+    "no budget": ("target: {dtype: int8}\nlayers: {}", r"target: says no budget; write `ratio"),
     "model without structure": (
         "model: {source: x}\nlayers: {}",
         r"model\.structure: is missing; add it\.",

@@ -8,7 +8,8 @@ from analyses import analysis_of, structure_of
 from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.prune_plan import AnalysisReference, LayerCuts, PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
-from globalprune.planning.header import header_of, lost_text, removal_text, shares_of
+from globalprune.planning.header import header_of, importance_lines, removal_text, shares_of
+from globalprune.planning.optimality import optimality_of
 from globalprune.planning.scoring import Scoring
 
 STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)
@@ -20,6 +21,13 @@ def plan_of(**layers: dict[str, str]) -> PrunePlan:
     """A plan by hand: `plan_of(_1={"mlp": "0"})`."""
     cuts = {int(key[1:]): LayerCuts.model_validate(halves) for key, halves in layers.items()}
     return PrunePlan(layers=cuts)
+
+
+def lines_of(plan: PrunePlan, worth: ImportanceByGroup) -> tuple[str, ...]:
+    """What is said of the importance."""
+    effect = effect_of(plan, STRUCTURE)
+    found = optimality_of(plan, STRUCTURE, effect, worth)
+    return importance_lines(plan, worth.scoring, found)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +66,11 @@ def test_importance_of_what_was_not_measured_is_unknown() -> None:
     """A hand edit may cut where the table has no numbers; the sum is then not made up."""
     part = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=range(1, 3)).table, MINE)
 
-    assert "unknown, since layers go that were not measured" in lost_text(
-        plan_of(_0={"mlp": "0"}), STRUCTURE, part
-    )
-    assert lost_text(plan_of(_1={"mlp": "0"}), STRUCTURE, part).endswith("of all)")
+    (unknown,) = lines_of(plan_of(_0={"mlp": "0"}), part)
+    assert "unknown, since layers go that were not measured" in unknown
+    lost, bound = lines_of(plan_of(_1={"mlp": "0"}), part)
+    assert lost.endswith("of all)")
+    assert "sums of importance are no perplexity" in bound
 
 
 def test_what_is_lost_along_an_order_has_a_unit_and_no_share() -> None:
@@ -72,9 +81,9 @@ def test_what_is_lost_along_an_order_has_a_unit_and_no_share() -> None:
     )
     plan = plan.model_copy(update={"analysis": reference})
     worth = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
-    assert re.fullmatch(
-        r"0\.\d+ nats a token by mine, behind compensation", lost_text(plan, STRUCTURE, worth)
-    )
+    lost, bound = lines_of(plan, worth)
+    assert re.fullmatch(r"importance lost: 0\.\d+ nats a token by mine, behind compensation", lost)
+    assert re.match(r"any plan of this size loses at least 0\.\d+ ", bound)
 
 
 @pytest.mark.parametrize(

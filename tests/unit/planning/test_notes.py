@@ -18,12 +18,12 @@ NOTE = (
 )
 
 
-def notes(found: Any, scoring: Scoring, *, asked: int = 100) -> list[str]:
+def notes(found: Any, scoring: Scoring, ratio: float = 0.25) -> list[str]:
     """The notes of a plan by an analysis with these figures of `mine`."""
     record = analysis_of(structure_of()).record
     text = record.calibration.model_copy(update={"samples": 128})
     record = record.model_copy(update={"reliability": found, "calibration": text})
-    return list(plan_notes(record, scoring, 0.25, pinned=0, asked=asked))
+    return list(plan_notes(record, scoring, ratio))
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_scores_on_which_the_halves_disagree_are_doubted(
 
 def test_a_plan_that_removes_nothing_needs_no_scores() -> None:
     """The empty plan is sure."""
-    assert notes({"mine": UNSURE}, Scoring("mine", "none"), asked=0) == []
+    assert notes({"mine": UNSURE}, Scoring("mine", "none"), 0) == []

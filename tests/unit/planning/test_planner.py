@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from analyses import analysis_of, structure_of
 
+from globalprune.artifacts.budget_needs import asked_parameters
 from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.plan_target import Target
 from globalprune.errors import TableInvalid, UsageError
-from globalprune.planning.budget import asked_parameters
 from globalprune.planning.planner import make_plan
+from globalprune.planning.writing import write_plans
 
 SHAPE = ((3, 40), (3, 40), (3, 40))
 
@@ -17,7 +19,7 @@ SHAPE = ((3, 40), (3, 40), (3, 40))
 def test_the_lowest_scores_go_over_all_layers_and_kinds() -> None:
     """But for the last stretch, no group that goes scores above one that stays."""
     analysis = analysis_of(structure_of(SHAPE), seed=3)
-    effect = make_plan(analysis, 0.4).effect
+    effect = make_plan(analysis, Target(ratio=0.4)).effect
     table = analysis.table
     gone = np.asarray(
         [
@@ -42,7 +44,7 @@ def test_ties_fall_by_layer_kind_and_index() -> None:
     level = analysis.table.importance * 0 + 1.0
     analysis.table.importances["mine"] = level
     flat = analysis.table.rescored("mine")
-    plan = make_plan(replace(analysis, table=flat), 0.05).plan
+    plan = make_plan(replace(analysis, table=flat), Target(ratio=0.05)).plan
 
     assert str(plan.layers[0].attention) == "all"
     assert list(plan.layers) == [0]
@@ -52,7 +54,10 @@ def test_ties_fall_by_layer_kind_and_index() -> None:
 def test_another_column_gives_another_plan() -> None:
     """`--importance other` scores anew, and the plan names what it was made by."""
     analysis = analysis_of(structure_of(SHAPE))
-    mine, other = make_plan(analysis, 0.3), make_plan(analysis, 0.3, importance="other")
+    mine, other = (
+        make_plan(analysis, Target(ratio=0.3)),
+        make_plan(analysis, Target(ratio=0.3), importance="other"),
+    )
 
     assert mine.plan.layers != other.plan.layers
     assert other.plan.analysis is not None
@@ -64,23 +69,23 @@ def test_a_missing_column_is_named_with_those_there_are() -> None:
     with pytest.raises(
         TableInvalid, match=r"no column importance_fisher of numbers; it has mine, other"
     ):
-        make_plan(analysis_of(structure_of()), 0.3, importance="fisher")
+        make_plan(analysis_of(structure_of()), Target(ratio=0.3), importance="fisher")
 
 
 def test_only_measured_layers_are_cut() -> None:
     """`gp analyze --layers 1:2` leaves the others whole, and the ratio is one of all."""
     analysis = analysis_of(structure_of(SHAPE), layers=range(1, 2))
-    planned = make_plan(analysis, 0.2)
+    planned = make_plan(analysis, Target(ratio=0.2))
 
     assert list(planned.plan.layers) == [1]
-    assert planned.asked == asked_parameters(0.2, analysis.record.structure.parameters)
+    assert planned.met[0].need.amount == asked_parameters(0.2, analysis.record.structure.parameters)
     assert planned.reached
 
 
 def test_a_ratio_out_of_reach_gives_the_largest_plan() -> None:
     """All that was measured goes, and the plan knows that it falls short."""
     analysis = analysis_of(structure_of(SHAPE), layers=range(1, 2))
-    planned = make_plan(analysis, 0.9)
+    planned = make_plan(analysis, Target(ratio=0.9))
 
     assert not planned.reached
     assert str(planned.plan.layers[1].mlp) == "all"
@@ -90,7 +95,7 @@ def test_a_ratio_out_of_reach_gives_the_largest_plan() -> None:
 def test_something_always_stands() -> None:
     """The largest plan of all spares the cheapest group that is worth most."""
     analysis = analysis_of(structure_of(SHAPE))
-    effect = make_plan(analysis, 0.99).effect
+    effect = make_plan(analysis, Target(ratio=0.99)).effect
 
     assert sum(len(layer.attention) + len(layer.mlp) for layer in effect.layers) == 1
     table = analysis.table
@@ -100,7 +105,7 @@ def test_something_always_stands() -> None:
 
 def test_a_whole_half_is_written_as_all() -> None:
     """A half that loses everything is spelled as a person would."""
-    plan = make_plan(analysis_of(structure_of(SHAPE)), 0.99).plan
+    plan = make_plan(analysis_of(structure_of(SHAPE)), Target(ratio=0.99)).plan
 
     assert sum(str(layer.attention) == "all" for layer in plan.layers.values()) == 3
 
@@ -109,7 +114,7 @@ def test_a_whole_half_is_written_as_all() -> None:
 def test_a_ratio_is_a_fraction(ratio: float) -> None:
     """Twenty means 0.2, and is answered so."""
     with pytest.raises(UsageError, match=r"a ratio is at least 0 and below 1, such as 0\.2"):
-        make_plan(analysis_of(structure_of()), ratio)
+        write_plans(analysis_of(structure_of()), [ratio])
 
 
 @pytest.mark.parametrize(
@@ -127,8 +132,8 @@ def test_a_method_without_a_unit_of_loss_is_doubted() -> None:
     record = analysis.record.model_copy(update={"incomparable": ("other",)})
     doubted = replace(analysis, record=record)
 
-    assert not make_plan(doubted, 0.2).notes
+    assert not make_plan(doubted, Target(ratio=0.2)).notes
     assert (
         "other is not comparable between layers"
-        in make_plan(doubted, 0.2, importance="other").notes[0]
+        in make_plan(doubted, Target(ratio=0.2), importance="other").notes[0]
     )

@@ -10,6 +10,7 @@ from analyses import analysis_of, saved_analysis, structure_of
 from globalprune.artifacts.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.analysis_record import ANALYSIS_FILE, write_analysis_record
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plan_target import Target
 from globalprune.errors import UsageError
 from globalprune.planning.planner import make_plan
 from globalprune.planning.review import review_plan
@@ -101,7 +102,10 @@ def test_only_raw_scores_without_a_unit_of_loss_are_doubted(
 ) -> None:
     """A normaliser is what the note asks for."""
     notes = make_plan(
-        normalising(analysis_of(STRUCTURE)), 0.2, importance="other", normaliser=normaliser
+        normalising(analysis_of(STRUCTURE)),
+        Target(ratio=0.2),
+        importance="other",
+        normaliser=normaliser,
     ).notes
     assert [("--normaliser mean" in note) for note in notes] == [True] * doubted
 
@@ -115,7 +119,7 @@ def test_an_analysis_from_before_normalisers_means_what_it_meant(tmp_path: Path)
     (tmp_path / ANALYSIS_FILE).write_text(text.replace('"normalisers": {},', ""), "utf-8")
     assert '"normalisers"' not in (tmp_path / ANALYSIS_FILE).read_text("utf-8")
     read = read_analysis(tmp_path)
-    planned = make_plan(read, 0.2, importance="other")
+    planned = make_plan(read, Target(ratio=0.2), importance="other")
     reference = planned.plan.analysis
     assert reference is not None
     assert reference.normaliser is None

@@ -1,0 +1,61 @@
+"""The options of `gp plan` that say how small a model should get, beside its ratio."""
+
+from typing import Annotated
+
+import typer
+
+_PANEL = "How small"
+
+Params = Annotated[
+    str | None,
+    typer.Option(
+        metavar="6B",
+        help="Parameters that may be left, of the whole model.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="12GB",
+        help="Bytes that all weights may take at --dtype; GB are powers of ten, GiB of two.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+KvCache = Annotated[
+    str | None,
+    typer.Option(
+        metavar="96KiB",
+        help="Bytes that each token may take in the KV cache, at --dtype.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Flops = Annotated[
+    str | None,
+    typer.Option(
+        metavar="10G",
+        help="Floating-point operations that the decoder layers may take for a token.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What --size and --kv-cache count by: float32, bfloat16, float16 or int8.",
+        show_default="bfloat16",
+        rich_help_panel=_PANEL,
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens that stand before the one whose --flops are counted.",
+        show_default="2048",
+        rich_help_panel=_PANEL,
+    ),
+]

@@ -1,0 +1,112 @@
+"""Budgets and constraints as a person says them at the command line.
+
+Amounts have units, such as 6B or 12GiB; layers are counted from either end.
+"""
+
+import math
+import re
+from fractions import Fraction
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plan_target import Budgets
+from globalprune.errors import UsageError
+
+_Said = TypeVar("_Said", Budgets, Constraints)
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+_BYTE_UNITS: Final = {
+    **{prefix: 1000**power for power, prefix in enumerate(("", "K", "M", "G", "T"))},
+    **{f"{prefix}i": 1024**power for power, prefix in enumerate("KMGT", start=1)},
+}
+_BYTES: Final = ("size", "kv_cache")
+_EXAMPLES: Final = {"parameters": "6B", "size": "12GB", "kv_cache": "96KiB", "flops": "10G"}
+_PART: Final = re.compile(r"(-?\d+)(?:\s*-\s*(\d+))?")  # 3, -1, 0-2
+
+
+def constraints_asked(layers: int, **said: Any) -> Constraints:
+    """The constraints for a model of so many layers; None says nothing.
+
+    `protect_layers` is text such as "0, 1, -1". Raise `UsageError` for what can't be, by the
+    option's name.
+    """
+    wanted = {name: value for name, value in said.items() if value is not None}
+    if "protect_layers" in wanted:
+        wanted["protect_layers"] = _layers(wanted["protect_layers"], layers)
+    return _valid(Constraints, wanted)
+
+
+def budgets_asked(*, dtype: str | None, context: int | None, **said: str | None) -> Budgets:
+    """The budgets of amounts such as "6B"; None says nothing.
+
+    Raise `UsageError` for what is no amount, by the option's name.
+    """
+    wanted: dict[str, Any] = {
+        name: _amount(name, text) for name, text in said.items() if text is not None
+    }
+    others = {"dtype": dtype, "context": context}
+    wanted |= {name: value for name, value in others.items() if value is not None}
+    return _valid(Budgets, wanted)
+
+
+def _valid(kind: type[_Said], wanted: dict[str, Any]) -> _Said:
+    """The record; what is wrong with it as the options that said so."""
+    try:
+        return kind(**wanted)
+    except ValidationError as error:
+        raise UsageError("; ".join(_told(found) for found in error.errors())) from error
+
+
+def _amount(name: str, text: str) -> int:
+    """The number that a text such as 1.5GiB spells."""
+    found = _AMOUNT.fullmatch(text.strip())
+    factors = _BYTE_UNITS if name in _BYTES else _UNITS
+    unit = found[2] if found else ""
+    factor = factors.get(unit.removesuffix("B") if name in _BYTES else unit)
+    if found is None or factor is None:
+        raise UsageError(f"{_option(name)} {text}: is no amount; write {_EXAMPLES[name]}, say.")
+    return math.floor(Fraction(found[1]) * factor)
+
+
+def _layers(text: str, count: int) -> IndexRanges:
+    """The layers that a text names, -1 being the last one."""
+    chosen: set[int] = set()
+    for part in text.split(","):
+        found = _PART.fullmatch(part.strip())
+        if found is None:
+            raise UsageError(
+                f"--protect-layers {text}: {part.strip()!r} is no layer; write 0,1,-1 or 0-3."
+            )
+        first = int(found[1])
+        last = first if found[2] is None else int(found[2])
+        first, last = (layer + count if layer < 0 else layer for layer in (first, last))
+        if not 0 <= first <= last < count:
+            raise UsageError(
+                f"--protect-layers {text}: {part.strip()} is not in the model, which has layers 0 "
+                f"to {count - 1} (or -{count} to -1)."
+            )
+        chosen.update(range(first, last + 1))
+    return IndexRanges.of(chosen)
+
+
+def _told(found: Any) -> str:
+    """What is wrong with an option, in our words."""
+    if not found["loc"]:
+        return _as_options(str(found["ctx"]["error"]))
+    option = _option(str(found["loc"][0]))
+    should = str(found["msg"]).removeprefix("Input ")
+    return f"{option} {found['input']}: {should}."
+
+
+def _option(name: str) -> str:
+    return "--params" if name == "parameters" else f"--{name.replace('_', '-')}"
+
+
+def _as_options(text: str) -> str:
+    """The message with every constraint's name as the option that gives it."""
+    for name in sorted(Constraints.model_fields, key=len, reverse=True):
+        text = re.sub(rf"\b{name}\b", f"--{name.replace('_', '-')}", text)
+    return text

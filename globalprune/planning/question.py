@@ -1,0 +1,81 @@
+"""What a plan is asked, and the rows of the table that answer it.
+
+The same question without one of its constraints tells which of them is in the way.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.budget_needs import Met, Need, needs_of
+from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.plan_target import Target
+from globalprune.planning.choice import Choice, choose
+from globalprune.planning.knapsack.problem import Mask
+from globalprune.planning.limits import limited
+from globalprune.planning.pins import Pins, Wishes, wishes_of
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What goes, and how far every need is met."""
+
+    choice: Choice
+    met: tuple[Met, ...]
+    pinned: tuple[Met, ...]  # the same by what must go, before anything is chosen
+
+    @property
+    def reached(self) -> bool:
+        """Whether at least what was asked is saved."""
+        return all(one.reached for one in self.met)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A target and a person's pins, for the groups of a table."""
+
+    analysis: Analysis
+    table: GroupTable  # scored as the plan is to be
+    target: Target
+    pins: Pins
+    pins_of: str  # the file that they stand in
+
+    def answer(self) -> Answer:
+        """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
+        structure, constraints = self.analysis.record.structure, self.target.constraints
+        needs = needs_of(self.target, structure)
+        pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
+        inner = self._taken_within()
+        wishes = Wishes(pinned.must_go | inner, pinned.free & ~inner)
+        wishes = limited(self.table, wishes, constraints, self.pins_of)
+        choice = choose(
+            self.table, wishes, constraints, needs, prunable=structure.prunable, where=self.pins_of
+        )
+        return Answer(choice, self._met(needs, choice.taken), self._met(needs, pinned.must_go))
+
+    def in_the_way(self) -> Iterator[str]:
+        """Yield every constraint without which a budget could be kept, and the pins if so."""
+        constraints = self.target.constraints
+        for name in constraints.said():
+            lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
+            if replace(self, target=lifted).answer().reached:
+                yield name
+        if self.pins and replace(self, pins={}).answer().reached:
+            yield "the pins"
+
+    def _taken_within(self) -> Mask:
+        """What the plans of smaller ratios remove, each all of the one before."""
+        if not self.target.within:
+            return np.zeros(len(self.table), bool)
+        *smaller, last = self.target.within
+        inner = Target(ratio=last, within=tuple(smaller), constraints=self.target.constraints)
+        return replace(self, target=inner).answer().choice.taken
+
+    def _met(self, needs: tuple[Need, ...], taken: Mask) -> tuple[Met, ...]:
+        """How far each need is met."""
+        kinds = self.table.group_type
+        return tuple(
+            Met(need, int(need.of_rows(self.table.layer_idx, kinds)[taken].sum())) for need in needs
+        )

@@ -1,0 +1,200 @@
+"""A plan keeps every constraint and budget that it says, and no other plan that does loses less."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from analyses import analysis_of, structure_of
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.budget_needs import needs_of
+from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plan_effect import effect_of
+from globalprune.artifacts.plan_target import Target
+from globalprune.artifacts.plan_wishes import broken_wishes
+from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
+from globalprune.errors import PlanInvalid
+from globalprune.planning.planner import Planned, make_plan
+
+SHAPE = ((2, 3), (2, 3))  # 2 ** 10 cuts of it
+SINGLE: dict[str, st.SearchStrategy[object]] = {
+    "protect_layers": st.sampled_from([IndexRanges.of([0]), IndexRanges.of([1])]),
+    "min_attention_groups": st.integers(1, 2),
+    "min_mlp": st.integers(1, 3),
+    "max_layer_ratio": st.sampled_from([0.3, 0.5, 0.8]),
+    "only": st.sampled_from(["attention", "mlp"]),
+    "attention_share": st.sampled_from([0.2, 0.5, 0.9]),
+    "round_mlp": st.sampled_from([2, 4]),
+    "uniform": st.just(True),
+    "whole_layers": st.just(True),
+}
+
+
+@st.composite
+def some_constraints(draw: st.DrawFn) -> Constraints:
+    """One, two or three of them, as far as they go together."""
+    names = draw(st.lists(st.sampled_from(sorted(SINGLE)), min_size=1, max_size=3, unique=True))
+    try:
+        return Constraints(**{name: draw(SINGLE[name]) for name in names})
+    except ValueError:
+        assume(False)
+        raise
+
+
+@settings(deadline=None, max_examples=80)
+@given(constraints=some_constraints(), seed=st.integers(0, 999), ratio=st.floats(0.02, 0.5))
+def test_constraints_are_kept(constraints: Constraints, seed: int, ratio: float) -> None:
+    """Whatever the analysis; a plan that reaches its ratio breaks nothing that it says."""
+    analysis = analysis_of(structure_of(((3, 8), (3, 8), (3, 8))), seed)
+    target = Target(ratio=round(ratio, 3), constraints=constraints)
+    planned = planned_or_refused(analysis, target)
+
+    told = list(broken_wishes(planned.plan, planned.effect, analysis.record.structure))
+    if not planned.reached:  # the largest plan, which keeps them as well
+        told = [what for what in told if not what.startswith("saves ")]
+        if constraints.attention_share is not None:
+            told = [what for what in told if "attention_share" not in what]
+    assert told == []
+
+
+TOGETHER: dict[str, dict[str, object]] = {
+    "nothing": {},
+    "a layer stays": {"protect_layers": "1"},
+    "floors": {"min_attention_groups": 1, "min_mlp": 2},
+    "ceiling": {"max_layer_ratio": 0.5},
+    "ceiling and floor": {"max_layer_ratio": 0.7, "min_mlp": 1},
+    "mlp": {"only": "mlp"},
+    "attention": {"only": "attention"},
+    "threes": {"round_mlp": 3},
+    "threes below a ceiling": {"round_mlp": 3, "max_layer_ratio": 0.8},
+    "uniform": {"uniform": True},
+    "uniform below a ceiling": {"uniform": True, "max_layer_ratio": 0.6},
+    "whole layers": {"whole_layers": True},
+}
+
+
+@pytest.mark.parametrize("said", TOGETHER.values(), ids=TOGETHER)
+@pytest.mark.parametrize(("seed", "ratio"), [(1, 0.08), (2, 0.2)])
+def test_no_other_plan_that_keeps_them_loses_less(
+    said: dict[str, Any], seed: int, ratio: float
+) -> None:
+    """All cuts of a small model are tried: of those that overshoot least the best was chosen.
+
+    A plan that can't overshoot by less than the cheapest unit overshoots as little as any does.
+    """
+    analysis = analysis_of(structure_of(SHAPE), seed)
+    target = Target(ratio=ratio, constraints=Constraints.model_validate(said))
+    planned = make_plan(analysis, target)
+    need = planned.met[0].need.amount
+    cuts = [(removed - need, lost) for removed, lost in kept_cuts(analysis, target)]
+    if not planned.reached:
+        assert not cuts
+        return
+    unit = unit_cost(target.constraints)
+    near = [lost for over, lost in cuts if 0 <= over < unit]
+    least = min(over for over, _ in cuts)
+
+    assert planned.effect.removed - need < unit or planned.effect.removed - need == least
+    assert lost_by(analysis, planned.plan) == pytest.approx(
+        min(near or [lost for over, lost in cuts if over == least])
+    )
+
+
+def unit_cost(constraints: Constraints) -> int:
+    """What the cheapest unit costs: a channel, or what goes together."""
+    if constraints.whole_layers:
+        return 2 * 50 + 3 * 6
+    if constraints.only == "attention":
+        return 50
+    return 6 * constraints.round_mlp * (len(SHAPE) if constraints.uniform else 1)
+
+
+def planned_or_refused(analysis: Analysis, target: Target) -> Planned:
+    """The plan; constraints that collide in every plan are refused by name, and no example."""
+    try:
+        return make_plan(analysis, target)
+    except PlanInvalid as error:
+        refused = str(error)
+    assert any(name in refused for name in target.constraints.said())
+    assume(False)
+    raise AssertionError
+
+
+def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]:
+    """What every cut that keeps the target removes and loses."""
+    structure = analysis.record.structure
+    halves = [(layer, kind, half.groups) for layer, kind, half in structure.halves()]
+    subsets = [
+        [
+            found
+            for size in range(groups + 1)
+            for found in itertools.combinations(range(groups), size)
+        ]
+        for _, _, groups in halves
+    ]
+    for chosen in itertools.product(*subsets):
+        cuts: dict[int, dict[str, IndexRanges]] = {}
+        for (layer, kind, _), gone in zip(halves, chosen, strict=True):
+            cuts.setdefault(layer, {})[kind] = IndexRanges.of(gone)
+        plan = PrunePlan(
+            target=target,
+            layers={layer: LayerCuts.model_validate(half) for layer, half in cuts.items()},
+        )
+        effect = effect_of(plan, structure)
+        if not effect.leaves_nothing and not list(broken_wishes(plan, effect, structure)):
+            yield effect.removed, lost_by(analysis, plan)
+
+
+def lost_by(analysis: Analysis, plan: PrunePlan) -> float:
+    """The importance that goes."""
+    return sum(
+        float(analysis.table.importance[rows][plan.layers[layer].of(kind).resolve(len(rows))].sum())
+        for (layer, kind), rows in analysis.table.halves.items()
+        if layer in plan.layers
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 999),
+    ratio=st.none() | st.sampled_from([0.1, 0.3]),
+    kv_cache=st.none() | st.integers(16, 48),
+    flops=st.none() | st.integers(900, 1600),
+)
+def test_budgets_compose(
+    seed: int, ratio: float | None, kv_cache: int | None, flops: int | None
+) -> None:
+    """Each is kept, and one of them hardly overshot."""
+    assume(not ratio == kv_cache == flops)
+    analysis = analysis_of(structure_of(((3, 8), (3, 8), (3, 8))), seed)
+    target = Target(ratio=ratio, kv_cache=kv_cache, flops=flops, context=2)
+    planned = make_plan(analysis, target)
+
+    assert planned.reached
+    needs = needs_of(target, analysis.record.structure)
+    cheapest = [int(need.cost[need.cost > 0].min()) for need in needs]
+    over = [met.saved - met.need.amount for met in planned.met]
+    assert any(more < least for more, least in zip(over, cheapest, strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 999), steps=st.lists(st.floats(0.02, 0.6), min_size=2, max_size=4))
+def test_nested_plans_are_supersets(seed: int, steps: list[float]) -> None:
+    """Of any ratios, each plan removes all that the one before does."""
+    ratios = sorted({round(step, 2) for step in steps})
+    analysis = analysis_of(structure_of(((3, 8), (3, 8), (3, 8))), seed)
+    gone = np.zeros(len(analysis.table), bool)
+    for number, ratio in enumerate(ratios):
+        target = Target(ratio=ratio, within=tuple(ratios[:number]))
+        plan = make_plan(analysis, target).plan
+        now = np.zeros(len(analysis.table), bool)
+        for (layer, kind), rows in analysis.table.halves.items():
+            if layer in plan.layers:
+                now[rows[plan.layers[layer].of(kind).resolve(len(rows))]] = True
+        assert not (gone & ~now).any()
+        gone = now

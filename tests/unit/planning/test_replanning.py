@@ -1,0 +1,99 @@
+"""`gp plan --from`: a person's edits become pins, and the rest is planned anew."""
+
+from pathlib import Path
+
+import pytest
+from analyses import saved_analysis, structure_of
+
+from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.errors import UsageError
+from globalprune.planning.writing import write_plans
+
+
+@pytest.fixture
+def analysis(tmp_path: Path) -> Analysis:
+    """Three layers on disk."""
+    return saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
+
+
+def edited(path: Path, layers: str) -> Path:
+    """The plan with other decisions."""
+    text = path.read_text("utf-8")
+    path.write_text(text[: text.index("\nlayers:") + 1] + layers, "utf-8")
+    return path
+
+
+def again(analysis: Analysis, path: Path, ratio: float = 0.4) -> PrunePlan:
+    """What is planned from it."""
+    out = path.with_name("again.yaml")
+    return write_plans(analysis, [ratio], out, replanned=path)[0].planned.plan
+
+
+def test_edits_become_pins(analysis: Analysis, tmp_path: Path) -> None:
+    """What was taken out stays at every ratio, what was added goes."""
+    written = write_plans(analysis, [0.2], tmp_path / "plan.yaml")[0]
+    before = written.planned.plan.layers
+    gone = {layer: set(cuts.mlp.resolve(8).tolist()) for layer, cuts in before.items()}
+    layer = next(at for at, channels in gone.items() if channels)
+    spared = min(gone[layer])
+    added = min(set(range(8)) - gone.get(layer, set()))
+    gone[layer] = (gone[layer] - {spared}) | {added}
+    lines = [f'  {at}: {{mlp: "{IndexRanges.of(found)}"}}\n' for at, found in gone.items() if found]
+    plan = again(analysis, edited(written.path, "layers:\n" + "".join(lines)))
+
+    assert spared in set(plan.pin[layer].mlp.keep)
+    assert added in set(plan.pin[layer].mlp.remove)
+    final = set(plan.layers[layer].mlp.resolve(8).tolist())
+    assert spared not in final
+    assert added in final
+
+
+def test_a_plan_of_ones_own_is_all_meant(analysis: Analysis, tmp_path: Path) -> None:
+    """Gp wrote nothing that it could be held against."""
+    path = tmp_path / "mine.yaml"
+    path.write_text('format: globalprune.plan/1\nlayers:\n  2: {mlp: "0, 7"}\n', "utf-8")
+    plan = again(analysis, path)
+
+    assert str(plan.pin[2].mlp.remove) == "0, 7"
+
+
+def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: Path) -> None:
+    """They are a person's wishes as well."""
+    constraints = Constraints(min_mlp=5)
+    first = write_plans(analysis, [0.1], tmp_path / "plan.yaml", constraints=constraints)[0].path
+    kept = again(analysis, first)
+    other = Constraints(min_mlp=2)
+    out = tmp_path / "other.yaml"
+    changed = write_plans(analysis, [0.3], out, replanned=first, constraints=other)[0].planned.plan
+
+    assert kept.target is not None
+    assert kept.target.constraints == constraints
+    assert changed.target is not None
+    assert changed.target.constraints == other
+
+
+def test_edits_that_cannot_be_told_are_refused(analysis: Analysis, tmp_path: Path) -> None:
+    """The plan that gp wrote was made from another analysis."""
+    other = saved_analysis(tmp_path / "other", structure_of(((2, 8), (2, 8), (2, 8))), seed=5)
+    path = write_plans(other, [0.3], tmp_path / "plan.yaml")[0].path
+    edited(path, 'layers:\n  0: {mlp: "1"}\n')
+    with pytest.raises(UsageError, match=r"was edited, and what gp plan wrote can't be made again"):
+        again(analysis, path)
+
+
+def test_edits_are_pinned_over_older_pins(analysis: Analysis, tmp_path: Path) -> None:
+    """A group that was pinned to stay, and put into the plan by hand, goes."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        'format: globalprune.plan/1\npin:\n  0: {mlp: {keep: "3, 4"}}\nlayers:\n  0: {mlp: "3"}\n',
+        "utf-8",
+    )
+    plan = again(analysis, path)
+
+    assert str(plan.pin[0].mlp.keep) == "4"
+    assert str(plan.pin[0].mlp.remove) == "3"
+    assert 3 in set(read_plan(path.with_name("again.yaml")).layers[0].mlp)
