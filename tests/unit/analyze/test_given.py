@@ -86,9 +86,9 @@ def test_the_rest_is_measured_as_the_applied_model_would_be(
     for name in ("fisher", "taylor"):
         ours = analysis.table.rescored(name).importance
         theirs = direct.table.rescored(name).importance
-        standing = torch.from_numpy(ours[ours > 0]).sort().values
+        standing = torch.tensor(ours[ours > 0]).sort().values
         torch.testing.assert_close(
-            standing, torch.from_numpy(theirs).sort().values, rtol=2e-3, atol=1e-9
+            standing, torch.tensor(theirs).sort().values, rtol=2e-3, atol=1e-9
         )
 
 
