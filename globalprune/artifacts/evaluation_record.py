@@ -61,7 +61,7 @@ class ModelResult(Record):
     source: str
     weights: str  # fingerprint
     parameters: int = Field(gt=0)
-    file_bytes: int = Field(ge=0)
+    file_bytes: int | None = Field(ge=0)  # None: judged as a mask, nothing was written
     kv_cache_bytes_per_token: int | None
     peak_memory_bytes: int | None
     dtype: str

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 def eval_(
     *,
     models: options.Models,
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Also judge the first model as this plan would leave it, without cutting it: as a "
+            "mask. Repeatable.",
+            show_default="none",
+        ),
+    ] = None,
     data: Annotated[
         str,
         options.text_option(
@@ -100,6 +109,7 @@ def eval_(
         comparison = evaluate_models(
             models,
             data,
+            plans=plan or (),
             seq_len=seq_len,
             stride=stride,
             samples=samples,

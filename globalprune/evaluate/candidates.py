@@ -1,11 +1,13 @@
 """A model that was found and opened, and not loaded yet: what can be refused before the work."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.errors import CheckpointError
+from globalprune.evaluate.masks import Mask, put_on, read_mask
 from globalprune.models.loading import load_model
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement
@@ -34,10 +36,16 @@ class Candidate:
     longest: int | None  # tokens that it was made for
     weights: str  # fingerprint
     companions: str  # digest of the small files that decide what it answers
+    mask: Mask | None = None  # a plan that it is judged by, without being cut
+
+    @property
+    def name(self) -> str:
+        """As it was named, with the plan."""
+        return self.source.name if self.mask is None else f"{self.source.name}, {self.mask.path}"
 
 
-def find_candidate(name: str) -> Candidate:
-    """Resolve a model and read its config and fingerprint."""
+def find_candidate(name: str, plan: Path | None = None) -> Candidate:
+    """Resolve a model and read its config and fingerprint, and the plan that masks it."""
     source = resolve_model(name)
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
@@ -49,19 +57,23 @@ def find_candidate(name: str) -> Candidate:
         config.get("max_position_embeddings"),
         weights_fingerprint(checkpoint),
         _companions(source),
+        None if plan is None else read_mask(plan, checkpoint),
     )
 
 
 def load_candidate(
     candidate: Candidate, placement: Placement, *, trust_remote_code: bool
 ) -> PreTrainedModel:
-    """Load a model to be judged."""
-    return load_model(
+    """Load a model to be judged, behind its mask."""
+    model = load_model(
         candidate.source,
         dtype=placement.dtype,
         device=placement.device,
         trust_remote_code=trust_remote_code,
     )
+    if candidate.mask is not None:
+        put_on(model, candidate.mask)
+    return model
 
 
 def _companions(source: ModelSource) -> str:

@@ -39,6 +39,7 @@ def evaluate_models(
     models: Sequence[str],
     data: str | None = None,
     *,
+    plans: Sequence[Path] = (),
     seq_len: int | None = None,
     stride: int | None = None,
     samples: int | None = None,
@@ -56,13 +57,14 @@ def evaluate_models(
 
     `data` None is the builtin text that calibration never sees, `device` None the first GPU if
     there is one, `dtype` None float32 on a CPU and the checkpoint's elsewhere. What can be refused
-    is refused before a model is loaded. `parts` is a folder that keeps each model's finished
-    figures, but for its speed, and that a later run takes them from.
+    is refused before a model is loaded. Each of `plans` is put on the first model as a mask: judged
+    as if it had been applied, but for speed and files. `parts` is a folder that keeps each model's
+    finished figures, but for its speed, and that a later run takes them from.
     """
     check_counts(samples=samples, seq_len=seq_len, stride=stride, batch_size=batch_size)
     placement = choose_placement(device, dtype)
     parse_source(data or BUILTIN)
-    candidates = _find_all(models)
+    candidates = _find_all(models, plans)
     versions = tool_versions(*((HARNESS,) if tasks else ()))
     question = Question(
         data=data or BUILTIN,
@@ -103,11 +105,12 @@ def evaluate_models(
     )
 
 
-def _find_all(models: Sequence[str]) -> list[Candidate]:
-    """Find every model before the hours of the first."""
+def _find_all(models: Sequence[str], plans: Sequence[Path]) -> list[Candidate]:
+    """Find every model and read every plan before the hours of the first."""
     if not models:
         raise UsageError("no model to evaluate; name at least one.")
-    return [find_candidate(name) for name in models]
+    masked = [find_candidate(models[0], plan) for plan in plans]
+    return [*(find_candidate(name) for name in models), *masked]
 
 
 def _read_tasks(

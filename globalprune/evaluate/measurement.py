@@ -81,7 +81,7 @@ def measure(
         if tasks and answers is None:
             answers = parts.keep(_tasks_part(model, tasks, candidate, question, tasks_key))
     return ModelResult(
-        source=candidate.source.name,
+        source=candidate.name,
         weights=candidate.weights,
         **text.model_dump(exclude={"source", "key"}),
         tasks=answers.tasks if answers else {},
@@ -96,6 +96,7 @@ def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, An
     return {
         "weights": candidate.weights,
         "companions": candidate.companions,
+        **_masked_key(candidate),
         "file_bytes": stored_bytes(candidate.source),
         "device": question.placement.device,
         "dtype": None if dtype is None else str(dtype),
@@ -103,6 +104,11 @@ def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, An
         "versions": question.versions,
         **asked,
     }
+
+
+def _masked_key(candidate: Candidate) -> dict[str, str]:
+    """What a mask adds; a model without one has the key that it always had."""
+    return {} if candidate.mask is None else {"plan": candidate.mask.plan.decisions_digest()}
 
 
 def _text_part(
@@ -113,17 +119,31 @@ def _text_part(
     windows: TokenWindows,
     key: dict[str, Any],
 ) -> TextPart:
-    """Perplexity, the memory that it took, and sizes."""
-    return TextPart(
-        source=candidate.source.name,
+    """Perplexity, the memory that it took, and sizes; those behind a mask are the plan's."""
+    cached = cache_bytes_per_token(model, windows.rows[0][:CACHED_TOKENS])
+    peak, file_bytes = meter.added_bytes(), stored_bytes(candidate.source)
+    part = TextPart(
+        source=candidate.name,
         key=key,
         perplexity=judged,
-        peak_memory_bytes=meter.added_bytes(),
+        peak_memory_bytes=peak,
         parameters=count_parameters(model),
-        file_bytes=stored_bytes(candidate.source),
-        kv_cache_bytes_per_token=cache_bytes_per_token(model, windows.rows[0][:CACHED_TOKENS]),
+        file_bytes=file_bytes,
+        kv_cache_bytes_per_token=cached,
         dtype=str(model.dtype).removeprefix("torch."),
     )
+    mask = candidate.mask
+    if mask is None:
+        return part
+    smaller = {
+        "parameters": mask.effect.parameters_after,
+        "kv_cache_bytes_per_token": None
+        if cached is None
+        else cached - mask.cached_numbers * model.dtype.itemsize,
+        "file_bytes": None,
+        "peak_memory_bytes": None,
+    }
+    return part.model_copy(update=smaller)
 
 
 def _tasks_part(
@@ -141,12 +161,12 @@ def _tasks_part(
         batch_size=question.batch_size,
         progress=question.progress,
     )
-    return TasksPart(source=candidate.source.name, key=key, tasks=answers)
+    return TasksPart(source=candidate.name, key=key, tasks=answers)
 
 
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
     """What makes this model's perplexity less than it seems."""
-    found = []
+    found = [] if candidate.mask is None else list(candidate.mask.doubts())
     source = candidate.source
     seen = warn_of_seen_text(source.adapter or source.path, windows.record)
     if seen is not None:

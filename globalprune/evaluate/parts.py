@@ -24,7 +24,7 @@ class TextPart(Record):
     source: str
     key: dict[str, Any]
     parameters: int
-    file_bytes: int
+    file_bytes: int | None  # None: nothing was written
     kv_cache_bytes_per_token: int | None
     peak_memory_bytes: int | None
     dtype: str

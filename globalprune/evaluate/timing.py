@@ -24,7 +24,9 @@ def time_models(
 ) -> tuple[list[ModelResult], SpeedSettings]:
     """Give the results their speeds, and the settings as they could be kept."""
     timed = [
-        index for index, result in enumerate(results) if result.kv_cache_bytes_per_token is not None
+        index
+        for index, result in enumerate(results)
+        if result.kv_cache_bytes_per_token is not None and candidates[index].mask is None
     ]
     if not timed:
         return list(results), settings

@@ -57,6 +57,8 @@ def test_before_and_after_are_judged_by_the_same_windows(
     assert (before.source, after.source) == (str(base), out)
     assert before.perplexity.windows == after.perplexity.windows == found.text.digest
     assert after.parameters == before.parameters - 4 * 1536
+    assert after.file_bytes is not None
+    assert before.file_bytes is not None
     assert after.file_bytes < before.file_bytes
     assert after.perplexity.value != before.perplexity.value
     assert found.warnings == ()

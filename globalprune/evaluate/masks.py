@@ -1,0 +1,79 @@
+"""A model as a plan would leave it, without cutting it: what goes adds nothing to the stream.
+
+Masking says what cutting does, so perplexity and answers are those of the cut model. Nothing gets
+smaller or faster by it: sizes are counted from the plan, files and speed are not to be had. A plan
+that counts on compensation is judged without it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plan_effect import PlanEffect, effect_of, removed_by
+from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.interface import ModelAdapter
+from globalprune.models.registry import adapter_for
+from globalprune.passes.sites import find_sites
+
+_STUB: Final = 2  # numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A plan that fits a model."""
+
+    path: Path
+    plan: PrunePlan
+    adapter: ModelAdapter
+    structure: ModelStructure
+    effect: PlanEffect
+
+    @property
+    def cached_numbers(self) -> int:
+        """How many numbers fewer a token leaves in the KV cache.
+
+        An attention that lost every group still leaves a key and a value of one number, unless its
+        layer is dropped: a cache of no size tells no length.
+        """
+        fewer = 0
+        for layer, stays in zip(self.structure.layers, self.effect.layers, strict=True):
+            gone = layer.attention.groups - len(stays.attention)
+            emptied = gone and not stays.attention and not stays.dropped
+            fewer += 2 * layer.head_dim * gone - (_STUB if emptied else 0)
+        return fewer
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what makes the figures less than they seem."""
+        yield f"{self.path}: judged as a mask on the whole model; its speed was not measured."
+        if self.plan.analysis is not None and self.plan.analysis.assumes == "compensation":
+            yield (
+                f"{self.path}: counts on compensation, and a mask has none; judge what gp apply "
+                "--compensate writes."
+            )
+
+
+def read_mask(path: Path, checkpoint: Checkpoint) -> Mask:
+    """Read a plan for a model; raise `PlanInvalid` or `PlanStale` where it doesn't fit it."""
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    plan = read_plan(path, structure)
+    return Mask(path, plan, adapter, structure, effect_of(plan, structure))
+
+
+@torch.no_grad()
+def put_on(model: Any, mask: Mask) -> None:
+    """Let nothing that goes reach the output projections; their biases stay."""
+    layers = range(len(mask.structure.layers))
+    sites = find_sites(model, mask.adapter, mask.structure, layers)
+    outputs = {site.half: site for site in sites if site.is_output}
+    for layer, kind, gone in removed_by(mask.plan, mask.structure):
+        site = outputs[layer, kind]
+        weight = site.linear.weight
+        by_group = weight.view(len(weight), site.groups, -1)
+        by_group[:, torch.from_numpy(gone).to(weight.device)] = 0
