@@ -42,8 +42,10 @@ def _target(target: Target) -> dict[str, Any]:
     said = target.constraints.said()
     if target.constraints.protect_layers:
         said["protect_layers"] = _ranges(target.constraints.protect_layers)
-    within = {"within": list(target.within)} if target.within else {}
-    return {**target.said(), **within, **({"constraints": said} if said else {})}
+    others: dict[str, Any] = {"within": list(target.within)} if target.within else {}
+    if target.strategy != "knapsack":
+        others["strategy"] = target.strategy
+    return {**target.said(), **others, **({"constraints": said} if said else {})}
 
 
 def _pins(pins: LayerPins) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Only values; what they come to in a model is decided where a plan is made.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -13,6 +14,8 @@ from globalprune.artifacts.record import Record
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 _BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+Strategy = Literal["knapsack", "layerwise"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Ratio = Annotated[float, Field(ge=0, lt=1, strict=True)]
 _Amount = Annotated[int, Field(ge=0, strict=True)]
 
@@ -52,9 +55,20 @@ class Target(Budgets):
 
     constraints: Constraints = Field(default=Constraints(), json_schema_extra={"default": {}})
     within: tuple[Ratio, ...] = ()  # smaller ratios, whose plans it removes all of
+    strategy: Strategy = "knapsack"
 
     @model_validator(mode="after")
     def _has_a_budget(self) -> "Target":
         if not self.said():
             raise ValueError("says no budget; write `ratio: 0.2`, say.")
+        if self.strategy == "layerwise" and (odd := list(self._beyond_layerwise())):
+            raise ValueError(f"strategy layerwise knows no {' and no '.join(odd)}; leave it out.")
         return self
+
+    def _beyond_layerwise(self) -> Iterator[str]:
+        """Yield what a ratio for each layer by itself can't keep."""
+        yield from (name for name in ("kv_cache", "flops") if name in self.said())
+        bound = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers")
+        yield from (name for name in bound if name in self.constraints.said())
+        if self.within:
+            yield "within"

@@ -71,6 +71,14 @@ def plan(
     round_mlp: constraints.RoundMlp = None,
     uniform: constraints.Uniform = False,
     whole_layers: constraints.WholeLayers = False,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="knapsack, or layerwise: the founding scripts' older way, a ratio for each layer "
+            "and a fixed --attention-share of it.",
+        ),
+    ] = "knapsack",
     nested: Annotated[
         bool,
         typer.Option(
@@ -149,6 +157,7 @@ def plan(
         normaliser=normaliser,
         constraints=asked,
         nested=nested,
+        strategy=strategy,
         replanned=replanned,
         overwrite=overwrite,
     )

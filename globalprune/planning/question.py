@@ -14,6 +14,7 @@ from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.plan_target import Target
 from globalprune.planning.choice import Choice, choose
 from globalprune.planning.knapsack.problem import Mask
+from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
 from globalprune.planning.limits import limited
 from globalprune.planning.pins import Pins, Wishes, wishes_of
 
@@ -50,9 +51,15 @@ class Question:
         inner = self._taken_within()
         wishes = Wishes(pinned.must_go | inner, pinned.free & ~inner)
         wishes = limited(self.table, wishes, constraints, self.pins_of)
-        choice = choose(
-            self.table, wishes, constraints, needs, prunable=structure.prunable, where=self.pins_of
-        )
+        if self.target.strategy == "layerwise":
+            share = constraints.attention_share
+            share = DEFAULT_SHARE if share is None else share
+            choice = Choice(choose_by_layer(self.table, wishes, needs[0].amount, share), 0.0)
+        else:
+            prunable = structure.prunable
+            choice = choose(
+                self.table, wishes, constraints, needs, prunable=prunable, where=self.pins_of
+            )
         return Answer(choice, self._met(needs, choice.taken), self._met(needs, pinned.must_go))
 
     def in_the_way(self) -> Iterator[str]:

@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_target import Budgets, Target
+from globalprune.artifacts.plan_target import STRATEGIES, Budgets, Target
 from globalprune.errors import UsageError
 
 
 def targets_of(
-    ratios: Sequence[float | None], budgets: Budgets, constraints: Constraints, *, nested: bool
+    ratios: Sequence[float | None],
+    budgets: Budgets,
+    constraints: Constraints,
+    *,
+    nested: bool,
+    strategy: str,
 ) -> dict[float | None, Target]:
     """A target for each ratio; None stands for one plan by the other budgets.
 
     Of `nested` plans each removes all that those of smaller ratios do. Raise `UsageError` where
-    nothing is asked.
+    nothing is asked, or what the strategy can't keep.
     """
     if list(ratios) == [None] and not budgets.said():
         raise UsageError(
@@ -24,6 +31,18 @@ def targets_of(
     targets: dict[float | None, Target] = {}
     within: tuple[float, ...] = ()
     for ratio in sorted(ratios, key=lambda ratio: ratio or 0):
-        targets[ratio] = Target(**said, ratio=ratio, constraints=constraints, within=within)
+        asked = {**said, "ratio": ratio, "constraints": constraints, "strategy": strategy}
+        try:
+            targets[ratio] = Target(**asked, within=within)
+        except ValidationError as error:
+            raise UsageError(_told(error)) from error
         within = (*within, ratio) if nested and ratio else within
     return targets
+
+
+def _told(error: ValidationError) -> str:
+    """What is wrong, in our words."""
+    found = error.errors()[0]
+    if found["type"] == "literal_error":
+        return f"--strategy {found['input']}: there is {' and '.join(STRATEGIES)}."
+    return str(found.get("ctx", {}).get("error", found["msg"]))

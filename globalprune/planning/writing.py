@@ -47,6 +47,7 @@ def write_plans(
     importance: str | None = None,
     normaliser: str | None = None,
     nested: bool = False,
+    strategy: str = "knapsack",
     replanned: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[WrittenPlan, ...]:
@@ -65,7 +66,11 @@ def write_plans(
         wishes = pins, replanned, (f"keeps the pins and edits of {replanned}.",)
         constraints = constraints or (plan.target.constraints if plan.target else None)
     targets = targets_of(
-        list(places), budgets or Budgets(), constraints or Constraints(), nested=nested
+        list(places),
+        budgets or Budgets(),
+        constraints or Constraints(),
+        nested=nested,
+        strategy=strategy,
     )
     standing = {path: standing_plan(path, overwrite=overwrite) for path in places.values()}
     default = analysis.folder / PLAN_FILE
