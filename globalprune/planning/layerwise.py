@@ -21,9 +21,10 @@ def choose_by_layer(table: GroupTable, wishes: Wishes, amount: int, share: float
     """The rows that go: `amount` parameters, or as many as may."""
     taken = wishes.must_go.copy()
     layers, layer = np.unique(table.layer_idx, return_inverse=True)
-    worth = np.bincount(layer, table.importance, len(layers))
-    most = np.bincount(layer, table.cost * (wishes.free | wishes.must_go), len(layers))
-    whole = np.bincount(layer, table.cost, len(layers))
+    worth = np.bincount(layer, table.importance, len(layers)).astype(np.float64)
+    may_go = table.cost * (wishes.free | wishes.must_go)
+    most = np.bincount(layer, may_go, len(layers)).astype(np.float64)
+    whole = np.bincount(layer, table.cost, len(layers)).astype(np.float64)
     for number, wanted in enumerate(_amounts(worth, whole, most, amount)):
         inside = layer == number
         _take(table, wishes, taken, inside & (table.group_type == _ATTENTION), share * wanted)
