@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from globalprune.planning.knapsack.problem import Ceilings, Ints, Knapsack, Mask
 from globalprune.planning.knapsack.solver import most_saved, solve
 from globalprune.planning.pins import Wishes
 from globalprune.planning.units import NONE, Units, units_of
+
+PINS_TAKE_ALL: Final = "the pins remove every group of the model; keep some of them."
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +58,8 @@ def choose(
     taken = solution.taken
     if int(table.cost[wishes.must_go].sum()) + int(units.cost[taken].sum()) == prunable:
         if not len(taken):
-            raise PlanInvalid(
-                where, ["the pins remove every group of the model; keep some of them."]
-            )
-        taken = _spare_one(units.cost, taken)
+            raise PlanInvalid(where, [PINS_TAKE_ALL])
+        taken = spare_one(units.cost, taken)
     lost = problem.lost(taken)
     gap = 0.0 if solution.proven or not lost else max(0.0, 1 - solution.least / lost)
     return Choice(wishes.must_go | units.rows_of(taken), gap)
@@ -118,7 +119,7 @@ def _ceilings(
     return Ceilings(part, units.cost, left)
 
 
-def _spare_one(costs: Ints, taken: Mask) -> Mask:
+def spare_one(costs: Ints, taken: Mask) -> Mask:
     """Keep one unit where everything would go: the cheapest, and of those the one worth most.
 
     Sparing the cheapest removes as much as any plan can that leaves something standing.

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.group_table import GroupTable
+from globalprune.errors import PlanInvalid
+from globalprune.planning.choice import PINS_TAKE_ALL, spare_one
 from globalprune.planning.knapsack.problem import Floats, Mask
 from globalprune.planning.pins import Wishes
 
@@ -17,8 +19,13 @@ _ATTENTION, _MLP = 0, 1  # positions in GROUP_TYPES
 _STEPS: Final = 100
 
 
-def choose_by_layer(table: GroupTable, wishes: Wishes, amount: int, share: float) -> Mask:
-    """The rows that go: `amount` parameters, or as many as may."""
+def choose_by_layer(
+    table: GroupTable, wishes: Wishes, amount: int, share: float, *, prunable: int, where: str
+) -> Mask:
+    """The rows that go: `amount` parameters, or as many as may, but never all `prunable` ones.
+
+    Raise `PlanInvalid` where the pins, which stand in `where`, leave nothing.
+    """
     taken = wishes.must_go.copy()
     layers, layer = np.unique(table.layer_idx, return_inverse=True)
     worth = np.bincount(layer, table.importance, len(layers)).astype(np.float64)
@@ -32,6 +39,11 @@ def choose_by_layer(table: GroupTable, wishes: Wishes, amount: int, share: float
         mlp = inside & (table.group_type == _MLP)
         _take(table, wishes, taken, mlp, left + float(table.cost[mlp & taken].sum()))
     _settle(table, wishes, taken, amount)
+    if int(table.cost[taken].sum()) == prunable:
+        free = np.flatnonzero(wishes.free)
+        if not len(free):
+            raise PlanInvalid(where, [PINS_TAKE_ALL])
+        taken[free] = spare_one(table.cost[free].astype(np.int64), taken[free])
     return taken
 
 

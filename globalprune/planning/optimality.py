@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plan_effect import PlanEffect, removed_by
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
+from globalprune.planning.knapsack.problem import Knapsack, fractional_bound
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,6 @@ def optimality_of(
     if None in sums:
         return None
     lost = float(sum(value for value in sums if value is not None))
-    return Optimality(worth.total, lost, min(lost, least_lost(worth.table, effect.removed)))
-
-
-def least_lost(table: GroupTable, removed: int) -> float:
-    """The importance that every cut of at least `removed` parameters loses, whatever it may do.
-
-    The lowest scores first, the last group in part: the bound of the fractional knapsack (Dantzig
-    1957, https://doi.org/10.1287/opre.5.2.266). What is worth less than nothing goes in any case.
-    """
-    last = max(int(np.searchsorted(np.cumsum(table.cost), removed)), int(np.sum(table.score < 0)))
-    lost = float(table.importance[:last].sum())
-    missing = removed - int(table.cost[:last].sum())
-    if missing > 0 and last < len(table):
-        lost += float(table.score[last]) * missing
-    return lost
+    table = worth.table
+    any_plan = Knapsack(table.importance, table.cost[:, None].astype(np.int64), [effect.removed])
+    return Optimality(worth.total, lost, min(lost, fractional_bound(any_plan)))

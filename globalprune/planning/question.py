@@ -5,6 +5,7 @@ The same question without one of its constraints tells which of them is in the w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -51,15 +52,15 @@ class Question:
         inner = self._taken_within()
         wishes = Wishes(pinned.must_go | inner, pinned.free & ~inner)
         wishes = limited(self.table, wishes, constraints, self.pins_of)
+        bounds: Any = {"prunable": structure.prunable, "where": self.pins_of}
         if self.target.strategy == "layerwise":
             share = constraints.attention_share
             share = DEFAULT_SHARE if share is None else share
-            choice = Choice(choose_by_layer(self.table, wishes, needs[0].amount, share), 0.0)
+            amount = needs[0].amount
+            taken = choose_by_layer(self.table, wishes, amount, share, **bounds)
+            choice = Choice(taken, 0.0)
         else:
-            prunable = structure.prunable
-            choice = choose(
-                self.table, wishes, constraints, needs, prunable=prunable, where=self.pins_of
-            )
+            choice = choose(self.table, wishes, constraints, needs, **bounds)
         return Answer(choice, self._met(needs, choice.taken), self._met(needs, pinned.must_go))
 
     def in_the_way(self) -> Iterator[str]:

@@ -63,17 +63,21 @@ def edited_pins(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
         )
     pins = dict(plan.pin)
     for edit in edits:
-        pins[edit.layer_idx] = _with_edit(pins.get(edit.layer_idx, LayerPins()), edit)
+        groups = analysis.record.structure.layers[edit.layer_idx].half(edit.group_type).groups
+        pins[edit.layer_idx] = _with_edit(pins.get(edit.layer_idx, LayerPins()), edit, groups)
     return plan, dict(sorted(pins.items()))
 
 
-def _with_edit(pins: LayerPins, edit: HalfDifference) -> LayerPins:
+def _with_edit(pins: LayerPins, edit: HalfDifference, groups: int) -> LayerPins:
     """The pins of a layer with an edit of one half, which is newer than they are."""
-    stays, goes = set(edit.only_first), set(edit.only_second)
     old = pins.of(edit.group_type)
+    stays, goes, keep, remove = (
+        set(ranges.resolve(groups).tolist())
+        for ranges in (edit.only_first, edit.only_second, old.keep, old.remove)
+    )
     half = HalfPins(
-        keep=IndexRanges.of((set(old.keep) - goes) | stays),
-        remove=IndexRanges.of((set(old.remove) - stays) | goes),
+        keep=IndexRanges.of((keep - goes) | stays),
+        remove=IndexRanges.of((remove - stays) | goes),
         width=old.width,
     )
     halves = {kind: pins.of(kind) for kind in GROUP_TYPES} | {edit.group_type: half}

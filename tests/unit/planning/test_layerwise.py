@@ -50,6 +50,13 @@ def test_what_is_worth_more_loses_less(seed: int) -> None:
     assert abs(attention - 0.3 * planned.effect.removed) <= 3 * 50
 
 
+def test_something_is_left_standing() -> None:
+    """A ratio that can't be reached gives the largest plan, and that one can be read."""
+    planned = by_layer(0, 0.99)
+    assert not planned.reached
+    assert not planned.effect.leaves_nothing
+
+
 def test_it_never_loses_less_than_the_knapsack() -> None:
     """Which is why it isn't the default."""
     analysis = analysis_of(structure_of(SHAPE), 3)

@@ -76,6 +76,16 @@ def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: 
     assert changed.target.constraints == other
 
 
+def test_a_pin_of_all_outlives_an_edit(analysis: Analysis, tmp_path: Path) -> None:
+    """Every other group is still pinned to stay."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        'format: globalprune.plan/1\npin:\n  0: {mlp: {keep: all}}\nlayers:\n  0: {mlp: "3"}\n',
+        "utf-8",
+    )
+    assert str(again(analysis, path).pin[0].mlp.keep) == "0-2, 4-7"
+
+
 def test_edits_that_cannot_be_told_are_refused(analysis: Analysis, tmp_path: Path) -> None:
     """The plan that gp wrote was made from another analysis."""
     other = saved_analysis(tmp_path / "other", structure_of(((2, 8), (2, 8), (2, 8))), seed=5)
