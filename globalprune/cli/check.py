@@ -109,5 +109,7 @@ def _refresh(review: "Review") -> None:
         raise UsageError(
             f"{review.path}: --write needs the analysis, for its costs; name it with --analysis."
         )
-    header = header_of(review.plan, known.structure, known.effect, known.worth)
+    header = header_of(
+        review.plan, known.structure, known.effect, known.worth.scoring, known.optimality
+    )
     refresh_header(review.path, header)

@@ -4,8 +4,7 @@ from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.planning.figures import ImportanceByGroup
-from globalprune.planning.optimality import Optimality, optimality_of
+from globalprune.planning.optimality import Optimality
 from globalprune.planning.scoring import Scoring
 
 _NO_PERPLEXITY = "(sums of importance are no perplexity)"
@@ -16,7 +15,11 @@ _NAMES: dict[GroupType, tuple[str, str]] = {
 
 
 def header_of(
-    plan: PrunePlan, structure: ModelStructure, effect: PlanEffect, worth: ImportanceByGroup
+    plan: PrunePlan,
+    structure: ModelStructure,
+    effect: PlanEffect,
+    scoring: Scoring,
+    found: Optimality | None,
 ) -> tuple[str, ...]:
     """The lines of the comment; the first says whether a person had a hand in the decisions."""
     state = "as written" if plan.generated is None else "as edited"
@@ -25,7 +28,7 @@ def header_of(
     return (
         f"{state}: {removal_text(effect)}",
         f"leaves {effect.parameters_after:,} parameters{_shares_text(effect, structure)}",
-        *importance_lines(plan, worth.scoring, optimality_of(plan, structure, effect, worth)),
+        *importance_lines(plan, scoring, found),
     )
 
 

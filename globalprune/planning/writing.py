@@ -91,10 +91,9 @@ def write_plans(
     structure = analysis.record.structure
     written = []
     for path, planned in zip(places.values(), made, strict=True):
-        replace_plan(
-            path, planned.plan, header=header_of(planned.plan, structure, planned.effect, worth)
-        )
         optimality = optimality_of(planned.plan, structure, planned.effect, worth)
+        header = header_of(planned.plan, structure, planned.effect, planned.scoring, optimality)
+        replace_plan(path, planned.plan, header=header)
         written.append(WrittenPlan(path, planned, optimality))
     return tuple(written)
 

@@ -94,6 +94,6 @@ def test_the_comment_says_who_decided(generated: str | None, state: str) -> None
     plan = plan_of(_0={"mlp": "0"})
     said = plan.decisions_digest() if generated == "own" else generated
     plan = plan.model_copy(update={"generated": said})
-    first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH)
+    first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None)
 
     assert first.startswith(f"{state}: removes 6 of ")

@@ -131,7 +131,14 @@ def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
     body = path.read_text("utf-8").split("format:")[1]
     known = known_of(path)
     refresh_header(
-        path, header_of(review_plan(path).plan, known.structure, known.effect, known.worth)
+        path,
+        header_of(
+            review_plan(path).plan,
+            known.structure,
+            known.effect,
+            known.worth.scoring,
+            known.optimality,
+        ),
     )
     text = path.read_text("utf-8")
 
