@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from records import analysis_record
@@ -19,6 +20,7 @@ from globalprune.artifacts.group_table import (
     write_group_table,
 )
 from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.model_traits import ModelTraits
 
 
 def structure_of(
@@ -83,13 +85,32 @@ def record_of(structure: ModelStructure, table: GroupTable, layers: range) -> An
     )
 
 
+def traits_with(model_type: str = "llama", **changes: Any) -> ModelTraits:
+    """The traits of a plain model of that architecture."""
+    plain: dict[str, Any] = {
+        "hidden_size": 12,
+        "tied_embeddings": False,
+        "sliding_window": False,
+        "rope_type": "default",
+        "activation": "silu",
+    }
+    return ModelTraits(model_type=model_type, **(plain | changes))
+
+
 def analysis_of(
-    structure: ModelStructure, seed: int = 0, *, layers: range | None = None, folder: Path = Path()
+    structure: ModelStructure,
+    seed: int = 0,
+    *,
+    layers: range | None = None,
+    folder: Path = Path(),
+    traits: ModelTraits | None = None,
 ) -> Analysis:
     """An analysis in memory."""
     measured = layers or range(len(structure.layers))
     table = table_of(structure, seed, layers=measured)
-    return Analysis(folder, record_of(structure, table, measured), table)
+    record = record_of(structure, table, measured)
+    model = record.model.model_copy(update={"traits": traits})
+    return Analysis(folder, record.model_copy(update={"model": model}), table)
 
 
 def saved_analysis(
@@ -98,9 +119,10 @@ def saved_analysis(
     seed: int = 0,
     *,
     layers: range | None = None,
+    traits: ModelTraits | None = None,
 ) -> Analysis:
     """The same on disk, read back."""
-    analysis = analysis_of(structure or structure_of(), seed, layers=layers)
+    analysis = analysis_of(structure or structure_of(), seed, layers=layers, traits=traits)
     folder.mkdir(parents=True, exist_ok=True)
     write_group_table(folder / TABLE_FILE, analysis.table)
     write_analysis_record(folder / ANALYSIS_FILE, analysis.record)

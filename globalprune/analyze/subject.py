@@ -10,6 +10,7 @@ from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import ModelSource
+from globalprune.models.traits import traits_of
 from globalprune.models.weights_fingerprint import weights_fingerprint
 
 
@@ -43,4 +44,5 @@ def model_record(checkpoint: Checkpoint, subject: Subject) -> ModelRecord:
         weights_fingerprint=weights_fingerprint(checkpoint),
         parameters=subject.structure.parameters,
         prunable_parameters=subject.structure.prunable,
+        traits=traits_of(checkpoint.config),
     )

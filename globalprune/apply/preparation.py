@@ -32,6 +32,7 @@ from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import resolve_model
+from globalprune.models.traits import traits_of
 from globalprune.models.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes
 from globalprune.models.weights_fingerprint import FULL_PREFIX, weights_fingerprint
 
@@ -69,6 +70,7 @@ def prepare(
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
     facts = facts_of(checkpoint, adapter, structure)
+    traits = traits_of(checkpoint.config)
     steps = cutting_steps(facts, effect)
     if compensation is not None:
         steps = compensated(steps, facts, effect, gates=compensation.gate_steps > 0)
@@ -89,7 +91,7 @@ def prepare(
                 f"{plan_path}: {doubt}"
                 for doubt in unmet_assumptions(plan, compensating=compensation is not None)
             ),
-            *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure)),
+            *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure, traits)),
         ),
     )
 

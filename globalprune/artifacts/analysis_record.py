@@ -1,11 +1,12 @@
 """analysis.json: what was measured, on what text, how, and at what price."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.model_traits import ModelTraits
 from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
@@ -43,6 +44,7 @@ class ModelRecord(Record):
     weights_fingerprint: str
     parameters: int = Field(gt=0)
     prunable_parameters: int = Field(ge=0)
+    traits: ModelTraits | None = None  # None: measured before they were recorded
 
 
 class GivenPlan(Record):
@@ -98,8 +100,9 @@ class AnalysisRecord(Record):
     @property
     def identity(self) -> str:
         """`sha256:…` of what was measured and how; the table's metadata cites it."""
-        passing = {
-            "table", "reliability", "seconds", "peak_memory_bytes", "command", "warnings",
+        passing: Any = {
+            "table": True, "reliability": True, "seconds": True, "peak_memory_bytes": True,
+            "command": True, "warnings": True, "model": {"traits"},
         }  # fmt: skip
         return digest_json(self.model_dump(mode="json", exclude=passing))
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from globalprune.artifacts.index_ranges import IndexRanges
 from globalprune.artifacts.record import Record
+from globalprune.artifacts.runtimes import Runtime
 
 _Whole = Annotated[int, Field(ge=0, strict=True)]
 _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -32,6 +33,7 @@ class Constraints(Record):
     round_mlp: Annotated[int, Field(ge=1, strict=True)] = 1  # every MLP's width is a multiple of it
     uniform: Annotated[bool, Field(strict=True)] = False  # the same widths in every layer
     whole_layers: Annotated[bool, Field(strict=True)] = False  # nothing goes but whole layers
+    runtime: Runtime | None = None  # where what is left can be loaded
 
     def __bool__(self) -> bool:
         return self != Constraints()

@@ -68,7 +68,7 @@ class Target(Budgets):
     def _beyond_layerwise(self) -> Iterator[str]:
         """Yield what a ratio for each layer by itself can't keep."""
         yield from (name for name in ("kv_cache", "flops") if name in self.said())
-        bound = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers")
+        bound = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers", "runtime")
         yield from (name for name in bound if name in self.constraints.said())
         if self.within:
             yield "within"

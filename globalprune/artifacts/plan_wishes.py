@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from globalprune.artifacts.broken_constraints import broken_budgets, broken_constraints
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.model_traits import ModelTraits
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.prune_plan import HalfPins, PrunePlan
+from globalprune.artifacts.runtime_obstacles import obstacles
 
 _MEND = "change the pin or the layer, or plan again."
 
@@ -28,11 +30,17 @@ def contradictions(half: HalfPins, groups: int) -> Iterator[tuple[str, str]]:
         yield "width", f"{half.width} is more than the {left} that remove leaves; write less."
 
 
-def broken_wishes(plan: PrunePlan, effect: PlanEffect, structure: ModelStructure) -> Iterator[str]:
+def broken_wishes(
+    plan: PrunePlan, effect: PlanEffect, structure: ModelStructure, traits: ModelTraits | None
+) -> Iterator[str]:
     """Yield a sentence for every wish that the plan's decisions don't keep."""
     if plan.target is not None:
         yield from broken_budgets(plan.target, effect, structure)
         yield from broken_constraints(plan.target.constraints, effect, structure)
+        runtime = plan.target.constraints.runtime
+        if runtime is not None and traits is not None:
+            for obstacle in obstacles(runtime, traits, structure, effect):
+                yield f"constraints.runtime is not kept: {obstacle}"
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
             groups = structure.layers[layer].half(kind).groups

@@ -9,6 +9,7 @@ from globalprune.cli import console, options
 from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersion, UsageError
 
 if TYPE_CHECKING:
+    from globalprune.apply.preparation import Prepared
     from globalprune.planning.review import Review
 
 
@@ -27,6 +28,15 @@ def check(
         ),
     ] = None,
     analysis: options.AnalysisFolder = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="transformers|vllm|llama.cpp|any",
+            help="Also say whether this program could load what is left.",
+            show_default=False,
+        ),
+    ] = None,
     write: Annotated[
         bool,
         typer.Option("--write", help="Refresh the comment at the top of the plan after an edit."),
@@ -40,6 +50,7 @@ def check(
 
     Example:  gp check analysis/plan.yaml --model MODEL --write
     """
+    from globalprune.cli.check_runtime import loading_in
     from globalprune.cli.check_text import document_of, review_lines
     from globalprune.planning.review import review_plan
 
@@ -57,16 +68,23 @@ def check(
         console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:
         console.say(f"note: {note}")
-    fit = None if model is None else _fit(model, plan)
+    fit, prepared = (None, None) if model is None else _fit(model, plan)
+    loading = None
+    if runtime is not None and (model is None or prepared is not None):
+        loading = loading_in(runtime, review, prepared)
     if as_json:
-        console.print_json({**document_of(review), "fit": fit})
+        loads = loading.document if loading else None
+        console.print_json({**document_of(review), "fit": fit, "loading": loads})
     else:
-        console.print_text("\n".join([*review_lines(review), *_fit_lines(fit)]))
+        lines = [*review_lines(review), *_fit_lines(fit), *(loading.lines if loading else ())]
+        console.print_text("\n".join(lines))
     if fit is not None and fit["problem"]:
         raise PlanDoesNotFit(fit["problem"])
+    if loading is not None and loading.obstacles:
+        raise PlanDoesNotFit(f"{plan}: what it leaves doesn't load in {loading.where}.")
 
 
-def _fit(model: str, plan: Path) -> dict[str, Any]:
+def _fit(model: str, plan: Path) -> "tuple[dict[str, Any], Prepared | None]":
     """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
     from globalprune.apply.preparation import prepare
 
@@ -74,7 +92,7 @@ def _fit(model: str, plan: Path) -> dict[str, Any]:
     try:
         prepared = prepare(model, plan)
     except (PlanStale, PlanInvalid) as error:
-        return fit | {"problem": str(error)}
+        return fit | {"problem": str(error)}, None
     for warning in prepared.warnings:
         console.say(f"warning: {warning}")
     return fit | {
@@ -83,7 +101,7 @@ def _fit(model: str, plan: Path) -> dict[str, Any]:
         "uneven": prepared.edit.uneven,
         "reason": prepared.edit.reason,
         "warnings": prepared.warnings,
-    }
+    }, prepared
 
 
 def _fit_lines(fit: dict[str, Any] | None) -> list[str]:

@@ -65,6 +65,16 @@ RoundMlp = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="transformers|vllm|llama.cpp|any",
+        help="Cut so that this program can load what is left; any: a plain checkpoint.",
+        show_default="transformers and vllm, which load every cut",
+        rich_help_panel=_PANEL,
+    ),
+]
 Uniform = Annotated[
     bool,
     typer.Option(

@@ -69,6 +69,7 @@ def plan(
     only: constraints.Only = None,
     attention_share: constraints.AttentionShare = None,
     round_mlp: constraints.RoundMlp = None,
+    runtime: constraints.Runtime = None,
     uniform: constraints.Uniform = False,
     whole_layers: constraints.WholeLayers = False,
     strategy: Annotated[
@@ -138,6 +139,7 @@ def plan(
         only=only,
         attention_share=attention_share,
         round_mlp=round_mlp,
+        runtime=runtime,
         uniform=uniform or None,
         whole_layers=whole_layers or None,
     )

@@ -48,7 +48,7 @@ def write_layer_shapes(
     if not any(_is_cut(structure.layers[layer.layer_idx], layer) for layer in effect.layers):
         return ConfigEdit(copy.deepcopy(config), is_uneven(config), None)
     kept = effect.kept_layers
-    sizes = _native_config(config)
+    sizes = native_config(config)
     layers = [_layer_part(structure.layers[layer.layer_idx], layer, config) for layer in kept]
     edited = _with_layers(config, [layer.layer_idx for layer in kept])
     if not edited.get("head_dim"):  # else guessed anew from the smaller number of heads
@@ -95,8 +95,8 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
         if "layer" in key and isinstance(value, list) and len(value) == before:
             edited[key] = [value[index] for index in kept]
     # where the kinds of the layers follow from their numbers, as in Qwen, they must be written down
-    kinds = getattr(_native_config(config), "layer_types", None)
-    if kinds and (cut := [kinds[index] for index in kept]) != _native_config(edited).layer_types:
+    kinds = getattr(native_config(config), "layer_types", None)
+    if kinds and (cut := [kinds[index] for index in kept]) != native_config(edited).layer_types:
         edited["layer_types"] = cut
     return edited
 
@@ -118,14 +118,14 @@ def _why_uneven(kept: Sequence[LayerEffect], layers: Sequence[RawConfig]) -> str
 def _refusal(native: RawConfig) -> str | None:
     """Ask the architecture's own config class whether it takes the shape."""
     try:
-        _native_config(native)
+        native_config(native)
     except (StrictDataclassError, ValueError, TypeError) as error:
         name = CONFIG_MAPPING[native["model_type"]].__name__
         return f"{name} refuses the shape: {error.__cause__ or error}"
     return None
 
 
-def _native_config(config: RawConfig) -> PretrainedConfig:
+def native_config(config: RawConfig) -> PretrainedConfig:
     """Build the architecture's own config object, with the sizes of the whole model."""
     plain = {k: v for k, v in config.items() if k not in ("per_layer_config", "auto_map")}
     native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain))

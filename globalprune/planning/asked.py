@@ -24,6 +24,7 @@ _BYTE_UNITS: Final = {
 }
 _BYTES: Final = ("size", "kv_cache")
 _EXAMPLES: Final = {"parameters": "6B", "size": "12GB", "kv_cache": "96KiB", "flops": "10G"}
+_OPTIONS: Final = {"parameters": "--params", "runtime": "--for"}  # not as the field
 _PART: Final = re.compile(r"(-?\d+)(?:\s*-\s*(\d+))?")  # 3, -1, 0-2
 
 
@@ -102,11 +103,11 @@ def _told(found: Any) -> str:
 
 
 def _option(name: str) -> str:
-    return "--params" if name == "parameters" else f"--{name.replace('_', '-')}"
+    return _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _as_options(text: str) -> str:
     """The message with every constraint's name as the option that gives it."""
     for name in sorted(Constraints.model_fields, key=len, reverse=True):
-        text = re.sub(rf"\b{name}\b", f"--{name.replace('_', '-')}", text)
+        text = re.sub(rf"\b{name}\b", _option(name), text)
     return text

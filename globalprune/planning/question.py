@@ -12,12 +12,20 @@ import numpy as np
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.budget_needs import Met, Need, needs_of
 from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.plan_constraints import Constraints
 from globalprune.artifacts.plan_target import Target
+from globalprune.errors import PlanInvalid
 from globalprune.planning.choice import Choice, choose
 from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
 from globalprune.planning.limits import limited
 from globalprune.planning.pins import Pins, Wishes, wishes_of
+from globalprune.planning.runtime_bounds import (
+    at_width,
+    bound_by_runtime,
+    hold_first_attention,
+    stock_widths,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +52,42 @@ class Question:
     pins: Pins
     pins_of: str  # the file that they stand in
 
+    @property
+    def constraints(self) -> Constraints:
+        """What binds the answer: what was asked, and what the runtime needs."""
+        return bound_by_runtime(self.target.constraints, self.analysis.record)
+
     def answer(self) -> Answer:
         """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
-        structure, constraints = self.analysis.record.structure, self.target.constraints
+        widths = stock_widths(self.analysis.record) if self.constraints.uniform else []
+        if not widths:
+            return self._answer()
+        answers, refusals = [], []
+        for width in widths:  # few; the best of the choices for each is the best choice
+            try:
+                answers.append(self._answer(width))
+            except PlanInvalid as error:
+                refusals.append(error)
+        if not answers:
+            raise refusals[-1]
+        return min(answers, key=self._shortfall_and_loss)
+
+    def _shortfall_and_loss(self, answer: Answer) -> tuple[int, float]:
+        """What is missing of the needs, and the importance that goes."""
+        missing = sum(max(0, one.need.amount - one.saved) for one in answer.met)
+        return missing, float(self.table.importance[answer.choice.taken].sum())
+
+    def _answer(self, attention: int | None = None) -> Answer:
+        """Choose what goes, where so many attention groups of every layer stay, if that is said."""
+        structure, constraints = self.analysis.record.structure, self.constraints
         needs = needs_of(self.target, structure)
         pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
         inner = self._taken_within()
         wishes = Wishes(pinned.must_go | inner, pinned.free & ~inner)
+        if constraints.runtime == "llama.cpp":
+            wishes = hold_first_attention(self.table, wishes, self.analysis.record)
+        if attention is not None:
+            wishes = at_width(self.table, wishes, attention, self.pins_of)
         wishes = limited(self.table, wishes, constraints, self.pins_of)
         bounds: Any = {"prunable": structure.prunable, "where": self.pins_of}
         if self.target.strategy == "layerwise":

@@ -57,8 +57,9 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     worth, doubt = worth_of(plan, analysis)
     optimality = optimality_of(plan, analysis.record.structure, effect, worth)
     known = Known(analysis, effect, worth, optimality, _edits(plan, analysis))
-    broken = (f"{path}: {wish}" for wish in broken_wishes(plan, effect, known.structure))
-    notes = (*filter(None, (note, doubt)), *broken)
+    traits = analysis.record.model.traits
+    wishes = broken_wishes(plan, effect, known.structure, traits)
+    notes = (*filter(None, (note, doubt)), *(f"{path}: {wish}" for wish in wishes))
     return Review(path, plan, known, notes)
 
 

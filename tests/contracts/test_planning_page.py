@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from analyses import saved_analysis, structure_of
+from analyses import saved_analysis, structure_of, traits_with
 
 PAGE = Path(__file__).parents[2] / "docs" / "planning.md"
 
@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "planning.md"
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the page is for a shell")
 def test_an_afternoon_of_planning(tmp_path: Path) -> None:
     """Top to bottom, as a person would type it; a command that fails ends it."""
-    saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
+    shape = structure_of(((2, 8), (2, 8), (2, 8)))
+    saved_analysis(tmp_path / "analysis", shape, traits=traits_with())
     blocks = re.findall(
         r"^```console\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )

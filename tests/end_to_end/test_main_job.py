@@ -33,6 +33,7 @@ def test_the_whole_way(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
     layer = next(layer for layer, cuts in read_plan(plan).layers.items() if cuts.mlp)
     plan.write_text(text[: text.index(f"\n  {layer}: {{")] + f"\n  {layer}: {{mlp: 0}}  # mine\n")
     checked = gp("check", plan, "--model", model, "--write", "--json")
+    loading = gp("check", plan, "--model", model, "--for", "vllm", "--json")
     applied = gp("apply", model, "--plan", plan, "-o", out, "--eval", "builtin", "--json")
     judged = gp("eval", model, out, "--samples", 4, "--seq-len", 32, "--json")
 
@@ -40,6 +41,7 @@ def test_the_whole_way(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
     assert checked.json["edits"]
     promised = checked.json["figures"]["parameters_after"]
     assert promised == checked.json["fit"]["parameters_after"]
+    assert loading.json["loading"]["loads"]
     assert promised == applied.json["parameters_after"]
     assert promised == judged.json["models"][1]["parameters"]
     assert promised == sum(parameter.numel() for parameter in load_model(out).parameters())

@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analyses import analysis_of, structure_of
+from analyses import analysis_of, structure_of, traits_with
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.budget_needs import needs_of
 from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.model_traits import ModelTraits
 from globalprune.artifacts.plan_constraints import Constraints
 from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
+from globalprune.artifacts.runtime_obstacles import obstacles
+from globalprune.artifacts.runtimes import Runtime
 from globalprune.errors import PlanInvalid
 from globalprune.planning.planner import Planned, make_plan
 
@@ -54,7 +57,7 @@ def test_constraints_are_kept(constraints: Constraints, seed: int, ratio: float)
     target = Target(ratio=round(ratio, 3), constraints=constraints)
     planned = planned_or_refused(analysis, target)
 
-    told = list(broken_wishes(planned.plan, planned.effect, analysis.record.structure))
+    told = list(broken_wishes(planned.plan, planned.effect, analysis.record.structure, None))
     if not planned.reached:  # the largest plan, which keeps them as well
         told = [what for what in told if not what.startswith("saves ")]
         if constraints.attention_share is not None:
@@ -105,6 +108,42 @@ def test_no_other_plan_that_keeps_them_loses_less(
     )
 
 
+RUNTIMES: dict[str, tuple[Runtime, ModelTraits]] = {
+    "llama.cpp": ("llama.cpp", traits_with()),
+    "llama.cpp, qwen3": ("llama.cpp", traits_with("qwen3", tied_embeddings=True)),
+    "llama.cpp, another qwen3": ("llama.cpp", traits_with("qwen3")),
+    "any": ("any", traits_with(hidden_size=6)),
+    "any mistral": ("any", traits_with("mistral")),
+}
+
+
+@pytest.mark.parametrize("case", RUNTIMES.values(), ids=RUNTIMES)
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), ratio=st.floats(0.02, 0.8))
+def test_what_a_runtime_must_load_has_no_obstacle(
+    case: tuple[Runtime, ModelTraits], seed: int, ratio: float
+) -> None:
+    """Whatever is asked, reached or not."""
+    runtime, traits = case
+    structure = structure_of(((3, 8), (3, 8), (3, 8)))
+    constraints = Constraints(runtime=runtime)
+    analysis = analysis_of(structure, seed, traits=traits)
+    planned = make_plan(analysis, Target(ratio=round(ratio, 3), constraints=constraints))
+
+    assert list(obstacles(runtime, traits, structure, planned.effect)) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_other_plain_checkpoint_loses_less(seed: int) -> None:
+    """Of 3 attention groups only 3 or 1 may stay, by the rule of Llama's config."""
+    analysis = analysis_of(structure_of(((3, 2), (3, 2))), seed, traits=traits_with(hidden_size=6))
+    target = Target(ratio=0.3, constraints=Constraints(runtime="any", uniform=True))
+    planned = make_plan(analysis, target)
+    lost = [lost for _, lost in kept_cuts(analysis, target)]
+
+    assert lost_by(analysis, planned.plan) == pytest.approx(min(lost))
+
+
 def unit_cost(constraints: Constraints) -> int:
     """What the cheapest unit costs: a channel, or what goes together."""
     if constraints.whole_layers:
@@ -146,7 +185,9 @@ def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]
             layers={layer: LayerCuts.model_validate(half) for layer, half in cuts.items()},
         )
         effect = effect_of(plan, structure)
-        if not effect.leaves_nothing and not list(broken_wishes(plan, effect, structure)):
+        if not effect.leaves_nothing and not list(
+            broken_wishes(plan, effect, structure, analysis.record.model.traits)
+        ):
             yield effect.removed, lost_by(analysis, plan)
 
 

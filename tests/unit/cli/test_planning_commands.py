@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from analyses import saved_analysis, structure_of
+from analyses import saved_analysis, structure_of, traits_with
 from command_line import gp, refused
 
 
@@ -49,12 +49,49 @@ def test_what_is_in_the_way_is_named(folder: Path) -> None:
     assert (folder / "a.yaml").is_file()
 
 
+def test_a_plan_for_a_runtime_is_checked_by_its_limits(tmp_path: Path) -> None:
+    """Widths that differ load in llama.cpp and are no plain checkpoint; exit code 1 says so."""
+    shape = structure_of(((2, 8), (2, 8), (2, 8)))
+    folder = saved_analysis(tmp_path / "analysis", shape, traits=traits_with()).folder
+    plan = tmp_path / "plan.yaml"
+    made = gp("plan", folder, "--ratio", 0.2, "--for", "llama.cpp", "-o", plan)
+    loads = gp("check", plan, "--for", "llama.cpp")
+    plain = gp("check", plan, "--for", "any")
+    document = gp("check", plan, "--for", "any", "--json").json["loading"]
+
+    assert (made.code, loads.code, plain.code) == (0, 0, 1)
+    assert "constraints: {runtime: llama.cpp}" in plan.read_text("utf-8")
+    assert loads.out.endswith("loads in llama.cpp\n")
+    assert "doesn't load in any runtime, as a plain checkpoint: the layers that stay" in plain.out
+    assert (document["runtime"], document["loads"]) == ("any", False)
+    refused(gp("check", plan, "--for", "ollama"), "--for ollama: is not known; there are transf")
+
+
+def test_a_hand_edit_that_a_runtime_cannot_load_is_told(tmp_path: Path) -> None:
+    """The constraint stands in the plan, so that nobody has to ask."""
+    folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits_with()).folder
+    gp("plan", folder, "--ratio", 0.1, "--for", "llama.cpp")
+    plan = folder / "plan.yaml"
+    text = plan.read_text("utf-8")
+    plan.write_text(text[: text.index("\nlayers:")] + "\nlayers:\n  1: {mlp: all}\n")
+
+    assert "constraints.runtime is not kept: layer 1: no MLP is left" in gp("check", plan).err
+
+
+def test_what_nothing_tells_is_asked_for(folder: Path) -> None:
+    """An analysis that knows no traits, and no model named."""
+    gp("plan", folder, "--ratio", 0.2)
+    said = gp("check", folder / "plan.yaml", "--for", "any")
+    refused(said, "--for any: nothing tells what the model is; name it with --model")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), r"no budget: say how much to remove with --ratio 0.2"),
         (("--params", "few"), r"--params few: is no amount"),
         (("--ratio", "0.2", "--only", "both"), r"--only both: should be 'attention' or 'mlp'"),
+        (("--ratio", "0.2", "--for", "x"), r"--for x: should be 'transformers', 'vllm', 'llama"),
         (("--ratio", "0.2", "--from", "none.yaml"), r"none\.yaml"),
     ],
 )

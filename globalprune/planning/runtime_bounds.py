@@ -1,0 +1,99 @@
+"""What a runtime, named by `constraints.runtime`, asks of a plan: more constraints, and bounds.
+
+Its facts are in `artifacts/runtimes`; here they become what a selection can keep.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from globalprune.artifacts.analysis_record import AnalysisRecord
+from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.model_traits import ModelTraits
+from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.runtimes import QUANTISED_BLOCK, stock_attention, uneven_gguf
+from globalprune.errors import PlanInvalid, UsageError
+from globalprune.planning.pins import Wishes
+
+
+def bound_by_runtime(constraints: Constraints, record: AnalysisRecord) -> Constraints:
+    """The constraints and those of the runtime; raise `UsageError` where they can't be together."""
+    runtime = constraints.runtime
+    if runtime not in ("llama.cpp", "any"):
+        return constraints
+    traits = _known(record)
+    form = uneven_gguf(traits) if runtime == "llama.cpp" else None
+    more: dict[str, Any] = {"round_mlp": math.lcm(constraints.round_mlp, _block(record))}
+    if form is not None:
+        more["min_mlp"] = max(1, constraints.min_mlp)
+        if not form.empty_attention:
+            more["min_attention_groups"] = max(1, constraints.min_attention_groups)
+    elif not constraints.whole_layers:
+        more["uniform"] = True
+    try:
+        return Constraints.model_validate({**constraints.model_dump(mode="json"), **more})
+    except ValidationError as error:
+        clash = str(error.errors()[0].get("ctx", {}).get("error", error))
+        raise UsageError(f"--for {runtime} needs layers that are alike: {clash}") from error
+
+
+def hold_first_attention(table: GroupTable, wishes: Wishes, record: AnalysisRecord) -> Wishes:
+    """The wishes, and one attention group of layer 0 held: llama.cpp counts heads by it."""
+    traits = record.model.traits
+    rows = table.halves.get((0, "attention"))
+    if rows is None or traits is None or uneven_gguf(traits) is None:
+        return wishes
+    free = wishes.free.copy()
+    may_go = np.sort(rows)[wishes.free[np.sort(rows)]]
+    if len(may_go) and (wishes.must_go[rows] | wishes.free[rows]).all():
+        free[may_go[-1]] = False
+    return Wishes(wishes.must_go, free)
+
+
+def stock_widths(record: AnalysisRecord) -> list[int]:
+    """How many attention groups of a layer the architecture's own config takes; [] if any."""
+    traits = record.model.traits
+    layer = record.structure.layers[0]
+    if traits is None:
+        return []
+    groups = layer.attention.groups
+    widths = stock_attention(traits, groups, layer.query_heads_per_group)
+    return [] if len(widths) == groups else widths
+
+
+def at_width(table: GroupTable, wishes: Wishes, width: int, where: str) -> Wishes:
+    """The wishes, where exactly the `width` best attention groups of every layer stay.
+
+    Raise `PlanInvalid` where they allow more or fewer only.
+    """
+    must_go, free = wishes.must_go.copy(), wishes.free.copy()
+    for (layer, kind), by_index in table.halves.items():
+        if kind != "attention":
+            continue
+        rows = np.sort(by_index)  # the worst first
+        may_go = rows[free[rows]]
+        more = int((~must_go[rows]).sum()) - width
+        if not 0 <= more <= len(may_go):
+            what = f"pin.{layer}.attention: no plan with {width} groups in every layer keeps it."
+            raise PlanInvalid(where, [what])
+        must_go[may_go[:more]] = True
+        free[rows] = False
+    return Wishes(must_go, free)
+
+
+def _known(record: AnalysisRecord) -> ModelTraits:
+    """The model's traits."""
+    if record.model.traits is None:
+        raise UsageError(
+            "--for: the analysis was made before traits of the model were recorded; run gp analyze "
+            "again."
+        )
+    return record.model.traits
+
+
+def _block(record: AnalysisRecord) -> int:
+    """The multiple for MLP widths: a quantised block, as far as the model's own are of it."""
+    widths = [layer.mlp.groups for layer in record.structure.layers if layer.mlp.groups]
+    return math.gcd(QUANTISED_BLOCK, *widths)

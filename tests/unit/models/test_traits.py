@@ -1,0 +1,55 @@
+"""Traits come from the architecture's own reading of config.json, and its rules are ours."""
+
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from tiny_models import tiny_config
+from transformers import CONFIG_MAPPING
+
+from globalprune.artifacts.runtimes import DIVIDED_BY_HEADS, UNEVEN_GGUF
+from globalprune.models.registry import ADAPTERS
+from globalprune.models.traits import traits_of
+
+
+def test_what_a_config_leaves_out_is_what_its_class_says() -> None:
+    """A config.json of a few keys; a rope type and a window are seen."""
+    few = {"model_type": "llama", "hidden_size": 64}
+    assert traits_of(few).model_dump() == {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "tied_embeddings": False,
+        "sliding_window": False,
+        "rope_type": "default",
+        "activation": "silu",
+    }
+    rope = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}
+    assert traits_of(few | {"rope_parameters": rope}).rope_type == "yarn"
+    assert traits_of({"model_type": "mistral", "sliding_window": 64}).sliding_window
+    assert not traits_of({"model_type": "mistral", "sliding_window": None}).sliding_window
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}
+    assert traits_of({"model_type": "qwen2", **window}).sliding_window
+    assert traits_of(tiny_config("llama_tied_bias").to_dict()).tied_embeddings
+
+
+@pytest.mark.parametrize("family", sorted(ADAPTERS))
+def test_every_family_has_its_form_in_llama_cpp(family: str) -> None:
+    """A family that we cut and that isn't in the table would be refused there without a word."""
+    assert family in UNEVEN_GGUF
+
+
+@pytest.mark.parametrize("family", sorted({*ADAPTERS, "gemma2", "gemma3_text"}))
+def test_which_configs_divide_by_their_heads(family: str) -> None:
+    """Ask the real class for a hidden size that the heads don't divide."""
+    config = CONFIG_MAPPING[family]
+    shape: Any = {
+        "hidden_size": 32,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "head_dim": 8,
+    }
+    if family in DIVIDED_BY_HEADS:
+        with pytest.raises(StrictDataclassError, match="multiple of the number of attention heads"):
+            config(**shape)
+    else:
+        config(**shape)

@@ -1,0 +1,58 @@
+"""`--for RUNTIME` becomes constraints that a selection keeps, and clashes are refused by name."""
+
+import pytest
+from analyses import analysis_of, structure_of, traits_with
+
+from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plan_target import Target
+from globalprune.errors import UsageError
+from globalprune.planning.planner import make_plan
+from globalprune.planning.runtime_bounds import bound_by_runtime
+
+WIDE = structure_of(((3, 96), (3, 96)))
+
+
+def bound(**said: object) -> Constraints:
+    """What binds a plan of a wide Llama."""
+    asked = Constraints.model_validate(said)
+    return bound_by_runtime(asked, analysis_of(WIDE, traits=traits_with()).record)
+
+
+def test_widths_for_llama_cpp_are_multiples_of_what_is_quantised_together() -> None:
+    """A person's multiple counts too; a width that is no multiple itself asks for less."""
+    assert bound(runtime="llama.cpp").round_mlp == 32
+    assert bound(runtime="llama.cpp", round_mlp=48).round_mlp == 96
+    assert bound(runtime="llama.cpp", min_mlp=40).min_mlp == 40
+    odd = analysis_of(structure_of(((3, 40), (3, 40))), traits=traits_with())
+    assert bound_by_runtime(Constraints(runtime="llama.cpp"), odd.record).round_mlp == 8
+
+
+def test_any_is_uniform_unless_whole_layers_go() -> None:
+    """Both leave layers that are alike."""
+    assert bound(runtime="any").uniform
+    assert not bound(runtime="any", whole_layers=True).uniform
+    with pytest.raises(UsageError, match="--for any needs layers that are alike: uniform and prot"):
+        bound(runtime="any", protect_layers="0")
+
+
+@pytest.mark.parametrize("runtime", ["transformers", "vllm"])
+def test_transformers_and_vllm_ask_for_nothing(runtime: str) -> None:
+    """They load every cut."""
+    asked = Constraints.model_validate({"runtime": runtime})
+    assert bound(runtime=runtime) == asked
+
+
+def test_an_old_analysis_is_told_to_be_made_again() -> None:
+    """Without traits nobody knows what llama.cpp would say."""
+    analysis = analysis_of(WIDE)
+    with pytest.raises(UsageError, match="before traits of the model were recorded; run gp analyz"):
+        make_plan(analysis, Target(ratio=0.1, constraints=Constraints(runtime="any")))
+
+
+def test_the_first_attention_stays_in_part() -> None:
+    """Of the later ones all may go."""
+    analysis = analysis_of(WIDE, traits=traits_with())
+    constraints = Constraints(runtime="llama.cpp", only="attention")
+    effect = make_plan(analysis, Target(ratio=0.16, constraints=constraints)).effect
+
+    assert [len(layer.attention) for layer in effect.layers] == [1, 0]
