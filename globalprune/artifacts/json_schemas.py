@@ -16,18 +16,21 @@ from globalprune.artifacts.metrics_record import ApplyMetrics
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.artifacts.record import Record
 from globalprune.artifacts.recovery_record import RecoveryRecord
+from globalprune.artifacts.sweep_record import Sweep
 
 PLAN_SCHEMA_FILE = "plan.v1.schema.json"
 ANALYSIS_SCHEMA_FILE = "analysis.v1.schema.json"
 EVALUATION_SCHEMA_FILE = "evaluation.v2.schema.json"
 METRICS_SCHEMA_FILE = "metrics.v1.schema.json"
 RECOVERY_SCHEMA_FILE = "recovery.v1.schema.json"
+SWEEP_SCHEMA_FILE = "sweep.v1.schema.json"
 _RECORDS: dict[str, type[Record]] = {
     PLAN_SCHEMA_FILE: PrunePlan,
     ANALYSIS_SCHEMA_FILE: AnalysisRecord,
     EVALUATION_SCHEMA_FILE: Comparison,
     METRICS_SCHEMA_FILE: ApplyMetrics,
     RECOVERY_SCHEMA_FILE: RecoveryRecord,
+    SWEEP_SCHEMA_FILE: Sweep,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

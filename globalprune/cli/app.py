@@ -32,6 +32,7 @@ COMMANDS = {
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
     "finetune": Entry("finetune", "finetune", "Let a model recover: LoRA or full, with a teacher."),
     "prune": Entry("prune", "prune", "All of it: analyze, plan, apply, finetune, eval."),
+    "sweep": Entry("sweep", "sweep", "Judge many plans of one model: one table, one curve."),
     "eval": Entry("eval", "eval_", "Put models side by side: size, perplexity, tasks, speed."),
 }
 EPILOG = (

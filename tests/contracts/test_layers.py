@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compensation": {"errors", "compensation"},
     "planning": BASE | {"planning"},
     "card": BASE | {"card"},
+    "report": BASE | {"report"},
     "apply": BASE | {"text", "models", "passes", "compensation", "card", "apply"},
     "recover": BASE | {"text", "models", "passes", "card", "recover"},
     "evaluate": BASE | {"text", "models", "passes", "evaluate"},
@@ -26,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"models", "text", "analyze", "planning", "apply", "recover", "evaluate", "card", "pipeline"},
 }
 HEAVY = {"torch", "transformers", "datasets", "peft", "accelerate", "safetensors", "gguf"}
-LIGHT = ("errors", "progress", "artifacts", "planning", "card", "pipeline", "cli")
+LIGHT = ("errors", "progress", "artifacts", "planning", "card", "report", "pipeline", "cli")
 LIGHT_FILES = ("apply/steps.py", "apply/explain.py")
 
 

@@ -1,0 +1,196 @@
+"""`gp sweep`: many plans of one model, one table and one curve."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.compensation_request import CompensationRequest
+
+_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def sweep(
+    *,
+    model: options.Model,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder for table and curve.", show_default=False
+        ),
+    ],
+    analysis: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Plan from this analysis at every --ratio.", show_default=False
+        ),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Fraction of all parameters to remove; repeatable.",
+            show_default="0.1, 0.2, 0.3, 0.4, 0.5",
+        ),
+    ] = None,
+    importance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Plan by the analysis's column importance_NAME; repeatable.",
+            show_default="the one that the table is scored by",
+        ),
+    ] = None,
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PLAN", help="Also judge this plan of your own; repeatable.", show_default=False
+        ),
+    ] = None,
+    evaluate: Annotated[
+        str,
+        options.text_option(
+            "Text to judge by", "the part of the Python manual that calibration never sees"
+        ),
+    ] = "builtin",
+    eval_samples: Annotated[
+        int | None, typer.Option(help="Windows to judge by, from the start.", show_default="all")
+    ] = None,
+    eval_seq_len: options.SeqLen = None,
+    compensate: Annotated[
+        bool | None,
+        typer.Option(
+            "--compensate/--no-compensate",
+            help="Cut and repair the model by every plan, or by none: judge them as masks.",
+            show_default="plans whose importance counts on it",
+        ),
+    ] = None,
+    data: options.CompensationText = None,
+    samples: options.CompensationSamples = None,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
+    seed: options.Seed = 0,
+    gate_steps: options.GateSteps = None,
+    keep_models: Annotated[
+        bool,
+        typer.Option("--keep-models", help="Leave models that were cut in DIR/models."),
+    ] = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge many plans of one model by the same text: one table and one curve.
+
+    Plans are judged as masks, without writing a model; those whose importance counts on
+    compensation are cut and repaired one by one, and their models let go. The same command goes on
+    where it was stopped.
+
+    Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
+    """
+    from globalprune.artifacts.sweep_files import markdown_lines, write_sweep
+    from globalprune.pipeline.sweep import Judging, SweepRequest
+    from globalprune.pipeline.sweep import sweep as run_sweep
+    from globalprune.report.sweep_curve import CURVE_FILE, can_draw, draw_sweep
+
+    _refuse_place(out, model)
+    if not can_draw():
+        console.say(
+            f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
+        )
+    plans = [*_planned(analysis, ratio, importance, out), *(plan or ())]
+    request = _compensation(
+        compensate,
+        data=data,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        gate_steps=gate_steps,
+        batch_size=batch_size,
+    )
+    with console.progress_bars() as progress:
+        swept = run_sweep(
+            SweepRequest(
+                model,
+                out.expanduser(),
+                tuple(plans),
+                Judging(evaluate, eval_samples, eval_seq_len, batch_size),
+                request,
+                compensate_all=bool(compensate),
+                keep_models=keep_models,
+                device=device,
+                dtype=dtype,
+                command=console.command_line(),
+                warn=console.warn,
+                progress=progress,
+            )
+        )
+    write_sweep(out, swept)
+    if can_draw():
+        draw_sweep(out / CURVE_FILE, swept)
+    if as_json:
+        console.print_text(swept.model_dump_json(indent=2))
+    else:
+        console.print_text("\n".join(markdown_lines(swept)))
+
+
+def _refuse_place(out: Path, model: str) -> None:
+    """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
+    from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+    from globalprune.artifacts.sweep_files import SWEEP_FILE
+    from globalprune.pipeline.sweep import PARTS, PLANS
+
+    refuse_occupied(out, ours=(SWEEP_FILE, PARTS, PLANS), overwrite=True)
+    refuse_inside(out, Path(model).expanduser())
+
+
+def _planned(
+    folder: Path | None, ratios: list[float] | None, importances: list[str] | None, out: Path
+) -> list[Path]:
+    """Write a plan for every importance and ratio; raise `BudgetError` where one can't be had."""
+    from globalprune.artifacts.analysis_folder import read_analysis
+    from globalprune.cli.plan_text import finish
+    from globalprune.pipeline.sweep import PLANS
+    from globalprune.planning.writing import write_plans
+
+    if folder is None:
+        if ratios or importances:
+            raise UsageError("--ratio and --importance: plan from an analysis; name --analysis.")
+        return []
+    analysis = read_analysis(folder)
+    paths = []
+    for name in dict.fromkeys(importances or [analysis.record.default_importance]):
+        written = write_plans(
+            analysis, ratios or _RATIOS, out / PLANS / name, importance=name, overwrite=False
+        )
+        finish(written)
+        paths += [one.path for one in written]
+    return paths
+
+
+def _compensation(
+    compensate: bool | None,
+    *,
+    gate_steps: int | None,
+    batch_size: int,
+    seed: int,
+    **text: "str | int | None",
+) -> "CompensationRequest | None":
+    """What compensation is asked for; refuse options that nothing reads."""
+    from globalprune.artifacts.compensation_request import GATE_STEPS, CompensationRequest
+
+    if compensate is False:
+        given = {**text, "gate_steps": gate_steps}
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: only compensation reads that (text to judge by "
+                    "is --eval); leave it out, or --no-compensate."
+                )
+        return None
+    steps = GATE_STEPS if gate_steps is None else gate_steps
+    return CompensationRequest.model_validate(
+        {**text, "seed": seed, "gate_steps": steps, "batch_size": batch_size}
+    )

@@ -1,0 +1,1 @@
+"""Pictures from artifacts; no model, no torch."""
