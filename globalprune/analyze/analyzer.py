@@ -171,7 +171,8 @@ def _write(
     log.say_record(record)
     log.say(f"scores by layer\n{layer_summary(draft)}")
     with staged_analysis(out) as folder:
-        write_group_table(folder / TABLE_FILE, build_table(*parts, identity=record.identity))
+        table = build_table(*parts, identity=record.identity)
+        write_group_table(folder / TABLE_FILE, table, subject.structure)
         if ordered is not None:
             curves = curves_of(ordered, subject.structure)
             write_curves(folder / CURVES_FILE, curves, identity=record.identity)

@@ -79,6 +79,19 @@ def needs_of(budgets: Budgets, structure: ModelStructure) -> tuple[Need, ...]:
     return tuple(found)
 
 
+def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[str, Any]:
+    """What each group saves beside its parameters, by what is counted; an int64 a row.
+
+    Bytes of KV cache at the default dtype, and FLOPs behind the default context, of `Budgets`.
+    """
+    default = Budgets()
+    costs = {
+        "kv_cache": _kv_cache(default.bytes_per_number),
+        "flops": _flops(default.context),
+    }
+    return {name: _costs(structure, cost)[layer, kind] for name, cost in costs.items()}
+
+
 def refuse_bad_ratio(ratio: float) -> None:
     """Raise `UsageError` unless 0 ≤ ratio < 1."""
     if not 0 <= ratio < 1:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from globalprune.artifacts.budget_needs import further_costs
 from globalprune.artifacts.disk import temporary_file
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.normalisers import NormaliserName, normalised
@@ -29,6 +30,7 @@ from globalprune.errors import TableInvalid
 
 TABLE_FORMAT = "globalprune.groups/1"
 TABLE_FILE = "groups.parquet"
+COST_PREFIX = "cost_"  # of what groups save beside parameters
 FORMAT_KEY = "globalprune.format"
 NORMALISER_KEY = "globalprune.normaliser"
 IMPORTANCE_KEY = "globalprune.importance"  # the method that `importance` and `score` are of
@@ -129,13 +131,21 @@ def read_group_table(path: Path, structure: ModelStructure | None = None) -> Gro
     return _in_order(columns, importances, metadata)
 
 
-def write_group_table(path: Path, table: GroupTable) -> None:
-    """Write the table whole or not at all; any Parquet reader can open it."""
+def write_group_table(
+    path: Path, table: GroupTable, structure: ModelStructure | None = None
+) -> None:
+    """Write the table whole or not at all; any Parquet reader can open it.
+
+    With the `structure`, also what each group saves of other budgets, for people who read it.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     kinds = pa.DictionaryArray.from_arrays(table.group_type.astype(np.int8), list(GROUP_TYPES))
     others = {IMPORTANCE_PREFIX + name: column for name, column in table.importances.items()}
+    if structure is not None:
+        costs = further_costs(structure, table.layer_idx, table.group_type)
+        others |= {COST_PREFIX + name: column for name, column in costs.items()}
     arrow = pa.table({**table.columns(), "group_type": kinds, **others})
     with temporary_file(path) as temporary:
         parquet.write_table(arrow.replace_schema_metadata(table.metadata), temporary)

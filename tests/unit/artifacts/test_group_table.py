@@ -11,6 +11,7 @@ import pytest
 from artifact_values import structure_of, table_of
 from pyarrow import parquet
 
+from globalprune.artifacts.budget_needs import needs_of
 from globalprune.artifacts.group_table import (
     ANALYSIS_KEY,
     FORMAT_KEY,
@@ -22,6 +23,7 @@ from globalprune.artifacts.group_table import (
     write_group_table,
 )
 from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.plan_target import Budgets
 from globalprune.errors import TableInvalid, UsageError
 
 TABLE = table_of(structure_of())
@@ -232,3 +234,19 @@ def test_a_half_lists_its_rows_by_index() -> None:
         assert {GROUP_TYPES[code] for code in TABLE.group_type[rows]} == {kind}
         assert TABLE.group_idx[rows].tolist() == list(range(len(rows)))
     assert sum(map(len, TABLE.halves.values())) == len(TABLE)
+
+
+def test_what_groups_save_of_other_budgets_stands_beside_them(tmp_path: Path) -> None:
+    """The numbers that a budget at its defaults counts; they change no digest."""
+    structure = structure_of()
+    table = table_of(structure)
+    path = tmp_path / "groups.parquet"
+    write_group_table(path, table, structure)
+    frame = pd.read_parquet(path)
+    needs = {need.asked[0]: need for need in needs_of(Budgets(kv_cache=0, flops=0), structure)}
+
+    for name in ("kv_cache", "flops"):
+        expected = needs[name].of_rows(table.layer_idx, table.group_type)
+        assert frame[f"cost_{name}"].tolist() == expected.tolist()
+    assert set(frame[frame.group_type == "mlp"].cost_kv_cache) == {0}
+    assert read_group_table(path, structure).digest == table.digest
