@@ -91,8 +91,8 @@ def sweep(
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
     from globalprune.artifacts.sweep_files import markdown_lines, write_sweep
-    from globalprune.pipeline.sweep import Judging, SweepRequest
     from globalprune.pipeline.sweep import sweep as run_sweep
+    from globalprune.pipeline.sweep_request import Judging, SweepRequest
     from globalprune.report.sweep_curve import CURVE_FILE, can_draw, draw_sweep
 
     _refuse_place(out, model)
@@ -140,7 +140,7 @@ def _refuse_place(out: Path, model: str) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
     from globalprune.artifacts.sweep_files import SWEEP_FILE
-    from globalprune.pipeline.sweep import PARTS, PLANS
+    from globalprune.pipeline.sweep_request import PARTS, PLANS
 
     refuse_occupied(out, ours=(SWEEP_FILE, PARTS, PLANS), overwrite=True)
     refuse_inside(out, Path(model).expanduser())
@@ -152,7 +152,7 @@ def _planned(
     """Write a plan for every importance and ratio; raise `BudgetError` where one can't be had."""
     from globalprune.artifacts.analysis_folder import read_analysis
     from globalprune.cli.plan_text import finish
-    from globalprune.pipeline.sweep import PLANS
+    from globalprune.pipeline.sweep_request import PLANS
     from globalprune.planning.writing import write_plans
 
     if folder is None:

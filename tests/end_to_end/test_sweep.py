@@ -10,7 +10,7 @@ import pytest
 from command_line import gp, refused
 
 from globalprune.artifacts.sweep_files import read_sweep
-from globalprune.pipeline import sweep as sweeping
+from globalprune.pipeline import sweep_points
 
 Tiny = Callable[[str], Path]
 JUDGED = ("--eval-samples", 3, "--eval-seq-len", 24)
@@ -81,12 +81,10 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
         "sweep", tiny("llama"), "--analysis", analysis, "--importance", "taylor",
         "--importance", "obs", "--ratio", 0.3, "-o", tmp_path, *JUDGED, *REPAIRED, "--json",
     )  # fmt: skip
-    judge = sweeping._judge
-    stopped = [mock.DEFAULT, OSError("stopped")]
-    with mock.patch.object(sweeping, "_judge", wraps=judge, side_effect=stopped):
+    with mock.patch.object(sweep_points, "judge", side_effect=OSError("stopped")):
         assert gp(*command).code == 2
     cut = list((tmp_path / "models").iterdir())
-    with mock.patch.object(sweeping, "cut_and_recover") as cutting:
+    with mock.patch.object(sweep_points, "cut_and_recover") as cutting:
         done = gp(*command)
     points = {point["line"]: point for point in done.json["points"]}
 
@@ -96,7 +94,7 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
     assert points["obs, compensated"]["compensated"]
     assert points["obs, compensated"]["result"]["file_bytes"]
     assert not list((tmp_path / "models").iterdir())
-    with mock.patch.object(sweeping, "cut_and_recover") as cutting:
+    with mock.patch.object(sweep_points, "cut_and_recover") as cutting:
         assert json.loads(gp(*command).out)["points"] == done.json["points"]
     assert not cutting.called
 

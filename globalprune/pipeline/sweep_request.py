@@ -1,0 +1,58 @@
+"""What a sweep is asked for: the plans, the text to judge by, and how plans are cut."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.pipeline.cutting import Cutting
+from globalprune.progress import Progress, silent, tell_nobody
+
+PARTS: Final = "parts"  # judged models, as gp eval keeps them
+POINTS: Final = "points"  # judged cuts, whose models are gone
+MODELS: Final = "models"
+PLANS: Final = "plans"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """By what text every point is judged; None is the default of gp eval."""
+
+    data: str | None = None
+    samples: int | None = None
+    seq_len: int | None = None
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What is swept, and how; `compensation` None judges every plan as a mask."""
+
+    model: str
+    out: Path
+    plans: tuple[Path, ...]
+    judging: Judging = Judging()
+    compensation: CompensationRequest | None = None
+    compensate_all: bool = False  # plans that don't count on it too
+    keep_models: bool = False
+    device: str | None = None
+    dtype: str | None = None
+    command: str = ""
+    warn: Callable[[str], None] = tell_nobody
+    progress: Progress = silent
+
+    def cutting(self, out: Path) -> Cutting:
+        """How a plan is applied into `out`, or gone on with."""
+        return Cutting(
+            self.model,
+            out,
+            device=self.device,
+            dtype=self.dtype,
+            compensation=self.compensation,
+            overwrite=True,
+            resume=True,
+            command=self.command,
+            warn=self.warn,
+            progress=self.progress,
+        )
