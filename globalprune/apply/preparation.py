@@ -24,9 +24,8 @@ from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.errors import CheckpointError
 from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.class_shapes import class_differences
+from globalprune.models.class_shapes import refuse_misfit
 from globalprune.models.companions import companions_of
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
@@ -35,8 +34,6 @@ from globalprune.models.source import resolve_model
 from globalprune.models.traits import traits_of
 from globalprune.models.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes
 from globalprune.models.weights_fingerprint import FULL_PREFIX, weights_fingerprint
-
-_SHOWN = 5  # tensors named in an error
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def prepare(
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
     plan = read_plan(plan_path, structure)
-    _refuse_misfit(checkpoint)
+    refuse_misfit(checkpoint)
     effect = effect_of(plan, structure)
     edit = write_layer_shapes(checkpoint.config, structure, effect)
     expected = plan.model.weights if plan.model else None
@@ -94,20 +91,6 @@ def prepare(
             *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure, traits)),
         ),
     )
-
-
-def _refuse_misfit(checkpoint: Checkpoint) -> None:
-    """Raise `CheckpointError` for a model that can't be loaded as it stands, before it is cut."""
-    if checkpoint.source.is_gguf:
-        return
-    found = list(class_differences(checkpoint.source.path, checkpoint.tensors))
-    if found:
-        shown = "".join(f"\n  {difference}" for difference in found[:_SHOWN])
-        more = f"\n  … and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise CheckpointError(
-            f"{checkpoint.source.name}: config.json and the weights don't belong together; fetch "
-            f"or save the model again.{shown}{more}"
-        )
 
 
 def facts_of(

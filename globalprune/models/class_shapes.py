@@ -4,20 +4,32 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-
-from globalprune.models import modeling_globalprune
-from globalprune.models.checkpoint import TensorInfo
-from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.errors import CheckpointError
+from globalprune.models.checkpoint import Checkpoint, TensorInfo
+from globalprune.models.empty_model import empty_model
 from globalprune.models.refusals import REFUSALS
-from globalprune.models.uneven_config import is_uneven, pruned_class
+
+_SHOWN = 5  # tensors named in an error
+
+
+def refuse_misfit(checkpoint: Checkpoint) -> None:
+    """Raise `CheckpointError` for a model that can't be loaded as it stands."""
+    if checkpoint.source.is_gguf:
+        return
+    found = list(class_differences(checkpoint.source.path, checkpoint.tensors))
+    if found:
+        shown = "".join(f"\n  {difference}" for difference in found[:_SHOWN])
+        more = f"\n  … and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise CheckpointError(
+            f"{checkpoint.source.name}: config.json and the weights don't belong together; fetch "
+            f"or save the model again.{shown}{more}"
+        )
 
 
 def class_differences(folder: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
     """Yield every tensor that the class and the file don't agree on, or why there is no class."""
     try:
-        model = _empty_model(folder)
+        model = empty_model(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except REFUSALS as error:
         first = str(error.__cause__ or error).strip().partition("\n")[0]
         yield f"config.json: no model can be built from it ({type(error).__name__}: {first})"
@@ -31,19 +43,6 @@ def class_differences(folder: Path, tensors: Mapping[str, TensorInfo]) -> Iterat
                 f"{name}: the model class wants {_listed(expected.get(name))}, "
                 f"the file has {_listed(found.get(name))}"
             )
-
-
-def _empty_model(folder: Path) -> PreTrainedModel:
-    """Build the class that the folder's config asks for, without memory for its weights."""
-    raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    with quiet_transformers(), torch.device("meta"):
-        if is_uneven(raw):
-            made = getattr(modeling_globalprune, pruned_class(raw))
-            model: PreTrainedModel = made(made.config_class.from_pretrained(folder))
-            return model
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        native: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        return native
 
 
 def _listed(shape: tuple[int, ...] | None) -> str:
