@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import psutil
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -93,6 +94,16 @@ class MemoryMeter:
         if peak is None or self._before is None:
             return None
         return max(0, peak - self._before)
+
+
+def free_memory(device: str) -> int:
+    """The bytes that are free where the model will lie, once freed memory is given back."""
+    release_freed_memory()
+    if device.startswith("cuda"):
+        free: int = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return free
 
 
 def release_freed_memory() -> None:

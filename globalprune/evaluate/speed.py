@@ -6,17 +6,16 @@ together, each is measured alone, and the figures are not comparable.
 """
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psutil
 import torch
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.evaluation_record import SpeedResult, SpeedSettings
-from globalprune.evaluate.efficiency import release_freed_memory
+from globalprune.evaluate.efficiency import free_memory
+from globalprune.evaluate.turns import now, turns_of
 from globalprune.progress import Progress
 
 MEMORY_MARGIN: Final = 1.25  # what lies beside the weights: activations, caches, the loader's own
@@ -55,12 +54,7 @@ def measure_speeds(
 
 def _fit_together(subjects: Sequence[Subject], device: str) -> bool:
     """Whether memory that is free now holds all weights, with a margin."""
-    release_freed_memory()
-    if device.startswith("cuda"):
-        free: int = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
-    return MEMORY_MARGIN * sum(subject.weight_bytes for subject in subjects) <= free
+    return MEMORY_MARGIN * sum(subject.weight_bytes for subject in subjects) <= free_memory(device)
 
 
 def _take_turns(
@@ -77,8 +71,7 @@ def _take_turns(
         range(settings.rounds + 1), total=settings.rounds + 1, label="speed", unit="rounds"
     )
     for number in rounds:
-        for place in range(len(models)):
-            index = (place + number) % len(models)
+        for index in turns_of(number, len(models)):
             turn = _time(models[index], prompts[index], settings.decoded_tokens)
             if number:  # the first round warms up
                 turns[index].append(turn)
@@ -90,17 +83,17 @@ def _time(model: PreTrainedModel, prompt: torch.Tensor, decoded: int) -> Turn:
     device = model.device
     head = {"logits_to_keep": 1} if _can_keep_one(model) else {}
     with torch.inference_mode():
-        started = _now(device)
+        started = now(device)
         output: Any = model(input_ids=prompt, use_cache=True, **head)
-        filled = _now(device)
+        filled = now(device)
         token = _choice(output)
         token.item()
-        chosen = _now(device)
+        chosen = now(device)
         for _ in range(decoded):
             output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
             token = _choice(output)
         token.item()
-        ended = _now(device)
+        ended = now(device)
     return Turn(filled - started, chosen - started, ended - chosen)
 
 
@@ -113,15 +106,6 @@ def _choice(output: Any) -> torch.Tensor:
     """The likeliest next token, `[1, 1]`."""
     token: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
     return token
-
-
-def _now(device: torch.device) -> float:
-    """The time once queued kernels have ended, so that it tells their time."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
 
 
 def _result(turns: Sequence[Turn], settings: SpeedSettings) -> SpeedResult:
