@@ -14,6 +14,8 @@ from globalprune.artifacts.evaluation_record import (
 )
 from globalprune.artifacts.evaluation_statistics import perplexity_of
 from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.machine_record import MachineRecord, TimedPoint
+from globalprune.artifacts.prune_plan import ModelReference
 
 
 def text_record(**changes: Any) -> TextRecord:
@@ -107,3 +109,28 @@ def comparison_of(*results: ModelResult, **changes: Any) -> Comparison:
         "command": "gp eval test/model",
     }
     return Comparison(**(facts | changes))
+
+
+def timed(attention: int, mlp: int, *seconds: float) -> TimedPoint:
+    """Layers that keep so many groups, and the rounds of a token."""
+    return TimedPoint(attention=attention, mlp=mlp, seconds_per_token=seconds)
+
+
+def machine_record(*points: TimedPoint, **changes: Any) -> MachineRecord:
+    """Latencies of a model of two layers; of 2 attention groups and 8 channels unless given."""
+    plain = timed(2, 8, 3.0), timed(1, 8, 2.5), timed(0, 8, 1.0), timed(2, 4, 2.5), timed(2, 0, 2.0)
+    facts: dict[str, Any] = {
+        "model": ModelReference(source="test/model", structure="sha256:1"),
+        "layers": 2,
+        "device": "cpu",
+        "hardware": Hardware(cpu="a processor", threads=2),
+        "dtype": "float32",
+        "batch_size": 1,
+        "context": 2048,
+        "tokens": 16,
+        "points": points or plain,
+        "versions": {"python": "3.11"},
+        "seconds": 1.5,
+        "command": "gp measure test/model -o machine.json",
+    }
+    return MachineRecord(**(facts | changes))

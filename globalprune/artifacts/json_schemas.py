@@ -12,6 +12,7 @@ from typing import Any
 from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluation_record import Comparison
+from globalprune.artifacts.machine_record import MachineRecord
 from globalprune.artifacts.metrics_record import ApplyMetrics
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.artifacts.record import Record
@@ -22,6 +23,7 @@ PLAN_SCHEMA_FILE = "plan.v1.schema.json"
 ANALYSIS_SCHEMA_FILE = "analysis.v1.schema.json"
 EVALUATION_SCHEMA_FILE = "evaluation.v2.schema.json"
 METRICS_SCHEMA_FILE = "metrics.v1.schema.json"
+MACHINE_SCHEMA_FILE = "machine.v1.schema.json"
 RECOVERY_SCHEMA_FILE = "recovery.v1.schema.json"
 SWEEP_SCHEMA_FILE = "sweep.v1.schema.json"
 _RECORDS: dict[str, type[Record]] = {
@@ -29,6 +31,7 @@ _RECORDS: dict[str, type[Record]] = {
     ANALYSIS_SCHEMA_FILE: AnalysisRecord,
     EVALUATION_SCHEMA_FILE: Comparison,
     METRICS_SCHEMA_FILE: ApplyMetrics,
+    MACHINE_SCHEMA_FILE: MachineRecord,
     RECOVERY_SCHEMA_FILE: RecoveryRecord,
     SWEEP_SCHEMA_FILE: Sweep,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from artifact_values import record_of, structure_of, table_of
-from records import comparison_of, model_result, speed_of
+from records import comparison_of, machine_record, model_result, speed_of
 from ruamel.yaml import YAML
 
 from globalprune.artifacts.analysis_record import write_analysis_record
@@ -17,12 +17,14 @@ from globalprune.artifacts.evaluation_files import write_evaluation
 from globalprune.artifacts.json_schemas import (
     ANALYSIS_SCHEMA_FILE,
     EVALUATION_SCHEMA_FILE,
+    MACHINE_SCHEMA_FILE,
     PLAN_SCHEMA_FILE,
     schema_of,
     write_schemas,
 )
 from globalprune.artifacts.plan_file import write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.record_file import write_record
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 PLAN: dict[str, Any] = {
@@ -133,6 +135,15 @@ def test_a_written_evaluation_validates(tmp_path: Path) -> None:
     assert refused(content, schema_of(EVALUATION_SCHEMA_FILE)) == []
     content["models"][0]["parameters"] = 0
     assert refused(content, schema_of(EVALUATION_SCHEMA_FILE)) == ["exclusiveMinimum 0: 0"]
+
+
+def test_written_latencies_validate(tmp_path: Path) -> None:
+    """Every point with its rounds; a token that took no time does not."""
+    write_record(tmp_path / "machine.json", machine_record())
+    content = json.loads((tmp_path / "machine.json").read_text())
+    assert refused(content, schema_of(MACHINE_SCHEMA_FILE)) == []
+    content["points"][0]["seconds_per_token"] = [0.0]
+    assert refused(content, schema_of(MACHINE_SCHEMA_FILE)) == ["exclusiveMinimum 0: 0.0"]
 
 
 @pytest.mark.parametrize(
