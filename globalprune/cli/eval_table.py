@@ -1,19 +1,16 @@
 """A comparison as a table for the terminal: a row a figure, a column a model, baseline first."""
 
-import io
-import shutil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from globalprune.cli.table_text import lines_of
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluation_record import Comparison
-
-NARROWEST: Final = 100  # columns where there is no terminal to ask
 
 
 def render(comparison: "Comparison") -> str:
     """Draw the table, and under it what it was measured with."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from globalprune.artifacts.evaluation_rows import rows_of
@@ -36,8 +33,4 @@ def render(comparison: "Comparison") -> str:
             for cell in row.cells
         ]
         table.add_row(label(row), *cells)
-    drawn = io.StringIO()
-    width = shutil.get_terminal_size((NARROWEST, 24)).columns
-    Console(file=drawn, width=width, color_system=None, highlight=False, markup=False).print(table)
-    lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
-    return "\n".join([*lines, *stamp_lines(comparison)]).strip("\n")
+    return "\n".join([*lines_of(table), *stamp_lines(comparison)]).strip("\n")
