@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from globalprune.errors import UsageError
+from globalprune.models.checkpoint import Checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,20 @@ def choose_placement(device: str | None, dtype: str | None) -> Placement:
         reason = str(error).partition("\n")[0].partition(". ")[0]  # then come torch's internals
         raise UsageError(f"--device {chosen}: can't be used here ({reason}); try cpu.") from error
     return Placement(chosen, None if dtype is None else DTYPES[dtype])
+
+
+def dtype_at(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
+    """The precision that was asked for, else float32 on a CPU and the checkpoint's elsewhere.
+
+    Raise `UsageError` where that is none to compute in.
+    """
+    if placement.dtype is not None:
+        return placement.dtype
+    if placement.device.startswith("cpu"):
+        return torch.float32
+    stored = next(iter(checkpoint.tensors.values())).dtype
+    if stored not in _STORED:
+        raise UsageError(
+            f"{checkpoint.source.name}: is stored as {stored}; name a --dtype: {', '.join(DTYPES)}."
+        )
+    return DTYPES[_STORED[stored]]

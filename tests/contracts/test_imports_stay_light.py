@@ -27,7 +27,7 @@ sys.exit("loaded: " + ", ".join(loaded) if loaded else 0)
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["plan", "--help"], ["check", "--help"], ["diff", "--help"],
-     ["analyze", "--help"], ["apply", "--help"], ["eval", "--help"]],
+     ["analyze", "--help"], ["apply", "--help"], ["eval", "--help"], ["measure", "--help"]],
     ids=" ".join,
 )  # fmt: skip
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

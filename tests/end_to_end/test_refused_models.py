@@ -43,7 +43,7 @@ MODELS: dict[str, tuple[Spoil, str]] = {
 }
 
 
-@pytest.mark.parametrize("command", ["analyze", "apply"])
+@pytest.mark.parametrize("command", ["analyze", "apply", "measure"])
 @pytest.mark.parametrize("name", MODELS)
 def test_spoiled_models(
     tiny: Callable[[str], Path], tmp_path: Path, name: str, command: str
@@ -55,7 +55,11 @@ def test_spoiled_models(
     spoil(model)
     plan.write_text("format: globalprune.plan/1\nlayers: {}\n", "utf-8")
     before = files_below(tmp_path)
-    words = ("--data", "builtin") if command == "analyze" else ("--plan", str(plan))
+    options: dict[str, tuple[str | Path, ...]] = {
+        "analyze": ("-o", tmp_path / "out", "--data", "builtin"),
+        "apply": ("-o", tmp_path / "out", "--plan", plan),
+        "measure": ("-o", tmp_path / "out.json", "--context", "8"),
+    }
 
-    refused(gp(command, model, "-o", tmp_path / "out", *words), message)
+    refused(gp(command, model, *options[command]), message)
     assert files_below(tmp_path) == before

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from shape_checkpoint import ShapeCheckpoint
 
 from globalprune.errors import UsageError
-from globalprune.models.placement import DTYPES, Placement, choose_placement
+from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.placement import DTYPES, Placement, choose_placement, dtype_at
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -40,3 +42,33 @@ def test_a_device_that_torch_can_not_use_here_is_refused(device: str) -> None:
     assert text.endswith("); try cpu.")
     assert "\n" not in text
     assert len(text) < 300
+
+
+def stored_as(dtype: str) -> ShapeCheckpoint:
+    """A checkpoint of one tensor."""
+    return ShapeCheckpoint({}, {"model.norm.weight": TensorInfo((8,), dtype)})
+
+
+@pytest.mark.parametrize(
+    ("device", "stored", "expected"),
+    [
+        ("cpu", "BF16", torch.float32),
+        ("cuda", "BF16", torch.bfloat16),
+        ("cuda:1", "F16", torch.float16),
+        ("mps", "F32", torch.float32),
+    ],
+)
+def test_the_precision_follows_from_place_and_checkpoint(
+    device: str, stored: str, expected: torch.dtype
+) -> None:
+    """As a load would have it, and never against what was asked."""
+    asked = Placement(device, torch.bfloat16)
+
+    assert dtype_at(Placement(device, None), stored_as(stored)) == expected
+    assert dtype_at(asked, stored_as(stored)) == torch.bfloat16
+
+
+def test_a_stored_precision_to_compute_in_is_asked_for() -> None:
+    """Where the checkpoint's own is none."""
+    with pytest.raises(UsageError, match="shapes-only: is stored as F64; name a --dtype: float32"):
+        dtype_at(Placement("cuda", None), stored_as("F64"))

@@ -1,0 +1,153 @@
+"""machine.json measured on tiny models: its shape and its refusals; how fast they are is noise."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from measuring import described
+from tiny_models import FAMILIES, save_tiny, tiny_model
+from uneven_models import save_uneven
+
+from globalprune.artifacts.machine_record import MachineRecord
+from globalprune.errors import UsageError
+from globalprune.evaluate import latencies
+from globalprune.evaluate.latencies import measure_latencies
+from globalprune.models import safetensors_checkpoint
+
+QUICK: dict[str, Any] = {"context": 5, "tokens": 1, "rounds": 1, "points": 2, "device": "cpu"}
+
+
+def measured(folder: Path, **changes: Any) -> MachineRecord:
+    """The record of as little as can be measured."""
+    return measure_latencies(str(folder), **(QUICK | changes))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_runs_down_to_empty_halves(tiny: Callable[[str], Path], family: str) -> None:
+    """Every point has a time, and the record says what it is of."""
+    _, structure = described(tiny(family))
+    record = measured(tiny(family), points=3, rounds=2, batch_size=2)
+    whole = structure.layers[0].attention.groups, structure.layers[0].mlp.groups
+
+    assert (record.full.attention, record.full.mlp) == whole
+    assert [point.mlp for point in record.points_of("mlp")] == [0, 12, 24]
+    counts = [point.attention for point in record.points_of("attention")]
+    assert counts == ([0, 1] if whole[0] == 1 else [0, whole[0] // 2 + whole[0] % 2, whole[0]])
+    assert all(len(point.seconds_per_token) == 2 for point in record.points)
+    assert (record.model.structure, record.layers) == (structure.fingerprint, 4)
+    assert (record.dtype, record.device, record.batch_size) == ("float32", "cpu", 2)
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The models in the order of their turns; the n-th turn takes n seconds."""
+    ran: list[Any] = []
+
+    def run(model: Any, *_: Any) -> float:
+        ran.append(model)
+        return float(len(ran))
+
+    monkeypatch.setattr(latencies, "seconds_per_token", run)
+    return ran
+
+
+def test_points_take_turns_after_a_round_that_warms_up(
+    tiny: Callable[[str], Path], order: list[Any]
+) -> None:
+    """None is always first."""
+    record = measured(tiny("llama"), rounds=2)
+    first, second, third = order[:3]
+
+    assert order == [first, second, third, second, third, first, third, first, second]
+    assert [point.seconds_per_token for point in record.points] == [(6, 8), (4, 9), (5, 7)]
+
+
+def test_no_weight_is_read(tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Config and shapes say it all."""
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(safetensors_checkpoint, "_read_tensor", refuse)
+    assert measured(tiny("llama")).full.seconds_per_token[0] > 0
+
+
+def test_half_precision_is_measured_as_asked(tiny: Callable[[str], Path]) -> None:
+    """And recorded."""
+    assert measured(tiny("qwen3"), dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_a_model_that_was_cut_evenly_is_measured(tmp_path: Path) -> None:
+    """Also where its own architecture has no word for its shape."""
+    cut = {layer: {"attention": (0, 2, 3), "mlp": (1, 2, 3)} for layer in range(4)}
+    edit = save_uneven(tmp_path, tiny_model("llama"), cut)
+    record = measured(tmp_path)
+
+    assert edit.uneven
+    assert (record.full.attention, record.full.mlp) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [{1: {"mlp": (0, 1)}}, {layer: {"attention": ()} for layer in range(4)}],
+    ids=["layers that differ", "no attention anywhere"],
+)
+def test_a_model_that_was_cut_unevenly_is_refused(tmp_path: Path, cut: Any) -> None:
+    """A point can't stand for all of its layers."""
+    save_uneven(tmp_path, tiny_model("llama"), cut)
+    with pytest.raises(UsageError, match=r"layers differ or have lost a half.*before it was cut"):
+        measured(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, r"--batch-size 0: must be at least 1\."),
+        ({"context": 0}, r"--context 0: must be at least 1\."),
+        ({"tokens": 0}, r"--tokens 0: must be at least 1\."),
+        ({"points": 1}, r"--points 1: must be at least 2\."),
+        ({"rounds": 0}, r"--rounds 0: must be at least 1\."),
+        ({"dtype": "int3"}, "--dtype int3: is not a precision"),
+        ({"device": "tpu9"}, "--device tpu9"),
+        ({"context": 255}, r"--context 255: 1 tokens .* pass the 256 positions .* name 254 or fe"),
+        ({"tokens": 256}, r"pass the 256 positions that .* was made for; take fewer --tokens\."),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(
+    tiny: Callable[[str], Path], order: list[Any], changes: dict[str, Any], message: str
+) -> None:
+    """By the option that a person can change."""
+    with pytest.raises(UsageError, match=message):
+        measured(tiny("llama"), **changes)
+    assert not order
+
+
+def test_the_last_position_that_exists_can_be_measured(tmp_path: Path) -> None:
+    """The refusal's own advice is followed."""
+    save_tiny(tmp_path, "llama", max_position_embeddings=16)
+    assert measured(tmp_path, context=14).context == 14
+    with pytest.raises(UsageError, match="name 14 or fewer"):
+        measured(tmp_path, context=15)
+
+
+def test_what_memory_does_not_hold_is_refused(
+    tiny: Callable[[str], Path], order: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache counts, as long as the batch makes it."""
+    parameters = described(tiny("llama"))[1].parameters
+    cache = 2 * 4 * 8 * 4 * 7  # two of four groups of eight numbers in four layers, for 7 tokens
+
+    def memory() -> Any:
+        return type("Memory", (), {"available": 5 * (parameters + 2 * cache)})
+
+    monkeypatch.setattr(psutil, "virtual_memory", memory)
+    assert measured(tiny("llama"), batch_size=2)
+    order.clear()
+    with pytest.raises(
+        UsageError, match=r"--device cpu: .* are needed and .* are free; take a sma"
+    ):
+        measured(tiny("llama"), batch_size=3)
+    assert not order
