@@ -45,6 +45,8 @@ def _target(target: Target) -> dict[str, Any]:
     others: dict[str, Any] = {"within": list(target.within)} if target.within else {}
     if target.strategy != "knapsack":
         others["strategy"] = target.strategy
+    if target.machine is not None:
+        others["machine"] = target.machine.model_dump()
     return {**target.said(), **others, **({"constraints": said} if said else {})}
 
 

@@ -1,5 +1,6 @@
 """The options of `gp plan` that say how small a model should get, beside its ratio."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,24 @@ Flops = Annotated[
     typer.Option(
         metavar="10G",
         help="Floating-point operations that the decoder layers may take for a token.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Latency = Annotated[
+    str | None,
+    typer.Option(
+        metavar="20ms",
+        help="Time that a decoded token may take, told by --machine.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Machine = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What gp measure wrote, for --latency.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),

@@ -22,6 +22,7 @@ _BYTE_UNITS: Final = {
     **{prefix: 1000**power for power, prefix in enumerate(("", "K", "M", "G", "T"))},
     **{f"{prefix}i": 1024**power for power, prefix in enumerate("KMGT", start=1)},
 }
+_TIMES: Final = {"us": Fraction(1, 1000), "ms": Fraction(1), "s": Fraction(1000)}
 _BYTES: Final = ("size", "kv_cache")
 _EXAMPLES: Final = {"parameters": "6B", "size": "12GB", "kv_cache": "96KiB", "flops": "10G"}
 _OPTIONS: Final = {"parameters": "--params", "runtime": "--for"}  # not as the field
@@ -46,7 +47,9 @@ def budgets_asked(*, dtype: str | None, context: int | None, **said: str | None)
     Raise `UsageError` for what is no amount, by the option's name.
     """
     wanted: dict[str, Any] = {
-        name: _amount(name, text) for name, text in said.items() if text is not None
+        name: _milliseconds(text) if name == "latency" else _amount(name, text)
+        for name, text in said.items()
+        if text is not None
     }
     others = {"dtype": dtype, "context": context}
     wanted |= {name: value for name, value in others.items() if value is not None}
@@ -70,6 +73,14 @@ def _amount(name: str, text: str) -> int:
     if found is None or factor is None:
         raise UsageError(f"{_option(name)} {text}: is no amount; write {_EXAMPLES[name]}, say.")
     return math.floor(Fraction(found[1]) * factor)
+
+
+def _milliseconds(text: str) -> float:
+    """The milliseconds that a text such as 1.5ms spells."""
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or found[2] not in _TIMES:
+        raise UsageError(f"--latency {text}: is no time; write 20ms, say.")
+    return float(Fraction(found[1]) * _TIMES[found[2]])
 
 
 def _layers(text: str, count: int) -> IndexRanges:

@@ -12,6 +12,7 @@ from globalprune.artifacts.analysis_record import AnalysisRecord
 from globalprune.artifacts.budget_needs import Met
 from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.index_ranges import IndexRanges
+from globalprune.artifacts.latencies import Latencies
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.prune_plan import (
@@ -65,17 +66,18 @@ def make_plan(
     normaliser: str | None = None,
     pins: Pins | None = None,
     pins_of: str = "the pins",
+    latencies: Latencies | None = None,
 ) -> Planned:
     """Remove what is worth least, all in all, until every budget of the target is kept.
 
     A budget that can't be reached gives the largest plan. `pins_of` names where `pins` stand; raise
     `PlanInvalid` where they can't be honoured, `TableInvalid` where the importance is not there,
-    `UsageError` for a normaliser that there is not.
+    `UsageError` for a normaliser that there is not, and for a latency without `latencies`.
     """
     scoring = scoring_of(analysis.record, importance, normaliser)
     structure = analysis.record.structure
     table = scored_table(analysis, scoring)
-    question = Question(analysis, table, target, pins or {}, pins_of)
+    question = Question(analysis, table, target, pins or {}, pins_of, latencies)
     answer = question.answer()
     plan = PrunePlan(
         model=_model_of(analysis),

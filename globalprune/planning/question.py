@@ -5,6 +5,7 @@ The same question without one of its constraints tells which of them is in the w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import numpy as np
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.budget_needs import Met, Need, needs_of
 from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.latencies import Latencies
 from globalprune.artifacts.plan_constraints import Constraints
 from globalprune.artifacts.plan_target import Target
-from globalprune.errors import PlanInvalid
+from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.choice import Choice, choose
 from globalprune.planning.knapsack.problem import Mask
+from globalprune.planning.latency import LatencyGoal, choose_in_time
 from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
 from globalprune.planning.limits import limited
 from globalprune.planning.pins import Pins, Wishes, wishes_of
@@ -51,6 +54,7 @@ class Question:
     target: Target
     pins: Pins
     pins_of: str  # the file that they stand in
+    latencies: Latencies | None = None  # of the machine that the target names
 
     @property
     def constraints(self) -> Constraints:
@@ -79,26 +83,48 @@ class Question:
 
     def _answer(self, attention: int | None = None) -> Answer:
         """Choose what goes, where so many attention groups of every layer stay, if that is said."""
-        structure, constraints = self.analysis.record.structure, self.constraints
-        needs = needs_of(self.target, structure)
+        needs = needs_of(self.target, self.analysis.record.structure)
         pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
+        choice = self._choice(self._bounded(pinned, attention), needs)
+        return Answer(choice, self._met(needs, choice.taken), self._met(needs, pinned.must_go))
+
+    def _bounded(self, wishes: Wishes, attention: int | None) -> Wishes:
+        """What must and may go by all that binds single halves."""
         inner = self._taken_within()
-        wishes = Wishes(pinned.must_go | inner, pinned.free & ~inner)
-        if constraints.runtime == "llama.cpp":
+        wishes = Wishes(wishes.must_go | inner, wishes.free & ~inner)
+        if self.constraints.runtime == "llama.cpp":
             wishes = hold_first_attention(self.table, wishes, self.analysis.record)
         if attention is not None:
             wishes = at_width(self.table, wishes, attention, self.pins_of)
-        wishes = limited(self.table, wishes, constraints, self.pins_of)
-        bounds: Any = {"prunable": structure.prunable, "where": self.pins_of}
+        return limited(self.table, wishes, self.constraints, self.pins_of)
+
+    def _choice(self, wishes: Wishes, needs: tuple[Need, ...]) -> Choice:
+        """What goes of that, by the strategy that was asked for."""
+        constraints = self.constraints
+        bounds: Any = {
+            "prunable": self.analysis.record.structure.prunable,
+            "where": self.pins_of,
+        }
         if self.target.strategy == "layerwise":
             share = constraints.attention_share
             share = DEFAULT_SHARE if share is None else share
-            amount = needs[0].amount
-            taken = choose_by_layer(self.table, wishes, amount, share, **bounds)
-            choice = Choice(taken, 0.0)
-        else:
-            choice = choose(self.table, wishes, constraints, needs, **bounds)
-        return Answer(choice, self._met(needs, choice.taken), self._met(needs, pinned.must_go))
+            taken = choose_by_layer(self.table, wishes, needs[0].amount, share, **bounds)
+            return Choice(taken, 0.0)
+        choose_for = partial(choose, self.table, wishes, constraints, **bounds)
+        goal = self._goal()
+        if goal is None:
+            return choose_for(needs=needs)
+        most = wishes.must_go | wishes.free
+        return choose_in_time(goal, most, lambda need: choose_for(needs=(*needs, need)))
+
+    def _goal(self) -> LatencyGoal | None:
+        """The latency that is asked for."""
+        milliseconds, structure = self.target.latency, self.analysis.record.structure
+        if milliseconds is None:
+            return None
+        if self.latencies is None:
+            raise UsageError("latency: its machine is not at hand.")
+        return LatencyGoal(self.latencies, milliseconds, self.table, structure)
 
     def in_the_way(self) -> Iterator[str]:
         """Yield every constraint without which a budget could be kept, and the pins if so."""
@@ -121,6 +147,8 @@ class Question:
     def _met(self, needs: tuple[Need, ...], taken: Mask) -> tuple[Met, ...]:
         """How far each need is met."""
         kinds = self.table.group_type
-        return tuple(
+        met = [
             Met(need, int(need.of_rows(self.table.layer_idx, kinds)[taken].sum())) for need in needs
-        )
+        ]
+        goal = self._goal()
+        return (*met, *([] if goal is None else [goal.met_by(taken)]))

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.latencies import Latencies
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.errors import ArtifactError
+from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.knowledge import find_analysis, worth_of
+from globalprune.planning.machines import broken_latency, find_machine
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.planner import make_plan
 
@@ -56,14 +58,21 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     effect = effect_of(plan, analysis.record.structure)
     worth, doubt = worth_of(plan, analysis)
     optimality = optimality_of(plan, analysis.record.structure, effect, worth)
-    known = Known(analysis, effect, worth, optimality, _edits(plan, analysis))
+    machine, unknown = find_machine(plan, path)
+    latencies = machine.latencies if machine else None
+    edits = _edits(plan, analysis, latencies)
+    known = Known(analysis, effect, worth, optimality, edits)
     traits = analysis.record.model.traits
-    wishes = broken_wishes(plan, effect, known.structure, traits)
-    notes = (*filter(None, (note, doubt)), *(f"{path}: {wish}" for wish in wishes))
+    wishes = list(broken_wishes(plan, effect, known.structure, traits))
+    if machine is not None:
+        wishes += broken_latency(plan, effect, machine.latencies)
+    notes = (*filter(None, (note, doubt, unknown)), *(f"{path}: {wish}" for wish in wishes))
     return Review(path, plan, known, notes)
 
 
-def _edits(plan: PrunePlan, analysis: Analysis) -> tuple[HalfDifference, ...] | None:
+def _edits(
+    plan: PrunePlan, analysis: Analysis, latencies: Latencies | None
+) -> tuple[HalfDifference, ...] | None:
     """What a person changed, from what gp plan wrote to what stands there now."""
     if not plan.edited:
         return ()
@@ -77,8 +86,9 @@ def _edits(plan: PrunePlan, analysis: Analysis) -> tuple[HalfDifference, ...] | 
                 importance=plan.analysis.importance,
                 normaliser=plan.analysis.normalised_by,
                 pins=pins,
+                latencies=latencies,
             ).plan
-        except ArtifactError:
+        except (ArtifactError, UsageError):
             continue
         if again.decisions_digest() == plan.generated:
             return differences(again, plan, analysis.record.structure)

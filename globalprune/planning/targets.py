@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_target import STRATEGIES, Budgets, Target
+from globalprune.artifacts.plan_target import STRATEGIES, Budgets, MachineReference, Target
 from globalprune.errors import UsageError
 
 
@@ -16,6 +16,7 @@ def targets_of(
     *,
     nested: bool,
     strategy: str,
+    machine: MachineReference | None = None,
 ) -> dict[float | None, Target]:
     """A target for each ratio; None stands for one plan by the other budgets.
 
@@ -25,13 +26,14 @@ def targets_of(
     if list(ratios) == [None] and not budgets.said():
         raise UsageError(
             "no budget: say how much to remove with --ratio 0.2, or how much may be left with "
-            "--params, --size, --kv-cache or --flops."
+            "--params, --size, --kv-cache, --flops or --latency."
         )
     said = budgets.model_dump(exclude={"ratio"})
     targets: dict[float | None, Target] = {}
     within: tuple[float, ...] = ()
     for ratio in sorted(ratios, key=lambda ratio: ratio or 0):
         asked = {**said, "ratio": ratio, "constraints": constraints, "strategy": strategy}
+        asked["machine"] = machine
         try:
             targets[ratio] = Target(**asked, within=within)
         except ValidationError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.latencies import Latencies
 from globalprune.artifacts.plan_constraints import Constraints
 from globalprune.artifacts.plan_file import (
     PLAN_FILE,
@@ -18,6 +19,7 @@ from globalprune.artifacts.plan_target import Budgets, Target
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of
+from globalprune.planning.machines import machine_asked
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.pins import Pins
 from globalprune.planning.places import plan_places
@@ -43,6 +45,7 @@ def write_plans(
     out: Path | None = None,
     *,
     budgets: Budgets | None = None,
+    machine: Path | None = None,
     constraints: Constraints | None = None,
     importance: str | None = None,
     normaliser: str | None = None,
@@ -65,12 +68,15 @@ def write_plans(
         plan, pins = edited_pins(analysis, replanned)
         wishes = pins, replanned, (f"keeps the pins and edits of {replanned}.",)
         constraints = constraints or (plan.target.constraints if plan.target else None)
+    budgets = budgets or Budgets()
+    timed = machine_asked(machine, budgets, analysis.record.structure)
     targets = targets_of(
         list(places),
-        budgets or Budgets(),
+        budgets,
         constraints or Constraints(),
         nested=nested,
         strategy=strategy,
+        machine=timed.cited_from(next(iter(places.values()))) if timed else None,
     )
     standing = {path: standing_plan(path, overwrite=overwrite) for path in places.values()}
     default = analysis.folder / PLAN_FILE
@@ -82,6 +88,7 @@ def write_plans(
             targets[ratio],
             path,
             wishes or standing_pins(analysis, path, standing),
+            timed.latencies if timed else None,
             importance=importance,
             normaliser=normaliser,
         )
@@ -103,6 +110,7 @@ def _planned(
     target: Target,
     path: Path,
     wishes: Wanted,
+    latencies: Latencies | None,
     *,
     importance: str | None,
     normaliser: str | None,
@@ -116,6 +124,7 @@ def _planned(
         normaliser=normaliser,
         pins=pins,
         pins_of=str(source),
+        latencies=latencies,
     )
     plan = _cited(planned.plan, analysis.folder, path)
     return replace(planned, plan=plan, notes=(*notes, *planned.notes))

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of, traits_with
 from command_line import gp, refused
+from machines import saved_machine, steady
+
+from globalprune.artifacts.analysis_folder import read_analysis
 
 
 @pytest.fixture
@@ -125,3 +128,53 @@ def test_a_plan_is_shown_by_what_it_keeps(folder: Path) -> None:
     assert lines[0].startswith("removes ")
     assert "6 of 8" in lines[2]
     assert lines[4].endswith("dropped")
+
+
+def test_a_latency_is_told_by_what_was_measured(folder: Path, tmp_path: Path) -> None:
+    """The plan names the record; an edit that breaks it is noted, and so is another record."""
+    structure = read_analysis(folder).record.structure
+    machine = saved_machine(tmp_path / "machine.json", structure)
+    plan = tmp_path / "plans" / "fast.yaml"
+    made = gp("plan", folder, "--latency", "12ms", "--machine", machine, "-o", plan, "--json")
+    (document,) = made.json["plans"]
+    text = plan.read_text("utf-8")
+    checked = gp("check", plan)
+    plan.write_text(text[: text.index("\nlayers:")] + "\nlayers: {}\n")
+    edited = gp("check", plan)
+    saved_machine(machine, structure, lambda attention, mlp: 2 * steady(attention, mlp))
+    other = gp("check", plan)
+
+    assert made.code == checked.code == 0
+    assert document["asked"] == {"latency": 12.0}
+    assert document["budgets"][0]["unit"] == "nanoseconds a token"
+    assert document["budgets"][0]["after"] <= 12_000_000
+    assert "latency: 12.0, machine: {path: ../machine.json, record: " in " ".join(text.split())
+    assert "note" not in checked.err
+    assert "as gp plan wrote it" in checked.out
+    assert "takes 12.800 ms a token where target.latency (12.0) asks for less" in edited.err
+    assert "edited by hand:" in edited.out
+    assert "its latency is unknown, since" in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--latency", "20"), "--latency 20: is no time; write 20ms, say"),
+        (("--latency", "20ms"), "--latency: is told by what gp measure wrote; name it with --mac"),
+        (("--ratio", 0.1, "--machine", "a.json"), "--machine a.json: tells a latency, and none is"),
+        (
+            ("--latency", "1ms", "--machine", "none.json"),
+            "none.json: can't be read",
+        ),
+    ],
+)
+def test_a_latency_needs_a_machine(folder: Path, words: tuple[str, ...], message: str) -> None:
+    """Nothing is invented."""
+    refused(gp("plan", folder, *words), message)
+
+
+def test_another_models_latencies_are_refused(folder: Path, tmp_path: Path) -> None:
+    """By its structure."""
+    machine = saved_machine(tmp_path / "machine.json", structure_of(((2, 4), (2, 4))))
+    said = gp("plan", folder, "--latency", "1ms", "--machine", machine)
+    refused(said, "was measured for test/model, which has another structure")

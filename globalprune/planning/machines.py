@@ -1,0 +1,85 @@
+"""The machine whose latencies a plan counts on: read for a new plan, and found again for an old."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.latencies import Latencies
+from globalprune.artifacts.machine_record import MachineRecord, read_machine_record
+from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.plan_target import Budgets, MachineReference
+from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.errors import ArtifactError, UsageError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A record of latencies, and the file that it is in."""
+
+    path: Path
+    record: MachineRecord
+
+    @property
+    def latencies(self) -> Latencies:
+        """What was measured, as curves."""
+        return Latencies.of(self.record)
+
+    def cited_from(self, plan: Path) -> MachineReference:
+        """The way to it from the folder of a plan."""
+        way = os.path.relpath(self.path.resolve(), plan.resolve().parent)
+        return MachineReference(path=Path(way).as_posix(), record=_digest(self.record))
+
+
+def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure) -> Machine | None:
+    """The machine that a latency is told by, for a model of that structure; None without one.
+
+    Raise `UsageError` where one is said without the other, and for another structure.
+    """
+    if path is None:
+        if budgets.latency is not None:
+            raise UsageError("--latency: is told by what gp measure wrote; name it with --machine.")
+        return None
+    if budgets.latency is None:
+        raise UsageError(f"--machine {path}: tells a latency, and none is asked; say --latency.")
+    record = read_machine_record(path)
+    if record.model.structure != structure.fingerprint:
+        raise UsageError(
+            f"--machine {path}: was measured for {record.model.source}, which has another "
+            "structure than the model that was analyzed; run gp measure for that one."
+        )
+    return Machine(path, record)
+
+
+def find_machine(plan: PrunePlan, path: Path) -> tuple[Machine | None, str | None]:
+    """The machine that a plan at `path` names, if it is still that one; else what is to be said."""
+    cited = plan.target.machine if plan.target else None
+    if cited is None:
+        return None, None
+    file = path.resolve().parent / cited.path
+    try:
+        machine = Machine(file, read_machine_record(file))
+    except (ArtifactError, OSError) as error:
+        return None, f"{path}: its latency is unknown: {error}"
+    if _digest(machine.record) != cited.record:
+        return None, f"{path}: its latency is unknown, since {file} was measured again."
+    return machine, None
+
+
+def _digest(record: MachineRecord) -> str:
+    return digest_json(record.model_dump(mode="json"))
+
+
+def broken_latency(plan: PrunePlan, effect: PlanEffect, latencies: Latencies) -> Iterator[str]:
+    """Yield a sentence where what the plan leaves takes longer than its target allows."""
+    asked = plan.target.latency if plan.target else None
+    if asked is None:
+        return
+    kept = np.asarray([[len(layer.of(kind)) for kind in GROUP_TYPES] for layer in effect.layers])
+    takes = 1000 * latencies.seconds_per_token(kept)
+    if takes > asked:
+        yield f"takes {takes:.3f} ms a token where target.latency ({asked}) asks for less."
