@@ -4,7 +4,7 @@ GlobalPruneError
 ├── UsageError                an option that contradicts another, an output that is in the way
 ├── ArtifactError             a file of ours that can't be used
 │   ├── PlanInvalid           the plan breaks a rule; all its problems at once
-│   ├── PlanVersion           the plan speaks another format version
+│   ├── PlanVersion           the plan is of another format
 │   ├── PlanStale             the plan belongs to another model structure or another table
 │   ├── TableInvalid          groups.parquet is not a group table
 │   └── RecordInvalid         analysis.json or another of our records is none
@@ -51,7 +51,7 @@ class PlanInvalid(ArtifactError):  # noqa: N818
 
 
 class PlanVersion(ArtifactError):  # noqa: N818
-    """The plan was written for another version of the format."""
+    """The plan is of a newer or older format, or names none of ours."""
 
 
 class PlanStale(ArtifactError):  # noqa: N818

@@ -46,7 +46,10 @@ def schema_texts() -> dict[str, str]:
 def schema_of(name: str) -> dict[str, Any]:
     """The schema of one kind of file."""
     title = f"globalprune {name.partition('.')[0]}"
-    return {"$schema": _DIALECT, **_RECORDS[name].model_json_schema(), "title": title}
+    schema = _RECORDS[name].model_json_schema()
+    # a file must say its format; a value in a program may leave it out
+    schema["required"] = ["format", *schema["required"]]
+    return {"$schema": _DIALECT, **schema, "title": title}
 
 
 def write_schemas(folder: Path) -> None:

@@ -1,10 +1,12 @@
 """metrics.json of a result: what was cut, how large it was and is, and by which tools."""
 
+from pathlib import Path
 from typing import Literal
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plan_effect import PlanEffect
 from globalprune.artifacts.record import Record
+from globalprune.artifacts.record_file import read_record
 
 METRICS_FILE = "metrics.json"
 FORMAT: Literal["globalprune.metrics/1"] = "globalprune.metrics/1"
@@ -69,3 +71,8 @@ def widths_of(effect: PlanEffect) -> tuple[LayerWidths, ...]:
         )
         for new, layer in enumerate(effect.kept_layers)
     )
+
+
+def read_metrics(path: Path) -> ApplyMetrics:
+    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, ApplyMetrics, what="a record of a cut", command="gp apply")

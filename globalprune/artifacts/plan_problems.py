@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
+from globalprune.artifacts.file_format import format_problem
 from globalprune.artifacts.plan_constraints import Constraints
 from globalprune.artifacts.plan_target import Target
 from globalprune.artifacts.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
@@ -28,7 +29,6 @@ from globalprune.artifacts.prune_plan import (
 from globalprune.artifacts.record import Record
 from globalprune.errors import PlanVersion
 
-_FORMAT = re.compile(r"globalprune\.plan/(\d+)")
 _INDICES = re.compile(r"\d+(\s*-\s*\d+)?")
 _MODELS: dict[Location, type[Record]] = {
     (): PrunePlan,
@@ -41,18 +41,12 @@ _MODELS: dict[Location, type[Record]] = {
     ("pin", "N", "mlp"): HalfPins,
     ("layers", "N"): LayerCuts,
 }
-_SHOULD = {
-    "literal_error": f"should be {PLAN_FORMAT}",
-    "bool_type": "should be true or false",
-}
 
 
 def shape_problems(path: Path, document: CommentedMap) -> list[Problem]:
     """All that is wrong without knowing a model; raise `PlanVersion` for another format."""
-    _refuse_other_version(path, document)
+    _refuse_other_format(path, document)
     problems = list(_repeated_layers(document))
-    if "format" not in document:
-        problems.append(Problem(1, f"format is missing; add `format: {PLAN_FORMAT}`."))
     try:
         PrunePlan.model_validate(document)
     except ValidationError as error:
@@ -63,14 +57,11 @@ def shape_problems(path: Path, document: CommentedMap) -> list[Problem]:
     return problems
 
 
-def _refuse_other_version(path: Path, document: CommentedMap) -> None:
-    """Raise `PlanVersion` for a plan of another version: nothing else in it can be judged."""
-    said = document.get("format")
-    if isinstance(said, str) and said != PLAN_FORMAT and _FORMAT.fullmatch(said):
-        raise PlanVersion(
-            f"{path}: is of format {said}, this globalprune reads {PLAN_FORMAT}; "
-            "install the globalprune that wrote it, or make the plan again with gp plan."
-        )
+def _refuse_other_format(path: Path, document: CommentedMap) -> None:
+    """Raise `PlanVersion` for a plan of another format: nothing else in it can be judged."""
+    again = "make the plan again with gp plan"
+    if problem := format_problem(document, PLAN_FORMAT, again):
+        raise PlanVersion(f"{path}: {problem}")
 
 
 def _repeated_layers(document: CommentedMap) -> Iterator[Problem]:
@@ -106,7 +97,8 @@ def _complaint(found: Mapping[str, Any], location: Location) -> str:
             nothing = "null" if found["input"] is None else repr(found["input"])
             return f"{nothing} is not {what}; write {{}} for nothing."
         case kind:
-            should = _SHOULD.get(kind, str(found["msg"]).removeprefix("Input "))
+            said = str(found["msg"]).removeprefix("Input ")
+            should = "should be true or false" if kind == "bool_type" else said
             return f"{found['input']!r} {should}; write such a value."
 
 

@@ -6,7 +6,7 @@ nothing here knows whether an index exists.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.index_ranges import IndexRanges
@@ -106,9 +106,6 @@ class LayerPins(Record):
 
 class PrunePlan(Record):
     """What to cut out of a model. Indices always name groups of the original model."""
-
-    # a file must say its format; a value in a program may leave it out
-    model_config = ConfigDict(json_schema_extra={"required": ["format", "layers"]})
 
     format: Literal["globalprune.plan/1"] = PLAN_FORMAT
     model: ModelReference | None = None

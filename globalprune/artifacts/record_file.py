@@ -1,12 +1,13 @@
 """Records as JSON files: written whole or not at all, and refused with all that is wrong."""
 
-import re
 from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.file_format import format_problem
 from globalprune.artifacts.record import Record
 from globalprune.errors import RecordInvalid
 
@@ -31,26 +32,21 @@ def read_record(path: Path, kind: type[Kind], *, what: str, command: str) -> Kin
             f"{path}: can't be read ({error.strerror}); name what {command} wrote."
         ) from error
     try:
+        top = from_json(content)
+    except ValueError as error:
+        raise RecordInvalid(f"{path}: is not JSON ({error}); run {command} again.") from error
+    reads = str(kind.model_fields["format"].default)
+    if isinstance(top, dict) and (problem := format_problem(top, reads, f"run {command} again")):
+        raise RecordInvalid(f"{path}: {problem}")
+    try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        complaint = _complaint(error, kind, what, command)
-        raise RecordInvalid(f"{path}: {complaint}") from error
+        raise RecordInvalid(f"{path}: {_complaint(error, what, command)}") from error
 
 
-def _complaint(error: ValidationError, kind: type[Record], what: str, command: str) -> str:
-    """Say all that pydantic found, or the one thing that explains it all."""
+def _complaint(error: ValidationError, what: str, command: str) -> str:
+    """Say all that pydantic found."""
     found = error.errors(include_url=False)
-    reads = str(kind.model_fields["format"].default)
-    known = re.compile(re.escape(reads.rpartition("/")[0]) + r"/(\d+)")
-    for problem in found:
-        version = known.fullmatch(str(problem["input"])) if problem["loc"] == ("format",) else None
-        if version:
-            return (
-                f"is of format {version[0]}, this globalprune reads {reads}; install the "
-                f"globalprune that wrote it, or run {command} again."
-            )
-    if found[0]["type"] == "json_invalid":
-        return f"is not JSON ({found[0]['msg']}); run {command} again."
     lines = [
         f"  {'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
         for problem in found[:_SHOWN_PROBLEMS]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from globalprune.artifacts.disk import move_into_place
 from globalprune.artifacts.evaluation_files import EVALUATION_FILE, read_evaluation
-from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics, ApplyResult
+from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.recovery_record import RECOVERY_FILE, read_recovery
@@ -109,8 +109,7 @@ def _asked(cutting: Cutting, plan: Path, recovery: Recovery | None) -> dict[str,
 
 def _read_cut(metrics: Path) -> ApplyResult:
     """What was cut before."""
-    known = ApplyMetrics.model_validate_json(metrics.read_text(encoding="utf-8"))
-    return ApplyResult(**known.model_dump(), out=str(metrics.parent.parent))
+    return ApplyResult(**read_metrics(metrics).model_dump(), out=str(metrics.parent.parent))
 
 
 def _cut(cutting: Cutting, plan: Path, out: Path, work: UnfinishedWork) -> ApplyResult:

@@ -12,7 +12,7 @@ PLANS = {
     "empty": ("", "the file is empty; a plan is a mapping"),
     "not yaml": ("layers: [1, 2", "line 1: is not YAML"),
     "a list": ("- 1\n", "holds a list at the top"),
-    "no format": ("layers: {}\n", "format is missing; add `format: globalprune.plan/1`"),
+    "no format": ("layers: {}\n", "names no format; add `format: globalprune.plan/1`"),
     "newer format": ("format: globalprune.plan/7\nlayers: {}\n", "is of format globalprune.plan/7"),
     "no layers": (HEAD, r"layers: is missing; add it \(`layers: {}` removes nothing\)"),
     "null layer": (HEAD + "layers: {1: null}\n", "layers.1: null is not a mapping"),

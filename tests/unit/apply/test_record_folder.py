@@ -9,7 +9,7 @@ from cutting import Removals
 from measuring import described
 
 from globalprune.apply.executor import apply_plan, explain_plan
-from globalprune.artifacts.metrics_record import ApplyMetrics, ApplyResult
+from globalprune.artifacts.metrics_record import ApplyMetrics, ApplyResult, read_metrics
 from globalprune.errors import RecordInvalid, UsageError
 
 Tiny = Callable[[str], Path]
@@ -49,7 +49,7 @@ def test_the_figures_are_those_of_the_result(tiny: Tiny, tmp_path: Path) -> None
     """metrics.json is what `apply_plan` hands back, without the place that may move."""
     result = applied(tiny("llama"), tmp_path, GONE, command="gp apply tiny")
     out = Path(result.out)
-    metrics = ApplyMetrics.model_validate_json((out / "globalprune/metrics.json").read_text())
+    metrics = read_metrics(out / "globalprune/metrics.json")
     assert metrics == ApplyMetrics(**result.model_dump(exclude={"out"}))
     assert metrics.removed_groups == {"attention": 3, "mlp": 10}
     assert metrics.parameters_before - metrics.parameters_after == 3 * 1536 + 10 * 96

@@ -91,7 +91,14 @@ MALFORMED: dict[str, tuple[Callable[[Json], Any], str]] = {
         lambda record: record["structure"]["layers"][2]["mlp"].update(groups=-1),
         r"\n  structure\.layers\.2\.mlp\.groups: Input should be greater than or equal to 0",
     ),
-    "other format": (lambda record: record.update(format="x"), r"\n  format: Input should be 'glo"),
+    "no format": (
+        lambda record: record.pop("format"),
+        r"analysis\.json: names no format; add `for",
+    ),
+    "other format": (
+        lambda record: record.update(format="x"),
+        r"is of format x, which is not globalprune\.analysis/1; name another file, or run gp analy",
+    ),
     "newer format": (
         lambda record: record.update(format="globalprune.analysis/2", extra=1, layers=None),
         (
@@ -144,7 +151,8 @@ def test_json_of_another_kind_is_refused(written: Path, content: str) -> None:
 
 def test_all_problems_are_told_but_not_without_end(written: Path) -> None:
     """Twenty lines and the number of the rest."""
-    written.write_text(json.dumps(dict.fromkeys(AnalysisRecord.model_fields)))
+    nothing = dict.fromkeys(AnalysisRecord.model_fields)
+    written.write_text(json.dumps(nothing | {"format": RECORD.format}))
     with pytest.raises(RecordInvalid) as caught:
         read_analysis_record(written)
     few = str(caught.value).count("\n")

@@ -74,12 +74,15 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", r"e\.json: is not JSON \(.*\); run gp eval again"),
-        ("{}", r"e\.json: is not an evaluation; run gp eval again\.\n  models: Field required"),
+        (
+            '{"format": "globalprune.evaluation/2"}',
+            r"e\.json: is not an evaluation; run gp eval again\.\n  models: Field required",
+        ),
         (
             '{"format": "globalprune.evaluation/1"}',
             r"is of format globalprune\.evaluation/1, this globalprune reads globalprune\.eval",
         ),
-        ('{"format": "globalprune.analysis/1"}', r"is not an evaluation; .*\n  format: Input sho"),
+        ('{"format": "globalprune.analysis/1"}', r"is of format globalprune\.analysis/1, which is"),
     ],
     ids=["not json", "empty", "older", "another record"],
 )

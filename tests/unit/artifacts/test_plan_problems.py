@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from artifact_values import FORMAT, plan_at
+from artifact_values import plan_at, structure_of
 
+from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plan_file import read_plan
 from globalprune.errors import PlanInvalid, PlanVersion
 
@@ -64,6 +65,10 @@ MALFORMED = {
         "target: {ratio: 0.2, constraints: {only: mlp, attention_share: 0.1}}\nlayers: {}",
         r"target\.constraints: only and attention_share can't be kept together; leave one out",
     ),
+    "half by another name": (
+        "target: {ratio: 0.2, constraints: {only: heads}}\nlayers: {}",
+        r"target\.constraints\.only: 'heads' should be 'attention' or 'mlp'; write such a value\.",
+    ),
     "no budget": ("target: {dtype: int8}\nlayers: {}", r"target: says no budget; write `ratio"),
     "model without structure": (
         "model: {source: x}\nlayers: {}",
@@ -102,21 +107,10 @@ def test_a_malformed_plan_is_refused(tmp_path: Path, content: str, message: str)
     assert len(caught.value.problems) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("layers: {}\n", r"line 1: format is missing; add `format: globalprune\.plan/1`\."),
-        (FORMAT + "\n", r"line 1: layers: is missing; add it \(`layers: {}` removes nothing\)\."),
-        ("format: plan\nlayers: {}\n", r"line 1: format: 'plan' should be globalprune\.plan/1;"),
-        ("format: 1\nlayers: {}\n", r"line 1: format: 1 should be globalprune\.plan/1; write"),
-    ],
-    ids=["no format", "no layers", "other format", "number"],
-)
-def test_a_plan_says_its_format_and_its_layers(tmp_path: Path, content: str, message: str) -> None:
-    """Both are required, so that a truncated file is no plan that removes nothing."""
-    path = tmp_path / "plan.yaml"
-    path.write_text(content)
-    with pytest.raises(PlanInvalid, match=message):
+def test_a_plan_says_its_layers(tmp_path: Path) -> None:
+    """They are required, so that a truncated file is no plan that removes nothing."""
+    path = plan_at(tmp_path / "plan.yaml")
+    with pytest.raises(PlanInvalid, match=r"line 1: layers: is missing; add it \(`layers: {}` rem"):
         read_plan(path)
 
 
@@ -142,13 +136,33 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     )
 
 
-def test_a_plan_of_a_newer_format_is_not_judged(tmp_path: Path) -> None:
-    """Its unknown keys are no mistakes; the message names both versions and the way out."""
+READS = r"this globalprune reads globalprune\.plan/1; install the globalprune that wrote it, or"
+NOT_OURS = r"which is not globalprune\.plan/1; name another file, or"
+FORMATS = {
+    "newer": ("format: globalprune.plan/2", rf"is of format globalprune\.plan/2, {READS}"),
+    "much newer": ("format: globalprune.plan/17", rf"is of format globalprune\.plan/17, {READS}"),
+    "older": ("format: globalprune.plan/0", rf"is of format globalprune\.plan/0, {READS}"),
+    "another program's": ("format: terraform/1", rf"is of format terraform/1, {NOT_OURS}"),
+    "another file of ours": (
+        "format: globalprune.analysis/1",
+        rf"is of format globalprune\.analysis/1, {NOT_OURS}",
+    ),
+    "a word": ("format: plan", rf"is of format plan, {NOT_OURS}"),
+    "a number": ("format: 1", rf"is of format 1, {NOT_OURS}"),
+    "missing": ("", r"names no format; add `format: globalprune\.plan/1` if it is of that one, or"),
+    "null": ("format:", r"names no format; add `format: globalprune\.plan/1` if it is of that one"),
+}
+
+
+@pytest.mark.parametrize(("said", "message"), FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("structure", [structure_of(), None], ids=["model", "no model"])
+def test_a_plan_of_another_format_is_not_judged(
+    tmp_path: Path, said: str, message: str, structure: ModelStructure | None
+) -> None:
+    """Its unknown keys and layers are no mistakes; the message names the format and the way out."""
     path = tmp_path / "plan.yaml"
-    path.write_text("format: globalprune.plan/2\nexperts: {}\nlayers: 7\n")
-    with pytest.raises(
-        PlanVersion,
-        match=r"plan\.yaml: is of format globalprune\.plan/2, this globalprune reads "
-        r"globalprune\.plan/1; install the globalprune that wrote it, or make the plan again",
-    ):
-        read_plan(path)
+    path.write_text(f"experts: {{}}\n{said}\nlayers: {{99: {{mlp: x}}}}\n")
+    with pytest.raises(PlanVersion, match=rf"plan\.yaml: {message}") as caught:
+        read_plan(path, structure)
+    assert str(caught.value).endswith("make the plan again with gp plan.")
+    assert "\n" not in str(caught.value)
