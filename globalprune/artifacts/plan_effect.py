@@ -55,11 +55,6 @@ class PlanEffect:
         return tuple(layer.layer_idx for layer in self.layers if layer.dropped)
 
     @property
-    def leaves_nothing(self) -> bool:
-        """Whether no group at all is left standing."""
-        return not any(layer.attention or layer.mlp for layer in self.layers)
-
-    @property
     def uneven(self) -> bool:
         """Whether the kept layers differ in width or a half is empty: no stock config says that."""
         widths = {(len(layer.attention), len(layer.mlp)) for layer in self.kept_layers}

@@ -15,11 +15,10 @@ from globalprune.artifacts.disk import refuse_impossible, write_atomically
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.plan_comment import SCHEMA_LINE, comment_lines, has_comments
-from globalprune.artifacts.plan_effect import effect_of
 from globalprune.artifacts.plan_problems import shape_problems
 from globalprune.artifacts.plan_ranges import range_problems
 from globalprune.artifacts.plan_spelling import spell_plan
-from globalprune.artifacts.plan_yaml import Problem, line_of, load_document
+from globalprune.artifacts.plan_yaml import Problem, load_document
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 
@@ -38,17 +37,13 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
         problems = problems + range_problems(document, structure)
     _refuse(path, problems)
     plan = PrunePlan.model_validate(document)
-    if structure is not None:
-        if named not in (None, structure.fingerprint):
-            source = plan.model.source if plan.model else "another model"
-            raise PlanStale(
-                f"{path}: was made for {source}, whose structure is {named}; this one has "
-                f"{structure.fingerprint}. Use the model and the analysis that it was made from "
-                "(a model that was cut has another structure), or make a plan for this one."
-            )
-        if effect_of(plan, structure).leaves_nothing:
-            what = "the plan leaves no layer: every group of every layer goes; keep some of them."
-            _refuse(path, [Problem(line_of(document, ("layers",)), what)])
+    if structure is not None and named not in (None, structure.fingerprint):
+        source = plan.model.source if plan.model else "another model"
+        raise PlanStale(
+            f"{path}: was made for {source}, whose structure is {named}; this one has "
+            f"{structure.fingerprint}. Use the model and the analysis that it was made from "
+            "(a model that was cut has another structure), or make a plan for this one."
+        )
     return plan
 
 

@@ -20,18 +20,30 @@ def range_problems(document: CommentedMap, structure: ModelStructure) -> list[Pr
     """Every layer and index that the structure lacks, pins too; bad spelling is passed by."""
     problems: list[Problem] = []
     for top in BY_LAYER:
-        layers = document.get(top)
-        for key, layer in layers.items() if isinstance(layers, dict) else ():
-            try:
-                index = layer_key(key)
-            except ValueError:
-                continue
+        for key, index, layer in _layers(document, top):
             problems += _layer_problems(document, (top, key), index, layer, structure)
+    if _nothing_stays(document, structure):
+        what = "the plan leaves no layer: every group of every layer goes; keep some of them."
+        problems.append(Problem(line_of(document, ("layers",)), f"layers: {what}"))
     return problems
 
 
+def _layers(document: CommentedMap, top: str) -> Iterator[tuple[Any, int, dict[Any, Any]]]:
+    """Yield the layers that are named properly: the key as it stands, its number, what it holds."""
+    layers = document.get(top)
+    for key, layer in layers.items() if isinstance(layers, dict) else ():
+        try:
+            yield key, layer_key(key), layer if isinstance(layer, dict) else {}
+        except ValueError:
+            continue  # shape_problems says so
+
+
 def _layer_problems(
-    document: CommentedMap, location: Location, index: int, layer: Any, structure: ModelStructure
+    document: CommentedMap,
+    location: Location,
+    index: int,
+    layer: dict[Any, Any],
+    structure: ModelStructure,
 ) -> Iterator[Problem]:
     """Yield what one layer names and the structure doesn't have."""
     count = len(structure.layers)
@@ -40,7 +52,7 @@ def _layer_problems(
         yield Problem(line_of(document, location), what)
         return
     for kind in GROUP_TYPES:
-        half = layer.get(kind) if isinstance(layer, dict) else None
+        half = layer.get(kind)
         groups = structure.layers[index].half(kind).groups
         pins = half if isinstance(half, dict) else {}
         named: list[tuple[str, Any]] = [(kind, half)] if location[0] == "layers" else []
@@ -81,3 +93,22 @@ def _outside(value: Any, groups: int) -> Iterator[str]:
     if outside:
         there = f"there are {groups} groups, 0 to {groups - 1}" if groups else "there are no groups"
         yield f"{IndexRanges(tuple(outside))} is out of range: {there}; take it out."
+
+
+def _nothing_stays(document: CommentedMap, structure: ModelStructure) -> bool:
+    """Whether every group of every layer goes."""
+    said = {index: layer for _, index, layer in _layers(document, "layers")}
+    return all(
+        not half.groups or _covers(said.get(index, {}).get(kind), half.groups)
+        for index, kind, half in structure.halves()
+    )
+
+
+def _covers(value: Any, groups: int) -> bool:
+    """Whether the set names all of so many groups."""
+    try:
+        ranges = IndexRanges.parse(value)
+    except ValueError:
+        return False
+    first, last = ranges.ranges[0] if ranges.ranges else (0, -1)
+    return ranges.everything or (first == 0 and last >= groups - 1)

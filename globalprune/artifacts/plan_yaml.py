@@ -90,19 +90,29 @@ def _text(path: Path) -> str:
         raise PlanInvalid(str(path), [what]) from error
 
 
-def _repeated_keys(node: Node | None, text: ShortenedText) -> Iterator[Problem]:
+def _repeated_keys(
+    node: Node | None, text: ShortenedText, location: Location = ()
+) -> Iterator[Problem]:
     """Yield a problem for every key that its mapping holds already, in all the document."""
     match node:
         case MappingNode():
             lines: dict[tuple[str, Any], int] = {}
             for key, value in node.value:
-                name, start = (key.tag, key.value), key.start_mark
-                line = text.line(start.line, start.column) + 1
-                if isinstance(key.value, str) and name in lines:
-                    what = f"key {key.value} stands here again (first in line {lines[name]}); "
-                    yield Problem(line, what + "keep one of the two.")
-                lines.setdefault(name if isinstance(key.value, str) else ("", line), line)
-                yield from _repeated_keys(value, text)
+                line = text.line(key.start_mark.line, key.start_mark.column) + 1
+                name, there = _name(key, line), (*location, key.value)
+                if name in lines:
+                    what = f"stands here again (first in line {lines[name]}); keep one of the two."
+                    yield Problem(line, f"{spelled(there)}{what}")
+                lines.setdefault(name, line)
+                yield from _repeated_keys(value, text, there)
         case SequenceNode():
-            for item in node.value:
-                yield from _repeated_keys(item, text)
+            for place, item in enumerate(node.value):
+                yield from _repeated_keys(item, text, (*location, place))
+
+
+def _name(key: Node, line: int) -> tuple[str, Any]:
+    """What a mapping can hold once: 7 and 07 are one key, a key that is no scalar is its own."""
+    if not isinstance(key.value, str):
+        return "", line
+    number = key.tag.endswith(":int") and key.value.isdigit()
+    return key.tag, int(key.value) if number else key.value

@@ -185,7 +185,8 @@ def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]
             layers={layer: LayerCuts.model_validate(half) for layer, half in cuts.items()},
         )
         effect = effect_of(plan, structure)
-        if not effect.leaves_nothing and not list(
+        stands = any(layer.attention or layer.mlp for layer in effect.layers)
+        if stands and not list(
             broken_wishes(plan, effect, structure, analysis.record.model.traits)
         ):
             yield effect.removed, lost_by(analysis, plan)

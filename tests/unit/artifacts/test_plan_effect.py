@@ -35,7 +35,6 @@ def test_the_empty_plan_does_nothing() -> None:
     assert (found.removed, found.on_top, found.dropped_layers) == (0, 0, ())
     assert found.parameters_after == found.parameters_before == structure_of().parameters
     assert not found.uneven
-    assert not found.leaves_nothing
 
 
 def test_groups_are_counted_by_kind_and_cost() -> None:
@@ -113,13 +112,6 @@ def test_an_untouched_layer_is_never_dropped() -> None:
 def test_uneven_is_what_no_stock_config_can_say(layers: dict[int, Any], *, uneven: bool) -> None:
     """Kept layers of several widths, or a half without groups."""
     assert effect(layers).uneven is uneven
-
-
-@pytest.mark.parametrize("spared", [{}, {3: {"attention": "all", "mlp": "0-22"}}], ids=len)
-def test_leaving_nothing_is_seen(spared: dict[int, Any]) -> None:
-    """One channel that stays is enough to leave something."""
-    found = effect({**dict.fromkeys(range(4), WHOLE), **spared})
-    assert found.leaves_nothing is not bool(spared)
 
 
 def test_what_goes_is_listed_half_by_half() -> None:

@@ -174,7 +174,7 @@ def test_a_plan_that_leaves_no_layer_is_refused(tmp_path: Path) -> None:
     for switch in ("true", "false"):
         plan_at(path, f"remove_empty_layers: {switch}", *layers, last)
         assert len(read_plan(path).layers) == 4
-        with pytest.raises(PlanInvalid, match=r"line 3: the plan leaves no layer: every group of"):
+        with pytest.raises(PlanInvalid, match=r"line 3: layers: the plan leaves no layer: every"):
             read_plan(path, structure_of())
     plan_at(path, *layers, last.replace("all", "1-23"))
     assert read_plan(path, structure_of())

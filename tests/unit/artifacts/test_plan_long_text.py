@@ -59,5 +59,5 @@ def test_a_repeated_key_behind_a_long_set_keeps_its_line(tmp_path: Path) -> None
     text = f'layers:\n  0: {{mlp: "{folded(EVENS)}"}}\n  0: {{mlp: "1"}}\n'
     path = plan_at(tmp_path / "plan.yaml", text)
     last = path.read_text("utf-8").splitlines().index('  0: {mlp: "1"}') + 1
-    with pytest.raises(PlanInvalid, match=rf"line {last}: key 0 stands here again"):
+    with pytest.raises(PlanInvalid, match=rf"line {last}: layers\.0: stands here again"):
         read_plan(path)

@@ -131,7 +131,7 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         "line 2: modle: is no key that a plan knows; did you mean model?",
         "line 3: target.ratio: 2 should be less than 1; write such a value.",
         "line 5: layers.0.mlp: '5-3' runs backwards; write '3-5'.",
-        "line 6: key mlp stands here again (first in line 6); keep one of the two.",
+        "line 6: layers.1.mlp: stands here again (first in line 6); keep one of the two.",
         "line 7: layers.x: 'x' is no layer; write its number, 0 or more.",
     )
 

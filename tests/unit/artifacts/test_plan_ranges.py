@@ -6,6 +6,8 @@ import pytest
 from artifact_values import layer_of, plan_at, structure_of
 
 from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plan_ranges import range_problems
+from globalprune.artifacts.plan_yaml import load_document
 from globalprune.errors import PlanInvalid
 
 MISFITS = {
@@ -69,6 +71,24 @@ def test_misfits_and_mistakes_are_told_together(tmp_path: Path) -> None:
         read_plan(path, STRUCTURE)
     lines = [problem.split(":")[0] for problem in caught.value.problems]
     assert lines == ["line 2", "line 4", "line 5", "line 5", "line 6"]
+
+
+def test_that_nothing_is_left_is_told_with_the_rest(tmp_path: Path) -> None:
+    """Whatever else is wrong, even in the sets that name every group."""
+    lines = [f"  {layer}: {{attention: all, mlp: 0-99}}" for layer in range(4)]
+    path = plan_at(tmp_path / "plan.yaml", "target: {ratio: 2}", "layers:", *lines)
+    with pytest.raises(PlanInvalid, match=r"6 problems") as caught:
+        read_plan(path, STRUCTURE)
+    assert "line 3: layers: the plan leaves no layer" in caught.value.problems[1]
+
+
+@pytest.mark.parametrize("spared", ["1-23", "0-22", "0-10, 12-23", "", "x"])
+def test_one_group_is_enough(tmp_path: Path, spared: str) -> None:
+    """A set that can't be read spares all of its half."""
+    lines = [f'  {layer}: {{attention: all, mlp: "0-23"}}' for layer in range(3)]
+    path = plan_at(tmp_path / "plan.yaml", "layers:", *lines, f'  3: {{mlp: "{spared}"}}')
+    document, _ = load_document(path)
+    assert range_problems(document, STRUCTURE) == []
 
 
 def test_the_last_layer_and_the_last_index_exist(tmp_path: Path) -> None:

@@ -68,10 +68,17 @@ def test_every_repeated_key_is_found_at_once(tmp_path: Path) -> None:
     lines = ["layers:", "  3: {mlp: 1}", "  4: {mlp: 1, mlp: 2}", "  3: {mlp: 5}", FORMAT]
     _, problems = load_document(plan_at(tmp_path / "plan.yaml", *lines))
     assert sorted(problems) == [
-        (4, "key mlp stands here again (first in line 4); keep one of the two."),
-        (5, "key 3 stands here again (first in line 3); keep one of the two."),
-        (6, "key format stands here again (first in line 1); keep one of the two."),
+        (4, "layers.4.mlp: stands here again (first in line 4); keep one of the two."),
+        (5, "layers.3: stands here again (first in line 3); keep one of the two."),
+        (6, "format: stands here again (first in line 1); keep one of the two."),
     ]
+
+
+def test_a_key_in_two_spellings_of_a_number_is_repeated(tmp_path: Path) -> None:
+    """A person who writes 07 means 7."""
+    lines = ["layers:", "  7: {mlp: 1}", "  07: {mlp: 2}"]
+    _, problems = load_document(plan_at(tmp_path / "plan.yaml", *lines))
+    assert problems == [(4, "layers.07: stands here again (first in line 3); keep one of the two.")]
 
 
 @pytest.mark.parametrize("encoded", ["\ufeff{}", "{}"], ids=["BOM", "plain"])
