@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from globalprune.artifacts.disk import refuse_impossible, write_atomically
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.plan_comment import SCHEMA_LINE, comment_lines, has_comments
-from globalprune.artifacts.plan_problems import shape_problems
+from globalprune.artifacts.plan_problems import refuse_other_format, shape_problems
 from globalprune.artifacts.plan_ranges import range_problems
 from globalprune.artifacts.plan_spelling import spell_plan
 from globalprune.artifacts.plan_yaml import Problem, load_document
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.prune_plan import AnalysisReference, PrunePlan
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 
 PLAN_FILE = "plan.yaml"
@@ -31,7 +32,8 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
     With a `structure` the plan must also belong to it, and every index must exist in it.
     """
     document, problems = load_document(path)
-    problems = problems + shape_problems(path, document)
+    refuse_other_format(path, document)
+    problems = problems + shape_problems(document)
     named = _named_structure(document)
     if structure is not None and named in (None, structure.fingerprint):
         problems = problems + range_problems(document, structure)
@@ -45,6 +47,16 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
             "(a model that was cut has another structure), or make a plan for this one."
         )
     return plan
+
+
+def named_analysis(path: Path) -> AnalysisReference | None:
+    """The analysis that a plan names, whatever else may be wrong with the plan."""
+    document, _ = load_document(path)
+    refuse_other_format(path, document)
+    try:
+        return AnalysisReference.model_validate(document.get("analysis"))
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)

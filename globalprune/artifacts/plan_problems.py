@@ -43,9 +43,15 @@ _MODELS: dict[Location, type[Record]] = {
 }
 
 
-def shape_problems(path: Path, document: CommentedMap) -> list[Problem]:
-    """All that is wrong without knowing a model; raise `PlanVersion` for another format."""
-    _refuse_other_format(path, document)
+def refuse_other_format(path: Path, document: CommentedMap) -> None:
+    """Raise `PlanVersion` for a plan of another format: nothing else in it can be judged."""
+    again = "make the plan again with gp plan"
+    if problem := format_problem(document, PLAN_FORMAT, again):
+        raise PlanVersion(f"{path}: {problem}")
+
+
+def shape_problems(document: CommentedMap) -> list[Problem]:
+    """All that is wrong without knowing a model."""
     problems = list(_repeated_layers(document))
     try:
         PrunePlan.model_validate(document)
@@ -55,13 +61,6 @@ def shape_problems(path: Path, document: CommentedMap) -> list[Problem]:
             text = f"{spelled(location)}{_complaint(found, location)}"
             problems.append(Problem(line_of(document, location), text))
     return problems
-
-
-def _refuse_other_format(path: Path, document: CommentedMap) -> None:
-    """Raise `PlanVersion` for a plan of another format: nothing else in it can be judged."""
-    again = "make the plan again with gp plan"
-    if problem := format_problem(document, PLAN_FORMAT, again):
-        raise PlanVersion(f"{path}: {problem}")
 
 
 def _repeated_layers(document: CommentedMap) -> Iterator[Problem]:

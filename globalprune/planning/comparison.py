@@ -65,10 +65,10 @@ def _known(
     one: PrunePlan, first: Path, other: PrunePlan, second: Path, folder: Path | None
 ) -> tuple[Analysis | None, tuple[str, ...]]:
     """The analysis of the first plan, or else of the second, and what is doubtful about it."""
-    analysis, note = find_analysis(one, first, folder)
+    analysis, note = find_analysis(one.analysis, first, folder)
     if analysis is None:
-        analysis, other_note = find_analysis(other, second, None)
+        analysis, other_note = find_analysis(other.analysis, second, None)
         if analysis is None:
             return None, (note, other_note)
-        note = other_table(one, first, analysis)
-    return analysis, (note, other_table(other, second, analysis))
+        note = other_table(one.analysis, first, analysis)
+    return analysis, (note, other_table(other.analysis, second, analysis))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.prune_plan import AnalysisReference, PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.scoring import Scoring, scored_table, scoring_of
@@ -11,15 +11,16 @@ from globalprune.planning.scoring import Scoring, scored_table, scoring_of
 _UNKNOWN = "unknown; name its analysis with --analysis."
 
 
-def find_analysis(plan: PrunePlan, path: Path, named: Path | None) -> tuple[Analysis | None, str]:
-    """The analysis that knows the plan's groups, and what is doubtful about it, if anything.
+def find_analysis(
+    reference: AnalysisReference | None, path: Path, named: Path | None
+) -> tuple[Analysis | None, str]:
+    """The analysis that knows the groups of the plan at `path`, and a doubt about it, if any.
 
-    It is `named`, else the one that the plan names, if that is still the same one.
+    It is `named`, else the one that the plan refers to, if that is still the same one.
     """
-    reference = plan.analysis
     if named is not None:
         analysis = read_analysis(named)
-        return analysis, other_table(plan, path, analysis)
+        return analysis, other_table(reference, path, analysis)
     if reference is None:
         return None, f"{path}: names no analysis, so its figures are {_UNKNOWN}"
     folder = path.resolve().parent / reference.path
@@ -37,9 +38,9 @@ def find_analysis(plan: PrunePlan, path: Path, named: Path | None) -> tuple[Anal
     return analysis, ""
 
 
-def other_table(plan: PrunePlan, path: Path, analysis: Analysis) -> str:
+def other_table(reference: AnalysisReference | None, path: Path, analysis: Analysis) -> str:
     """A doubt, where the plan was made from another table than the one it is counted by."""
-    if plan.analysis is None or plan.analysis.table == analysis.record.table:
+    if reference is None or reference.table == analysis.record.table:
         return ""
     return f"{path}: was made from another table than that of {analysis.folder}."
 

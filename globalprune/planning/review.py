@@ -7,7 +7,7 @@ from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.latencies import Latencies
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plan_file import named_analysis, read_plan
 from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, UsageError
@@ -50,11 +50,10 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
 
     The analysis is `analysis_folder`, else the one that the plan names, if it is still that one.
     """
-    plan = read_plan(path)
-    analysis, note = find_analysis(plan, path, analysis_folder)
+    analysis, note = find_analysis(named_analysis(path), path, analysis_folder)
+    plan = read_plan(path, analysis.record.structure if analysis else None)
     if analysis is None:
         return Review(path, plan, None, (note,))
-    plan = read_plan(path, analysis.record.structure)
     effect = effect_of(plan, analysis.record.structure)
     worth, doubt = worth_of(plan, analysis)
     optimality = optimality_of(plan, analysis.record.structure, effect, worth)

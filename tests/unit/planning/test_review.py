@@ -8,7 +8,7 @@ from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.plan_comment import refresh_header
-from globalprune.errors import PlanStale
+from globalprune.errors import PlanInvalid, PlanStale
 from globalprune.planning.comparison import compare_plans
 from globalprune.planning.header import header_of
 from globalprune.planning.review import Known, review_plan
@@ -91,6 +91,17 @@ def test_an_analysis_that_was_replaced_is_not_taken(tmp_path: Path, analysis: An
 
     assert "holds another analysis by now" in review_plan(path).notes[0]
     assert "made from another table" in review_plan(path, analysis.folder).notes[0]
+
+
+def test_all_problems_of_a_plan_are_told_at_once(analysis: Analysis) -> None:
+    """What the plan's own rules say, and what the model lacks: its analysis is looked at first."""
+    path = replaced(write_plans(analysis, [0.3])[0].path, "layers: {1: {mpl: 1, mlp: 8}, 3: {}}\n")
+    with pytest.raises(PlanInvalid) as caught:
+        review_plan(path)
+
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "layers.1.mlp", "layers.1.mpl", "layers.3",
+    ]  # fmt: skip
 
 
 def test_an_analysis_of_another_structure_is_refused(tmp_path: Path, analysis: Analysis) -> None:
