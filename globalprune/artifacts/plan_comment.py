@@ -1,6 +1,7 @@
 """The comment at the top of a plan: written, found again, and told from a person's own.
 
 It begins with who decided ("as generated: …") and ends with a line that says how to refresh it.
+Its lines are known by the words that `planning.header` begins them with.
 """
 
 import re
@@ -11,11 +12,15 @@ from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE
 
 SCHEMA_LINE = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
-_STARTS = ("# as generated: ", "# as edited: ", "# as written: ")
 _CONTINUES = "#   "
 _LAST = "`gp check --write` refreshes these lines after an edit"
-_QUOTED = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'")
-_COMMENT = re.compile(r"(?:^|\s)#", re.MULTILINE)
+_GENERATED = re.compile(  # a line of ours, by its first words; whatever else stands there is not
+    r"# as (generated|edited|written): removes "
+    r"|#   (leaves [\d,]+ parameters|importance lost: |keeps \S+ %; any plan |any plan of this "
+    rf"size |{re.escape(_LAST)})"
+)
+_QUOTED = r"""(?<![^\s\[{,:])(?:"(?:\\.|[^"\\])*"|'(?:[^']|'')*')"""  # where a value begins
+_COMMENT = re.compile(rf"{_QUOTED}|(?:^|\s)(#)", re.MULTILINE)
 
 
 def comment_lines(header: Sequence[str]) -> list[str]:
@@ -30,30 +35,35 @@ def refresh_header(path: Path, header: Sequence[str]) -> None:
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     lines = text.removeprefix(mark).splitlines(keepends=True)
     newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    start, end = _generated_lines(lines)
+    ours = _generated_lines(lines)
+    place = ours[0] if ours else _place(lines)
     fresh = [line + newline for line in comment_lines(header)]
-    write_atomically(path, "".join([mark, *lines[:start], *fresh, *lines[end:]]).encode("utf-8"))
+    others = [line for at, line in enumerate(lines) if at not in ours]
+    text = "".join([mark, *others[:place], *fresh, *others[place:]])
+    write_atomically(path, text.encode("utf-8"))
 
 
 def has_comments(path: Path) -> bool:
     """Whether a person wrote comments of their own."""
     lines = path.read_text("utf-8-sig").splitlines()
-    start, end = _generated_lines(lines)
-    others = "\n".join(line for line in lines[:start] + lines[end:] if line != SCHEMA_LINE)
-    return _COMMENT.search(_QUOTED.sub("", others)) is not None
+    ours = _generated_lines(lines)
+    others = [line for at, line in enumerate(lines) if at not in ours and line != SCHEMA_LINE]
+    return any(found[1] for found in _COMMENT.finditer("\n".join(others)))
 
 
-def _generated_lines(lines: Sequence[str]) -> tuple[int, int]:
-    """Find (first, end) of the generated comment, or the empty place where it belongs."""
-    for start, line in enumerate(lines):
-        if line.strip() and not line.startswith("#"):
+def _generated_lines(lines: Sequence[str]) -> list[int]:
+    """Find the lines of the generated comment; a person's may stand among them."""
+    found = []
+    for at, line in enumerate(lines):
+        if line.strip() and not line.lstrip().startswith(("#", "---")):
             break
-        if line.startswith(_STARTS):
-            for end in range(start + 1, len(lines)):
-                if lines[end].rstrip() == _CONTINUES + _LAST:
-                    return start, end + 1
-                if not lines[end].startswith(_CONTINUES):
-                    return start, end
-            return start, len(lines)
-    after = 1 if lines and "yaml-language-server" in lines[0] else 0
-    return after, after
+        if _GENERATED.match(line):
+            found.append(at)
+        if line.rstrip() == _CONTINUES + _LAST:
+            break
+    return found
+
+
+def _place(lines: Sequence[str]) -> int:
+    """Where the generated comment belongs that a person took out."""
+    return 1 if lines and "yaml-language-server" in lines[0] else 0

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.artifacts.plan_comment import refresh_header
+from globalprune.artifacts.plan_comment import has_comments, refresh_header
 from globalprune.artifacts.plan_file import read_plan, write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 
-OLD = ("as generated: removes 10", "leaves 90")
-NEW = ("as edited: removes 20", "leaves 80")
+OLD = ("as generated: removes 10", "leaves 90 parameters")
+NEW = ("as edited: removes 20", "leaves 80 parameters")
 LAST = "#   `gp check --write` refreshes these lines after an edit\n"
-FRESH = f"# as edited: removes 20\n#   leaves 80\n{LAST}"
+FRESH = f"# as edited: removes 20\n#   leaves 80 parameters\n{LAST}"
 STALE = FRESH.replace("edited", "generated").replace("20", "10").replace("80", "90")
 SCHEMA = "# yaml-language-server: $schema=./plan.v1.schema.json\n"
 BODY = (
@@ -47,6 +47,41 @@ def test_a_comment_right_below_the_figures_is_a_persons(tmp_path: Path, mine: st
     """Even when it is indented as the figures are."""
     found = refreshed(tmp_path / "plan.yaml", SCHEMA + STALE + mine + BODY)
     assert found == SCHEMA + FRESH + mine + BODY
+
+
+@pytest.mark.parametrize(
+    "mine",
+    ["# mine\n", "#mine\n", "  # mine\n", "#   mine\n", "#   leaves layer 3\n", "\n", "---\n"],
+)
+@pytest.mark.parametrize("at", range(5))
+def test_a_comment_among_the_figures_is_a_persons(tmp_path: Path, mine: str, at: int) -> None:
+    """It stays, and no old figure stays with it."""
+    lines = [SCHEMA, *STALE.splitlines(keepends=True)]
+    found = refreshed(tmp_path / "plan.yaml", "".join([*lines[:at], mine, *lines[at:]]) + BODY)
+    above = (mine + SCHEMA, SCHEMA + mine)[at] if at < 2 else SCHEMA
+    assert found == above + FRESH + (mine if at > 1 else "") + BODY
+
+
+@pytest.mark.parametrize(
+    ("text", "commented"),
+    [
+        ("source: o'neil/model\nlayers: {}  # don't\n", True),
+        ("source: 'o''neil # 1'\nlayers: {}\n", False),
+        ('source: "a \\" # 1"\nlayers: {"0":{mlp: "1,\n # 2"}}\n', False),
+        ("source: model#1\nlayers: {}\n", False),
+        ("source: [\"a\",'b']\nlayers: {} # 'mine'\n", True),
+        ("# it's mine\nlayers: {}\n", True),
+        (STALE, False),
+        (STALE.replace("#   leaves", "#   mine\n#   leaves"), True),
+    ],
+)
+def test_a_persons_comment_is_told_from_quoted_text(
+    tmp_path: Path, text: str, *, commented: bool
+) -> None:
+    """An apostrophe in a name opens no quotes."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    assert has_comments(path) is commented
 
 
 @pytest.mark.parametrize("top", [SCHEMA, ""], ids=["below the schema", "at the top"])

@@ -10,7 +10,7 @@ from globalprune.artifacts.plan_file import read_plan, standing_plan, write_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import PlanInvalid, PlanStale, UsageError
 
-HEADER = ("as generated: removes 110 of 10,000 parameters", "leaves 9,890")
+HEADER = ("as generated: removes 110 of 10,000 parameters", "leaves 9,890 parameters")
 PLAN = PrunePlan.model_validate(
     {
         "model": {"source": "tiny", "structure": "sha256:ab"},
@@ -25,7 +25,7 @@ NEXT = PrunePlan(layers={})
 WRITTEN = f"""\
 # yaml-language-server: $schema=./plan.v1.schema.json
 # as generated: removes 110 of 10,000 parameters
-#   leaves 9,890
+#   leaves 9,890 parameters
 #   `gp check --write` refreshes these lines after an edit
 format: globalprune.plan/1
 model:

@@ -1,11 +1,15 @@
 """What a plan does, in a line or two."""
 
 import re
+from pathlib import Path
+from typing import Literal
 
 import pytest
 from analyses import analysis_of, structure_of
 
+from globalprune.artifacts.plan_comment import has_comments, refresh_header
 from globalprune.artifacts.plan_effect import effect_of
+from globalprune.artifacts.plan_file import write_plan
 from globalprune.artifacts.prune_plan import AnalysisReference, LayerCuts, PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of, importance_lines, removal_text, shares_of
@@ -97,3 +101,25 @@ def test_the_comment_says_who_decided(generated: str | None, state: str) -> None
     first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None)
 
     assert first.startswith(f"{state}: removes 6 of ")
+
+
+@pytest.mark.parametrize("assumes", [None, "compensation"])
+@pytest.mark.parametrize("measured", [range(3), range(1, 3)], ids=["all", "not all"])
+@pytest.mark.parametrize("gone", [{}, {"mlp": "0"}], ids=["nothing", "something"])
+def test_every_line_is_known_again(
+    tmp_path: Path, gone: dict[str, str], measured: range, assumes: Literal["compensation"] | None
+) -> None:
+    """No line of an old comment stays behind, or is taken for a person's."""
+    reference = AnalysisReference(path=".", table="", importance="mine", assumes=assumes)
+    plan = plan_of(_0=gone).model_copy(update={"analysis": reference})
+    worth = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=measured).table, MINE)
+    effect = effect_of(plan, STRUCTURE)
+    found = optimality_of(plan, STRUCTURE, effect, worth)
+    path = tmp_path / "plan.yaml"
+    header = header_of(plan, STRUCTURE, effect, worth.scoring, found)
+    write_plan(path, plan, header=header, overwrite=False)
+    written = path.read_bytes()
+    refresh_header(path, header)
+
+    assert path.read_bytes() == written
+    assert not has_comments(path)
