@@ -52,7 +52,7 @@ def refuse_other_format(path: Path, document: CommentedMap) -> None:
 
 def shape_problems(document: CommentedMap) -> list[Problem]:
     """All that is wrong without knowing a model."""
-    problems = list(_repeated_layers(document))
+    problems = [*_below_layers(document), *_repeated_layers(document)]
     try:
         PrunePlan.model_validate(document)
     except ValidationError as error:
@@ -61,6 +61,16 @@ def shape_problems(document: CommentedMap) -> list[Problem]:
             text = f"{spelled(location)}{_complaint(found, location)}"
             problems.append(Problem(line_of(document, location), text))
     return problems
+
+
+def _below_layers(document: CommentedMap) -> Iterator[Problem]:
+    """Yield the keys below `layers`, which is last so that a file cut short loses no other key."""
+    keys = list(document)
+    below = keys[keys.index("layers") + 1 :] if "layers" in keys else []
+    for key in below:
+        if key in PrunePlan.model_fields:
+            what = f"{key}: stands below layers, which is the last key; move it above."
+            yield Problem(line_of(document, (key,)), what)
 
 
 def _repeated_layers(document: CommentedMap) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from artifact_values import plan_at, structure_of
+from artifact_values import FORMAT, plan_at, structure_of
 
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plan_file import read_plan
@@ -112,6 +112,19 @@ def test_a_plan_says_its_layers(tmp_path: Path) -> None:
     path = plan_at(tmp_path / "plan.yaml")
     with pytest.raises(PlanInvalid, match=r"line 1: layers: is missing; add it \(`layers: {}` rem"):
         read_plan(path)
+
+
+def test_layers_is_the_last_key(tmp_path: Path) -> None:
+    """Each key below it is told; one that no plan knows is told as that alone."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"pin: {{}}\nlayers: {{}}\nremove_empty_layers: true\n1: {{}}\n{FORMAT}\n")
+    with pytest.raises(PlanInvalid, match=r"3 problems") as caught:
+        read_plan(path)
+    below = "stands below layers, which is the last key; move it above."
+    assert [caught.value.problems[at] for at in (0, 2)] == [
+        f"line 3: remove_empty_layers: {below}",
+        f"line 5: format: {below}",
+    ]
 
 
 def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
