@@ -16,7 +16,6 @@ from globalprune.artifacts.record import Record
 from globalprune.artifacts.record_file import read_record
 from globalprune.errors import RecordInvalid, UsageError
 
-MACHINE_FILE = "machine.json"
 MACHINE_FORMAT: Literal["globalprune.machine/1"] = "globalprune.machine/1"
 _SUFFIX = ".json"
 _FAMILY = b'"globalprune.machine/'

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from statistics import mean
+from statistics import median
 from typing import Final
 
 from globalprune.artifacts.evaluation_statistics import median_of_rounds, ratio_of_rounds
@@ -24,9 +24,12 @@ def warn_of_latencies(record: MachineRecord) -> tuple[str, ...]:
 
 
 def _noise(record: MachineRecord, group_type: GroupType) -> str | None:
-    """Whether a step from one point of a kind to the next is lost in what rounds differ by."""
+    """Whether a kind's typical step from point to point is lost in what rounds differ by.
+
+    The mean would hide it behind the one large step to none.
+    """
     steps = [_step(less, more) for less, more in pairwise(record.points_of(group_type))]
-    step, error = (_MILLISECONDS * mean(column) for column in zip(*steps, strict=True))
+    step, error = (_MILLISECONDS * median(column) for column in zip(*steps, strict=True))
     if step > _ERRORS * error:
         return None
     return (

@@ -31,6 +31,14 @@ def test_noise_that_drowns_the_steps_is_told_for_its_kind() -> None:
     assert "don't trust these figures" in warning
 
 
+def test_one_large_step_does_not_hide_noise_in_the_others() -> None:
+    """To empty a half saves what the half takes by being there, whatever its width."""
+    noisy = timed(2, 6, 3.4, 2.7, 3.1), timed(2, 4, 2.8, 3.3, 3.0), timed(2, 2, 3.3, 2.9, 3.0)
+    [warning] = warn_of_latencies(machine_record(*CALM, *noisy))
+
+    assert warning.startswith("mlp: from one point to the next")
+
+
 def test_one_round_is_told() -> None:
     """It says nothing of the noise."""
     assert warn_of_latencies(machine_record()) == (
