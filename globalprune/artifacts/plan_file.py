@@ -26,37 +26,53 @@ from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 PLAN_FILE = "plan.yaml"
 
 
+@dataclass(frozen=True)
+class PlanDocument:
+    """A file that says it is a plan, parsed and not yet judged."""
+
+    path: Path
+    document: CommentedMap
+    repeated: Sequence[Problem]
+
+    @property
+    def analysis(self) -> AnalysisReference | None:
+        """The analysis that it names, whatever else may be wrong with it."""
+        try:
+            return AnalysisReference.model_validate(self.document.get("analysis"))
+        except ValidationError:
+            return None
+
+    def plan(self, structure: ModelStructure | None = None) -> PrunePlan:
+        """The plan, judged as `read_plan` says."""
+        problems = [*self.repeated, *shape_problems(self.document)]
+        named = _named_structure(self.document)
+        if structure is not None and named in (None, structure.fingerprint):
+            problems += range_problems(self.document, structure)
+        _refuse(self.path, problems)
+        plan = PrunePlan.model_validate(self.document)
+        if structure is not None and named not in (None, structure.fingerprint):
+            source = plan.model.source if plan.model else "another model"
+            raise PlanStale(
+                f"{self.path}: was made for {source}, whose structure is {named}; this one has "
+                f"{structure.fingerprint}. Use the model and the analysis that it was made from "
+                "(a model that was cut has another structure), or make a plan for this one."
+            )
+        return plan
+
+
+def open_plan(path: Path) -> PlanDocument:
+    """Parse a plan; raise where it is no YAML, or of another format."""
+    document, repeated = load_document(path)
+    refuse_other_format(path, document)
+    return PlanDocument(path, document, repeated)
+
+
 def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
     """Read a plan; raise with all its problems, each with its line and what to do.
 
     With a `structure` the plan must also belong to it, and every index must exist in it.
     """
-    document, problems = load_document(path)
-    refuse_other_format(path, document)
-    problems = problems + shape_problems(document)
-    named = _named_structure(document)
-    if structure is not None and named in (None, structure.fingerprint):
-        problems = problems + range_problems(document, structure)
-    _refuse(path, problems)
-    plan = PrunePlan.model_validate(document)
-    if structure is not None and named not in (None, structure.fingerprint):
-        source = plan.model.source if plan.model else "another model"
-        raise PlanStale(
-            f"{path}: was made for {source}, whose structure is {named}; this one has "
-            f"{structure.fingerprint}. Use the model and the analysis that it was made from "
-            "(a model that was cut has another structure), or make a plan for this one."
-        )
-    return plan
-
-
-def named_analysis(path: Path) -> AnalysisReference | None:
-    """The analysis that a plan names, whatever else may be wrong with the plan."""
-    document, _ = load_document(path)
-    refuse_other_format(path, document)
-    try:
-        return AnalysisReference.model_validate(document.get("analysis"))
-    except ValidationError:
-        return None
+    return open_plan(path).plan(structure)
 
 
 @dataclass(frozen=True)

@@ -114,5 +114,6 @@ def _name(key: Node, line: int) -> tuple[str, Any]:
     """What a mapping can hold once: 7 and 07 are one key, a key that is no scalar is its own."""
     if not isinstance(key.value, str):
         return "", line
-    number = key.tag.endswith(":int") and key.value.isdigit()
-    return key.tag, int(key.value) if number else key.value
+    tag = str(key.tag)
+    number = tag.endswith(":int") and key.value.isdigit()
+    return tag, int(key.value) if number else key.value

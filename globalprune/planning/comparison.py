@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plan_file import open_plan
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import PlanStale
 from globalprune.planning.difference import (
@@ -34,7 +34,8 @@ class PlanComparison:
 
 def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> PlanComparison:
     """Read both and compare; raise `PlanStale` where they are for different structures."""
-    one, other = read_plan(first), read_plan(second)
+    documents = open_plan(first), open_plan(second)
+    one, other = (document.plan() for document in documents)
     named = [plan.model.structure for plan in (one, other) if plan.model]
     if len(set(named)) > 1:
         raise PlanStale(
@@ -44,7 +45,7 @@ def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> Pl
     analysis, notes = _known(one, first, other, second, analysis_folder)
     structure = analysis.record.structure if analysis else None
     if structure is not None:
-        one, other = read_plan(first, structure), read_plan(second, structure)
+        one, other = (document.plan(structure) for document in documents)
     worth, doubt = worth_of(one, analysis) if analysis else (None, "")
     halves = differences(one, other, structure)
     firsts = [(half.layer_idx, half.group_type, half.only_first) for half in halves]

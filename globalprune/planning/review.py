@@ -7,7 +7,7 @@ from globalprune.artifacts.analysis_folder import Analysis
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.latencies import Latencies
 from globalprune.artifacts.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plan_file import named_analysis, read_plan
+from globalprune.artifacts.plan_file import open_plan
 from globalprune.artifacts.plan_wishes import broken_wishes
 from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, UsageError
@@ -50,8 +50,9 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
 
     The analysis is `analysis_folder`, else the one that the plan names, if it is still that one.
     """
-    analysis, note = find_analysis(named_analysis(path), path, analysis_folder)
-    plan = read_plan(path, analysis.record.structure if analysis else None)
+    document = open_plan(path)
+    analysis, note = find_analysis(document.analysis, path, analysis_folder)
+    plan = document.plan(analysis.record.structure if analysis else None)
     if analysis is None:
         return Review(path, plan, None, (note,))
     effect = effect_of(plan, analysis.record.structure)
