@@ -19,14 +19,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from globalprune.artifacts.analysis_record import (
+from globalprune.artifacts.analyses.analysis_record import (
     ANALYSIS_FILE,
     AnalysisRecord,
     ModelRecord,
     TextRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.group_table import (
+from globalprune.artifacts.analyses.group_table import (
     ANALYSIS_KEY,
     TABLE_FILE,
     GroupTable,

@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analysis_folder import Analysis, read_analysis
-    from globalprune.artifacts.group_table import GroupTable, read_group_table
-    from globalprune.artifacts.plan_file import read_plan
-    from globalprune.artifacts.prune_plan import PrunePlan
+    from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
+    from globalprune.artifacts.analyses.group_table import GroupTable, read_group_table
+    from globalprune.artifacts.plans.plan_file import read_plan
+    from globalprune.artifacts.plans.prune_plan import PrunePlan
     from globalprune.errors import GlobalPruneError
     from globalprune.models.loading import load_model, load_tokenizer
 
@@ -30,15 +30,15 @@ __all__ = [
     "read_plan",
 ]
 _HOMES = {
-    "Analysis": "artifacts.analysis_folder",
+    "Analysis": "artifacts.analyses.analysis_folder",
     "GlobalPruneError": "errors",
-    "GroupTable": "artifacts.group_table",
-    "PrunePlan": "artifacts.prune_plan",
+    "GroupTable": "artifacts.analyses.group_table",
+    "PrunePlan": "artifacts.plans.prune_plan",
     "load_model": "models.loading",
     "load_tokenizer": "models.loading",
-    "read_analysis": "artifacts.analysis_folder",
-    "read_group_table": "artifacts.group_table",
-    "read_plan": "artifacts.plan_file",
+    "read_analysis": "artifacts.analyses.analysis_folder",
+    "read_group_table": "artifacts.analyses.group_table",
+    "read_plan": "artifacts.plans.plan_file",
 }
 
 

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 from records import analysis_record
 
-from globalprune.artifacts.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.analysis_record import (
+from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.analyses.analysis_record import (
     ANALYSIS_FILE,
     AnalysisRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.group_table import (
+from globalprune.artifacts.analyses.group_table import (
     ANALYSIS_KEY,
     TABLE_FILE,
     GroupTable,
     write_group_table,
 )
+from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
-from globalprune.artifacts.model_traits import ModelTraits
 
 
 def structure_of(

@@ -9,7 +9,7 @@ import torch
 from tiny_models import random_ids
 
 from globalprune.analyze.analyzer import analyze
-from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
 
 ROWS = random_ids(5, 10)

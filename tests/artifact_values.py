@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 from records import analysis_record
 
-from globalprune.artifacts.analysis_record import AnalysisRecord
-from globalprune.artifacts.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
 from globalprune.artifacts.groups import (
     GROUP_TYPES,
     HalfStructure,
     LayerStructure,
     ModelStructure,
 )
-from globalprune.artifacts.reliability import Reliability, SharedCut
 
 FORMAT = "format: globalprune.plan/1"
 ATTENTION_COST, MLP_COST = 100, 10

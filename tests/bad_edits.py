@@ -6,7 +6,7 @@ from collections.abc import Callable
 from handwriting import Keys, Value, rarely
 
 from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 
 UNKNOWN = "is no key that a plan knows; "
 SETS = {

@@ -12,9 +12,9 @@ from torch import nn
 
 from globalprune.apply.compensator import Compensation
 from globalprune.apply.executor import apply_plan
-from globalprune.artifacts.compensation_record import CompensationRecord, read_compensation
-from globalprune.artifacts.compensation_request import GATE_STEPS, CompensationRequest
-from globalprune.artifacts.metrics_record import ApplyResult
+from globalprune.artifacts.results.compensation_record import CompensationRecord, read_compensation
+from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
+from globalprune.artifacts.results.metrics_record import ApplyResult
 from globalprune.models.loading import load_model
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for

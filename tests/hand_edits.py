@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
-from globalprune.artifacts.plan_effect import removed_by
-from globalprune.artifacts.plan_file import read_plan
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_effect import removed_by
+from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 
 Group = tuple[int, GroupType, int]
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from globalprune.artifacts.evaluation_record import Hardware
+from globalprune.artifacts.evaluations.evaluation_record import Hardware
+from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.machine_record import MachineRecord, TimedPoint
-from globalprune.artifacts.prune_plan import ModelReference
+from globalprune.artifacts.plans.prune_plan import ModelReference
 from globalprune.artifacts.record_file import write_record
 
 Seconds = Callable[[int, int], float]  # of a token, by what every layer keeps

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import IMPORTANCES

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from globalprune.artifacts.analysis_record import AnalysisRecord, ModelRecord, TextRecord
-from globalprune.artifacts.evaluation_record import (
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord, ModelRecord, TextRecord
+from globalprune.artifacts.evaluations.evaluation_record import (
     Comparison,
     EvaluationSettings,
     Hardware,
@@ -12,10 +12,10 @@ from globalprune.artifacts.evaluation_record import (
     SpeedResult,
     SpeedSettings,
 )
-from globalprune.artifacts.evaluation_statistics import perplexity_of
+from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_of
+from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.machine_record import MachineRecord, TimedPoint
-from globalprune.artifacts.prune_plan import ModelReference
+from globalprune.artifacts.plans.prune_plan import ModelReference
 
 
 def text_record(**changes: Any) -> TextRecord:

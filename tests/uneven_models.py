@@ -15,7 +15,7 @@ from tiny_models import tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
-from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.models import modeling_globalprune
 from globalprune.models.uneven_config import ConfigEdit, write_layer_shapes
 

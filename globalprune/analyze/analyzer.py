@@ -22,16 +22,16 @@ from globalprune.analyze.reliability import reliabilities
 from globalprune.analyze.run_log import RunLog, layer_summary
 from globalprune.analyze.subject import Subject, model_record, subject_of
 from globalprune.analyze.table import build_table
-from globalprune.artifacts.analysis_record import (
+from globalprune.artifacts.analyses.analysis_record import (
     ANALYSIS_FILE,
     AnalysisRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.compensation_request import GATE_STEPS, check_gate_steps
-from globalprune.artifacts.curves import CURVES_FILE, write_curves
+from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
+from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
-from globalprune.artifacts.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.results.compensation_request import GATE_STEPS, check_gate_steps
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named

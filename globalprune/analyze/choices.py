@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from globalprune.artifacts.normalisers import NormaliserName, normaliser_named
+from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.passes.labels import LabelDraw

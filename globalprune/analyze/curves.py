@@ -3,7 +3,7 @@
 import numpy as np
 
 from globalprune.analyze.ordering import Ordered
-from globalprune.artifacts.curves import Curves
+from globalprune.artifacts.analyses.curves import Curves
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 
 

@@ -1,8 +1,8 @@
 """description.txt: the record of an analysis for people, in the order in which they ask."""
 
-from globalprune.artifacts.analysis_record import AnalysisRecord, TextRecord
-from globalprune.artifacts.normalisers import scored_by
-from globalprune.artifacts.reliability import agreement
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord, TextRecord
+from globalprune.artifacts.analyses.normalisers import scored_by
+from globalprune.artifacts.analyses.reliability import agreement
 
 
 def describe(record: AnalysisRecord, loss: float | None) -> str:

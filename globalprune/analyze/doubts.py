@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from globalprune.analyze.subject import Subject
-from globalprune.artifacts.normalisers import NormaliserName
+from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.importance.interface import Importance
 from globalprune.text.windows import TokenWindows
 

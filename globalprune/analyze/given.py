@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from globalprune.analyze.subject import Subject
-from globalprune.artifacts.analysis_record import GivenPlan
-from globalprune.artifacts.compensation_record import ModuleRepair
-from globalprune.artifacts.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.analyses.analysis_record import GivenPlan
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.passes.final_norm import refit_final_norm
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from globalprune.artifacts.analysis_record import ANALYSIS_FILE
-from globalprune.artifacts.curves import CURVES_FILE
-from globalprune.artifacts.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.curves import CURVES_FILE
+from globalprune.artifacts.analyses.group_table import TABLE_FILE
 
 LOG_FILE = "analyze.log"
 DESCRIPTION_FILE = "description.txt"

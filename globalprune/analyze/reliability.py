@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from globalprune.analyze.table import build_table
+from globalprune.artifacts.analyses.normalisers import NormaliserName
+from globalprune.artifacts.analyses.reliability import Reliability, reliability_of
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.normalisers import NormaliserName
-from globalprune.artifacts.reliability import Reliability, reliability_of
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import GroupSums, Statistic
 

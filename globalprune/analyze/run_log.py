@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from globalprune.artifacts.analysis_record import AnalysisRecord
-from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.group_table import GroupTable
 
 
 class RunLog:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from globalprune.analyze.layers import chosen_layers
-from globalprune.artifacts.analysis_record import ModelRecord
+from globalprune.artifacts.analyses.analysis_record import ModelRecord
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from globalprune.artifacts.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, ModelStructure
-from globalprune.artifacts.normalisers import NormaliserName
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import GroupSums, Half, Statistic
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 
 
 def unmet_assumptions(plan: PrunePlan, *, compensating: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ from globalprune.apply.steps import (
     Step,
 )
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_effect import PlanEffect
 
 _Part = tuple[GroupType, SolvedPart]
 

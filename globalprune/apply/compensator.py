@@ -15,8 +15,8 @@ import torch
 
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.solved_halves import SolvedHalves
-from globalprune.artifacts.compensation_record import CompensationRecord, FinalNormRefit
-from globalprune.artifacts.compensation_request import CompensationRequest, check_gate_steps
+from globalprune.artifacts.results.compensation_record import CompensationRecord, FinalNormRefit
+from globalprune.artifacts.results.compensation_request import CompensationRequest, check_gate_steps
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
 from globalprune.models.checkpoint import Checkpoint

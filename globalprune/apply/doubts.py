@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.analysis_record import TextRecord
-from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.plans.plan_effect import PlanEffect
 
 _ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
 

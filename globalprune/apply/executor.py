@@ -18,10 +18,15 @@ from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
-from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.artifacts.disk import staged_folder
-from globalprune.artifacts.metrics_record import ApplyMetrics, ApplyResult, CutModel, widths_of
 from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.metrics_record import (
+    ApplyMetrics,
+    ApplyResult,
+    CutModel,
+    widths_of,
+)
 from globalprune.card.writing import write_card
 from globalprune.errors import ApplyError
 from globalprune.models.checkpoint import Checkpoint

@@ -27,7 +27,7 @@ from globalprune.apply.steps import (
     promised,
 )
 from globalprune.artifacts.groups import GROUP_TYPES, LayerStructure, ModelStructure
-from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
 _CALLED = {"attention": "groups", "mlp": "channels"}
 

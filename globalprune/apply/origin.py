@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_effect import PlanEffect
 
 FORMAT = "globalprune.origin/1"
 

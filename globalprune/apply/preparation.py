@@ -18,12 +18,12 @@ from globalprune.apply.steps import (
     WriteTokenizer,
     cutting_steps,
 )
-from globalprune.artifacts.compensation_request import CompensationRequest
 from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
-from globalprune.artifacts.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plan_file import read_plan
-from globalprune.artifacts.plan_wishes import broken_wishes
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_wishes import broken_wishes
+from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.class_shapes import refuse_misfit
 from globalprune.models.companions import companions_of

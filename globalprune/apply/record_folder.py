@@ -6,12 +6,12 @@ from pathlib import Path
 
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.analysis_record import ANALYSIS_FILE, read_analysis_record
-from globalprune.artifacts.compensation_record import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
-from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.record_file import write_record
+from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.errors import ArtifactError, UsageError
 
 PLAN, ORIGIN = "plan.yaml", "origin.parquet"

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from globalprune.apply.steps import SolvedPart
-from globalprune.artifacts.compensation_record import ModuleRepair
 from globalprune.artifacts.disk import temporary_file
+from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.errors import UsageError
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.interface import Half

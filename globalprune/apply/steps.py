@@ -9,7 +9,7 @@ from typing import Literal
 
 from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
 SolvedPart = Literal["output", "gate", "up"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from globalprune.apply.facts import TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.class_shapes import class_differences

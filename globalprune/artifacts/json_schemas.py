@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from globalprune.artifacts.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.evaluation_record import Comparison
-from globalprune.artifacts.machine_record import MachineRecord
-from globalprune.artifacts.metrics_record import ApplyMetrics
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.evaluations.evaluation_record import Comparison
+from globalprune.artifacts.evaluations.machine_record import MachineRecord
+from globalprune.artifacts.evaluations.sweep_record import Sweep
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.artifacts.record import Record
-from globalprune.artifacts.recovery_record import RecoveryRecord
-from globalprune.artifacts.sweep_record import Sweep
+from globalprune.artifacts.results.metrics_record import ApplyMetrics
+from globalprune.artifacts.results.recovery_record import RecoveryRecord
 
 PLAN_SCHEMA_FILE = "plan.v1.schema.json"
 ANALYSIS_SCHEMA_FILE = "analysis.v1.schema.json"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from globalprune.artifacts.plan_file import PLAN_FILE
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.card.licences import Licence, licence_of
 from globalprune.card.records import ModelRecords, read_records

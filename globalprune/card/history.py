@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.analysis_record import TextRecord
-from globalprune.artifacts.compensation_record import CompensationRecord
-from globalprune.artifacts.evaluation_files import markdown_text
-from globalprune.artifacts.evaluation_record import Comparison
+from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.evaluations.evaluation_files import markdown_text
+from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.metrics_record import ApplyMetrics
-from globalprune.artifacts.recovery_record import RecoveryRun
+from globalprune.artifacts.results.compensation_record import CompensationRecord
+from globalprune.artifacts.results.metrics_record import ApplyMetrics
+from globalprune.artifacts.results.recovery_record import RecoveryRun
 from globalprune.card.facts import CardFacts, last_part
 
 _WORDS = {

@@ -6,14 +6,14 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from globalprune.artifacts.analysis_record import ANALYSIS_FILE, AnalysisRecord
-from globalprune.artifacts.compensation_record import COMPENSATION_FILE, CompensationRecord
-from globalprune.artifacts.evaluation_files import EVALUATION_FILE
-from globalprune.artifacts.evaluation_record import Comparison
-from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyMetrics
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
+from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.record import Record
-from globalprune.artifacts.recovery_record import RECOVERY_FILE, RecoveryRecord, RecoveryRun
+from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics
+from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, RecoveryRecord, RecoveryRun
 
 Kind = TypeVar("Kind", bound=Record)
 

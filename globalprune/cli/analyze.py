@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analysis_record import AnalysisRecord
+    from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
 
 def analyze(
@@ -102,7 +102,7 @@ def analyze(
     from functools import partial
 
     from globalprune.analyze.analyzer import analyze as measure_model
-    from globalprune.artifacts.compensation_request import GATE_STEPS
+    from globalprune.artifacts.results.compensation_request import GATE_STEPS
     from globalprune.cli.plan_text import finish, plan_lines
     from globalprune.importance.registry import DEFAULT_IMPORTANCE
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan
@@ -161,7 +161,7 @@ def _summary(record: "AnalysisRecord", out: Path) -> str:
 
 def _agreement(record: "AnalysisRecord") -> str:
     """Say of each importance how far the halves of the windows agree on it."""
-    from globalprune.artifacts.reliability import agreement
+    from globalprune.artifacts.analyses.reliability import agreement
 
     lines = [
         f"  both halves of the windows on {name}: {agreement(found)}"

@@ -93,7 +93,7 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
-    from globalprune.artifacts.compensation_request import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
     from globalprune.pipeline.cut_and_judge import cut_and_judge

@@ -8,7 +8,7 @@ from globalprune.errors import UsageError
 if TYPE_CHECKING:
     from globalprune.apply.preparation import Prepared
     from globalprune.artifacts.groups import ModelStructure
-    from globalprune.artifacts.plan_effect import PlanEffect
+    from globalprune.artifacts.plans.plan_effect import PlanEffect
     from globalprune.planning.review import Review
 
 
@@ -48,8 +48,8 @@ def loading_in(name: str, review: "Review", prepared: "Prepared | None") -> Load
 
     Raise `UsageError` for an unknown runtime, and where nothing tells what the model is.
     """
-    from globalprune.artifacts.runtime_obstacles import obstacles
-    from globalprune.artifacts.runtimes import RUNTIMES
+    from globalprune.artifacts.plans.runtime_obstacles import obstacles
+    from globalprune.artifacts.plans.runtimes import RUNTIMES
 
     runtime = next((known for known in RUNTIMES if known == name), None)
     if runtime is None:
@@ -72,8 +72,8 @@ def loading_in(name: str, review: "Review", prepared: "Prepared | None") -> Load
 
 def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str, ...]:
     """Tell of MLPs that can't be quantised, although those of the whole model can."""
-    from globalprune.artifacts.index_ranges import IndexRanges
-    from globalprune.artifacts.runtimes import QUANTISED_BLOCK
+    from globalprune.artifacts.plans.index_ranges import IndexRanges
+    from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 
     odd = [
         layer.layer_idx

@@ -103,7 +103,7 @@ def optimality_document(found: "Optimality | None") -> dict[str, float | None]:
 
 def _removed(review: "Review", known: "Known") -> list[dict[str, Any]]:
     """The groups that go, a half an entry."""
-    from globalprune.artifacts.plan_effect import removed_by
+    from globalprune.artifacts.plans.plan_effect import removed_by
 
     return [
         {"layer_idx": layer, "group_type": kind, "group_idx": indices.tolist()}

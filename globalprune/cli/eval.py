@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluation_record import Comparison, TaskSettings
+    from globalprune.artifacts.evaluations.evaluation_record import Comparison, TaskSettings
 
 
 def eval_(
@@ -98,7 +98,7 @@ def eval_(
 
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
-    from globalprune.artifacts.evaluation_record import SpeedSettings
+    from globalprune.artifacts.evaluations.evaluation_record import SpeedSettings
     from globalprune.evaluate.comparison import evaluate_models
     from globalprune.evaluate.parts import PARTS_FOLDER
 
@@ -135,7 +135,7 @@ def _tasks(
     apply_chat_template: bool,
 ) -> "TaskSettings | None":
     """What is asked of lm-eval; refuse what says how without saying what."""
-    from globalprune.artifacts.evaluation_record import TaskSettings
+    from globalprune.artifacts.evaluations.evaluation_record import TaskSettings
 
     if names:
         return TaskSettings(
@@ -160,7 +160,7 @@ def _tasks(
 def _refuse_place(out: Path, models: list[str]) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
-    from globalprune.artifacts.evaluation_files import EVALUATION_FILE
+    from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
     from globalprune.evaluate.parts import PARTS_FOLDER
 
     refuse_occupied(out, ours=(EVALUATION_FILE, PARTS_FOLDER), overwrite=True)
@@ -172,7 +172,7 @@ def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
     """Write the files, say what is doubtful, and print the answer."""
     import json
 
-    from globalprune.artifacts.evaluation_files import all_warnings, write_evaluation
+    from globalprune.artifacts.evaluations.evaluation_files import all_warnings, write_evaluation
     from globalprune.cli.eval_table import render
 
     for result in comparison.models:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from globalprune.cli import console
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.metrics_record import ApplyResult
+    from globalprune.artifacts.results.metrics_record import ApplyResult
     from globalprune.pipeline.cut_and_recover import Outcome
 
 
 def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
     """Print it, and what is doubtful about it."""
-    from globalprune.artifacts.evaluation_files import all_warnings
+    from globalprune.artifacts.evaluations.evaluation_files import all_warnings
     from globalprune.cli.eval_table import render
     from globalprune.cli.recovery_text import recovery_summary
 

@@ -10,8 +10,8 @@ from globalprune.cli import console, options
 from globalprune.cli import constraint_options as constraints
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analysis_folder import Analysis
-    from globalprune.artifacts.group_table import GroupTable
+    from globalprune.artifacts.analyses.analysis_folder import Analysis
+    from globalprune.artifacts.analyses.group_table import GroupTable
     from globalprune.planning.writing import WrittenPlan
 
 
@@ -122,7 +122,7 @@ def plan(
 
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
-    from globalprune.artifacts.analysis_folder import read_analysis
+    from globalprune.artifacts.analyses.analysis_folder import read_analysis
     from globalprune.cli.plan_text import finish, plan_lines
     from globalprune.planning.asked import budgets_asked, constraints_asked
     from globalprune.planning.csv_table import refuse_csv_place

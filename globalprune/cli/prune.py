@@ -101,7 +101,7 @@ def prune(
     Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
     """
     from globalprune.analyze.analyzer import analyze
-    from globalprune.artifacts.compensation_request import CompensationRequest
+    from globalprune.artifacts.results.compensation_request import CompensationRequest
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
     from globalprune.pipeline.cutting import Cutting

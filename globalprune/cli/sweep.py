@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.compensation_request import CompensationRequest
+    from globalprune.artifacts.results.compensation_request import CompensationRequest
 
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -90,7 +90,7 @@ def sweep(
 
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
-    from globalprune.artifacts.sweep_files import markdown_lines, write_sweep
+    from globalprune.artifacts.evaluations.sweep_files import markdown_lines, write_sweep
     from globalprune.pipeline.sweep import sweep as run_sweep
     from globalprune.pipeline.sweep_request import Judging, SweepRequest
     from globalprune.report.sweep_curve import CURVE_FILE, can_draw, draw_sweep
@@ -139,7 +139,7 @@ def sweep(
 def _refuse_place(out: Path, model: str) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
-    from globalprune.artifacts.sweep_files import SWEEP_FILE
+    from globalprune.artifacts.evaluations.sweep_files import SWEEP_FILE
     from globalprune.pipeline.sweep_request import PARTS, PLANS
 
     refuse_occupied(out, ours=(SWEEP_FILE, PARTS, PLANS), overwrite=True)
@@ -150,7 +150,7 @@ def _planned(
     folder: Path | None, ratios: list[float] | None, importances: list[str] | None, out: Path
 ) -> list[Path]:
     """Write a plan for every importance and ratio; raise `BudgetError` where one can't be had."""
-    from globalprune.artifacts.analysis_folder import read_analysis
+    from globalprune.artifacts.analyses.analysis_folder import read_analysis
     from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep_request import PLANS
     from globalprune.planning.writing import write_plans
@@ -179,7 +179,7 @@ def _compensation(
     **text: "str | int | None",
 ) -> "CompensationRequest | None":
     """What compensation is asked for; refuse options that nothing reads."""
-    from globalprune.artifacts.compensation_request import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
 
     if compensate is False:
         given = {**text, "gate_steps": gate_steps}

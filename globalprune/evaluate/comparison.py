@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts.evaluation_record import (
+from globalprune.artifacts.evaluations.evaluation_record import (
     Comparison,
     EvaluationSettings,
     SpeedSettings,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.machine_record import MachineRecord, TimedPoint
+from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.evaluate.decoding import Decoding, seconds_per_token
 from globalprune.evaluate.hardware import this_machine

@@ -5,9 +5,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from globalprune.artifacts.evaluation_statistics import median_of_rounds, ratio_of_rounds
+from globalprune.artifacts.evaluations.evaluation_statistics import (
+    median_of_rounds,
+    ratio_of_rounds,
+)
+from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.machine_record import MachineRecord, TimedPoint
 from globalprune.artifacts.rounding import spelled_with_error
 
 _ERRORS: Final = 2  # standard errors within which a difference may be nothing

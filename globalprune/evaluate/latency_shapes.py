@@ -6,9 +6,9 @@ import torch
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.groups import LayerStructure, ModelStructure
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_effect import effect_of
+from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
 from globalprune.models.empty_model import empty_model
 from globalprune.models.uneven_config import RawConfig, write_layer_shapes
 

@@ -6,7 +6,7 @@ from typing import Final
 import torch
 
 from globalprune.artifacts.groups import LayerStructure, ModelStructure
-from globalprune.artifacts.prune_plan import ModelReference
+from globalprune.artifacts.plans.prune_plan import ModelReference
 from globalprune.artifacts.rounding import size
 from globalprune.errors import UsageError
 from globalprune.evaluate.decoding import Decoding

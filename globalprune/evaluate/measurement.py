@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluation_record import ModelResult, PerplexityResult
+from globalprune.artifacts.evaluations.evaluation_record import ModelResult, PerplexityResult
 from globalprune.evaluate.candidates import Candidate, load_candidate
 from globalprune.evaluate.efficiency import (
     MemoryMeter,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.evaluation_record import PerplexityResult, TaskResult
+from globalprune.artifacts.evaluations.evaluation_record import PerplexityResult, TaskResult
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluation_record import PerplexityResult
-from globalprune.artifacts.evaluation_statistics import perplexity_of
+from globalprune.artifacts.evaluations.evaluation_record import PerplexityResult
+from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_of
 from globalprune.errors import NonFiniteError
 from globalprune.progress import Progress, silent
 from globalprune.text.windows import TokenWindows, batches

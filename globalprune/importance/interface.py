@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from globalprune.artifacts.normalisers import NormaliserName
+from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import torch
 
-from globalprune.artifacts.normalisers import NormaliserName
+from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.passes.interface import Statistic
 
 

@@ -1,6 +1,6 @@
 """The traits of a model, as its architecture's own config class reads its config.json."""
 
-from globalprune.artifacts.model_traits import ModelTraits
+from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.models.uneven_config import RawConfig, native_config
 
 

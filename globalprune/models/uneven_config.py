@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from globalprune.artifacts.groups import LayerStructure, ModelStructure
-from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
 MODELING_FILE = "modeling_globalprune"  # without .py: how auto_map names it
 PREFIX = "Pruned"

@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from globalprune.artifacts.compensation_record import ModuleRepair
-from globalprune.artifacts.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.passes.half_repair import HalfRepair, repair_half
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globalprune.artifacts.analysis_folder import read_analysis
-from globalprune.artifacts.plan_file import standing_plan
+from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.plans.plan_file import standing_plan
 from globalprune.planning.places import plan_places
 from globalprune.planning.writing import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analysis_record import AnalysisRecord
+    from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
 
 def analyze_and_plan(

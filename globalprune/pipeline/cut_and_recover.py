@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from globalprune.artifacts.disk import move_into_place
-from globalprune.artifacts.evaluation_files import EVALUATION_FILE, read_evaluation
-from globalprune.artifacts.metrics_record import METRICS_FILE, ApplyResult, read_metrics
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
+from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.recovery_record import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyResult, read_metrics
+from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, read_recovery
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import UsageError
 from globalprune.pipeline.cutting import Cutting
@@ -22,8 +22,8 @@ from globalprune.pipeline.recovery import Recovery
 from globalprune.pipeline.refusals import refuse_early
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluation_record import Comparison
-    from globalprune.artifacts.recovery_record import RecoveryRun
+    from globalprune.artifacts.evaluations.evaluation_record import Comparison
+    from globalprune.artifacts.results.recovery_record import RecoveryRun
 
 Done = TypeVar("Done")
 

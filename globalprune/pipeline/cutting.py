@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.progress import Progress, silent, tell_nobody
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.pipeline.cutting import Cutting
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluation_record import Comparison
+    from globalprune.artifacts.evaluations.evaluation_record import Comparison
 
 
 def judge_states(cutting: Cutting, evaluate: str, cut: Path, tuned: Path | None) -> "Comparison":
@@ -48,7 +48,7 @@ def keep_evaluation(
 
     Return what the licence wants of the name, if that is unmet.
     """
-    from globalprune.artifacts.evaluation_files import write_evaluation
+    from globalprune.artifacts.evaluations.evaluation_files import write_evaluation
     from globalprune.card.writing import write_card
 
     own = model / OWN_FOLDER

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globalprune.artifacts.analysis_folder import read_analysis
-from globalprune.artifacts.analysis_record import ANALYSIS_FILE
-from globalprune.artifacts.plan_file import PLAN_FILE
+from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.planning.writing import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analysis_record import AnalysisRecord
+    from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
 Measure = Callable[[Path, Path | None], "AnalysisRecord"]  # folder to write, plan that is given
 

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.plan_file import read_plan
-from globalprune.artifacts.sweep_record import Sweep, SweepPoint
+from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
+from globalprune.artifacts.plans.plan_effect import effect_of
+from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import UsageError
 from globalprune.pipeline.refusals import refuse_early
 from globalprune.pipeline.sweep_points import cut_and_judge, judge
 from globalprune.pipeline.sweep_request import MODELS, SweepRequest
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluation_record import ModelResult
+    from globalprune.artifacts.evaluations.evaluation_record import ModelResult
     from globalprune.artifacts.groups import ModelStructure
-    from globalprune.artifacts.prune_plan import PrunePlan
+    from globalprune.artifacts.plans.prune_plan import PrunePlan
 
 
 def sweep(request: SweepRequest) -> Sweep:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from globalprune.artifacts.disk import remove_folder, write_atomically
-from globalprune.artifacts.evaluation_record import ModelResult
+from globalprune.artifacts.evaluations.evaluation_record import ModelResult
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.sweep_request import MODELS, PARTS, POINTS, SweepRequest
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluation_record import Comparison
-    from globalprune.artifacts.prune_plan import PrunePlan
+    from globalprune.artifacts.evaluations.evaluation_record import Comparison
+    from globalprune.artifacts.plans.prune_plan import PrunePlan
 
 _NAME_DIGITS = 12
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.pipeline.cutting import Cutting
 from globalprune.progress import Progress, silent, tell_nobody
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from globalprune.artifacts.budget_needs import refuse_bad_ratio
-from globalprune.artifacts.curves import CURVES_FILE
-from globalprune.artifacts.group_table import TABLE_FILE
-from globalprune.artifacts.plan_file import PLAN_FILE
+from globalprune.artifacts.analyses.curves import CURVES_FILE
+from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting

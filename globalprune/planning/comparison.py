@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.plan_file import open_plan
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.plans.plan_file import open_plan
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import PlanStale
 from globalprune.planning.difference import (
     HalfDifference,

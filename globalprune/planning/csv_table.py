@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.table_columns import IMPORTANCE_PREFIX
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
-from globalprune.artifacts.group_table import GroupTable
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.plan_effect import removed_by
-from globalprune.artifacts.prune_plan import PrunePlan
-from globalprune.artifacts.table_columns import IMPORTANCE_PREFIX
+from globalprune.artifacts.plans.plan_effect import removed_by
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import UsageError
 
 _SUFFIX = ".csv"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.groups import GroupType
 from globalprune.planning.scoring import Scoring
 

@@ -1,9 +1,9 @@
 """The comment at the top of a plan: what it does, recomputed, so that no edit makes it lie."""
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.plan_effect import PlanEffect
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.optimality import Optimality
 from globalprune.planning.scoring import Scoring
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from globalprune.artifacts.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.prune_plan import AnalysisReference, PrunePlan
+from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.plans.prune_plan import AnalysisReference, PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.scoring import Scoring, scored_table, scoring_of

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.errors import PlanInvalid
 from globalprune.planning.choice import PINS_TAKE_ALL, spare_one
 from globalprune.planning.knapsack.problem import Floats, Mask

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.groups import GroupType
-from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.errors import PlanInvalid
 from globalprune.planning.pins import Wishes
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from globalprune.artifacts.evaluations.latencies import Latencies
+from globalprune.artifacts.evaluations.machine_record import MachineRecord, read_machine_record
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.latencies import Latencies
-from globalprune.artifacts.machine_record import MachineRecord, read_machine_record
-from globalprune.artifacts.plan_effect import PlanEffect
-from globalprune.artifacts.plan_target import Budgets, MachineReference
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_target import Budgets, MachineReference
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.artifacts.provenance import digest_json
-from globalprune.artifacts.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 
 

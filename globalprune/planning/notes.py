@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.planning.scoring import Scoring
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plan_effect import PlanEffect, removed_by
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_effect import PlanEffect, removed_by
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.knapsack.problem import Knapsack, fractional_bound
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from globalprune.artifacts.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.plan_effect import PlanEffect
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import UsageError
 from globalprune.planning.review import review_plan
 from globalprune.planning.scoring import Scoring, scored_table, scoring_of

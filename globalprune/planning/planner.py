@@ -7,15 +7,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.analysis_record import AnalysisRecord
-from globalprune.artifacts.budget_needs import Met
-from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.latencies import Latencies
-from globalprune.artifacts.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plan_target import Target
-from globalprune.artifacts.prune_plan import (
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.evaluations.latencies import Latencies
+from globalprune.artifacts.plans.budget_needs import Met
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.prune_plan import (
     AnalysisReference,
     LayerCuts,
     ModelReference,

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.budget_needs import Met, Need, needs_of
-from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.latencies import Latencies
-from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_target import Target
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.evaluations.latencies import Latencies
+from globalprune.artifacts.plans.budget_needs import Met, Need, needs_of
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_target import Target
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.choice import Choice, choose
 from globalprune.planning.knapsack.problem import Mask

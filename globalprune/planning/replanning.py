@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis_folder import Analysis
 from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.plan_file import PLAN_FILE, StandingPlan, read_plan
-from globalprune.artifacts.prune_plan import HalfPins, LayerPins, PrunePlan
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, StandingPlan, read_plan
+from globalprune.artifacts.plans.prune_plan import HalfPins, LayerPins, PrunePlan
 from globalprune.errors import UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.pins import Pins

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.latencies import Latencies
-from globalprune.artifacts.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plan_file import open_plan
-from globalprune.artifacts.plan_wishes import broken_wishes
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_file import open_plan
+from globalprune.artifacts.plans.plan_wishes import broken_wishes
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.figures import ImportanceByGroup

@@ -1,6 +1,6 @@
 """What a runtime, named by `constraints.runtime`, asks of a plan: more constraints, and bounds.
 
-Its facts are in `artifacts/runtimes`; here they become what a selection can keep.
+Its facts are in `artifacts/plans/runtimes`; here they become what a selection can keep.
 """
 
 import math
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from globalprune.artifacts.analysis_record import AnalysisRecord
-from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.model_traits import ModelTraits
-from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.runtimes import QUANTISED_BLOCK, stock_attention, uneven_gguf
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention, uneven_gguf
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.pins import Wishes
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.analysis_record import AnalysisRecord
-from globalprune.artifacts.group_table import GroupTable
-from globalprune.artifacts.normalisers import NormaliserName, normaliser_named, scored_by
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named, scored_by
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_target import STRATEGIES, Budgets, MachineReference, Target
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_target import STRATEGIES, Budgets, MachineReference, Target
 from globalprune.errors import UsageError
 
 

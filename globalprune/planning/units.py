@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.errors import PlanInvalid
 from globalprune.planning.knapsack.problem import Floats, Ints, Mask
 from globalprune.planning.pins import Wishes

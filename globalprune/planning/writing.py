@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.latencies import Latencies
-from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_file import (
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.evaluations.latencies import Latencies
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_file import (
     PLAN_FILE,
     StandingPlan,
     read_plan,
     replace_plan,
     standing_plan,
 )
-from globalprune.artifacts.plan_target import Budgets, Target
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_target import Budgets, Target
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of
 from globalprune.planning.machines import machine_asked

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from globalprune.artifacts.disk import staged_folder
-from globalprune.artifacts.recovery_record import RecoveryRun
-from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.recovery_record import RecoveryRun
+from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import UsageError
 from globalprune.models.adapter_checkpoint import AdapterCheckpoint

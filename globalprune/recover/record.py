@@ -10,7 +10,7 @@ from statistics import fmean
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.provenance import OWN_FOLDER, tool_versions
 from globalprune.artifacts.record_file import write_record
-from globalprune.artifacts.recovery_record import (
+from globalprune.artifacts.results.recovery_record import (
     RECOVERY_FILE,
     KnownModel,
     LossPoint,
@@ -18,7 +18,7 @@ from globalprune.artifacts.recovery_record import (
     RecoveryRun,
     read_recovery,
 )
-from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.card.writing import write_card
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.opening import open_checkpoint

@@ -6,13 +6,13 @@ from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.recovery_record import (
+from globalprune.artifacts.results.recovery_record import (
     RECOVERY_FILE,
     KnownModel,
     TrainingData,
     read_recovery,
 )
-from globalprune.artifacts.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures

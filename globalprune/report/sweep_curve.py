@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.sweep_record import Sweep, SweepPoint
+from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
 
 CURVE_FILE: Final = "sweep.svg"
 _SIZE: Final = (7.0, 4.5)  # inches

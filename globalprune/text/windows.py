@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from globalprune.artifacts.analysis_record import TextRecord
+from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.text.tokens import Ids
 

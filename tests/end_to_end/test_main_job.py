@@ -8,7 +8,7 @@ import pytest
 from command_line import gp
 
 from globalprune import load_model
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plans.plan_file import read_plan
 
 Tiny = Callable[[str], Path]
 

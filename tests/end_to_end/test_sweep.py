@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from command_line import gp, refused
 
-from globalprune.artifacts.sweep_files import read_sweep
+from globalprune.artifacts.evaluations.sweep_files import read_sweep
 from globalprune.pipeline import sweep_points
 
 Tiny = Callable[[str], Path]

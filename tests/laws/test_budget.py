@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from peers.walk import select
 
-from globalprune.artifacts.plan_target import Target
+from globalprune.artifacts.plans.plan_target import Target
 from globalprune.planning.planner import make_plan
 
 COSTS = st.lists(st.sampled_from([1, 6, 7, 50]), min_size=1, max_size=14)

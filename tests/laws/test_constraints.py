@@ -10,17 +10,17 @@ from analyses import analysis_of, structure_of, traits_with
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.budget_needs import needs_of
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.model_traits import ModelTraits
-from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.plan_target import Target
-from globalprune.artifacts.plan_wishes import broken_wishes
-from globalprune.artifacts.prune_plan import LayerCuts, PrunePlan
-from globalprune.artifacts.runtime_obstacles import obstacles
-from globalprune.artifacts.runtimes import Runtime
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.plans.budget_needs import needs_of
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_effect import effect_of
+from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan_wishes import broken_wishes
+from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
+from globalprune.artifacts.plans.runtime_obstacles import obstacles
+from globalprune.artifacts.plans.runtimes import Runtime
 from globalprune.errors import PlanInvalid
 from globalprune.planning.planner import Planned, make_plan
 

@@ -8,12 +8,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.group_table import GroupTable, read_group_table, write_group_table
+from globalprune.artifacts.analyses.group_table import (
+    GroupTable,
+    read_group_table,
+    write_group_table,
+)
 from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.plan_file import read_plan, write_plan
-from globalprune.artifacts.plan_target import Target
-from globalprune.artifacts.prune_plan import (
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_file import read_plan, write_plan
+from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.prune_plan import (
     AnalysisReference,
     HalfPins,
     LayerCuts,

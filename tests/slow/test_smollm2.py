@@ -12,8 +12,8 @@ from command_line import gp
 from measuring import described
 from safetensors.torch import load_file
 
-from globalprune.artifacts.plan_effect import effect_of, removed_by
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plans.plan_effect import effect_of, removed_by
+from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.planning.header import removal_text
 

@@ -9,8 +9,8 @@ import pytest
 from analysing import ROWS, analysed, write_ids
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.reliability import reliability_of
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.reliability import reliability_of
 
 Tiny = Callable[[str], Path]
 METHODS = ["taylor", "fisher_winsorised", "wanda", "magnitude"]

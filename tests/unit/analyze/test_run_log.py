@@ -7,7 +7,7 @@ import pytest
 from analysing import analysed
 
 from globalprune.analyze.run_log import RunLog, layer_summary
-from globalprune.artifacts.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table import GroupTable
 
 
 def test_the_log_holds_the_command_the_phases_and_the_layers(

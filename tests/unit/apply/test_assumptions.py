@@ -7,7 +7,7 @@ import pytest
 from command_line import gp
 
 from globalprune.apply.assumptions import unmet_assumptions
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plans.plan_file import read_plan
 
 Tiny = Callable[[str], Path]
 WITHOUT = (

@@ -8,8 +8,8 @@ from named_shapes import CONFIGS, checkpoint_of
 
 from globalprune.apply.preparation import facts_of
 from globalprune.apply.steps import cutting_steps, promised
-from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plans.plan_effect import effect_of
+from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.models.checkpoint import TensorInfo
 from globalprune.models.class_shapes import class_differences
 from globalprune.models.registry import adapter_for

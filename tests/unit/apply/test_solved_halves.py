@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from globalprune.apply.solved_halves import SolvedHalves
-from globalprune.artifacts.compensation_record import ModuleRepair
+from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.errors import UsageError
 from globalprune.passes.half_weights import HalfWeights
 

@@ -23,7 +23,7 @@ from globalprune.apply.steps import (
     cutting_steps,
     promised,
 )
-from globalprune.artifacts.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "input_layernorm.weight": (10,),

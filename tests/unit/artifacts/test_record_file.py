@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from globalprune.artifacts.analysis_record import read_analysis_record
-from globalprune.artifacts.compensation_record import read_compensation
-from globalprune.artifacts.evaluation_files import read_evaluation
-from globalprune.artifacts.metrics_record import read_metrics
-from globalprune.artifacts.recovery_record import read_recovery
+from globalprune.artifacts.analyses.analysis_record import read_analysis_record
+from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
+from globalprune.artifacts.results.compensation_record import read_compensation
+from globalprune.artifacts.results.metrics_record import read_metrics
+from globalprune.artifacts.results.recovery_record import read_recovery
 from globalprune.errors import RecordInvalid
 
 READERS: dict[str, tuple[Callable[[Path], Any], str]] = {

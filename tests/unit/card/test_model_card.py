@@ -9,7 +9,7 @@ import pytest
 from applying import ALL_CHANNELS, applied
 from ruamel.yaml import YAML
 
-from globalprune.artifacts.metrics_record import ApplyMetrics, CutModel
+from globalprune.artifacts.results.metrics_record import ApplyMetrics, CutModel
 from globalprune.card.facts import CardFacts
 from globalprune.card.licences import Licence
 from globalprune.card.model_card import model_card, naming_warning

@@ -8,7 +8,7 @@ from analyses import saved_analysis, structure_of, traits_with
 from command_line import gp, refused
 from machines import saved_machine, steady
 
-from globalprune.artifacts.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis_folder import read_analysis
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from applying import applied
 from tokenizers import Tokenizer
 
-from globalprune.artifacts.evaluation_record import Comparison, SpeedSettings
+from globalprune.artifacts.evaluations.evaluation_record import Comparison, SpeedSettings
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
 from globalprune.evaluate.comparison import evaluate_models

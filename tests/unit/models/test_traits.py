@@ -7,7 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import tiny_config
 from transformers import CONFIG_MAPPING
 
-from globalprune.artifacts.runtimes import DIVIDED_BY_HEADS, UNEVEN_GGUF
+from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS, UNEVEN_GGUF
 from globalprune.models.registry import ADAPTERS
 from globalprune.models.traits import traits_of
 

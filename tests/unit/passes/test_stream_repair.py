@@ -27,7 +27,7 @@ from uneven_models import save_uneven, uneven_cut
 from globalprune.apply.compensator import read_windows
 from globalprune.apply.preparation import prepare
 from globalprune.apply.solved_halves import SolvedHalves
-from globalprune.artifacts.compensation_record import ModuleRepair
+from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model
 from globalprune.passes.repair_text import HELD_OUT_EVERY

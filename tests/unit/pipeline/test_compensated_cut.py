@@ -10,7 +10,7 @@ from command_line import Said, gp, refused
 from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
-from globalprune.artifacts.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.passes.half_repair import repair_half
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.cutting import Cutting

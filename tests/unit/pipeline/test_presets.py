@@ -7,8 +7,8 @@ import pytest
 from command_line import gp, refused
 from compensating import ids_file
 
-from globalprune.artifacts.analysis_record import read_analysis_record
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.analyses.analysis_record import read_analysis_record
+from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.pipeline.presets import PRESETS, preset_named
 
 Tiny = Callable[[str], Path]

@@ -7,10 +7,10 @@ from typing import Literal
 import pytest
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.plan_comment import has_comments, refresh_header
-from globalprune.artifacts.plan_effect import effect_of
-from globalprune.artifacts.plan_file import write_plan
-from globalprune.artifacts.prune_plan import AnalysisReference, LayerCuts, PrunePlan
+from globalprune.artifacts.plans.plan_comment import has_comments, refresh_header
+from globalprune.artifacts.plans.plan_effect import effect_of
+from globalprune.artifacts.plans.plan_file import write_plan
+from globalprune.artifacts.plans.prune_plan import AnalysisReference, LayerCuts, PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of, importance_lines, removal_text, shares_of
 from globalprune.planning.optimality import optimality_of

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.reliability import Reliability, SharedCut
+from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
 from globalprune.planning.notes import plan_notes
 from globalprune.planning.scoring import Scoring
 

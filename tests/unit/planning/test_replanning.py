@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of
 
-from globalprune.artifacts.analysis_folder import Analysis
-from globalprune.artifacts.index_ranges import IndexRanges
-from globalprune.artifacts.plan_constraints import Constraints
-from globalprune.artifacts.plan_file import read_plan
-from globalprune.artifacts.prune_plan import PrunePlan
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import UsageError
 from globalprune.planning.writing import write_plans
 

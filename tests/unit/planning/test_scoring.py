@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from analyses import analysis_of, saved_analysis, structure_of
 
-from globalprune.artifacts.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.analysis_record import ANALYSIS_FILE, write_analysis_record
-from globalprune.artifacts.plan_file import read_plan
-from globalprune.artifacts.plan_target import Target
+from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, write_analysis_record
+from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_target import Target
 from globalprune.errors import UsageError
 from globalprune.planning.planner import make_plan
 from globalprune.planning.review import review_plan

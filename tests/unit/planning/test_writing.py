@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of
 
-from globalprune.artifacts.plan_file import read_plan
+from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.places import plan_places, spelled_ratio
 from globalprune.planning.writing import write_plans

@@ -1,0 +1,46 @@
+"""curves.parquet: in what order each half's groups go, and what is lost by then, in nats a token.
+
+A row is one removal: the `removed_groups`-th of its half takes `group_idx`, after which
+`removed_params` parameters are gone and `predicted_nats` are lost, if what stays is solved anew.
+`measured_nats` is there where that was measured.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, FORMAT_KEY
+from globalprune.artifacts.disk import temporary_file
+from globalprune.artifacts.groups import GROUP_TYPES
+
+CURVES_FORMAT: Final = "globalprune.curves/1"
+CURVES_FILE: Final = "curves.parquet"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Columns of equal length, half after half, each along its order."""
+
+    layer_idx: NDArray[np.int32]
+    group_type: NDArray[np.int8]  # the position in GROUP_TYPES
+    removed_groups: NDArray[np.int32]
+    group_idx: NDArray[np.int32]
+    removed_params: NDArray[np.int64]
+    predicted_nats: NDArray[np.float64]
+    measured_nats: NDArray[np.float64]  # NaN where nothing was measured
+
+
+def write_curves(path: Path, curves: Curves, *, identity: str) -> None:
+    """Write the curves whole or not at all; `identity` is that of their analysis."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kinds = pa.DictionaryArray.from_arrays(curves.group_type, list(GROUP_TYPES))
+    measured = pa.array(curves.measured_nats, mask=np.isnan(curves.measured_nats))
+    columns: dict[str, Any] = vars(curves) | {"group_type": kinds, "measured_nats": measured}
+    metadata = {FORMAT_KEY: CURVES_FORMAT, ANALYSIS_KEY: identity}
+    with temporary_file(path) as temporary:
+        parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)

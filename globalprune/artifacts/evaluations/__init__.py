@@ -1,0 +1,1 @@
+"""Models judged side by side, swept by many plans, or timed: records, and their tables."""

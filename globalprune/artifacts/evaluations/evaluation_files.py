@@ -1,0 +1,106 @@
+"""An evaluation's folder: evaluation.json, and the same as a table for spreadsheets and for pages.
+
+`evaluation.json` is what programs read; the CSV has a row for every model and figure, in full
+precision and base units; the Markdown is the table as a person reads it.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.evaluations.evaluation_record import Comparison
+from globalprune.artifacts.evaluations.evaluation_rows import Row, rows_of
+from globalprune.artifacts.evaluations.evaluation_text import (
+    difference_text,
+    label,
+    stamp_lines,
+    value_text,
+)
+from globalprune.artifacts.record_file import read_record, write_record
+
+EVALUATION_FILE = "evaluation.json"
+CSV_FILE = "evaluation.csv"
+MARKDOWN_FILE = "evaluation.md"
+_COLUMNS = (
+    "model",
+    "metric",
+    "unit",
+    "value",
+    "standard_error",
+    "difference",
+    "difference_standard_error",
+    "difference_is",
+)
+
+
+def write_evaluation(folder: Path, comparison: Comparison) -> None:
+    """Write the three files, each whole or not at all."""
+    write_atomically(folder / CSV_FILE, csv_text(comparison))
+    write_atomically(folder / MARKDOWN_FILE, markdown_text(comparison))
+    write_record(folder / EVALUATION_FILE, comparison)
+
+
+def csv_text(comparison: Comparison) -> str:
+    """One row for every model and figure."""
+    drawn = io.StringIO()
+    writer = csv.writer(drawn, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row in rows_of(comparison):
+        kind = "fraction" if row.relative else "absolute"
+        for model, cell in zip(comparison.models, row.cells, strict=True):
+            has_difference = cell.difference is not None
+            writer.writerow(
+                (
+                    model.source,
+                    row.metric,
+                    row.unit,
+                    cell.value,
+                    cell.error,
+                    cell.difference,
+                    cell.difference_error,
+                    (f"{kind}, paired" if cell.paired else kind) if has_difference else None,
+                )
+            )
+    return drawn.getvalue()
+
+
+def markdown_text(comparison: Comparison) -> str:
+    """The table, and under it what it was measured with and what is doubtful about it."""
+    sources = [_cell(model.source) for model in comparison.models]
+    lines = [f"| | {' | '.join(sources)} |", f"| --- |{' ---: |' * len(sources)}"]
+    lines += [_line(row) for row in rows_of(comparison) if not row.detail]
+    lines += ["", *(f"- {line}" for line in stamp_lines(comparison))]
+    versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
+    lines.append(f"- {versions}")
+    if comparison.command:
+        lines.append(f"- `{comparison.command}`")
+    lines += [f"- warning: {text}" for text in all_warnings(comparison)]
+    return "\n".join(lines) + "\n"
+
+
+def all_warnings(comparison: Comparison) -> list[str]:
+    """What is doubtful, each model's under its name."""
+    own = [
+        f"{model.source}: {warning}" for model in comparison.models for warning in model.warnings
+    ]
+    return [*own, *comparison.warnings]
+
+
+def _line(row: Row) -> str:
+    """One row of the Markdown table."""
+    cells = []
+    for cell in row.cells:
+        moved = difference_text(row, cell)
+        cells.append(value_text(row, cell) + (f"<br>{moved}" if moved else ""))
+    return f"| {_cell(label(row))} | {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Text that can't end its cell."""
+    return text.replace("|", r"\|").replace("\n", " ")
+
+
+def read_evaluation(path: Path) -> Comparison:
+    """Read evaluation.json; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, Comparison, what="an evaluation", command="gp eval")

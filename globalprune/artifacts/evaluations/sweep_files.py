@@ -1,0 +1,101 @@
+"""A sweep's files: sweep.json for programs, the same as a table for spreadsheets and for pages."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.evaluations.evaluation_record import ModelResult
+from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_difference
+from globalprune.artifacts.evaluations.sweep_record import Sweep
+from globalprune.artifacts.record_file import read_record, write_record
+
+SWEEP_FILE: Final = "sweep.json"
+CSV_FILE: Final = "sweep.csv"
+MARKDOWN_FILE: Final = "sweep.md"
+_COLUMNS: Final = (
+    "line", "removed", "parameters", "kv_cache_bytes_per_token", "perplexity", "standard_error",
+    "difference", "difference_standard_error", "plan",
+)  # fmt: skip
+_DENSE: Final = "as it is"
+
+
+def write_sweep(folder: Path, sweep: Sweep) -> None:
+    """Write the three files, each whole or not at all."""
+    write_atomically(folder / CSV_FILE, csv_text(sweep))
+    write_atomically(folder / MARKDOWN_FILE, "\n".join(markdown_lines(sweep)) + "\n")
+    write_record(folder / SWEEP_FILE, sweep)
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read sweep.json; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, Sweep, what="a sweep", command="gp sweep")
+
+
+def csv_text(sweep: Sweep) -> str:
+    """One row for the model as it is, then one for every point."""
+    drawn = io.StringIO()
+    writer = csv.writer(drawn, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(tuple(row.values()) for row in _rows(sweep))
+    return drawn.getvalue()
+
+
+def markdown_lines(sweep: Sweep) -> list[str]:
+    """The table, and under it what it was measured with."""
+    text = sweep.text
+    return [
+        "| | removed | parameters | KV cache a token | perplexity | to the model as it is |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        *map(_line, _rows(sweep)),
+        "",
+        f"- perplexity on {text.source}: {text.samples} windows, {text.predicted_tokens:,} tokens",
+        *([f"- `{sweep.command}`"] if sweep.command else []),
+    ]
+
+
+def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """Yield every row by the names of its columns."""
+    yield _row(sweep, _DENSE, 0.0, sweep.dense, None)
+    for name, points in sweep.lines.items():
+        for point in points:
+            yield _row(sweep, name, point.removed, point.result, point.plan)
+
+
+def _row(
+    sweep: Sweep, name: str, removed: float, result: ModelResult, plan: str | None
+) -> dict[str, Any]:
+    """One model's figures."""
+    moved = None
+    if plan is not None:
+        moved = perplexity_difference(result.perplexity, sweep.dense.perplexity)
+    difference, error = moved or (None, None)
+    judged = result.perplexity
+    figures = (
+        name, removed, result.parameters, result.kv_cache_bytes_per_token, judged.value,
+        judged.standard_error, difference, error, plan,
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, figures, strict=True))
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row of the Markdown table."""
+    cache = row["kv_cache_bytes_per_token"]
+    cells = (
+        row["line"].replace("|", r"\|"),
+        f"{100 * row['removed']:.1f} %",
+        f"{row['parameters']:,}",
+        "unknown" if cache is None else f"{cache:,} B",
+        _estimate(row["perplexity"], row["standard_error"]),
+        _estimate(row["difference"], row["difference_standard_error"], sign="+"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:
+    """A figure with its standard error."""
+    if value is None:
+        return ""
+    return f"{value:{sign},.2f}" + ("" if error is None else f" ± {error:,.2f}")

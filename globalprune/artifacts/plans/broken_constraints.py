@@ -1,0 +1,104 @@
+"""In what a plan's decisions don't keep its target: a hand edit may do so, and is told.
+
+Nothing is refused here. `planning` keeps all of it in the plans that it makes.
+"""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.plans.budget_needs import Need, needs_of
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.plan_target import Target
+
+
+def broken_budgets(target: Target, effect: PlanEffect, structure: ModelStructure) -> Iterator[str]:
+    """Yield a sentence for every budget that is not kept."""
+    for need in needs_of(target, structure):
+        saved = _saved(need, effect, structure)
+        if saved >= need.amount:
+            continue
+        said = target.said()
+        asked = " and ".join(f"target.{name} ({said[name]})" for name in need.asked)
+        yield f"saves {saved:,} {need.unit} where {asked} asks for {need.amount:,}."
+
+
+def broken_constraints(
+    constraints: Constraints, effect: PlanEffect, structure: ModelStructure
+) -> Iterator[str]:
+    """Yield what is not kept of each constraint, with the layers that break it."""
+    for name, layers in _breaking(constraints, effect, structure):
+        if layers:
+            where = IndexRanges.of(layers)
+            yield f"constraints.{name} is not kept in layer{'s' * (len(where) > 1)} {where}."
+    if constraints.attention_share is not None:
+        yield from _broken_share(constraints, constraints.attention_share, effect, structure)
+    if constraints.uniform and effect.uneven:
+        yield "constraints.uniform is not kept: the layers that stay differ in width."
+
+
+def _breaking(
+    constraints: Constraints, effect: PlanEffect, structure: ModelStructure
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield every constraint that binds single layers, and the layers that break it."""
+    had = structure.layers
+    protected = set(constraints.protect_layers)
+    floors = (constraints.min_attention_groups, constraints.min_mlp)
+    gone = [_gone(layer, structure) for layer in effect.layers]
+    yield "protect_layers", [at for at, cut in enumerate(gone) if at in protected and any(cut)]
+    for kind, floor in zip(GROUP_TYPES, floors, strict=True):
+        name = "min_attention_groups" if kind == "attention" else "min_mlp"
+        kept = [len(layer.of(kind)) for layer in effect.layers]
+        yield (
+            name,
+            [at for at, has in enumerate(kept) if has < min(floor, had[at].half(kind).groups)],
+        )
+    ratio = Fraction(repr(constraints.max_layer_ratio))
+    whole = [sum(layer.half(kind).prunable for kind in GROUP_TYPES) for layer in had]
+    yield "max_layer_ratio", [at for at, cut in enumerate(gone) if sum(cut) > ratio * whole[at]]
+    for position, kind in enumerate(GROUP_TYPES):
+        if constraints.only not in (None, kind):
+            yield "only", [at for at, cut in enumerate(gone) if cut[position]]
+    multiple = constraints.round_mlp
+    yield "round_mlp", [at for at, layer in enumerate(effect.layers) if len(layer.mlp) % multiple]
+    if constraints.whole_layers:
+        yield "whole_layers", [at for at, cut in enumerate(gone) if sum(cut) not in (0, whole[at])]
+
+
+def _broken_share(
+    constraints: Constraints, share: float, effect: PlanEffect, structure: ModelStructure
+) -> Iterator[str]:
+    """Yield a sentence where another part of what goes is attention, by more than one unit."""
+    gone = [_gone(layer, structure) for layer in effect.layers]
+    attention = sum(cut[0] for cut in gone)
+    wanted = math.ceil(Fraction(repr(share)) * effect.removed)
+    unit = max(
+        max(layer.attention.cost, layer.mlp.cost * constraints.round_mlp)
+        for layer in structure.layers
+    )
+    if abs(attention - wanted) > unit * (len(structure.layers) if constraints.uniform else 1):
+        found = attention / (effect.removed or 1)
+        yield f"constraints.attention_share is {share}, and {found:.3f} of what goes is attention."
+
+
+def _gone(layer: LayerEffect, structure: ModelStructure) -> tuple[int, int]:
+    """The parameters that go, of the attention and of the MLP."""
+    had = structure.layers[layer.layer_idx]
+    attention, mlp = (
+        (had.half(kind).groups - len(layer.of(kind))) * had.half(kind).cost for kind in GROUP_TYPES
+    )
+    return attention, mlp
+
+
+def _saved(need: Need, effect: PlanEffect, structure: ModelStructure) -> int:
+    """What the cut saves of it."""
+    gone = [
+        [had.half(kind).groups - len(layer.of(kind)) for kind in GROUP_TYPES]
+        for had, layer in zip(structure.layers, effect.layers, strict=True)
+    ]
+    return int((np.asarray(gone, np.int64) * need.cost).sum())

@@ -1,0 +1,155 @@
+"""What the budgets of a target ask to be saved, and what every group saves of it.
+
+Parameters count all of the model. A KV cache holds a key and a value of each attention group for
+every token. FLOPs are those of the decoder layers for one token: two for each parameter, and for
+the attention two products with every token before it, of two FLOPs a number.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.errors import UsageError
+
+PARAMETERS: Final = "parameters"
+Rows = NDArray[np.integer[Any]]
+_CostOf = Callable[[LayerStructure, GroupType], int]  # of one group
+
+
+@dataclass(frozen=True, eq=False)
+class Need:
+    """How much has to be saved of one thing, for the strictest of the budgets that count it."""
+
+    asked: tuple[str, ...]  # the keys of the budgets
+    unit: str
+    before: int  # what the whole model takes
+    at_most: int  # what may be left
+    cost: NDArray[np.int64]  # [layers, kinds], of one group
+
+    @property
+    def amount(self) -> int:
+        """What has to be saved."""
+        return max(0, self.before - self.at_most)
+
+    def of_rows(self, layer: Rows, kind: Rows) -> NDArray[np.int64]:
+        """What each group saves."""
+        costs: NDArray[np.int64] = self.cost[layer, kind]
+        return costs
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """How far a need is met."""
+
+    need: Need
+    saved: int
+
+    @property
+    def reached(self) -> bool:
+        """Whether at least what was asked is saved."""
+        return self.saved >= self.need.amount
+
+    @property
+    def after(self) -> int:
+        """What is left."""
+        return self.need.before - self.saved
+
+
+def needs_of(budgets: Budgets, structure: ModelStructure) -> tuple[Need, ...]:
+    """One need for each thing that is counted; raise `UsageError` for a ratio that is none."""
+    found = []
+    if (parameters := _parameters_left(budgets, structure)) is not None:
+        asked = tuple(name for name in ("ratio", "parameters", "size") if _says(budgets, name))
+        cost = _costs(structure, lambda layer, kind: layer.half(kind).cost)
+        found.append(Need(asked, PARAMETERS, structure.parameters, parameters, cost))
+    for name, unit, cost_of in (
+        ("kv_cache", "bytes of KV cache a token", _kv_cache(budgets.bytes_per_number)),
+        ("flops", "FLOPs a token", _flops(budgets.context)),
+    ):
+        if _says(budgets, name):
+            cost = _costs(structure, cost_of)
+            found.append(Need((name,), unit, _total(structure, cost), getattr(budgets, name), cost))
+    return tuple(found)
+
+
+def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[str, Any]:
+    """What each group saves beside its parameters, by what is counted; an int64 a row.
+
+    Bytes of KV cache at the default dtype, and FLOPs behind the default context, of `Budgets`.
+    """
+    default = Budgets()
+    costs = {
+        "kv_cache": _kv_cache(default.bytes_per_number),
+        "flops": _flops(default.context),
+    }
+    return {name: _costs(structure, cost)[layer, kind] for name, cost in costs.items()}
+
+
+def refuse_bad_ratio(ratio: float) -> None:
+    """Raise `UsageError` unless 0 ≤ ratio < 1."""
+    if not 0 <= ratio < 1:
+        raise UsageError(f"ratio {ratio}: a ratio is at least 0 and below 1, such as 0.2.")
+
+
+def asked_parameters(ratio: float, parameters: int) -> int:
+    """The fewest parameters that are at least `ratio` of all, the ratio read as it is written.
+
+    0.1 of 30 is 3, although the nearest binary number to 0.1 is a little more than a tenth.
+    """
+    refuse_bad_ratio(ratio)
+    return math.ceil(Fraction(repr(float(ratio))) * parameters)
+
+
+def _says(budgets: Budgets, name: str) -> bool:
+    return getattr(budgets, name) is not None
+
+
+def _parameters_left(budgets: Budgets, structure: ModelStructure) -> int | None:
+    """The most parameters that may be left; None where no budget counts them."""
+    whole = structure.parameters
+    limits = []
+    if budgets.ratio is not None:
+        limits.append(whole - asked_parameters(budgets.ratio, whole))
+    if budgets.parameters is not None:
+        limits.append(budgets.parameters)
+    if budgets.size is not None:
+        limits.append(budgets.size // budgets.bytes_per_number)
+    return min(limits, default=None)
+
+
+def _kv_cache(bytes_per_number: int) -> _CostOf:
+    """Bytes that a token leaves in the cache."""
+
+    def cost(layer: LayerStructure, kind: GroupType) -> int:
+        return 2 * layer.head_dim * bytes_per_number if kind == "attention" else 0
+
+    return cost
+
+
+def _flops(context: int) -> _CostOf:
+    """FLOPs of one token behind so many others."""
+
+    def cost(layer: LayerStructure, kind: GroupType) -> int:
+        heads = layer.query_heads_per_group if kind == "attention" else 0
+        return 2 * layer.half(kind).cost + 4 * context * heads * layer.head_dim
+
+    return cost
+
+
+def _costs(structure: ModelStructure, cost_of: _CostOf) -> NDArray[np.int64]:
+    """What one group of each half saves."""
+    costs = [[cost_of(layer, kind) for kind in GROUP_TYPES] for layer in structure.layers]
+    return np.asarray(costs, np.int64)
+
+
+def _total(structure: ModelStructure, cost: NDArray[np.int64]) -> int:
+    """What all groups take."""
+    groups = [[layer.half(kind).groups for kind in GROUP_TYPES] for layer in structure.layers]
+    return int((np.asarray(groups, np.int64) * cost).sum())

@@ -1,0 +1,141 @@
+"""plan.yaml, read with every problem at once and written so that no person's work is lost.
+
+A generated plan may be replaced; an edited one only when the caller says so; a file that is no plan
+never.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from ruamel.yaml.comments import CommentedMap
+
+from globalprune.artifacts.disk import refuse_impossible, write_atomically
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
+from globalprune.artifacts.plans.plan_comment import SCHEMA_LINE, comment_lines, has_comments
+from globalprune.artifacts.plans.plan_problems import refuse_other_format, shape_problems
+from globalprune.artifacts.plans.plan_ranges import range_problems
+from globalprune.artifacts.plans.plan_spelling import spell_plan
+from globalprune.artifacts.plans.plan_yaml import Problem, load_document
+from globalprune.artifacts.plans.prune_plan import AnalysisReference, PrunePlan
+from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
+
+PLAN_FILE = "plan.yaml"
+
+
+@dataclass(frozen=True)
+class PlanDocument:
+    """A file that says it is a plan, parsed and not yet judged."""
+
+    path: Path
+    document: CommentedMap
+    repeated: Sequence[Problem]
+
+    @property
+    def analysis(self) -> AnalysisReference | None:
+        """The analysis that it names, whatever else may be wrong with it."""
+        try:
+            return AnalysisReference.model_validate(self.document.get("analysis"))
+        except ValidationError:
+            return None
+
+    def plan(self, structure: ModelStructure | None = None) -> PrunePlan:
+        """The plan, judged as `read_plan` says."""
+        problems = [*self.repeated, *shape_problems(self.document)]
+        named = _named_structure(self.document)
+        if structure is not None and named in (None, structure.fingerprint):
+            problems += range_problems(self.document, structure)
+        _refuse(self.path, problems)
+        plan = PrunePlan.model_validate(self.document)
+        if structure is not None and named not in (None, structure.fingerprint):
+            source = plan.model.source if plan.model else "another model"
+            raise PlanStale(
+                f"{self.path}: was made for {source}, whose structure is {named}; this one has "
+                f"{structure.fingerprint}. Use the model and the analysis that it was made from "
+                "(a model that was cut has another structure), or make a plan for this one."
+            )
+        return plan
+
+
+def open_plan(path: Path) -> PlanDocument:
+    """Parse a plan; raise where it is no YAML, or of another format."""
+    document, repeated = load_document(path)
+    refuse_other_format(path, document)
+    return PlanDocument(path, document, repeated)
+
+
+def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
+    """Read a plan; raise with all its problems, each with its line and what to do.
+
+    With a `structure` the plan must also belong to it, and every index must exist in it.
+    """
+    return open_plan(path).plan(structure)
+
+
+@dataclass(frozen=True)
+class StandingPlan:
+    """A plan that is there already."""
+
+    plan: PrunePlan
+    edited: bool  # a person changed a decision, or wrote comments
+
+
+def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite: bool) -> None:
+    """Write the plan and, beside it, the schema that editors check it against.
+
+    `header` says what the plan does; its first line starts with "as generated: ".
+    """
+    standing_plan(path, overwrite=overwrite)
+    replace_plan(path, plan, header=header)
+
+
+def replace_plan(path: Path, plan: PrunePlan, *, header: Sequence[str]) -> None:
+    """The same, whatever stands there: for who knows from `standing_plan` that it may go."""
+    schema = json.dumps(schema_of(PLAN_SCHEMA_FILE), indent=2) + "\n"
+    beside = path.with_name(PLAN_SCHEMA_FILE)
+    if not beside.is_file() or beside.read_bytes() != schema.encode():
+        write_atomically(beside, schema)
+    lines = [SCHEMA_LINE, *comment_lines(header)]
+    write_atomically(path, "\n".join(lines) + "\n" + spell_plan(plan))
+
+
+def standing_plan(path: Path, *, overwrite: bool) -> StandingPlan | None:
+    """What a plan at `path` would replace, if anything.
+
+    Raise `UsageError` where none can be written, or a person's work would go. What can't be read
+    may hold pins, so that even `overwrite` doesn't replace it.
+    """
+    refuse_impossible(path)
+    if not path.exists():
+        return None
+    try:
+        plan = read_plan(path)
+    except ArtifactError as error:
+        raise UsageError(
+            f"{path}: is there and is no plan that can be read, so it isn't replaced; mend it, "
+            f"remove it, or choose another name.\n{error}"
+        ) from error
+    edited = plan.edited or has_comments(path)
+    if edited and not overwrite:
+        raise UsageError(
+            f"{path}: was edited by hand since gp plan wrote it; choose another name, or say "
+            "--overwrite to replace it (its pins are kept, its edits and comments are lost)."
+        )
+    return StandingPlan(plan, edited)
+
+
+def _named_structure(document: CommentedMap) -> str | None:
+    """The fingerprint that the plan names, if it names one at all."""
+    model = document.get("model")
+    named = model.get("structure") if isinstance(model, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _refuse(path: Path, problems: Sequence[Problem]) -> None:
+    """Raise `PlanInvalid` with all the problems in the order of their lines, if there are any."""
+    if problems:
+        ordered = sorted(dict.fromkeys(problems))
+        raise PlanInvalid(str(path), [f"line {line}: {text}" for line, text in ordered])

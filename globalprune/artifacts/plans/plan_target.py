@@ -1,0 +1,85 @@
+"""What a plan was asked for: budgets, each of which is kept, and constraints.
+
+Only values; what they come to in a model is decided where a plan is made.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.record import Record
+
+Dtype = Literal["float32", "bfloat16", "float16", "int8"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+_BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+Strategy = Literal["knapsack", "layerwise"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+Ratio = Annotated[float, Field(ge=0, lt=1, strict=True)]
+_Amount = Annotated[int, Field(ge=0, strict=True)]
+
+
+class MachineReference(Record):
+    """The latencies that a plan counts on; `path` is relative to the plan's folder."""
+
+    path: str
+    record: str  # digest
+
+
+class Budgets(Record):
+    """How small a model should get; None says nothing."""
+
+    ratio: Ratio | None = None  # of all parameters, to go
+    parameters: _Amount | None = None  # that are left, at most
+    size: _Amount | None = None  # bytes of all weights at `dtype`, at most
+    kv_cache: _Amount | None = None  # bytes that each token takes at `dtype`, at most
+    flops: _Amount | None = None  # that the layers need for a token behind `context` others
+    latency: Annotated[float, Field(gt=0)] | None = None  # milliseconds a decoded token, at most
+    dtype: Dtype = "bfloat16"
+    context: _Amount = 2048
+
+    @property
+    def bytes_per_number(self) -> int:
+        """What a number takes at `dtype`."""
+        return _BYTES[self.dtype]
+
+    def said(self) -> dict[str, Any]:
+        """Only what was asked for, as it is spelled in a plan."""
+        said = {
+            name: value
+            for name in ("ratio", "parameters", "size", "kv_cache", "flops", "latency")
+            if (value := getattr(self, name)) is not None
+        }
+        if "size" in said or "kv_cache" in said:
+            said["dtype"] = self.dtype
+        if "flops" in said:
+            said["context"] = self.context
+        return said
+
+
+class Target(Budgets):
+    """Budgets and constraints of one plan."""
+
+    constraints: Constraints = Field(default=Constraints(), json_schema_extra={"default": {}})
+    within: tuple[Ratio, ...] = ()  # smaller ratios, whose plans it removes all of
+    strategy: Strategy = "knapsack"
+    machine: MachineReference | None = None  # that `latency` is told by
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> "Target":
+        if not self.said():
+            raise ValueError("says no budget; write `ratio: 0.2`, say.")
+        if (self.latency is None) is not (self.machine is None):
+            raise ValueError("latency and machine go together; write both, or leave both out.")
+        if self.strategy == "layerwise" and (odd := list(self._beyond_layerwise())):
+            raise ValueError(f"strategy layerwise knows no {' and no '.join(odd)}; leave it out.")
+        return self
+
+    def _beyond_layerwise(self) -> Iterator[str]:
+        """Yield what a ratio for each layer by itself can't keep."""
+        yield from (name for name in ("kv_cache", "flops", "latency") if name in self.said())
+        bound = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers", "runtime")
+        yield from (name for name in bound if name in self.constraints.said())
+        if self.within:
+            yield "within"

@@ -1,0 +1,78 @@
+"""metrics.json of a result: what was cut, how large it was and is, and by which tools."""
+
+from pathlib import Path
+from typing import Literal
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.record import Record
+from globalprune.artifacts.record_file import read_record
+
+METRICS_FILE = "metrics.json"
+FORMAT: Literal["globalprune.metrics/1"] = "globalprune.metrics/1"
+
+
+class LayerWidths(Record):
+    """How wide one layer of the result is, and which layer of the original it was."""
+
+    layer_idx: int
+    origin_layer_idx: int
+    attention_groups: int
+    mlp_channels: int
+
+
+class CutModel(Record):
+    """The model that was cut."""
+
+    source: str
+    revision: str | None
+    structure: str
+    weights: str
+
+
+class ApplyMetrics(Record):
+    """All that is known of one application of a plan."""
+
+    format: Literal["globalprune.metrics/1"] = FORMAT
+    model: CutModel
+    plan: str  # digest of its decisions
+    parameters_before: int
+    parameters_after: int
+    ratio: float  # the removed groups, of all parameters; norms of dropped layers come on top
+    removed_groups: dict[GroupType, int]
+    repaired_modules: int | None = None  # halves that compensation changed, if it ran
+    final_norm_refitted: bool | None = None  # whether it changed that one too, if it ran
+    dropped_layers: tuple[int, ...]
+    layers: tuple[LayerWidths, ...]
+    uneven: bool
+    reason: str | None  # why the native format could not be used
+    weight_bytes: int
+    weights: str  # fingerprint of the result
+    seconds: float
+    command: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+class ApplyResult(ApplyMetrics):
+    """What `apply_plan` hands back: the metrics, and where the model is."""
+
+    out: str
+
+
+def widths_of(effect: PlanEffect) -> tuple[LayerWidths, ...]:
+    """The widths of every layer of the result."""
+    return tuple(
+        LayerWidths(
+            layer_idx=new,
+            origin_layer_idx=layer.layer_idx,
+            attention_groups=len(layer.attention),
+            mlp_channels=len(layer.mlp),
+        )
+        for new, layer in enumerate(effect.kept_layers)
+    )
+
+
+def read_metrics(path: Path) -> ApplyMetrics:
+    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, ApplyMetrics, what="a record of a cut", command="gp apply")

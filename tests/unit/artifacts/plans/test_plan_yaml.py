@@ -1,0 +1,132 @@
+"""Files that are no YAML mapping at all, and the lines that problems are given."""
+
+from pathlib import Path
+
+import pytest
+from artifact_values import FORMAT, plan_at
+
+from globalprune.artifacts.plans.plan_yaml import line_of, load_document, spelled
+from globalprune.errors import PlanInvalid
+
+BEGIN = r"a plan is a mapping that starts with `format: globalprune\.plan/1`\."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", rf"the file is empty; {BEGIN}"),
+        (b"# all is commented out\n", rf"the file is empty; {BEGIN}"),
+        (b"- 1\n- 2\n", rf"the file holds a list at the top; {BEGIN}"),
+        (b"hello\n", rf"the file holds a single value at the top; {BEGIN}"),
+        (
+            b"a: 1\nlayers: {0: {mlp: 1}\n",
+            r"line 3: is not YAML \(.*\); see that quotes and",
+        ),
+        (b"a: 1\n\tb: 2\n", r"line 2: is not YAML \(.*'\\t' that cannot start any token\)"),
+        (b"a: *nowhere\n", r"line 1: is not YAML \(found undefined alias 'nowhere'\)"),
+        (b"a: 1\n---\nb: 1\n", r"line 2: is not YAML \(but found another document\)"),
+        (b"1: a\ntrue: b\n", r'line 2: is not YAML \(found duplicate key "True"'),
+        (b'a: "\x00"\n', r"is not YAML \('unacceptable character #x0000"),
+        (
+            b"[" * 800,
+            r"is not YAML \('maximum recursion depth exceeded.*\); see that quotes and",
+        ),
+        (b"a: 1\nb: \xfc\n", r"byte 8 is not UTF-8; save the file as UTF-8 text\."),
+    ],
+    ids=[
+        "empty",
+        "comments only",
+        "list",
+        "scalar",
+        "open brace",
+        "tab",
+        "alias",
+        "two documents",
+        "one key in two spellings",
+        "NUL",
+        "deep",
+        "Latin-1",
+    ],
+)
+def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """One message with the file, the line where there is one, and what to do."""
+    path = tmp_path / "plan.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PlanInvalid, match=rf"plan\.yaml: 1 problem\n  {message}"):
+        load_document(path)
+
+
+@pytest.mark.parametrize("name", ["nowhere.yaml", "."], ids=["no file", "a folder"])
+def test_a_file_that_cannot_be_read_is_a_problem_of_the_plan(tmp_path: Path, name: str) -> None:
+    """The system's reason is passed on."""
+    with pytest.raises(PlanInvalid, match=r"can't be read \(.+\); name a file that gp plan wrote"):
+        load_document(tmp_path / name)
+
+
+def test_every_repeated_key_is_found_at_once(tmp_path: Path) -> None:
+    """At any depth, each with both of its lines; YAML readers disagree on which one wins."""
+    lines = ["layers:", "  3: {mlp: 1}", "  4: {mlp: 1, mlp: 2}", "  3: {mlp: 5}", FORMAT]
+    _, problems = load_document(plan_at(tmp_path / "plan.yaml", *lines))
+    assert sorted(problems) == [
+        (4, "layers.4.mlp: stands here again (first in line 4); keep one of the two."),
+        (5, "layers.3: stands here again (first in line 3); keep one of the two."),
+        (6, "format: stands here again (first in line 1); keep one of the two."),
+    ]
+
+
+def test_a_key_in_two_spellings_of_a_number_is_repeated(tmp_path: Path) -> None:
+    """A person who writes 07 means 7."""
+    lines = ["layers:", "  7: {mlp: 1}", "  07: {mlp: 2}"]
+    _, problems = load_document(plan_at(tmp_path / "plan.yaml", *lines))
+    assert problems == [(4, "layers.07: stands here again (first in line 3); keep one of the two.")]
+
+
+@pytest.mark.parametrize("encoded", ["\ufeff{}", "{}"], ids=["BOM", "plain"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_editors_of_every_system_are_understood(tmp_path: Path, encoded: str, newline: str) -> None:
+    """A byte order mark and any line ending; lines are counted as the editor counts them."""
+    path = tmp_path / "plan.yaml"
+    text = newline.join([FORMAT, "layers:", "  7:", "    mlp: 1", ""])
+    path.write_bytes(encoded.replace("{}", text).encode())
+    document, problems = load_document(path)
+    assert not problems
+    assert document == {"format": "globalprune.plan/1", "layers": {7: {"mlp": 1}}}
+    assert line_of(document, ("layers", 7, "mlp")) == 4
+
+
+@pytest.mark.parametrize(
+    ("location", "line"),
+    [
+        ((), 1),
+        (("layers",), 3),
+        (("layers", 7, "mlp"), 5),
+        (("layers", 8, "attention"), 6),
+        (("layers", 8, "nowhere"), 6),
+        (("layers", 9), 3),
+        (("pin", 7), 1),
+        (("layers", 10, "mlp"), 7),
+    ],
+    ids=str,
+)
+def test_a_problem_has_the_line_of_its_key_or_of_what_is_around_it(
+    tmp_path: Path, location: tuple[int | str, ...], line: int
+) -> None:
+    """What is missing is missed where it would stand; an !!omap and a merge know no lines."""
+    lines = [
+        "# a comment",
+        "layers:",
+        "  7:",
+        "    mlp: 1",
+        "  8: {attention: 1, mlp: 2}",
+        "  10: {<<: {mlp: 3}}",
+        "omap: !!omap [7: 1]",
+    ]
+    document, _ = load_document(plan_at(tmp_path / "plan.yaml", *lines))
+    assert line_of(document, location) == line
+    assert line_of(document, ("omap", 7)) == 8
+
+
+def test_a_location_is_spelled_with_dots() -> None:
+    """As a person would say it; the whole file needs no name."""
+    assert spelled(("layers", 3, "mlp")) == "layers.3.mlp: "
+    assert spelled(()) == ""
