@@ -1,7 +1,7 @@
 """Which format a file of ours says it is of; any other than the one read here is refused by name.
 
-That is judged before anything else in the file: the keys of another format are no mistakes. There
-is one format of each kind so far, so nothing is migrated; a second one brings its migration.
+That is judged before anything else in the file: the keys of another format are no mistakes. No
+format that was ever released has a successor, so nothing is migrated.
 """
 
 from collections.abc import Mapping
