@@ -18,9 +18,9 @@ NORMALISERS = (
 _READ_ONLY = "Local folder, Hub id[@revision] or .gguf file"
 
 
-def text_option(purpose: str, builtin: str, **settings: Any) -> Any:
-    """`--data`: what the text is for, and which part of the manual `builtin` is."""
-    return typer.Option(metavar="SRC", help=f"{purpose}: {_TEXT}{builtin}.", **settings)
+def text_option(purpose: str, builtin: str, name: str = "--data", **settings: Any) -> Any:
+    """An option for text: what it is for, and which part of the manual `builtin` is."""
+    return typer.Option(name, metavar="SRC", help=f"{purpose}: {_TEXT}{builtin}.", **settings)
 
 
 Model = Annotated[

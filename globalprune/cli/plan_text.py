@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 
 def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
     """What every plan removes, and what that costs."""
+    from globalprune.artifacts.plans.budget_needs import PARAMETERS
     from globalprune.planning.header import importance_lines, removal_text
 
     lines = []
     for plan in written:
         lines.append(f"{plan.path}: {removal_text(plan.planned.effect)}")
         scoring = plan.planned.scoring
+        lines += [
+            f"  leaves {met.need.text(met.after)}, of {met.need.text(met.need.before)}"
+            for met in plan.planned.met
+            if met.need.unit != PARAMETERS
+        ]
         lines += [
             f"  {line}" for line in importance_lines(plan.planned.plan, scoring, plan.optimality)
         ]
@@ -36,9 +42,12 @@ def finish(written: "Sequence[WrittenPlan]") -> None:
 def _complaint(written: "WrittenPlan") -> str:
     """Say how far the plan falls short, and why."""
     planned = written.planned
+    if planned.broken:
+        return f"{written.path}: {' '.join(planned.broken)} The plan was written all the same."
     short = " and ".join(
-        f"{planned.asked_text(met)} asks for {met.need.amount:,} {met.need.unit}, but "
-        f"{planned.limits_text} allow {met.saved:,} ({100 * met.saved / met.need.before:.2f} %)"
+        f"{planned.asked_text(met)} asks for {met.need.text(met.need.amount)} to go, but "
+        f"{planned.limits_text} allow {met.need.text(met.saved)} "
+        f"({100 * met.saved / met.need.before:.2f} %), which leaves {met.need.text(met.after)}"
         for met in planned.met
         if not met.reached
     )

@@ -53,7 +53,9 @@ def sweep(
     evaluate: Annotated[
         str,
         options.text_option(
-            "Text to judge by", "the part of the Python manual that calibration never sees"
+            "Text to judge by",
+            "the part of the Python manual that calibration never sees",
+            name="--eval",
         ),
     ] = "builtin",
     eval_samples: Annotated[
@@ -78,6 +80,10 @@ def sweep(
         bool,
         typer.Option("--keep-models", help="Leave models that were cut in DIR/models."),
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace plans in DIR/plans that were edited by hand."),
+    ] = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
@@ -95,12 +101,14 @@ def sweep(
     from globalprune.pipeline.sweep_request import Judging, SweepRequest
     from globalprune.report.sweep_curve import CURVE_FILE, can_draw, draw_sweep
 
+    out = out.expanduser()
     _refuse_place(out, model)
     if not can_draw():
         console.say(
             f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
         )
-    plans = [*_planned(analysis, ratio, importance, out), *(plan or ())]
+    planned = _planned(analysis, model, ratio, importance, out, overwrite=overwrite)
+    plans = [*planned, *(plan or ())]
     request = _compensation(
         compensate,
         data=data,
@@ -114,7 +122,7 @@ def sweep(
         swept = run_sweep(
             SweepRequest(
                 model,
-                out.expanduser(),
+                out,
                 tuple(plans),
                 Judging(evaluate, eval_samples, eval_seq_len, batch_size),
                 request,
@@ -140,19 +148,26 @@ def _refuse_place(out: Path, model: str) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
     from globalprune.artifacts.evaluations.sweep_files import SWEEP_FILE
-    from globalprune.pipeline.sweep_request import PARTS, PLANS
+    from globalprune.pipeline.sweep_request import MARK
 
-    refuse_occupied(out, ours=(SWEEP_FILE, PARTS, PLANS), overwrite=True)
+    refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
     refuse_inside(out, Path(model).expanduser())
 
 
 def _planned(
-    folder: Path | None, ratios: list[float] | None, importances: list[str] | None, out: Path
+    folder: Path | None,
+    model: str,
+    ratios: list[float] | None,
+    importances: list[str] | None,
+    out: Path,
+    *,
+    overwrite: bool,
 ) -> list[Path]:
     """Write a plan for every importance and ratio; raise `BudgetError` where one can't be had."""
     from globalprune.artifacts.analyses.analysis_folder import read_analysis
     from globalprune.cli.plan_text import finish
-    from globalprune.pipeline.sweep_request import PLANS
+    from globalprune.pipeline.sweep import structure_of
+    from globalprune.pipeline.sweep_request import PLANS, mark
     from globalprune.planning.writing import write_plans
 
     if folder is None:
@@ -160,10 +175,16 @@ def _planned(
             raise UsageError("--ratio and --importance: plan from an analysis; name --analysis.")
         return []
     analysis = read_analysis(folder)
+    if structure_of(model).fingerprint != analysis.record.structure.fingerprint:
+        raise UsageError(
+            f"--analysis {folder}: is of {analysis.record.model.source}, whose structure is "
+            f"another than that of {model}; analyze that one."
+        )
+    mark(out, model, console.command_line())
     paths = []
     for name in dict.fromkeys(importances or [analysis.record.default_importance]):
         written = write_plans(
-            analysis, ratios or _RATIOS, out / PLANS / name, importance=name, overwrite=False
+            analysis, ratios or _RATIOS, out / PLANS / name, importance=name, overwrite=overwrite
         )
         finish(written)
         paths += [one.path for one in written]

@@ -15,13 +15,13 @@ from globalprune.artifacts.evaluations.evaluation_record import (
     SpeedSettings,
     TaskSettings,
 )
+from globalprune.artifacts.keyed_records import KeyedRecords
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.errors import UsageError
 from globalprune.evaluate.candidates import Candidate, find_candidate
 from globalprune.evaluate.doubts import warn_of_other_tokens, warn_of_speed
 from globalprune.evaluate.hardware import this_machine
 from globalprune.evaluate.measurement import Question, cut_windows, measure
-from globalprune.evaluate.parts import Parts
 from globalprune.evaluate.task_definitions import HARNESS, Tasks, read_tasks
 from globalprune.evaluate.tasks import refuse_missing_template
 from globalprune.evaluate.timing import time_models
@@ -79,7 +79,7 @@ def evaluate_models(
         versions={name: version for name, version in versions.items() if name in _DECIDING},
     )
     windows = [cut_windows(candidate, question) for candidate in candidates]
-    kept = Parts(parts)
+    kept = KeyedRecords(parts)
     results = list(map(partial(measure, question=question, parts=kept), candidates, windows))
     warnings = warn_of_other_tokens(results)
     if speed:

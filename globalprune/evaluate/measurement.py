@@ -9,6 +9,7 @@ from typing import Any, Literal
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult, PerplexityResult
+from globalprune.artifacts.keyed_records import KeyedRecords
 from globalprune.evaluate.candidates import Candidate, load_candidate
 from globalprune.evaluate.efficiency import (
     MemoryMeter,
@@ -16,7 +17,7 @@ from globalprune.evaluate.efficiency import (
     count_parameters,
     stored_bytes,
 )
-from globalprune.evaluate.parts import Parts, TasksPart, TextPart
+from globalprune.evaluate.parts import TasksPart, TextPart
 from globalprune.evaluate.perplexity import perplexity
 from globalprune.evaluate.seen import warn_of_seen_text
 from globalprune.evaluate.task_definitions import Tasks
@@ -61,7 +62,7 @@ def cut_windows(candidate: Candidate, question: Question) -> TokenWindows:
 
 
 def measure(
-    candidate: Candidate, windows: TokenWindows, question: Question, parts: Parts
+    candidate: Candidate, windows: TokenWindows, question: Question, parts: KeyedRecords
 ) -> ModelResult:
     """Judge one model, and let it go; only what no part tells is measured."""
     tasks = question.tasks

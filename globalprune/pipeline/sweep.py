@@ -5,7 +5,8 @@ finished in an earlier run is taken from the folder, so the same command goes on
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import UsageError
 from globalprune.pipeline.refusals import refuse_early
+from globalprune.pipeline.sweep_lines import line_names
 from globalprune.pipeline.sweep_points import cut_and_judge, judge
-from globalprune.pipeline.sweep_request import MODELS, SweepRequest
+from globalprune.pipeline.sweep_request import MODELS, SweepRequest, mark
 
 if TYPE_CHECKING:
+    from globalprune.artifacts.analyses.analysis_record import TextRecord
     from globalprune.artifacts.evaluations.evaluation_record import ModelResult
     from globalprune.artifacts.groups import ModelStructure
     from globalprune.artifacts.plans.prune_plan import PrunePlan
@@ -27,25 +30,36 @@ def sweep(request: SweepRequest) -> Sweep:
     """Judge the model and every plan; what can be refused is refused before the work."""
     if not request.plans:
         raise UsageError("no plan to judge: name --analysis DIR, or --plan PLAN.")
-    structure = _structure_of(request.model)
+    structure = structure_of(request.model)
     plans = {path: read_plan(path, structure) for path in request.plans}
-    cut = [path for path, plan in plans.items() if _is_cut(plan, request)]
-    masks = [path for path in plans if path not in cut]
-    if cut:
-        refuse_early(request.cutting(request.out / MODELS / "first"), cut[0], None, None)
-    _warn_of_masks(request, {path: plans[path] for path in masks})
+    cut = {path: _is_cut(plan, request) for path, plan in plans.items()}
+    masks = [path for path in plans if not cut[path]]
+    repaired_on = _text_of_repairs(request, [path for path in plans if cut[path]])
+    mark(request.out, request.model, request.command)
     judged = judge(request, [request.model], masks)
     dense, *masked = judged.models
+    _warn_of_masks(request, {path: plans[path] for path in masks}, dense)
     results = dict(zip(masks, masked, strict=True))
-    for path in cut:
-        results[path] = cut_and_judge(request, path, plans[path], judged)
+    placed = replace(request, device=judged.device)
+    for path, plan in plans.items():
+        if repaired_on is not None and cut[path]:
+            results[path] = cut_and_judge(placed, path, plan, judged, repaired_on)
+    names = line_names(plans, cut)
     return Sweep(
         dense=dense,
         points=tuple(
-            _point(request, path, plan, structure, results[path], compensated=path in cut)
+            SweepPoint(
+                plan=_seen_from(path, request.out),
+                decisions=plan.decisions_digest(),
+                line=names[path],
+                removed=effect_of(plan, structure).ratio,
+                compensated=cut[path],
+                result=results[path],
+            )
             for path, plan in plans.items()
         ),
-        compensation=request.compensation if cut else None,
+        compensation=request.compensation if repaired_on else None,
+        repaired_on=repaired_on,
         text=judged.text,
         settings=judged.settings,
         device=judged.device,
@@ -63,39 +77,44 @@ def _is_cut(plan: "PrunePlan", request: SweepRequest) -> bool:
     return counts_on_it or request.compensate_all
 
 
-def _warn_of_masks(request: SweepRequest, masks: "Mapping[Path, PrunePlan]") -> None:
-    """Say which plans are judged without what they count on."""
+def _text_of_repairs(request: SweepRequest, cut: Sequence[Path]) -> "TextRecord | None":
+    """The text that cuts are repaired on, read and found fit; None where nothing is cut."""
+    asked = request.compensation
+    if not cut:
+        if asked is not None and asked.data is not None:
+            raise UsageError(
+                "--data: is text to compensate with, and no plan here counts on that; say "
+                "--compensate to cut and repair by every plan, or leave --data out."
+            )
+        return None
+    from globalprune.apply.compensator import read_windows
+    from globalprune.models.opening import open_checkpoint
+    from globalprune.models.source import resolve_model
+
+    cutting = request.cutting(request.out / MODELS / "first")
+    refuse_early(cutting, cut[0], None, None)
+    compensation = cutting.compensated_in(request.out)
+    if compensation is None:
+        return None
+    return read_windows(compensation, open_checkpoint(resolve_model(request.model))).record
+
+
+def _warn_of_masks(
+    request: SweepRequest, masks: "Mapping[Path, PrunePlan]", dense: "ModelResult"
+) -> None:
+    """Say which plans are judged without what they count on, or on another model than theirs."""
     for path, plan in masks.items():
         if plan.analysis is not None and plan.analysis.assumes == "compensation":
             request.warn(f"{path}: counts on compensation, and is judged without it.")
+        made_for = plan.model
+        if made_for is not None and made_for.weights not in (None, dense.weights):
+            request.warn(
+                f"{path}: was made for {made_for.source} (weights {made_for.weights}); "
+                f"{request.model} has the same structure but other weights ({dense.weights})."
+            )
 
 
-def _point(
-    request: SweepRequest,
-    path: Path,
-    plan: "PrunePlan",
-    structure: "ModelStructure",
-    result: "ModelResult",
-    *,
-    compensated: bool,
-) -> SweepPoint:
-    """The result with what the plan says of itself."""
-    return SweepPoint(
-        plan=_seen_from(path, request.out),
-        decisions=plan.decisions_digest(),
-        line=line_of(plan, compensated=compensated),
-        removed=effect_of(plan, structure).ratio,
-        compensated=compensated,
-        result=result,
-    )
-
-
-def _seen_from(path: Path, folder: Path) -> str:
-    """The way to a plan from the folder of the sweep."""
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-
-
-def _structure_of(model: str) -> "ModelStructure":
+def structure_of(model: str) -> "ModelStructure":
     """What there is to cut."""
     from globalprune.models.opening import open_checkpoint
     from globalprune.models.registry import adapter_for
@@ -105,17 +124,6 @@ def _structure_of(model: str) -> "ModelStructure":
     return adapter_for(checkpoint.config).structure(checkpoint)
 
 
-def line_of(plan: "PrunePlan", *, compensated: bool) -> str:
-    """How a plan came about, but for how much it removes: the name of a curve's line."""
-    said: list[str] = ["by hand" if plan.analysis is None else plan.analysis.importance]
-    if plan.analysis is not None and plan.analysis.normaliser is not None:
-        said.append(plan.analysis.normaliser)
-    if plan.target is not None:
-        said += [plan.target.strategy] if plan.target.strategy != "knapsack" else []
-        said += [
-            name if value is True else f"{name} {value}"
-            for name, value in plan.target.constraints.said().items()
-        ]
-    said += ["edited"] if plan.edited and plan.generated is not None else []
-    said += ["compensated"] if compensated else []
-    return ", ".join(said)
+def _seen_from(path: Path, folder: Path) -> str:
+    """The way to a plan from the folder of the sweep."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

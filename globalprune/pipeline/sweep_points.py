@@ -6,56 +6,28 @@ judge, so that a sweep that was stopped cuts nothing again.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ValidationError
-
-from globalprune.artifacts.disk import remove_folder, write_atomically
+from globalprune.artifacts.disk import remove_folder
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
-from globalprune.artifacts.provenance import digest_json
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.keyed_records import KeyedRecord, KeyedRecords, short_digest
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.sweep_request import MODELS, PARTS, POINTS, SweepRequest
 
 if TYPE_CHECKING:
+    from globalprune.artifacts.analyses.analysis_record import TextRecord
     from globalprune.artifacts.evaluations.evaluation_record import Comparison
     from globalprune.artifacts.plans.prune_plan import PrunePlan
 
-_NAME_DIGITS = 12
 
-
-class CutPoint(Record):
+class CutPoint(KeyedRecord):
     """A cut model, and its figures once it was judged."""
 
+    kind: ClassVar[str] = "cut"
+
     plan: str
-    key: dict[str, Any]  # all that the figures depend on
     result: ModelResult | None = None
-
-
-class CutPoints:
-    """A folder of them, a file each, named by a digest of the key."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def name(self, key: dict[str, Any]) -> str:
-        """A name for what belongs to that key."""
-        return digest_json(key).partition(":")[2][:_NAME_DIGITS]
-
-    def find(self, key: dict[str, Any]) -> CutPoint | None:
-        """What is known; a file that can't be read says nothing."""
-        path = self._path(key)
-        try:
-            return CutPoint.model_validate_json(path.read_bytes()) if path.is_file() else None
-        except ValidationError:
-            return None
-
-    def keep(self, point: CutPoint) -> None:
-        """Write the point whole or not at all."""
-        write_atomically(self._path(point.key), point.model_dump_json(indent=2) + "\n")
-
-    def _path(self, key: dict[str, Any]) -> Path:
-        return self._folder / f"{self.name(key)}.json"
+    kept: bool = False  # whether its model was to stay
 
 
 def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -> "Comparison":
@@ -80,26 +52,36 @@ def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -
 
 
 def cut_and_judge(
-    request: SweepRequest, path: Path, plan: "PrunePlan", dense: "Comparison"
+    request: SweepRequest,
+    path: Path,
+    plan: "PrunePlan",
+    dense: "Comparison",
+    repaired_on: "TextRecord",
 ) -> ModelResult:
     """Apply one plan, judge what comes out, and let it go; a point that is known is not cut."""
-    points = CutPoints(request.out / POINTS)
-    key = _key(request, plan, dense)
-    point = points.find(key)
-    if point is not None and point.result is not None:
-        return point.result
-    model = request.out / MODELS / f"{path.stem}-{points.name(key)}"
-    if point is None or not model.is_dir():
+    points = KeyedRecords(request.out / POINTS)
+    key = _key(request, plan, dense, repaired_on)
+    model = request.out / MODELS / f"{path.stem}-{short_digest(key)}"
+    point = points.find(CutPoint, key)
+    known = point.result if point else None
+    missing = not model.is_dir() and (known is None or request.keep_models)
+    if point is None or missing:
         cut_and_recover(request.cutting(model), path)
-        points.keep(CutPoint(plan=str(path), key=key))
-    (result,) = judge(request, [str(model)], ()).models
-    points.keep(CutPoint(plan=str(path), key=key, result=result))
-    if not request.keep_models:
+        point = points.keep(CutPoint(key=key, plan=str(path), result=known))
+    if known is None:
+        (result,) = judge(request, [str(model)], ()).models
+    else:
+        result = known.model_copy(update={"from_earlier_run": ("text",)})
+    kept = point.kept or request.keep_models
+    points.keep(point.model_copy(update={"result": result, "kept": kept}))
+    if not kept:
         remove_folder(model)
     return result
 
 
-def _key(request: SweepRequest, plan: "PrunePlan", dense: "Comparison") -> dict[str, Any]:
+def _key(
+    request: SweepRequest, plan: "PrunePlan", dense: "Comparison", repaired_on: "TextRecord"
+) -> dict[str, Any]:
     """All that the figures of a cut model depend on."""
     asked = request.compensation
     return {
@@ -107,6 +89,7 @@ def _key(request: SweepRequest, plan: "PrunePlan", dense: "Comparison") -> dict[
         "windows": dense.text.digest,
         "plan": plan.decisions_digest(),
         "compensation": None if asked is None else asked.model_dump(mode="json"),
+        "repaired_on": repaired_on.digest,
         "device": dense.device,
         "dtype": request.dtype,
         "versions": dense.versions,

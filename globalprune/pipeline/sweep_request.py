@@ -1,10 +1,12 @@
 """What a sweep is asked for: the plans, the text to judge by, and how plans are cut."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.pipeline.cutting import Cutting
 from globalprune.progress import Progress, silent, tell_nobody
@@ -13,6 +15,7 @@ PARTS: Final = "parts"  # judged models, as gp eval keeps them
 POINTS: Final = "points"  # judged cuts, whose models are gone
 MODELS: Final = "models"
 PLANS: Final = "plans"
+MARK: Final = "sweep.asked.json"  # shows that a folder is a sweep's, before there is a result
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,9 @@ class SweepRequest:
             warn=self.warn,
             progress=self.progress,
         )
+
+
+def mark(out: Path, model: str, command: str) -> None:
+    """Let the folder be known as a sweep's, should this one be stopped."""
+    asked = {"model": model, "command": command}
+    write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")

@@ -48,7 +48,8 @@ def choose(
     units = units_of(table, wishes, constraints, where)
     costs, amounts = _rows(table, wishes, units, constraints, needs)
     ceilings = _ceilings(table, wishes, units, constraints, where)
-    problem = Knapsack(units.importance, costs, amounts, ceilings)
+    loose = [column for column, need in enumerate(needs) if need.loose]
+    problem = Knapsack(units.importance, costs, amounts, ceilings, loose)
     solution = solve(problem)
     if solution is None:
         most = problem.costs[most_saved(problem)].sum(axis=0)

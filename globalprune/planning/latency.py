@@ -5,7 +5,7 @@ until the time of the layers as they would be is what was asked.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,10 +17,18 @@ from globalprune.artifacts.plans.budget_needs import Met, Need
 from globalprune.planning.choice import Choice
 from globalprune.planning.knapsack.problem import Ints, Mask
 
-_STEPS: Final = 12  # of the search; each halves what is left, or does better
+_STEPS: Final = 12  # of the search, in turns by interpolation and by halving
 _NEAR: Final = 1000  # a part of the amount, by which overshooting it is near enough
 _NANOSECONDS: Final = 1e9
 _MILLION: Final = 1e6  # nanoseconds a millisecond
+
+
+class LatencyNeed(Need):
+    """Nanoseconds a token, told as milliseconds."""
+
+    def text(self, amount: int) -> str:
+        """Milliseconds."""
+        return f"{amount / _MILLION:.3f} ms a token"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +46,7 @@ class LatencyGoal:
         at_most = int(_MILLION * self.milliseconds) if amount is None else before - amount
         per_group = [self.latencies.nanoseconds_per_group(kind) for kind in GROUP_TYPES]
         cost = np.tile(np.asarray(per_group, np.int64), (len(self.structure.layers), 1))
-        return Need(("latency",), "nanoseconds a token", before, at_most, cost)
+        return LatencyNeed(("latency",), "nanoseconds a token", before, at_most, cost, loose=True)
 
     def met_by(self, taken: Mask) -> Met:
         """How far the goal is met where these rows go, by interpolation."""
@@ -63,7 +71,7 @@ def choose_in_time(goal: LatencyGoal, most: Mask, choose: Callable[[Need], Choic
     amount = goal.need().amount
     low, low_saved, best = 0, 0, choose(goal.need(0))
     if goal.met_by(best.taken).reached:
-        return best
+        return replace(best, gap=0.0)  # of a knapsack of averages, it would tell nothing
     costs = goal.need().of_rows(goal.table.layer_idx, goal.table.group_type)
     high, high_saved = int(costs[most].sum()), goal.met_by(most).saved
     best = choose(goal.need(high))
@@ -80,4 +88,4 @@ def choose_in_time(goal: LatencyGoal, most: Mask, choose: Callable[[Need], Choic
         high, high_saved, best = middle, saved, found
         if (saved - amount) * _NEAR <= amount:
             break
-    return best
+    return replace(best, gap=0.0)  # of a knapsack of averages, it would tell nothing

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from globalprune.artifacts.plans.plan_target import Budgets, MachineReference
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.artifacts.provenance import digest_json
 from globalprune.errors import ArtifactError, UsageError
+
+_NANOSECONDS: Final = 1e9
+_MILLION: Final = 1e6  # nanoseconds a millisecond
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure
     if budgets.latency is None:
         raise UsageError(f"--machine {path}: tells a latency, and none is asked; say --latency.")
     record = read_machine_record(path)
-    if record.model.structure != structure.fingerprint:
+    if not _fits(record, structure):
         raise UsageError(
             f"--machine {path}: was measured for {record.model.source}, which has another "
             "structure than the model that was analyzed; run gp measure for that one."
@@ -55,7 +59,9 @@ def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure
     return Machine(path, record)
 
 
-def find_machine(plan: PrunePlan, path: Path) -> tuple[Machine | None, str | None]:
+def find_machine(
+    plan: PrunePlan, path: Path, structure: ModelStructure
+) -> tuple[Machine | None, str | None]:
     """The machine that a plan at `path` names, if it is still that one; else what is to be said."""
     cited = plan.target.machine if plan.target else None
     if cited is None:
@@ -64,22 +70,36 @@ def find_machine(plan: PrunePlan, path: Path) -> tuple[Machine | None, str | Non
     try:
         machine = Machine(file, read_machine_record(file))
     except (ArtifactError, OSError) as error:
-        return None, f"{path}: its latency is unknown: {error}"
-    if _digest(machine.record) != cited.record:
+        return None, f"{path}: its latency is unknown: target.machine: {error}"
+    if _digest(machine.record) != cited.record or not _fits(machine.record, structure):
         return None, f"{path}: its latency is unknown, since {file} was measured again."
     return machine, None
 
 
-def _digest(record: MachineRecord) -> str:
-    return digest_json(record.model_dump(mode="json"))
+def latency_of(effect: PlanEffect, latencies: Latencies) -> float:
+    """Milliseconds that a token takes by what every layer keeps, to the nanosecond."""
+    kept = np.asarray([[len(layer.of(kind)) for kind in GROUP_TYPES] for layer in effect.layers])
+    return round(_NANOSECONDS * latencies.seconds_per_token(kept)) / _MILLION
 
 
 def broken_latency(plan: PrunePlan, effect: PlanEffect, latencies: Latencies) -> Iterator[str]:
     """Yield a sentence where what the plan leaves takes longer than its target allows."""
     asked = plan.target.latency if plan.target else None
-    if asked is None:
-        return
-    kept = np.asarray([[len(layer.of(kind)) for kind in GROUP_TYPES] for layer in effect.layers])
-    takes = 1000 * latencies.seconds_per_token(kept)
-    if takes > asked:
-        yield f"takes {takes:.3f} ms a token where target.latency ({asked}) asks for less."
+    takes = latency_of(effect, latencies)
+    if asked is not None and takes > asked:
+        yield f"takes {takes:.3f} ms a token where target.latency allows {asked} ms."
+
+
+def _fits(record: MachineRecord, structure: ModelStructure) -> bool:
+    """Whether the layers that were timed are those of the structure."""
+    timed = {kind: record.full.kept(kind) for kind in GROUP_TYPES}
+    return (
+        record.model.structure == structure.fingerprint
+        and record.layers == len(structure.layers)
+        and all(half.groups == timed[kind] for _, kind, half in structure.halves())
+    )
+
+
+def _digest(record: MachineRecord) -> str:
+    """What the times depend on, and they themselves."""
+    return digest_json(record.model_dump(mode="json", include={"model", "layers", "points"}))

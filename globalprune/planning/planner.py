@@ -15,6 +15,7 @@ from globalprune.artifacts.plans.budget_needs import Met
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan_wishes import broken_wishes
 from globalprune.artifacts.plans.prune_plan import (
     AnalysisReference,
     LayerCuts,
@@ -36,14 +37,15 @@ class Planned:
     effect: PlanEffect
     met: tuple[Met, ...]  # what was asked, and how far it is kept
     in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
+    broken: tuple[str, ...]  # what is not kept although every budget is
     all_measured: bool  # no layer was left out of the analysis
     scoring: Scoring
     notes: tuple[str, ...]
 
     @property
     def reached(self) -> bool:
-        """Whether at least what was asked is saved."""
-        return all(one.reached for one in self.met)
+        """Whether at least what was asked is saved, and all else is kept."""
+        return all(one.reached for one in self.met) and not self.broken
 
     def asked_text(self, met: Met) -> str:
         """The budgets of a need, as they were asked."""
@@ -94,18 +96,20 @@ def make_plan(
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     effect = effect_of(plan, structure)
+    wishes = broken_wishes(plan, effect, structure, analysis.record.model.traits)
+    broken = tuple(wishes) if answer.reached else ()
     in_the_way = () if answer.reached else tuple(question.in_the_way())
     notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer))
     all_measured = analysis.record.layers == (0, len(structure.layers))
-    return Planned(plan, effect, answer.met, in_the_way, all_measured, scoring, notes)
+    return Planned(plan, effect, answer.met, in_the_way, broken, all_measured, scoring, notes)
 
 
 def _notes(answer: Answer) -> Iterator[str]:
     """Yield what the pins do alone, and whether a better choice may exist."""
     for pinned in answer.pinned:
         if pinned.saved > pinned.need.amount:
-            more = f"more than the {pinned.need.amount:,} asked"
-            yield f"the pins alone remove {pinned.saved:,} {pinned.need.unit}, {more}."
+            more = f"more than the {pinned.need.text(pinned.need.amount)} asked"
+            yield f"the pins alone remove {pinned.need.text(pinned.saved)}, {more}."
     if answer.choice.gap:
         gap = f"{100 * answer.choice.gap:.2g} %"
         yield f"another plan under the same constraints may lose less importance, by {gap} at most."

@@ -63,7 +63,14 @@ class Question:
 
     def answer(self) -> Answer:
         """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
-        widths = stock_widths(self.analysis.record) if self.constraints.uniform else []
+        record = self.analysis.record
+        if self.constraints.uniform and len(record.measured) < len(record.structure.layers):
+            raise UsageError(
+                "layers that are alike: only layers "
+                f"{record.layers[0]}:{record.layers[1]} were measured, and the others stay as they "
+                "are; analyze all of them, or plan without --uniform (and without --for)."
+            )
+        widths = stock_widths(record) if self.constraints.uniform else []
         if not widths:
             return self._answer()
         answers, refusals = [], []
@@ -74,12 +81,22 @@ class Question:
                 refusals.append(error)
         if not answers:
             raise refusals[-1]
-        return min(answers, key=self._shortfall_and_loss)
+        best = min(answers, key=self._shortfall_and_loss)
+        lost = self._lost(best)
+        least = min(
+            self._lost(one) * (1 - one.choice.gap) for one in answers if one.reached or one is best
+        )
+        gap = max(0.0, 1 - least / lost) if lost else 0.0
+        return replace(best, choice=replace(best.choice, gap=gap))
 
     def _shortfall_and_loss(self, answer: Answer) -> tuple[int, float]:
         """What is missing of the needs, and the importance that goes."""
         missing = sum(max(0, one.need.amount - one.saved) for one in answer.met)
-        return missing, float(self.table.importance[answer.choice.taken].sum())
+        return missing, self._lost(answer)
+
+    def _lost(self, answer: Answer) -> float:
+        """The importance that goes."""
+        return float(self.table.importance[answer.choice.taken].sum())
 
     def _answer(self, attention: int | None = None) -> Answer:
         """Choose what goes, where so many attention groups of every layer stay, if that is said."""
@@ -131,10 +148,17 @@ class Question:
         constraints = self.target.constraints
         for name in constraints.said():
             lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
-            if replace(self, target=lifted).answer().reached:
+            if replace(self, target=lifted).can_be_reached():
                 yield name
-        if self.pins and replace(self, pins={}).answer().reached:
+        if self.pins and replace(self, pins={}).can_be_reached():
             yield "the pins"
+
+    def can_be_reached(self) -> bool:
+        """Whether it can be answered, and the answer is enough."""
+        try:
+            return self.answer().reached
+        except (PlanInvalid, UsageError):
+            return False
 
     def _taken_within(self) -> Mask:
         """What the plans of smaller ratios remove, each all of the one before."""

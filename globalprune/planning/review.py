@@ -14,7 +14,7 @@ from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.knowledge import find_analysis, worth_of
-from globalprune.planning.machines import broken_latency, find_machine
+from globalprune.planning.machines import broken_latency, find_machine, latency_of
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.planner import make_plan
 
@@ -27,6 +27,7 @@ class Known:
     effect: PlanEffect
     worth: ImportanceByGroup
     optimality: Optimality | None  # None: layers go that were not measured
+    latency: float | None  # milliseconds a token, by the machine that the plan names
     edits: tuple[HalfDifference, ...] | None  # None: what gp plan wrote can't be made again
 
     @property
@@ -58,10 +59,11 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     effect = effect_of(plan, analysis.record.structure)
     worth, doubt = worth_of(plan, analysis)
     optimality = optimality_of(plan, analysis.record.structure, effect, worth)
-    machine, unknown = find_machine(plan, path)
+    machine, unknown = find_machine(plan, path, analysis.record.structure)
     latencies = machine.latencies if machine else None
     edits = _edits(plan, analysis, latencies)
-    known = Known(analysis, effect, worth, optimality, edits)
+    latency = latency_of(effect, latencies) if latencies else None
+    known = Known(analysis, effect, worth, optimality, latency, edits)
     traits = analysis.record.model.traits
     wishes = list(broken_wishes(plan, effect, known.structure, traits))
     if machine is not None:

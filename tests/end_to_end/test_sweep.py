@@ -1,7 +1,6 @@
 """`gp sweep`: many plans, one table and one curve; a stopped sweep goes on where it stood."""
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -95,7 +94,11 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
     assert points["obs, compensated"]["result"]["file_bytes"]
     assert not list((tmp_path / "models").iterdir())
     with mock.patch.object(sweep_points, "cut_and_recover") as cutting:
-        assert json.loads(gp(*command).out)["points"] == done.json["points"]
+        again = gp(*command).json["points"]
+    assert [p["result"]["perplexity"] for p in again] == [
+        p["result"]["perplexity"] for p in done.json["points"]
+    ]
+    assert all(p["result"]["from_earlier_run"] for p in again)
     assert not cutting.called
 
 
@@ -141,3 +144,64 @@ def test_a_ratio_that_cannot_be_had_stops_before_judging(
     assert done.code == 1
     assert "ratio 0.99 asks for" in done.err
     assert not (out / "sweep.json").exists()
+
+
+def test_other_text_is_repaired_on_anew(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
+    """The same file with other content gives another point."""
+    text = tmp_path / "text.txt"
+    command = (
+        "sweep", tiny("llama"), "--analysis", analysis, "--importance", "obs", "--ratio", 0.3,
+        "-o", tmp_path / "out", *JUDGED, "--data", text, "--samples", 6, "--seq-len", 24,
+        "--gate-steps", 0, "--json",
+    )  # fmt: skip
+    found = []
+    for words in ("to be or not to be, ", "the quick brown fox "):
+        text.write_text(words * 60, "utf-8")
+        (point,) = gp(*command).json["points"]
+        found.append(point["result"]["perplexity"]["value"])
+
+    assert found[0] != found[1]
+
+
+def test_kept_models_stay(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
+    """Asked for later they are cut again; a sweep without the wish lets those alone."""
+    command = (
+        "sweep", tiny("llama"), "--analysis", analysis, "--importance", "obs", "--ratio", 0.3,
+        "-o", tmp_path, *JUDGED, *REPAIRED,
+    )  # fmt: skip
+    counts = []
+    for more in ((), ("--keep-models",), ()):
+        assert gp(*command, *more).code == 0
+        counts.append(len(list((tmp_path / "models").iterdir())))
+
+    assert counts == [0, 1, 1]
+
+
+def test_a_strangers_folder_is_left_alone(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
+    """Plans lie in many folders."""
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "mine.yaml").write_text("mine", "utf-8")
+    said = gp("sweep", tiny("llama"), "--analysis", analysis, "-o", tmp_path, *JUDGED)
+    refused(said, "is not empty")
+
+
+def test_plans_made_in_other_ways_are_no_line(tiny: Tiny, analysis: Path, tmp_path: Path) -> None:
+    """A curve joins only what differs in how much goes."""
+    plain, pinned, edited = (tmp_path / f"{name}.yaml" for name in ("plain", "pinned", "edited"))
+    for path in (plain, edited):
+        gp("plan", analysis, "--ratio", 0.2, "-o", path)
+    text = edited.read_text("utf-8")
+    edited.write_text(text[: text.index("\nlayers:")] + "\nlayers:\n  1: {mlp: 0-3}\n", "utf-8")
+    text = plain.read_text("utf-8")
+    pinned.write_text(text.replace("\nlayers:", "\npin: {1: {mlp: {keep: 0}}}\nlayers:"), "utf-8")
+    gp("plan", analysis, "--ratio", 0.3, "-o", pinned, "--overwrite")
+    done = gp(
+        "sweep", tiny("llama"), "--plan", plain, "--plan", pinned, "--plan", edited,
+        "-o", tmp_path / "out", *JUDGED, "--json",
+    )  # fmt: skip
+
+    assert [point["line"] for point in done.json["points"]] == [
+        "taylor",
+        "taylor, pinned",
+        "taylor, edited (edited)",
+    ]

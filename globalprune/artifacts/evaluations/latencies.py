@@ -72,10 +72,10 @@ class Latencies:
         return self.full - float(sum(saved)) / self.layers
 
     def nanoseconds_per_group(self, group_type: GroupType) -> int:
-        """What a group of that kind saves on average, a token; at least 1, as a cost must be."""
+        """What a group of that kind saves on average, a token; 0 where nothing is saved."""
         curve = self.curves[group_type]
         groups = int(curve.kept[-1]) * self.layers
-        return max(1, round(_NANOSECONDS * curve.saved_by_all / groups))
+        return round(_NANOSECONDS * curve.saved_by_all / groups)
 
 
 def _curve(record: MachineRecord, group_type: GroupType) -> LatencyCurve:

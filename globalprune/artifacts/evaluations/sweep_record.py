@@ -34,6 +34,7 @@ class Sweep(Record):
     dense: ModelResult
     points: tuple[SweepPoint, ...] = Field(min_length=1)
     compensation: CompensationRequest | None  # what compensated points were repaired by
+    repaired_on: TextRecord | None = None  # the text of the repairs, as it was read
     text: TextRecord
     settings: EvaluationSettings
     device: str

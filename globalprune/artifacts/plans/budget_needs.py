@@ -32,6 +32,11 @@ class Need:
     before: int  # what the whole model takes
     at_most: int  # what may be left
     cost: NDArray[np.int64]  # [layers, kinds], of one group
+    loose: bool = False  # overshooting it by more than a group is no fault
+
+    def text(self, amount: int) -> str:
+        """So much of it, in words."""
+        return f"{amount:,} {self.unit}"
 
     @property
     def amount(self) -> int:

@@ -44,13 +44,17 @@ class Budgets(Record):
         """What a number takes at `dtype`."""
         return _BYTES[self.dtype]
 
-    def said(self) -> dict[str, Any]:
-        """Only what was asked for, as it is spelled in a plan."""
-        said = {
+    def counted(self) -> dict[str, Any]:
+        """The budgets that were asked for."""
+        return {
             name: value
             for name in ("ratio", "parameters", "size", "kv_cache", "flops", "latency")
             if (value := getattr(self, name)) is not None
         }
+
+    def said(self) -> dict[str, Any]:
+        """Only what was asked for, as it is spelled in a plan."""
+        said = self.counted()
         if "size" in said or "kv_cache" in said:
             said["dtype"] = self.dtype
         if "flops" in said:
@@ -72,6 +76,12 @@ class Target(Budgets):
             raise ValueError("says no budget; write `ratio: 0.2`, say.")
         if (self.latency is None) is not (self.machine is None):
             raise ValueError("latency and machine go together; write both, or leave both out.")
+        others = [name for name in ("kv_cache", "flops", "latency") if name in self.said()]
+        if others and self.constraints.attention_share is not None:
+            raise ValueError(
+                f"attention_share is a share of parameters and can't be kept with "
+                f"{' and '.join(others)}; leave one out."
+            )
         if self.strategy == "layerwise" and (odd := list(self._beyond_layerwise())):
             raise ValueError(f"strategy layerwise knows no {' and no '.join(odd)}; leave it out.")
         return self

@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+_ENDLESS = np.iinfo(np.int64).max
 _FEW = 16  # distinct costs that are found one by one, without sorting
 
 
@@ -32,13 +33,15 @@ class Knapsack:
 
     Units stand in the order of their scores, which is also the order in which ties fall. Of the
     feasible removals count only those that overshoot the need of some budget by less than the
-    cheapest unit costs of it; where there is none, those that overshoot some need least.
+    cheapest unit costs of it; where there is none, those that overshoot some need least. Of a
+    `loose` budget any overshoot counts.
     """
 
     importance: Floats  # [U], what is lost with a unit
     costs: Ints  # [U, B], what a unit saves of each budget
     needs: Sequence[int]  # [B]
     ceilings: "Ceilings | None" = None
+    loose: Sequence[int] = ()  # budgets by their columns
 
     @property
     def weight(self) -> Ints:
@@ -49,9 +52,13 @@ class Knapsack:
 
     @property
     def cheapest(self) -> Ints:
-        """The least that a unit saves of each budget, of units that save any of it, `[B]`."""
-        paid = np.where(self.costs > 0, self.costs, np.iinfo(np.int64).max)
-        least: Ints = paid.min(axis=0)
+        """The least that a unit saves of each budget, of units that save any of it, `[B]`.
+
+        Of a loose budget, more than anything overshoots.
+        """
+        paid = np.where(self.costs > 0, self.costs, _ENDLESS)
+        least: Ints = paid.min(axis=0, initial=_ENDLESS)
+        least[list(self.loose)] = _ENDLESS
         return least
 
     def lost(self, taken: Mask) -> float:

@@ -1,6 +1,7 @@
 """What `gp plan` and `gp show` say: figures, what is in the way, and documents for programs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -150,8 +151,9 @@ def test_a_latency_is_told_by_what_was_measured(folder: Path, tmp_path: Path) ->
     assert document["budgets"][0]["after"] <= 12_000_000
     assert "latency: 12.0, machine: {path: ../machine.json, record: " in " ".join(text.split())
     assert "note" not in checked.err
+    assert re.search(r"\ntakes 1[12]\.\d{3} ms a token\n", checked.out)
     assert "as gp plan wrote it" in checked.out
-    assert "takes 12.800 ms a token where target.latency (12.0) asks for less" in edited.err
+    assert "takes 12.800 ms a token where target.latency allows 12.0 ms" in edited.err
     assert "edited by hand:" in edited.out
     assert "its latency is unknown, since" in other.err
 

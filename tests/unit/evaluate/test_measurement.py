@@ -16,9 +16,9 @@ from tiny_models import random_ids
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
+from globalprune.artifacts.keyed_records import KeyedRecords
 from globalprune.evaluate.candidates import find_candidate
 from globalprune.evaluate.measurement import Question, cut_windows, measure
-from globalprune.evaluate.parts import Parts
 from globalprune.evaluate.perplexity import perplexity
 from globalprune.models.placement import Placement
 from globalprune.progress import silent
@@ -64,7 +64,7 @@ def judge(
     """One model's figures, and the text that it was judged by."""
     candidate = find_candidate(str(folder))
     windows = cut_windows(candidate, asked)
-    return measure(candidate, windows, asked, Parts(parts)), windows.record
+    return measure(candidate, windows, asked, KeyedRecords(parts)), windows.record
 
 
 @pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])

@@ -65,7 +65,9 @@ def test_pins_that_remove_more_than_asked_are_said() -> None:
     result = planned({0: {"attention": {"remove": "all"}}}, ratio=0.01)
 
     assert result.effect.removed == 150
-    assert re.search(r"pins alone remove 150 parameters, more than the \d+ asked", result.notes[0])
+    assert re.search(
+        r"pins alone remove 150 parameters, more than the \d+ parameters asked", result.notes[0]
+    )
 
 
 @pytest.mark.parametrize(("ratio", "noted"), [(0.01, True), (0.5, False)])
