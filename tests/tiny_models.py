@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -16,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
@@ -51,6 +55,19 @@ CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "mistral": (MistralConfig, {"sliding_window": None}),
     "qwen2": (Qwen2Config, {"tie_word_embeddings": True}),
     "qwen3": (Qwen3Config, {}),
+    "smollm3": (SmolLM3Config, {"no_rope_layers": [1, 0, 1, 1]}),
+    "granite": (
+        GraniteConfig,
+        {"residual_multiplier": 0.5, "embedding_multiplier": 2.0, "logits_scaling": 3.0},
+    ),
+    "gemma2": (
+        Gemma2Config,
+        {"num_attention_heads": 8, "num_key_value_heads": 4, "sliding_window": 8},
+    ),
+    "gemma3": (
+        Gemma3TextConfig,
+        {"num_attention_heads": 8, "num_key_value_heads": 4, "sliding_window": 8},
+    ),
 }
 FAMILIES = tuple(CONFIGS)
 

@@ -105,7 +105,11 @@ def take_away(
             norm = loaded.get_submodule(subject.adapter.final_norm)
             refit = refit_final_norm(loaded, norm, batches, windows.rows[0])
             if refit is not None and refit.scales is not None:
-                norm.weight.mul_(refit.scales.to(norm.weight.device))
+                scales, offset = (
+                    refit.scales.to(norm.weight.device),
+                    subject.adapter.final_norm_offset,
+                )
+                norm.weight.add_(offset).mul_(scales).sub_(offset)
     for half in halves:
         layer, group_type = half.place
         known = solved.find(half.place)

@@ -130,7 +130,8 @@ def _refit(
     found = refit_final_norm(model, norm, batches, windows.rows[0])
     scales = None if found is None else found.scales
     if scales is not None:
-        weight = (weight.float() * scales.cpu()).to(weight.dtype)
+        offset = prepared.adapter.final_norm_offset
+        weight = ((weight.float() + offset) * scales.cpu() - offset).to(weight.dtype)
     solved.keep_final_norm(weight)
     if found is None:
         return None

@@ -1,7 +1,7 @@
 """Decoder layers with grouped-query attention (q, k, v, o) and a gated MLP (gate, up, down).
 
-Serves Llama, Mistral, Qwen2 and Qwen3: biases may stand on any projection, and q/k norms of one
-head's size are shared by all heads. Fused projections, experts, and q/k norms that span all heads
+Biases may stand on any projection, q/k norms of one head's size are shared by all heads, and norms
+may stand behind the halves too. Fused projections, experts, and q/k norms that span all heads
 are refused. Models that globalprune cut before are read like any other, empty halves included.
 """
 
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from globalprune.artifacts.groups import GroupType, HalfStructure, LayerStructure, ModelStructure
 from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.gated_decoder_norms import BEFORE, QUERY_KEY_NORMS, LayerNorms
 from globalprune.models.gated_decoder_shapes import (
     MODEL_WIDTH,
-    NORMS,
     PROJECTIONS,
-    QUERY_KEY_NORMS,
     LayerShapes,
     read_shapes,
 )
@@ -25,20 +24,19 @@ _PREFIX = "model.layers."
 _FINAL_NORM = "model.norm"
 _HALF_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
 _OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
-_ENTRY_NORM: dict[GroupType, str] = {
-    "attention": "input_layernorm",
-    "mlp": "post_attention_layernorm",
-}
 _GATING = GatingModules("mlp.gate_proj", "mlp.up_proj", "mlp.act_fn")
 _SHARED: dict[GroupType, tuple[str, ...]] = {"attention": QUERY_KEY_NORMS, "mlp": ()}
 
 
 @dataclass(frozen=True)
 class GatedDecoder:
-    """The adapter of one family; `query_key_norms` says whether its attention has them."""
+    """The adapter of one family."""
 
     name: str
-    query_key_norms: bool = False
+    query_key_norms: bool = False  # whether its attention has them
+    norms: LayerNorms = BEFORE
+    residual_scale: str | None = None
+    final_norm_offset: float = 0.0
 
     @property
     def final_norm(self) -> str:
@@ -58,15 +56,18 @@ class GatedDecoder:
         return _OUTPUT[group_type]
 
     def entry_norm(self, group_type: GroupType) -> str:
-        """`input_layernorm` or `post_attention_layernorm`."""
-        return _ENTRY_NORM[group_type]
+        """`input_layernorm`, and `post_attention_layernorm` or `pre_feedforward_layernorm`."""
+        return self.norms.entering[group_type]
+
+    def leaving_norm(self, group_type: GroupType) -> str | None:
+        """`post_attention_layernorm` and `post_feedforward_layernorm`, in families with both."""
+        return self.norms.leaving.get(group_type)
 
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read every layer from shapes and config; raise where they don't make sense together."""
-        shapes = read_shapes(checkpoint, _PREFIX, query_key_norms=self.query_key_norms)
-        return ModelStructure(
-            layers=tuple(_layer(layer) for layer in shapes), parameters=checkpoint.parameters
-        )
+        shapes = read_shapes(checkpoint, _PREFIX, self.norms, query_key_norms=self.query_key_norms)
+        layers = tuple(_layer(layer, self.norms) for layer in shapes)
+        return ModelStructure(layers=layers, parameters=checkpoint.parameters)
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
         """Rows of q, k, v and columns of o; rows of gate and up and columns of down."""
@@ -81,12 +82,12 @@ class GatedDecoder:
         return _present(_SHARED[group_type], layer)
 
 
-def _layer(shapes: LayerShapes) -> LayerStructure:
+def _layer(shapes: LayerShapes, norms: LayerNorms) -> LayerStructure:
     """Count one layer's groups and parameters."""
     return LayerStructure(
         attention=_half(shapes, "attention"),
         mlp=_half(shapes, "mlp"),
-        norms=_parameters(shapes, NORMS),
+        norms=_parameters(shapes, norms.tensors),
         query_heads_per_group=shapes.query_heads_per_group,
         head_dim=shapes.head_dim,
         tensors=dict(shapes.tensors),

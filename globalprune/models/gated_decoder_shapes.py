@@ -12,6 +12,7 @@ from globalprune.artifacts.groups import GroupType
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.gated_decoder_norms import QUERY_KEY_NORMS, LayerNorms
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -32,8 +33,6 @@ PROJECTIONS: dict[GroupType, dict[str, tuple[str, str]]] = {
     },
 }
 _MEASURED_AT = {"Q": "self_attn.q_proj", "K": "self_attn.k_proj", "F": "mlp.up_proj"}
-NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
-QUERY_KEY_NORMS = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,15 @@ def axis_size(tensors: Shapes, axis: str) -> int:
 
 
 def read_shapes(
-    checkpoint: Checkpoint, prefix: str, *, query_key_norms: bool
+    checkpoint: Checkpoint, prefix: str, norms: LayerNorms, *, query_key_norms: bool
 ) -> tuple[LayerShapes, ...]:
     """The layers below `prefix`, each consistent in itself and with the config."""
     config = ConfigFigures(checkpoint.config, checkpoint.source.name)
     layers = _split_by_layer(checkpoint, prefix, config)
     norms_of_heads = QUERY_KEY_NORMS if query_key_norms else ()
     readers = [
-        _LayerReader(config, index, tensors, norms_of_heads) for index, tensors in enumerate(layers)
+        _LayerReader(config, index, tensors, norms.tensors, norms_of_heads)
+        for index, tensors in enumerate(layers)
     ]
     for reader in readers:
         reader.check_names()
@@ -121,6 +121,7 @@ class _LayerReader:
     config: ConfigFigures
     index: int
     tensors: Shapes
+    norms: tuple[str, ...]
     norms_of_heads: tuple[str, ...]
 
     def check_names(self) -> None:
@@ -148,7 +149,7 @@ class _LayerReader:
     def _refuse_strange_names(self) -> None:
         projections = [name for half in PROJECTIONS.values() for name in half]
         known = {f"{name}.{kind}" for name in projections for kind in ("weight", "bias")}
-        strange = sorted(self.tensors.keys() - known - {*NORMS, *self.norms_of_heads})
+        strange = sorted(self.tensors.keys() - known - {*self.norms, *self.norms_of_heads})
         if strange:
             raise UnsupportedArchitecture(
                 f"{self._where}: {', '.join(strange)}: not a tensor of this architecture; "
@@ -156,7 +157,7 @@ class _LayerReader:
             )
 
     def _refuse_missing_names(self) -> None:
-        needed = set(NORMS)
+        needed = set(self.norms)
         for group_type, projections in PROJECTIONS.items():
             if not self._is_empty(group_type):
                 needed |= {f"{name}.weight" for name in projections}
@@ -197,7 +198,7 @@ class _LayerReader:
         """Compare every tensor with what the named axes make of it."""
         sizes = {axis: axis_size(self.tensors, axis) for axis in _MEASURED_AT}
         sizes[MODEL_WIDTH] = self.config.need("hidden_size")
-        expected: dict[str, tuple[int, ...]] = dict.fromkeys(NORMS, (sizes[MODEL_WIDTH],))
+        expected: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms, (sizes[MODEL_WIDTH],))
         for projections in PROJECTIONS.values():
             for name, (rows, columns) in projections.items():
                 expected[f"{name}.weight"] = (sizes[rows], sizes[columns])

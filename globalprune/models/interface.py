@@ -42,7 +42,12 @@ class ModelAdapter(Protocol):
 
     @property
     def final_norm(self) -> str:
-        """The norm behind the last layer; what leaves it is proportional to its weight."""
+        """The norm behind the last layer; what leaves it is proportional to weight + offset."""
+        ...
+
+    @property
+    def final_norm_offset(self) -> float:
+        """That offset: 1 in families whose norms store how far they are from it."""
         ...
 
     def layer_prefix(self, index: int) -> str:
@@ -55,6 +60,15 @@ class ModelAdapter(Protocol):
 
     def entry_norm(self, group_type: GroupType) -> str:
         """The norm below the layer whose input is the residual stream that the half adds to."""
+        ...
+
+    def leaving_norm(self, group_type: GroupType) -> str | None:
+        """The norm below the layer that what the half makes passes before it joins the stream."""
+        ...
+
+    @property
+    def residual_scale(self) -> str | None:
+        """The layer's attribute by which what a half makes is multiplied before it joins it."""
         ...
 
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:

@@ -4,6 +4,7 @@ from typing import Any
 
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.gated_decoder import GatedDecoder
+from globalprune.models.gated_decoder_norms import AROUND
 from globalprune.models.interface import ModelAdapter
 
 ADAPTERS: dict[str, ModelAdapter] = {
@@ -11,6 +12,16 @@ ADAPTERS: dict[str, ModelAdapter] = {
     "mistral": GatedDecoder("mistral"),  # https://arxiv.org/abs/2310.06825
     "qwen2": GatedDecoder("qwen2"),  # https://arxiv.org/abs/2407.10671
     "qwen3": GatedDecoder("qwen3", query_key_norms=True),  # https://arxiv.org/abs/2505.09388
+    "smollm3": GatedDecoder("smollm3"),  # https://huggingface.co/blog/smollm3
+    "granite": GatedDecoder(  # https://arxiv.org/abs/2405.04324
+        "granite", residual_scale="residual_multiplier"
+    ),
+    "gemma2": GatedDecoder(  # https://arxiv.org/abs/2408.00118
+        "gemma2", norms=AROUND, final_norm_offset=1.0
+    ),
+    "gemma3_text": GatedDecoder(  # https://arxiv.org/abs/2503.19786
+        "gemma3_text", query_key_norms=True, norms=AROUND, final_norm_offset=1.0
+    ),
 }
 
 

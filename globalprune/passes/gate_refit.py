@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import torch
-from torch import nn
 
 from globalprune.compensation.conjugate_gradients import Blocks, descend
 from globalprune.passes.gating import GatedRows
@@ -27,16 +26,15 @@ _LEAST: Final = 1e-8  # of the mean: a channel that is never open makes no infin
 
 def refit_gates(
     half: RunningHalf,
-    output: nn.Linear,
     rows: GatedRows,
     weight: torch.Tensor,
     batches: Sequence[StreamBatch],
 ) -> tuple[GatedRows, float] | None:
-    """One Gauss-Newton step from `rows`, with `weight [O, n]` in `output`, and the error after it.
+    """One Gauss-Newton step from `rows`, with `weight [O, n]` behind them, and the error after it.
 
     The error is that of held-out tokens, as a part of what they ask for. None where it won't fall.
     """
-    problem = _GateProblem(half, output, rows.widened(), widened(weight), batches)
+    problem = _GateProblem(half, rows.widened(), widened(weight), batches)
     gradient = problem.gradient()
     found = descend(problem, gradient, problem.error(tuple(map(torch.zeros_like, gradient))))
     if found.step is None:
@@ -50,15 +48,14 @@ class _GateProblem:
     def __init__(
         self,
         half: RunningHalf,
-        output: nn.Linear,
         rows: GatedRows,
         weight: torch.Tensor,
         batches: Sequence[StreamBatch],
     ) -> None:
         self.rows = rows
         self._weight = weight  # [O, n]
-        self._fitted = list(_tokens(half, output, batches, held_out=False))
-        self._judging = list(_tokens(half, output, batches, held_out=True))
+        self._fitted = list(_tokens(half, batches, held_out=False))
+        self._judging = list(_tokens(half, batches, held_out=True))
         self._slopes = [torch.zeros(len(rows.gate), device=weight.device) for _ in range(2)]
         width = rows.gate.shape[1]
         self._moment = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
@@ -130,13 +127,13 @@ class _GateProblem:
 
 
 def _tokens(
-    half: RunningHalf, output: nn.Linear, batches: Sequence[StreamBatch], *, held_out: bool
+    half: RunningHalf, batches: Sequence[StreamBatch], *, held_out: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """What enters gate and up `[T, D]`, and what the half should add to the stream `[T, O]`."""
+    """What enters gate and up `[T, D]`, and what its output should make `[T, O]`."""
     for batch in batches:
         if bool((batch.held_out == held_out).any()):
             inputs = half.norm(batch.pruned.to(half.device))
             yield (
                 widened(batch.tokens(inputs, held_out=held_out)),
-                widened(batch.tokens(batch.asked(output), held_out=held_out)),
+                widened(batch.tokens(batch.asked(half), held_out=held_out)),
             )

@@ -93,7 +93,7 @@ def _step(
     if found.weights.gating is None:
         return None
     stands = found.weights.gating
-    moved = refit_gates(half, output, gating.rows(columns, *stands), found.weights.output, batches)
+    moved = refit_gates(half, gating.rows(columns, *stands), found.weights.output, batches)
     if moved is None:
         return None
     rows, error = moved
@@ -127,7 +127,7 @@ def _solve(
     equations = {held_out: NormalEquations(*shape) for held_out in (False, True)}
     for batch in batches:
         inputs = entering(batch.pruned.to(half.device), batch)
-        asked = batch.asked(output)
+        asked = batch.asked(half)
         for held_out, sums in equations.items():
             sums.add(
                 batch.tokens(inputs, held_out=held_out), batch.tokens(asked, held_out=held_out)

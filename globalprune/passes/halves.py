@@ -1,7 +1,8 @@
 """One half of one decoder layer, run by itself on the residual stream that enters it.
 
-Holds for layers that add what a half makes of the normalised stream to the stream; a model of
-which that isn't true is refused by `check_composition` before anything is built on it.
+Holds for layers that add what a half makes of the normalised stream to the stream, through a norm
+or scaled where the family has it so; a model of which that isn't true is refused by
+`check_composition` before anything is built on it.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from globalprune.passes.gating import Gating
 from globalprune.passes.interface import Half
 from globalprune.passes.layer_calls import LayerCalls, layer_calls
 
+_SMALL = 1e-2  # of a norm's weights: the smallest are not divided by
 _TOLERANCE = 1e-3  # of the stream's size; half precision rounds more than float32
 
 
@@ -38,6 +40,8 @@ class RunningHalf:
     output: nn.Linear | None
     output_name: str  # of its weight, in the whole model
     width: int  # inputs of the output projection that one group owns
+    leaving: nn.Module | None = None  # the norm between what the half makes and the stream
+    scale: float = 1.0  # of what the stream takes
     gating: Gating | None = None  # where what enters the output is activation(gate(x)) · up(x)
 
     @property
@@ -71,6 +75,31 @@ class RunningHalf:
 
     def added(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
         """What the half adds to the stream."""
+        return self.joined(self.made(stream, calls))
+
+    def joined(self, made: torch.Tensor) -> torch.Tensor:
+        """What the stream takes of what the output projection made, both `[..., D]`."""
+        left = made if self.leaving is None else self.leaving(made)
+        return left if self.scale == 1 else left * self.scale
+
+    def asked(self, wanted: torch.Tensor, made: torch.Tensor | None) -> torch.Tensor:
+        """What the output projection's product should be, for the stream to take what is `wanted`.
+
+        `made` is what it makes in the model itself; needed where a norm stands behind it, through
+        which only what differs from that is taken back, to the first order.
+        """
+        wanted = wanted / self.scale
+        if self.leaving is not None and made is not None:
+            weight = self.leaving(torch.ones_like(made[:1, :1]))
+            floor = _SMALL * weight.square().mean()
+            size = made.square().mean(dim=-1, keepdim=True).sqrt()
+            drift = wanted - self.leaving(made)
+            wanted = made + size * drift * weight / (weight.square() + floor)
+        bias = None if self.output is None else self.output.bias
+        return wanted if bias is None else wanted - bias
+
+    def made(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
+        """What the output projection makes, `[B, T, D]`."""
         normalised = self.norm(stream)
         layer, group_type = self.place
         if group_type == "mlp":
@@ -94,6 +123,7 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
         below = model.get_submodule(prefix[:-1])
         axes = adapter.axes(structure.layers[layer], group_type)
         output = adapter.output(group_type)
+        leaving, scale = adapter.leaving_norm(group_type), adapter.residual_scale
         halves.append(
             RunningHalf(
                 place=(layer, group_type),
@@ -102,6 +132,8 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
                 output=below.get_submodule(output) if half.groups else None,
                 output_name=f"{prefix}{output}.weight",
                 width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
+                leaving=None if leaving is None else below.get_submodule(leaving),
+                scale=1.0 if scale is None else float(getattr(below, scale)),
                 gating=_gating(model, prefix, adapter.gating(group_type)) if half.groups else None,
             )
         )

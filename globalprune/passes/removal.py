@@ -96,7 +96,8 @@ def _advance(half: RunningHalf, batches: Sequence[StreamBatch], middle: int) -> 
         for which, tokens in enumerate(batch.divided(inputs, middle)):
             if len(tokens):
                 moments.add(tokens, which)
-        batch.dense = (stream + functional.linear(inputs, output.weight, output.bias)).cpu()
+        made = functional.linear(inputs, output.weight, output.bias)
+        batch.dense = (stream + half.joined(made)).cpu()
     return moments
 
 

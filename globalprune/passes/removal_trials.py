@@ -114,7 +114,8 @@ def _advance(half: RunningHalf, streams: Sequence[StreamBatch]) -> torch.Tensor 
         inputs = half.inputs(stream, batch.calls)
         fitted = batch.tokens(inputs, held_out=False)
         sums.add(fitted, fitted[:, :0])
-        batch.dense = (stream + functional.linear(inputs, output.weight, output.bias)).cpu()
+        made = functional.linear(inputs, output.weight, output.bias)
+        batch.dense = (stream + half.joined(made)).cpu()
     return sums.gram
 
 

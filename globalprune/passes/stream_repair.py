@@ -85,7 +85,7 @@ class _Walk:
                 batch.dense = batch.pruned = half.through(batch.dense, batch.calls)
             return None
         for batch in batches:
-            batch.dense = half.through(batch.dense, batch.calls)
+            batch.advance(half)
         if output is None or not kept:
             _leave_remnant(half, batches)
             return None
@@ -101,7 +101,8 @@ class _Walk:
         for batch in batches:
             pruned = batch.pruned.to(half.device)
             inputs = weights.inputs(half, pruned, batch.calls, columns)
-            batch.pruned = (pruned + functional.linear(inputs, weight, output.bias)).cpu()
+            made = functional.linear(inputs, weight, output.bias)
+            batch.pruned = (pruned + half.joined(made)).cpu()
         return module
 
     def _standing(self, half: RunningHalf, columns: torch.Tensor) -> HalfWeights:
@@ -125,7 +126,7 @@ def _leave_remnant(half: RunningHalf, batches: Sequence[StreamBatch]) -> None:
         if half.output is None:
             batch.pruned = half.through(batch.pruned, batch.calls)
         elif half.output.bias is not None:
-            batch.pruned = batch.pruned + half.output.bias.cpu()
+            batch.pruned = batch.pruned + half.joined(half.output.bias[None, None]).cpu()
 
 
 def _described(half: RunningHalf, found: HalfRepair) -> ModuleRepair:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from globalprune.passes.halves import RunningHalf
 from globalprune.passes.layer_calls import LayerCalls, layer_calls
 from globalprune.text.windows import TokenWindows, batches
 
@@ -24,6 +25,7 @@ class StreamBatch:
     held_out: torch.Tensor  # bool [B]: windows that nothing is fitted to
     dense: torch.Tensor
     pruned: torch.Tensor
+    made: torch.Tensor | None = None  # by the half that the model's own stream has passed last
 
     @property
     def alike(self) -> bool:
@@ -35,14 +37,20 @@ class StreamBatch:
         chosen = self.held_out.to(rows.device) == held_out
         return rows[chosen].flatten(0, 1)
 
-    def asked(self, output: nn.Linear) -> torch.Tensor:
-        """What the product with `output`'s weight should be, for the cut model to be as the model.
+    def advance(self, half: RunningHalf) -> None:
+        """Let the model's own stream pass a half, and keep what that made if it is asked for."""
+        stream = self.dense.to(half.device)
+        made = half.made(stream, self.calls)
+        self.dense = (stream + half.joined(made)).cpu()
+        self.made = None if half.leaving is None else made.cpu()
 
-        Once the model's own stream has passed the half: `[B, T, O]`, where the output computes.
+    def asked(self, half: RunningHalf) -> torch.Tensor:
+        """What the product with the output's weight should be, for both streams to be alike.
+
+        Once the model's own stream has passed the half: `[B, T, O]`, where the half computes.
         """
-        device = output.weight.device
-        asked = self.dense.to(device) - self.pruned.to(device)
-        return asked if output.bias is None else asked - output.bias
+        wanted = self.dense.to(half.device) - self.pruned.to(half.device)
+        return half.asked(wanted, None if self.made is None else self.made.to(half.device))
 
     def divided(self, rows: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens `[tokens, ...]` of windows before that one, and of the others."""

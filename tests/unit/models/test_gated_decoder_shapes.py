@@ -6,6 +6,7 @@ import pytest
 from shape_checkpoint import Shapes, layer_shapes, shape_checkpoint
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
+from globalprune.models.gated_decoder_norms import BEFORE
 from globalprune.models.gated_decoder_shapes import LayerShapes, read_shapes
 
 PREFIX = "model.layers."
@@ -22,7 +23,7 @@ def read(layers: list[Shapes], *, norms: bool = False, **config: Any) -> tuple[L
     """Read the shapes of layers around which all else is in order."""
     said = CONFIG | config
     checkpoint = shape_checkpoint(layers, vocabulary=260, **({"hidden": 32} | said))
-    return read_shapes(checkpoint, PREFIX, query_key_norms=norms)
+    return read_shapes(checkpoint, PREFIX, BEFORE, query_key_norms=norms)
 
 
 def without(*names: str) -> Shapes:

@@ -95,7 +95,7 @@ def lost(
     """½ Σ |asked - made|² over what is fitted to, as a function of gate and up."""
     output, rows, weight = of(half)
     inputs = batch.tokens(half.norm(batch.pruned), held_out=False).detach()
-    asked = batch.tokens(batch.asked(output), held_out=False).detach()
+    asked = batch.tokens(batch.asked(half), held_out=False).detach()
     made = replace(rows, gate=gate, up=up).outputs(inputs) @ weight.T
     return 0.5 * (asked - made).square().sum()
 
@@ -107,7 +107,7 @@ def test_gradient_is_that_of_autograd(tiny: Tiny) -> None:
     gate, up = (part.detach().requires_grad_() for part in (rows.gate, rows.up))
     expected = torch.autograd.grad(lost(half, batch, gate, up), (gate, up))
     with torch.no_grad():
-        found = _GateProblem(half, output, rows.widened(), weight, [batch]).gradient()
+        found = _GateProblem(half, rows.widened(), weight, [batch]).gradient()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, -theirs, rtol=1e-4, atol=1e-5)
 
@@ -126,7 +126,7 @@ def test_product_is_gauss_newtons(tiny: Tiny) -> None:
     forward = functional.jvp(made, at, direction)[1]  # type: ignore[no-untyped-call]
     expected = functional.vjp(made, at, forward)[1]  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        problem = _GateProblem(half, output, rows.widened(), weight, [batch])
+        problem = _GateProblem(half, rows.widened(), weight, [batch])
         problem.gradient()
         found = problem.product(direction)
     for ours, theirs in zip(found, expected, strict=True):
@@ -144,11 +144,11 @@ def test_rows_that_were_moved_are_brought_back(tiny: Tiny, family: str) -> None:
         off = rows.moved(
             *(0.2 * part.std() * torch.randn_like(part) for part in (rows.gate, rows.up))
         )
-        found = refit_gates(half, output, off, weight, [batch])
+        found = refit_gates(half, off, weight, [batch])
         assert found is not None
         moved, error = found
         inputs = batch.tokens(half.norm(batch.pruned), held_out=True)
-        asked = batch.tokens(batch.asked(output), held_out=True)
+        asked = batch.tokens(batch.asked(half), held_out=True)
         missed = [
             float((asked - tried.outputs(inputs) @ weight.T).square().sum() / asked.square().sum())
             for tried in (off, moved)
@@ -166,4 +166,4 @@ def test_where_nothing_is_missing_nothing_moves(tiny: Tiny) -> None:
         weight = output.weight[:, KEPT].detach()
         made = rows.outputs(half.norm(batch.pruned)) @ weight.T
         batch.dense = batch.pruned + made
-        assert refit_gates(half, output, rows, weight, [batch]) is None
+        assert refit_gates(half, rows, weight, [batch]) is None

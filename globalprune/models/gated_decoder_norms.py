@@ -1,0 +1,32 @@
+"""The norms around the halves of a gated decoder layer, as families have them.
+
+All are vectors of the model's width. One that leaves a half normalises what it makes before the
+residual stream takes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from globalprune.artifacts.groups import GroupType
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """Norms by the half that they stand before or behind, by their names below the layer."""
+
+    entering: Mapping[GroupType, str]
+    leaving: Mapping[GroupType, str] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The names of their weights."""
+        return tuple(f"{name}.weight" for name in (*self.entering.values(), *self.leaving.values()))
+
+
+BEFORE: Final = LayerNorms({"attention": "input_layernorm", "mlp": "post_attention_layernorm"})
+AROUND: Final = LayerNorms(
+    {"attention": "input_layernorm", "mlp": "pre_feedforward_layernorm"},
+    {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
+)
+QUERY_KEY_NORMS: Final = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")  # of a head's size
