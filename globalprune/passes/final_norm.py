@@ -1,7 +1,7 @@
 """Refits the norm behind the last layer of a cut model, on windows that nothing else was fitted to.
 
 Its weight is all that stands between the stream and the output embedding, and no cut touches it.
-Families that do more to logits than one linear layer does are left as they are.
+Families that do more to logits than one linear layer and a factor do are left as they are.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,15 @@ def refit_final_norm(
     """Scales `[D]` for what leaves `norm`, from streams that stand behind the last layer.
 
     `first_window [T]` holds the ids of the first stream. None where nothing was cut, or where
-    logits aren't what a single matrix makes of what leaves `norm`.
+    logits aren't proportional to what a single matrix makes of what leaves `norm`.
     """
     if all(batch.alike for batch in batches):
         return None
     head = model.get_output_embeddings().weight.detach().float()
     logits = model(first_window[None].to(head.device), use_cache=False).logits[0].float()
     rebuilt = functional.linear(_left(norm, batches[0].dense[0], head), head)
+    scale = _scale_between(rebuilt, logits)
+    head, rebuilt = head * scale, rebuilt * scale
     if not float((rebuilt - logits).norm() / logits.norm()) <= _TOLERANCE:
         return None
     said, hidden = [], []
@@ -40,6 +42,12 @@ def refit_final_norm(
         said.append(functional.log_softmax(own, dim=-1).cpu())
         hidden.append(_left(norm, pruned, head))
     return fit_logit_scales(torch.cat(hidden), torch.cat(said), head)
+
+
+def _scale_between(rebuilt: torch.Tensor, logits: torch.Tensor) -> float:
+    """The number that some families multiply logits by; exactly 1 where they don't."""
+    scale = float((rebuilt * logits).sum() / rebuilt.square().sum())
+    return 1.0 if abs(scale - 1) < _TOLERANCE else scale
 
 
 def _left(norm: nn.Module, stream: torch.Tensor, head: torch.Tensor) -> torch.Tensor:

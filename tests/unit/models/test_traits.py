@@ -32,10 +32,9 @@ def test_what_a_config_leaves_out_is_what_its_class_says() -> None:
     assert traits_of(tiny_config("llama_tied_bias").to_dict()).tied_embeddings
 
 
-@pytest.mark.parametrize("family", sorted(ADAPTERS))
-def test_every_family_has_its_form_in_llama_cpp(family: str) -> None:
-    """A family that we cut and that isn't in the table would be refused there without a word."""
-    assert family in UNEVEN_GGUF
+def test_forms_in_llama_cpp_are_of_families_that_we_cut() -> None:
+    """Those that are in no such table must be alike in all layers there."""
+    assert set(UNEVEN_GGUF) < set(ADAPTERS)
 
 
 @pytest.mark.parametrize("family", sorted({*ADAPTERS, "gemma2", "gemma3_text"}))

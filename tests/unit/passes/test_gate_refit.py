@@ -93,7 +93,7 @@ def lost(
     half: RunningHalf, batch: StreamBatch, gate: torch.Tensor, up: torch.Tensor
 ) -> torch.Tensor:
     """½ Σ |asked - made|² over what is fitted to, as a function of gate and up."""
-    output, rows, weight = of(half)
+    _, rows, weight = of(half)
     inputs = batch.tokens(half.norm(batch.pruned), held_out=False).detach()
     asked = batch.tokens(batch.asked(half), held_out=False).detach()
     made = replace(rows, gate=gate, up=up).outputs(inputs) @ weight.T
@@ -103,7 +103,7 @@ def lost(
 def test_gradient_is_that_of_autograd(tiny: Tiny) -> None:
     """Jᵀr is the negative gradient of half the squares."""
     half, batch = entered(tiny, "llama")
-    output, rows, weight = of(half)
+    _, rows, weight = of(half)
     gate, up = (part.detach().requires_grad_() for part in (rows.gate, rows.up))
     expected = torch.autograd.grad(lost(half, batch, gate, up), (gate, up))
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_gradient_is_that_of_autograd(tiny: Tiny) -> None:
 def test_product_is_gauss_newtons(tiny: Tiny) -> None:
     """JᵀJ·d, with J of the channels' outputs behind the down projection, by forward differences."""
     half, batch = entered(tiny, "llama")
-    output, rows, weight = of(half)
+    _, rows, weight = of(half)
     inputs = batch.tokens(half.norm(batch.pruned), held_out=False).detach()
     direction = torch.randn_like(rows.gate), torch.randn_like(rows.up)
 
