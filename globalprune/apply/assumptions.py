@@ -13,7 +13,8 @@ def unmet_assumptions(plan: PrunePlan, *, compensating: bool) -> Iterator[str]:
     if not compensating:
         yield (
             f"was made by {reference.importance}, which counts what is lost behind compensation, "
-            "and none is asked for; say --compensate --data SRC, or plan by another importance."
+            "and none is asked for; gp apply it with --compensate --data SRC, or plan by another "
+            "importance."
         )
     if plan.edited:
         yield (

@@ -23,7 +23,7 @@ class Loading:
     @property
     def where(self) -> str:
         """The runtime, in words."""
-        return "any runtime, as a plain checkpoint" if self.runtime == "any" else self.runtime
+        return "every runtime, as a plain checkpoint" if self.runtime == "any" else self.runtime
 
     @property
     def lines(self) -> list[str]:

@@ -42,16 +42,20 @@ def finish(written: "Sequence[WrittenPlan]") -> None:
 def _complaint(written: "WrittenPlan") -> str:
     """Say how far the plan falls short, and why."""
     planned = written.planned
-    if planned.broken:
-        return f"{written.path}: {' '.join(planned.broken)} The plan was written all the same."
+    broken = " ".join(planned.broken)
+    if all(met.reached for met in planned.met):
+        return f"{written.path}: {broken} The plan was written all the same."
     short = " and ".join(
-        f"{planned.asked_text(met)} asks for {met.need.text(met.need.amount)} to go, but "
-        f"{planned.limits_text} allow {met.need.text(met.saved)} "
-        f"({100 * met.saved / met.need.before:.2f} %), which leaves {met.need.text(met.after)}"
+        f"{planned.asked_text(met)} asks for more than {planned.limits_text} allow, which is "
+        f"{planned.reachable_text(met)} ({met.need.text(met.after)} left of "
+        f"{met.need.text(met.need.before)})"
         for met in planned.met
         if not met.reached
     )
     more = "" if planned.all_measured else ", or measure more layers"
     if planned.in_the_way:
         more += f", or do without {' or '.join(planned.in_the_way)}"
-    return f"{written.path}: {short}; the largest plan was written. Ask for less{more}."
+    said = (
+        f"{written.path}: {short}; the largest plan was written. Ask for no more than that{more}."
+    )
+    return f"{said} {broken}".rstrip()

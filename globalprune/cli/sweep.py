@@ -181,6 +181,7 @@ def _planned(
             f"another than that of {model}; analyze that one."
         )
     mark(out, model, console.command_line())
+    _forget_old_plans(out / PLANS)
     paths = []
     for name in dict.fromkeys(importances or [analysis.record.default_importance]):
         written = write_plans(
@@ -189,6 +190,15 @@ def _planned(
         finish(written)
         paths += [one.path for one in written]
     return paths
+
+
+def _forget_old_plans(folder: Path) -> None:
+    """Remove plans that nobody edited: pins in them would outlive the analysis's own."""
+    from globalprune.artifacts.plans.plan_file import read_plan
+
+    for path in folder.glob("*/plan-*.yaml"):
+        if not read_plan(path).edited:
+            path.unlink()
 
 
 def _compensation(

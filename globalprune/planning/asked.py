@@ -71,7 +71,7 @@ def _amount(name: str, text: str) -> int:
     unit = found[2] if found else ""
     factor = factors.get(unit.removesuffix("B") if name in _BYTES else unit)
     if found is None or factor is None:
-        raise UsageError(f"{_option(name)} {text}: is no amount; write {_EXAMPLES[name]}, say.")
+        raise UsageError(f"{option_of(name)} {text}: is no amount; write {_EXAMPLES[name]}, say.")
     return math.floor(Fraction(found[1]) * factor)
 
 
@@ -108,17 +108,18 @@ def _told(found: Any) -> str:
     """What is wrong with an option, in our words."""
     if not found["loc"]:
         return _as_options(str(found["ctx"]["error"]))
-    option = _option(str(found["loc"][0]))
+    option = option_of(str(found["loc"][0]))
     should = str(found["msg"]).removeprefix("Input ")
     return f"{option} {found['input']}: {should}."
 
 
-def _option(name: str) -> str:
+def option_of(name: str) -> str:
+    """The option of gp plan that gives a budget or constraint."""
     return _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _as_options(text: str) -> str:
     """The message with every constraint's name as the option that gives it."""
     for name in sorted(Constraints.model_fields, key=len, reverse=True):
-        text = re.sub(rf"\b{name}\b", _option(name), text)
+        text = re.sub(rf"\b{name}\b", option_of(name), text)
     return text

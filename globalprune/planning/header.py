@@ -57,12 +57,15 @@ def importance_lines(
     if plan.analysis is not None and plan.analysis.assumes == "compensation":
         # what comes last in an order is worth what all before it hid, so a share says nothing
         lost += f" nats a token by {scoring}, behind compensation"
-        return lost, f"any plan of this size loses at least {found.least:.4g} {_NO_PERPLEXITY}"
-    if not found.total:
+        return (
+            lost,
+            f"any cut as large loses at least {found.least:.4g} {_NO_PERPLEXITY}",
+        )
+    if found.total <= 0:  # importances below 0 have no shares
         return (f"{lost} by {scoring}",)
     lost += f" by {scoring} ({100 * found.lost / found.total:.2f} % of all)"
     bound = f"{100 * found.bound / found.total:.2f} %"
-    kept = f"keeps {100 * found.kept / found.total:.2f} %; any plan of this size keeps {bound}"
+    kept = f"keeps {100 * found.kept / found.total:.2f} %; any cut as large keeps {bound}"
     return lost, f"{kept} at most, a gap of {100 * found.gap:.2g} % {_NO_PERPLEXITY}"
 
 

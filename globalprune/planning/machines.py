@@ -59,14 +59,19 @@ def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure
     return Machine(path, record)
 
 
+def cited_machine(plan: PrunePlan, path: Path) -> Path | None:
+    """Where the machine lies that a plan at `path` names."""
+    cited = plan.target.machine if plan.target else None
+    return None if cited is None else path.resolve().parent / cited.path
+
+
 def find_machine(
     plan: PrunePlan, path: Path, structure: ModelStructure
 ) -> tuple[Machine | None, str | None]:
     """The machine that a plan at `path` names, if it is still that one; else what is to be said."""
-    cited = plan.target.machine if plan.target else None
-    if cited is None:
+    cited, file = plan.target.machine if plan.target else None, cited_machine(plan, path)
+    if cited is None or file is None:
         return None, None
-    file = path.resolve().parent / cited.path
     try:
         machine = Machine(file, read_machine_record(file))
     except (ArtifactError, OSError) as error:

@@ -29,7 +29,7 @@ class Optimality:
 
     @property
     def bound(self) -> float:
-        """The most that any plan of this size can keep."""
+        """The most that any cut as large can keep."""
         return self.total - self.least
 
     @property

@@ -14,7 +14,7 @@ from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.plans.budget_needs import Met
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan_target import Budgets, Target
 from globalprune.artifacts.plans.plan_wishes import broken_wishes
 from globalprune.artifacts.plans.prune_plan import (
     AnalysisReference,
@@ -22,6 +22,7 @@ from globalprune.artifacts.plans.prune_plan import (
     ModelReference,
     PrunePlan,
 )
+from globalprune.planning.asked import option_of
 from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.notes import plan_notes
 from globalprune.planning.pins import Pins
@@ -50,12 +51,17 @@ class Planned:
     def asked_text(self, met: Met) -> str:
         """The budgets of a need, as they were asked."""
         said = self.plan.target.said() if self.plan.target else {}
-        return " and ".join(f"{name} {said[name]}" for name in met.need.asked)
+        return " and ".join(f"{option_of(name)} {said[name]}" for name in met.need.asked)
+
+    def reachable_text(self, met: Met) -> str:
+        """What they could ask for."""
+        return met.need.reachable(self.plan.target or Budgets(), met.saved)
 
     @property
     def limits_text(self) -> str:
         """What bounds the plan, in words."""
-        bound = list(self.plan.target.constraints.said()) if self.plan.target else []
+        said = self.plan.target.constraints.said() if self.plan.target else {}
+        bound = [option_of(name) for name in said]
         pins = ["the pins"] if self.plan.pin else []
         return " and ".join([*bound, *pins, "the measured groups"])
 
@@ -97,7 +103,7 @@ def make_plan(
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     effect = effect_of(plan, structure)
     wishes = broken_wishes(plan, effect, structure, analysis.record.model.traits)
-    broken = tuple(wishes) if answer.reached else ()
+    broken = tuple(wish for wish in wishes if answer.reached or not wish.startswith("saves "))
     in_the_way = () if answer.reached else tuple(question.in_the_way())
     notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer))
     all_measured = analysis.record.layers == (0, len(structure.layers))
@@ -106,10 +112,13 @@ def make_plan(
 
 def _notes(answer: Answer) -> Iterator[str]:
     """Yield what the pins do alone, and whether a better choice may exist."""
-    for pinned in answer.pinned:
-        if pinned.saved > pinned.need.amount:
-            more = f"more than the {pinned.need.text(pinned.need.amount)} asked"
-            yield f"the pins alone remove {pinned.need.text(pinned.saved)}, {more}."
+    for what, forced in (("the pins", answer.pinned), ("pins and bounds", answer.bound)):
+        over = [met for met in forced if met.saved > met.need.amount]
+        for met in over:
+            more = f"more than the {met.need.text(met.need.amount)} asked"
+            yield f"{what} alone remove {met.need.text(met.saved)}, {more}."
+        if over:
+            break
     if answer.choice.gap:
         gap = f"{100 * answer.choice.gap:.2g} %"
         yield f"another plan under the same constraints may lose less importance, by {gap} at most."

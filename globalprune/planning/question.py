@@ -17,6 +17,7 @@ from globalprune.artifacts.plans.budget_needs import Met, Need, needs_of
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_target import Target
 from globalprune.errors import PlanInvalid, UsageError
+from globalprune.planning.asked import option_of
 from globalprune.planning.choice import Choice, choose
 from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.latency import LatencyGoal, choose_in_time
@@ -37,7 +38,8 @@ class Answer:
 
     choice: Choice
     met: tuple[Met, ...]
-    pinned: tuple[Met, ...]  # the same by what must go, before anything is chosen
+    pinned: tuple[Met, ...]  # the same by the pins alone
+    bound: tuple[Met, ...]  # the same by all that must go, before anything is chosen
 
     @property
     def reached(self) -> bool:
@@ -102,8 +104,10 @@ class Question:
         """Choose what goes, where so many attention groups of every layer stay, if that is said."""
         needs = needs_of(self.target, self.analysis.record.structure)
         pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
-        choice = self._choice(self._bounded(pinned, attention), needs)
-        return Answer(choice, self._met(needs, choice.taken), self._met(needs, pinned.must_go))
+        bounded = self._bounded(pinned, attention)
+        choice = self._choice(bounded, needs)
+        masks = (choice.taken, pinned.must_go, bounded.must_go)
+        return Answer(choice, *(self._met(needs, mask) for mask in masks))
 
     def _bounded(self, wishes: Wishes, attention: int | None) -> Wishes:
         """What must and may go by all that binds single halves."""
@@ -149,7 +153,7 @@ class Question:
         for name in constraints.said():
             lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
             if replace(self, target=lifted).can_be_reached():
-                yield name
+                yield option_of(name)
         if self.pins and replace(self, pins={}).can_be_reached():
             yield "the pins"
 

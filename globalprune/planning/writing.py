@@ -15,11 +15,11 @@ from globalprune.artifacts.plans.plan_file import (
     replace_plan,
     standing_plan,
 )
-from globalprune.artifacts.plans.plan_target import Budgets, Target
+from globalprune.artifacts.plans.plan_target import Budgets, Target, budgets_of
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of
-from globalprune.planning.machines import machine_asked
+from globalprune.planning.machines import cited_machine, machine_asked
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.pins import Pins
 from globalprune.planning.places import plan_places
@@ -58,17 +58,21 @@ def write_plans(
 
     Each keeps the other `budgets` as well; without a ratio it is one plan that keeps those. Those
     of `nested` ratios remove all that the smaller ones do. A plan that is `replanned` lends its
-    pins, its edits as pins, and its constraints where none are given. Raise
+    pins, its edits as pins, and its constraints where none are given; its budgets likewise. Raise
     `UsageError` where nothing is asked.
     Pins come from the plan that is replaced, or else from the analysis's own plan.yaml.
     """
-    places = plan_places(analysis.folder, ratios, out)
     wishes: Wanted | None = None
+    budgets = budgets or Budgets()
     if replanned is not None:
         plan, pins = edited_pins(analysis, replanned)
         wishes = pins, replanned, (f"keeps the pins and edits of {replanned}.",)
         constraints = constraints or (plan.target.constraints if plan.target else None)
-    budgets = budgets or Budgets()
+        if plan.target is not None and not ratios and not budgets.said():
+            ratios = [] if plan.target.ratio is None else [plan.target.ratio]
+            budgets = budgets_of(plan.target)
+            machine = machine or cited_machine(plan, replanned)
+    places = plan_places(analysis.folder, ratios, out)
     timed = machine_asked(machine, budgets, analysis.record.structure)
     targets = targets_of(
         list(places),

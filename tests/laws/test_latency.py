@@ -106,7 +106,7 @@ def test_what_cannot_be_had_gives_the_largest_plan() -> None:
     idle = planned_in(14.0, 1, latencies)
 
     assert not held.reached
-    assert set(held.in_the_way) == {"min_attention_groups"}
+    assert set(held.in_the_way) == {"--min-attention-groups"}
     assert [len(layer.attention) for layer in held.effect.layers] == [2, 2, 2]
     assert [len(layer.mlp) for layer in held.effect.layers] == [4, 4, 4]
     assert idle.effect.removed == 0

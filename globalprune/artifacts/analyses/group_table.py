@@ -106,7 +106,7 @@ class GroupTable:
             there = ", ".join(self.importances) or "none"
             raise TableInvalid(
                 f"importance {name!r}: the table has no column {IMPORTANCE_PREFIX}{name} of "
-                f"numbers; it has {there}. Measure it with gp analyze --importance {name}."
+                f"numbers; it has {there}. Measure it with gp analyze, or write the column."
             )
         columns = self.columns() | {"importance": self.importances[name]}
         columns = _scored(

@@ -19,6 +19,7 @@ from globalprune.artifacts.plans.plan_target import Budgets
 from globalprune.errors import UsageError
 
 PARAMETERS: Final = "parameters"
+_RATIO_STEPS: Final = 10_000  # of a ratio that is told
 Rows = NDArray[np.integer[Any]]
 _CostOf = Callable[[LayerStructure, GroupType], int]  # of one group
 
@@ -37,6 +38,21 @@ class Need:
     def text(self, amount: int) -> str:
         """So much of it, in words."""
         return f"{amount:,} {self.unit}"
+
+    def reachable(self, budgets: Budgets, saved: int) -> str:
+        """What its budgets could ask for at most, where no more than `saved` can go."""
+        found = []
+        for name in self.asked:
+            if name == "ratio":
+                ratio = math.floor(_RATIO_STEPS * saved / self.before) / _RATIO_STEPS
+                found.append(f"--ratio {ratio}")
+            elif name == "size":
+                found.append(f"--size {(self.before - saved) * budgets.bytes_per_number}B")
+            elif name == "parameters":
+                found.append(f"--params {self.before - saved}")
+            else:
+                found.append(f"at most {self.text(self.before - saved)}")
+        return " and ".join(found)
 
     @property
     def amount(self) -> int:

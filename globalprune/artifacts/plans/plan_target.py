@@ -62,6 +62,12 @@ class Budgets(Record):
         return said
 
 
+def budgets_of(target: Budgets) -> Budgets:
+    """The budgets of a target, without its ratio."""
+    said = target.model_dump(include=set(Budgets.model_fields) - {"ratio"})
+    return Budgets.model_validate(said)
+
+
 class Target(Budgets):
     """Budgets and constraints of one plan."""
 

@@ -87,7 +87,7 @@ def test_what_is_lost_along_an_order_has_a_unit_and_no_share() -> None:
     worth = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
     lost, bound = lines_of(plan, worth)
     assert re.fullmatch(r"importance lost: 0\.\d+ nats a token by mine, behind compensation", lost)
-    assert re.match(r"any plan of this size loses at least 0\.\d+ ", bound)
+    assert re.match(r"any cut as large loses at least 0\.\d+ ", bound)
 
 
 @pytest.mark.parametrize(
