@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_parts
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def eval_(
     asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
     if out is not None:
         _refuse_place(out, models)
-    with console.progress_bars() as progress:
+    with telling_of_parts(out), console.progress_bars() as progress:
         comparison = evaluate_models(
             models,
             data,

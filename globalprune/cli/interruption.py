@@ -58,6 +58,19 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
+def telling_of_parts(out: Path | None) -> Iterator[None]:
+    """Say that an interrupted command goes on, where it keeps what is finished."""
+    try:
+        yield
+    except Interrupted:
+        if out is None:
+            say("gp: without -o DIR nothing was kept.")
+        else:
+            say(f"gp: {out} keeps what was judged; the same command goes on.")
+        raise
+
+
+@contextmanager
 def telling_of_unfinished(out: Path) -> Iterator[None]:
     """Say where an interrupted command keeps what it had done, and how to go on."""
     from globalprune.artifacts.unfinished import UnfinishedWork

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_parts
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def sweep(
         gate_steps=gate_steps,
         batch_size=batch_size,
     )
-    with console.progress_bars() as progress:
+    with telling_of_parts(out), console.progress_bars() as progress:
         swept = run_sweep(
             SweepRequest(
                 model,

@@ -9,14 +9,26 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of, traits_with
 
+from globalprune.artifacts.groups import ModelStructure
+
 PAGE = Path(__file__).parents[2] / "docs" / "planning.md"
+
+
+def smollm2() -> ModelStructure:
+    """The structure of the model that the README measures."""
+    like = structure_of(
+        ((3, 1536),) * 30, attention_cost=294_912, mlp_cost=1728, outside=28_346_568
+    )
+    heads = {"query_heads_per_group": 3, "head_dim": 64}
+    return like.model_copy(
+        update={"layers": tuple(layer.model_copy(update=heads) for layer in like.layers)}
+    )
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the page is for a shell")
 def test_an_afternoon_of_planning(tmp_path: Path) -> None:
     """Top to bottom, as a person would type it; a command that fails ends it."""
-    shape = structure_of(((2, 8), (2, 8), (2, 8)))
-    saved_analysis(tmp_path / "analysis", shape, traits=traits_with())
+    saved_analysis(tmp_path / "analysis", smollm2(), traits=traits_with(hidden_size=576))
     blocks = re.findall(
         r"^```console\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -34,5 +46,5 @@ def test_an_afternoon_of_planning(tmp_path: Path) -> None:
 
     assert len(lines) > 10
     assert done.returncode == 0, done.stderr
-    assert "layer 1 attention: now stays" in done.stdout or "layer 1 mlp: now" in done.stdout
-    assert "keeps the pins and edits of plans/a.yaml" in done.stderr
+    assert "layer 29 mlp: now stays" in done.stdout
+    assert "keeps the pins and edits of drafts/a.yaml" in done.stderr

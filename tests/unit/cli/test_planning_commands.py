@@ -48,7 +48,7 @@ def test_what_is_in_the_way_is_named(folder: Path) -> None:
     done = gp("plan", folder, "--ratio", 0.5, *bounds, "-o", folder / "a.yaml")
 
     assert done.code == 1
-    assert "--ratio 0.5 asks for more than --min-mlp and --max-layer-ratio and the measured groups allow" in done.err
+    assert "--ratio 0.5 asks for more than --min-mlp and --max-layer-ratio and the meas" in done.err
     assert done.err.rstrip().endswith("Ask for no more than that, or do without --max-layer-ratio.")
     assert (folder / "a.yaml").is_file()
 
