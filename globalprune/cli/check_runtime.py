@@ -48,6 +48,7 @@ def loading_in(name: str, review: "Review", prepared: "Prepared | None") -> Load
 
     Raise `UsageError` for an unknown runtime, and where nothing tells what the model is.
     """
+    from globalprune.artifacts.plans.gguf_shape import gguf_shape
     from globalprune.artifacts.plans.runtime_obstacles import obstacles
     from globalprune.artifacts.plans.runtimes import RUNTIMES
 
@@ -66,7 +67,11 @@ def loading_in(name: str, review: "Review", prepared: "Prepared | None") -> Load
     else:
         raise UsageError(f"--for {name}: nothing tells what the model is; name it with --model.")
     found = tuple(obstacles(runtime, traits, structure, effect))
-    notes = _unquantised(structure, effect) if runtime in ("llama.cpp", "any") else ()
+    notes: tuple[str, ...] = ()
+    if runtime in ("llama.cpp", "any"):
+        notes = _unquantised(structure, effect)
+    if runtime == "llama.cpp" and (shape := gguf_shape(traits, structure, effect)):
+        notes = (*notes, *shape.told(traits.hidden_size))
     return Loading(runtime, found, notes)
 
 

@@ -24,12 +24,7 @@ from globalprune.planning.latency import LatencyGoal, choose_in_time
 from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
 from globalprune.planning.limits import limited
 from globalprune.planning.pins import Pins, Wishes, wishes_of
-from globalprune.planning.runtime_bounds import (
-    at_width,
-    bound_by_runtime,
-    hold_first_attention,
-    stock_widths,
-)
+from globalprune.planning.runtime_bounds import at_width, bound_by_runtime, stock_widths
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +108,6 @@ class Question:
         """What must and may go by all that binds single halves."""
         inner = self._taken_within()
         wishes = Wishes(wishes.must_go | inner, wishes.free & ~inner)
-        if self.constraints.runtime == "llama.cpp":
-            wishes = hold_first_attention(self.table, wishes, self.analysis.record)
         if attention is not None:
             wishes = at_width(self.table, wishes, attention, self.pins_of)
         return limited(self.table, wishes, self.constraints, self.pins_of)

@@ -12,25 +12,26 @@ from pydantic import ValidationError
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
 from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention, uneven_gguf
+from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.pins import Wishes
 
 
 def bound_by_runtime(constraints: Constraints, record: AnalysisRecord) -> Constraints:
-    """The constraints and those of the runtime; raise `UsageError` where they can't be together."""
+    """The constraints and those of the runtime.
+
+    Raise `UsageError` where they can't be together, or where no plan would help.
+    """
     runtime = constraints.runtime
     if runtime not in ("llama.cpp", "any"):
         return constraints
     traits = _known(record)
-    form = uneven_gguf(traits) if runtime == "llama.cpp" else None
+    may_differ = runtime == "llama.cpp" and _held_by_layer(traits, record.structure)
     more: dict[str, Any] = {"round_mlp": math.lcm(constraints.round_mlp, _block(record))}
-    if form is not None:
-        more["min_mlp"] = max(1, constraints.min_mlp)
-        if not form.empty_attention:
-            more["min_attention_groups"] = max(1, constraints.min_attention_groups)
-    elif not constraints.whole_layers:
+    if not may_differ and not constraints.whole_layers:
         more["uniform"] = True
     try:
         return Constraints.model_validate({**constraints.model_dump(mode="json"), **more})
@@ -39,17 +40,19 @@ def bound_by_runtime(constraints: Constraints, record: AnalysisRecord) -> Constr
         raise UsageError(f"--for {runtime} needs layers that are alike: {clash}") from error
 
 
-def hold_first_attention(table: GroupTable, wishes: Wishes, record: AnalysisRecord) -> Wishes:
-    """The wishes, and one attention group of layer 0 held: llama.cpp counts heads by it."""
-    traits = record.model.traits
-    rows = table.halves.get((0, "attention"))
-    if rows is None or traits is None or uneven_gguf(traits) is None:
-        return wishes
-    free = wishes.free.copy()
-    may_go = np.sort(rows)[wishes.free[np.sort(rows)]]
-    if len(may_go) and (wishes.must_go[rows] | wishes.free[rows]).all():
-        free[may_go[-1]] = False
-    return Wishes(wishes.must_go, free)
+def _held_by_layer(traits: ModelTraits, structure: ModelStructure) -> bool:
+    """Whether llama.cpp holds the model though its layers differ; raise if it never holds it."""
+    forms = GGUF_FORMS.get(traits.model_type)
+    if forms is None:
+        raise UsageError(f"--for llama.cpp: gp export knows no form of {traits.model_type} there.")
+    if not any(forms.by_layer.lacks(traits, structure)):
+        return True
+    if lacking := " and ".join(forms.alike.lacks(traits, structure)):
+        raise UsageError(
+            f"--for llama.cpp: no plan makes this {traits.model_type} load there: its "
+            f"{forms.alike.architecture} has {lacking}."
+        )
+    return False
 
 
 def stock_widths(record: AnalysisRecord) -> list[int]:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.plans.runtimes import Runtime, UnevenForm, stock_attention, uneven_gguf
+from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS, GgufForm
+from globalprune.artifacts.plans.gguf_shape import gguf_shape
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.plans.runtimes import Runtime, stock_attention
 
 
 def obstacles(
@@ -15,15 +16,8 @@ def obstacles(
     """Yield a sentence for everything that keeps the cut model from being loaded there."""
     if runtime == "any":
         yield from _no_plain_checkpoint(traits, structure, effect)
-    if runtime == "llama.cpp" and effect.uneven:
-        form = uneven_gguf(traits)
-        if form is None:
-            yield (
-                f"llama.cpp has no form of this {traits.model_type} in which layers differ; plan "
-                "with --uniform, or with --whole-layers."
-            )
-        else:
-            yield from _empty_halves(form, effect)
+    if runtime == "llama.cpp":
+        yield from _no_gguf(traits, structure, effect)
 
 
 def _no_plain_checkpoint(
@@ -47,21 +41,30 @@ def _no_plain_checkpoint(
         )
 
 
-def _empty_halves(form: UnevenForm, effect: PlanEffect) -> Iterator[str]:
-    """Yield the halves that may not be empty."""
-    kept = effect.kept_layers
-    wrong: tuple[tuple[str, list[LayerEffect]], ...] = (
-        ("MLP", [layer for layer in kept if not layer.mlp]),
-        ("attention", [
-            layer
-            for place, layer in enumerate(kept)
-            if not layer.attention and not (form.empty_attention and place)
-        ]),
-    )  # fmt: skip
-    for what, layers in wrong:
-        if layers:
-            at = IndexRanges.of(layer.layer_idx for layer in layers)
-            yield (
-                f"layer{'s' * (len(layers) > 1)} {at}: no {what} is left, which llama.cpp can't "
-                f"hold (as its {form.name}); keep a group of it, or let the whole layer go."
-            )
+def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
+    """Yield why gp export has no form for what is left."""
+    shape = gguf_shape(traits, structure, effect)
+    if shape is None:
+        yield f"gp export knows no form of {traits.model_type} in llama.cpp."
+        return
+    if not shape.layers:
+        yield "no layer has anything left, and llama.cpp wants one."
+    lacking = _lacking(shape.form, traits, structure)
+    if not lacking:
+        return
+    if shape.form.by_layer and not _lacking(GGUF_FORMS[traits.model_type].alike, traits, structure):
+        yield (
+            f"llama.cpp has no form of this {traits.model_type} in which layers differ (its "
+            f"{shape.form.architecture} has {lacking}); plan with --uniform, or with "
+            "--whole-layers."
+        )
+    else:
+        yield (
+            f"llama.cpp has no form of this {traits.model_type}: its {shape.form.architecture} has "
+            f"{lacking}."
+        )
+
+
+def _lacking(form: GgufForm, traits: ModelTraits, structure: ModelStructure) -> str:
+    """What the form has no place for, in words; empty where it has one for all."""
+    return " and ".join(form.lacks(traits, structure))

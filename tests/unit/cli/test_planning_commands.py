@@ -73,13 +73,33 @@ def test_a_plan_for_a_runtime_is_checked_by_its_limits(tmp_path: Path) -> None:
 
 def test_a_hand_edit_that_a_runtime_cannot_load_is_told(tmp_path: Path) -> None:
     """The constraint stands in the plan, so that nobody has to ask."""
-    folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits_with()).folder
+    traits = traits_with("qwen3")
+    folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits).folder
     gp("plan", folder, "--ratio", 0.1, "--for", "llama.cpp")
     plan = folder / "plan.yaml"
     text = plan.read_text("utf-8")
     plan.write_text(text[: text.index("\nlayers:")] + "\nlayers:\n  1: {mlp: all}\n")
 
-    assert "constraints.runtime is not kept: layer 1: no MLP is left" in gp("check", plan).err
+    told = "constraints.runtime is not kept: llama.cpp has no form of this qwen3 in which layers"
+    assert told in gp("check", plan).err
+
+
+def test_padding_is_told_where_halves_are_empty(tmp_path: Path) -> None:
+    """The file gets larger than the plan says, so its reader knows by how much."""
+    folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits_with()).folder
+    gp("plan", folder, "--ratio", 0.1, "--for", "llama.cpp")
+    plan = folder / "plan.yaml"
+    text = plan.read_text("utf-8")
+    layers = '\nlayers:\n  0: {attention: all}\n  1: {attention: all, mlp: "0"}\n  2: {mlp: all}\n'
+    plan.write_text(text[: text.index("\nlayers:")] + layers)
+    checked = gp("check", plan, "--for", "llama.cpp")
+    padding = 12 * (2 * (2 + 1) * 2 + 3 * 32)
+
+    assert checked.code == 0
+    assert checked.out.endswith(
+        "loads in llama.cpp\n  the attention of layer 0 and the MLP of layer 2: empty, which "
+        f"llama.cpp's deci can't hold; gp export pads with zeros, {padding:,} parameters.\n"
+    )
 
 
 def test_what_nothing_tells_is_asked_for(folder: Path) -> None:

@@ -7,7 +7,8 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import tiny_config
 from transformers import CONFIG_MAPPING
 
-from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS, UNEVEN_GGUF
+from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
+from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS
 from globalprune.models.registry import ADAPTERS
 from globalprune.models.traits import traits_of
 
@@ -33,8 +34,8 @@ def test_what_a_config_leaves_out_is_what_its_class_says() -> None:
 
 
 def test_forms_in_llama_cpp_are_of_families_that_we_cut() -> None:
-    """Those that are in no such table must be alike in all layers there."""
-    assert set(UNEVEN_GGUF) < set(ADAPTERS)
+    """Those that are in no such table are refused there by name."""
+    assert set(GGUF_FORMS) < set(ADAPTERS)
 
 
 @pytest.mark.parametrize("family", sorted({*ADAPTERS, "gemma2", "gemma3_text"}))

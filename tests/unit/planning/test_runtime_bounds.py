@@ -3,6 +3,7 @@
 import pytest
 from analyses import analysis_of, structure_of, traits_with
 
+from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_target import Target
 from globalprune.errors import UsageError
@@ -49,10 +50,36 @@ def test_an_old_analysis_is_told_to_be_made_again() -> None:
         make_plan(analysis, Target(ratio=0.1, constraints=Constraints(runtime="any")))
 
 
-def test_the_first_attention_stays_in_part() -> None:
-    """Of the later ones all may go."""
+def test_llama_cpp_asks_for_no_group_that_must_stay() -> None:
+    """What is empty is padded by gp export."""
     analysis = analysis_of(WIDE, traits=traits_with())
     constraints = Constraints(runtime="llama.cpp", only="attention")
-    effect = make_plan(analysis, Target(ratio=0.16, constraints=constraints)).effect
+    effect = make_plan(analysis, Target(ratio=0.2, constraints=constraints)).effect
 
-    assert [len(layer.attention) for layer in effect.layers] == [1, 0]
+    assert [len(layer.attention) for layer in effect.layers] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("traits", "uniform"),
+    [(traits_with("qwen3", tied_embeddings=True), False), (traits_with("qwen3"), True)],
+)
+def test_layers_are_alike_where_llama_cpp_wants_them_to_be(
+    traits: ModelTraits, uniform: bool
+) -> None:
+    """Its form for layers that differ has no place for a head apart from the embedding."""
+    record = analysis_of(WIDE, traits=traits).record
+    assert bound_by_runtime(Constraints(runtime="llama.cpp"), record).uniform == uniform
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        (traits_with("mistral", sliding_window=True), "no plan makes this mistral load there: its"),
+        (traits_with("granite"), "gp export knows no form of granite there"),
+    ],
+)
+def test_what_no_plan_makes_load_is_refused(traits: ModelTraits, message: str) -> None:
+    """Before anything is chosen."""
+    record = analysis_of(WIDE, traits=traits).record
+    with pytest.raises(UsageError, match=f"--for llama.cpp: {message}"):
+        bound_by_runtime(Constraints(runtime="llama.cpp"), record)

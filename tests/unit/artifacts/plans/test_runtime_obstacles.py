@@ -7,7 +7,7 @@ from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
 from globalprune.artifacts.plans.runtime_obstacles import obstacles
-from globalprune.artifacts.plans.runtimes import RUNTIMES, Runtime, uneven_gguf
+from globalprune.artifacts.plans.runtimes import RUNTIMES, Runtime
 
 STRUCTURE = structure_of(((3, 4),) * 4)
 
@@ -15,7 +15,7 @@ STRUCTURE = structure_of(((3, 4),) * 4)
 def told(runtime: Runtime, traits: ModelTraits, **layers: dict[str, str]) -> list[str]:
     """The obstacles for a plan, whose layers are named `_0` and so on."""
     cuts = {int(name[1:]): LayerCuts.model_validate(half) for name, half in layers.items()}
-    plan = PrunePlan(layers=cuts)
+    plan = PrunePlan(layers=cuts, remove_empty_layers=len(cuts) < len(STRUCTURE.layers))
     return list(obstacles(runtime, traits, STRUCTURE, effect_of(plan, STRUCTURE)))
 
 
@@ -32,47 +32,53 @@ def test_our_modeling_file_takes_every_shape(runtime: Runtime) -> None:
     assert told(runtime, traits_with(), _0={"attention": "all"}, _2={"mlp": "all"}) == []
 
 
-def test_llama_cpp_takes_widths_that_differ_but_no_empty_mlp_and_no_empty_first_attention() -> None:
-    """Later attentions may be empty; of a dropped first layer the next one is the first."""
-    plain = traits_with()
-    assert (
-        told("llama.cpp", plain, _1={"attention": "0", "mlp": "2"}, _2={"attention": "all"}) == []
-    )
-    (found,) = told("llama.cpp", plain, _1={"mlp": "all"}, _3={"mlp": "all"})
+@pytest.mark.parametrize(
+    "traits", [traits_with(), traits_with("qwen3", tied_embeddings=True)], ids=["deci", "openelm"]
+)
+def test_llama_cpp_takes_widths_that_differ_and_empty_halves(traits: ModelTraits) -> None:
+    """The exporter pads what may not be empty; a model without any layer it can't write."""
+    assert told("llama.cpp", traits, _1={"attention": "0", "mlp": "2"}) == []
+    assert told("llama.cpp", traits, _0={"attention": "all"}, _2={"mlp": "all"}) == []
+    nothing = {f"_{layer}": {"attention": "all", "mlp": "all"} for layer in range(4)}
+    assert told("llama.cpp", traits, **nothing) == [
+        "no layer has anything left, and llama.cpp wants one."
+    ]
+
+
+def test_a_variant_with_a_form_for_layers_that_are_alike_alone() -> None:
+    """The larger Qwen3 have a head of their own, for which openelm has no place."""
+    traits = traits_with("qwen3")
+    (found,) = told("llama.cpp", traits, _1={"mlp": "0"})
+    alike = {f"_{layer}": {"mlp": str(layer)} for layer in range(4)}
+
     assert found == (
-        "layers 1, 3: no MLP is left, which llama.cpp can't hold (as its deci); keep a group of "
-        "it, or let the whole layer go."
+        "llama.cpp has no form of this qwen3 in which layers differ (its openelm has no head apart "
+        "from the embedding); plan with --uniform, or with --whole-layers."
     )
-    gone = {"attention": "all", "mlp": "all"}
-    for first in ({"_0": {"attention": "all"}}, {"_0": gone, "_1": {"attention": "all"}}):
-        (found,) = told("llama.cpp", plain, **first)
-        assert "no attention is left, which llama.cpp can't hold (as its deci)" in found
-
-
-def test_openelm_takes_no_empty_half_at_all() -> None:
-    """The form for Qwen3, whose norms of queries and keys deci lacks."""
-    tied = traits_with("qwen3", tied_embeddings=True)
-    assert told("llama.cpp", tied, _1={"attention": "0"}) == []
-    assert "layer 2: no attention is left" in told("llama.cpp", tied, _2={"attention": "all"})[0]
+    assert told("llama.cpp", traits, **alike) == []
 
 
 @pytest.mark.parametrize(
-    "traits",
+    ("traits", "lacking"),
     [
-        traits_with("qwen3"),
-        traits_with("mistral", sliding_window=True),
-        traits_with("llama", rope_type="yarn"),
-        traits_with("llama", activation="gelu"),
-        traits_with("granite"),
+        (traits_with("mistral", sliding_window=True), "its deci has no sliding window"),
+        (traits_with("llama", rope_type="longrope"), "its deci has no longrope rope"),
+        (traits_with("llama", activation="gelu"), "its deci has no gelu"),
     ],
 )
-def test_variants_without_a_form_must_be_alike(traits: ModelTraits) -> None:
-    """Unlike layers are refused by name, layers that are alike load."""
-    assert uneven_gguf(traits) is None
+def test_variants_without_any_form(traits: ModelTraits, lacking: str) -> None:
+    """No plan would help."""
     (found,) = told("llama.cpp", traits, _1={"mlp": "0"})
-    assert found.startswith(f"llama.cpp has no form of this {traits.model_type} in which layers")
-    alike = {f"_{layer}": {"mlp": str(layer)} for layer in range(4)}
-    assert told("llama.cpp", traits, **alike) == []
+    assert found.startswith(f"llama.cpp has no form of this {traits.model_type}: {lacking}")
+    (alike,) = told("llama.cpp", traits)
+    assert alike == found.replace("deci", "llama")
+
+
+def test_families_that_export_does_not_know() -> None:
+    """By name."""
+    assert told("llama.cpp", traits_with("granite")) == [
+        "gp export knows no form of granite in llama.cpp."
+    ]
 
 
 def test_a_plain_checkpoint_is_uniform_and_its_config_takes_the_heads() -> None:

@@ -1,0 +1,112 @@
+"""How the layers of a cut model stand in a GGUF file, padding included: known before any export.
+
+llama.cpp drops a layer's attention in silence where the MLP has no channel, takes from layer 0
+whether there is attention at all, and its openelm wants both halves everywhere. So what is empty
+there is padded with zeros, which add nothing: an MLP of 32 channels, an attention of one group.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS, FamilyForms, GgufForm
+from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
+
+PADDED: Final[dict[GroupType, int]] = {"attention": 1, "mlp": QUANTISED_BLOCK}  # groups of zeros
+
+
+@dataclass(frozen=True)
+class GgufLayer:
+    """One layer of the file; `layer_idx` is its number in the model that the plan is of."""
+
+    layer_idx: int
+    groups: dict[GroupType, int]  # padded ones included
+    query_heads_per_group: int
+    head_dim: int
+    padded: tuple[GroupType, ...] = ()  # the halves that are zeros alone
+
+    @property
+    def query_heads(self) -> int:
+        """The heads of queries."""
+        return self.groups["attention"] * self.query_heads_per_group
+
+    def padding(self, hidden_size: int) -> int:
+        """The parameters of its zeros: q and o, k and v; gate, up and down."""
+        rows = {"attention": 2 * (self.query_heads_per_group + 1) * self.head_dim, "mlp": 3}
+        return sum(self.groups[kind] * rows[kind] * hidden_size for kind in self.padded)
+
+
+@dataclass(frozen=True)
+class GgufShape:
+    """The architecture that holds a model, and its layers in the file's order."""
+
+    form: GgufForm
+    layers: tuple[GgufLayer, ...]
+
+    def padding(self, hidden_size: int) -> int:
+        """The parameters of all zeros that are added."""
+        return sum(layer.padding(hidden_size) for layer in self.layers)
+
+    def told(self, hidden_size: int) -> Iterator[str]:
+        """Say, where something is padded, which halves and with how much."""
+        halves = [
+            f"the {'MLP' if kind == 'mlp' else kind} of layer{'s' * (len(at) > 1)} {at}"
+            for kind in GROUP_TYPES
+            if (at := IndexRanges.of(one.layer_idx for one in self.layers if kind in one.padded))
+        ]
+        if halves:
+            yield (
+                f"{' and '.join(halves)}: empty, which llama.cpp's {self.form.architecture} can't "
+                f"hold; gp export pads with zeros, {self.padding(hidden_size):,} parameters."
+            )
+
+
+def gguf_shape(
+    traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
+) -> GgufShape | None:
+    """The shape in which llama.cpp holds what a plan leaves; None for a family that it doesn't."""
+    forms = GGUF_FORMS.get(traits.model_type)
+    if forms is None:
+        return None
+    kept = [one for one in effect.kept_layers if _adds(one, structure.layers[one.layer_idx])]
+    form = _form(forms, kept, structure, traits.hidden_size)
+    layers = (
+        _layer(form, place, one, structure.layers[one.layer_idx]) for place, one in enumerate(kept)
+    )
+    return GgufShape(form, tuple(layers))
+
+
+def _adds(effect: LayerEffect, layer: LayerStructure) -> bool:
+    """Whether a layer does anything; one that lost both halves may stand in a checkpoint."""
+    return any(effect.of(kind) or layer.half(kind).kept for kind in GROUP_TYPES)
+
+
+def _form(
+    forms: FamilyForms, kept: Sequence[LayerEffect], structure: ModelStructure, hidden_size: int
+) -> GgufForm:
+    """The family's own form if one number of heads and one of channels say it all."""
+    sizes = set()
+    for one in kept:
+        layer = structure.layers[one.layer_idx]
+        queries = len(one.attention) * layer.query_heads_per_group * layer.head_dim
+        sizes.add((queries, len(one.attention), len(one.mlp)))
+    alike = len(sizes) == 1 and not any(0 in size for size in sizes)
+    narrow = any(queries != hidden_size for queries, _, _ in sizes)
+    return forms.alike if alike and (forms.alike.narrow_attention or not narrow) else forms.by_layer
+
+
+def _layer(form: GgufForm, place: int, effect: LayerEffect, layer: LayerStructure) -> GgufLayer:
+    """Pad what can't be empty: an output bias needs a projection that it stands on."""
+    may_be_empty: dict[GroupType, bool] = {
+        "attention": form.empty_attention and place > 0 and not layer.attention.kept,
+        "mlp": False,
+    }
+    padded = tuple(kind for kind in GROUP_TYPES if not effect.of(kind) and not may_be_empty[kind])
+    groups = {
+        kind: PADDED[kind] if kind in padded else len(effect.of(kind)) for kind in GROUP_TYPES
+    }
+    return GgufLayer(effect.layer_idx, groups, layer.query_heads_per_group, layer.head_dim, padded)
