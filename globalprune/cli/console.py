@@ -105,7 +105,7 @@ def quiet_libraries() -> Iterator[None]:
     """Keep the chatter of other libraries off stderr; warnings of ours still come through."""
     for variable in _VERBOSITY:  # a library that loads later reads its own
         os.environ.setdefault(variable, "error")
-    names = ("transformers", "datasets", "huggingface_hub", "filelock", "fsspec")
+    names = ("transformers", "datasets", "huggingface_hub", "filelock", "fsspec", "gguf")
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

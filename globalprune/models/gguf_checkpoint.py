@@ -35,11 +35,10 @@ class GgufCheckpoint:
     @classmethod
     def open(cls, source: ModelSource) -> "GgufCheckpoint":
         """Read the metadata; raise `CheckpointError` if it can't be made sense of."""
-        with source.path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
-                raise CheckpointError(
-                    f"{source.path}: is no GGUF file; download it again, or give a folder."
-                )
+        if not is_gguf(source.path):
+            raise CheckpointError(
+                f"{source.path}: is no GGUF file; download it again, or give a folder."
+            )
         return cls(source, _float_config(_read_metadata(source.path)))
 
     @property
@@ -69,6 +68,12 @@ class GgufCheckpoint:
         adapter_for(self.config)  # refuses before the weights are dequantised
         model = load_model(self.source.path, dtype=torch.float32)
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins as every GGUF file does."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "apply": BASE | {"text", "models", "passes", "compensation", "card", "apply"},
     "recover": BASE | {"text", "models", "passes", "card", "recover"},
     "evaluate": BASE | {"text", "models", "passes", "evaluate"},
+    "export": BASE | {"text", "models", "passes", "card", "export"},
     "pipeline": BASE
     | {"models", "text", "analyze", "planning", "apply", "recover", "evaluate", "card", "pipeline"},
 }

@@ -1,0 +1,1 @@
+"""Cut models for other runtimes: one file, or one folder, for each."""

@@ -1,0 +1,1 @@
+"""GGUF, the file that llama.cpp and all that is built on it read."""

@@ -1,0 +1,149 @@
+"""Which tensors a GGUF file has, by what its architecture and every layer hold; nothing is read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.plans.gguf_shape import GgufLayer
+from globalprune.errors import UnsupportedArchitecture
+from globalprune.export.gguf.rope import FACTORS, frequency_factors
+from globalprune.export.gguf.subject import EMBEDDING, HEAD, Subject
+from globalprune.export.gguf.tensors import GgufTensor, Rows
+
+_OUTSIDE: Final = {
+    "token_embd.weight": EMBEDDING,
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": HEAD,
+}
+_PARTS: Final[dict[GroupType, dict[str, str]]] = {
+    "attention": {
+        "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+        "attn_output": "self_attn.o_proj",
+    },
+    "mlp": {
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+    },
+}
+_FUSED: Final = ("attn_q", "attn_k", "attn_v")
+
+
+def tensors_of(subject: Subject) -> tuple[GgufTensor, ...]:
+    """Every tensor that comes from the checkpoint or pads it, in the file's order.
+
+    Raise `UnsupportedArchitecture` if the file would lose one.
+    """
+    tensors = (*_outside(subject), *_inside(subject))
+    _refuse_loss(subject, tensors)
+    return tensors
+
+
+def _outside(subject: Subject) -> Iterator[GgufTensor]:
+    stored = subject.checkpoint.tensors
+    for name, source in _OUTSIDE.items():
+        if source in stored:
+            yield GgufTensor(name, stored[source].shape, (Rows(source),))
+    factors = frequency_factors(subject.rope, subject.structure.layers[0].head_dim)
+    if factors is not None:
+        yield GgufTensor(FACTORS, factors.shape, fill=tuple(factors.tolist()))
+
+
+def _inside(subject: Subject) -> Iterator[GgufTensor]:
+    for number, layer in enumerate(subject.shape.layers):
+        made = _Layer(subject, layer).tensors()
+        if subject.shape.form.fused:
+            made = _fused(made)
+        for part, tensor in made.items():
+            yield GgufTensor(f"blk.{number}.{part}", tensor.shape, tensor.rows, tensor.fill)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer's tensors, by their names in the file below the layer."""
+
+    subject: Subject
+    layer: GgufLayer
+
+    def tensors(self) -> dict[str, GgufTensor]:
+        """All of the halves that the file holds, padded ones included."""
+        found = {}
+        for kind, parts in _PARTS.items():
+            if not self.layer.groups[kind]:
+                continue
+            for part, source in parts.items():
+                for ending in ("weight", "bias"):
+                    tensor = self._tensor(kind, part, f"{source}.{ending}")
+                    if tensor is not None:
+                        found[f"{part}.{ending}"] = tensor
+        return found
+
+    def _tensor(self, kind: GroupType, part: str, source: str) -> GgufTensor | None:
+        """What is stored, else what pads an emptied half, else nothing."""
+        stored = self._stored
+        if source in stored:
+            name = self.subject.adapter.layer_prefix(self.layer.layer_idx) + source
+            return GgufTensor(part, stored[source], (Rows(name, self._interleaved(part)),))
+        padding = self._padding().get(part) if kind in self.layer.padded else None
+        if padding is None or source.endswith(".bias"):
+            return None
+        return GgufTensor(part, padding, fill=1.0 if part.endswith("_norm") else 0.0)
+
+    @property
+    def _stored(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the checkpoint's tensors, by their names below the layer."""
+        return self.subject.structure.layers[self.layer.layer_idx].tensors
+
+    def _interleaved(self, part: str) -> int | None:
+        """The number of heads whose halves are to alternate."""
+        if not self.subject.shape.form.interleaved:
+            return None
+        heads = {"attn_q": self.layer.query_heads, "attn_k": self.layer.groups["attention"]}
+        return heads.get(part)
+
+    def _padding(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all that a padded half has."""
+        hidden, head = self.subject.traits.hidden_size, self.layer.head_dim
+        queries, keys = self.layer.query_heads * head, self.layer.groups["attention"] * head
+        channels = self.layer.groups["mlp"]
+        shapes: dict[str, tuple[int, ...]] = {
+            "attn_q": (queries, hidden),
+            "attn_k": (keys, hidden),
+            "attn_v": (keys, hidden),
+            "attn_output": (hidden, queries),
+            "ffn_gate": (channels, hidden),
+            "ffn_up": (channels, hidden),
+            "ffn_down": (hidden, channels),
+        }
+        norms = dict.fromkeys(("attn_q_norm", "attn_k_norm"), (head,))
+        return shapes | norms if self.subject.shape.form.query_key_norms else shapes
+
+
+def _fused(tensors: dict[str, GgufTensor]) -> dict[str, GgufTensor]:
+    """Queries, keys and values as one tensor; zeros above zeros are zeros."""
+    parts = [tensors.pop(f"{part}.weight") for part in _FUSED]
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    rows = tuple(rows for part in parts for rows in part.rows)
+    return {"attn_qkv.weight": GgufTensor("attn_qkv", shape, rows)} | tensors
+
+
+def _refuse_loss(subject: Subject, tensors: tuple[GgufTensor, ...]) -> None:
+    """Every tensor of the checkpoint must stand in the file, but for norms of what is empty."""
+    written = {rows.name for tensor in tensors for rows in tensor.rows}
+    idle = {
+        subject.adapter.layer_prefix(index) + f"{subject.adapter.entry_norm(kind)}.weight"
+        for index, kind, half in subject.structure.halves()
+        if not half.groups
+    }
+    if lost := sorted(subject.checkpoint.tensors.keys() - written - idle):
+        raise UnsupportedArchitecture(
+            f"{subject.checkpoint.source.name}: {', '.join(lost[:3])}: GGUF has no place for that; "
+            "save the model without it."
+        )
