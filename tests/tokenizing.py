@@ -18,7 +18,7 @@ from tokenizers import (
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import generate_merges
 
-from globalprune.export.gguf.byte_level import BYTES, DIGITS, Steps
+from globalprune.export.gguf.byte_level import BYTES, DIGITS, WORDS_OF_BYTES, Steps
 
 ROWS = 1000  # of the embedding: more than any of them has tokens
 TEXTS = (
@@ -85,13 +85,13 @@ def save_with(folder: Path, tokenizer: Any) -> Path:
 def _cutting(steps: Steps) -> Any:
     parts: list[Any] = []
     for step in steps:
-        if step == BYTES:
-            parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False))
+        if step in (BYTES, WORDS_OF_BYTES):
+            by_words = step == WORDS_OF_BYTES
+            parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=by_words))
         elif step == DIGITS:
             parts.append(pre_tokenizers.Digits(individual_digits=True))
         else:
             parts.append(pre_tokenizers.Split(Regex(step), "isolated"))
-            parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     return parts[0] if len(parts) == 1 else pre_tokenizers.Sequence(parts)
 
 

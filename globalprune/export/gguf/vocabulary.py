@@ -87,7 +87,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _kind(tokenizer: dict[str, Any], added: dict[str, Any], path: Path) -> TokenizerKind:
     """Recognise it; only what SentencePiece made falls back to bytes."""
-    if tokenizer["model"].get("byte_fallback"):
+    model = tokenizer["model"]
+    kind: TokenizerKind | None
+    if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+        kind = None
+    elif model.get("byte_fallback"):
         kind = sentencepiece(tokenizer, added.keys())
     else:
         kind = byte_level(tokenizer)

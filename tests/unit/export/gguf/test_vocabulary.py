@@ -83,6 +83,7 @@ BYTE_LEVEL: dict[str, Mangle] = {
     "another step": lambda raw: raw["pre_tokenizer"]["pretokenizers"].append(
         {"type": "Punctuation", "behavior": "Isolated"}
     ),
+    "characters, not bytes": lambda raw: raw["pre_tokenizer"]["pretokenizers"].pop(),
     "no step": lambda raw: raw.update(pre_tokenizer=None),
     "lower case": lambda raw: raw.update(normalizer={"type": "Lowercase"}),
     "whole words first": lambda raw: raw["model"].update(ignore_merges=True),
@@ -134,6 +135,8 @@ def test_refusals_name_the_donor_as_the_way_out(folder: Path, tmp_path: Path) ->
     broken["pre_tokenizer"] = None
     wordpiece = raw(folder)
     wordpiece["model"]["type"] = "WordPiece"
+    ending = raw(folder)
+    ending["model"]["end_of_word_suffix"] = "</w>"
     unmerged = raw(folder)
     unmerged["model"]["merges"] = []
     for rows, content, message in (
@@ -142,6 +145,7 @@ def test_refusals_name_the_donor_as_the_way_out(folder: Path, tmp_path: Path) ->
         (ROWS, json.dumps(wordpiece), "merges no tokens"),
         (ROWS, json.dumps(unmerged), "merges no tokens"),
         (ROWS, json.dumps(broken), "cuts or merges text in a way that gp export doesn't know"),
+        (ROWS, json.dumps(ending), "cuts or merges text in a way that gp export doesn't know"),
         (300, json.dumps(raw(folder)), r"has a token \d+, where the embedding has 300 rows"),
     ):
         if content is not None:

@@ -1,0 +1,38 @@
+"""docs/serving.md tells the truth: its commands run, in its order, and the tables are ours."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from command_line import gp
+from exporting import furthest_apart, save_cut
+
+from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
+from globalprune.export.gguf.numbers import KINDS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+
+
+def test_the_way_to_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From an analysis to two files, the first of which says what the folder says."""
+    monkeypatch.chdir(tmp_path)
+    save_cut(tmp_path / "MODEL")
+    (tmp_path / "text.txt").write_text("a text of words " * 60, "utf-8")
+    text = ("--data", "text.txt", "--samples", 2, "--seq-len", 32)
+    assert gp("analyze", "MODEL", "-o", "analysis", *text).code == 0
+    commands = re.findall(r"^\$ gp (.+)$", PAGE, re.MULTILINE)
+    for command in commands:
+        done = gp(*shlex.split(command))
+        assert done.code == 0, done.err
+
+    assert len(commands) == 5
+    assert furthest_apart(tmp_path / "smaller.gguf", tmp_path / "smaller") < 0.05
+
+
+def test_every_architecture_and_dtype_is_on_the_page() -> None:
+    """A form that nobody reads of helps nobody."""
+    forms = [form for one in GGUF_FORMS.values() for form in (one.alike, one.by_layer)]
+    words = {form.architecture for form in forms} | KINDS.keys()
+
+    assert words <= set(re.findall(r"`(\w+)`", PAGE))
