@@ -50,10 +50,11 @@ def check(
 
     Example:  gp check analysis/plan.yaml --model MODEL --write
     """
-    from globalprune.cli.check_runtime import loading_in
+    from globalprune.cli.check_runtime import loading_in, runtime_named
     from globalprune.cli.check_text import document_of, review_lines
     from globalprune.planning.review import review_plan
 
+    target = None if runtime is None else runtime_named(runtime)
     try:
         review = review_plan(plan, analysis)
     except PlanStale as error:  # the plan is valid, and --analysis is of another structure
@@ -70,8 +71,8 @@ def check(
         console.say(f"note: {note}")
     fit, prepared = (None, None) if model is None else _fit(model, plan)
     loading = None
-    if runtime is not None and (model is None or prepared is not None):
-        loading = loading_in(runtime, review, prepared)
+    if target is not None and (model is None or prepared is not None):
+        loading = loading_in(target, review, prepared)
     if as_json:
         loads = loading.document if loading else None
         console.print_json({**document_of(review), "fit": fit, "loading": loads})

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from globalprune.apply.preparation import Prepared
     from globalprune.artifacts.groups import ModelStructure
     from globalprune.artifacts.plans.plan_effect import PlanEffect
+    from globalprune.artifacts.plans.runtimes import Runtime
     from globalprune.planning.review import Review
 
 
@@ -43,18 +44,24 @@ class Loading:
         }
 
 
-def loading_in(name: str, review: "Review", prepared: "Prepared | None") -> Loading:
-    """Judge by the model if there is one, else by the analysis.
-
-    Raise `UsageError` for an unknown runtime, and where nothing tells what the model is.
-    """
-    from globalprune.artifacts.plans.gguf_shape import gguf_shape
-    from globalprune.artifacts.plans.runtime_obstacles import obstacles
+def runtime_named(name: str) -> "Runtime":
+    """The runtime of that name; raise `UsageError` where there is none."""
     from globalprune.artifacts.plans.runtimes import RUNTIMES
 
     runtime = next((known for known in RUNTIMES if known == name), None)
     if runtime is None:
         raise UsageError(f"--for {name}: is not known; there are {', '.join(RUNTIMES)}.")
+    return runtime
+
+
+def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None") -> Loading:
+    """Judge by the model if there is one, else by the analysis.
+
+    Raise `UsageError` where nothing tells what the model is.
+    """
+    from globalprune.artifacts.plans.gguf_shape import gguf_shape
+    from globalprune.artifacts.plans.runtime_obstacles import obstacles
+
     known = review.known
     if prepared is not None:
         from globalprune.models.traits import traits_of
@@ -65,7 +72,7 @@ def loading_in(name: str, review: "Review", prepared: "Prepared | None") -> Load
         traits = known.analysis.record.model.traits
         structure, effect = known.structure, known.effect
     else:
-        raise UsageError(f"--for {name}: nothing tells what the model is; name it with --model.")
+        raise UsageError(f"--for {runtime}: nothing tells what the model is; name it with --model.")
     found = tuple(obstacles(runtime, traits, structure, effect))
     notes: tuple[str, ...] = ()
     if runtime in ("llama.cpp", "any"):
