@@ -9,6 +9,7 @@ import pytest
 from command_line import gp, refused
 
 from globalprune.artifacts.evaluations.sweep_files import read_sweep
+from globalprune.cli.interruption import Interrupted
 from globalprune.pipeline import sweep_points
 
 Tiny = Callable[[str], Path]
@@ -205,3 +206,18 @@ def test_plans_made_in_other_ways_are_no_line(tiny: Tiny, analysis: Path, tmp_pa
         "taylor, pinned",
         "taylor, edited (edited)",
     ]
+
+
+def test_a_sweep_that_was_interrupted_says_how_it_goes_on(
+    tiny: Tiny, analysis: Path, tmp_path: Path
+) -> None:
+    """Whatever it was at; gp eval without a folder says that nothing was kept."""
+    out = tmp_path / "out"
+    with mock.patch("globalprune.pipeline.sweep.judge", side_effect=Interrupted(2)):
+        swept = gp("sweep", tiny("llama"), "--analysis", analysis, "--ratio", 0.2, "-o", out)
+    with mock.patch("globalprune.evaluate.comparison.measure", side_effect=Interrupted(2)):
+        judged = gp("eval", tiny("llama"), "--samples", 1, "--seq-len", 24)
+
+    assert swept.code == judged.code == 130
+    assert f"gp: {out} keeps what was judged; the same command goes on." in swept.err
+    assert "gp: without -o DIR nothing was kept." in judged.err
