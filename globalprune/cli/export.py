@@ -16,7 +16,14 @@ _FORMATS = ("gguf",)
 
 def export(
     *,
-    model: options.Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Local folder or Hub id[@revision]; it is only read.",
+            show_default=False,
+        ),
+    ],
     to: Annotated[
         str,
         typer.Option(

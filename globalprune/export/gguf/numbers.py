@@ -55,7 +55,8 @@ class Numbers:
         """Round numbers for the file; raise `CheckpointError` for those beyond its range."""
         kind = self.kind_of(tensor)
         exact = numbers.to(torch.float32).contiguous().numpy()
-        if np.abs(exact).max() > _LARGEST.get(kind, np.inf):
+        largest = max(exact.max(), -exact.min())  # no copy of what may be a large embedding
+        if largest > _LARGEST.get(kind, np.inf):
             raise CheckpointError(
                 f"{tensor.name}: holds numbers beyond {_LARGEST[kind]:,}, where those of "
                 f"{kind.name} end; say --dtype bf16 or f32."
