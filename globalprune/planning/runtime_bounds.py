@@ -44,7 +44,10 @@ def _held_by_layer(traits: ModelTraits, structure: ModelStructure) -> bool:
     """Whether llama.cpp holds the model though its layers differ; raise if it never holds it."""
     forms = GGUF_FORMS.get(traits.model_type)
     if forms is None:
-        raise UsageError(f"--for llama.cpp: gp export knows no form of {traits.model_type} there.")
+        raise UsageError(
+            f"--for llama.cpp: gp export knows no form of {traits.model_type} there; plan with "
+            "--for any, and give the plain checkpoint to llama.cpp's own converter."
+        )
     if not any(forms.by_layer.lacks(traits, structure)):
         return True
     if lacking := " and ".join(forms.alike.lacks(traits, structure)):

@@ -45,7 +45,10 @@ def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect)
     """Yield why gp export has no form for what is left."""
     shape = gguf_shape(traits, structure, effect)
     if shape is None:
-        yield f"gp export knows no form of {traits.model_type} in llama.cpp."
+        yield (
+            f"gp export knows no form of {traits.model_type} in llama.cpp; plan with --for any, "
+            "and give the plain checkpoint to llama.cpp's own converter."
+        )
         return
     if not shape.layers:
         yield "no layer has anything left, and llama.cpp wants one."
