@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from globalprune.planning.optimality import Optimality
     from globalprune.planning.review import Known, Review
 
+_NOT_AGAIN = (
+    "edited by hand; what gp plan wrote can't be made again from its target and analysis (was one "
+    "of them changed?), so edits aren't listed"
+)
+
 
 def review_lines(review: "Review") -> list[str]:
     """Say what the plan does, and what was edited since gp plan wrote it."""
@@ -34,7 +39,7 @@ def _edits(review: "Review") -> list[str]:
         return ["as gp plan wrote it"]
     edits = review.known.edits if review.known else None
     if edits is None:
-        return ["edited by hand; what gp plan wrote can't be made again, so edits aren't listed"]
+        return [_NOT_AGAIN]
     if not edits:
         return ["edited by hand: pins or remove_empty_layers, no group"]
     lines = ["edited by hand:"]

@@ -58,8 +58,9 @@ def edited_pins(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
     if edits is None:
         raise UsageError(
             f"{path}: was edited, and what gp plan wrote can't be made again from "
-            f"{analysis.folder}, so that its edits can't be told from the rest; name the analysis "
-            "that it was made from, or write the edits as pins."
+            f"its target and {analysis.folder}, so that its edits can't be told from the rest; "
+            "put the target back if you changed it, name the analysis that it was made from, or "
+            "write the edits as pins."
         )
     pins = dict(plan.pin)
     for edit in edits:
