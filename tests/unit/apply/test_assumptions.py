@@ -11,8 +11,8 @@ from globalprune.artifacts.plans.plan_file import read_plan
 
 Tiny = Callable[[str], Path]
 WITHOUT = (
-    "was made by obs, which counts what is lost behind compensation, and none is asked for; say "
-    "--compensate --data SRC, or plan by another importance."
+    "was made by obs, which counts what is lost behind compensation, and none is asked for; gp "
+    "apply it with --compensate --data SRC, or plan by another importance."
 )
 EDITED = (
     "was edited, and obs counts what is lost along its own order; its figures no longer hold for "
