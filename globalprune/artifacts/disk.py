@@ -44,6 +44,11 @@ def temporary_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def way_from(folder: Path, path: Path) -> str:
+    """The relative way from a folder to a path, as files of ours write it."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
 def refuse_impossible(path: Path) -> None:
     """Raise `UsageError` where no file can be made at `path`, before the work for it is done."""
     if path.is_dir():

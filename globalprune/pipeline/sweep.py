@@ -4,12 +4,12 @@ A plan whose importance counts on compensation is applied with it, all others ar
 finished in an earlier run is taken from the folder, so the same command goes on where it stopped.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
@@ -49,7 +49,7 @@ def sweep(request: SweepRequest) -> Sweep:
         dense=dense,
         points=tuple(
             SweepPoint(
-                plan=_seen_from(path, request.out),
+                plan=way_from(request.out, path),
                 decisions=plan.decisions_digest(),
                 line=names[path],
                 removed=effect_of(plan, structure).ratio,
@@ -122,8 +122,3 @@ def structure_of(model: str) -> "ModelStructure":
 
     checkpoint = open_checkpoint(resolve_model(model))
     return adapter_for(checkpoint.config).structure(checkpoint)
-
-
-def _seen_from(path: Path, folder: Path) -> str:
-    """The way to a plan from the folder of the sweep."""
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -19,7 +19,6 @@ from globalprune.planning.knapsack.problem import Ints, Mask
 
 _STEPS: Final = 12  # of the search, in turns by interpolation and by halving
 _NEAR: Final = 1000  # a part of the amount, by which overshooting it is near enough
-_NANOSECONDS: Final = 1e9
 _MILLION: Final = 1e6  # nanoseconds a millisecond
 
 
@@ -42,7 +41,7 @@ class LatencyGoal:
 
     def need(self, amount: int | None = None) -> Need:
         """The goal in nanoseconds, or what saves so many of them by the average of each kind."""
-        before = round(_NANOSECONDS * self.latencies.full)
+        before = self.latencies.nanoseconds_per_token(self._whole())
         at_most = int(_MILLION * self.milliseconds) if amount is None else before - amount
         per_group = [self.latencies.nanoseconds_per_group(kind) for kind in GROUP_TYPES]
         cost = np.tile(np.asarray(per_group, np.int64), (len(self.structure.layers), 1))
@@ -51,14 +50,17 @@ class LatencyGoal:
     def met_by(self, taken: Mask) -> Met:
         """How far the goal is met where these rows go, by interpolation."""
         need = self.need()
-        seconds = self.latencies.seconds_per_token(self._kept(taken))
-        return Met(need, need.before - round(_NANOSECONDS * seconds))
+        return Met(need, need.before - self.latencies.nanoseconds_per_token(self._kept(taken)))
+
+    def _whole(self) -> Ints:
+        """The groups that every layer has, `[layers, kinds]`."""
+        return np.asarray(
+            [[layer.half(kind).groups for kind in GROUP_TYPES] for layer in self.structure.layers]
+        )
 
     def _kept(self, taken: Mask) -> Ints:
         """The groups that every layer keeps, `[layers, kinds]`."""
-        kept = np.asarray(
-            [[layer.half(kind).groups for kind in GROUP_TYPES] for layer in self.structure.layers]
-        )
+        kept = self._whole()
         np.subtract.at(kept, (self.table.layer_idx[taken], self.table.group_type[taken]), 1)
         return kept
 

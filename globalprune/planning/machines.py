@@ -1,6 +1,5 @@
 """The machine whose latencies a plan counts on: read for a new plan, and found again for an old."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.evaluations.machine_record import MachineRecord, read_machine_record
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
@@ -17,7 +17,6 @@ from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.artifacts.provenance import digest_json
 from globalprune.errors import ArtifactError, UsageError
 
-_NANOSECONDS: Final = 1e9
 _MILLION: Final = 1e6  # nanoseconds a millisecond
 
 
@@ -35,8 +34,13 @@ class Machine:
 
     def cited_from(self, plan: Path) -> MachineReference:
         """The way to it from the folder of a plan."""
-        way = os.path.relpath(self.path.resolve(), plan.resolve().parent)
-        return MachineReference(path=Path(way).as_posix(), record=_digest(self.record))
+        way = way_from(plan.parent, self.path)
+        return MachineReference(path=way, record=_digest(self.record))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What was doubtful when it was measured."""
+        return tuple(f"{self.path}: {warning}" for warning in self.record.warnings)
 
 
 def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure) -> Machine | None:
@@ -84,7 +88,7 @@ def find_machine(
 def latency_of(effect: PlanEffect, latencies: Latencies) -> float:
     """Milliseconds that a token takes by what every layer keeps, to the nanosecond."""
     kept = np.asarray([[len(layer.of(kind)) for kind in GROUP_TYPES] for layer in effect.layers])
-    return round(_NANOSECONDS * latencies.seconds_per_token(kept)) / _MILLION
+    return latencies.nanoseconds_per_token(kept) / _MILLION
 
 
 def broken_latency(plan: PrunePlan, effect: PlanEffect, latencies: Latencies) -> Iterator[str]:

@@ -15,7 +15,7 @@ from globalprune.artifacts.plans.budget_needs import Met
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_target import Budgets, Target
-from globalprune.artifacts.plans.plan_wishes import broken_wishes
+from globalprune.artifacts.plans.plan_wishes import broken_bounds
 from globalprune.artifacts.plans.prune_plan import (
     AnalysisReference,
     LayerCuts,
@@ -38,7 +38,7 @@ class Planned:
     effect: PlanEffect
     met: tuple[Met, ...]  # what was asked, and how far it is kept
     in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
-    broken: tuple[str, ...]  # what is not kept although every budget is
+    broken: tuple[str, ...]  # constraints that are not kept, whether the budgets are or not
     all_measured: bool  # no layer was left out of the analysis
     scoring: Scoring
     notes: tuple[str, ...]
@@ -102,8 +102,7 @@ def make_plan(
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     effect = effect_of(plan, structure)
-    wishes = broken_wishes(plan, effect, structure, analysis.record.model.traits)
-    broken = tuple(wish for wish in wishes if answer.reached or not wish.startswith("saves "))
+    broken = tuple(broken_bounds(plan, effect, structure, analysis.record.model.traits))
     in_the_way = () if answer.reached else tuple(question.in_the_way())
     notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer))
     all_measured = analysis.record.layers == (0, len(structure.layers))

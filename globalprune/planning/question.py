@@ -5,7 +5,7 @@ The same question without one of its constraints tells which of them is in the w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Question:
     pins_of: str  # the file that they stand in
     latencies: Latencies | None = None  # of the machine that the target names
 
-    @property
+    @cached_property
     def constraints(self) -> Constraints:
         """What binds the answer: what was asked, and what the runtime needs."""
         return bound_by_runtime(self.target.constraints, self.analysis.record)
@@ -106,7 +106,7 @@ class Question:
 
     def _bounded(self, wishes: Wishes, attention: int | None) -> Wishes:
         """What must and may go by all that binds single halves."""
-        inner = self._taken_within()
+        inner = self._taken_within
         wishes = Wishes(wishes.must_go | inner, wishes.free & ~inner)
         if attention is not None:
             wishes = at_width(self.table, wishes, attention, self.pins_of)
@@ -137,7 +137,10 @@ class Question:
         if milliseconds is None:
             return None
         if self.latencies is None:
-            raise UsageError("latency: its machine is not at hand.")
+            raise UsageError(
+                "target.latency: is told by what gp measure wrote, and no such record is at hand; "
+                "name it with --machine."
+            )
         return LatencyGoal(self.latencies, milliseconds, self.table, structure)
 
     def in_the_way(self) -> Iterator[str]:
@@ -157,6 +160,7 @@ class Question:
         except (PlanInvalid, UsageError):
             return False
 
+    @cached_property
     def _taken_within(self) -> Mask:
         """What the plans of smaller ratios remove, each all of the one before."""
         if not self.target.within:

@@ -1,12 +1,11 @@
 """Plans to disk: several ratios of one analysis, with the pins that a person left there."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.evaluations.latencies import Latencies
+from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_file import (
     PLAN_FILE,
@@ -19,7 +18,7 @@ from globalprune.artifacts.plans.plan_target import Budgets, Target, budgets_of
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of
-from globalprune.planning.machines import cited_machine, machine_asked
+from globalprune.planning.machines import Machine, cited_machine, machine_asked
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.pins import Pins
 from globalprune.planning.places import plan_places
@@ -92,7 +91,7 @@ def write_plans(
             targets[ratio],
             path,
             wishes or standing_pins(analysis, path, standing),
-            timed.latencies if timed else None,
+            timed,
             importance=importance,
             normaliser=normaliser,
         )
@@ -114,7 +113,7 @@ def _planned(
     target: Target,
     path: Path,
     wishes: Wanted,
-    latencies: Latencies | None,
+    machine: Machine | None,
     *,
     importance: str | None,
     normaliser: str | None,
@@ -128,15 +127,17 @@ def _planned(
         normaliser=normaliser,
         pins=pins,
         pins_of=str(source),
-        latencies=latencies,
+        latencies=machine.latencies if machine else None,
     )
     plan = _cited(planned.plan, analysis.folder, path)
-    return replace(planned, plan=plan, notes=(*notes, *planned.notes))
+    return replace(
+        planned, plan=plan, notes=(*notes, *(machine.doubts if machine else ()), *planned.notes)
+    )
 
 
 def _cited(plan: PrunePlan, folder: Path, path: Path) -> PrunePlan:
     """The plan with the way to its analysis, from where the plan really lies."""
     if plan.analysis is None:
         return plan
-    way = Path(os.path.relpath(folder.resolve(), path.resolve().parent)).as_posix()
+    way = way_from(path.parent, folder)
     return plan.model_copy(update={"analysis": plan.analysis.model_copy(update={"path": way})})

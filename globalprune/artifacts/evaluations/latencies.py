@@ -71,6 +71,10 @@ class Latencies:
         ]
         return self.full - float(sum(saved)) / self.layers
 
+    def nanoseconds_per_token(self, kept: NDArray[np.integer[Any]]) -> int:
+        """The same in whole nanoseconds, by which budgets are kept."""
+        return round(_NANOSECONDS * self.seconds_per_token(kept))
+
     def nanoseconds_per_group(self, group_type: GroupType) -> int:
         """What a group of that kind saves on average, a token; 0 where nothing is saved."""
         curve = self.curves[group_type]

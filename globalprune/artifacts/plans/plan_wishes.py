@@ -36,6 +36,14 @@ def broken_wishes(
     """Yield a sentence for every wish that the plan's decisions don't keep."""
     if plan.target is not None:
         yield from broken_budgets(plan.target, effect, structure)
+    yield from broken_bounds(plan, effect, structure, traits)
+
+
+def broken_bounds(
+    plan: PrunePlan, effect: PlanEffect, structure: ModelStructure, traits: ModelTraits | None
+) -> Iterator[str]:
+    """Yield the same of constraints and pins: of all that says how, and not how much."""
+    if plan.target is not None:
         yield from broken_constraints(plan.target.constraints, effect, structure)
         runtime = plan.target.constraints.runtime
         if runtime is not None and traits is not None:

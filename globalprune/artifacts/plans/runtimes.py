@@ -2,7 +2,7 @@
 
 transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights.
 llama.cpp reads what gp export writes, in the forms of `gguf_forms`. `any` is a plain checkpoint of
-the architecture, which every runtime reads.
+the architecture, which needs no code of ours.
 """
 
 from typing import Final, Literal, get_args

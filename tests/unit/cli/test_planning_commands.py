@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of, traits_with
 from command_line import gp, refused
-from machines import saved_machine, steady
+from machines import machine_record, saved_machine, steady
 
 from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.record_file import write_record
 
 
 @pytest.fixture
@@ -193,6 +194,16 @@ def test_a_latency_is_told_by_what_was_measured(folder: Path, tmp_path: Path) ->
 def test_a_latency_needs_a_machine(folder: Path, words: tuple[str, ...], message: str) -> None:
     """Nothing is invented."""
     refused(gp("plan", folder, *words), message)
+
+
+def test_doubts_about_a_machine_go_with_its_plans(folder: Path, tmp_path: Path) -> None:
+    """Whoever plans may not be who measured."""
+    record = machine_record(read_analysis(folder).record.structure)
+    machine = tmp_path / "machine.json"
+    write_record(machine, record.model_copy(update={"warnings": ("rounds scatter.",)}))
+    said = gp("plan", folder, "--latency", "12ms", "--machine", machine)
+
+    assert f"note: {machine}: rounds scatter." in said.err
 
 
 def test_another_models_latencies_are_refused(folder: Path, tmp_path: Path) -> None:

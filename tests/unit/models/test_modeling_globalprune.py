@@ -4,6 +4,7 @@ import ast
 import copy
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from globalprune.models import modeling_globalprune
 from globalprune.models.loading import load_model
 
 IDS = random_ids(3, 12)
+NO_SDPA = {"gemma2"}  # it caps the scores of attention, which sdpa can't
+ROUNDING = {"gemma2": 5e-4}  # norms behind its halves enlarge what float32 leaves over
 MODELING_FILE = Path(str(modeling_globalprune.__file__))
 Pair = tuple[PreTrainedModel, PreTrainedModel]
 
@@ -70,13 +73,13 @@ def _left_padded() -> dict[str, torch.Tensor]:
 class TestIsTheMaskedOriginal:
     """Whatever is cut away adds nothing; whatever stays is as it was."""
 
-    @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize(
+        ("family", "attention"),
+        [*product(FAMILIES, ["eager"]), *product(sorted({*FAMILIES} - NO_SDPA), ["sdpa"])],
+    )
     def test_logits(self, pair: Callable[[str], Pair], family: str, attention: str) -> None:
         """Every family gives the masked original's logits, whichever attention computes them."""
         cut, original = pair(family)
-        if attention == "sdpa" and not original._supports_sdpa:
-            return  # Gemma 2 caps attention's logits, which sdpa can't
         cut.set_attn_implementation(attention)
 
         torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
@@ -214,7 +217,9 @@ class TestTrains:
         merged = adapted.merge_and_unload()
 
         assert not torch.allclose(trained, before)
-        torch.testing.assert_close(_logits(merged), trained, rtol=0, atol=5e-4)
+        torch.testing.assert_close(
+            _logits(merged), trained, rtol=0, atol=ROUNDING.get(family, 1e-4)
+        )
 
     def test_lora_by_default(self, pair: Callable[[str], Pair]) -> None:
         """PEFT knows the architecture, so an adapter needs no target_modules."""
