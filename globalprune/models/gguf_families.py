@@ -29,21 +29,22 @@ class GgufFamily:
 
     model_type: str
     tensors: frozenset[str]  # of a layer, by their names below it
-    head_dim: Callable[[GgufHeader], int]  # what it takes one head to be
+    head_dim: Callable[[GgufHeader], int | None]  # what it takes one head to be
     defaults: Mapping[str, Any] = field(default_factory=dict)  # keys it doesn't read, and takes so
 
 
-def _divided(header: GgufHeader) -> int:
-    """The model's width by its query heads."""
-    return int(header.own("embedding_length") // header.own("attention.head_count"))
+def _divided(header: GgufHeader) -> int | None:
+    """The model's width by its query heads, as far as the file says them."""
+    width, heads = header.own("embedding_length"), header.own("attention.head_count")
+    return int(width // heads) if width and heads else None
 
 
-def _rotated(header: GgufHeader) -> int:
+def _rotated(header: GgufHeader) -> int | None:
     """What rotary positions turn."""
-    return int(header.own("rope.dimension_count") or _divided(header))
+    return header.own("rope.dimension_count") or _divided(header)
 
 
-def _always(head_dim: int) -> Callable[[GgufHeader], int]:
+def _always(head_dim: int) -> Callable[[GgufHeader], int | None]:
     return lambda _: head_dim
 
 
@@ -90,7 +91,7 @@ def _lost(header: GgufHeader, family: GgufFamily) -> Iterator[str]:
     if scaling not in (None, "none"):
         yield f"has {scaling} rope scaling, which transformers leaves out"
     found, taken = header.own("attention.key_length"), family.head_dim(header)
-    if found not in (None, taken):
+    if found and taken and found != taken:
         yield f"has heads of {found}, where transformers takes {taken} to be their size"
     for key, value in family.defaults.items():
         if header.own(key) not in (None, value):
