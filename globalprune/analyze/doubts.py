@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.importance.interface import Importance
+from globalprune.models.gguf_quantisation import quantisation_notes
 from globalprune.text.windows import TokenWindows
 
 
@@ -17,6 +18,7 @@ def doubts(
     dtype: str,
 ) -> Iterator[str]:
     """Yield a sentence or two for every reason to doubt."""
+    yield from quantisation_notes(subject.source)
     if not methods[0].in_nats and normaliser == "none":
         yield (
             f"{methods[0].name} is not comparable between layers: one ranking over all of them "

@@ -30,6 +30,7 @@ from globalprune.artifacts.results.metrics_record import (
 from globalprune.card.writing import write_card
 from globalprune.errors import ApplyError
 from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.gguf_quantisation import quantisation_of
 from globalprune.models.result_folder import refuse_place
 from globalprune.models.weights_fingerprint import weights_fingerprint
 from globalprune.progress import Progress, silent
@@ -187,6 +188,7 @@ def _metrics(
             revision=source.revision,
             structure=prepared.structure.fingerprint,
             weights=prepared.weights,
+            quantisation=quantisation_of(source),
         ),
         plan=prepared.plan.decisions_digest(),
         parameters_before=effect.parameters_before,

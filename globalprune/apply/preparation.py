@@ -27,6 +27,7 @@ from globalprune.artifacts.results.compensation_request import CompensationReque
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.class_shapes import refuse_misfit
 from globalprune.models.companions import companions_of
+from globalprune.models.gguf_quantisation import quantisation_notes
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
@@ -83,6 +84,7 @@ def prepare(
         edit=edit,
         steps=(*steps, *_file_steps(checkpoint, effect, edit)),
         warnings=(
+            *quantisation_notes(checkpoint.source),
             *_other_weights(plan, plan_path, checkpoint, weights),
             *(
                 f"{plan_path}: {doubt}"

@@ -30,6 +30,12 @@ class CardFacts:
     records: ModelRecords = field(default_factory=ModelRecords)
 
     @property
+    def base_id(self) -> str:
+        """The base's id on the Hub, without the revision and the file that were named."""
+        owner, *rest = self.base.split("/")
+        return "/".join([owner, *rest[:1]]).partition("@")[0]
+
+    @property
     def commands(self) -> tuple[str, ...]:
         """The commands that made the model, in order; absolute paths by their last part."""
         told = (_public(command) for command in self._commands() if command)

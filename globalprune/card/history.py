@@ -57,6 +57,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     )
     lines = [
         lead,
+        *_dequantised(cut),
         "",
         "Removed:",
         "",
@@ -81,6 +82,17 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
         "group of the original each remaining group is, `globalprune/metrics.json` has the figures."
     )
     return [*lines, "", records, ""]
+
+
+def _dequantised(cut: ApplyMetrics) -> list[str]:
+    """What a base in quantised form means for the rest."""
+    if cut.model.quantisation is None:
+        return []
+    said = (
+        f"The base was a {cut.model.quantisation} quantisation. Its weights were dequantised, and "
+        "what they had lost in precision is lost here too."
+    )
+    return ["", said]
 
 
 def _afterwards(facts: CardFacts) -> str:

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from globalprune.card.facts import CardFacts
 from globalprune.card.history import history, repetition
 from globalprune.card.licences import Licence, unmet_name
+from globalprune.card.model_index import model_index
 
 
 def model_card(facts: CardFacts) -> str:
@@ -41,7 +42,7 @@ def _front_matter(facts: CardFacts) -> str:
     """The machine-readable head that the Hub reads."""
     head: dict[str, Any] = {}
     if facts.base_is_on_hub:
-        head["base_model"] = facts.base.partition("@")[0]
+        head["base_model"] = facts.base_id
         # the Hub has no word for pruned; an adapter fits the cut model, and not the base
         fits = facts.is_adapter and not facts.records.cut
         head["base_model_relation"] = "adapter" if fits else "finetune"
@@ -51,6 +52,8 @@ def _front_matter(facts: CardFacts) -> str:
         "pipeline_tag": "text-generation",
         "tags": (["pruned"] if facts.records.cut else []) + ["globalprune"],
     }
+    if index := model_index(facts):
+        head["model-index"] = index
     stream = StringIO()
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def analyze(
     *,
-    model: options.Model,
+    model: model_arguments.Model,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default=False),

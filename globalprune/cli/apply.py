@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def apply(
     *,
-    model: options.Model,
+    model: model_arguments.Model,
     plan: Annotated[
         Path,
         typer.Option(metavar="PLAN", help="The plan to apply: a .yaml file.", show_default=False),

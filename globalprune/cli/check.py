@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersion, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def check(
             metavar="MODEL",
             help="Also say whether it fits this model, and in what form the result would be.",
             show_default=False,
+            callback=model_arguments.refuse_uncuttable,
         ),
     ] = None,
     analysis: options.AnalysisFolder = None,

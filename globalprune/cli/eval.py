@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.cli.interruption import telling_of_parts
 from globalprune.errors import UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def eval_(
     *,
-    models: options.Models,
+    models: model_arguments.Models,
     plan: Annotated[
         list[Path] | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def export(
             metavar="MODEL",
             help="Local folder or Hub id[@revision]; it is only read.",
             show_default=False,
+            callback=model_arguments.refuse_uncuttable,
         ),
     ],
     to: Annotated[

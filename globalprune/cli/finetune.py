@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.cli.interruption import telling_of_unfinished
 
 
 def finetune(
     *,
-    model: options.Model,
+    model: model_arguments.AnyModel,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="OUT", help="Folder to write.", show_default=False),

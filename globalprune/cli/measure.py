@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 
 
 def measure(
     *,
-    model: options.Model,
+    model: model_arguments.Model,
     out: Annotated[
         Path,
         typer.Option(

@@ -15,7 +15,6 @@ NORMALISERS = (
     "times its half's mean each is; rank, by where in its half it stands; standard, by how many "
     "standard deviations off its half's mean; or none."
 )
-_READ_ONLY = "Local folder, Hub id[@revision] or .gguf file"
 
 
 def text_option(purpose: str, builtin: str, name: str = "--data", **settings: Any) -> Any:
@@ -23,16 +22,6 @@ def text_option(purpose: str, builtin: str, name: str = "--data", **settings: An
     return typer.Option(name, metavar="SRC", help=f"{purpose}: {_TEXT}{builtin}.", **settings)
 
 
-Model = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help=f"{_READ_ONLY}; it is only read.", show_default=False),
-]
-Models = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="MODEL...", help=f"{_READ_ONLY}; the first is the baseline.", show_default=False
-    ),
-]
 SeqLen = Annotated[int | None, typer.Option(help="Tokens in a window.", show_default="512")]
 BatchSize = Annotated[
     int, typer.Option(help="Windows that run at once; changes no figure but speed and memory.")

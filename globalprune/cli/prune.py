@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.cli.interruption import telling_of_unfinished
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def prune(
     *,
-    model: options.Model,
+    model: model_arguments.Model,
     ratio: Annotated[
         float,
         typer.Option(help="Fraction of all parameters to remove.", show_default=False),

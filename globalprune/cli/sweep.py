@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
+from globalprune.cli import console, model_arguments, options
 from globalprune.cli.interruption import telling_of_parts
 from globalprune.errors import UsageError
 
@@ -17,7 +17,7 @@ _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 def sweep(
     *,
-    model: options.Model,
+    model: model_arguments.Model,
     out: Annotated[
         Path,
         typer.Option(

@@ -22,6 +22,7 @@ from globalprune.evaluate.perplexity import perplexity
 from globalprune.evaluate.seen import warn_of_seen_text
 from globalprune.evaluate.task_definitions import Tasks
 from globalprune.evaluate.tasks import ask
+from globalprune.models.gguf_quantisation import quantisation_notes
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement
 from globalprune.progress import Progress
@@ -167,8 +168,10 @@ def _tasks_part(
 
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
     """What makes this model's perplexity less than it seems."""
-    found = [] if candidate.mask is None else list(candidate.mask.doubts())
     source = candidate.source
+    found = list(quantisation_notes(source))
+    if candidate.mask is not None:
+        found += candidate.mask.doubts()
     seen = warn_of_seen_text(source.adapter or source.path, windows.record)
     if seen is not None:
         found.append(seen)

@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from globalprune.artifacts.stored_dtypes import stored_bytes
 from globalprune.models.source import ModelSource
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,6 @@ class Checkpoint(Protocol):
         """The folder in which tokenizer, licence and the like lie, if there is one."""
         ...
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str) -> "torch.Tensor":
         """One tensor on the CPU, without loading the others."""
         ...

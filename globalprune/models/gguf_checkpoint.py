@@ -16,12 +16,13 @@ import torch
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.gguf_families import refuse_lost
+from globalprune.models.gguf_header import read_gguf_header
 from globalprune.models.loading import load_model
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.registry import adapter_for
 from globalprune.models.source import ModelSource
 
-_MAGIC = b"GGUF"
 _DTYPE = "F32"
 
 
@@ -34,11 +35,8 @@ class GgufCheckpoint:
 
     @classmethod
     def open(cls, source: ModelSource) -> "GgufCheckpoint":
-        """Read the metadata; raise `CheckpointError` if it can't be made sense of."""
-        if not is_gguf(source.path):
-            raise CheckpointError(
-                f"{source.path}: is no GGUF file; download it again, or give a folder."
-            )
+        """Read the metadata; raise for what can't be made sense of, or not without a loss."""
+        refuse_lost(read_gguf_header(source.path), source.name)
         return cls(source, _float_config(_read_metadata(source.path)))
 
     @property
@@ -70,19 +68,13 @@ class GgufCheckpoint:
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def is_gguf(path: Path) -> bool:
-    """Whether a file begins as every GGUF file does."""
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
-
-
 def _read_metadata(path: Path) -> dict[str, Any]:
     """What transformers makes of the file's metadata."""
     from transformers import AutoConfig
 
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+            config = AutoConfig.from_pretrained(path.parent, gguf_file=str(path.absolute()))
         raw: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
     # a damaged file can fail anywhere in the reader, each time with another kind of error
     except Exception as error:

@@ -23,6 +23,8 @@ from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
 from globalprune.models.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.adapters import merge_adapter
+from globalprune.models.gguf_families import refuse_lost
+from globalprune.models.gguf_header import read_gguf_header
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.refusals import REFUSALS
 from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
@@ -54,6 +56,8 @@ def load_model(
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that they are reported, and refused, by name
     }
+    if found.is_gguf:
+        refuse_lost(read_gguf_header(found.path), found.name)
     if found.adapter is not None:
         # refuses what doesn't fit, where peft would merge the rest of it
         AdapterCheckpoint.open(found, SafetensorsCheckpoint.open(found))
@@ -73,7 +77,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     found = resolve_model(str(source))
     with quiet_transformers(), _unreadable(found, "it has no tokenizer that can be loaded"):
         if found.is_gguf:
-            return _tokenizer(found.path.parent, gguf_file=found.path.name)
+            return _tokenizer(found.path.parent, gguf_file=str(found.path.absolute()))
         config = _raw_config(found)
         if not is_uneven(config):
             return _tokenizer(found.path)
@@ -97,7 +101,8 @@ def _load_folder(found: ModelSource, options: dict[str, Any]) -> _Loaded:
 def _load_gguf(found: ModelSource, options: dict[str, Any]) -> _Loaded:
     """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
     auto: Any = AutoModelForCausalLM
-    model, report = auto.from_pretrained(found.path.parent, gguf_file=found.path.name, **options)
+    file = str(found.path.absolute())  # a bare name would be looked for where gp was started first
+    model, report = auto.from_pretrained(found.path.parent, gguf_file=file, **options)
     # the weights are no longer quantised, but the marks that transformers leaves say so
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -1,8 +1,6 @@
-"""Opens a checkpoint of any kind."""
+"""Opens a checkpoint of any kind; what only some kinds need, such as torch, loads with those."""
 
-from globalprune.models.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.gguf_checkpoint import GgufCheckpoint
 from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.source import ModelSource
 
@@ -12,6 +10,13 @@ def open_checkpoint(source: ModelSource) -> Checkpoint:
 
     An adapter is opened with its base model, as merging would leave it.
     """
-    kind = GgufCheckpoint if source.is_gguf else SafetensorsCheckpoint
-    base = kind.open(source)
-    return base if source.adapter is None else AdapterCheckpoint.open(source, base)
+    if source.is_gguf:
+        from globalprune.models.gguf_checkpoint import GgufCheckpoint
+
+        return GgufCheckpoint.open(source)
+    base = SafetensorsCheckpoint.open(source)
+    if source.adapter is None:
+        return base
+    from globalprune.models.adapter_checkpoint import AdapterCheckpoint
+
+    return AdapterCheckpoint.open(source, base)

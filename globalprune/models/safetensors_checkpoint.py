@@ -1,21 +1,25 @@
 """A folder of safetensors, single or sharded, read through memory maps.
 
-Everything that is wrong with the folder is said when it is opened; no weight is read for that, but
-for a head stored beside the embedding that it should be tied to.
+Everything that is wrong with the folder is said when it is opened. No weight is read for that, but
+for a head stored beside the embedding that it should be tied to; torch loads with the first one.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.raw_config import read_config
+from globalprune.models.safetensors_header import read_header
 from globalprune.models.source import ModelSource
+
+if TYPE_CHECKING:
+    import torch
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -37,11 +41,11 @@ class SafetensorsCheckpoint:
     @classmethod
     def open(cls, source: ModelSource) -> "SafetensorsCheckpoint":
         """Read config and headers; raise `CheckpointError` for all that can't be used."""
-        config = _read_config(source.path / "config.json")
+        config = read_config(source.path / "config.json")
         tensors: dict[str, TensorInfo] = {}
         files: dict[str, Path] = {}
         for shard in _shards(source.path):
-            headers = _read_header(shard)
+            headers = read_header(shard)
             tensors |= headers
             files |= dict.fromkeys(headers, shard)
         for name in _superfluous(config, files):
@@ -58,31 +62,9 @@ class SafetensorsCheckpoint:
         """The folder itself."""
         return self.source.path
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str) -> "torch.Tensor":
         """One tensor, mapped from its file: only the pages that are touched are loaded."""
         return _read_tensor(self.files[name], name)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read config.json; refuse quantised weights, whose bytes can't be cut by rows and columns."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: can't be read as JSON ({error}); {_AGAIN}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: holds no JSON object; {_AGAIN}")
-    quantization = config.get("quantization_config")
-    if quantization:
-        method = (
-            quantization.get("quant_method", "unknown")
-            if isinstance(quantization, dict)
-            else quantization
-        )
-        raise CheckpointError(
-            f"{path}: the weights are quantised (quantization_config, method {method}); prune the "
-            "unquantised model and quantise the result, or dequantise and save it first."
-        )
-    return config
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -118,26 +100,11 @@ def _indexed_shards(index: Path) -> list[Path]:
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise CheckpointError(f"{index}: shards that aren't there: {_some(missing)}; {_AGAIN}")
-    held = {(shard.name, name) for shard in shards for name in _read_header(shard)}
+    held = {(shard.name, name) for shard in shards for name in read_header(shard)}
     absent = [name for name, file in weight_map.items() if (Path(file).name, name) not in held]
     if absent:
         raise CheckpointError(f"{index}: tensors that no shard holds: {_some(absent)}; {_AGAIN}")
     return shards
-
-
-def _read_header(shard: Path) -> dict[str, TensorInfo]:
-    """Names, shapes and dtypes of one file."""
-    try:
-        with safe_open(shard, framework="pt") as file:
-            views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {
-                name: TensorInfo(tuple(view.get_shape()), view.get_dtype())
-                for name, view in views.items()
-            }
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{shard}: is no whole safetensors file ({error}); {_AGAIN}"
-        ) from error
 
 
 def _superfluous(config: dict[str, Any], files: Mapping[str, Path]) -> list[str]:
@@ -145,14 +112,14 @@ def _superfluous(config: dict[str, Any], files: Mapping[str, Path]) -> list[str]
     names = [name for name in files if name.endswith(_RECOMPUTED)]
     tied = bool(config.get("tie_word_embeddings", False)) and {_EMBEDDING, _HEAD} <= files.keys()
     # transformers unties a head whose values differ, whatever the config says; so do we
-    if tied and torch.equal(
-        _read_tensor(files[_EMBEDDING], _EMBEDDING), _read_tensor(files[_HEAD], _HEAD)
+    if tied and _read_tensor(files[_EMBEDDING], _EMBEDDING).equal(
+        _read_tensor(files[_HEAD], _HEAD)
     ):
         names.append(_HEAD)
     return names
 
 
-def _read_tensor(file: Path, name: str) -> torch.Tensor:
+def _read_tensor(file: Path, name: str) -> "torch.Tensor":
     """One tensor of one file."""
     try:
         with safe_open(file, framework="pt") as opened:

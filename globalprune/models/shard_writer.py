@@ -36,6 +36,7 @@ class ShardWriter:
         )
         self._held: dict[str, dict[str, torch.Tensor]] = {}
         self._missing = set(promised)
+        self._parameters = 0
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
         """Take one tensor; it must be one of the promised."""
@@ -43,6 +44,7 @@ class ShardWriter:
         held = self._held.setdefault(filename, {})
         held[name] = tensor
         self._missing.discard(name)
+        self._parameters += tensor.numel()
         if len(held) == len(self._split.filename_to_tensors[filename]):
             path = self._folder / filename
             save_file(self._held.pop(filename), path, metadata={"format": "pt"})
@@ -53,6 +55,8 @@ class ShardWriter:
         if self._missing:
             raise ValueError(f"tensors were promised but never came: {sorted(self._missing)}")
         if self._split.is_sharded:
-            index = {"metadata": self._split.metadata, "weight_map": self._split.tensor_to_filename}
+            # as save_pretrained has it
+            metadata = self._split.metadata | {"total_parameters": self._parameters}
+            index = {"metadata": metadata, "weight_map": self._split.tensor_to_filename}
             text = json.dumps(index, indent=2, sort_keys=True) + "\n"
             (self._folder / _INDEX).write_text(text, encoding="utf-8")

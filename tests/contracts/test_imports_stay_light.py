@@ -1,8 +1,11 @@
 """The commands of the planning day start at once: torch and its like never load."""
 
+import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,32 @@ from analyses import saved_analysis
 from globalprune.planning.writing import write_plans
 
 HEAVY = ("torch", "transformers", "datasets", "peft", "pandas")
+REFUSING = {
+    "analyze": ["analyze", "{model}", "-o", "{out}", "--data", "builtin"],
+    "apply": ["apply", "{model}", "--plan", "{plan}", "-o", "{out}"],
+    "prune": ["prune", "{model}", "--ratio", "0.2", "-o", "{out}", "--data", "builtin"],
+    "sweep": ["sweep", "{model}", "-o", "{out}", "--ratio", "0.2", "--data", "builtin"],
+    "check": ["check", "{plan}", "--model", "{model}"],
+    "export": ["export", "{model}", "--to", "gguf", "-o", "{out}"],
+    "measure": ["measure", "{model}", "-o", "{out}", "--context", "8"],
+    "eval": ["eval", "{model}"],
+    "finetune": ["finetune", "{model}", "-o", "{out}", "--data", "builtin"],
+}
+QUANTISED: tuple[dict[str, object], str] = (
+    {"quantization_config": {"quant_method": "awq"}},
+    "are quantised",
+)
+UNCUTTABLE: tuple[tuple[dict[str, object], str], ...] = (
+    QUANTISED,
+    ({"model_type": "gpt2"}, "'gpt2', which globalprune can't cut"),
+    ({"head_dim": 5}, "heads of 5"),
+)
+ANY_FAMILY = ("eval", "finetune")  # whose models need not be cut
+REFUSALS = [
+    (command, *refusal)
+    for command in REFUSING
+    for refusal in (UNCUTTABLE if command not in ANY_FAMILY else (QUANTISED,))
+]
 PROBE = """
 import sys
 from globalprune.cli import app
@@ -53,6 +82,41 @@ def test_the_planning_day_loads_nothing_heavy(tmp_path: Path, command: str) -> N
 
     assert done.returncode == 0, done.stderr
     assert "parameters" in done.stdout
+
+
+def spoiled(folder: Path, changes: dict[str, object]) -> None:
+    """Change values of a folder's config.json."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "message"),
+    REFUSALS,
+    ids=[f"{command}: {next(iter(changes))}" for command, changes, _ in REFUSALS],
+)
+def test_a_model_is_refused_before_anything_heavy_loads(
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    command: str,
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    """config.json and the headers of the weights tell; torch would take most of the time."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny("llama"), model)
+    spoiled(model, changes)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("format: globalprune.plan/1\nlayers: {}\n", "utf-8")
+    words = [
+        word.format(model=model, out=tmp_path / "out", plan=plan) for word in REFUSING[command]
+    ]
+    code = PROBE.format(arguments=words, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_is_instant() -> None:

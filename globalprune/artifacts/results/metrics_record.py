@@ -28,6 +28,7 @@ class CutModel(Record):
     revision: str | None
     structure: str
     weights: str
+    quantisation: str | None = None  # of a GGUF file that is one: its name, such as Q4_K_M
 
 
 class ApplyMetrics(Record):

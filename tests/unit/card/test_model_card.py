@@ -7,43 +7,12 @@ from typing import Any
 
 import pytest
 from applying import ALL_CHANNELS, applied
+from cards import CUT, FACTS
 from ruamel.yaml import YAML
 
-from globalprune.artifacts.results.metrics_record import ApplyMetrics, CutModel
-from globalprune.card.facts import CardFacts
 from globalprune.card.licences import Licence
 from globalprune.card.model_card import model_card, naming_warning
 from globalprune.card.records import ModelRecords
-
-CUT = ApplyMetrics(
-    model=CutModel(
-        source="meta-llama/Meta-Llama-3-8B@main", revision="c0", structure="", weights=""
-    ),
-    plan="sha256:plan",
-    parameters_before=1000,
-    parameters_after=750,
-    ratio=0.25,
-    removed_groups={"attention": 2, "mlp": 1234},
-    dropped_layers=(3, 5),
-    layers=(),
-    uneven=True,
-    reason=None,
-    weight_bytes=3000,
-    weights="",
-    seconds=1.0,
-    command="gp apply /home/me/models/base --plan=/home/me/plan.yaml -o smaller",
-    versions={},
-    warnings=(),
-)
-FACTS = CardFacts(
-    name="Llama-3-small",
-    base="meta-llama/Meta-Llama-3-8B@main",
-    base_is_on_hub=True,
-    licence=Licence("llama3", None, (("license", "llama3"),)),
-    licence_files=("LICENSE", "USE_POLICY.md"),
-    uneven=True,
-    records=ModelRecords(cut=CUT),
-)
 
 
 def matter_of(card: str) -> dict[str, Any]:
@@ -145,3 +114,20 @@ def test_a_result_carries_its_licence(
     assert (tmp_path / name / "USE_POLICY.md").read_text() == "Be kind."
     assert len(result.warnings) == (name == "small")
     assert all('begin with "Llama 3"' in warning for warning in result.warnings)
+
+
+def test_a_quantised_base_is_told_of() -> None:
+    """What precision the base had lost, the result has lost."""
+    told = "The base was a Q4_K_M quantisation. Its weights were dequantised"
+    quantised = CUT.model_copy(
+        update={"model": CUT.model.model_copy(update={"quantisation": "Q4_K_M"})}
+    )
+    assert told in model_card(replace(FACTS, records=ModelRecords(cut=quantised)))
+    assert "quantisation" not in model_card(FACTS)
+
+
+def test_a_file_on_the_hub_has_its_repository_for_a_base() -> None:
+    """`base_model` takes an id; the file is named in the text."""
+    card = model_card(replace(FACTS, base="org/small-GGUF@main/small.Q4_K_M.gguf"))
+    assert matter_of(card)["base_model"] == "org/small-GGUF"
+    assert "`org/small-GGUF@main/small.Q4_K_M.gguf`" in card

@@ -18,7 +18,10 @@ from globalprune.models.source import resolve_model
     [
         (b"PK\x03\x04 not at all", "is no GGUF file; download it again"),
         (b"", "is no GGUF file"),
-        (b"GGUF\x03\x00\x00\x00", "transformers can't read this GGUF file"),
+        (
+            b"GGUF\x03\x00\x00\x00",
+            r"is no whole GGUF file \(it ends within its head\); download it",
+        ),
     ],
     ids=["other file", "empty", "cut short"],
 )

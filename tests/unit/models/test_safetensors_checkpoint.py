@@ -193,13 +193,3 @@ def test_a_broken_config_is_refused(copy: Tiny, content: str, text: str) -> None
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=rf"config\.json: {text}"):
         opened(folder)
-
-
-def test_quantised_weights_are_refused_with_the_way_out(copy: Tiny) -> None:
-    """Packed weights have no rows and columns to cut."""
-    folder = copy("llama")
-    edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(
-        CheckpointError, match=r"quantised \(.*method gptq\); prune the unquantised"
-    ):
-        opened(folder)

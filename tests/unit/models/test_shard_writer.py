@@ -40,6 +40,7 @@ def test_the_index_says_where_everything_is(tmp_path: Path) -> None:
     writer.finish()
     index = json.loads((tmp_path / INDEX).read_text())
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in TENSORS.values())
+    assert index["metadata"]["total_parameters"] == sum(t.numel() for t in TENSORS.values())
     assert index["weight_map"].keys() == TENSORS.keys()
     for name, file in index["weight_map"].items():
         assert torch.equal(load_file(tmp_path / file)[name], TENSORS[name])

@@ -8,6 +8,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -142,3 +143,54 @@ def test_without_a_network_the_message_names_the_two_ways_out() -> None:
     """The tests run offline, so this is the real client's own refusal."""
     with pytest.raises(ModelNotFound, match=r"can't be reached; download it .* or give a folder\."):
         resolve_model("globalprune/no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("org/m-GGUF/m.Q4_K_M.gguf", ("org/m-GGUF", "m.Q4_K_M.gguf", None)),
+        ("org/m-GGUF@v1/m.gguf", ("org/m-GGUF", "m.gguf", "v1")),
+        ("org/m-GGUF/Q8_0/m.GGUF", ("org/m-GGUF", "Q8_0/m.GGUF", None)),
+    ],
+    ids=["plain", "revision", "folder"],
+)
+def test_a_gguf_file_on_the_hub_is_fetched_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    asked: tuple[str, str, str | None],
+) -> None:
+    """Spelled as in the Hub's own file system; its commit is remembered."""
+
+    def download(hub_id: str, file: str, *, revision: str | None) -> str:
+        assert (hub_id, file, revision) == asked
+        return str(tmp_path / "snapshots" / COMMIT / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    source = resolve_model(text)
+    assert (source.name, source.revision, source.is_gguf) == (text, COMMIT, True)
+
+
+def test_a_gguf_file_that_the_hub_model_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is there, and the message says where its files are listed."""
+
+    def download(*_: Any, **__: Any) -> str:
+        raise EntryNotFoundError("404")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(ModelNotFound, match=r"no file m\.gguf; its files .*co/org/m/tree/main"):
+        resolve_model("org/m/m.gguf")
+
+
+def test_a_gguf_file_without_a_network() -> None:
+    """The real client's own refusal, in words that fit a file."""
+    with pytest.raises(
+        ModelNotFound, match=r"`hf download org/none m\.gguf`.* give a local file\."
+    ):
+        resolve_model("org/none/m.gguf")
+
+
+def test_a_quantisation_tag_is_answered_with_the_spelling() -> None:
+    """llama.cpp finds a file by it; here the file is named."""
+    with pytest.raises(ModelNotFound, match=r"name the file: org/m-GGUF/FILE\.gguf"):
+        resolve_model("org/m-GGUF:Q4_K_M")

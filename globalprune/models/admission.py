@@ -1,0 +1,51 @@
+"""What of a model can be refused at once: by its config.json and the headers of its weights.
+
+Nothing here loads torch, reads a weight, or fetches one from the Hub. Each command opens the model
+anew when its work begins, and refuses what only the weights tell.
+"""
+
+from globalprune.errors import UnsupportedArchitecture
+from globalprune.models.gguf_families import GGUF_FAMILIES, refuse_lost
+from globalprune.models.gguf_header import read_gguf_header
+from globalprune.models.hub import HubPlace, fetch_config
+from globalprune.models.raw_config import read_config
+from globalprune.models.registry import adapter_for
+from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
+from globalprune.models.source import ModelSource, find_place
+
+
+def refuse_uncuttable(model: str) -> None:
+    """Raise for a model that is of no family of ours, is quantised, or has no shape to be cut."""
+    place = find_place(model)
+    if isinstance(place, HubPlace):
+        if place.file is None:
+            adapter_for(read_config(fetch_config(place)))
+    elif place.is_gguf:
+        _refuse_uncuttable_file(place)
+    else:
+        # an adapter's base, whose shapes merging keeps
+        checkpoint = SafetensorsCheckpoint.open(place)
+        adapter_for(checkpoint.config).structure(checkpoint)
+
+
+def refuse_unreadable(model: str) -> None:
+    """Raise for a model that is quantised or whose weights are not whole; any family will do."""
+    place = find_place(model)
+    if isinstance(place, HubPlace):
+        if place.file is None:
+            read_config(fetch_config(place))
+    elif place.is_gguf:
+        refuse_lost(read_gguf_header(place.path), place.name)
+    else:
+        SafetensorsCheckpoint.open(place)
+
+
+def _refuse_uncuttable_file(source: ModelSource) -> None:
+    """Read a GGUF file's head."""
+    header = read_gguf_header(source.path)
+    refuse_lost(header, source.name)
+    if header.architecture not in GGUF_FAMILIES:
+        raise UnsupportedArchitecture(
+            f"{source.name}: is a GGUF file of architecture {header.architecture!r}, which "
+            f"globalprune can't cut; supported: {', '.join(GGUF_FAMILIES)}."
+        )

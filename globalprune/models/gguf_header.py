@@ -1,0 +1,127 @@
+"""The head of a GGUF file: its keys and the kinds of its tensors, without torch or a weight.
+
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from globalprune.errors import CheckpointError
+
+MAGIC: Final = b"GGUF"
+_VERSIONS: Final = (2, 3)
+_NUMBERS: Final = {  # kinds of values, as struct spells them
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_STRING: Final = 8
+_ARRAY: Final = 9
+
+
+@dataclass(frozen=True)
+class GgufTensorInfo:
+    """Shape, rows first, and the number by which ggml knows how a tensor is stored."""
+
+    shape: tuple[int, ...]
+    kind: int
+
+
+@dataclass(frozen=True)
+class GgufHeader:
+    """What a file says of itself; of an array, its length alone."""
+
+    keys: Mapping[str, Any]
+    tensors: Mapping[str, GgufTensorInfo]
+
+    @property
+    def architecture(self) -> str:
+        """llama.cpp's name of it."""
+        return str(self.keys.get("general.architecture", ""))
+
+    def own(self, key: str) -> Any:
+        """The value of a key of the architecture, or None."""
+        return self.keys.get(f"{self.architecture}.{key}")
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins as every GGUF file does."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def read_gguf_header(path: Path) -> GgufHeader:
+    """Read a file's head; raise `CheckpointError` for what is no whole one."""
+    again = "download it again, or give a folder."
+    if not is_gguf(path):
+        raise CheckpointError(f"{path}: is no GGUF file; {again}")
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+            return _Reader(held).header()
+    except (ValueError, LookupError, OverflowError) as error:
+        raise CheckpointError(f"{path}: is no whole GGUF file ({error}); {again}") from error
+
+
+class _Reader:
+    """Walks through the head from its first byte."""
+
+    def __init__(self, held: mmap.mmap) -> None:
+        self._held = held
+        self._at = len(MAGIC)
+
+    def header(self) -> GgufHeader:
+        """All of it."""
+        version = self._number("<I")
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version}")
+        tensors, keys = self._number("<Q"), self._number("<Q")
+        values = {self._string(): self._value(self._number("<I")) for _ in range(keys)}
+        return GgufHeader(values, dict(self._tensor() for _ in range(tensors)))
+
+    def _tensor(self) -> tuple[str, GgufTensorInfo]:
+        name = self._string()
+        columns_first = [self._number("<Q") for _ in range(self._number("<I"))]
+        kind, _ = self._number("<I"), self._number("<Q")
+        return name, GgufTensorInfo(tuple(reversed(columns_first)), kind)
+
+    def _value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self._string()
+        if kind == _ARRAY:
+            return self._array()
+        return self._number(_NUMBERS[kind])
+
+    def _array(self) -> int:
+        """Step over an array; return its length."""
+        kind, length = self._number("<I"), int(self._number("<Q"))
+        if kind in _NUMBERS:
+            self._at += length * struct.calcsize(_NUMBERS[kind])
+        else:
+            for _ in range(length):
+                self._value(kind)
+        return length
+
+    def _string(self) -> str:
+        return self._bytes(self._number("<Q")).decode("utf-8", errors="replace")
+
+    def _number(self, spelled: str) -> Any:
+        [number] = struct.unpack(spelled, self._bytes(struct.calcsize(spelled)))
+        return number
+
+    def _bytes(self, length: int) -> bytes:
+        start, self._at = self._at, self._at + length
+        if self._at > len(self._held):
+            raise ValueError("it ends within its head")
+        return self._held[start : self._at]
