@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality test check lint types fast schemas golden clean
+.PHONY: help install demo quality test check lint types fast quantiser schemas golden clean
 
 help:      ## list the targets
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*##/ -/'
@@ -38,7 +38,12 @@ demo: demo/analysis/plan-0.20.yaml  ## prune a real model: analyze, plan, check,
 quality: $(SMOLLM2)/config.json  ## compare with the recipes of others: make quality DATA=valid.txt JUDGE=test.txt (hours)
 	$(BIN)/python benchmarks/quality.py $(SMOLLM2) demo/quality --data $(DATA) --judge $(JUDGE)
 
-test: .venv/installed  ## every test, the real SmolLM2 included (under 15 minutes)
+.venv/quantiser:  # llama.cpp's own, which no wheel has for older systems; tests do without it
+	npm install --silent --no-audit --no-fund --fetch-retries=0 --prefix $@ \
+		@node-llama-cpp/linux-x64@3.22.1 || echo "no quantiser of llama.cpp: its tests are skipped"
+quantiser: .venv/installed .venv/quantiser  ## put llama.cpp's own quantiser into .venv, for tests (needs npm)
+
+test: .venv/installed quantiser  ## every test, the real SmolLM2 included (under 15 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10
 
 check: lint types fast  ## what must be clean before a commit (under 3 minutes)

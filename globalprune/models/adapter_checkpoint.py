@@ -51,7 +51,12 @@ class AdapterCheckpoint:
         folder = source.adapter or source.path
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         _refuse_beyond(folder, config)
-        factors = _factors(folder)
+        factors = {
+            name: (down, up)
+            for name, (down, up) in _factors(folder).items()
+            # on what is left of an emptied half, its output bias, peft lays factors without inputs
+            if name in base.tensors or down.shape[1]
+        }
         if strangers := sorted(factors.keys() - base.tensors.keys()):
             raise CheckpointError(
                 f"{folder}: adapts tensors that {base.source.path} doesn't have "

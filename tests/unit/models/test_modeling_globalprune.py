@@ -10,20 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from cut_pairs import IDS, Pair, cut_pair, generated, logits_of
 from peft import LoraConfig, get_peft_model
 from tiny_models import FAMILIES, random_ids, tiny_model
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
-from uneven_models import ONLY_ATTENTION, Cut, masked, save_uneven, uneven_cut
+from uneven_models import ONLY_ATTENTION, save_uneven, uneven_cut
 
 from globalprune.models import modeling_globalprune
 from globalprune.models.loading import load_model
 
-IDS = random_ids(3, 12)
 NO_SDPA = {"gemma2"}  # it caps the scores of attention, which sdpa can't
 ROUNDING = {"gemma2": 5e-4}  # norms behind its halves enlarge what float32 leaves over
 MODELING_FILE = Path(str(modeling_globalprune.__file__))
-Pair = tuple[PreTrainedModel, PreTrainedModel]
 
 
 @pytest.fixture(scope="module")
@@ -34,33 +33,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
     def models(family: str) -> Pair:
         if family not in made:
             folder = tmp_path_factory.mktemp(family)
-            made[family] = _pair(folder, family, uneven_cut(family))
+            made[family] = cut_pair(folder, family, uneven_cut(family))
         return copy.deepcopy(made[family])
 
     return models
-
-
-def _pair(folder: Path, family: str, cut: Cut, **overrides: Any) -> Pair:
-    save_uneven(folder, tiny_model(family, **overrides), cut)
-    return load_model(folder), masked(tiny_model(family, **overrides), cut)
-
-
-def _logits(model: PreTrainedModel, ids: torch.Tensor = IDS, **inputs: Any) -> torch.Tensor:
-    with torch.no_grad():
-        logits: torch.Tensor = model.forward(ids, **inputs).logits
-    return logits
-
-
-def _generate(model: PreTrainedModel, ids: torch.Tensor, **options: Any) -> torch.Tensor:
-    generate: Any = model.generate
-    generated: torch.Tensor = generate(
-        ids,
-        max_new_tokens=6,
-        do_sample=False,
-        eos_token_id=None,
-        **({"attention_mask": torch.ones_like(ids)} | options),
-    )
-    return generated
 
 
 def _left_padded() -> dict[str, torch.Tensor]:
@@ -77,19 +53,19 @@ class TestIsTheMaskedOriginal:
         ("family", "attention"),
         [*product(FAMILIES, ["eager"]), *product(sorted({*FAMILIES} - NO_SDPA), ["sdpa"])],
     )
-    def test_logits(self, pair: Callable[[str], Pair], family: str, attention: str) -> None:
+    def testlogits_of(self, pair: Callable[[str], Pair], family: str, attention: str) -> None:
         """Every family gives the masked original's logits, whichever attention computes them."""
         cut, original = pair(family)
         cut.set_attn_implementation(attention)
 
-        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits_of(cut), logits_of(original), rtol=0, atol=1e-4)
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_only_whole_halves(self, tmp_path: Path, family: str) -> None:
         """A model that lost nothing but whole attention, one KV head or more, is exact too."""
-        cut, original = _pair(tmp_path, family, ONLY_ATTENTION)
+        cut, original = cut_pair(tmp_path, family, ONLY_ATTENTION)
 
-        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits_of(cut), logits_of(original), rtol=0, atol=1e-4)
 
     def test_output_biases_stay(self, pair: Callable[[str], Pair]) -> None:
         """An emptied half still adds its output bias, under the name that it always had."""
@@ -116,21 +92,21 @@ class TestIsTheMaskedOriginal:
     def test_sliding_window(self, tmp_path: Path) -> None:
         """A window shorter than the text works when the first layer has no attention."""
         window = {"sliding_window": 4}
-        cut, original = _pair(tmp_path, "mistral", uneven_cut("mistral"), **window)
+        cut, original = cut_pair(tmp_path, "mistral", uneven_cut("mistral"), **window)
         ids = random_ids(2, 20)
 
-        torch.testing.assert_close(_logits(cut, ids), _logits(original, ids), rtol=0, atol=1e-4)
-        assert _generate(cut, ids).equal(_generate(original, ids))
+        torch.testing.assert_close(logits_of(cut, ids), logits_of(original, ids), rtol=0, atol=1e-4)
+        assert generated(cut, ids).equal(generated(original, ids))
 
     @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
     def test_full_and_sliding_layers(self, tmp_path: Path, family: str) -> None:
         """Masks are right where the first full and the first sliding layer have no attention."""
         kinds = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}
-        cut, original = _pair(tmp_path, family, ONLY_ATTENTION, **kinds)
+        cut, original = cut_pair(tmp_path, family, ONLY_ATTENTION, **kinds)
         ids = random_ids(2, 20)
 
-        torch.testing.assert_close(_logits(cut, ids), _logits(original, ids), rtol=0, atol=1e-4)
-        assert _generate(cut, ids).equal(_generate(original, ids))
+        torch.testing.assert_close(logits_of(cut, ids), logits_of(original, ids), rtol=0, atol=1e-4)
+        assert generated(cut, ids).equal(generated(original, ids))
 
     def test_half_precision(self, tmp_path: Path) -> None:
         """Every tensor, a lone output bias too, takes the dtype that was asked for."""
@@ -138,7 +114,7 @@ class TestIsTheMaskedOriginal:
         model = load_model(tmp_path, dtype=torch.bfloat16)
 
         assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-        assert _logits(model).dtype == torch.bfloat16
+        assert logits_of(model).dtype == torch.bfloat16
 
 
 class TestGenerates:
@@ -156,14 +132,14 @@ class TestGenerates:
         """The tokens are the masked original's with a growing, a fixed and no cache."""
         cut, original = pair(family)
 
-        assert _generate(cut, IDS, **cache).equal(_generate(original, IDS, use_cache=False))
+        assert generated(cut, IDS, **cache).equal(generated(original, IDS, use_cache=False))
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_left_padding(self, pair: Callable[[str], Pair], family: str) -> None:
         """A batch of texts of several lengths, padded on the left, continues as the original."""
         cut, original = pair(family)
 
-        assert _generate(cut, **_left_padded()).equal(_generate(original, **_left_padded()))
+        assert generated(cut, **_left_padded()).equal(generated(original, **_left_padded()))
 
     @pytest.mark.parametrize("attention", ["eager", "sdpa"])
     def test_continues_from_a_cache(self, pair: Callable[[str], Pair], attention: str) -> None:
@@ -171,15 +147,16 @@ class TestGenerates:
         cut, _ = pair("qwen3")
         cut.set_attn_implementation(attention)
         first = cut(IDS[:, :7], use_cache=True)
-        rest = _logits(cut, IDS[:, 7:], past_key_values=first.past_key_values)
+        rest = logits_of(cut, IDS[:, 7:], past_key_values=first.past_key_values)
 
-        torch.testing.assert_close(rest, _logits(cut)[:, 7:], rtol=0, atol=1e-4)
+        torch.testing.assert_close(rest, logits_of(cut)[:, 7:], rtol=0, atol=1e-4)
 
-    def test_beam_search(self, pair: Callable[[str], Pair]) -> None:
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_beam_search(self, pair: Callable[[str], Pair], family: str) -> None:
         """Beams, which reorder the cache, are the original's."""
-        cut, original = pair("llama")
+        cut, original = pair(family)
 
-        assert _generate(cut, IDS, num_beams=3).equal(_generate(original, IDS, num_beams=3))
+        assert generated(cut, num_beams=3).equal(generated(original, num_beams=3))
 
 
 @pytest.mark.filterwarnings("ignore:.(is_)?gradient_checkpointing(_enable)?. is deprecated")
@@ -209,16 +186,16 @@ class TestTrains:
         halves = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
         adapter = LoraConfig(target_modules=list(halves), init_lora_weights=False, r=2)
         cut, _ = pair(family)
-        before = _logits(cut)
+        before = logits_of(cut)
         adapted: Any = get_peft_model(cut, adapter)
         adapted.train()
         adapted(IDS, labels=IDS).loss.backward()
-        trained = _logits(adapted.eval())
+        trained = logits_of(adapted.eval())
         merged = adapted.merge_and_unload()
 
         assert not torch.allclose(trained, before)
         torch.testing.assert_close(
-            _logits(merged), trained, rtol=0, atol=ROUNDING.get(family, 1e-4)
+            logits_of(merged), trained, rtol=0, atol=ROUNDING.get(family, 1e-4)
         )
 
     def test_lora_by_default(self, pair: Callable[[str], Pair]) -> None:
@@ -245,9 +222,9 @@ class TestLoadsAndSaves:
     def test_a_plain_load_fails_at_size_one(self, tmp_path: Path, half: str) -> None:
         """A gap's size differs from the model's even where that is the smallest there is."""
         smallest = {"num_attention_heads": 1, "num_key_value_heads": 1, "intermediate_size": 1}
-        cut, original = _pair(tmp_path, "qwen3", {0: {half: ()}}, **smallest)
+        cut, original = cut_pair(tmp_path, "qwen3", {0: {half: ()}}, **smallest)
 
-        torch.testing.assert_close(_logits(cut), _logits(original), rtol=0, atol=1e-4)
+        torch.testing.assert_close(logits_of(cut), logits_of(original), rtol=0, atol=1e-4)
         with pytest.raises(RuntimeError, match="is a per-layer attribute"):
             AutoModelForCausalLM.from_pretrained(tmp_path)
 
@@ -265,7 +242,7 @@ class TestLoadsAndSaves:
             once, twice = (tmp_path / time / name for time in ("once", "twice"))
             assert once.read_bytes() == twice.read_bytes(), name
         assert MODELING_FILE.read_bytes() == (tmp_path / "once" / MODELING_FILE.name).read_bytes()
-        assert _logits(again).equal(_logits(cut))
+        assert logits_of(again).equal(logits_of(cut))
 
     def test_the_permission_is_not_saved(self, pair: Callable[[str], Pair]) -> None:
         """What lets our class read the uncut sizes would let a plain load read them too."""
