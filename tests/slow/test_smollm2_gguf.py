@@ -7,40 +7,17 @@ import pytest
 from command_line import gp
 from exporting import continued_by_transformers
 from llama_cpp import LlamaCpp
+from smollm2_cut import PLAN, PROMPTS, cut_by
 
 from globalprune.models.loading import load_tokenizer
 
 pytestmark = pytest.mark.slow
-PROMPTS = (
-    "The history of the printing press begins in",
-    "def fibonacci(n):\n    ",
-    "<|im_start|>user\nName three colours.<|im_end|>\n<|im_start|>assistant\n",
-)
-# no attention first and elsewhere, no MLP, groups and odd widths, a layer that goes
-PLAN = """\
-format: globalprune.plan/1
-layers:
-  0: {attention: all}
-  3: {mlp: "0-111"}
-  5: {attention: "1"}
-  7: {mlp: "3-262"}
-  11: {attention: "0"}
-  12: {attention: all}
-  14: {mlp: "100-618"}
-  16: {attention: all, mlp: all}
-  17: {attention: "0, 2"}
-  25: {mlp: all}
-"""
 
 
 @pytest.fixture(scope="module")
 def cut(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is left."""
-    folder = tmp_path_factory.mktemp("gguf")
-    (folder / "plan.yaml").write_text(PLAN, "utf-8")
-    done = gp("apply", smollm2, "--plan", folder / "plan.yaml", "-o", folder / "cut")
-    assert done.code == 0, done.err
-    return folder / "cut"
+    return cut_by(PLAN, smollm2, tmp_path_factory.mktemp("gguf"))
 
 
 @pytest.mark.parametrize(("dtype", "near"), [("f32", 1e-3), ("f16", 0.05)])
