@@ -9,7 +9,7 @@ from uneven_models import Cut, save_uneven, uneven_cut
 from vllm_runtime import Answer, Question, ask_vllm, furthest_from_transformers
 
 pytestmark = pytest.mark.runtimes
-ROUNDING = 1e-5  # of float32, in another order of sums
+ROUNDING = 1e-4  # of float32, in another order of sums
 PROMPTS = ("a text of words", "def f(x):\n    return")
 LAYERS = range(4)
 ODD_CUTS: dict[str, Cut] = {

@@ -14,7 +14,7 @@ from globalprune.artifacts.plans.plan_target import Budgets
 from globalprune.artifacts.plans.vllm_notes import cached_though_empty
 
 pytestmark = pytest.mark.runtimes
-ROUNDING = 2e-4  # of float32, behind 29 layers
+ROUNDING = 1e-3  # of float32, behind 29 layers; transformers itself is 2e-4 from float64
 BLOCK = 128  # tokens that vLLM gives to a request at a time
 # the same widths everywhere, of other groups in every layer: a plain checkpoint
 UNIFORM = "format: globalprune.plan/1\nlayers:\n" + "".join(
