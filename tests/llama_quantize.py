@@ -1,12 +1,11 @@
 """llama.cpp's own quantiser, which `llama-quantize` is a thin door to, and what it left in a file.
 
 Python wheels of llama.cpp leave it out or want a newer C library than most machines have; the npm
-package that `make quantiser` puts into the virtual environment has it. It runs in another process,
-because it ends the process where it asserts.
+package that `make test-runtimes` fetches has it. It runs in another process, because it ends the
+process where it asserts.
 """
 
 import ctypes
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import pytest
 
 FTYPES = {"Q4_0": 2, "Q4_K_M": 15}  # llama.h: llama_ftype
 _LIBRARIES = Path("node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64")
@@ -32,10 +30,9 @@ class _Parameters(ctypes.Structure):
 
 
 def library() -> Path:
-    """The folder of llama.cpp's libraries; the test is skipped where there is none."""
-    folder = Path(os.environ.get("LLAMA_CPP_QUANTISER", Path(sys.prefix, "quantiser"))) / _LIBRARIES
-    if not folder.is_dir():
-        pytest.skip("needs `make quantiser`")
+    """The folder of llama.cpp's libraries."""
+    folder = Path(__file__).parents[1] / ".venv-runtimes" / "quantiser" / _LIBRARIES
+    assert folder.is_dir(), f"{folder} is missing; `make test-runtimes` fetches it"
     return folder
 
 

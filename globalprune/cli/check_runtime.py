@@ -61,6 +61,7 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
     """
     from globalprune.artifacts.plans.gguf_shape import gguf_shape
     from globalprune.artifacts.plans.runtime_obstacles import obstacles
+    from globalprune.artifacts.plans.vllm_notes import narrow_qwen2, vllm_notes
 
     known = review.known
     if prepared is not None:
@@ -79,6 +80,10 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
         notes = _unquantised(structure, effect)
     if runtime == "llama.cpp" and (shape := gguf_shape(traits, structure, effect)):
         notes = (*notes, *shape.told(traits.hidden_size))
+    if runtime == "any":
+        notes = (*notes, *narrow_qwen2(traits, structure, effect))
+    if runtime == "vllm":
+        notes = tuple(vllm_notes(traits, structure, effect))
     return Loading(runtime, found, notes)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 if not hasattr(transformers.PretrainedConfig, "per_layer_config"):
     raise ImportError(
@@ -42,12 +43,26 @@ class EmptyProjection(nn.Linear):
         self.bias = nn.Parameter(torch.zeros_like(native.bias))
 
 
-def _remnant(native: nn.Linear) -> EmptyProjection | None:
+class OutputBias(nn.Module):
+    """The same in vLLM, whose own linears stand in for all others and can't be without inputs."""
+
+    def __init__(self, native: nn.Linear) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros_like(native.bias))
+
+    def forward(self, nothing: torch.Tensor) -> torch.Tensor:
+        """Give the bias to every token of `nothing` `[…, 0]`."""
+        return self.bias.expand(*nothing.shape[:-1], -1)
+
+
+def _remnant(native: nn.Linear, config: Any) -> EmptyProjection | OutputBias | None:
     """Keep the bias of a half's last projection, if it has one."""
-    return None if native.bias is None else EmptyProjection(native)
+    in_vllm = config._attn_implementation == "vllm"  # noqa: SLF001
+    kind = OutputBias if in_vllm else EmptyProjection
+    return None if native.bias is None else kind(native)
 
 
-def _output(projection: EmptyProjection | None, hidden_states: torch.Tensor) -> torch.Tensor:
+def _output(projection: nn.Module | None, hidden_states: torch.Tensor) -> torch.Tensor:
     """Give what an emptied half adds to every token: its output bias, or nothing."""
     nothing = hidden_states[..., :0]
     if projection is None:
@@ -60,17 +75,23 @@ def _output(projection: EmptyProjection | None, hidden_states: torch.Tensor) -> 
 class NoAttention(nn.Module):
     """Stands where every attention group was cut."""
 
+    attends: bool = False  # in no layer: it guards a call that is only there to be read
+
     def __init__(self, native: Any) -> None:
         super().__init__()
         self.config, self.layer_idx = native.config, native.layer_idx
         self.head_dim: int = native.head_dim
         self.is_causal = True
-        self.o_proj = _remnant(native.o_proj)
+        self.o_proj = _remnant(native.o_proj, native.config)
 
     def forward(
         self, hidden_states: torch.Tensor, past_key_values: Any = None, **_: Any
     ) -> tuple[torch.Tensor, None]:
         """Give the output bias, if any, and tell the cache how many tokens went by."""
+        if self.attends:
+            # vLLM reads the source of every layer, and takes none in which attention isn't called
+            attention = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]  # noqa: SLF001
+            attention(self, hidden_states, hidden_states, hidden_states, None)
         if past_key_values is not None:
             # masks and positions follow the length of the first cache layer, which may be this one
             batch, length, _width = hidden_states.shape
@@ -84,7 +105,7 @@ class NoMLP(nn.Module):
 
     def __init__(self, native: Any) -> None:
         super().__init__()
-        self.down_proj = _remnant(native.down_proj)
+        self.down_proj = _remnant(native.down_proj, native.config)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Give the output bias, if any."""
@@ -156,9 +177,12 @@ class PrunedConfig:
     def __post_init__(self, **kwargs: Any) -> None:
         self.allow_global_per_layer_attribute_access = True
         super().__post_init__(**kwargs)  # type: ignore[misc]
+        if hasattr(self, "logits_scaling"):  # as Granite divides logits; vLLM reads another name
+            self.logit_scale = 1 / self.logits_scaling
 
     def _remove_keys_not_serialized(self, content: dict[str, Any]) -> None:
-        content.pop("allow_global_per_layer_attribute_access", None)
+        for name in ("allow_global_per_layer_attribute_access", "logit_scale"):
+            content.pop(name, None)
         super()._remove_keys_not_serialized(content)  # type: ignore[misc]
 
 

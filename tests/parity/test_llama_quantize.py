@@ -9,6 +9,7 @@ from llama_cpp import LlamaCpp
 from llama_quantize import kinds_of, quantised
 from uneven_models import Cut
 
+pytestmark = pytest.mark.runtimes
 # groups and widths whose rows are whole K-quant blocks of 256: 4 heads of 64 read each group
 SHAPE: dict[str, Any] = {
     "hidden_size": 256,

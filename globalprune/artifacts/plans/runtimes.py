@@ -1,6 +1,7 @@
 """The programs that a cut model may have to run in, and what plain checkpoints can say: facts.
 
-transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights.
+transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights;
+what vLLM saves less is in `vllm_notes`.
 llama.cpp reads what gp export writes, in the forms of `gguf_forms`. `any` is a plain checkpoint of
 the architecture, which needs no code of ours.
 """

@@ -85,6 +85,24 @@ def test_a_hand_edit_that_a_runtime_cannot_load_is_told(tmp_path: Path) -> None:
     assert told in gp("check", plan).err
 
 
+def test_what_vllm_saves_less_than_planned_is_told(tmp_path: Path) -> None:
+    """It loads all the same; a plain Qwen2 that it doesn't load by itself is told for any, too."""
+    traits = traits_with("qwen2", hidden_size=13)
+    folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits).folder
+    empty, alike = tmp_path / "empty.yaml", tmp_path / "alike.yaml"
+    format_line = "format: globalprune.plan/1\nlayers:\n"
+    empty.write_text(format_line + "  1: {attention: all}\n")
+    alike.write_text(format_line + "".join(f"  {i}: {{attention: 0}}\n" for i in range(3)))
+    first = gp("check", empty, "--analysis", folder, "--for", "vllm")
+    others = [gp("check", alike, "--analysis", folder, "--for", to) for to in ("vllm", "any")]
+
+    assert first.code == 0
+    assert "\nloads in vllm\n  layers without attention: 1; vLLM keeps the KV cache" in first.out
+    for told in others:
+        assert told.code == 0
+        assert told.out.endswith("start it with --model-impl transformers.\n")
+
+
 def test_padding_is_told_where_halves_are_empty(tmp_path: Path) -> None:
     """The file gets larger than the plan says, so its reader knows by how much."""
     folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits_with()).folder
