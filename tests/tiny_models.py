@@ -14,6 +14,7 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -55,6 +56,7 @@ CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "mistral": (MistralConfig, {"sliding_window": None}),
     "qwen2": (Qwen2Config, {"tie_word_embeddings": True}),
     "qwen3": (Qwen3Config, {}),
+    "phi3": (Phi3Config, {"partial_rotary_factor": 0.5, "sliding_window": 8}),
     "smollm3": (SmolLM3Config, {"no_rope_layers": [1, 0, 1, 1]}),
     "granite": (
         GraniteConfig,

@@ -143,6 +143,15 @@ def _cut_tensor(
         return None
     if "_norm" in name:
         return tensor
-    queries = half == "attention" and ("q_proj" in name or "o_proj" in name)
-    width = _columns(layer, half) if queries else layer.head_dim if half == "attention" else 1
-    return tensor[:, _span(stays, width)] if last in name else tensor[_span(stays, width)]
+    if last in name:
+        return tensor[:, _span(stays, _columns(layer, half))]
+    widths = _rows(name, layer)
+    blocks = torch.split(tensor, [width * len(tensor) // sum(widths) for width in widths])
+    return torch.cat([b[_span(stays, width)] for b, width in zip(blocks, widths, strict=True)])
+
+
+def _rows(name: str, layer: LayerStructure) -> list[int]:
+    """How many rows of a projection that enters a half one group owns, block by block."""
+    queries, keys = _columns(layer, "attention"), layer.head_dim
+    widths = {"q_proj": [queries], "qkv_proj": [queries, keys, keys], "gate_up_proj": [1, 1]}
+    return widths.get(name.split(".")[1], [keys] if name.startswith("self_attn.") else [1])

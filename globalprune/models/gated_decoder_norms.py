@@ -1,7 +1,7 @@
-"""The norms around the halves of a gated decoder layer, as families have them.
+"""The norms in a gated decoder layer, as families have them: facts as data.
 
-All are vectors of the model's width. One that leaves a half normalises what it makes before the
-residual stream takes it.
+Those around the halves are vectors of the model's width. One that leaves a half normalises what it
+makes before the residual stream takes it. Those of queries and keys lie inside the attention.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from globalprune.artifacts.groups import GroupType
+
+HEAD: Final = "H"  # the axis of one head's size
 
 
 @dataclass(frozen=True)
@@ -29,4 +31,4 @@ AROUND: Final = LayerNorms(
     {"attention": "input_layernorm", "mlp": "pre_feedforward_layernorm"},
     {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
 )
-QUERY_KEY_NORMS: Final = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")  # of a head's size
+OF_A_HEAD: Final = {"self_attn.q_norm.weight": HEAD, "self_attn.k_norm.weight": HEAD}

@@ -145,10 +145,9 @@ def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | 
     if modules is None:
         return None
     return Gating(
-        gate=model.get_submodule(prefix + modules.gate),
-        up=model.get_submodule(prefix + modules.up),
+        linears=tuple(model.get_submodule(prefix + linear) for linear in modules.linears),
         activation=model.get_submodule(prefix + modules.activation),
-        names=(f"{prefix}{modules.gate}.weight", f"{prefix}{modules.up}.weight"),
+        names=tuple(f"{prefix}{linear}.weight" for linear in modules.linears),
     )
 
 

@@ -47,6 +47,7 @@ def test_a_group_of_llama_3_8b_costs_what_its_tensors_say() -> None:
         ("mistral", 3, (16 + 8 + 8 + 16) * 32, 3 * 32),
         ("qwen2", 3, (16 + 8 + 8 + 16) * 32 + 16 + 8 + 8, 3 * 32),
         ("qwen3", 3, (16 + 8 + 8 + 16) * 32, 3 * 32),
+        ("phi3", 3, (16 + 8 + 8 + 16) * 32, 3 * 32),
     ],
 )
 def test_costs_agree_with_a_count_by_hand(
