@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tiny_models import tiny_config, tiny_tokenizer
+from tiny_models import MLP_ONLY, tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
@@ -24,8 +24,13 @@ ONLY_ATTENTION: Cut = {0: {"attention": ()}, 2: {"attention": ()}}  # whole halv
 
 
 def uneven_cut(family: str) -> Cut:
-    """Cut all that can differ: no attention first, odd widths, other groups per layer, no MLP."""
+    """Cut all that can differ: no attention first, odd widths, other groups per layer, no MLP.
+
+    Attention only where the family's can be cut.
+    """
     groups: int = tiny_config(family).num_key_value_heads
+    if family in MLP_ONLY:
+        return {1: {"mlp": (0, 5, 6, 23)}, 2: {"mlp": ()}, 3: {"mlp": tuple(range(7))}}
     return {
         0: {"attention": ()},
         1: {"attention": (groups - 1,), "mlp": (0, 5, 6, 23)},

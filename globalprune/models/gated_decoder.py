@@ -1,9 +1,9 @@
 """Decoder layers with grouped-query attention (q, k, v, o) and a gated MLP (gate, up, down).
 
 Biases may stand on any projection, q/k norms of one head's size are shared by all heads, norms may
-stand behind the halves too, and projections that read the same may be fused. Experts, and q/k norms
-that span all heads, are refused. Models that globalprune cut before are read like any other, empty
-halves included.
+stand behind the halves too, and projections that read the same may be fused. Where q/k norms span
+all heads the attention stays whole; experts are refused. Models that globalprune cut before are
+read like any other, empty halves included.
 """
 
 import math
@@ -49,9 +49,9 @@ class GatedDecoder:
         """`self_attn.o_proj` or `mlp.down_proj`."""
         return _OUTPUT[group_type]
 
-    def entry_norm(self, group_type: GroupType) -> str:
+    def entry_norm(self, group_type: GroupType) -> str | None:
         """`input_layernorm`, and `post_attention_layernorm` or `pre_feedforward_layernorm`."""
-        return self.form.norms.entering[group_type]
+        return self.form.norms.entering.get(group_type)
 
     def leaving_norm(self, group_type: GroupType) -> str | None:
         """`post_attention_layernorm` and `post_feedforward_layernorm`, in families with both."""
@@ -72,7 +72,9 @@ class GatedDecoder:
         return self.form.projections.gating if group_type == "mlp" else None
 
     def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """The q/k norms of an attention half."""
+        """The q/k norms of an attention half that can be cut."""
+        if group_type in self.form.fixed:
+            return ()
         return _present(self.form.inside(group_type), layer)
 
 
@@ -91,12 +93,16 @@ def _layer(shapes: LayerShapes, form: LayerForm) -> LayerStructure:
 def _half(shapes: LayerShapes, form: LayerForm, group_type: GroupType) -> HalfStructure:
     """Groups and costs of one half, counted from its tensors through its axes."""
     groups = shapes.groups[group_type]
+    bias = _parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes))
     owned = _parameters(shapes, (axis.tensor for axis in _axes(shapes, form, group_type)))
+    if groups and group_type in form.fixed:
+        inside = _parameters(shapes, form.inside(group_type))
+        return HalfStructure(groups=groups, cost=0, kept=owned + bias + inside)
     return HalfStructure(
         groups=groups,
         cost=owned // groups if groups else 0,
         shared=_parameters(shapes, _present(form.inside(group_type), shapes)),
-        kept=_parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes)),
+        kept=bias,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from globalprune.artifacts.groups import GroupType
-from globalprune.models.gated_decoder_norms import BEFORE, LayerNorms
+from globalprune.models.gated_decoder_norms import BEFORE, HEAD, LayerNorms
 from globalprune.models.gated_decoder_projections import MODEL_WIDTH, SEPARATE, Projections
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -19,6 +19,11 @@ class LayerForm:
     projections: Projections = SEPARATE
     norms: LayerNorms = BEFORE
     query_key_norms: Mapping[str, str] = field(default_factory=dict)  # by weight: its axis
+
+    @property
+    def fixed(self) -> tuple[GroupType, ...]:
+        """The halves that can't be cut: a norm over all heads changes when one of them goes."""
+        return ("attention",) if any(a != HEAD for a in self.query_key_norms.values()) else ()
 
     def inside(self, group_type: GroupType) -> tuple[str, ...]:
         """The norms inside a half, by the names of their weights."""

@@ -15,7 +15,10 @@ HEAD: Final = "H"  # the axis of one head's size
 
 @dataclass(frozen=True)
 class LayerNorms:
-    """Norms by the half that they stand before or behind, by their names below the layer."""
+    """Norms by the half that they stand before or behind, by their names below the layer.
+
+    A half that none stands before reads the residual stream itself.
+    """
 
     entering: Mapping[GroupType, str]
     leaving: Mapping[GroupType, str] = field(default_factory=dict)
@@ -31,4 +34,9 @@ AROUND: Final = LayerNorms(
     {"attention": "input_layernorm", "mlp": "pre_feedforward_layernorm"},
     {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
 )
+BEHIND: Final = LayerNorms(
+    {},
+    {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
+)
 OF_A_HEAD: Final = {"self_attn.q_norm.weight": HEAD, "self_attn.k_norm.weight": HEAD}
+OVER_HEADS: Final = {"self_attn.q_norm.weight": "Q", "self_attn.k_norm.weight": "K"}

@@ -63,8 +63,11 @@ class ModelAdapter(Protocol):
         """What the tensor names of a half begin with, below the layer: `self_attn.`."""
         ...
 
-    def entry_norm(self, group_type: GroupType) -> str:
-        """The norm below the layer whose input is the residual stream that the half adds to."""
+    def entry_norm(self, group_type: GroupType) -> str | None:
+        """The norm below the layer whose input is the residual stream that the half adds to.
+
+        None where the half reads the stream itself.
+        """
         ...
 
     def leaving_norm(self, group_type: GroupType) -> str | None:

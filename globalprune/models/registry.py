@@ -5,7 +5,7 @@ from typing import Any
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.gated_decoder import GatedDecoder
 from globalprune.models.gated_decoder_form import LayerForm
-from globalprune.models.gated_decoder_norms import AROUND, OF_A_HEAD
+from globalprune.models.gated_decoder_norms import AROUND, BEHIND, OF_A_HEAD, OVER_HEADS
 from globalprune.models.gated_decoder_projections import FUSED
 from globalprune.models.interface import ModelAdapter
 
@@ -18,6 +18,9 @@ ADAPTERS: dict[str, ModelAdapter] = {
     ),
     "phi3": GatedDecoder(  # Phi-4 too; https://arxiv.org/abs/2404.14219, 2412.08905
         "phi3", LayerForm(projections=FUSED)
+    ),
+    "olmo2": GatedDecoder(  # https://arxiv.org/abs/2501.00656
+        "olmo2", LayerForm(norms=BEHIND, query_key_norms=OVER_HEADS)
     ),
     "smollm3": GatedDecoder("smollm3"),  # https://huggingface.co/blog/smollm3
     "granite": GatedDecoder(  # https://arxiv.org/abs/2405.04324
