@@ -109,6 +109,21 @@ def test_query_and_key_norms_are_shared_by_the_groups(tiny: Tiny) -> None:
     assert layer.attention.shared == 16
 
 
+def test_an_attention_with_norms_over_its_heads_is_fixed(tiny: Tiny) -> None:
+    """Its groups are there and cost nothing, and all that it holds, norms too, is kept."""
+    adapter, structure = structure_of(tiny("olmo2"))
+    assert structure.fixed == ("attention",)
+    assert structure.prunable == 4 * 24 * 3 * 32
+    for layer in structure.layers:
+        attention = layer.attention
+        assert (attention.groups, attention.candidates, attention.cost) == (3, 0, 0)
+        assert (attention.shared, attention.kept) == (0, 32 * (48 + 24 + 24 + 48) + 48 + 24)
+        assert (layer.mlp.groups, layer.mlp.candidates, layer.mlp.cost) == (24, 24, 3 * 32)
+        assert adapter.shared(layer, "attention") == ()
+    assert adapter.entry_norm("attention") is adapter.entry_norm("mlp") is None
+    assert adapter.leaving_norm("mlp") == "post_feedforward_layernorm"
+
+
 def test_an_emptied_half_has_no_groups_and_keeps_its_output_bias() -> None:
     """A model that was cut before is read as it stands, empty halves included."""
     full = layer_shapes(hidden=32, heads=6, kv_heads=3, head_dim=8, width=24)

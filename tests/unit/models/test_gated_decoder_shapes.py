@@ -7,7 +7,7 @@ from shape_checkpoint import Shapes, layer_shapes, shape_checkpoint
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.gated_decoder_form import PLAIN, LayerForm
-from globalprune.models.gated_decoder_norms import OF_A_HEAD
+from globalprune.models.gated_decoder_norms import OF_A_HEAD, OVER_HEADS
 from globalprune.models.gated_decoder_projections import FUSED
 from globalprune.models.gated_decoder_shapes import LayerShapes, read_shapes
 
@@ -176,7 +176,7 @@ def test_a_malformed_checkpoint_is_refused_with_what_was_found(
 
 
 def test_norms_that_span_all_heads_are_refused() -> None:
-    """Cutting a head would change such a norm (OLMo 2), so masking and cutting would differ."""
+    """In a family whose norms are of one head each: the checkpoint is of another architecture."""
     spanning = {"self_attn.q_norm.weight": (48,), "self_attn.k_norm.weight": (24,)}
     with pytest.raises(
         UnsupportedArchitecture, match=r"q_norm\.weight is \(48,\).*spans all heads"
@@ -237,3 +237,12 @@ def test_fused_projections_that_make_no_sense_are_refused(change: Shapes, text: 
     """By the names of what was measured."""
     with pytest.raises(UnsupportedArchitecture, match=text):
         read([FUSED_LAYER | change], LayerForm(projections=FUSED))
+
+
+def test_norms_over_heads_have_the_size_of_all_heads() -> None:
+    """In a family that has such norms (OLMo 2), one of a head's size is wrong."""
+    form = LayerForm(query_key_norms=OVER_HEADS)
+    spanning: Shapes = {"self_attn.q_norm.weight": (48,), "self_attn.k_norm.weight": (24,)}
+    assert read([LAYER | spanning], form)
+    with pytest.raises(UnsupportedArchitecture, match=r"k_norm\.weight is \(8,\), not \(24,\)"):
+        read([LAYER | spanning | {"self_attn.k_norm.weight": (8,)}], form)
