@@ -31,7 +31,10 @@ def structure_of(
     outside: int = 100,
     output_bias: int = 0,
 ) -> ModelStructure:
-    """Layers of (attention groups, mlp channels); `outside` stands for the embeddings."""
+    """Layers of (attention groups, mlp channels); `outside` stands for the embeddings.
+
+    An attention whose groups cost nothing is fixed, and holds `output_bias` parameters.
+    """
     made = tuple(
         LayerStructure(
             attention=HalfStructure(
@@ -60,7 +63,7 @@ def table_of(
         (layer, GROUP_TYPES.index(kind), index, half.cost)
         for layer, kind, half in structure.halves()
         if layer in measured
-        for index in range(half.groups)
+        for index in range(half.candidates)
     ]
     layer_idx, group_type, group_idx, cost = np.asarray(rows).T
     draw = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tiny_models import tiny_config
+from tiny_models import MLP_ONLY, tiny_config
 from uneven_models import Cut
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
@@ -38,6 +38,21 @@ def groups_of(family: str, kind: GroupType) -> int:
     return count
 
 
+def kinds_of(family: str) -> tuple[GroupType, ...]:
+    """The kinds of groups that a plan for the family may name."""
+    return ("mlp",) if family in MLP_ONLY else GROUP_TYPES
+
+
+def cuttable(family: str, removals: Removals) -> dict[int, dict[GroupType, Sequence[int]]]:
+    """The same removals without those that no plan for the family may name."""
+    kinds = kinds_of(family)
+    kept = {
+        layer: {kind: gone for kind, gone in halves.items() if kind in kinds}
+        for layer, halves in removals.items()
+    }
+    return {layer: halves for layer, halves in kept.items() if halves}
+
+
 def what_stays(family: str, removals: Removals) -> Cut:
     """The same cut, said by what stays."""
     return {
@@ -56,7 +71,7 @@ def removals(family: str) -> st.SearchStrategy[dict[int, dict[GroupType, list[in
             st.just(list(range(groups_of(family, kind)))),
             st.lists(st.integers(0, groups_of(family, kind) - 1), min_size=1, unique=True),
         )
-        for kind in GROUP_TYPES
+        for kind in kinds_of(family)
     }
     layer = st.fixed_dictionaries({}, optional=half).filter(bool)
     plans = st.dictionaries(st.integers(0, LAYERS - 1), layer, max_size=LAYERS)

@@ -26,9 +26,9 @@ def linear_site(
             linear.bias.copy_(torch.tensor(bias, dtype=dtype))
     dim = 0 if side == "rows" else 1
     width = values.shape[dim] // groups
-    axes = {"weight": GroupAxis("weight", dim, width)}
+    axes = {"weight": GroupAxis("weight", dim, (width,))}
     if bias is not None and side == "rows":
-        axes["bias"] = GroupAxis("bias", 0, width)
+        axes["bias"] = GroupAxis("bias", 0, (width,))
     return Site("layer.linear", (0, "mlp"), groups, linear, axes, is_output=side == "columns")
 
 

@@ -14,6 +14,8 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    Phi3Config,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -55,6 +57,8 @@ CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     "mistral": (MistralConfig, {"sliding_window": None}),
     "qwen2": (Qwen2Config, {"tie_word_embeddings": True}),
     "qwen3": (Qwen3Config, {}),
+    "phi3": (Phi3Config, {"partial_rotary_factor": 0.5, "sliding_window": 8}),
+    "olmo2": (Olmo2Config, {}),
     "smollm3": (SmolLM3Config, {"no_rope_layers": [1, 0, 1, 1]}),
     "granite": (
         GraniteConfig,
@@ -70,6 +74,7 @@ CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
     ),
 }
 FAMILIES = tuple(CONFIGS)
+MLP_ONLY = frozenset({"olmo2"})  # its norms of queries and keys span all heads
 
 
 def tiny_config(family: str, **overrides: Any) -> PreTrainedConfig:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tiny_models import tiny_config, tiny_tokenizer
+from tiny_models import MLP_ONLY, tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
@@ -24,8 +24,13 @@ ONLY_ATTENTION: Cut = {0: {"attention": ()}, 2: {"attention": ()}}  # whole halv
 
 
 def uneven_cut(family: str) -> Cut:
-    """Cut all that can differ: no attention first, odd widths, other groups per layer, no MLP."""
+    """Cut all that can differ: no attention first, odd widths, other groups per layer, no MLP.
+
+    Attention only where the family's can be cut.
+    """
     groups: int = tiny_config(family).num_key_value_heads
+    if family in MLP_ONLY:
+        return {1: {"mlp": (0, 5, 6, 23)}, 2: {"mlp": ()}, 3: {"mlp": tuple(range(7))}}
     return {
         0: {"attention": ()},
         1: {"attention": (groups - 1,), "mlp": (0, 5, 6, 23)},
@@ -143,6 +148,15 @@ def _cut_tensor(
         return None
     if "_norm" in name:
         return tensor
-    queries = half == "attention" and ("q_proj" in name or "o_proj" in name)
-    width = _columns(layer, half) if queries else layer.head_dim if half == "attention" else 1
-    return tensor[:, _span(stays, width)] if last in name else tensor[_span(stays, width)]
+    if last in name:
+        return tensor[:, _span(stays, _columns(layer, half))]
+    widths = _rows(name, layer)
+    blocks = torch.split(tensor, [width * len(tensor) // sum(widths) for width in widths])
+    return torch.cat([b[_span(stays, width)] for b, width in zip(blocks, widths, strict=True)])
+
+
+def _rows(name: str, layer: LayerStructure) -> list[int]:
+    """How many rows of a projection that enters a half one group owns, block by block."""
+    queries, keys = _columns(layer, "attention"), layer.head_dim
+    widths = {"q_proj": [queries], "qkv_proj": [queries, keys, keys], "gate_up_proj": [1, 1]}
+    return widths.get(name.split(".")[1], [keys] if name.startswith("self_attn.") else [1])

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.normalisers import NormaliserName
+from globalprune.artifacts.plans.fixed_halves import why_fixed
 from globalprune.importance.interface import Importance
 from globalprune.models.gguf_quantisation import quantisation_notes
 from globalprune.text.windows import TokenWindows
@@ -43,6 +44,8 @@ def doubts(
             "one window can't be halved, so nothing tells how sure its importances are; measure "
             "with more --samples."
         )
+    for kind in subject.structure.fixed:
+        yield f"{why_fixed(kind)}; only the other groups are measured."
     longest = max(len(row) for row in windows.rows)
     positions = subject.figures.find("max_position_embeddings")
     if positions is not None and longest > positions:

@@ -18,6 +18,7 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.passes.final_norm import refit_final_norm
+from globalprune.passes.gating import gate_and_up
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
@@ -127,5 +128,6 @@ def _keep_only(half: RunningHalf, kept: Sequence[int], found: HalfWeights | None
     weight.zero_()
     weight[:, columns] = standing
     if half.gating is not None and found is not None and found.gating is not None:
-        for linear, rows in zip((half.gating.gate, half.gating.up), found.gating, strict=True):
-            linear.weight[columns] = rows.to(weight)
+        stored = gate_and_up([linear.weight for linear in half.gating.linears])
+        for block, rows in zip(stored, found.gating, strict=True):
+            block[columns] = rows.to(weight)

@@ -24,7 +24,7 @@ def build_table(
     halves = [
         ((layer, group_type), half)
         for layer, group_type, half in structure.halves()
-        if layer in layers and half.groups
+        if layer in layers and half.candidates
     ]
     importances = {
         method.name: torch.cat([_combined(method, statistics, half) for half, _ in halves])

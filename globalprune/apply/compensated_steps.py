@@ -1,6 +1,7 @@
 """Which steps of a cut change when compensation solves and refits weights anew. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from globalprune.apply.facts import HalfFacts, ModelFacts
 from globalprune.apply.steps import (
@@ -15,6 +16,11 @@ from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 
 _Part = tuple[GroupType, SolvedPart]
+_GATING: Final[dict[int, tuple[SolvedPart, ...]]] = {  # what so many tensors are
+    0: (),
+    1: ("gate_up",),
+    2: ("gate", "up"),
+}
 
 
 def compensated(
@@ -42,10 +48,9 @@ def _solved(facts: ModelFacts, effect: PlanEffect, *, gates: bool) -> Iterator[t
             begun = begun or len(kept) < _groups(half, facts, prefix)
             if begun and kept and half.output is not None:
                 yield prefix + half.output, (group_type, "output")
-                if gates and half.gating:
-                    gate, up = half.gating
-                    yield prefix + gate, (group_type, "gate")
-                    yield prefix + up, (group_type, "up")
+                if gates:
+                    for name, part in zip(half.gating, _GATING[len(half.gating)], strict=True):
+                        yield prefix + name, (group_type, part)
 
 
 def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
@@ -53,7 +58,7 @@ def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
     if not half.axes:
         return 0
     axis = half.axes[0]
-    return facts.tensors[prefix + axis.tensor].shape[axis.dim] // axis.width
+    return axis.groups(facts.tensors[prefix + axis.tensor].shape)
 
 
 def _changed(step: Step, solved: Mapping[str, _Part], refitted: str | None) -> Step:

@@ -3,7 +3,7 @@
 Read from headers before a single weight; no torch, so that steps can be tested without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -31,11 +31,18 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a half's groups lie in a tensor: group g owns `width` slices of `dim` from g·width."""
+    """Where a half's groups lie in a tensor: in blocks of `dim`, one behind the other.
+
+    Group g owns `width` slices of each, from g·width on, for every width of `widths`.
+    """
 
     tensor: str  # below the layer: "self_attn.q_proj.weight"
     dim: int
-    width: int
+    widths: tuple[int, ...]
+
+    def groups(self, shape: Sequence[int]) -> int:
+        """How many groups share a tensor of that shape."""
+        return shape[self.dim] // sum(self.widths)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class HalfFacts:
 
     axes: tuple[Axis, ...] = ()
     shared: tuple[str, ...] = ()  # they go with the last group: q/k norms
-    gating: tuple[str, ...] = ()  # the weights of gate and up, where it has such
+    gating: tuple[str, ...] = ()  # the weights of gate and up, where it has such; one if fused
     output: str | None = None  # the weight that brings what the groups make back to the stream
     output_bias: str | None = None  # belongs to no group; an emptied half still adds it
 

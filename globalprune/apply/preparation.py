@@ -118,9 +118,9 @@ def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -
     output = f"{adapter.output(group_type)}.weight"
     bias = f"{adapter.output(group_type)}.bias"
     return HalfFacts(
-        axes=tuple(Axis(axis.tensor, axis.dim, axis.width) for axis in axes),
+        axes=tuple(Axis(axis.tensor, axis.dim, axis.widths) for axis in axes),
         shared=adapter.shared(layer, group_type),
-        gating=(f"{gating.gate}.weight", f"{gating.up}.weight") if axes and gating else (),
+        gating=tuple(f"{name}.weight" for name in gating.linears) if axes and gating else (),
         output=output if axes else None,
         output_bias=bias if bias in layer.tensors else None,
     )

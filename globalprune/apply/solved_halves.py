@@ -22,6 +22,7 @@ _FINAL_NORM: Final = "final-norm.safetensors"
 _OUTPUT: Final[SolvedPart] = "output"
 _GATE: Final[SolvedPart] = "gate"
 _UP: Final[SolvedPart] = "up"
+_FUSED: Final[SolvedPart] = "gate_up"
 _WEIGHT, _RECORD, _TEXT = "weight", "record", "text"
 
 
@@ -70,8 +71,8 @@ class SolvedHalves:
         if not path.is_file():
             raise ValueError(f"{half} was never solved")
         with safe_open(path, framework="pt") as opened:
-            weight: torch.Tensor = opened.get_tensor(part)
-        return weight
+            parts = (_GATE, _UP) if part == _FUSED else (part,)
+            return torch.cat([opened.get_tensor(name) for name in parts])
 
     def keep_final_norm(self, weight: torch.Tensor) -> None:
         """Keep the weight `[D]` of the norm behind the last layer, in its own dtype."""

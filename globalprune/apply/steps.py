@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
+from globalprune.apply.facts import Axis, HalfFacts, ModelFacts, TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
-SolvedPart = Literal["output", "gate", "up"]
+SolvedPart = Literal["output", "gate", "up", "gate_up"]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _half_steps(
         return
     for axis in half.axes:
         before = facts.tensors[old + axis.tensor]
-        ranges = _slices(kept, axis.width)
+        ranges = _slices(kept, axis, axis.groups(before.shape))
         length = sum(stop - start for start, stop in ranges)
         if length == before.shape[axis.dim]:
             continue
@@ -208,12 +208,15 @@ def _half_steps(
         )
 
 
-def _slices(kept: Sequence[int], width: int) -> tuple[tuple[int, int], ...]:
+def _slices(kept: Sequence[int], axis: Axis, groups: int) -> tuple[tuple[int, int], ...]:
     """Join kept groups, in order, into as few half-open ranges of slices as they make."""
     ranges: list[tuple[int, int]] = []
-    for group in kept:
-        start, stop = group * width, (group + 1) * width
-        if ranges and ranges[-1][1] == start:
-            start = ranges.pop()[0]
-        ranges.append((start, stop))
+    begin = 0
+    for width in axis.widths:
+        for group in kept:
+            start = begin + group * width
+            if ranges and ranges[-1][1] == start:
+                start, _ = ranges.pop()
+            ranges.append((start, begin + (group + 1) * width))
+        begin += groups * width
     return tuple(ranges)

@@ -21,9 +21,24 @@ class HalfStructure(Record):
     """One half of a layer: its attention or its MLP."""
 
     groups: int = Field(ge=0)  # 0: an earlier cut took this half whole
-    cost: int = Field(ge=0)  # parameters of one group; equal for all groups of a half
+    cost: int = Field(ge=0)  # parameters that go with one group, equal for all; 0: none may go
     shared: int = Field(default=0, ge=0)  # parameters that go with the last group: q/k norms
-    kept: int = Field(default=0, ge=0)  # parameters of output biases, which no cut removes
+    kept: int = Field(default=0, ge=0)  # parameters that no cut removes: output biases
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is there and none of its groups may go; all its parameters are then kept."""
+        return self.groups > 0 and self.cost == 0
+
+    @property
+    def weight(self) -> int:
+        """The parameters of one group, whether it may go or not."""
+        return self.kept // self.groups if self.fixed else self.cost
+
+    @property
+    def candidates(self) -> int:
+        """How many groups a plan may take."""
+        return 0 if self.fixed else self.groups
 
     @property
     def prunable(self) -> int:
@@ -56,6 +71,12 @@ class ModelStructure(Record):
     def prunable(self) -> int:
         """Parameters of all groups of all layers."""
         return sum(half.prunable for _, _, half in self.halves())
+
+    @property
+    def fixed(self) -> tuple[GroupType, ...]:
+        """The kinds of halves that no plan can cut in any layer."""
+        fixed = {kind for _, kind, half in self.halves() if half.fixed}
+        return tuple(kind for kind in GROUP_TYPES if kind in fixed)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
-"""The norms around the halves of a gated decoder layer, as families have them.
+"""The norms in a gated decoder layer, as families have them: facts as data.
 
-All are vectors of the model's width. One that leaves a half normalises what it makes before the
-residual stream takes it.
+Those around the halves are vectors of the model's width. One that leaves a half normalises what it
+makes before the residual stream takes it. Those of queries and keys lie inside the attention.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,15 @@ from typing import Final
 
 from globalprune.artifacts.groups import GroupType
 
+HEAD: Final = "H"  # the axis of one head's size
+
 
 @dataclass(frozen=True)
 class LayerNorms:
-    """Norms by the half that they stand before or behind, by their names below the layer."""
+    """Norms by the half that they stand before or behind, by their names below the layer.
+
+    A half that none stands before reads the residual stream itself.
+    """
 
     entering: Mapping[GroupType, str]
     leaving: Mapping[GroupType, str] = field(default_factory=dict)
@@ -29,4 +34,9 @@ AROUND: Final = LayerNorms(
     {"attention": "input_layernorm", "mlp": "pre_feedforward_layernorm"},
     {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
 )
-QUERY_KEY_NORMS: Final = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")  # of a head's size
+BEHIND: Final = LayerNorms(
+    {},
+    {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
+)
+OF_A_HEAD: Final = {"self_attn.q_norm.weight": HEAD, "self_attn.k_norm.weight": HEAD}
+OVER_HEADS: Final = {"self_attn.q_norm.weight": "Q", "self_attn.k_norm.weight": "K"}

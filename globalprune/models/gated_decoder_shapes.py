@@ -7,32 +7,21 @@ tensor says (the size of one head), and must agree with the rest.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
-from globalprune.models.gated_decoder_norms import QUERY_KEY_NORMS, LayerNorms
+from globalprune.models.gated_decoder_form import LayerForm, Shapes
+from globalprune.models.gated_decoder_norms import HEAD
+from globalprune.models.gated_decoder_projections import MODEL_WIDTH
 
-Shapes = Mapping[str, tuple[int, ...]]
-
-# rows and columns of each projection: D model width, Q all query heads, K all key/value heads,
-# F MLP width. Groups own slices of Q, K and F; nothing owns D.
-MODEL_WIDTH = "D"
-PROJECTIONS: dict[GroupType, dict[str, tuple[str, str]]] = {
-    "attention": {
-        "self_attn.q_proj": ("Q", "D"),
-        "self_attn.k_proj": ("K", "D"),
-        "self_attn.v_proj": ("K", "D"),
-        "self_attn.o_proj": ("D", "Q"),
-    },
-    "mlp": {
-        "mlp.gate_proj": ("F", "D"),
-        "mlp.up_proj": ("F", "D"),
-        "mlp.down_proj": ("D", "F"),
-    },
+_COUNTED: Final = {  # by axis: the key under which the config counts it, heads or channels
+    "Q": "num_attention_heads",
+    "K": "num_key_value_heads",
+    "F": "intermediate_size",
 }
-_MEASURED_AT = {"Q": "self_attn.q_proj", "K": "self_attn.k_proj", "F": "mlp.up_proj"}
 
 
 @dataclass(frozen=True)
@@ -42,34 +31,17 @@ class LayerShapes:
     tensors: Shapes
     head_dim: int
     query_heads_per_group: int
-
-    def groups(self, group_type: GroupType) -> int:
-        """The number of groups of a half; 0 where it is empty."""
-        if group_type == "mlp":
-            return axis_size(self.tensors, "F")
-        return axis_size(self.tensors, "K") // self.head_dim
+    groups: Mapping[GroupType, int]  # of each half; 0 where it is empty
 
 
-def axis_size(tensors: Shapes, axis: str) -> int:
-    """The length of Q, K or F; 0 where the half is empty or its tensor is no matrix."""
-    shape = tensors.get(f"{_MEASURED_AT[axis]}.weight", ())
-    return shape[0] if len(shape) == 2 else 0  # noqa: PLR2004
-
-
-def read_shapes(
-    checkpoint: Checkpoint, prefix: str, norms: LayerNorms, *, query_key_norms: bool
-) -> tuple[LayerShapes, ...]:
+def read_shapes(checkpoint: Checkpoint, prefix: str, form: LayerForm) -> tuple[LayerShapes, ...]:
     """The layers below `prefix`, each consistent in itself and with the config."""
     config = ConfigFigures(checkpoint.config, checkpoint.source.name)
     layers = _split_by_layer(checkpoint, prefix, config)
-    norms_of_heads = QUERY_KEY_NORMS if query_key_norms else ()
-    readers = [
-        _LayerReader(config, index, tensors, norms.tensors, norms_of_heads)
-        for index, tensors in enumerate(layers)
-    ]
+    readers = [_LayerReader(config, form, index, layer) for index, layer in enumerate(layers)]
     for reader in readers:
         reader.check_names()
-    head_dim = _head_dim(layers, config)
+    head_dim = _head_dim(layers, form, config)
     return tuple(reader.read(head_dim) for reader in readers)
 
 
@@ -95,22 +67,24 @@ def _split_by_layer(checkpoint: Checkpoint, prefix: str, config: ConfigFigures) 
     return [found[index] for index in range(said)]
 
 
-def _head_dim(layers: list[Shapes], config: ConfigFigures) -> int:
+def _head_dim(layers: list[Shapes], form: LayerForm, config: ConfigFigures) -> int:
     """The size of one head: the config's word, else query rows / query heads."""
     said = config.find("head_dim")
     if said is not None:
         return said
+    name, dim = form.projections.measured_at["Q"]
     for index, tensors in enumerate(layers):
-        rows = axis_size(tensors, "Q")
-        if not rows:
+        size = form.axis_size(tensors, "Q")
+        if not size:
             continue
         heads = config.need("num_attention_heads", index)
-        if rows % heads:
+        if size % heads:
             raise UnsupportedArchitecture(
-                f"{config.where}: layer {index}: self_attn.q_proj.weight has {rows} rows, which "
-                f"num_attention_heads {heads} doesn't divide; mend config.json."
+                f"{config.where}: layer {index}: {name}.weight has {size} "
+                f"{('rows', 'columns')[dim]}, which num_attention_heads {heads} doesn't divide; "
+                "mend config.json."
             )
-        return rows // heads
+        return size // heads
     return config.need("head_dim")
 
 
@@ -119,10 +93,9 @@ class _LayerReader:
     """Reads one layer: first which tensors it has, then what their shapes say."""
 
     config: ConfigFigures
+    form: LayerForm
     index: int
     tensors: Shapes
-    norms: tuple[str, ...]
-    norms_of_heads: tuple[str, ...]
 
     def check_names(self) -> None:
         """Raise for tensors that are too many or too few."""
@@ -133,9 +106,16 @@ class _LayerReader:
         """Check every shape, then hand them on."""
         queries = self._query_heads_per_group(head_dim)
         self._refuse_norms_over_heads(head_dim)
-        self._refuse_wrong_shapes()
+        self._refuse_wrong_shapes(head_dim)
         self._refuse_disagreement(head_dim)
-        return LayerShapes(self.tensors, head_dim, queries)
+        groups: dict[GroupType, int] = {
+            "attention": self._size("K") // head_dim,
+            "mlp": self._size("F"),
+        }
+        return LayerShapes(self.tensors, head_dim, queries, groups)
+
+    def _size(self, axis: str) -> int:
+        return self.form.axis_size(self.tensors, axis)
 
     @property
     def _where(self) -> str:
@@ -143,26 +123,26 @@ class _LayerReader:
 
     def _is_empty(self, group_type: GroupType) -> bool:
         """Whether an earlier cut took the half: its weights are gone, and the config knows."""
-        gone = not any(f"{name}.weight" in self.tensors for name in PROJECTIONS[group_type])
+        names = self.form.projections.halves[group_type]
+        gone = not any(f"{name}.weight" in self.tensors for name in names)
         return gone and group_type in self.config.emptied(self.index)
 
     def _refuse_strange_names(self) -> None:
-        projections = [name for half in PROJECTIONS.values() for name in half]
-        known = {f"{name}.{kind}" for name in projections for kind in ("weight", "bias")}
-        strange = sorted(self.tensors.keys() - known - {*self.norms, *self.norms_of_heads})
+        known = self.form.shapes(dict.fromkeys((*_COUNTED, HEAD, MODEL_WIDTH), 0))
+        strange = sorted(self.tensors.keys() - known.keys())
         if strange:
             raise UnsupportedArchitecture(
                 f"{self._where}: {', '.join(strange)}: not a tensor of this architecture; "
-                "fused projections, experts and adapters can't be cut: give a plain model."
+                "projections fused otherwise, experts and adapters can't be cut: give a plain "
+                "model."
             )
 
     def _refuse_missing_names(self) -> None:
-        needed = set(self.norms)
-        for group_type, projections in PROJECTIONS.items():
+        needed = set(self.form.norms.tensors)
+        for group_type, projections in self.form.projections.halves.items():
             if not self._is_empty(group_type):
                 needed |= {f"{name}.weight" for name in projections}
-        if not self._is_empty("attention"):
-            needed |= set(self.norms_of_heads)
+                needed |= {*self.form.inside(group_type)}
         missing = sorted(needed - self.tensors.keys())
         if missing:
             raise CheckpointError(
@@ -175,38 +155,37 @@ class _LayerReader:
         if self._is_empty("attention"):
             heads = self.config.need("num_attention_heads")
             return max(1, heads // (self.config.find("num_key_value_heads") or heads))
-        queries, keys = axis_size(self.tensors, "Q"), axis_size(self.tensors, "K")
+        queries, keys = self._size("Q"), self._size("K")
         if not keys or queries % keys or keys % head_dim or not queries:
+            of_queries, of_keys = (self.form.projections.measured_at[axis][0] for axis in "QK")
             raise UnsupportedArchitecture(
-                f"{self._where}: q_proj {self.tensors['self_attn.q_proj.weight']} and "
-                f"k_proj {self.tensors['self_attn.k_proj.weight']} don't divide into heads of "
-                f"{head_dim} with equally many query heads to each key/value head; "
+                f"{self._where}: {self._told(of_queries)} and {self._told(of_keys)} don't divide "
+                f"into heads of {head_dim} with equally many query heads to each key/value head; "
                 "mend head_dim in config.json, or give another model."
             )
         return queries // keys
 
+    def _told(self, projection: str) -> str:
+        return f"{projection.rpartition('.')[2]} {self.tensors[f'{projection}.weight']}"
+
     def _refuse_norms_over_heads(self, head_dim: int) -> None:
-        for name in self.norms_of_heads:
+        for name, axis in self.form.query_key_norms.items():
             shape = self.tensors.get(name, (head_dim,))
-            if shape != (head_dim,):
+            if axis == HEAD and shape != (head_dim,):
                 raise UnsupportedArchitecture(
                     f"{self._where}: {name} is {shape}, where one head has {head_dim}: a norm "
                     "that spans all heads changes when a head goes, so the cut would not be exact."
                 )
 
-    def _refuse_wrong_shapes(self) -> None:
+    def _refuse_wrong_shapes(self, head_dim: int) -> None:
         """Compare every tensor with what the named axes make of it."""
-        sizes = {axis: axis_size(self.tensors, axis) for axis in _MEASURED_AT}
-        sizes[MODEL_WIDTH] = self.config.need("hidden_size")
-        expected: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms, (sizes[MODEL_WIDTH],))
-        for projections in PROJECTIONS.values():
-            for name, (rows, columns) in projections.items():
-                expected[f"{name}.weight"] = (sizes[rows], sizes[columns])
-                expected[f"{name}.bias"] = (sizes[rows],)
+        sizes = {axis: self._size(axis) for axis in _COUNTED}
+        sizes |= {HEAD: head_dim, MODEL_WIDTH: self.config.need("hidden_size")}
+        expected = self.form.shapes(sizes)
         wrong = [
             f"{name} is {shape}, not {expected[name]}"
             for name, shape in self.tensors.items()
-            if shape != expected.get(name, shape)
+            if shape != expected[name]
         ]
         if wrong:
             raise UnsupportedArchitecture(
@@ -216,16 +195,12 @@ class _LayerReader:
 
     def _refuse_disagreement(self, head_dim: int) -> None:
         """The config must count the same heads and channels, or no loader can build the layer."""
-        counted = {
-            "num_attention_heads": ("Q", head_dim),
-            "num_key_value_heads": ("K", head_dim),
-            "intermediate_size": ("F", 1),
-        }
-        for key, (axis, size) in counted.items():
+        for axis, key in _COUNTED.items():
             said = self.config.find(key, self.index)
-            found = axis_size(self.tensors, axis) // size
+            found = self._size(axis) // (1 if axis == "F" else head_dim)
             if found and said is not None and found != said:
+                name, _ = self.form.projections.measured_at[axis]
                 raise CheckpointError(
-                    f"{self._where}: {_MEASURED_AT[axis]}.weight makes {key} {found}, where "
+                    f"{self._where}: {name}.weight makes {key} {found}, where "
                     f"config.json says {said}; use the config that belongs to the weights."
                 )

@@ -13,22 +13,27 @@ from globalprune.models.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class GroupAxis:
-    """One tensor of which every group of a half owns an equal slice.
+    """One tensor of which every group of a half owns equal slices.
 
-    Group `u` owns the indices `[u * width, (u + 1) * width)` of dimension `dim`.
+    Along dimension `dim` lie blocks, one behind the other: one of every width in `widths`. In each
+    of them group `u` owns the indices `[u * width, (u + 1) * width)`, counted from its beginning.
     """
 
     tensor: str  # the name below the layer: "self_attn.q_proj.weight"
     dim: int
-    width: int
+    widths: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """What one group owns of all blocks together."""
+        return sum(self.widths)
 
 
 @dataclass(frozen=True)
 class GatingModules:
     """A gated MLP's way in, activation(gate(x)) · up(x): the modules' names below the layer."""
 
-    gate: str
-    up: str
+    linears: tuple[str, ...]  # gate and up, or the one whose rows are gate's and then up's
     activation: str
 
 
@@ -58,8 +63,11 @@ class ModelAdapter(Protocol):
         """What the tensor names of a half begin with, below the layer: `self_attn.`."""
         ...
 
-    def entry_norm(self, group_type: GroupType) -> str:
-        """The norm below the layer whose input is the residual stream that the half adds to."""
+    def entry_norm(self, group_type: GroupType) -> str | None:
+        """The norm below the layer whose input is the residual stream that the half adds to.
+
+        None where the half reads the stream itself.
+        """
         ...
 
     def leaving_norm(self, group_type: GroupType) -> str | None:

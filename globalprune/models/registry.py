@@ -4,23 +4,35 @@ from typing import Any
 
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.gated_decoder import GatedDecoder
-from globalprune.models.gated_decoder_norms import AROUND
+from globalprune.models.gated_decoder_form import LayerForm
+from globalprune.models.gated_decoder_norms import AROUND, BEHIND, OF_A_HEAD, OVER_HEADS
+from globalprune.models.gated_decoder_projections import FUSED
 from globalprune.models.interface import ModelAdapter
 
 ADAPTERS: dict[str, ModelAdapter] = {
     "llama": GatedDecoder("llama"),  # https://arxiv.org/abs/2302.13971
     "mistral": GatedDecoder("mistral"),  # https://arxiv.org/abs/2310.06825
     "qwen2": GatedDecoder("qwen2"),  # https://arxiv.org/abs/2407.10671
-    "qwen3": GatedDecoder("qwen3", query_key_norms=True),  # https://arxiv.org/abs/2505.09388
+    "qwen3": GatedDecoder(  # https://arxiv.org/abs/2505.09388
+        "qwen3", LayerForm(query_key_norms=OF_A_HEAD)
+    ),
+    "phi3": GatedDecoder(  # Phi-4 too; https://arxiv.org/abs/2404.14219, 2412.08905
+        "phi3", LayerForm(projections=FUSED)
+    ),
+    "olmo2": GatedDecoder(  # https://arxiv.org/abs/2501.00656
+        "olmo2", LayerForm(norms=BEHIND, query_key_norms=OVER_HEADS)
+    ),
     "smollm3": GatedDecoder("smollm3"),  # https://huggingface.co/blog/smollm3
     "granite": GatedDecoder(  # https://arxiv.org/abs/2405.04324
         "granite", residual_scale="residual_multiplier"
     ),
     "gemma2": GatedDecoder(  # https://arxiv.org/abs/2408.00118
-        "gemma2", norms=AROUND, final_norm_offset=1.0
+        "gemma2", LayerForm(norms=AROUND), final_norm_offset=1.0
     ),
     "gemma3_text": GatedDecoder(  # https://arxiv.org/abs/2503.19786
-        "gemma3_text", query_key_norms=True, norms=AROUND, final_norm_offset=1.0
+        "gemma3_text",
+        LayerForm(norms=AROUND, query_key_norms=OF_A_HEAD),
+        final_norm_offset=1.0,
     ),
 }
 

@@ -3,7 +3,7 @@
 Shazeer 2020, arXiv:2002.05202. What is done with the slopes is no business of this file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,18 +58,34 @@ class GatedRows:
 
 @dataclass(frozen=True, eq=False)
 class Gating:
-    """The modules of the way in, and what the two projections are called in the model."""
+    """The modules of the way in: gate and up, or the one that is both, gate's rows before up's."""
 
-    gate: nn.Linear
-    up: nn.Linear
+    linears: tuple[nn.Linear, ...]
     activation: Activation
-    names: tuple[str, str]  # of their weights
+    names: tuple[str, ...]  # of their weights, in the whole model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the modules compute in."""
+        return self.linears[0].weight.dtype
 
     def rows(self, channels: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> GatedRows:
         """Channels with these rows `[n, D]` in their own dtype, and with the modules' biases."""
         gate_bias, up_bias = (
-            None if linear.bias is None else linear.bias[channels]
-            for linear in (self.gate, self.up)
+            None if bias is None else bias[channels]
+            for linear in self.linears
+            for bias in _parts(linear.bias, 2 // len(self.linears))
         )
-        here = self.gate.weight.device
+        here = self.linears[0].weight.device
         return GatedRows(gate.to(here), up.to(here), self.activation, gate_bias, up_bias)
+
+
+def gate_and_up(weights: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gate's rows and up's `[F, D]`, views of a tensor each or of the one that holds both."""
+    gate, up = (part for weight in weights for part in weight.chunk(2 // len(weights)))
+    return gate, up
+
+
+def _parts(bias: torch.Tensor | None, count: int) -> Sequence[torch.Tensor | None]:
+    """So many parts of a bias, one behind the other; None each where there is none."""
+    return [None] * count if bias is None else bias.chunk(count)

@@ -12,7 +12,8 @@ def sum_to_groups(values: torch.Tensor, axis: GroupAxis, groups: int) -> torch.T
     """Add up, in float64, the part of `values` that each group owns along the axis: `[groups]`."""
     others = [dim for dim in range(values.dim()) if dim != axis.dim]
     lines = values.sum(dim=others, dtype=torch.float64) if others else values.double()
-    return lines.reshape(groups, axis.width).sum(dim=1)
+    blocks = torch.split(lines, [groups * width for width in axis.widths])
+    return torch.stack([block.reshape(groups, -1).sum(dim=1) for block in blocks]).sum(dim=0)
 
 
 def add_to_half(sums: GroupSums, site: Site, values: torch.Tensor) -> None:

@@ -21,5 +21,5 @@ class HalfWeights:
         """What enters the output projection `[B, T, n]`, `columns [n]` being those it keeps."""
         if self.gating is None or half.gating is None:
             return half.inputs(stream, calls)[..., columns]
-        gate, up = (rows.to(half.gating.gate.weight.dtype) for rows in self.gating)
+        gate, up = (rows.to(half.gating.dtype) for rows in self.gating)
         return half.gating.rows(columns, gate, up).outputs(half.norm(stream))

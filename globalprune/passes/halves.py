@@ -35,7 +35,7 @@ class RunningHalf:
     """
 
     place: Half
-    norm: nn.Module
+    norm: nn.Module  # nn.Identity where the body reads the stream itself
     body: nn.Module
     output: nn.Linear | None
     output_name: str  # of its weight, in the whole model
@@ -47,7 +47,8 @@ class RunningHalf:
     @property
     def device(self) -> torch.device:
         """Where the half computes."""
-        return next(self.norm.parameters()).device
+        norms = [self.norm] if self.leaving is None else [self.norm, self.leaving]
+        return next(weight for norm in norms for weight in norm.parameters()).device
 
     def through(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
         """The stream behind the half, in host memory, wherever it came from."""
@@ -123,11 +124,12 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
         below = model.get_submodule(prefix[:-1])
         axes = adapter.axes(structure.layers[layer], group_type)
         output = adapter.output(group_type)
-        leaving, scale = adapter.leaving_norm(group_type), adapter.residual_scale
+        entering, leaving = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
+        scale = adapter.residual_scale
         halves.append(
             RunningHalf(
                 place=(layer, group_type),
-                norm=below.get_submodule(adapter.entry_norm(group_type)),
+                norm=nn.Identity() if entering is None else below.get_submodule(entering),
                 body=below.get_submodule(adapter.half_prefix(group_type)[:-1]),
                 output=below.get_submodule(output) if half.groups else None,
                 output_name=f"{prefix}{output}.weight",
@@ -145,10 +147,9 @@ def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | 
     if modules is None:
         return None
     return Gating(
-        gate=model.get_submodule(prefix + modules.gate),
-        up=model.get_submodule(prefix + modules.up),
+        linears=tuple(model.get_submodule(prefix + linear) for linear in modules.linears),
         activation=model.get_submodule(prefix + modules.activation),
-        names=(f"{prefix}{modules.gate}.weight", f"{prefix}{modules.up}.weight"),
+        names=tuple(f"{prefix}{linear}.weight" for linear in modules.linears),
     )
 
 

@@ -13,7 +13,9 @@ from globalprune.passes.interface import Site
 def find_sites(
     model: nn.Module, adapter: ModelAdapter, structure: ModelStructure, layers: range
 ) -> tuple[Site, ...]:
-    """The sites of these layers, in the order in which they are computed; empty halves have none.
+    """The sites of these layers, in the order in which they are computed.
+
+    Halves that are empty or can't be cut have none.
 
     Raise `CheckpointError` where the loaded model is not the one that the structure describes.
     """
@@ -33,7 +35,7 @@ def _sites_of_half(
     group_type: GroupType,
 ) -> Iterator[Site]:
     """Yield one half's sites."""
-    groups = structure.layers[layer].half(group_type).groups
+    groups = structure.layers[layer].half(group_type).candidates
     if groups == 0:
         return
     by_module: dict[str, dict[str, GroupAxis]] = {}

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.results.compensation_record import ModuleRepair
+from globalprune.passes.gating import gate_and_up
 from globalprune.passes.half_repair import HalfRepair, repair_half
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.halves import RunningHalf
@@ -110,8 +111,8 @@ class _Walk:
         output = self._stored(half.output_name).to(half.device)[:, columns]
         if half.gating is None or not self._gate_steps:
             return HalfWeights(output)
-        gate, up = (self._stored(name).to(half.device)[columns] for name in half.gating.names)
-        return HalfWeights(output, (gate, up))
+        gate, up = gate_and_up([self._stored(name) for name in half.gating.names])
+        return HalfWeights(output, (gate.to(half.device)[columns], up.to(half.device)[columns]))
 
 
 def columns_of(groups: Sequence[int], width: int) -> torch.Tensor:

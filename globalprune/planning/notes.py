@@ -1,8 +1,9 @@
-"""What a person should know of a plan beyond its figures: how sure its scores are."""
+"""What a person should know of a plan beyond its figures: how sure its scores are, what stays."""
 
 from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.plans.fixed_halves import why_fixed
 from globalprune.planning.scoring import Scoring
 
 
@@ -15,6 +16,8 @@ def plan_notes(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterat
             "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
             "or measure few layers (gp analyze --layers)."
         )
+    for kind in record.structure.fixed:
+        yield f"{why_fixed(kind)}; only other groups go."
     if ratio:
         yield from _unsure(record, scoring, ratio)
 

@@ -65,8 +65,8 @@ def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
                     "nothing of it is cut; take the pin out, or analyze that layer too."
                 )
             continue
-        groups = analysis.record.structure.layers[layer].half(kind).groups
-        yield from (f"{at}.{wish}: {what}" for wish, what in contradictions(half, groups))
+        had = analysis.record.structure.layers[layer].half(kind)
+        yield from (f"{at}.{wish}: {what}" for wish, what in contradictions(half, kind, had))
 
 
 def _pinned_halves(pins: Pins) -> Iterator[tuple[int, GroupType, HalfPins]]:

@@ -82,7 +82,7 @@ def _across_layers(table: GroupTable, wishes: Wishes, constraints: Constraints, 
             continue
         _refuse_uneven(table, wishes, kind, where)
         size = constraints.round_mlp if kind == "mlp" else 1
-        steps = min(len(rows) for rows in halves) // size
+        steps = min(map(len, halves), default=0) // size
         for rows in halves:
             of_row[rows[: steps * size]] = done + np.arange(steps * size) // size
         done += steps

@@ -19,7 +19,7 @@ from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 Tiny = Callable[[str], Path]
 SOLVED = {
     "attention": ["self_attn.o_proj.weight"],
-    "mlp": ["mlp.down_proj.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight"],
+    "mlp": [f"mlp.{one}_proj.weight" for one in ("down", "gate", "up", "gate_up")],
 }
 
 

@@ -35,8 +35,8 @@ def read_analysis(folder: Path) -> Analysis:
     wanted = [
         layer
         for layer in record.measured
-        if record.structure.layers[layer].attention.groups
-        or record.structure.layers[layer].mlp.groups
+        if record.structure.layers[layer].attention.candidates
+        or record.structure.layers[layer].mlp.candidates
     ]
     if measured != wanted:
         first, end = record.layers

@@ -56,10 +56,10 @@ def refuse_misfit(where: str, columns: Columns, structure: ModelStructure) -> No
             continue
         rows = halves.get((layer, group_type), nothing)
         indices, costs = columns["group_idx"][rows], columns["cost"][rows]
-        if not np.array_equal(np.sort(indices), np.arange(half.groups)):
+        if not np.array_equal(np.sort(indices), np.arange(half.candidates)):
             problems.append(
                 f"layer {layer} {group_type}: {len(indices)} rows, not one for each of its "
-                f"{half.groups} groups"
+                f"{half.candidates} groups"
             )
         elif (costs != half.cost).any():
             problems.append(f"layer {layer} {group_type}: a cost that is not {half.cost:,}")

@@ -159,7 +159,7 @@ def _flops(context: int) -> _CostOf:
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
         heads = layer.query_heads_per_group if kind == "attention" else 0
-        return 2 * layer.half(kind).cost + 4 * context * heads * layer.head_dim
+        return 2 * layer.half(kind).weight + 4 * context * heads * layer.head_dim
 
     return cost
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, HalfStructure, ModelStructure
+from globalprune.artifacts.plans.fixed_halves import why_fixed
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_wishes import contradictions
 from globalprune.artifacts.plans.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
@@ -52,10 +53,16 @@ def _layer_problems(
         yield Problem(line_of(document, location), what)
         return
     for kind in GROUP_TYPES:
-        half = layer.get(kind)
-        groups = structure.layers[index].half(kind).groups
+        half, had = layer.get(kind), structure.layers[index].half(kind)
+        groups = had.groups
         pins = half if isinstance(half, dict) else {}
-        named: list[tuple[str, Any]] = [(kind, half)] if location[0] == "layers" else []
+        named: list[tuple[str, Any]] = []
+        if location[0] == "layers" and had.fixed and half is not None:
+            where = (*location, kind)
+            what = f"{spelled(where)}{why_fixed(kind)}; take it out."
+            yield Problem(line_of(document, where), what)
+        elif location[0] == "layers":
+            named.append((kind, half))
         named += [(f"{kind}.{wish}", pins.get(wish)) for wish in ("keep", "remove")]
         for name, value in named:
             where = (*location, *name.split("."))
@@ -66,20 +73,26 @@ def _layer_problems(
             where = (*location, kind, "width")
             what = f"{spelled(where)}{width} is more than the {groups} there are; write less."
             yield Problem(line_of(document, where), what)
-        yield from _contradictions(document, (*location, kind), pins, groups)
+        yield from _contradictions(document, location, kind, pins, had)
 
 
 def _contradictions(
-    document: CommentedMap, location: Location, pins: dict[str, Any], groups: int
+    document: CommentedMap,
+    location: Location,
+    kind: GroupType,
+    pins: dict[str, Any],
+    had: HalfStructure,
 ) -> Iterator[Problem]:
     """Yield where the wishes for one half contradict each other."""
     try:
         half = HalfPins.model_validate(pins)
     except ValidationError:
         return  # shape_problems says so
-    for wish, what in contradictions(half, groups):
-        where = (*location, wish)
-        if wish != "width" or half.width is None or half.width <= groups:  # else it is said above
+    for wish, what in contradictions(half, kind, had):
+        where = (*location, kind, wish)
+        if (
+            wish != "width" or half.width is None or half.width <= had.groups
+        ):  # else it is said above
             yield Problem(line_of(document, where), f"{spelled(where)}{what}")
 
 
@@ -99,7 +112,7 @@ def _nothing_stays(document: CommentedMap, structure: ModelStructure) -> bool:
     """Whether every group of every layer goes."""
     said = {index: layer for _, index, layer in _layers(document, "layers")}
     return all(
-        not half.groups or _covers(said.get(index, {}).get(kind), half.groups)
+        not half.groups or (not half.fixed and _covers(said.get(index, {}).get(kind), half.groups))
         for index, kind, half in structure.halves()
     )
 

@@ -6,8 +6,9 @@ Contradictions are errors. A decision that breaks a wish is a hand edit, which i
 from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.model_traits import ModelTraits
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.groups import GROUP_TYPES, GroupType, HalfStructure, ModelStructure
 from globalprune.artifacts.plans.broken_constraints import broken_budgets, broken_constraints
+from globalprune.artifacts.plans.fixed_halves import why_fixed
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.prune_plan import HalfPins, PrunePlan
@@ -16,18 +17,24 @@ from globalprune.artifacts.plans.runtime_obstacles import obstacles
 _MEND = "change the pin or the layer, or plan again."
 
 
-def contradictions(half: HalfPins, groups: int) -> Iterator[tuple[str, str]]:
-    """Yield (the wish to mend, what is wrong with it) for a half of so many groups."""
-    keep, remove = (set(one.resolve(groups).tolist()) for one in (half.keep, half.remove))
+def contradictions(
+    pins: HalfPins, kind: GroupType, half: HalfStructure
+) -> Iterator[tuple[str, str]]:
+    """Yield (the wish to mend, what is wrong with it) for a half of that kind."""
+    groups = half.groups
+    keep, remove = (set(one.resolve(groups).tolist()) for one in (pins.keep, pins.remove))
+    if half.fixed and (remove or (pins.width is not None and pins.width < groups)):
+        yield ("remove" if remove else "width"), f"{why_fixed(kind)}; take it out."
+        return
     if both := keep & remove:
         yield "remove", f"{IndexRanges.of(both)} is both in keep and in remove; name it in one."
-    if half.width is None:
+    if pins.width is None:
         return
-    if half.width < len(keep):
-        yield "width", f"{half.width} is less than the {len(keep)} groups of keep; write more."
-    if half.width > groups - len(remove):
+    if pins.width < len(keep):
+        yield "width", f"{pins.width} is less than the {len(keep)} groups of keep; write more."
+    if pins.width > groups - len(remove):
         left = groups - len(remove)
-        yield "width", f"{half.width} is more than the {left} that remove leaves; write less."
+        yield "width", f"{pins.width} is more than the {left} that remove leaves; write less."
 
 
 def broken_wishes(

@@ -15,12 +15,19 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 QUANTISED_BLOCK: Final = 32  # numbers of a row that Q4_0 and Q8_0 scale together; K-quants: 256
 DIVIDED_BY_HEADS: Final = frozenset({"llama", "gemma2", "gemma3_text"})  # their hidden sizes
 
+COUNTED_BY_HEADS: Final = frozenset({("phi3", "longrope")})  # rope factors: hidden size / heads
+
 
 def stock_attention(traits: ModelTraits, groups: int, heads_per_group: int) -> list[int]:
     """How many attention groups of each layer a plain config can have, fewest first."""
-    return [
-        kept
-        for kept in range(1, groups + 1)
-        if traits.model_type not in DIVIDED_BY_HEADS
-        or traits.hidden_size % (kept * heads_per_group) == 0
-    ]
+    heads = groups * heads_per_group
+    return [kept for kept in range(1, groups + 1) if _takes(traits, kept * heads_per_group, heads)]
+
+
+def _takes(traits: ModelTraits, kept: int, heads: int) -> bool:
+    """Whether the architecture's config class takes so many of its query heads."""
+    if traits.model_type in DIVIDED_BY_HEADS:
+        return traits.hidden_size % kept == 0
+    if (traits.model_type, traits.rope_type) in COUNTED_BY_HEADS:
+        return traits.hidden_size // kept == traits.hidden_size // heads
+    return True

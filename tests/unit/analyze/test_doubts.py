@@ -92,3 +92,14 @@ def test_trials_in_half_precision_are_doubted(tiny: Tiny, tmp_path: Path, dtype:
         "it removes; measure with --dtype float32 where that fits."
     )
     assert (warning in analysis.record.warnings) == (dtype == "bfloat16")
+
+
+def test_an_attention_that_cannot_be_cut_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    """Its groups are in no table."""
+    analysis = analysed(tiny("olmo2"), tmp_path)
+    assert {kind for _, kind in analysis.table.halves} == {"mlp"}
+    [warning] = analysis.record.warnings
+    assert warning == (
+        "the attention of this model can't be cut (its query and key norms span all heads, so that "
+        "no head goes without changing others); only the other groups are measured."
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from applying import ALL_CHANNELS, applied
-from cutting import Removals, write_removals
+from cutting import Removals, cuttable, write_removals
 from tiny_models import FAMILIES
 
 from globalprune.apply import walk
@@ -35,7 +35,7 @@ def test_the_document_lists_the_steps_that_are_walked(
         do(step, *arguments)
 
     monkeypatch.setattr(walk, "_do", noting)
-    gone: Removals = {0: {"attention": [0]}, 3: {"mlp": [2, 3, 9]}}
+    gone = cuttable(family, {0: {"attention": [0]}, 3: {"mlp": [2, 3, 9]}})
     told = explain_plan(str(tiny(family)), write_removals(tmp_path / "plan.yaml", gone)).document
     applied(tiny(family), tmp_path, gone)
     assert told["steps"] == walked

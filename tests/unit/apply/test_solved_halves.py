@@ -37,7 +37,7 @@ def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 def test_gate_and_up_lie_in_the_same_file(tmp_path: Path) -> None:
-    """Each is read by itself, too."""
+    """Each is read by itself, too, or one behind the other, as a fused projection has them."""
     weights = HalfWeights(torch.randn(6, 4), (torch.randn(4, 6), torch.randn(4, 6)))
     solved = SolvedHalves(tmp_path)
     solved.keep(MODULE, weights)
@@ -48,6 +48,7 @@ def test_gate_and_up_lie_in_the_same_file(tmp_path: Path) -> None:
     for part, kept, read in zip(("gate", "up"), weights.gating, found[1].gating, strict=True):
         assert torch.equal(read, kept)
         assert torch.equal(solved.weight((3, "mlp"), part), kept)  # type: ignore[arg-type]
+    assert torch.equal(solved.weight((3, "mlp"), "gate_up"), torch.cat(weights.gating))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

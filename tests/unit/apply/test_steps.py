@@ -39,16 +39,16 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 ATTENTION = HalfFacts(
     axes=(
-        Axis("self_attn.q_proj.weight", 0, 6),
-        Axis("self_attn.q_proj.bias", 0, 6),
-        Axis("self_attn.k_proj.weight", 0, 3),
-        Axis("self_attn.k_proj.bias", 0, 3),
-        Axis("self_attn.o_proj.weight", 1, 6),
+        Axis("self_attn.q_proj.weight", 0, (6,)),
+        Axis("self_attn.q_proj.bias", 0, (6,)),
+        Axis("self_attn.k_proj.weight", 0, (3,)),
+        Axis("self_attn.k_proj.bias", 0, (3,)),
+        Axis("self_attn.o_proj.weight", 1, (6,)),
     ),
     shared=("self_attn.q_norm.weight",),
     output_bias="self_attn.o_proj.bias",
 )
-MLP = HalfFacts(axes=(Axis("mlp.up_proj.weight", 0, 1), Axis("mlp.down_proj.weight", 1, 1)))
+MLP = HalfFacts(axes=(Axis("mlp.up_proj.weight", 0, (1,)), Axis("mlp.down_proj.weight", 1, (1,))))
 GROUPS, CHANNELS = range(2), range(5)
 
 

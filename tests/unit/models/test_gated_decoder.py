@@ -47,6 +47,7 @@ def test_a_group_of_llama_3_8b_costs_what_its_tensors_say() -> None:
         ("mistral", 3, (16 + 8 + 8 + 16) * 32, 3 * 32),
         ("qwen2", 3, (16 + 8 + 8 + 16) * 32 + 16 + 8 + 8, 3 * 32),
         ("qwen3", 3, (16 + 8 + 8 + 16) * 32, 3 * 32),
+        ("phi3", 3, (16 + 8 + 8 + 16) * 32, 3 * 32),
     ],
 )
 def test_costs_agree_with_a_count_by_hand(
@@ -106,6 +107,21 @@ def test_query_and_key_norms_are_shared_by_the_groups(tiny: Tiny) -> None:
     assert adapter.shared(layer, "attention") == names
     assert adapter.shared(layer, "mlp") == ()
     assert layer.attention.shared == 16
+
+
+def test_an_attention_with_norms_over_its_heads_is_fixed(tiny: Tiny) -> None:
+    """Its groups are there and cost nothing, and all that it holds, norms too, is kept."""
+    adapter, structure = structure_of(tiny("olmo2"))
+    assert structure.fixed == ("attention",)
+    assert structure.prunable == 4 * 24 * 3 * 32
+    for layer in structure.layers:
+        attention = layer.attention
+        assert (attention.groups, attention.candidates, attention.cost) == (3, 0, 0)
+        assert (attention.shared, attention.kept) == (0, 32 * (48 + 24 + 24 + 48) + 48 + 24)
+        assert (layer.mlp.groups, layer.mlp.candidates, layer.mlp.cost) == (24, 24, 3 * 32)
+        assert adapter.shared(layer, "attention") == ()
+    assert adapter.entry_norm("attention") is adapter.entry_norm("mlp") is None
+    assert adapter.leaving_norm("mlp") == "post_feedforward_layernorm"
 
 
 def test_an_emptied_half_has_no_groups_and_keeps_its_output_bias() -> None:

@@ -6,7 +6,9 @@ import pytest
 from shape_checkpoint import Shapes, layer_shapes, shape_checkpoint
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
-from globalprune.models.gated_decoder_norms import BEFORE
+from globalprune.models.gated_decoder_form import PLAIN, LayerForm
+from globalprune.models.gated_decoder_norms import OF_A_HEAD, OVER_HEADS
+from globalprune.models.gated_decoder_projections import FUSED
 from globalprune.models.gated_decoder_shapes import LayerShapes, read_shapes
 
 PREFIX = "model.layers."
@@ -19,11 +21,14 @@ CONFIG: dict[str, Any] = {
 QUERY_KEY_NORMS = {"self_attn.q_norm.weight": (8,), "self_attn.k_norm.weight": (8,)}
 
 
-def read(layers: list[Shapes], *, norms: bool = False, **config: Any) -> tuple[LayerShapes, ...]:
+NORMS_OF_HEADS = LayerForm(query_key_norms=OF_A_HEAD)
+
+
+def read(layers: list[Shapes], form: LayerForm = PLAIN, **config: Any) -> tuple[LayerShapes, ...]:
     """Read the shapes of layers around which all else is in order."""
     said = CONFIG | config
     checkpoint = shape_checkpoint(layers, vocabulary=260, **({"hidden": 32} | said))
-    return read_shapes(checkpoint, PREFIX, BEFORE, query_key_norms=norms)
+    return read_shapes(checkpoint, PREFIX, form)
 
 
 def without(*names: str) -> Shapes:
@@ -40,7 +45,7 @@ def test_head_dim_is_counted_from_query_rows_where_the_config_is_silent() -> Non
 def test_the_config_has_the_last_word_on_head_dim() -> None:
     """The same rows are 12 heads of 4 if the config says so."""
     [layer] = read([LAYER], head_dim=4, num_attention_heads=12, num_key_value_heads=6)
-    assert (layer.head_dim, layer.groups("attention"), layer.query_heads_per_group) == (4, 6, 2)
+    assert (layer.head_dim, layer.groups["attention"], layer.query_heads_per_group) == (4, 6, 2)
 
 
 MALFORMED: dict[str, tuple[list[Shapes], dict[str, Any], type[Exception], str]] = {
@@ -66,7 +71,7 @@ MALFORMED: dict[str, tuple[list[Shapes], dict[str, Any], type[Exception], str]] 
         [without("self_attn.q_proj.weight") | {"self_attn.qkv_proj.weight": (96, 32)}],
         {},
         UnsupportedArchitecture,
-        r"layer 0: self_attn\.qkv_proj\.weight: not a tensor of this architecture; fused",
+        r"layer 0: self_attn\.qkv_proj\.weight: not a tensor of this architecture; projections",
     ),
     "experts": (
         [LAYER | {"mlp.experts.0.w1.weight": (24, 32)}],
@@ -171,16 +176,73 @@ def test_a_malformed_checkpoint_is_refused_with_what_was_found(
 
 
 def test_norms_that_span_all_heads_are_refused() -> None:
-    """Cutting a head would change such a norm (OLMo 2), so masking and cutting would differ."""
+    """In a family whose norms are of one head each: the checkpoint is of another architecture."""
     spanning = {"self_attn.q_norm.weight": (48,), "self_attn.k_norm.weight": (24,)}
     with pytest.raises(
         UnsupportedArchitecture, match=r"q_norm\.weight is \(48,\).*spans all heads"
     ):
-        read([LAYER | spanning], norms=True)
+        read([LAYER | spanning], NORMS_OF_HEADS)
 
 
 def test_norms_of_heads_are_needed_where_the_family_has_them() -> None:
     """A Qwen3 layer without its q/k norms is a damaged one."""
-    assert read([LAYER | QUERY_KEY_NORMS], norms=True)
+    assert read([LAYER | QUERY_KEY_NORMS], NORMS_OF_HEADS)
     with pytest.raises(CheckpointError, match=r"self_attn\.q_norm\.weight: not in the checkpoint"):
-        read([LAYER], norms=True)
+        read([LAYER], NORMS_OF_HEADS)
+
+
+FUSED_LAYER: Shapes = {
+    "self_attn.qkv_proj.weight": (96, 32),
+    "self_attn.o_proj.weight": (32, 48),
+    "mlp.gate_up_proj.weight": (48, 32),
+    "mlp.down_proj.weight": (32, 24),
+    "input_layernorm.weight": (32,),
+    "post_attention_layernorm.weight": (32,),
+}
+
+
+def test_blocks_of_fused_projections_are_told_apart() -> None:
+    """48 rows of queries and twice 24 of keys and values; 24 of gate and of up."""
+    [layer] = read([FUSED_LAYER], LayerForm(projections=FUSED))
+    assert (layer.head_dim, layer.query_heads_per_group) == (8, 2)
+    assert layer.groups == {"attention": 3, "mlp": 24}
+
+
+FUSED_WRONGLY: dict[str, tuple[Shapes, str]] = {
+    "no whole heads": (
+        {"self_attn.qkv_proj.weight": (92, 32)},
+        r"layer 0: o_proj \(32, 48\) and qkv_proj \(92, 32\) don't divide into heads of 8",
+    ),
+    "queries alone": (
+        {"self_attn.qkv_proj.weight": (48, 32)},
+        r"o_proj \(32, 48\) and qkv_proj \(48, 32\) don't divide into heads of 8",
+    ),
+    "half a channel": (
+        {"mlp.gate_up_proj.weight": (49, 32)},
+        r"mlp\.gate_up_proj\.weight is \(49, 32\), not \(48, 32\)",
+    ),
+    "heads that the config counts otherwise": (
+        {"self_attn.o_proj.weight": (32, 45)},
+        r"self_attn\.o_proj\.weight has 45 columns, which num_attention_heads 6 doesn't divide",
+    ),
+    "projections apart": (
+        {"mlp.gate_proj.weight": (24, 32)},
+        r"mlp\.gate_proj\.weight: not a tensor of this architecture; projections fused otherwise",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), FUSED_WRONGLY.values(), ids=FUSED_WRONGLY)
+def test_fused_projections_that_make_no_sense_are_refused(change: Shapes, text: str) -> None:
+    """By the names of what was measured."""
+    with pytest.raises(UnsupportedArchitecture, match=text):
+        read([FUSED_LAYER | change], LayerForm(projections=FUSED))
+
+
+def test_norms_over_heads_have_the_size_of_all_heads() -> None:
+    """In a family that has such norms (OLMo 2), one of a head's size is wrong."""
+    form = LayerForm(query_key_norms=OVER_HEADS)
+    spanning: Shapes = {"self_attn.q_norm.weight": (48,), "self_attn.k_norm.weight": (24,)}
+    assert read([LAYER | spanning], form)
+    with pytest.raises(UnsupportedArchitecture, match=r"k_norm\.weight is \(8,\), not \(24,\)"):
+        read([LAYER | spanning | {"self_attn.k_norm.weight": (8,)}], form)

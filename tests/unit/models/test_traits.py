@@ -8,7 +8,7 @@ from tiny_models import tiny_config
 from transformers import CONFIG_MAPPING
 
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
-from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS
+from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS, stock_attention
 from globalprune.models.registry import ADAPTERS
 from globalprune.models.traits import traits_of
 
@@ -53,3 +53,22 @@ def test_which_configs_divide_by_their_heads(family: str) -> None:
             config(**shape)
     else:
         config(**shape)
+
+
+@pytest.mark.parametrize("groups", range(1, 5))
+def test_phi3_counts_the_factors_of_long_rope_by_its_heads(groups: int) -> None:
+    """Ask the real class, whose own 4 groups of 2 heads on a width of 64 make 8 / 2 factors."""
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 64,
+        "head_dim": 8,
+        "rope_parameters": rope,
+        "original_max_position_embeddings": 64,
+    }
+    whole = {"model_type": "phi3", "num_attention_heads": 8, "num_key_value_heads": 4, **shape}
+    cut = {**shape, "num_attention_heads": 2 * groups, "num_key_value_heads": groups}
+    if groups in stock_attention(traits_of(whole), 4, 2):
+        CONFIG_MAPPING["phi3"](**cut)
+    else:
+        with pytest.raises(StrictDataclassError, match="short_factor field must have length"):
+            CONFIG_MAPPING["phi3"](**cut)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.autograd import functional
 
 from globalprune.passes.gate_refit import _GateProblem, refit_gates
-from globalprune.passes.gating import GatedRows
+from globalprune.passes.gating import GatedRows, gate_and_up
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.layer_calls import layer_calls
 from globalprune.passes.streams import StreamBatch
@@ -40,7 +40,8 @@ def of(half: RunningHalf) -> tuple[nn.Linear, GatedRows, torch.Tensor]:
     assert half.gating is not None
     assert half.output is not None
     gating = half.gating
-    rows = gating.rows(KEPT, gating.gate.weight[KEPT], gating.up.weight[KEPT])
+    gate, up = gate_and_up([linear.weight for linear in gating.linears])
+    rows = gating.rows(KEPT, gate[KEPT], up[KEPT])
     return half.output, rows, half.output.weight[:, KEPT].detach()
 
 

@@ -34,6 +34,15 @@ def test_flops_grow_with_the_context() -> None:
     assert need.before == 2 * (2 * (100 + 160) + 4 * 12) == need.amount
 
 
+def test_an_attention_that_cannot_be_cut_takes_its_share_of_the_whole() -> None:
+    """Its groups are in the cache, and its parameters among the FLOPs."""
+    fixed = structure_of(((2, 4),), attention_cost=0, output_bias=100)
+    (cache, flops) = needs_of(Budgets(kv_cache=0, dtype="float32", flops=0, context=10), fixed)
+
+    assert cache.before == 2 * 16
+    assert flops.before == 2 * (100 + 24) + 2 * 4 * 10 * 2 * 2
+
+
 def test_a_budget_that_is_kept_already_needs_nothing() -> None:
     """More may be left than there is."""
     (need,) = needs_of(Budgets(parameters=10 * WHOLE), STRUCTURE)

@@ -1,0 +1,26 @@
+"""Constraints that ask for a cut of what can't be cut: refused, with the reason."""
+
+from collections.abc import Iterator
+
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.fixed_halves import why_fixed
+from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.errors import UsageError
+from globalprune.planning.asked import option_of
+
+
+def refuse_fixed(constraints: Constraints, structure: ModelStructure) -> None:
+    """Raise `UsageError` where a constraint can't be kept by cutting what may be cut."""
+    for kind in structure.fixed:
+        for asked in _asking(constraints, kind):
+            raise UsageError(f"{asked}: {why_fixed(kind)}; leave it out.")
+
+
+def _asking(constraints: Constraints, kind: str) -> Iterator[str]:
+    """Yield the options that want some of that kind to go."""
+    if constraints.only == kind:
+        yield f"{option_of('only')} {kind}"
+    if kind == "attention" and constraints.attention_share:
+        yield f"{option_of('attention_share')} {constraints.attention_share}"
+    if constraints.whole_layers:
+        yield option_of("whole_layers")
