@@ -20,7 +20,9 @@ _WEIGHTS: Final = frozenset(f"{name}.weight" for name in (*_PROJECTIONS, *_MLP, 
 _INPUT_BIASES: Final = frozenset({"attn_q.bias", "attn_k.bias", "attn_v.bias"})
 _HEAD_NORMS: Final = frozenset({"attn_q_norm.weight", "attn_k_norm.weight"})
 _NORMS_BEHIND: Final = frozenset({"post_attention_norm.weight", "post_ffw_norm.weight"})
-_MADE_FROM_FOLDERS: Final = ("granite", "smollm3", "deci", "openelm")  # ours, or by gp export
+_UNREAD: Final = frozenset(  # families of ours, and what gp export writes
+    {"deci", "granite", "olmo2", "openelm", "phi3", "qwen3moe", "smollm3"}
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def refuse_lost(header: GgufHeader, where: str) -> None:
     Architectures that are not in the table are left to it.
     """
     architecture = header.architecture
-    if architecture in _MADE_FROM_FOLDERS:
+    if architecture in _UNREAD:
         raise UnsupportedArchitecture(
             f"{where}: is a GGUF file of architecture {architecture}, which transformers doesn't "
-            f"read; {_GIVE_FOLDER} It reads {', '.join(GGUF_FAMILIES)}."
+            f"read as what it was; {_GIVE_FOLDER} It reads {', '.join(GGUF_FAMILIES)}."
         )
     family = GGUF_FAMILIES.get(architecture)
     if family is not None and (lost := next(_lost(header, family), None)):

@@ -84,8 +84,14 @@ def nothing(_: gguf.GGUFWriter) -> None:
 
 
 REFUSED: dict[str, tuple[str, Write, tuple[str, ...], str]] = {
-    "granite": ("granite", nothing, (), "architecture granite, which transformers doesn't read; g"),
-    "smollm3": ("smollm3", nothing, (), "architecture smollm3, which transformers doesn't read; g"),
+    "granite": ("granite", nothing, (), "architecture granite, which transformers doesn't read as"),
+    "smollm3": ("smollm3", nothing, (), "architecture smollm3, which transformers doesn't read as"),
+    "phi3": (
+        "phi3",
+        nothing,
+        (),
+        "architecture phi3, .* reads llama, qwen2, qwen3, gemma2, gemma3",
+    ),
     "our uneven layers": ("deci", nothing, (), "architecture deci, .* as a folder or Hub id"),
     "a bias": ("llama", nothing, ("blk.0.attn_q.bias",), "tensor blk.0.attn_q.bias, which transf"),
     "rope factors": ("llama", nothing, ("rope_freqs.weight",), "has a tensor rope_freqs.weight"),
