@@ -41,8 +41,8 @@ class LayerForm:
 
     def shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor that a layer may have, its axes being so long."""
-        found: dict[str, tuple[int, ...]] = {}
-        found |= dict.fromkeys(self.norms.tensors, (sizes[MODEL_WIDTH],))
+        width = sizes[MODEL_WIDTH]
+        found: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms.tensors, (width,))
         found |= {name: (sizes[axis],) for name, axis in self.query_key_norms.items()}
         for name, axes in self.projections.all.items():
             rows, columns = (sum(sizes[block] for block in blocks) for blocks in axes)
