@@ -29,7 +29,7 @@ def linear_site(
     axes = {"weight": GroupAxis("weight", dim, (width,))}
     if bias is not None and side == "rows":
         axes["bias"] = GroupAxis("bias", 0, (width,))
-    return Site("layer.linear", (0, "mlp"), groups, linear, axes, is_output=side == "columns")
+    return Site("layer.linear", (0, "mlp"), 0, groups, linear, axes, is_output=side == "columns")
 
 
 def over(windows: int = 1, tokens: int = 1, predicted: int = 1) -> Split[Counts]:

@@ -11,6 +11,7 @@ from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import IMPORTANCES
+from globalprune.models.experts import take_apart
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
@@ -22,6 +23,13 @@ from globalprune.passes.statistics import Collected, collect
 from globalprune.text.windows import TokenWindows
 
 Groups = dict[tuple[int, str, int], torch.Tensor]
+
+
+def apart(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The same with its experts one by one, as they are measured."""
+    model = loaded(folder, dtype)
+    take_apart(model)
+    return model
 
 
 def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> Any:

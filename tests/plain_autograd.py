@@ -22,6 +22,13 @@ def slices(model: Any, layer: int, kind: str, group: int) -> Iterator[tuple[str,
         key_rows = slice(group * size, (group + 1) * size)
         inputs = {"q_proj": query_rows, "k_proj": key_rows, "v_proj": key_rows}
         output, columns, half = "o_proj", query_rows, "self_attn"
+    elif is_mixture(model, layer):
+        expert, channel = divmod(group, width_of(model, layer))
+        where = f"model.layers.{layer}.mlp.experts"
+        for begin in (0, width_of(model, layer)):  # gate's rows, and then up's
+            yield f"{where}.gate_up_proj", (expert, begin + channel)
+        yield f"{where}.down_proj", (expert, slice(None), channel)
+        return
     else:
         row = slice(group, group + 1)
         inputs = {"gate_proj": row, "up_proj": row}
@@ -37,16 +44,28 @@ def slices(model: Any, layer: int, kind: str, group: int) -> Iterator[tuple[str,
 
 def groups(model: Any) -> list[tuple[int, str, int]]:
     """Every group of the model."""
-    counts = {
-        "attention": model.config.num_key_value_heads,
-        "mlp": model.config.intermediate_size,
-    }
-    return [
-        (layer, kind, index)
-        for layer in range(model.config.num_hidden_layers)
-        for kind, count in counts.items()
-        for index in range(count)
-    ]
+    config = model.config
+    found = []
+    for layer in range(config.num_hidden_layers):
+        experts = config.num_local_experts if is_mixture(model, layer) else 1
+        counts = {
+            "attention": config.num_key_value_heads,
+            "mlp": width_of(model, layer) * experts,
+        }
+        found += [(layer, kind, index) for kind, n in counts.items() for index in range(n)]
+    return found
+
+
+def is_mixture(model: Any, layer: int) -> bool:
+    """Whether a layer has experts."""
+    return hasattr(model.model.layers[layer].mlp, "experts")
+
+
+def width_of(model: Any, layer: int) -> int:
+    """How many channels its MLP has, or each of its experts."""
+    own = "moe_intermediate_size" if is_mixture(model, layer) else ""
+    width: int = getattr(model.config, own, model.config.intermediate_size)
+    return width
 
 
 def window_gradients(model: Any, rows: Sequence[torch.Tensor]) -> list[dict[str, torch.Tensor]]:

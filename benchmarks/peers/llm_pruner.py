@@ -9,7 +9,7 @@ Its LoRA that follows is left out: every recipe here is judged before any traini
 
 import torch
 
-from globalprune.passes.group_sums import add_to_half, sum_to_groups
+from globalprune.passes.group_sums import PartSums, add_to_part, of_halves, sum_to_groups
 from globalprune.passes.interface import GroupSums
 from globalprune.text.windows import TokenWindows, batches
 from peers.allocation import even_counts, lowest_of_each
@@ -34,16 +34,16 @@ def middle_layers(layers: int) -> range:
 def taylor_scores(subject: Subject, windows: TokenWindows) -> GroupSums:
     """Σ |θ · ḡ| of every group; each parameter's gradient is held, as LLM-Pruner does."""
     accumulate_gradients(subject, windows)
-    sums: GroupSums = {}
+    sums: PartSums = {}
     for site in subject.sites:
         for name, axis in site.axes.items():
             gradient = site.linear.get_parameter(name).grad
             if gradient is None:
                 raise ValueError(f"{site.name}.{name}: the loss doesn't depend on it.")
             values = (site.parameter(name) * gradient).abs()
-            add_to_half(sums, site, sum_to_groups(values, axis, site.groups))
+            add_to_part(sums, site, sum_to_groups(values, axis, site.groups))
     subject.model.zero_grad(set_to_none=True)
-    return sums
+    return of_halves(sums)
 
 
 def accumulate_gradients(subject: Subject, windows: TokenWindows) -> None:

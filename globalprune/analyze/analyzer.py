@@ -11,7 +11,12 @@ from typing import Any
 
 import torch
 
-from globalprune.analyze.choices import chosen_normalisers, label_draw, refuse_single_window
+from globalprune.analyze.choices import (
+    chosen_normalisers,
+    label_draw,
+    refuse_ordering_experts,
+    refuse_single_window,
+)
 from globalprune.analyze.curves import curves_of
 from globalprune.analyze.description import describe
 from globalprune.analyze.doubts import doubts
@@ -35,6 +40,7 @@ from globalprune.artifacts.results.compensation_request import GATE_STEPS, check
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
+from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
@@ -87,6 +93,9 @@ def analyze(
     with log.phase("read the model's structure"):
         checkpoint = open_checkpoint(resolve_model(model))
         subject = subject_of(checkpoint, layers)
+        refuse_ordering_experts(methods, subject.structure)
+        if subject.structure.has_experts:
+            batch_size = 1  # an expert sees tokens, and not of which window they are
         refuse_inside(out, subject.source.path)
         decided = None
         if given is not None:
@@ -109,6 +118,7 @@ def analyze(
             subject.source.path, dtype=placement.dtype, device=placement.device,
             trust_remote_code=trust_remote_code,
         )  # fmt: skip
+        take_apart(loaded)
     if decided is not None:
         with log.phase("take away what is decided"):
             take_away(loaded, subject, decided, windows, batch_size=batch_size, progress=progress)

@@ -120,6 +120,7 @@ def take_away(
 
 def _keep_only(half: RunningHalf, kept: Sequence[int], found: HalfWeights | None) -> None:
     """Write what stands into the output projection, zeros everywhere else."""
+    half.silence_experts(kept)
     if half.output is None:
         return
     weight = half.output.weight

@@ -55,10 +55,10 @@ def _solved(facts: ModelFacts, effect: PlanEffect, *, gates: bool) -> Iterator[t
 
 def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
     """How many groups a half has."""
-    if not half.axes:
-        return 0
-    axis = half.axes[0]
-    return axis.groups(facts.tensors[prefix + axis.tensor].shape)
+    parts = {
+        axis.first: axis.groups(facts.tensors[prefix + axis.tensor].shape) for axis in half.axes
+    }
+    return sum(parts.values())
 
 
 def _changed(step: Step, solved: Mapping[str, _Part], refitted: str | None) -> Step:

@@ -21,6 +21,7 @@ from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
 from globalprune.models.checkpoint import Checkpoint
 from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.passes.final_norm import refit_final_norm
@@ -84,6 +85,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         device=placement.device,
         trust_remote_code=compensation.trust_remote_code,
     )
+    take_apart(model)
     with frozen(model):
         layers = layers_of(model, prepared.adapter, prepared.structure)
         halves = halves_of(model, prepared.adapter, prepared.structure)

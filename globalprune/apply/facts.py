@@ -33,12 +33,13 @@ class TensorFacts:
 class Axis:
     """Where a half's groups lie in a tensor: in blocks of `dim`, one behind the other.
 
-    Group g owns `width` slices of each, from g·width on, for every width of `widths`.
+    Group `first + u` owns `width` slices of each, from u·width on, for every width of `widths`.
     """
 
     tensor: str  # below the layer: "self_attn.q_proj.weight"
     dim: int
     widths: tuple[int, ...]
+    first: int = 0
 
     def groups(self, shape: Sequence[int]) -> int:
         """How many groups share a tensor of that shape."""

@@ -116,12 +116,13 @@ def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -
     """The tensors of one half."""
     axes, gating = adapter.axes(layer, group_type), adapter.gating(group_type)
     output = f"{adapter.output(group_type)}.weight"
+    solvable = bool(axes) and not layer.half(group_type).experts
     bias = f"{adapter.output(group_type)}.bias"
     return HalfFacts(
-        axes=tuple(Axis(axis.tensor, axis.dim, axis.widths) for axis in axes),
+        axes=tuple(Axis(axis.tensor, axis.dim, axis.widths, axis.first) for axis in axes),
         shared=adapter.shared(layer, group_type),
-        gating=tuple(f"{name}.weight" for name in gating.linears) if axes and gating else (),
-        output=output if axes else None,
+        gating=tuple(f"{name}.weight" for name in gating.linears) if solvable and gating else (),
+        output=output if solvable else None,
         output_bias=bias if bias in layer.tensors else None,
     )
 

@@ -3,11 +3,12 @@
 Pure: facts and a plan's effect in, steps out. Nothing is read or written, torch is not known.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from globalprune.apply.facts import Axis, HalfFacts, ModelFacts, TensorFacts
+from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
@@ -192,7 +193,12 @@ def _half_steps(
         return
     for axis in half.axes:
         before = facts.tensors[old + axis.tensor]
-        ranges = _slices(kept, axis, axis.groups(before.shape))
+        groups = axis.groups(before.shape)
+        own = kept[bisect_left(kept, axis.first) : bisect_left(kept, axis.first + groups)]
+        if not own:
+            yield DropTensor(index, old + axis.tensor, before)
+            continue
+        ranges = _slices([group - axis.first for group in own], axis.widths, groups)
         length = sum(stop - start for start, stop in ranges)
         if length == before.shape[axis.dim]:
             continue
@@ -208,11 +214,11 @@ def _half_steps(
         )
 
 
-def _slices(kept: Sequence[int], axis: Axis, groups: int) -> tuple[tuple[int, int], ...]:
+def _slices(kept: Sequence[int], widths: Sequence[int], groups: int) -> tuple[tuple[int, int], ...]:
     """Join kept groups, in order, into as few half-open ranges of slices as they make."""
     ranges: list[tuple[int, int]] = []
     begin = 0
-    for width in axis.widths:
+    for width in widths:
         for group in kept:
             start = begin + group * width
             if ranges and ranges[-1][1] == start:

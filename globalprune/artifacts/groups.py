@@ -4,8 +4,10 @@ A structure is read from a checkpoint's tensors (`models/`); here it is only a v
 planning and checking know every figure without a model.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Literal, get_args
 
 from pydantic import Field
@@ -24,6 +26,9 @@ class HalfStructure(Record):
     cost: int = Field(ge=0)  # parameters that go with one group, equal for all; 0: none may go
     shared: int = Field(default=0, ge=0)  # parameters that go with the last group: q/k norms
     kept: int = Field(default=0, ge=0)  # parameters that no cut removes: output biases
+    # channels of every expert, whose groups lie one behind the other; empty where there are none
+    experts: tuple[int, ...] = Field(default=(), exclude_if=lambda experts: not experts)
+    chosen: int = Field(default=0, ge=0, exclude_if=lambda chosen: not chosen)  # for every token
 
     @property
     def fixed(self) -> bool:
@@ -44,6 +49,12 @@ class HalfStructure(Record):
     def prunable(self) -> int:
         """Parameters of all groups together."""
         return self.groups * self.cost
+
+    def widths(self, kept: Sequence[int]) -> tuple[int, ...]:
+        """How many of these groups, in order, every expert has."""
+        ends = list(accumulate(self.experts))
+        places = [0, *(bisect_left(kept, end) for end in ends)]
+        return tuple(stop - start for start, stop in pairwise(places))
 
 
 class LayerStructure(Record):
@@ -77,6 +88,11 @@ class ModelStructure(Record):
         """The kinds of halves that no plan can cut in any layer."""
         fixed = {kind for _, kind, half in self.halves() if half.fixed}
         return tuple(kind for kind in GROUP_TYPES if kind in fixed)
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether the MLP of any layer is a mixture."""
+        return any(layer.mlp.experts for layer in self.layers)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.masks import Mask, put_on, read_mask
+from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model
 from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement
@@ -72,6 +73,7 @@ def load_candidate(
         trust_remote_code=trust_remote_code,
     )
     if candidate.mask is not None:
+        take_apart(model)
         put_on(model, candidate.mask)
     return model
 

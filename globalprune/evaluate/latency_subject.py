@@ -66,6 +66,11 @@ def refuse_small(decoding: Decoding, points: int, rounds: int) -> None:
 
 def _the_one_layer(structure: ModelStructure, name: str) -> LayerStructure:
     """The layer that all are like; refuse ones that differ, or that lost a half."""
+    if structure.has_experts:
+        raise UsageError(
+            f"{name}: has experts, and which of them a token meets no random model tells; their "
+            "latencies can't be measured."
+        )
     layer = structure.layers[0]
     alike = all(other == layer for other in structure.layers)
     if not alike or not layer.attention.groups or not layer.mlp.groups:

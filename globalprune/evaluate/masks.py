@@ -71,9 +71,11 @@ def put_on(model: Any, mask: Mask) -> None:
     """Let nothing that goes reach the output projections; their biases stay."""
     layers = range(len(mask.structure.layers))
     sites = find_sites(model, mask.adapter, mask.structure, layers)
-    outputs = {site.half: site for site in sites if site.is_output}
-    for layer, kind, gone in removed_by(mask.plan, mask.structure):
-        site = outputs[layer, kind]
-        weight = site.linear.weight
-        by_group = weight.view(len(weight), site.groups, -1)
-        by_group[:, torch.from_numpy(gone).to(weight.device)] = 0
+    gone = {(layer, kind): groups for layer, kind, groups in removed_by(mask.plan, mask.structure)}
+    for site in sites:
+        if site.is_output and site.half in gone:
+            own = gone[site.half] - site.first
+            weight = site.linear.weight
+            by_group = weight.view(len(weight), site.groups, -1)
+            fits = (own >= 0) & (own < site.groups)
+            by_group[:, torch.from_numpy(own[fits]).to(weight.device)] = 0

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from transformers.core_model_loading import revert_weight_conversion
+
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoint import Checkpoint, TensorInfo
 from globalprune.models.empty_model import empty_model
@@ -35,7 +37,8 @@ def class_differences(folder: Path, tensors: Mapping[str, TensorInfo]) -> Iterat
         yield f"config.json: no model can be built from it ({type(error).__name__}: {first})"
         return
     tied = set(model.all_tied_weights_keys)  # stored only where their values differ after all
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    stored = revert_weight_conversion(model, model.state_dict())  # experts lie apart in files
+    expected = {name: tuple(value.shape) for name, value in stored.items()}
     found = {name: tuple(info.shape) for name, info in tensors.items()}
     for name in sorted((expected.keys() | found.keys()) - tied):
         if expected.get(name) != found.get(name):

@@ -1,12 +1,13 @@
 """Which tensors a gated decoder layer may have, and their shapes: a family's facts put together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.models.gated_decoder_norms import BEFORE, HEAD, LayerNorms
 from globalprune.models.gated_decoder_projections import MODEL_WIDTH, SEPARATE, Projections
+from globalprune.models.mixtures import Mixture
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MATRIX: Final = 2  # dimensions
@@ -19,6 +20,7 @@ class LayerForm:
     projections: Projections = SEPARATE
     norms: LayerNorms = BEFORE
     query_key_norms: Mapping[str, str] = field(default_factory=dict)  # by weight: its axis
+    mixture: Mixture | None = None  # of experts, in the place of the MLP of some layers
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:
@@ -28,6 +30,11 @@ class LayerForm:
     def inside(self, group_type: GroupType) -> tuple[str, ...]:
         """The norms inside a half, by the names of their weights."""
         return tuple(self.query_key_norms) if group_type == "attention" else ()
+
+    def without_mlp(self) -> "LayerForm":
+        """The same where something else stands in the place of the MLP."""
+        halves = {**self.projections.halves, "mlp": {}}
+        return replace(self, projections=replace(self.projections, halves=halves))
 
     def axis_size(self, tensors: Shapes, axis: str) -> int:
         """The length of Q, K or F; 0 where the half is empty or its tensor is no matrix."""

@@ -6,7 +6,7 @@ tensor says (the size of one head), and must agree with the rest.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from globalprune.artifacts.groups import GroupType
@@ -16,6 +16,7 @@ from globalprune.models.config_figures import ConfigFigures
 from globalprune.models.gated_decoder_form import LayerForm, Shapes
 from globalprune.models.gated_decoder_norms import HEAD
 from globalprune.models.gated_decoder_projections import MODEL_WIDTH
+from globalprune.models.mixture_shapes import NO_EXPERTS, MixtureShapes, read_mixture
 
 _COUNTED: Final = {  # by axis: the key under which the config counts it, heads or channels
     "Q": "num_attention_heads",
@@ -32,17 +33,31 @@ class LayerShapes:
     head_dim: int
     query_heads_per_group: int
     groups: Mapping[GroupType, int]  # of each half; 0 where it is empty
+    mixture: MixtureShapes = NO_EXPERTS
 
 
 def read_shapes(checkpoint: Checkpoint, prefix: str, form: LayerForm) -> tuple[LayerShapes, ...]:
     """The layers below `prefix`, each consistent in itself and with the config."""
     config = ConfigFigures(checkpoint.config, checkpoint.source.name)
     layers = _split_by_layer(checkpoint, prefix, config)
-    readers = [_LayerReader(config, form, index, layer) for index, layer in enumerate(layers)]
+    mixtures = [read_mixture(form.mixture, layer, config, i) for i, layer in enumerate(layers)]
+    readers = [
+        _LayerReader(config, form.without_mlp() if found.experts else form, index, found.rest)
+        for index, found in enumerate(mixtures)
+    ]
     for reader in readers:
         reader.check_names()
     head_dim = _head_dim(layers, form, config)
-    return tuple(reader.read(head_dim) for reader in readers)
+    shapes = (reader.read(head_dim) for reader in readers)
+    return tuple(map(_with_experts, shapes, layers, mixtures))
+
+
+def _with_experts(shapes: LayerShapes, tensors: Shapes, found: MixtureShapes) -> LayerShapes:
+    """A layer's shapes with those of its experts, if it has any."""
+    if not found.experts:
+        return shapes
+    groups = {**shapes.groups, "mlp": sum(found.experts)}
+    return replace(shapes, tensors=tensors, groups=groups, mixture=found)
 
 
 def _split_by_layer(checkpoint: Checkpoint, prefix: str, config: ConfigFigures) -> list[Shapes]:

@@ -4,6 +4,7 @@ The same description drives cost counting, the reduction to importances, surgery
 family with a known shape of layer is one entry in `registry.py`; a new shape is one new file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,20 +14,26 @@ from globalprune.models.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class GroupAxis:
-    """One tensor of which every group of a half owns equal slices.
+    """One tensor of which every group of a half owns equal slices, or every group of an expert.
 
     Along dimension `dim` lie blocks, one behind the other: one of every width in `widths`. In each
-    of them group `u` owns the indices `[u * width, (u + 1) * width)`, counted from its beginning.
+    of them group `first + u` owns the indices `[u * width, (u + 1) * width)`, counted from its
+    beginning.
     """
 
     tensor: str  # the name below the layer: "self_attn.q_proj.weight"
     dim: int
     widths: tuple[int, ...]
+    first: int = 0
 
     @property
     def width(self) -> int:
         """What one group owns of all blocks together."""
         return sum(self.widths)
+
+    def groups(self, shape: Sequence[int]) -> int:
+        """How many groups own slices of a tensor of that shape."""
+        return shape[self.dim] // self.width
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,14 @@ class ModelAdapter(Protocol):
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
         """Every tensor of which the half's groups own slices; none for an empty half."""
+        ...
+
+    def module(self, name: str) -> str:
+        """What the loaded model calls a module of that stored name, both below the layer."""
+        ...
+
+    def outputs(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """All linear modules whose inputs the groups own: one, or one of every expert."""
         ...
 
     def output(self, group_type: GroupType) -> str:

@@ -1,14 +1,15 @@
 """Language models whose layers differ in size, as globalprune saves them.
 
 `Pruned<Name>` is the transformers class `<Name>` with every layer built from its own config:
-`per_layer_config` gives the head counts and the MLP width of the layers that differ, and in `skip`
-the halves that are gone. The file travels in the model's folder, so it needs only torch and
-transformers, and is short enough to read before trusting it.
+`per_layer_config` gives the head counts and the MLP width of the layers that differ, in `skip` the
+halves that are gone, and in `expert_widths` the width of every expert. The file travels in the
+model's folder, so it needs only torch and transformers, and is short enough to read before trusting
+it.
 """
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from transformers import conversion_mapping
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 if not hasattr(transformers.PretrainedConfig, "per_layer_config"):
@@ -25,6 +27,9 @@ if not hasattr(transformers.PretrainedConfig, "per_layer_config"):
     )
 
 PREFIX = "Pruned"
+Names = tuple[str, str, str]  # of the linear layers gate, up and down
+GATED_NAMES: Names = ("gate_proj", "up_proj", "down_proj")
+EXPERT_NAMES: dict[str, Names] = {"mixtral": ("w1", "w3", "w2")}  # where they are others
 _building = threading.RLock()  # two threads that swap the same class could leave it swapped
 
 
@@ -105,11 +110,65 @@ class NoMLP(nn.Module):
 
     def __init__(self, native: Any) -> None:
         super().__init__()
-        self.down_proj = _remnant(native.down_proj, native.config)
+        has_output = hasattr(native, "down_proj")  # a mixture has none of its own
+        self.down_proj = _remnant(native.down_proj, native.config) if has_output else None
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Give the output bias, if any."""
         return _output(self.down_proj, hidden_states)
+
+
+class Expert(nn.Module):
+    """One of the gated MLPs that a router chooses among; its layers have their family's names."""
+
+    def __init__(self, linears: Iterable[nn.Linear], names: Names, activation: nn.Module) -> None:
+        super().__init__()
+        self.names, self.act_fn = names, activation
+        for name, linear in zip(names, linears, strict=True):
+            self.add_module(name, linear)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Run tokens `[n, D]` through it."""
+        gate, up, down = map(self.get_submodule, self.names)
+        output: torch.Tensor = down(self.act_fn(gate(hidden_states)) * up(hidden_states))
+        return output
+
+
+class Experts(nn.ModuleDict):
+    """The experts of a layer by their numbers, each as wide as it is; one of no width is left out.
+
+    Stands where transformers has all weights in one tensor, which needs equal widths.
+    """
+
+    def forward(
+        self, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Add up what the chosen experts make of tokens `[n, D]`; choices are `[n, k]`."""
+        output = torch.zeros_like(hidden_states)
+        for number, expert in self.items():
+            token, choice = torch.where(top_k_index == int(number))
+            made = expert(hidden_states[token]) * top_k_weights[token, choice, None]
+            output = output.index_add(0, token, made.to(output.dtype))
+        return output
+
+
+def expert_names(config: Any) -> Names:
+    """What a family's checkpoints call an expert's linear layers."""
+    return EXPERT_NAMES.get(config.model_type, GATED_NAMES)
+
+
+def experts_as_cut(native: Any, config: Any) -> Experts:
+    """Build empty experts, as wide as the layer's config says, in place of the native ones."""
+    count, hidden, width = native.down_proj.shape
+    names = expert_names(config)
+    kind = {"bias": False, "device": native.down_proj.device, "dtype": native.down_proj.dtype}
+    experts = {}
+    for number, own in enumerate(getattr(config, "expert_widths", None) or [width] * count):
+        shapes = ((hidden, own), (hidden, own), (own, hidden))
+        if own:
+            linears = [nn.Linear(inputs, outputs, **kind) for inputs, outputs in shapes]
+            experts[str(number)] = Expert(linears, names, native.act_fn)
+    return Experts(experts)
 
 
 def _built_as_cut(layer_class: type) -> Callable[..., nn.Module]:
@@ -123,6 +182,8 @@ def _built_as_cut(layer_class: type) -> Callable[..., nn.Module]:
             layer.self_attn = NoAttention(layer.self_attn)
         if "mlp" in skip:
             layer.mlp = NoMLP(layer.mlp)
+        elif hasattr(layer.mlp, "experts"):
+            layer.mlp.experts = experts_as_cut(layer.mlp.experts, own)
         return layer
 
     return build
@@ -130,15 +191,38 @@ def _built_as_cut(layer_class: type) -> Callable[..., nn.Module]:
 
 @contextmanager
 def _uneven_layers(module: ModuleType) -> Iterator[None]:
-    """While inside, the models that `module` defines build their layers as they were cut."""
+    """While inside, the models that `module` defines build their layers as they were cut.
+
+    Where layers have experts, the model below a head is of a class made here too: for any class of
+    its own, transformers joins the stored weights of experts.
+    """
     with _building:
-        found = vars(module).items()
-        native = {n: c for n, c in found if n.endswith("DecoderLayer") and isinstance(c, type)}
-        vars(module).update({name: _built_as_cut(c) for name, c in native.items()})
+        native = {name: kind for name, kind in vars(module).items() if isinstance(kind, type)}
+        ours: dict[str, Any] = {
+            n: _built_as_cut(c) for n, c in native.items() if n.endswith("DecoderLayer")
+        }
+        if any(name.endswith("Experts") for name in native):
+            ours |= {n: _pruned(n) for n, c in native.items() if _is_base(c, module)}
+        vars(module).update(ours)
         try:
             yield
         finally:
             vars(module).update(native)
+
+
+def _is_base(kind: type, module: ModuleType) -> bool:
+    """Whether a class is a model without a head that `module` defines."""
+    own = kind.__module__ == module.__name__ and issubclass(kind, transformers.PreTrainedModel)
+    return (
+        own
+        and kind.__name__.endswith("Model")
+        and not kind.__name__.endswith("PreTrainedModel")
+        and hasattr(transformers, kind.__name__)
+    )
+
+
+def _pruned(name: str) -> Any:
+    return getattr(sys.modules[__name__], PREFIX + name)
 
 
 class PrunedModel:
@@ -186,6 +270,19 @@ class PrunedConfig:
         super()._remove_keys_not_serialized(content)  # type: ignore[misc]
 
 
+def _keep_renamings(native: Any, name: str) -> None:
+    """Load and save `Pruned<Name>` under the names that checkpoints of `<Name>` have.
+
+    transformers leaves classes outside of itself alone; its other conversions put experts together.
+    """
+    if not name.endswith("ForCausalLM") or not hasattr(conversion_mapping, "WeightRenaming"):
+        return
+    known = conversion_mapping.get_checkpoint_conversion_mapping(native.config_class.model_type)
+    renamings = [one for one in known or () if type(one) is conversion_mapping.WeightRenaming]
+    if renamings:
+        conversion_mapping.register_checkpoint_conversion_mapping(name, renamings, overwrite=True)
+
+
 def __getattr__(name: str) -> Any:
     """Make `Pruned<Name>` of the transformers class `<Name>` when it is first asked for."""
     native: Any = None
@@ -199,7 +296,8 @@ def __getattr__(name: str) -> Any:
     if not issubclass(native, transformers.PretrainedConfig):
         mixin = PrunedModel
         auto = "AutoModelForCausalLM" if name.endswith("ForCausalLM") else "AutoModel"
-        body["config_class"] = getattr(sys.modules[__name__], PREFIX + native.config_class.__name__)
+        body["config_class"] = _pruned(native.config_class.__name__)
     body["_auto_class"] = auto  # save_pretrained then takes this file along
     made = globals()[name] = type(name, (mixin, native), body)
+    _keep_renamings(native, name)
     return made

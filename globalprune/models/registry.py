@@ -8,6 +8,7 @@ from globalprune.models.gated_decoder_form import LayerForm
 from globalprune.models.gated_decoder_norms import AROUND, BEHIND, OF_A_HEAD, OVER_HEADS
 from globalprune.models.gated_decoder_projections import FUSED
 from globalprune.models.interface import ModelAdapter
+from globalprune.models.mixtures import Mixture
 
 ADAPTERS: dict[str, ModelAdapter] = {
     "llama": GatedDecoder("llama"),  # https://arxiv.org/abs/2302.13971
@@ -33,6 +34,13 @@ ADAPTERS: dict[str, ModelAdapter] = {
         "gemma3_text",
         LayerForm(norms=AROUND, query_key_norms=OF_A_HEAD),
         final_norm_offset=1.0,
+    ),
+    "qwen3_moe": GatedDecoder(  # https://arxiv.org/abs/2505.09388
+        "qwen3_moe", LayerForm(query_key_norms=OF_A_HEAD, mixture=Mixture())
+    ),
+    "mixtral": GatedDecoder(  # https://arxiv.org/abs/2401.04088
+        "mixtral",
+        LayerForm(mixture=Mixture("block_sparse_moe.", "w1", "w3", "w2", "intermediate_size")),
     ),
 }
 

@@ -18,14 +18,27 @@ from transformers.models.auto.modeling_auto import (
 
 from globalprune.artifacts.groups import LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.models.mlp_config import (
+    EXPERT_WIDTHS,
+    OWN_WIDTH,
+    WIDTH,
+    mlp_kinds,
+    mlp_part,
+    odd_width,
+)
 
 MODELING_FILE = "modeling_globalprune"  # without .py: how auto_map names it
 PREFIX = "Pruned"
 SKIP = "skip"  # under this key a layer names its halves that are gone
 HEADS = "num_attention_heads"
 KEY_VALUE_HEADS = "num_key_value_heads"
-WIDTH = "intermediate_size"
-_SIZES = {KEY_VALUE_HEADS: "attention groups", HEADS: "query heads", WIDTH: "mlp channels"}
+_SIZES = {
+    KEY_VALUE_HEADS: "attention groups",
+    HEADS: "query heads",
+    WIDTH: "mlp channels",
+    OWN_WIDTH: "channels in every expert",
+}
+_WIDTHS = (WIDTH, OWN_WIDTH)
 RawConfig = dict[str, Any]  # a config.json, or one layer's part of it
 
 
@@ -49,14 +62,20 @@ def write_layer_shapes(
         return ConfigEdit(copy.deepcopy(config), is_uneven(config), None)
     kept = effect.kept_layers
     sizes = native_config(config)
-    layers = [_layer_part(structure.layers[layer.layer_idx], layer, config) for layer in kept]
+    had = [structure.layers[layer.layer_idx] for layer in kept]
+    layers = [
+        _layer_part(layer, effect, config, sizes) for layer, effect in zip(had, kept, strict=True)
+    ]
     edited = _with_layers(config, [layer.layer_idx for layer in kept])
+    if len(had) < len(structure.layers):
+        edited |= mlp_kinds(had, sizes)
     if not edited.get("head_dim"):  # else guessed anew from the smaller number of heads
         edited["head_dim"] = structure.layers[0].head_dim
     reason = _why_uneven(kept, layers)
     if reason is None:
-        native = edited | {k: v for k, v in layers[0].items() if v != getattr(sizes, k)}
-        reason = _refusal(native)
+        alike = {key: value for part in layers for key, value in part.items()}
+        native = edited | {k: v for k, v in alike.items() if v != getattr(sizes, k)}
+        reason = odd_width(had, alike, sizes) or _refusal(native)
         if reason is None:
             return ConfigEdit(native, uneven=False, reason=None)
     return ConfigEdit(_uneven(edited, layers, sizes), uneven=True, reason=reason)
@@ -68,15 +87,18 @@ def _is_cut(layer: LayerStructure, effect: LayerEffect) -> bool:
     return effect.dropped or not whole
 
 
-def _layer_part(layer: LayerStructure, effect: LayerEffect, config: RawConfig) -> RawConfig:
+def _layer_part(
+    layer: LayerStructure, effect: LayerEffect, config: RawConfig, sizes: PretrainedConfig
+) -> RawConfig:
     """Collect one layer's own sizes, and whatever else an earlier config says of it alone."""
     earlier = {int(k): v for k, v in (config.get("per_layer_config") or {}).items()}
     part: RawConfig = copy.deepcopy(earlier.get(effect.layer_idx, {}))
+    part.pop(EXPERT_WIDTHS, None)
     gone = set(part.pop(SKIP, ())) - {"attention", "mlp"}
     gone |= {half for half in ("attention", "mlp") if not getattr(effect, half)}
     part[HEADS] = len(effect.attention) * layer.query_heads_per_group
     part[KEY_VALUE_HEADS] = len(effect.attention)
-    part[WIDTH] = len(effect.mlp)
+    part |= mlp_part(layer.mlp, effect.mlp, sizes)
     if gone:
         part[SKIP] = sorted(gone)
     return part
@@ -86,6 +108,7 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
     """Leave only the kept layers, in the native format and with the sizes of the whole model."""
     edited = copy.deepcopy(config)
     edited.pop("per_layer_config", None)
+    edited.pop(EXPERT_WIDTHS, None)
     edited.pop("auto_map", None)  # code in the base model's folder doesn't travel, nor is needed
     if names := edited.get("architectures"):
         edited["architectures"] = [name.removeprefix(PREFIX) for name in names]
@@ -103,15 +126,17 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
 
 def _why_uneven(kept: Sequence[LayerEffect], layers: Sequence[RawConfig]) -> str | None:
     """Name the first thing that the native format has no word for."""
+    first: dict[str, tuple[int, int]] = {}  # by key: the layer that has it first, and what it says
     for effect, part in zip(kept, layers, strict=True):
         if gone := part.get(SKIP):
             return f"layer {effect.layer_idx} keeps no {' and no '.join(gone)}"
         if more := sorted(part.keys() - _SIZES.keys()):
             return f"layer {effect.layer_idx} has its own {', '.join(more)}"
-        for key, name in _SIZES.items():
-            if part[key] != layers[0][key]:
-                first = f"layer {kept[0].layer_idx} has {layers[0][key]} {name}"
-                return f"{first}, layer {effect.layer_idx} has {part[key]}"
+        for key in (key for key in _SIZES if key in part):
+            index, size = first.setdefault(key, (effect.layer_idx, part[key]))
+            if part[key] != size:
+                here = f"layer {effect.layer_idx} has {part[key]}"
+                return f"layer {index} has {size} {_SIZES[key]}, {here}"
     return None
 
 
@@ -142,6 +167,8 @@ def _uneven(edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedCon
         "AutoModelForCausalLM": f"{MODELING_FILE}.{causal_lm}",
     }
     edited = edited | _sizes_of_no_layer(layers, sizes)
+    if any(EXPERT_WIDTHS in part for part in layers):
+        edited[EXPERT_WIDTHS] = None  # transformers wants a word for the layers that say nothing
     own = {index: _overrides(part, sizes, edited) for index, part in enumerate(layers)}
     digits = len(str(max(index for index, part in own.items() if part)))
     return edited | {
@@ -160,9 +187,10 @@ def _sizes_of_no_layer(layers: Sequence[RawConfig], sizes: PretrainedConfig) -> 
     """
     if not any(SKIP in part for part in layers):
         return {}
-    widths = {part[WIDTH] for part in layers if "mlp" not in part.get(SKIP, ())}
-    if widths:
-        return {WIDTH: max(*widths, getattr(sizes, WIDTH)) + 1}
+    with_mlp = [part for part in layers if "mlp" not in part.get(SKIP, ())]
+    if with_mlp:
+        widths = [(key, part[key]) for part in with_mlp for key in _WIDTHS if key in part]
+        return {key: max(size for of, size in widths if of == key) + 1 for key, _ in widths}
     heads = getattr(sizes, HEADS)
     taken = {part[KEY_VALUE_HEADS] for part in layers}
     free = [count for count in range(1, heads + 1) if heads % count == 0 and count not in taken]
@@ -175,13 +203,13 @@ def _overrides(part: RawConfig, sizes: PretrainedConfig, edited: RawConfig) -> R
     A half that is gone gets a size of 1, or 2 where the whole model has 1: transformers forgets a
     size that equals the model's, and would then find all sizes equal and ignore the gap.
     """
-    whole = {key: edited.get(key, getattr(sizes, key)) for key in _SIZES}
+    whole = {key: edited.get(key, getattr(sizes, key, None)) for key in _SIZES}
     part = dict(part)
     if "attention" in part.get(SKIP, ()):
         part[HEADS] = 2 if whole[HEADS] == 1 else 1
         part[KEY_VALUE_HEADS] = 1
     if "mlp" in part.get(SKIP, ()):
-        part[WIDTH] = 2 if whole[WIDTH] == 1 else 1
+        part |= {key: 2 if whole[key] == 1 else 1 for key in _WIDTHS if key in part}
     absent = object()
     return {k: v for k, v in part.items() if v != whole.get(k, getattr(sizes, k, absent))}
 

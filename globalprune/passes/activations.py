@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from globalprune.passes.group_sums import HalvedSums, add_to_half, sum_to_groups
+from globalprune.passes.group_sums import (
+    HalvedSums,
+    PartSums,
+    add_to_part,
+    of_halves,
+    sum_to_groups,
+)
 from globalprune.passes.interface import (
     Batch,
     Counts,
@@ -63,9 +69,9 @@ def _rooted(means: GroupSums) -> GroupSums:
 
 def magnitudes(sites: Sequence[Site]) -> GroupSums:
     """Σ_{θ∈u} |θ| for every group: no window needs to run."""
-    sums: GroupSums = {}
+    sums: PartSums = {}
     for site in sites:
         for parameter, axis in site.axes.items():
             values = site.parameter(parameter).abs()
-            add_to_half(sums, site, sum_to_groups(values, axis, site.groups))
-    return sums
+            add_to_part(sums, site, sum_to_groups(values, axis, site.groups))
+    return of_halves(sums)

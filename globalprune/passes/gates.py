@@ -11,13 +11,13 @@ import math
 
 import torch
 
-from globalprune.passes.group_sums import HalvedSums
+from globalprune.passes.group_sums import HalvedSums, of_halves
 from globalprune.passes.interface import (
     Batch,
     Counts,
     GradientPlace,
     GroupSums,
-    Half,
+    Part,
     Site,
     Split,
     Statistic,
@@ -67,8 +67,8 @@ class WinsorisedGateFisher:
     gradient_at: GradientPlace | None = "input"
 
     def __init__(self) -> None:
-        self._gates: dict[Half, list[torch.Tensor]] = {}  # float32 [B, groups]
-        self._predicted: dict[Half, list[int]] = {}  # T_s of every window
+        self._gates: dict[Part, list[torch.Tensor]] = {}  # float32 [B, groups]
+        self._predicted: dict[Part, list[int]] = {}  # T_s of every window
 
     def watches(self, site: Site) -> bool:
         """Only what the groups feed."""
@@ -82,8 +82,8 @@ class WinsorisedGateFisher:
     ) -> None:
         """Keep every window's J."""
         gates = gate_gradients(site, inputs, delta, batch)
-        self._gates.setdefault(site.half, []).append(gates.to("cpu", torch.float32))
-        self._predicted.setdefault(site.half, []).extend([batch.predicted] * batch.windows)
+        self._gates.setdefault(site.part, []).append(gates.to("cpu", torch.float32))
+        self._predicted.setdefault(site.part, []).extend([batch.predicted] * batch.windows)
 
     def halve(self) -> None:
         """Every window is kept, so there is nothing to remember."""
@@ -99,12 +99,14 @@ class WinsorisedGateFisher:
 
     def _over(self, windows: slice) -> GroupSums:
         """The statistic over some of the windows."""
-        return {
-            half: winsorised_fisher(
-                torch.cat(gates)[windows], torch.tensor(self._predicted[half][windows])
-            )
-            for half, gates in self._gates.items()
-        }
+        return of_halves(
+            {
+                part: winsorised_fisher(
+                    torch.cat(gates)[windows], torch.tensor(self._predicted[part][windows])
+                )
+                for part, gates in self._gates.items()
+            }
+        )
 
 
 def gate_gradients(

@@ -8,7 +8,13 @@ Taylor expansion as an importance: Molchanov et al. 2019, arXiv:1906.10771.
 
 import torch
 
-from globalprune.passes.group_sums import HalvedSums, add_to_half, sum_to_groups
+from globalprune.passes.group_sums import (
+    HalvedSums,
+    PartSums,
+    add_to_part,
+    of_halves,
+    sum_to_groups,
+)
 from globalprune.passes.interface import (
     Batch,
     Counts,
@@ -64,8 +70,8 @@ class FirstOrder:
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """Multiply with the parameters and reduce to groups; the accumulators go one by one."""
-        whole: GroupSums = {}
-        halves: tuple[GroupSums, GroupSums] = ({}, {})
+        whole: PartSums = {}
+        halves: tuple[PartSums, PartSums] = ({}, {})
         while self._totals:
             key, total = self._totals.popitem()
             if counts.halves is not None:
@@ -75,15 +81,18 @@ class FirstOrder:
                 ):
                     _add_products(sums, *key, part, text.windows)
             _add_products(whole, *key, total, counts.whole.windows)
-        return {"first_order": Split(whole, None if counts.halves is None else halves)}
+        if counts.halves is None:
+            return {"first_order": Split(of_halves(whole))}
+        in_halves = (of_halves(halves[0]), of_halves(halves[1]))
+        return {"first_order": Split(of_halves(whole), in_halves)}
 
 
 def _add_products(
-    sums: GroupSums, site: Site, parameter: str, total: torch.Tensor, windows: int
+    sums: PartSums, site: Site, parameter: str, total: torch.Tensor, windows: int
 ) -> None:
     """Add Σ |θ·ḡ| of one parameter to the groups' sums; `total` is used up."""
     products = total.div_(windows).mul_(site.parameter(parameter)).abs_()
-    add_to_half(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
+    add_to_part(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
 
 
 class Curvature:

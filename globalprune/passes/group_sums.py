@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 
 from globalprune.models.interface import GroupAxis
-from globalprune.passes.interface import Counts, GroupSums, Site, Split
+from globalprune.passes.interface import Counts, GroupSums, Half, Part, Site, Split
+
+PartSums = dict[Part, torch.Tensor]  # float64 [groups] for every part of a half
 
 
 def sum_to_groups(values: torch.Tensor, axis: GroupAxis, groups: int) -> torch.Tensor:
@@ -16,22 +18,30 @@ def sum_to_groups(values: torch.Tensor, axis: GroupAxis, groups: int) -> torch.T
     return torch.stack([block.reshape(groups, -1).sum(dim=1) for block in blocks]).sum(dim=0)
 
 
-def add_to_half(sums: GroupSums, site: Site, values: torch.Tensor) -> None:
-    """Add a site's share to what its half has so far."""
-    so_far = sums.get(site.half)
-    sums[site.half] = values if so_far is None else so_far + values
+def add_to_part(sums: PartSums, site: Site, values: torch.Tensor) -> None:
+    """Add a site's share to what its groups have so far."""
+    so_far = sums.get(site.part)
+    sums[site.part] = values if so_far is None else so_far + values
+
+
+def of_halves(sums: PartSums) -> GroupSums:
+    """Lay the parts of every half one behind the other."""
+    parts: dict[Half, list[torch.Tensor]] = {}
+    for half, first in sorted(sums):
+        parts.setdefault(half, []).append(sums[half, first])
+    return {half: torch.cat(values) for half, values in parts.items()}
 
 
 class HalvedSums:
     """Group sums that remember what they were when the first half of the windows was through."""
 
     def __init__(self) -> None:
-        self._sums: GroupSums = {}
-        self._firsts: GroupSums = {}
+        self._sums: PartSums = {}
+        self._firsts: PartSums = {}
 
     def add(self, site: Site, values: torch.Tensor) -> None:
-        """Add a site's share to its half of the model."""
-        add_to_half(self._sums, site, values)
+        """Add a site's share to its groups."""
+        add_to_part(self._sums, site, values)
 
     def halve(self) -> None:
         """Remember the sums; adding makes new tensors and leaves these alone."""
@@ -43,9 +53,9 @@ class HalvedSums:
         if counts.halves is None:
             return Split(whole)
         first, second = map(divisor, counts.halves)
-        rest = {half: sums - self._firsts[half] for half, sums in self._sums.items()}
+        rest = {part: sums - self._firsts[part] for part, sums in self._sums.items()}
         return Split(whole, (_divided(self._firsts, first), _divided(rest, second)))
 
 
-def _divided(sums: GroupSums, divisor: int) -> GroupSums:
-    return {half: values / divisor for half, values in sums.items()}
+def _divided(sums: PartSums, divisor: int) -> GroupSums:
+    return {half: values / divisor for half, values in of_halves(sums).items()}

@@ -5,6 +5,7 @@ or scaled where the family has it so; a model of which that isn't true is refuse
 `check_composition` before anything is built on it.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ class _Reached(Exception):  # noqa: N818 - no error: the output projection need 
 class RunningHalf:
     """A half's modules; the stream is `[B, T, D]`, what enters `output` is `[B, T, groups·width]`.
 
-    `output` is None where an earlier cut took every group.
+    `output` is None where an earlier cut took every group, and in a mixture, whose `experts` each
+    have one.
     """
 
     place: Half
@@ -42,6 +44,7 @@ class RunningHalf:
     width: int  # inputs of the output projection that one group owns
     leaving: nn.Module | None = None  # the norm between what the half makes and the stream
     scale: float = 1.0  # of what the stream takes
+    experts: tuple[tuple[int, nn.Linear], ...] = ()  # the first group of each, and its output
     gating: Gating | None = None  # where what enters the output is activation(gate(x)) · up(x)
 
     @property
@@ -49,6 +52,22 @@ class RunningHalf:
         """Where the half computes."""
         norms = [self.norm] if self.leaving is None else [self.norm, self.leaving]
         return next(weight for norm in norms for weight in norm.parameters()).device
+
+    @property
+    def groups(self) -> int:
+        """How many groups it has, those of all experts together."""
+        if self.experts:
+            return sum(output.in_features for _, output in self.experts)
+        return 0 if self.output is None else self.output.in_features // self.width
+
+    @torch.no_grad()
+    def silence_experts(self, kept: Sequence[int]) -> None:
+        """Let no channel but these, in order, reach the experts' outputs."""
+        for first, output in self.experts:
+            gone = torch.ones(output.in_features, dtype=torch.bool)
+            own = kept[bisect_left(kept, first) : bisect_left(kept, first + len(gone))]
+            gone[[group - first for group in own]] = False
+            output.weight[:, gone.to(output.weight.device)] = 0
 
     def through(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
         """The stream behind the half, in host memory, wherever it came from."""
@@ -126,17 +145,26 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
         output = adapter.output(group_type)
         entering, leaving = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
         scale = adapter.residual_scale
+        is_single = half.groups > 0 and not half.experts
+        experts = [axis for axis in axes if half.experts and axis.dim == 1]
         halves.append(
             RunningHalf(
                 place=(layer, group_type),
                 norm=nn.Identity() if entering is None else below.get_submodule(entering),
                 body=below.get_submodule(adapter.half_prefix(group_type)[:-1]),
-                output=below.get_submodule(output) if half.groups else None,
+                output=below.get_submodule(output) if is_single else None,
                 output_name=f"{prefix}{output}.weight",
+                experts=tuple(
+                    (
+                        axis.first,
+                        below.get_submodule(adapter.module(axis.tensor).rpartition(".")[0]),
+                    )
+                    for axis in experts
+                ),
                 width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
                 leaving=None if leaving is None else below.get_submodule(leaving),
                 scale=1.0 if scale is None else float(getattr(below, scale)),
-                gating=_gating(model, prefix, adapter.gating(group_type)) if half.groups else None,
+                gating=_gating(model, prefix, adapter.gating(group_type)) if is_single else None,
             )
         )
     return halves

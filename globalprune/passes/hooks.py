@@ -36,10 +36,11 @@ class Watch:
         at_output = [reducer for reducer in reducers if reducer.gradient_at == "output"]
 
         def before_forward(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            self._await_gradient(site, "input", args[0], args[0].detach(), at_input)
+            inputs = _by_window(args[0].detach())
+            self._await_gradient(site, "input", args[0], inputs, at_input)
 
         def after_forward(_module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
-            inputs: torch.Tensor = args[0].detach()
+            inputs = _by_window(args[0].detach())
             self.finite.note(f"{site.name}: its input", inputs)
             for reducer in reducers:
                 reducer.take_input(site, inputs)
@@ -62,15 +63,21 @@ class Watch:
         """Hand the reducers the gradient at `tensor` once the backward pass has come to it."""
 
         def take(delta: torch.Tensor) -> None:
+            delta = _by_window(delta.detach())
             self.finite.note(f"{site.name}: the gradient at its {place}", delta)
             for reducer in reducers:
-                reducer.take_gradient(site, inputs, delta.detach(), self.batch)
+                reducer.take_gradient(site, inputs, delta, self.batch)
 
         # Whatever is watched first begins the graph: nothing is ever propagated back to layers
         # before it, nor to the embeddings.
         if not tensor.requires_grad:
             tensor.requires_grad_()
         tensor.register_hook(take)  # type: ignore[no-untyped-call]
+
+
+def _by_window(tensor: torch.Tensor) -> torch.Tensor:
+    """`[B, T, …]`; what an expert sees are tokens without windows, and all of a single one."""
+    return tensor if tensor.dim() > 2 else tensor[None]  # noqa: PLR2004
 
 
 @contextmanager

@@ -29,19 +29,29 @@ Statistic = Collectable | Literal["removal_loss", "measured_removal_loss"]  # wa
 GradientPlace = Literal["input", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind
 Value = TypeVar("Value")
+Part = tuple[Half, int]  # of a half's groups, with the number of the first
 GroupSums = dict[Half, torch.Tensor]  # float64 [groups] for every measured half
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One linear layer that groups own a part of; `axes` says which part of which parameter."""
+    """One linear layer that groups own a part of; `axes` says which part of which parameter.
+
+    They are `groups` groups of its half from the number `first` on: all, or those of an expert.
+    """
 
     name: str  # as the model calls it: model.layers.3.self_attn.q_proj
     half: Half
+    first: int
     groups: int
     linear: nn.Linear
     axes: Mapping[str, GroupAxis]  # by parameter: weight, bias (only where groups own it)
     is_output: bool  # its inputs are the groups' outputs: o_proj, down_proj
+
+    @property
+    def part(self) -> Part:
+        """The groups that it belongs to."""
+        return (self.half, self.first)
 
     def parameter(self, name: str) -> torch.Tensor:
         """The parameter itself, outside of any graph and in the width in which we add up."""

@@ -35,22 +35,25 @@ def _sites_of_half(
     group_type: GroupType,
 ) -> Iterator[Site]:
     """Yield one half's sites."""
-    groups = structure.layers[layer].half(group_type).candidates
-    if groups == 0:
+    below = structure.layers[layer]
+    if below.half(group_type).fixed:
         return
     by_module: dict[str, dict[str, GroupAxis]] = {}
-    for axis in adapter.axes(structure.layers[layer], group_type):
+    for axis in adapter.axes(below, group_type):
         module, _, parameter = axis.tensor.rpartition(".")
         by_module.setdefault(module, {})[parameter] = axis
     for module, axes in by_module.items():
-        name = adapter.layer_prefix(layer) + module
+        name = adapter.layer_prefix(layer) + adapter.module(module)
+        axis = next(iter(axes.values()))
+        groups = axis.groups(below.tensors[axis.tensor])
         yield Site(
             name=name,
             half=(layer, group_type),
+            first=axis.first,
             groups=groups,
             linear=_linear(model, name, axes, groups),
             axes=axes,
-            is_output=module == adapter.output(group_type),
+            is_output=module in adapter.outputs(below, group_type),
         )
 
 

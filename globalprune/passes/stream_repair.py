@@ -80,13 +80,16 @@ class _Walk:
     ) -> ModuleRepair | None:
         """Take both streams through one half; None where there was nothing to solve."""
         output = half.output
-        whole = output is None or len(kept) * half.width == output.in_features
+        whole = len(kept) == half.groups
         if whole and all(batch.alike for batch in batches):
             for batch in batches:
                 batch.dense = batch.pruned = half.through(batch.dense, batch.calls)
             return None
         for batch in batches:
             batch.advance(half)
+        if half.experts:
+            _leave_experts(half, kept, batches)
+            return None
         if output is None or not kept:
             _leave_remnant(half, batches)
             return None
@@ -119,6 +122,18 @@ def columns_of(groups: Sequence[int], width: int) -> torch.Tensor:
     """The columns of an output projection that these groups own, `[groups · width]`."""
     firsts = torch.tensor(groups, dtype=torch.int64)[:, None] * width
     return (firsts + torch.arange(width)).flatten()
+
+
+def _leave_experts(half: RunningHalf, kept: Sequence[int], batches: Sequence[StreamBatch]) -> None:
+    """Let a mixture add what is left of it; nothing of experts is solved."""
+    own = [output.weight.data for _, output in half.experts]
+    for _, output in half.experts:
+        output.weight.data = output.weight.data.clone()
+    half.silence_experts(kept)
+    for batch in batches:
+        batch.pruned = half.through(batch.pruned, batch.calls)
+    for (_, output), weight in zip(half.experts, own, strict=True):
+        output.weight.data = weight
 
 
 def _leave_remnant(half: RunningHalf, batches: Sequence[StreamBatch]) -> None:

@@ -19,13 +19,13 @@ from globalprune.artifacts.plans.plan_target import Target
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.asked import option_of
 from globalprune.planning.choice import Choice, choose
-from globalprune.planning.fixed_bounds import refuse_fixed
 from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.latency import LatencyGoal, choose_in_time
 from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
 from globalprune.planning.limits import limited
 from globalprune.planning.pins import Pins, Wishes, wishes_of
 from globalprune.planning.runtime_bounds import at_width, bound_by_runtime, stock_widths
+from globalprune.planning.structure_bounds import refuse_impossible
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Question:
     def answer(self) -> Answer:
         """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
         record = self.analysis.record
-        refuse_fixed(self.constraints, record.structure)
+        refuse_impossible(self.constraints, record.structure)
         if self.constraints.uniform and len(record.measured) < len(record.structure.layers):
             raise UsageError(
                 "layers that are alike: only layers "

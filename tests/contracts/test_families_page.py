@@ -5,6 +5,7 @@ from pathlib import Path
 
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
 from globalprune.models.gated_decoder import GatedDecoder
+from globalprune.models.gated_decoder_form import LayerForm
 from globalprune.models.registry import ADAPTERS
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +30,15 @@ def test_the_rows_say_what_can_be_cut_and_exported() -> None:
     for name, (_, _, cut, _, exported) in ROWS.items():
         adapter = ADAPTERS[name]
         assert isinstance(adapter, GatedDecoder)
-        assert cut == ("MLP only" if adapter.form.fixed else "attention and MLP")
+        assert cut == _cut(adapter.form)
         assert exported == ("yes" if name in GGUF_FORMS else "no")
+
+
+def _cut(form: LayerForm) -> str:
+    """What of a layer may go."""
+    if form.fixed:
+        return "MLP only"
+    return "attention and experts' channels" if form.mixture else "attention and MLP"
 
 
 def test_the_entry_on_the_page_is_the_one_in_the_registry() -> None:

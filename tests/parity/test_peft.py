@@ -35,7 +35,8 @@ def test_a_trained_adapter_comes_back(tmp_path: Path, family: str, targets: Any)
     """One step lowers the loss; read again by either door, merged or not, it says the same."""
     save_uneven(tmp_path / "cut", tiny_model(family), uneven_cut(family))
     if targets is None and tiny_config(family).model_type not in KNOWN:
-        targets = ["q_proj", "v_proj"]  # what PEFT takes elsewhere
+        # what PEFT takes elsewhere
+        targets = ["qkv_proj"] if family == "phi3" else ["q_proj", "v_proj"]
     asked = LoraConfig(target_modules=targets, r=4, task_type="CAUSAL_LM")
     adapted: Any = get_peft_model(load_model(tmp_path / "cut"), asked)
     before, after = train_one_step(adapted)

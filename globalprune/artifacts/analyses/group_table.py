@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from globalprune.artifacts.analyses.expert_column import EXPERT_COLUMN, expert_of_rows
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normalised
 from globalprune.artifacts.analyses.table_checks import refuse_bad_rows, refuse_misfit
 from globalprune.artifacts.analyses.table_columns import (
@@ -146,6 +147,10 @@ def write_group_table(
     if structure is not None:
         costs = further_costs(structure, table.layer_idx, table.group_type)
         others |= {COST_PREFIX + name: column for name, column in costs.items()}
+        if structure.has_experts:
+            rows = (table.layer_idx, table.group_type, table.group_idx)
+            expert, absent = expert_of_rows(structure, *rows)
+            others[EXPERT_COLUMN] = pa.array(expert, mask=absent)
     arrow = pa.table({**table.columns(), "group_type": kinds, **others})
     with temporary_file(path) as temporary:
         parquet.write_table(arrow.replace_schema_metadata(table.metadata), temporary)

@@ -159,7 +159,10 @@ def _flops(context: int) -> _CostOf:
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
         heads = layer.query_heads_per_group if kind == "attention" else 0
-        return 2 * layer.half(kind).weight + 4 * context * heads * layer.head_dim
+        half = layer.half(kind)
+        if half.experts:  # of which a token meets a few, each of them as often as any other
+            return 2 * half.cost * half.chosen // len(half.experts)
+        return 2 * half.weight + 4 * context * heads * layer.head_dim
 
     return cost
 

@@ -14,6 +14,8 @@ def obstacles(
     runtime: Runtime, traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
     """Yield a sentence for everything that keeps the cut model from being loaded there."""
+    if runtime == "vllm" and structure.has_experts:
+        yield "its experts are one by one, and vLLM takes those of a layer together."
     if runtime == "any":
         yield from _no_plain_checkpoint(traits, structure, effect)
     if runtime == "llama.cpp":
@@ -30,6 +32,7 @@ def _no_plain_checkpoint(
             "or with --whole-layers."
         )
         return
+    yield from _experts_that_differ(structure, effect)
     first = effect.kept_layers[0]
     layer = structure.layers[first.layer_idx]
     allowed = stock_attention(traits, layer.attention.groups, layer.query_heads_per_group)
@@ -39,6 +42,16 @@ def _no_plain_checkpoint(
             f"a config of {traits.model_type} takes no {heads} heads at a hidden size of "
             f"{traits.hidden_size}; keep {' or '.join(map(str, allowed))} attention groups."
         )
+
+
+def _experts_that_differ(structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
+    """Yield why a stock mixture can't hold what is left."""
+    for layer in effect.kept_layers:
+        half = structure.layers[layer.layer_idx].mlp
+        widths = set(half.widths(layer.mlp))
+        if len(widths) > 1:
+            yield f"the experts of layer {layer.layer_idx} differ in width; transformers has one."
+            return
 
 
 def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:

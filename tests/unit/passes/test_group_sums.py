@@ -5,8 +5,7 @@ import torch
 from linear_sites import linear_site
 
 from globalprune.models.interface import GroupAxis
-from globalprune.passes.group_sums import add_to_half, sum_to_groups
-from globalprune.passes.interface import GroupSums
+from globalprune.passes.group_sums import PartSums, add_to_part, of_halves, sum_to_groups
 
 COUNTED = torch.arange(12.0).reshape(4, 3)
 
@@ -37,9 +36,23 @@ def test_many_small_terms_beside_a_large_one_are_not_lost() -> None:
 
 def test_the_sites_of_a_half_add_up() -> None:
     """A half's importance is that of all its projections, and one site's tensor isn't changed."""
-    sums: GroupSums = {}
+    sums: PartSums = {}
     first = torch.tensor([1.0, 2.0])
-    add_to_half(sums, linear_site([[1.0], [1.0]]), first)
-    add_to_half(sums, linear_site([[1.0], [1.0]]), torch.tensor([10.0, 20.0]))
-    assert sums[0, "mlp"].tolist() == [11.0, 22.0]
+    add_to_part(sums, linear_site([[1.0], [1.0]]), first)
+    add_to_part(sums, linear_site([[1.0], [1.0]]), torch.tensor([10.0, 20.0]))
+    assert of_halves(sums)[0, "mlp"].tolist() == [11.0, 22.0]
     assert first.tolist() == [1.0, 2.0]
+
+
+def test_experts_lie_one_behind_the_other() -> None:
+    """Whichever was added first, and apart from other halves."""
+    sums: PartSums = {
+        ((0, "mlp"), 2): torch.tensor([3.0]),
+        ((0, "attention"), 0): torch.tensor([9.0]),
+        ((0, "mlp"), 0): torch.tensor([1.0, 2.0]),
+    }
+    found = of_halves(sums)
+    assert {half: values.tolist() for half, values in found.items()} == {
+        (0, "attention"): [9.0],
+        (0, "mlp"): [1.0, 2.0, 3.0],
+    }

@@ -1,6 +1,7 @@
 """Constraints that ask for a cut of what can't be cut: refused, with the reason."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.fixed_halves import why_fixed
@@ -8,12 +9,20 @@ from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.errors import UsageError
 from globalprune.planning.asked import option_of
 
+_COUNTING: Final = ("uniform", "round_mlp")
 
-def refuse_fixed(constraints: Constraints, structure: ModelStructure) -> None:
+
+def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> None:
     """Raise `UsageError` where a constraint can't be kept by cutting what may be cut."""
     for kind in structure.fixed:
         for asked in _asking(constraints, kind):
             raise UsageError(f"{asked}: {why_fixed(kind)}; leave it out.")
+    if structure.has_experts:
+        for name in (name for name in _COUNTING if name in constraints.said()):
+            raise UsageError(
+                f"{option_of(name)}: counts the channels of an MLP, and this model has experts, "
+                "whose channels are chosen one by one; leave it out (and --for any, which asks it)."
+            )
 
 
 def _asking(constraints: Constraints, kind: str) -> Iterator[str]:

@@ -1,0 +1,53 @@
+"""What a config.json says of MLPs and experts: how wide they are, and which layers have which.
+
+Layers are numbered in some families to say what they are, so a layer less moves that too.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from transformers import PretrainedConfig
+
+from globalprune.artifacts.groups import HalfStructure, LayerStructure
+
+WIDTH: Final = "intermediate_size"
+OWN_WIDTH: Final = "moe_intermediate_size"  # of experts, in families that have it beside WIDTH
+EXPERT_WIDTHS: Final = "expert_widths"  # under this key a layer says how wide each expert is
+_ROWS: Final = 8  # what transformers multiplies as one must have rows of 16 bytes
+_DENSE, _EVERY = "mlp_only_layers", "decoder_sparse_step"
+
+
+def width_key(half: HalfStructure, sizes: PretrainedConfig) -> str:
+    """Under which key a layer with such an MLP looks for its width."""
+    return OWN_WIDTH if half.experts and hasattr(sizes, OWN_WIDTH) else WIDTH
+
+
+def mlp_part(half: HalfStructure, kept: Sequence[int], sizes: PretrainedConfig) -> dict[str, Any]:
+    """How wide one layer is, or each of its experts."""
+    key = width_key(half, sizes)
+    if not half.experts:
+        return {key: len(kept)}
+    widths = half.widths(kept)
+    if len(set(widths)) == 1:
+        return {key: widths[0]}
+    # no width of all: one that a loader which doesn't know of the list must stumble over
+    return {key: 2 if getattr(sizes, key) == 1 else 1, EXPERT_WIDTHS: list(widths)}
+
+
+def mlp_kinds(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> dict[str, Any]:
+    """Which layers have experts, in a family that says it by their numbers."""
+    if not hasattr(sizes, _DENSE):
+        return {}
+    return {_EVERY: 1, _DENSE: [i for i, layer in enumerate(layers) if not layer.mlp.experts]}
+
+
+def odd_width(
+    layers: Sequence[LayerStructure], part: dict[str, Any], sizes: PretrainedConfig
+) -> str | None:
+    """Say so where all experts are alike, but of a width that transformers can't multiply."""
+    if not any(layer.mlp.experts for layer in layers):
+        return None
+    key = OWN_WIDTH if hasattr(sizes, OWN_WIDTH) else WIDTH
+    if part[key] % _ROWS == 0 or part[key] == getattr(sizes, key):
+        return None
+    return f"its experts are {part[key]} wide, and transformers wants multiples of {_ROWS}"
