@@ -17,6 +17,11 @@ def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> No
     for kind in structure.fixed:
         for asked in _asking(constraints, kind):
             raise UsageError(f"{asked}: {why_fixed(kind)}; leave it out.")
+    if structure.has_experts and constraints.runtime == "vllm":
+        raise UsageError(
+            "--for vllm: this model has experts, and vLLM takes those of a layer together; a cut of "
+            "one doesn't load there."
+        )
     if structure.has_experts:
         for name in (name for name in _COUNTING if name in constraints.said()):
             raise UsageError(

@@ -94,8 +94,9 @@ def test_what_a_plan_took_is_worth_nothing_to_the_next_analysis(
         (("--round-mlp", 4), "--round-mlp: counts the channels of an MLP"),
         (("--for", "any"), "has experts, .* leave it out .and --for any, which asks it"),
         (("--for", "llama.cpp"), "gp export knows no form of"),
+        (("--for", "vllm"), "--for vllm: this model has experts"),
     ],
-    ids=["uniform", "round", "any", "llama.cpp"],
+    ids=["uniform", "round", "any", "llama.cpp", "vllm"],
 )
 def test_plans_that_count_an_mlps_channels_are_refused(
     analysed: tuple[Path, Path], tmp_path: Path, words: tuple[Any, ...], message: str
