@@ -19,8 +19,8 @@ def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> No
             raise UsageError(f"{asked}: {why_fixed(kind)}; leave it out.")
     if structure.has_experts and constraints.runtime == "vllm":
         raise UsageError(
-            "--for vllm: this model has experts, and vLLM takes those of a layer together; a cut of "
-            "one doesn't load there."
+            "--for vllm: this model has experts, and vLLM takes those of a layer together; no cut "
+            "of it loads there."
         )
     if structure.has_experts:
         for name in (name for name in _COUNTING if name in constraints.said()):
