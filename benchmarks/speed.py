@@ -25,9 +25,9 @@ from globalprune.artifacts.evaluations.evaluation_record import Comparison, Spee
 from globalprune.artifacts.evaluations.evaluation_rows import SECONDS, SPEEDS, rows_of
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.evaluate.comparison import evaluate_models
-from globalprune.models.opening import open_checkpoint
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 
 HEAD_DIM = 64
 VOCABULARY = 128_256

@@ -15,10 +15,10 @@ from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.results.compensation_record import CompensationRecord, read_compensation
 from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
 from globalprune.artifacts.results.metrics_record import ApplyResult
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.loading import load_model
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 from globalprune.passes.halves import RunningHalf, halves_of, layers_of
 
 ROWS, LENGTH = 16, 24

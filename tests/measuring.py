@@ -11,11 +11,11 @@ from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import IMPORTANCES
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.experts import take_apart
 from globalprune.models.interface import ModelAdapter
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 from globalprune.passes.interface import Collectable, GroupSums, Site
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.sites import find_sites

@@ -15,7 +15,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 
 CONFIGS: dict[str, PretrainedConfig] = {  # those of plans/
     "meta-llama/Meta-Llama-3-8B": LlamaConfig(

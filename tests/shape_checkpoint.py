@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from globalprune.models.checkpoint import TensorInfo
-from globalprune.models.source import ModelSource
+from globalprune.models.checkpoints.checkpoint import TensorInfo
+from globalprune.models.sources.source import ModelSource
 
 Shapes = dict[str, tuple[int, ...]]
 NOWHERE = ModelSource("shapes-only", Path("shapes-only"))

@@ -12,12 +12,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.groups import GroupType, ModelStructure
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.loading import load_model
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import choose_placement
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 from globalprune.passes.interface import Half, Site
 from globalprune.passes.sites import find_sites
 

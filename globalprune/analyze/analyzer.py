@@ -40,11 +40,11 @@ from globalprune.artifacts.results.compensation_request import GATE_STEPS, check
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model, load_tokenizer
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement, choose_placement
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.repair_text import judging_every
 from globalprune.progress import Progress, silent

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from globalprune.analyze.layers import chosen_layers
 from globalprune.artifacts.analyses.analysis_record import ModelRecord
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.configs.config_figures import ConfigFigures
+from globalprune.models.configs.traits import traits_of
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import ModelSource
-from globalprune.models.traits import traits_of
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.sources.source import ModelSource
 
 
 @dataclass(frozen=True)

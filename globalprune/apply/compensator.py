@@ -19,8 +19,8 @@ from globalprune.artifacts.results.compensation_record import CompensationRecord
 from globalprune.artifacts.results.compensation_request import CompensationRequest, check_gate_steps
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.configs.config_figures import ConfigFigures
 from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.placement import Placement, choose_placement

@@ -29,10 +29,10 @@ from globalprune.artifacts.results.metrics_record import (
 )
 from globalprune.card.writing import write_card
 from globalprune.errors import ApplyError
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.gguf_quantisation import quantisation_of
-from globalprune.models.result_folder import refuse_place
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.gguf_quantisation import quantisation_of
+from globalprune.models.checkpoints.result_folder import refuse_place
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.progress import Progress, silent
 
 

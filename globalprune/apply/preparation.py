@@ -24,17 +24,17 @@ from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.plan_wishes import broken_wishes
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.artifacts.results.compensation_request import CompensationRequest
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.class_shapes import refuse_misfit
-from globalprune.models.companions import companions_of
-from globalprune.models.gguf_quantisation import quantisation_notes
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.class_shapes import refuse_misfit
+from globalprune.models.checkpoints.companions import companions_of
+from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.weights_fingerprint import FULL_PREFIX, weights_fingerprint
+from globalprune.models.configs.traits import traits_of
+from globalprune.models.configs.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes
 from globalprune.models.interface import ModelAdapter
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
-from globalprune.models.traits import traits_of
-from globalprune.models.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes
-from globalprune.models.weights_fingerprint import FULL_PREFIX, weights_fingerprint
+from globalprune.models.sources.source import resolve_model
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from globalprune.apply.facts import TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.class_shapes import class_differences
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.class_shapes import class_differences
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.interface import ModelAdapter
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.source import ModelSource
+from globalprune.models.sources.source import ModelSource
 
 _SHOWN = 20  # differences; the first ones tell what went wrong
 

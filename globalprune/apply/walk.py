@@ -31,9 +31,9 @@ from globalprune.apply.steps import (
 )
 from globalprune.apply.surgery import cut
 from globalprune.models import modeling_globalprune
-from globalprune.models.companions import copy_companion, write_generation_config
+from globalprune.models.checkpoints.companions import copy_companion, write_generation_config
+from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.loading import load_tokenizer
-from globalprune.models.shard_writer import ShardWriter
 from globalprune.progress import Progress
 
 

@@ -65,7 +65,7 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
 
     known = review.known
     if prepared is not None:
-        from globalprune.models.traits import traits_of
+        from globalprune.models.configs.traits import traits_of
 
         traits = traits_of(prepared.checkpoint.config)
         structure, effect = prepared.structure, prepared.effect

@@ -8,12 +8,12 @@ from transformers import PreTrainedModel
 from globalprune.artifacts.provenance import digest_bytes
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.masks import Mask, put_on, read_mask
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.placement import Placement
-from globalprune.models.source import ModelSource, resolve_model
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.sources.source import ModelSource, resolve_model
 
 _DECIDING = (  # files beside the weights that can change what a model answers
     "config.json",

@@ -20,8 +20,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from globalprune.models.adapter_checkpoint import ADAPTER_WEIGHTS
-from globalprune.models.source import ModelSource
+from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS
+from globalprune.models.sources.source import ModelSource
 
 _RESET_PEAK: Final = "5"  # proc(5): clear_refs sets the peak resident set back
 _STATUS: Final = Path("/proc/self/status")

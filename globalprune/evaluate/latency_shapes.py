@@ -9,8 +9,8 @@ from globalprune.artifacts.groups import LayerStructure, ModelStructure
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
+from globalprune.models.configs.uneven_config import RawConfig, write_layer_shapes
 from globalprune.models.empty_model import empty_model
-from globalprune.models.uneven_config import RawConfig, write_layer_shapes
 
 _ALIGNED: Final = 64  # GPUs are slower at widths that are no such multiple
 

@@ -11,13 +11,13 @@ from globalprune.artifacts.rounding import size
 from globalprune.errors import UsageError
 from globalprune.evaluate.decoding import Decoding
 from globalprune.evaluate.efficiency import free_memory
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.class_shapes import refuse_misfit
-from globalprune.models.opening import open_checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.class_shapes import refuse_misfit
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.configs.uneven_config import RawConfig
 from globalprune.models.placement import Placement, dtype_at
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
-from globalprune.models.uneven_config import RawConfig
+from globalprune.models.sources.source import resolve_model
 
 _MARGIN: Final = 1.25  # what lies beside weights and cache
 _FEWEST_POINTS: Final = 2  # none, and all

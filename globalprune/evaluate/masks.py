@@ -16,7 +16,7 @@ from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_by
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
 from globalprune.passes.sites import find_sites

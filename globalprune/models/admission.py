@@ -5,13 +5,13 @@ anew when its work begins, and refuses what only the weights tell.
 """
 
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.gguf_families import GGUF_FAMILIES, refuse_lost
-from globalprune.models.gguf_header import read_gguf_header
-from globalprune.models.hub import HubPlace, fetch_config
-from globalprune.models.raw_config import read_config
+from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES, refuse_lost
+from globalprune.models.checkpoints.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
+from globalprune.models.configs.raw_config import read_config
 from globalprune.models.registry import adapter_for
-from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
-from globalprune.models.source import ModelSource, find_place
+from globalprune.models.sources.hub import HubPlace, fetch_config
+from globalprune.models.sources.source import ModelSource, find_place
 
 
 def refuse_uncuttable(model: str) -> None:

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from globalprune.models import modeling_globalprune
+from globalprune.models.configs.uneven_config import RawConfig, is_uneven, pruned_class
 from globalprune.models.quiet_transformers import quiet_transformers
-from globalprune.models.uneven_config import RawConfig, is_uneven, pruned_class
 
 _ALIGNED: Final = 256  # numbers: where tensors begin, as an allocator would have it
 _DRAWN: Final = 2**20  # numbers that are drawn, and then repeated: drawing billions takes minutes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
-from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ from transformers import (
 
 from globalprune.errors import CheckpointError
 from globalprune.models import modeling_globalprune
-from globalprune.models.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.adapters import merge_adapter
-from globalprune.models.gguf_families import refuse_lost
-from globalprune.models.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
+from globalprune.models.checkpoints.gguf_families import refuse_lost
+from globalprune.models.checkpoints.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
+from globalprune.models.configs.uneven_config import is_uneven, pruned_class
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.refusals import REFUSALS
-from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
-from globalprune.models.source import ModelSource, resolve_model
-from globalprune.models.uneven_config import is_uneven, pruned_class
+from globalprune.models.sources.source import ModelSource, resolve_model
 
 _Loaded = tuple[PreTrainedModel, dict[str, Any]]  # the second says which tensors didn't fit
 _SHOWN = 5  # tensors named in an error

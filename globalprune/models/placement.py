@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from globalprune.errors import UsageError
-from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -31,9 +31,9 @@ class Cutting:
     @property
     def described(self) -> dict[str, Any]:
         """All of it that decides what comes out, for telling one run from another."""
-        from globalprune.models.opening import open_checkpoint
-        from globalprune.models.source import resolve_model
-        from globalprune.models.weights_fingerprint import weights_fingerprint
+        from globalprune.models.checkpoints.opening import open_checkpoint
+        from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+        from globalprune.models.sources.source import resolve_model
 
         weights = weights_fingerprint(open_checkpoint(resolve_model(self.model)))
         compensation = self.compensation.model_dump(mode="json") if self.compensation else None

@@ -42,8 +42,8 @@ def refuse_compensation(cutting: Cutting) -> None:
     Text from the Hub that nobody named is not fetched for that.
     """
     from globalprune.apply.compensator import read_windows
-    from globalprune.models.opening import open_checkpoint
-    from globalprune.models.source import resolve_model
+    from globalprune.models.checkpoints.opening import open_checkpoint
+    from globalprune.models.sources.source import resolve_model
 
     compensation = cutting.compensated_in(cutting.out)
     if compensation is not None and compensation.request.data is not None:
@@ -57,9 +57,9 @@ def refuse_unusable_texts(
 
     Text from the Hub that nobody named is not fetched for that.
     """
+    from globalprune.models.checkpoints.opening import open_checkpoint
     from globalprune.models.loading import load_tokenizer
-    from globalprune.models.opening import open_checkpoint
-    from globalprune.models.source import resolve_model
+    from globalprune.models.sources.source import resolve_model
     from globalprune.text.evaluation import evaluation_windows
     from globalprune.text.training import training_texts
 

@@ -88,8 +88,8 @@ def _text_of_repairs(request: SweepRequest, cut: Sequence[Path]) -> "TextRecord 
             )
         return None
     from globalprune.apply.compensator import read_windows
-    from globalprune.models.opening import open_checkpoint
-    from globalprune.models.source import resolve_model
+    from globalprune.models.checkpoints.opening import open_checkpoint
+    from globalprune.models.sources.source import resolve_model
 
     cutting = request.cutting(request.out / MODELS / "first")
     refuse_early(cutting, cut[0], None, None)
@@ -116,9 +116,9 @@ def _warn_of_masks(
 
 def structure_of(model: str) -> "ModelStructure":
     """What there is to cut."""
-    from globalprune.models.opening import open_checkpoint
+    from globalprune.models.checkpoints.opening import open_checkpoint
     from globalprune.models.registry import adapter_for
-    from globalprune.models.source import resolve_model
+    from globalprune.models.sources.source import resolve_model
 
     checkpoint = open_checkpoint(resolve_model(model))
     return adapter_for(checkpoint.config).structure(checkpoint)

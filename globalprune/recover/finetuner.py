@@ -16,8 +16,8 @@ from globalprune.artifacts.results.recovery_record import RecoveryRun
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import UsageError
-from globalprune.models.adapter_checkpoint import AdapterCheckpoint
-from globalprune.models.result_folder import refuse_place, refuse_strangers
+from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
+from globalprune.models.checkpoints.result_folder import refuse_place, refuse_strangers
 from globalprune.progress import Progress, silent, tell_nobody
 from globalprune.recover.arguments import CHECKPOINT_BYTES, KEPT_CHECKPOINTS
 from globalprune.recover.checkpoints import last_checkpoint, no_half_checkpoints

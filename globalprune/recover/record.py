@@ -20,10 +20,10 @@ from globalprune.artifacts.results.recovery_record import (
 )
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.card.writing import write_card
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.source import ModelSource
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.sources.source import ModelSource
 from globalprune.recover.subject import Lesson
 from globalprune.recover.training import Trained
 

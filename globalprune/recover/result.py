@@ -14,14 +14,14 @@ import torch
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.errors import NonFiniteError, VerificationFailed
 from globalprune.models import modeling_globalprune
-from globalprune.models.adapter_checkpoint import ADAPTER_WEIGHTS
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.companions import companions_of, copy_companion
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.result_folder import records_of
-from globalprune.models.shard_writer import ShardWriter
-from globalprune.models.source import ADAPTER_CONFIG, ModelSource
-from globalprune.models.uneven_config import MODELING_FILE, is_uneven
+from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.companions import companions_of, copy_companion
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.result_folder import records_of
+from globalprune.models.checkpoints.shard_writer import ShardWriter
+from globalprune.models.configs.uneven_config import MODELING_FILE, is_uneven
+from globalprune.models.sources.source import ADAPTER_CONFIG, ModelSource
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 Reader = Callable[[str], torch.Tensor]

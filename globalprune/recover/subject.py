@@ -14,13 +14,13 @@ from globalprune.artifacts.results.recovery_record import (
 )
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.errors import CheckpointError, UsageError
-from globalprune.models.checkpoint import Checkpoint
-from globalprune.models.config_figures import ConfigFigures
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.result_folder import records_of
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.configs.config_figures import ConfigFigures
 from globalprune.models.loading import load_tokenizer
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.result_folder import records_of
-from globalprune.models.source import resolve_model
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress
 from globalprune.recover.windows import TrainingWindows
 from globalprune.text.chat_windows import TrainingText

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
-from globalprune.models.gated_decoder import GatedDecoder
-from globalprune.models.gated_decoder_form import LayerForm
+from globalprune.models.gated_decoder.adapter import GatedDecoder
+from globalprune.models.gated_decoder.form import LayerForm
 from globalprune.models.registry import ADAPTERS
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from cutting import Removals, write_removals
 from huggingface_hub import ModelCard
 from texts import numbered
 
-from globalprune.models import shard_writer
+from globalprune.models.checkpoints import shard_writer
 
 UNEVEN: Removals = {1: {"mlp": range(9)}}
 OWN = {

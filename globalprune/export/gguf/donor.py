@@ -7,7 +7,7 @@ from typing import Any
 import gguf
 
 from globalprune.errors import UsageError
-from globalprune.models.gguf_header import is_gguf
+from globalprune.models.checkpoints.gguf_header import is_gguf
 
 _PREFIX = "tokenizer."
 _TOKENS = "tokenizer.ggml.tokens"

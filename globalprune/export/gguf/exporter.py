@@ -14,7 +14,7 @@ from globalprune.export.gguf.subject import Subject, find_subject
 from globalprune.export.gguf.tensors import GgufTensor
 from globalprune.export.gguf.vocabulary import Vocabulary, read_vocabulary
 from globalprune.export.gguf.writing import write_gguf
-from globalprune.models.gguf_header import is_gguf
+from globalprune.models.checkpoints.gguf_header import is_gguf
 from globalprune.progress import Progress, silent
 
 

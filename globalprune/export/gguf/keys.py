@@ -6,7 +6,7 @@ from gguf.utility import size_label
 from globalprune.card.licences import licence_of
 from globalprune.export.gguf.rope import add_rope
 from globalprune.export.gguf.subject import Subject
-from globalprune.models.source import ModelSource
+from globalprune.models.sources.source import ModelSource
 
 
 def add_keys(writer: gguf.GGUFWriter, subject: Subject, file_type: int) -> None:

@@ -14,13 +14,13 @@ from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.artifacts.plans.runtime_obstacles import obstacles
 from globalprune.errors import UsageError
 from globalprune.export.gguf.rope import refuse_strange_rope
-from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.configs.traits import traits_of
+from globalprune.models.configs.uneven_config import native_config
 from globalprune.models.interface import ModelAdapter
-from globalprune.models.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
-from globalprune.models.traits import traits_of
-from globalprune.models.uneven_config import native_config
+from globalprune.models.sources.source import resolve_model
 
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from globalprune.models.checkpoint import Checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from uneven_models import masked, save_uneven, uneven_cut
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.provenance import RECORDED_TOOLS
 from globalprune.importance.registry import DEFAULT_IMPORTANCE
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.source import resolve_model
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]
 FILES = {"groups.parquet", "analysis.json", "description.txt", "analyze.log"}

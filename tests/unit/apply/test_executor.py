@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_with_the_way_out(
 ) -> None:
     """The message names the result's place, not the staging folder that is gone."""
     fault = fail_with(OSError(28, "No space left on device"))
-    monkeypatch.setattr("globalprune.models.shard_writer.save_file", fault)
+    monkeypatch.setattr("globalprune.models.checkpoints.shard_writer.save_file", fault)
     with pytest.raises(ApplyError, match=r"/out: could not be written \(.*No space.*the disk has"):
         applied(tiny("llama"), tmp_path, GONE)
 

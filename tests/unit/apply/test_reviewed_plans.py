@@ -10,10 +10,10 @@ from globalprune.apply.preparation import facts_of
 from globalprune.apply.steps import cutting_steps, promised
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.models.checkpoint import TensorInfo
-from globalprune.models.class_shapes import class_differences
+from globalprune.models.checkpoints.checkpoint import TensorInfo
+from globalprune.models.checkpoints.class_shapes import class_differences
+from globalprune.models.configs.uneven_config import write_layer_shapes
 from globalprune.models.registry import adapter_for
-from globalprune.models.uneven_config import write_layer_shapes
 from globalprune.planning.header import removal_text
 
 PLANS = Path(__file__).parents[3] / "plans"

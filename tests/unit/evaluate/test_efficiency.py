@@ -17,9 +17,9 @@ from globalprune.evaluate.efficiency import (
     count_parameters,
     stored_bytes,
 )
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.loading import load_model
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]
 INDEX = "model.safetensors.index.json"

@@ -14,7 +14,7 @@ from globalprune.artifacts.evaluations.machine_record import MachineRecord
 from globalprune.errors import UsageError
 from globalprune.evaluate import latencies
 from globalprune.evaluate.latencies import measure_latencies
-from globalprune.models import safetensors_checkpoint
+from globalprune.models.checkpoints import safetensors_checkpoint
 
 QUICK: dict[str, Any] = {"context": 5, "tokens": 1, "rounds": 1, "points": 2, "device": "cpu"}
 

@@ -11,9 +11,9 @@ from measuring import described
 from tiny_models import FAMILIES
 
 from globalprune.evaluate.latency_shapes import Kept, fewer_than, model_of, shapes_to_time
-from globalprune.models.opening import open_checkpoint
+from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.models.source import resolve_model
+from globalprune.models.sources.source import resolve_model
 
 
 @given(groups=st.integers(1, 20_000), points=st.integers(2, 40))

@@ -5,7 +5,7 @@ import torch
 from shape_checkpoint import ShapeCheckpoint
 
 from globalprune.errors import UsageError
-from globalprune.models.checkpoint import TensorInfo
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.placement import DTYPES, Placement, choose_placement, dtype_at
 
 

@@ -16,9 +16,9 @@ from recovering import (
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.source import resolve_model
-from globalprune.models.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]
 FAMILIES = ("llama", "llama_tied_bias", "qwen3")

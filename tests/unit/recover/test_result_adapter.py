@@ -16,8 +16,8 @@ from recovering import (
 )
 
 from globalprune.errors import UsageError
-from globalprune.models.opening import open_checkpoint
-from globalprune.models.source import resolve_model
+from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]
 FAMILIES = ("llama", "llama_tied_bias", "qwen3")

@@ -97,7 +97,7 @@ def test_only_one_tensor_is_held_at_a_time(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is written before the next is read."""
-    from globalprune.models.safetensors_checkpoint import SafetensorsCheckpoint
+    from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 
     events: list[str] = []
     read, write = SafetensorsCheckpoint.read, gguf.GGUFWriter.write_tensor_data

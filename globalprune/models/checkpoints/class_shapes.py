@@ -1,0 +1,52 @@
+"""Whether a folder's tensors are those of the class that its config asks for; no weight is read."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from transformers.core_model_loading import revert_weight_conversion
+
+from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
+from globalprune.models.empty_model import empty_model
+from globalprune.models.refusals import REFUSALS
+
+_SHOWN = 5  # tensors named in an error
+
+
+def refuse_misfit(checkpoint: Checkpoint) -> None:
+    """Raise `CheckpointError` for a model that can't be loaded as it stands."""
+    if checkpoint.source.is_gguf:
+        return
+    found = list(class_differences(checkpoint.source.path, checkpoint.tensors))
+    if found:
+        shown = "".join(f"\n  {difference}" for difference in found[:_SHOWN])
+        more = f"\n  … and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise CheckpointError(
+            f"{checkpoint.source.name}: config.json and the weights don't belong together; fetch "
+            f"or save the model again.{shown}{more}"
+        )
+
+
+def class_differences(folder: Path, tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
+    """Yield every tensor that the class and the file don't agree on, or why there is no class."""
+    try:
+        model = empty_model(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except REFUSALS as error:
+        first = str(error.__cause__ or error).strip().partition("\n")[0]
+        yield f"config.json: no model can be built from it ({type(error).__name__}: {first})"
+        return
+    tied = set(model.all_tied_weights_keys)  # stored only where their values differ after all
+    stored = revert_weight_conversion(model, model.state_dict())  # experts lie apart in files
+    expected = {name: tuple(value.shape) for name, value in stored.items()}
+    found = {name: tuple(info.shape) for name, info in tensors.items()}
+    for name in sorted((expected.keys() | found.keys()) - tied):
+        if expected.get(name) != found.get(name):
+            yield (
+                f"{name}: the model class wants {_listed(expected.get(name))}, "
+                f"the file has {_listed(found.get(name))}"
+            )
+
+
+def _listed(shape: tuple[int, ...] | None) -> str:
+    return "nothing" if shape is None else str(list(shape))

@@ -1,0 +1,108 @@
+"""The folder that a phase writes a model into: what marks it as ours, and where it may not go.
+
+Not into the model it is made from, not over a stranger's files, not onto a full disk.
+"""
+
+import shutil
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.errors import UsageError
+from globalprune.models.checkpoints.companions import PATTERNS
+from globalprune.models.sources.source import ModelSource
+
+# not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
+OURS: Final = (f"{OWN_FOLDER}/origin.parquet", f"{OWN_FOLDER}/recovery.json")
+_WRITTEN: Final = (
+    OWN_FOLDER,
+    "config.json",
+    "readme.md",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "modeling_globalprune.py",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "additional_chat_templates",
+    "__pycache__",
+)
+_RECORDS: Final = (
+    "groups.parquet",
+    "origin.parquet",
+    "analysis.json",
+    "metrics.json",
+    "recovery.json",
+    "evaluation.*",
+    "loss.csv",
+    "plan.yaml",
+    "plan.v1.schema.json",
+    "*.log",
+    "description.txt",
+)
+_SHOWN: Final = 5
+
+
+def records_of(source: ModelSource) -> Path:
+    """Where the records of a model lie, if it has any."""
+    return (source.adapter or source.path) / OWN_FOLDER
+
+
+def refuse_place(
+    out: Path, inputs: Sequence[ModelSource], *, needed_bytes: int, overwrite: bool
+) -> None:
+    """Raise `UsageError` unless a model made from `inputs` can be written to `out` without harm."""
+    for source in inputs:
+        for folder in filter(None, (source.path, source.adapter)):
+            _refuse_overlap(out, folder.resolve())
+    refuse_occupied(out, ours=OURS, overwrite=overwrite)
+    refuse_strangers(out)
+    _refuse_small_disk(out.absolute(), needed_bytes)
+
+
+def _refuse_overlap(out: Path, model: Path) -> None:
+    """What is read is never written into, nor replaced."""
+    place = out.resolve()
+    if place == model:
+        raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
+    refuse_inside(out, model)
+    if model.is_relative_to(place):
+        raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
+
+
+def refuse_strangers(out: Path) -> None:
+    """A folder that we may replace can hold files that a person put there since."""
+    entries = out.iterdir() if out.is_dir() else ()
+    strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
+    own = out / OWN_FOLDER
+    records = own.iterdir() if own.is_dir() else ()
+    strange += sorted(f"{OWN_FOLDER}/{entry.name}" for entry in records if not _is_record(entry))
+    if strange:
+        shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
+        raise UsageError(
+            f"{out}: holds what globalprune didn't write ({shown}), which --overwrite would "
+            "delete; move it away, or choose another folder."
+        )
+
+
+def _is_written_by_us(name: str) -> bool:
+    """Whether a result has such a file or folder."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a phase, or gp plan with this folder for its analysis, writes such a file."""
+    return any(fnmatchcase(path.name, pattern) for pattern in _RECORDS)
+
+
+def _refuse_small_disk(out: Path, needed: int) -> None:
+    """Compare what will be written with what is free, before anything is."""
+    existing = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UsageError(
+            f"{out}: the result takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
+            "make room or choose another disk with -o."
+        )

@@ -1,0 +1,156 @@
+"""Decoder layers with grouped-query attention (q, k, v, o) and a gated MLP (gate, up, down).
+
+Biases may stand on any projection, q/k norms of one head's size are shared by all heads, norms may
+stand behind the halves too, and projections that read the same may be fused; a mixture of experts
+may stand in the place of the MLP. Where q/k norms span all heads the attention stays whole. Models
+that globalprune cut before are read like any other, empty halves included.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from globalprune.artifacts.groups import GroupType, HalfStructure, LayerStructure, ModelStructure
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.gated_decoder.form import PLAIN, LayerForm
+from globalprune.models.gated_decoder.mixture_shapes import NO_EXPERTS, MixtureShapes
+from globalprune.models.gated_decoder.projections import MODEL_WIDTH
+from globalprune.models.gated_decoder.shapes import LayerShapes, read_shapes
+from globalprune.models.interface import GatingModules, GroupAxis
+
+_PREFIX = "model.layers."
+_FINAL_NORM = "model.norm"
+_HALF_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
+_Layer = LayerShapes | LayerStructure
+_OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
+
+
+@dataclass(frozen=True)
+class GatedDecoder:
+    """The adapter of one family."""
+
+    name: str
+    form: LayerForm = PLAIN
+    residual_scale: str | None = None
+    final_norm_offset: float = 0.0
+
+    @property
+    def final_norm(self) -> str:
+        """`model.norm`."""
+        return _FINAL_NORM
+
+    def layer_prefix(self, index: int) -> str:
+        """`model.layers.3.`."""
+        return f"{_PREFIX}{index}."
+
+    def half_prefix(self, group_type: GroupType) -> str:
+        """`self_attn.` or `mlp.`."""
+        return _HALF_PREFIX[group_type]
+
+    def module(self, name: str) -> str:
+        """The same, but for experts that are stored under another name."""
+        return name if self.form.mixture is None else self.form.mixture.module(name)
+
+    def output(self, group_type: GroupType) -> str:
+        """`self_attn.o_proj` or `mlp.down_proj`."""
+        return _OUTPUT[group_type]
+
+    def outputs(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """That one, or the `down_proj` of every expert."""
+        if self.form.mixture and group_type == "mlp" and layer.mlp.experts:
+            return self.form.mixture.outputs(layer.mlp.experts)
+        return (_OUTPUT[group_type],)
+
+    def entry_norm(self, group_type: GroupType) -> str | None:
+        """`input_layernorm`, and `post_attention_layernorm` or `pre_feedforward_layernorm`."""
+        return self.form.norms.entering.get(group_type)
+
+    def leaving_norm(self, group_type: GroupType) -> str | None:
+        """`post_attention_layernorm` and `post_feedforward_layernorm`, in families with both."""
+        return self.form.norms.leaving.get(group_type)
+
+    def structure(self, checkpoint: Checkpoint) -> ModelStructure:
+        """Read every layer from shapes and config; raise where they don't make sense together."""
+        shapes = read_shapes(checkpoint, _PREFIX, self.form)
+        return ModelStructure(
+            layers=tuple(map(self._layer, shapes)), parameters=checkpoint.parameters
+        )
+
+    def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
+        """Rows of q, k, v and columns of o; rows of gate and up and columns of down."""
+        return self._axes(layer, group_type, layer.half(group_type).experts)
+
+    def gating(self, group_type: GroupType) -> GatingModules | None:
+        """Gate, up and their activation, of the MLP."""
+        return self.form.projections.gating if group_type == "mlp" else None
+
+    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """The q/k norms of an attention half that can be cut, the router of experts."""
+        if group_type in self.form.fixed:
+            return ()
+        return self._shared(layer, group_type, layer.half(group_type).experts)
+
+    def _layer(self, shapes: LayerShapes) -> LayerStructure:
+        """Count one layer's groups and parameters."""
+        return LayerStructure(
+            attention=self._half(shapes, "attention"),
+            mlp=self._half(shapes, "mlp", shapes.mixture),
+            norms=_parameters(shapes, self.form.norms.tensors),
+            query_heads_per_group=shapes.query_heads_per_group,
+            head_dim=shapes.head_dim,
+            tensors=dict(shapes.tensors),
+        )
+
+    def _half(
+        self, shapes: LayerShapes, group_type: GroupType, mixture: MixtureShapes = NO_EXPERTS
+    ) -> HalfStructure:
+        """Groups and costs of one half, counted from its tensors through its axes."""
+        groups = shapes.groups[group_type]
+        bias = _parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes))
+        axes = self._axes(shapes, group_type, mixture.experts)
+        owned = _parameters(shapes, {axis.tensor for axis in axes})
+        shared = _parameters(shapes, self._shared(shapes, group_type, mixture.experts))
+        if groups and group_type in self.form.fixed:
+            return HalfStructure(groups=groups, cost=0, kept=owned + bias + shared)
+        return HalfStructure(
+            groups=groups,
+            cost=owned // groups if groups else 0,
+            shared=shared,
+            kept=bias,
+            experts=mixture.experts,
+            chosen=mixture.chosen,
+        )
+
+    def _axes(
+        self, shapes: _Layer, group_type: GroupType, experts: Sequence[int]
+    ) -> tuple[GroupAxis, ...]:
+        """The axes of every stored tensor that run over the half's groups."""
+        if self.form.mixture and experts:
+            return self.form.mixture.axes(experts)
+        widths = {"Q": shapes.query_heads_per_group * shapes.head_dim, "K": shapes.head_dim, "F": 1}
+        candidates = (
+            GroupAxis(f"{projection}.{kind}", dim, tuple(widths[block] for block in blocks))
+            for projection, (rows, columns) in self.form.projections.halves[group_type].items()
+            for kind, axes in (("weight", (rows, columns)), ("bias", (rows,)))
+            for dim, blocks in enumerate(axes)
+            if blocks != MODEL_WIDTH
+        )
+        return tuple(axis for axis in candidates if axis.tensor in shapes.tensors)
+
+    def _shared(
+        self, shapes: _Layer, group_type: GroupType, experts: Sequence[int]
+    ) -> tuple[str, ...]:
+        """What all groups of the half use."""
+        if self.form.mixture and experts:
+            return (self.form.mixture.router,)
+        return _present(self.form.inside(group_type), shapes)
+
+
+def _present(names: Iterable[str], shapes: _Layer) -> tuple[str, ...]:
+    """Those of the tensors that the layer has."""
+    return tuple(name for name in names if name in shapes.tensors)
+
+
+def _parameters(shapes: _Layer, names: Iterable[str]) -> int:
+    """The parameters of the named tensors together."""
+    return sum(math.prod(shapes.tensors[name]) for name in names)

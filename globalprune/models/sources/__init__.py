@@ -1,0 +1,1 @@
+"""Where a model is: a folder, a file, or the Hub."""

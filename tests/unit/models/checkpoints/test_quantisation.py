@@ -1,0 +1,84 @@
+"""Quantised checkpoints: refused by the method's name, each with its own way out."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.quantisation import refuse_quantised
+from globalprune.models.configs.raw_config import read_config
+
+ORIGINAL = r"give the model that it was made of, and quantise the result\.$"
+WAYS_OUT: dict[str, str] = {
+    "gptq": ORIGINAL,
+    "awq": ORIGINAL,
+    "torchao": ORIGINAL,
+    "hqq": ORIGINAL,
+    "quanto": ORIGINAL,
+    "a-method-of-tomorrow": ORIGINAL,
+    "bitsandbytes": r"give the float model .* or, .*model\.dequantize\(\), save_pretrained\.$",
+    "higgs": r"quantise the result; or, .*model\.dequantize\(\), save_pretrained\.$",
+    "compressed-tensors": r"or, .*=CompressedTensorsConfig\(dequantize=True\)\) of transformers",
+    "fp8": r"or, .*=FineGrainedFP8Config\(dequantize=True\)\) of transformers",
+    "mxfp8": r"or, .*=FineGrainedFP8Config\(dequantize=True\)\) of transformers",
+    "mxfp4": r"or, .*=Mxfp4Config\(dequantize=True\)\) of transformers",
+}
+
+
+def refusal(folder: Path, config: dict[str, Any]) -> str:
+    """What is said of a model with such a config."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(config), "utf-8")
+    with pytest.raises(CheckpointError) as refused:
+        read_config(path)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("method", WAYS_OUT)
+def test_each_method_is_named_and_has_its_way_out(tmp_path: Path, method: str) -> None:
+    """What can be made float again is said to be; the rest needs the original."""
+    config = {"model_type": "llama", "quantization_config": {"quant_method": method}}
+    expected = rf"the weights are quantised \(quantization_config, method {method}\).*"
+    with pytest.raises(CheckpointError, match=expected + WAYS_OUT[method]):
+        refuse_quantised(config, tmp_path / "config.json")
+
+
+def test_transformers_has_what_the_ways_out_name() -> None:
+    """A way out that the installed transformers doesn't know would be none."""
+    import transformers
+
+    for name in ("CompressedTensorsConfig", "FineGrainedFP8Config", "Mxfp4Config"):
+        known = inspect.signature(getattr(transformers, name)).parameters
+        assert "dequantize" in known, name
+
+
+def test_older_spellings_are_known(tmp_path: Path) -> None:
+    """A bitsandbytes config without a method, and compressed-tensors under its first key."""
+    flags = {"quantization_config": {"load_in_4bit": True}}
+    assert "method bitsandbytes" in refusal(tmp_path, flags)
+    said = refusal(tmp_path, {"compression_config": {"format": "pack-quantized"}})
+    assert "(compression_config, method compressed-tensors)" in said
+    assert "dequantize" not in said  # transformers doesn't read that key
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("quantize_config.json", "gptq"),
+        ("quant_config.json", "awq"),
+        ("hf_quant_config.json", "modelopt"),
+    ],
+)
+def test_a_mark_beside_the_config_counts(tmp_path: Path, name: str, method: str) -> None:
+    """Older tools write a file of their own, and nothing into config.json."""
+    (tmp_path / name).write_text("{}", "utf-8")
+    assert f"({name}, method {method})" in refusal(tmp_path, {"model_type": "llama"})
+
+
+@pytest.mark.parametrize("config", [{}, {"quantization_config": None}, {"quantization_config": {}}])
+def test_a_float_model_passes(tmp_path: Path, config: dict[str, Any]) -> None:
+    """An empty mark is none."""
+    refuse_quantised(config, tmp_path / "config.json")
