@@ -99,7 +99,8 @@ def _afterwards(facts: CardFacts) -> str:
     """What became of the rest, in a sentence."""
     if facts.records.runs:
         return "What is left was finetuned."
-    if facts.records.compensation:
+    compensation = facts.records.compensation
+    if compensation and (compensation.accepted or compensation.final_norm_refitted):
         return "What is left was compensated, without training."
     return "What is left was not changed."
 

@@ -71,7 +71,7 @@ Runtime = Annotated[
         "--for",
         metavar="transformers|vllm|llama.cpp|any",
         help="Cut so that this program can load what is left; any: a plain checkpoint.",
-        show_default="transformers and vllm, which load every cut",
+        show_default="transformers, which loads every cut",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -43,6 +43,8 @@ def bound_by_runtime(constraints: Constraints, record: AnalysisRecord) -> Constr
 def _held_by_layer(traits: ModelTraits, structure: ModelStructure) -> bool:
     """Whether llama.cpp holds the model though its layers differ; raise if it never holds it."""
     forms = GGUF_FORMS.get(traits.model_type)
+    if forms is None and structure.has_experts:
+        raise UsageError(f"--for llama.cpp: gp export knows no form of {traits.model_type} there.")
     if forms is None:
         raise UsageError(
             f"--for llama.cpp: gp export knows no form of {traits.model_type} there; plan with "

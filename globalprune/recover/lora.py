@@ -46,9 +46,16 @@ def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:
 
 
 def _linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
-    """The linear modules inside the decoder layers, by their whole name."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and ".layers." in name:
+    """The linear modules inside the decoder layers, by their whole name.
+
+    Where layers have experts, only those of attention: by the names of MLPs peft takes all experts
+    of a layer for one tensor.
+    """
+    names = [name for name, _ in model.named_modules() if ".layers." in name]
+    mixed = any(".experts" in name for name in names)
+    for name in names:
+        module = model.get_submodule(name)
+        if isinstance(module, nn.Linear) and not (mixed and ".mlp." in name):
             yield name, module
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from command_line import files_below, gp, refused
-from cutting import tensors_in, write_removals
+from cutting import Removals, tensors_in, write_removals
 from mixture_cuts import EXPERTS, WIDTH
 from pyarrow import parquet
 from tiny_models import MIXTURES
@@ -121,6 +121,34 @@ def test_latencies_and_vllm_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     plan = write_removals(tmp_path / "plan.yaml", {0: {"mlp": [0]}})
     checked = gp("check", plan, "--model", tiny("mixtral"), "--for", "vllm")
     assert checked.code == 1
-    assert "vLLM takes those of a layer together" in checked.out + checked.err
+    assert "vLLM takes the experts of a layer together" in checked.out + checked.err
     checked = gp("check", plan, "--model", tiny("mixtral"), "--for", "any")
     assert checked.code == 1
+
+
+def test_experts_that_stay_alike_load_anywhere(tiny: Tiny, tmp_path: Path) -> None:
+    """A hand-made plan that takes whole rows of eight leaves a plain checkpoint."""
+    gone: Removals = {layer: {"attention": [layer % 2]} for layer in range(4)}
+    plan = write_removals(tmp_path / "plan.yaml", gone)
+    for runtime in ("any", "vllm"):
+        checked = gp("check", plan, "--model", tiny("qwen3_moe"), "--for", runtime)
+        assert checked.code == 0, checked.out + checked.err
+    assert gp("apply", tiny("qwen3_moe"), "--plan", plan, "-o", tmp_path / "cut").code == 0
+    assert not (tmp_path / "cut" / "modeling_globalprune.py").exists()
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_a_cut_mixture_is_finetuned_around_its_experts(
+    tiny: Tiny, tmp_path: Path, family: str
+) -> None:
+    """LoRA goes on the attention, whose names peft takes for what they are."""
+    plan = write_removals(tmp_path / "plan.yaml", {0: {"mlp": [3, 9]}, 2: {"attention": [0, 1]}})
+    cut, tuned = tmp_path / "cut", tmp_path / "tuned"
+    assert gp("apply", tiny(family), "--plan", plan, "-o", cut).code == 0
+    done = gp("finetune", cut, "-o", tuned, *SHORT)
+    assert done.code == 0, done.err
+    before, after = tensors_in(cut), tensors_in(tuned)
+    changed = {name for name in before if not before[name].equal(after[name])}
+
+    assert changed
+    assert all("self_attn" in name for name in changed)

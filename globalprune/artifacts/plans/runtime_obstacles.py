@@ -14,8 +14,8 @@ def obstacles(
     runtime: Runtime, traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
     """Yield a sentence for everything that keeps the cut model from being loaded there."""
-    if runtime == "vllm" and structure.has_experts:
-        yield "its experts are one by one, and vLLM takes those of a layer together."
+    if runtime == "vllm" and structure.has_experts and _differ(structure, effect):
+        yield "its experts or layers differ, and vLLM takes the experts of a layer together."
     if runtime == "any":
         yield from _no_plain_checkpoint(traits, structure, effect)
     if runtime == "llama.cpp":
@@ -26,13 +26,15 @@ def _no_plain_checkpoint(
     traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
     """Yield why a config of the architecture can't describe what is left."""
-    if effect.uneven:
+    if structure.has_experts and _differ(structure, effect):
+        yield "layers or experts that stay differ, which a plain checkpoint can't say."
+        return
+    if effect.uneven and not structure.has_experts:
         yield (
             "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, "
             "or with --whole-layers."
         )
         return
-    yield from _experts_that_differ(structure, effect)
     first = effect.kept_layers[0]
     layer = structure.layers[first.layer_idx]
     allowed = stock_attention(traits, layer.attention.groups, layer.query_heads_per_group)
@@ -44,19 +46,26 @@ def _no_plain_checkpoint(
         )
 
 
-def _experts_that_differ(structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
-    """Yield why a stock mixture can't hold what is left."""
+def _differ(structure: ModelStructure, effect: PlanEffect) -> bool:
+    """Whether layers with experts, or the experts of one, are not alike in what stays."""
+    heads, dense, experts = set(), set(), set()
     for layer in effect.kept_layers:
         half = structure.layers[layer.layer_idx].mlp
-        widths = set(half.widths(layer.mlp))
-        if len(widths) > 1:
-            yield f"the experts of layer {layer.layer_idx} differ in width; transformers has one."
-            return
+        heads.add(len(layer.attention))
+        if half.experts:
+            experts |= set(half.widths(layer.mlp))
+        else:
+            dense.add(len(layer.mlp))
+    sizes = (heads, dense, experts)
+    return any(len(found) > 1 or 0 in found for found in sizes)
 
 
 def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
     """Yield why gp export has no form for what is left."""
     shape = gguf_shape(traits, structure, effect)
+    if shape is None and structure.has_experts:
+        yield f"gp export knows no form of {traits.model_type} in llama.cpp."
+        return
     if shape is None:
         yield (
             f"gp export knows no form of {traits.model_type} in llama.cpp; plan with --for any, "
