@@ -39,7 +39,7 @@ FAULTS = [
         "apply.walk.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"
     ),
     pytest.param(
-        "models.shard_writer.save_file",
+        "models.checkpoints.shard_writer.save_file",
         fail_with(SafetensorError("full")),
         ApplyError,
         id="in a file",
