@@ -1,17 +1,17 @@
 """What a person chooses of how importances are made, and what can't be had together."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import get_args
 
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
+from globalprune.passes.interface import Ordered
 from globalprune.passes.labels import LabelDraw
 from globalprune.text.windows import TokenWindows
 
 LABELS = ("text", "sampled")
-ORDERED: Final = ("removal_loss", "measured_removal_loss")
 
 
 def label_draw(labels: str, seed: int) -> LabelDraw | None:
@@ -33,7 +33,7 @@ def chosen_normalisers(
 
 def refuse_ordering_experts(methods: Sequence[Importance], structure: ModelStructure) -> None:
     """Raise `UsageError` for a method that orders what enters a single output projection."""
-    ordering = [method.name for method in methods if set(method.needs) & set(ORDERED)]
+    ordering = [method.name for method in methods if set(method.needs) & set(get_args(Ordered))]
     if ordering and structure.has_experts:
         raise UsageError(
             f"--importance {ordering[0]}: can't be made of experts, whose channels enter many "

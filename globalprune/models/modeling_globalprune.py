@@ -18,6 +18,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 if not hasattr(transformers.PretrainedConfig, "per_layer_config"):
@@ -275,10 +276,10 @@ def _keep_renamings(native: Any, name: str) -> None:
 
     transformers leaves classes outside of itself alone; its other conversions put experts together.
     """
-    if not name.endswith("ForCausalLM") or not hasattr(conversion_mapping, "WeightRenaming"):
+    if not name.endswith("ForCausalLM"):
         return
     known = conversion_mapping.get_checkpoint_conversion_mapping(native.config_class.model_type)
-    renamings = [one for one in known or () if type(one) is conversion_mapping.WeightRenaming]
+    renamings: list[Any] = [one for one in known or () if type(one) is WeightRenaming]
     if renamings:
         conversion_mapping.register_checkpoint_conversion_mapping(name, renamings, overwrite=True)
 

@@ -6,7 +6,8 @@ or scaled where the family has it so; a model of which that isn't true is refuse
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,20 @@ class RunningHalf:
             own = kept[bisect_left(kept, first) : bisect_left(kept, first + len(gone))]
             gone[[group - first for group in own]] = False
             output.weight[:, gone.to(output.weight.device)] = 0
+
+    @contextmanager
+    def only(self, kept: Sequence[int]) -> Iterator[None]:
+        """While inside, no channel of experts but these adds anything."""
+        own = [output.weight.data for _, output in self.experts]
+        if len(kept) < self.groups:
+            for _, output in self.experts:
+                output.weight.data = output.weight.data.clone()
+            self.silence_experts(kept)
+        try:
+            yield
+        finally:
+            for (_, output), weight in zip(self.experts, own, strict=True):
+                output.weight.data = weight
 
     def through(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
         """The stream behind the half, in host memory, wherever it came from."""
@@ -146,7 +161,8 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
         entering, leaving = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
         scale = adapter.residual_scale
         is_single = half.groups > 0 and not half.experts
-        experts = [axis for axis in axes if half.experts and axis.dim == 1]
+        outputs = adapter.outputs(structure.layers[layer], group_type) if half.experts else ()
+        firsts = {axis.tensor.removesuffix(".weight"): axis.first for axis in axes}
         halves.append(
             RunningHalf(
                 place=(layer, group_type),
@@ -155,11 +171,7 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
                 output=below.get_submodule(output) if is_single else None,
                 output_name=f"{prefix}{output}.weight",
                 experts=tuple(
-                    (
-                        axis.first,
-                        below.get_submodule(adapter.module(axis.tensor).rpartition(".")[0]),
-                    )
-                    for axis in experts
+                    (firsts[name], below.get_submodule(adapter.module(name))) for name in outputs
                 ),
                 width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
                 leaving=None if leaving is None else below.get_submodule(leaving),

@@ -25,7 +25,8 @@ Collectable = Literal[  # in one pass of the windows
     "magnitude",
     "output_curvature",  # [O], of the output projection and not of groups
 ]
-Statistic = Collectable | Literal["removal_loss", "measured_removal_loss"]  # walks give the latter
+Ordered = Literal["removal_loss", "measured_removal_loss"]  # by walks, half by half
+Statistic = Collectable | Ordered
 GradientPlace = Literal["input", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind
 Value = TypeVar("Value")

@@ -36,6 +36,7 @@ def _sites_of_half(
 ) -> Iterator[Site]:
     """Yield one half's sites."""
     below = structure.layers[layer]
+    outputs = adapter.outputs(below, group_type)
     if below.half(group_type).fixed:
         return
     by_module: dict[str, dict[str, GroupAxis]] = {}
@@ -53,7 +54,7 @@ def _sites_of_half(
             groups=groups,
             linear=_linear(model, name, axes, groups),
             axes=axes,
-            is_output=module in adapter.outputs(below, group_type),
+            is_output=module in outputs,
         )
 
 

@@ -126,14 +126,9 @@ def columns_of(groups: Sequence[int], width: int) -> torch.Tensor:
 
 def _leave_experts(half: RunningHalf, kept: Sequence[int], batches: Sequence[StreamBatch]) -> None:
     """Let a mixture add what is left of it; nothing of experts is solved."""
-    own = [output.weight.data for _, output in half.experts]
-    for _, output in half.experts:
-        output.weight.data = output.weight.data.clone()
-    half.silence_experts(kept)
-    for batch in batches:
-        batch.pruned = half.through(batch.pruned, batch.calls)
-    for (_, output), weight in zip(half.experts, own, strict=True):
-        output.weight.data = weight
+    with half.only(kept):
+        for batch in batches:
+            batch.pruned = half.through(batch.pruned, batch.calls)
 
 
 def _leave_remnant(half: RunningHalf, batches: Sequence[StreamBatch]) -> None:

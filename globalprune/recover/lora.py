@@ -51,10 +51,9 @@ def _linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
     Where layers have experts, only those of attention: by the names of MLPs peft takes all experts
     of a layer for one tensor.
     """
-    names = [name for name, _ in model.named_modules() if ".layers." in name]
-    mixed = any(".experts" in name for name in names)
-    for name in names:
-        module = model.get_submodule(name)
+    inside = {name: one for name, one in model.named_modules() if ".layers." in name}
+    mixed = any(".experts" in name for name in inside)
+    for name, module in inside.items():
         if isinstance(module, nn.Linear) and not (mixed and ".mlp." in name):
             yield name, module
 

@@ -152,3 +152,18 @@ def test_a_cut_mixture_is_finetuned_around_its_experts(
 
     assert changed
     assert all("self_attn" in name for name in changed)
+
+
+def test_experts_of_a_width_that_nothing_multiplies_load_in_no_other_runtime(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """gp check says before the cut what gp apply would write."""
+    gone: Removals = {
+        layer: {"mlp": [expert * WIDTH + u for expert in range(EXPERTS) for u in (0, 5)]}
+        for layer in range(4)
+    }
+    plan = write_removals(tmp_path / "plan.yaml", gone)
+    for runtime in ("any", "vllm"):
+        checked = gp("check", plan, "--model", tiny("mixtral"), "--for", runtime)
+        assert checked.code == 1
+        assert "its experts have 6 channels, and transformers multiplies" in checked.out

@@ -18,6 +18,7 @@ class LayerEffect:
     attention: tuple[int, ...]
     mlp: tuple[int, ...]
     dropped: bool
+    experts: tuple[int, ...] = ()  # channels that stay of every expert, where the MLP is a mixture
 
     def of(self, group_type: GroupType) -> tuple[int, ...]:
         """The groups of that kind that stay."""
@@ -56,9 +57,12 @@ class PlanEffect:
 
     @property
     def uneven(self) -> bool:
-        """Whether the kept layers differ in width or a half is empty: no stock config says that."""
-        widths = {(len(layer.attention), len(layer.mlp)) for layer in self.kept_layers}
-        return len(widths) != 1 or any(0 in width for width in widths)
+        """Whether kept layers or experts differ, or a half is empty: no stock config says that."""
+        kept = self.kept_layers
+        heads = {len(layer.attention) for layer in kept}
+        dense = {len(layer.mlp) for layer in kept if not layer.experts}
+        experts = {width for layer in kept for width in layer.experts}
+        return not kept or any(len(sizes) > 1 or 0 in sizes for sizes in (heads, dense, experts))
 
 
 def effect_of(plan: PrunePlan, structure: ModelStructure) -> PlanEffect:
@@ -104,4 +108,5 @@ def _layer_effect(
     empty = not any(kept.values())
     biases = any(layer.half(group_type).kept for group_type in GROUP_TYPES)
     dropped = remove_empty and empty and bool(cuts) and not biases
-    return LayerEffect(index, kept["attention"], kept["mlp"], dropped)
+    experts = layer.mlp.widths(kept["mlp"])
+    return LayerEffect(index, kept["attention"], kept["mlp"], dropped, experts)

@@ -90,9 +90,8 @@ def _contradictions(
         return  # shape_problems says so
     for wish, what in contradictions(half, kind, had):
         where = (*location, kind, wish)
-        if (
-            wish != "width" or half.width is None or half.width <= had.groups
-        ):  # else it is said above
+        is_said_above = wish == "width" and half.width is not None and half.width > had.groups
+        if not is_said_above:
             yield Problem(line_of(document, where), f"{spelled(where)}{what}")
 
 

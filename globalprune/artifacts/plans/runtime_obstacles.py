@@ -1,21 +1,32 @@
 """What keeps a runtime from loading a model that was cut by a plan; known before the cut."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS, GgufForm
 from globalprune.artifacts.plans.gguf_shape import gguf_shape
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.plans.runtimes import Runtime, stock_attention
+from globalprune.artifacts.plans.runtimes import EXPERT_ROWS, Runtime, stock_attention
+
+_LAYERS_DIFFER: Final = (
+    "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, or with "
+    "--whole-layers."
+)
+_EXPERTS_DIFFER: Final = (
+    "the layers or experts that stay differ, which a plain checkpoint can't say; take as many "
+    "channels of every expert, and as many groups of every layer."
+)
 
 
 def obstacles(
     runtime: Runtime, traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
     """Yield a sentence for everything that keeps the cut model from being loaded there."""
-    if runtime == "vllm" and structure.has_experts and _differ(structure, effect):
-        yield "its experts or layers differ, and vLLM takes the experts of a layer together."
+    if runtime == "vllm" and structure.has_experts:
+        for reason in _no_plain_checkpoint(traits, structure, effect):
+            yield f"vLLM takes the experts of a layer together, from plain checkpoints: {reason}"
     if runtime == "any":
         yield from _no_plain_checkpoint(traits, structure, effect)
     if runtime == "llama.cpp":
@@ -26,15 +37,10 @@ def _no_plain_checkpoint(
     traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
     """Yield why a config of the architecture can't describe what is left."""
-    if structure.has_experts and _differ(structure, effect):
-        yield "layers or experts that stay differ, which a plain checkpoint can't say."
+    if effect.uneven:
+        yield _LAYERS_DIFFER if not structure.has_experts else _EXPERTS_DIFFER
         return
-    if effect.uneven and not structure.has_experts:
-        yield (
-            "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, "
-            "or with --whole-layers."
-        )
-        return
+    yield from _odd_experts(structure, effect)
     first = effect.kept_layers[0]
     layer = structure.layers[first.layer_idx]
     allowed = stock_attention(traits, layer.attention.groups, layer.query_heads_per_group)
@@ -46,18 +52,16 @@ def _no_plain_checkpoint(
         )
 
 
-def _differ(structure: ModelStructure, effect: PlanEffect) -> bool:
-    """Whether layers with experts, or the experts of one, are not alike in what stays."""
-    heads, dense, experts = set(), set(), set()
+def _odd_experts(structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
+    """Yield of what width experts are, all alike, if transformers can't multiply them as one."""
     for layer in effect.kept_layers:
-        half = structure.layers[layer.layer_idx].mlp
-        heads.add(len(layer.attention))
-        if half.experts:
-            experts |= set(half.widths(layer.mlp))
-        else:
-            dense.add(len(layer.mlp))
-    sizes = (heads, dense, experts)
-    return any(len(found) > 1 or 0 in found for found in sizes)
+        width = next(iter(layer.experts), 0)
+        if width % EXPERT_ROWS and layer.experts != structure.layers[layer.layer_idx].mlp.experts:
+            yield (
+                f"its experts have {width} channels, and transformers multiplies those of a layer "
+                f"as one only in multiples of {EXPERT_ROWS}."
+            )
+            return
 
 
 def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The programs that a cut model may have to run in, and what plain checkpoints can say: facts.
 
-transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights;
-what vLLM saves less is in `vllm_notes`.
+transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights
+(vLLM but for experts); what vLLM saves less is in `vllm_notes`.
 llama.cpp reads what gp export writes, in the forms of `gguf_forms`. `any` is a plain checkpoint of
 the architecture, which needs no code of ours.
 """
@@ -13,8 +13,8 @@ from globalprune.artifacts.analyses.model_traits import ModelTraits
 Runtime = Literal["transformers", "vllm", "llama.cpp", "any"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 QUANTISED_BLOCK: Final = 32  # numbers of a row that Q4_0 and Q8_0 scale together; K-quants: 256
+EXPERT_ROWS: Final = 8  # transformers multiplies experts as one only in rows of 16 bytes
 DIVIDED_BY_HEADS: Final = frozenset({"llama", "gemma2", "gemma3_text"})  # their hidden sizes
-
 COUNTED_BY_HEADS: Final = frozenset({("phi3", "longrope")})  # rope factors: hidden size / heads
 
 

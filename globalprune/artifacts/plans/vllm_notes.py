@@ -1,4 +1,4 @@
-"""What is to be known of a cut model in vLLM, which loads every one: facts, found by running it.
+"""What is to be known of a cut model that vLLM loads: facts, found by running it.
 
 tests/parity/test_vllm.py and tests/slow/test_smollm2_vllm.py hold them against the real program.
 """

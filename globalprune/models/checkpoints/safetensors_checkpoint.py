@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.safetensors_header import read_header
 from globalprune.models.configs.raw_config import read_config
 from globalprune.models.sources.source import ModelSource
 
@@ -45,7 +44,7 @@ class SafetensorsCheckpoint:
         tensors: dict[str, TensorInfo] = {}
         files: dict[str, Path] = {}
         for shard in _shards(source.path):
-            headers = read_header(shard)
+            headers = _read_header(shard)
             tensors |= headers
             files |= dict.fromkeys(headers, shard)
         for name in _superfluous(config, files):
@@ -100,11 +99,26 @@ def _indexed_shards(index: Path) -> list[Path]:
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise CheckpointError(f"{index}: shards that aren't there: {_some(missing)}; {_AGAIN}")
-    held = {(shard.name, name) for shard in shards for name in read_header(shard)}
+    held = {(shard.name, name) for shard in shards for name in _read_header(shard)}
     absent = [name for name, file in weight_map.items() if (Path(file).name, name) not in held]
     if absent:
         raise CheckpointError(f"{index}: tensors that no shard holds: {_some(absent)}; {_AGAIN}")
     return shards
+
+
+def _read_header(shard: Path) -> dict[str, TensorInfo]:
+    """Names, shapes and dtypes of one file; as numpy would read it, since that loads no torch."""
+    try:
+        with safe_open(shard, framework="np") as file:
+            views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: TensorInfo(tuple(view.get_shape()), view.get_dtype())
+                for name, view in views.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{shard}: is no whole safetensors file ({error}); {_AGAIN}"
+        ) from error
 
 
 def _superfluous(config: dict[str, Any], files: Mapping[str, Path]) -> list[str]:

@@ -6,9 +6,11 @@ before the ones of the whole model.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from globalprune.errors import CheckpointError
+
+EXPERT_WIDTHS: Final = "expert_widths"  # under this key a layer says how wide each expert is
 
 
 @dataclass(frozen=True)

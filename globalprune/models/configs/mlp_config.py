@@ -9,11 +9,12 @@ from typing import Any, Final
 from transformers import PretrainedConfig
 
 from globalprune.artifacts.groups import HalfStructure, LayerStructure
+from globalprune.artifacts.plans.plan_effect import LayerEffect
+from globalprune.artifacts.plans.runtimes import EXPERT_ROWS
+from globalprune.models.configs.config_figures import EXPERT_WIDTHS
 
 WIDTH: Final = "intermediate_size"
 OWN_WIDTH: Final = "moe_intermediate_size"  # of experts, in families that have it beside WIDTH
-EXPERT_WIDTHS: Final = "expert_widths"  # under this key a layer says how wide each expert is
-_ROWS: Final = 8  # what transformers multiplies as one must have rows of 16 bytes
 _DENSE, _EVERY = "mlp_only_layers", "decoder_sparse_step"
 
 
@@ -22,16 +23,15 @@ def width_key(half: HalfStructure, sizes: PretrainedConfig) -> str:
     return OWN_WIDTH if half.experts and hasattr(sizes, OWN_WIDTH) else WIDTH
 
 
-def mlp_part(half: HalfStructure, kept: Sequence[int], sizes: PretrainedConfig) -> dict[str, Any]:
-    """How wide one layer is, or each of its experts."""
+def mlp_part(half: HalfStructure, effect: LayerEffect, sizes: PretrainedConfig) -> dict[str, Any]:
+    """How wide one layer is after the cut, or each of its experts."""
     key = width_key(half, sizes)
     if not half.experts:
-        return {key: len(kept)}
-    widths = half.widths(kept)
-    if len(set(widths)) == 1:
-        return {key: widths[0]}
+        return {key: len(effect.mlp)}
+    if len(set(effect.experts)) == 1:
+        return {key: effect.experts[0]}
     # no width of all: one that a loader which doesn't know of the list must stumble over
-    return {key: 2 if getattr(sizes, key) == 1 else 1, EXPERT_WIDTHS: list(widths)}
+    return {key: 2 if getattr(sizes, key) == 1 else 1, EXPERT_WIDTHS: list(effect.experts)}
 
 
 def mlp_kinds(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> dict[str, Any]:
@@ -42,12 +42,11 @@ def mlp_kinds(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> dict
 
 
 def odd_width(
-    layers: Sequence[LayerStructure], part: dict[str, Any], sizes: PretrainedConfig
+    layers: Sequence[LayerStructure], alike: dict[str, Any], sizes: PretrainedConfig
 ) -> str | None:
     """Say so where all experts are alike, but of a width that transformers can't multiply."""
-    if not any(layer.mlp.experts for layer in layers):
-        return None
-    key = OWN_WIDTH if hasattr(sizes, OWN_WIDTH) else WIDTH
-    if part[key] % _ROWS == 0 or part[key] == getattr(sizes, key):
-        return None
-    return f"its experts are {part[key]} wide, and transformers wants multiples of {_ROWS}"
+    for layer in layers:
+        key = width_key(layer.mlp, sizes)
+        if layer.mlp.experts and alike[key] % EXPERT_ROWS and alike[key] != getattr(sizes, key):
+            return f"its experts are {alike[key]} wide, no multiple of {EXPERT_ROWS}"
+    return None

@@ -18,8 +18,8 @@ from transformers.models.auto.modeling_auto import (
 
 from globalprune.artifacts.groups import LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.models.configs.config_figures import EXPERT_WIDTHS
 from globalprune.models.configs.mlp_config import (
-    EXPERT_WIDTHS,
     OWN_WIDTH,
     WIDTH,
     mlp_kinds,
@@ -98,7 +98,7 @@ def _layer_part(
     gone |= {half for half in ("attention", "mlp") if not getattr(effect, half)}
     part[HEADS] = len(effect.attention) * layer.query_heads_per_group
     part[KEY_VALUE_HEADS] = len(effect.attention)
-    part |= mlp_part(layer.mlp, effect.mlp, sizes)
+    part |= mlp_part(layer.mlp, effect, sizes)
     if gone:
         part[SKIP] = sorted(gone)
     return part

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from globalprune.errors import CheckpointError
-from globalprune.models.configs.config_figures import ConfigFigures
+from globalprune.models.configs.config_figures import EXPERT_WIDTHS, ConfigFigures
 from globalprune.models.gated_decoder.mixtures import Mixture
 
 Shapes = Mapping[str, tuple[int, ...]]
-_WIDTHS = "expert_widths"  # under this key a config of ours says how wide each expert is
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _width(mixture: Mixture, tensors: Shapes, number: int) -> int:
 
 def _said(mixture: Mixture, config: ConfigFigures, index: int, count: int) -> list[int]:
     """What the config says of every expert's width."""
-    own = config.layer(index).get(_WIDTHS)
+    own = config.layer(index).get(EXPERT_WIDTHS)
     return own if isinstance(own, list) else [config.need(mixture.width_key, index)] * count
 
 
