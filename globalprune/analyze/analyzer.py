@@ -4,7 +4,7 @@ Whatever can be refused is refused before the weights are loaded, and nothing is
 everything is known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,20 @@ from globalprune.analyze.choices import (
     refuse_ordering_experts,
     refuse_single_window,
 )
-from globalprune.analyze.curves import curves_of
-from globalprune.analyze.description import describe
-from globalprune.analyze.doubts import doubts
 from globalprune.analyze.given import read_given, take_away
-from globalprune.analyze.measuring import Measured, Measuring, measure
-from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE, staged_analysis
-from globalprune.analyze.reliability import reliabilities
-from globalprune.analyze.run_log import RunLog, layer_summary
-from globalprune.analyze.subject import Subject, model_record, subject_of
-from globalprune.analyze.table import build_table
+from globalprune.analyze.measuring import Measuring, measure
+from globalprune.analyze.output import write_analysis
+from globalprune.analyze.run_log import RunLog
+from globalprune.analyze.subject import model_record, subject_of
 from globalprune.artifacts.analyses.analysis_record import (
     ANALYSIS_FILE,
     AnalysisRecord,
-    write_analysis_record,
+    ModelRecord,
 )
-from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
-from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.results.compensation_request import GATE_STEPS, check_gate_steps
+from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
@@ -47,6 +41,7 @@ from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.sources.source import resolve_model
 from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.repair_text import judging_every
+from globalprune.passes.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts
@@ -74,6 +69,7 @@ def analyze(
     device: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
+    resume: bool = False,
     overwrite: bool = False,
     command: str = "",
     progress: Progress = silent,
@@ -82,6 +78,7 @@ def analyze(
 
     Of a plan that is `given`, measure what it leaves standing, compensated on the same text if
     `compensating`, with so many `gate_steps`; the groups that it removes are worth nothing then.
+    What there is so far lies in `out`.unfinished, and with `resume` the same work goes on there.
     """
     log = RunLog(command)
     methods = importances_named(importances)
@@ -89,6 +86,8 @@ def analyze(
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     check_gate_steps(gate_steps)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
+    work = UnfinishedWork.beside(out)
+    work.refuse(resume=resume, overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)
     with log.phase("read the model's structure"):
         checkpoint = open_checkpoint(resolve_model(model))
@@ -113,30 +112,62 @@ def analyze(
     with log.phase("take the weights' fingerprint"):
         described = model_record(checkpoint, subject)
         del checkpoint  # of a GGUF file it holds all weights, and they are about to be loaded again
-    with log.phase("load the model"):
-        loaded = load_model(
-            subject.source.path, dtype=placement.dtype, device=placement.device,
-            trust_remote_code=trust_remote_code,
-        )  # fmt: skip
-        take_apart(loaded)
-    if decided is not None:
-        with log.phase("take away what is decided"):
-            take_away(loaded, subject, decided, windows, batch_size=batch_size, progress=progress)
-    with log.phase("run the text through it"):
-        how_to = Measuring(windows, methods, batch_size, draw, progress)
-        measured = measure(loaded, subject, how_to, decided)
-    how = {
-        "model": described,
+    how: dict[str, Any] = {
         "given": None if decided is None else decided.record,
-        "normalisers": normalisers,
         "labels": labels,
         "label_seed": None if draw is None else draw.seed,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
         "batch_size": batch_size,
-        "command": command,
-        "peak_memory_bytes": peak_memory(placement.device),
     }
-    return _write(out, subject, windows, methods, measured, log, how)
+    if resume and work.exists:
+        log.say("go on with what an earlier run left")
+    work.begin(_asked(described, windows, methods, placement, how), resume=resume)
+    with work.forgotten_if_empty():
+        with log.phase("load the model"):
+            loaded = load_model(
+                subject.source.path, dtype=placement.dtype, device=placement.device,
+                trust_remote_code=trust_remote_code,
+            )  # fmt: skip
+            take_apart(loaded)
+        if decided is not None:
+            with log.phase("take away what is decided"):
+                solved = SolvedHalves(work.folder / "given", windows.record.digest)
+                parts = (loaded, subject, decided, windows, solved)
+                take_away(*parts, batch_size=batch_size, progress=progress)
+        with log.phase("run the text through it"):
+            how_to = Measuring(windows, methods, batch_size, draw, work.folder, progress)
+            measured = measure(loaded, subject, how_to, decided)
+        if measured.trouble is not None:
+            log.say(f"it could not be kept to go on from: {measured.trouble}")
+        how |= {
+            "model": described,
+            "normalisers": normalisers,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "command": command,
+            "peak_memory_bytes": peak_memory(placement.device),
+        }
+        record = write_analysis(out, subject, windows, methods, measured, log, how)
+    work.remove()
+    return record
+
+
+def _asked(
+    described: ModelRecord,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    placement: Placement,
+    how: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What makes two starts the same work, to the last bit."""
+    given = how["given"]
+    return {
+        "versions": tool_versions(),
+        "model": described.weights_fingerprint,
+        "text": windows.record.digest,
+        "importances": sorted(method.name for method in methods),
+        "dtype": str(placement.dtype),
+        **how,
+        "given": None if given is None else given.model_dump(),
+    }
 
 
 def _placement(device: str | None, dtype: str | None) -> Placement:
@@ -145,48 +176,3 @@ def _placement(device: str | None, dtype: str | None) -> Placement:
     if torch.device(placement.device).type == "mps":
         raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
     return placement
-
-
-def _write(
-    out: Path,
-    subject: Subject,
-    windows: TokenWindows,
-    methods: Sequence[Importance],
-    measured: Measured,
-    log: RunLog,
-    how: dict[str, Any],
-) -> AnalysisRecord:
-    """Write table, record, description and log, all or none; return the record."""
-    collected, ordered = measured.collected, measured.ordered
-    normaliser = how["normalisers"].get(methods[0].name, "none")
-    parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
-    draft = build_table(*parts)  # its digest doesn't depend on the metadata
-    record = AnalysisRecord(
-        structure=subject.structure,
-        layers=(subject.layers.start, subject.layers.stop),
-        calibration=windows.record,
-        methods=tuple(method.name for method in methods),
-        default_importance=methods[0].name,
-        compensated=tuple(method.name for method in methods if method.counts_on_compensation),
-        incomparable=tuple(method.name for method in methods if not method.in_nats),
-        reliability=reliabilities(
-            subject.structure, subject.layers, methods, collected.halves, how["normalisers"]
-        ),
-        table=draft.digest,
-        versions=tool_versions(),
-        seconds=round(log.seconds, 3),
-        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"], how["dtype"])),
-        **how,
-    )
-    log.say_record(record)
-    log.say(f"scores by layer\n{layer_summary(draft)}")
-    with staged_analysis(out) as folder:
-        table = build_table(*parts, identity=record.identity)
-        write_group_table(folder / TABLE_FILE, table, subject.structure)
-        if ordered is not None:
-            curves = curves_of(ordered, subject.structure)
-            write_curves(folder / CURVES_FILE, curves, identity=record.identity)
-        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
-        (folder / LOG_FILE).write_text(log.text(), "utf-8")
-        write_analysis_record(folder / ANALYSIS_FILE, record)
-    return record

@@ -16,7 +16,6 @@ from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.analysis_record import GivenPlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.passes.final_norm import refit_final_norm
 from globalprune.passes.gating import gate_and_up
 from globalprune.passes.half_weights import HalfWeights
@@ -24,7 +23,9 @@ from globalprune.passes.halves import RunningHalf, check_composition, halves_of,
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Half
 from globalprune.passes.repair_text import streams_to_repair
+from globalprune.passes.solved_halves import SolvedHalves
 from globalprune.passes.stream_repair import columns_of, repair_streams
+from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
 
@@ -43,21 +44,6 @@ class Given:
         zeros = torch.zeros_like(values)
         zeros[kept] = values[kept]
         return zeros
-
-
-class _InMemory:
-    """Keeps solved weights for as long as they are needed."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Half, tuple[ModuleRepair, HalfWeights]] = {}
-
-    def find(self, half: Half) -> tuple[ModuleRepair, HalfWeights] | None:
-        """What was kept of a half, if it was."""
-        return self._kept.get(half)
-
-    def keep(self, module: ModuleRepair, weights: HalfWeights) -> None:
-        """Keep a half's weights."""
-        self._kept[module.layer_idx, module.group_type] = (module, weights)
 
 
 def read_given(path: Path, subject: Subject, gate_steps: int | None) -> Given:
@@ -82,40 +68,40 @@ def take_away(
     subject: Subject,
     given: Given,
     windows: TokenWindows,
+    solved: SolvedHalves,
     *,
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """Change the loaded model where compensation does, and take out what is gone."""
+    """Change the loaded model where compensation does, and take out what is gone.
+
+    What compensation solves goes through `solved`, and is not solved again where it lies there.
+    """
     halves = halves_of(loaded, subject.adapter, subject.structure)
-    solved = _InMemory()
     if given.record.compensated:
-        layers = layers_of(loaded, subject.adapter, subject.structure)
         with frozen(loaded):
+            layers = layers_of(loaded, subject.adapter, subject.structure)
             check_composition(loaded, layers, halves, windows.rows[0][None].to(loaded.device))
             batches = streams_to_repair(loaded, layers, windows, batch_size=batch_size)
-            repair_streams(
-                halves,
-                given.effect,
-                batches,
-                solved,
-                loaded.get_parameter,
-                given.record.gate_steps,
-                progress,
-            )
-            norm = loaded.get_submodule(subject.adapter.final_norm)
-            refit = refit_final_norm(loaded, norm, batches, windows.rows[0])
-            if refit is not None and refit.scales is not None:
-                scales, offset = (
-                    refit.scales.to(norm.weight.device),
-                    subject.adapter.final_norm_offset,
-                )
-                norm.weight.add_(offset).mul_(scales).sub_(offset)
+            stored, steps = loaded.get_parameter, given.record.gate_steps
+            repair_streams(halves, given.effect, batches, solved, stored, steps, progress)
+            _refit(loaded, subject, batches, windows)
     for half in halves:
         layer, group_type = half.place
         known = solved.find(half.place)
         weights = None if known is None else known[1]
         _keep_only(half, given.effect.layers[layer].of(group_type), weights)
+
+
+def _refit(
+    loaded: Any, subject: Subject, batches: Sequence[StreamBatch], windows: TokenWindows
+) -> None:
+    """Scale the final norm's weight where that helps."""
+    norm = loaded.get_submodule(subject.adapter.final_norm)
+    found = refit_final_norm(loaded, norm, batches, windows.rows[0])
+    if found is not None and found.scales is not None:
+        scales, offset = found.scales.to(norm.weight.device), subject.adapter.final_norm_offset
+        norm.weight.add_(offset).mul_(scales).sub_(offset)
 
 
 def _keep_only(half: RunningHalf, kept: Sequence[int], found: HalfWeights | None) -> None:

@@ -5,6 +5,7 @@ The statistics of both are handed on side by side; what is made of them is not k
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from globalprune.analyze.given import Given
@@ -12,6 +13,7 @@ from globalprune.analyze.ordering import Ordered, order_groups
 from globalprune.analyze.subject import Subject
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import Collectable, GroupSums, Split, Statistic
+from globalprune.passes.kept_pass import KeptPass
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.sites import find_sites
 from globalprune.passes.statistics import Collected, collect
@@ -27,6 +29,7 @@ class Measuring:
     methods: Sequence[Importance]
     batch_size: int
     draw: LabelDraw | None
+    work: Path  # where what there is so far is kept, and gone on from
     progress: Progress
 
     def needs(self) -> set[Statistic]:
@@ -40,6 +43,7 @@ class Measured:
 
     collected: Collected
     ordered: Ordered | None
+    trouble: str | None  # why not all could be kept meanwhile
 
 
 def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None = None) -> Measured:
@@ -53,6 +57,7 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
         if need != "removal_loss" and need != "measured_removal_loss":  # noqa: PLR1714 - narrows
             collectable.add(need)
     ordering = len(collectable) < len(needs)
+    kept = KeptPass(how.work / "pass", to_its_end=ordering)
     collected = collect(
         loaded,
         how.windows,
@@ -60,6 +65,7 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
         collectable | {"output_curvature"} if ordering else collectable,
         batch_size=how.batch_size,
         draw=how.draw,
+        kept=kept,
         progress=how.progress,
     )
     ordered = None
@@ -71,12 +77,13 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
             _curvature(collected),
             trying="measured_removal_loss" in needs,
             batch_size=how.batch_size,
+            work=how.work,
             progress=how.progress,
         )
         collected = _with_losses(collected, ordered.losses())
     if given is not None:
         collected = _of_what_stands(collected, given)
-    return Measured(collected, ordered)
+    return Measured(collected, ordered, kept.trouble)
 
 
 def _curvature(collected: Collected) -> Split[GroupSums]:

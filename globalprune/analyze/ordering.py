@@ -4,6 +4,7 @@ What the losses are used for is not known here.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from globalprune.analyze.subject import Subject
@@ -11,6 +12,7 @@ from globalprune.compensation.measured_losses import measured_losses
 from globalprune.passes.halves import halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import GroupSums, Split, Statistic
+from globalprune.passes.kept_halves import KeptHalves
 from globalprune.passes.removal import Removal, removal_of
 from globalprune.passes.removal_trials import Trials, removal_trials
 from globalprune.progress import Progress
@@ -47,18 +49,32 @@ def order_groups(
     *,
     trying: bool,
     batch_size: int,
+    work: Path,
     progress: Progress,
 ) -> Ordered:
-    """Order the groups of all halves, and try some removals if asked."""
+    """Order the groups of all halves, and try some removals if asked.
+
+    The folder `work` keeps what is found, and what lies there is not looked for again.
+    """
     layers = layers_of(loaded, subject.adapter, subject.structure)
     halves = halves_of(loaded, subject.adapter, subject.structure)
     running = (loaded, layers, halves, windows)
     with frozen(loaded):
-        removal = removal_of(*running, curvature, batch_size=batch_size, progress=progress)
+        removal = removal_of(
+            *running,
+            curvature,
+            batch_size=batch_size,
+            kept=KeptHalves(work / "orders"),
+            progress=progress,
+        )
         trials: Trials = {}
         if trying:
             trials = removal_trials(
-                *running, removal.orders, batch_size=batch_size, progress=progress
+                *running,
+                removal.orders,
+                batch_size=batch_size,
+                kept=KeptHalves(work / "trials"),
+                progress=progress,
             )
     return Ordered(removal, trials)
 

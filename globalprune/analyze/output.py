@@ -1,18 +1,82 @@
-"""Puts the files of an analysis into their folder, where plans of a person may lie already."""
+"""What an analysis leaves: table, curves, record, description and log, in their folder.
+
+Plans of a person may lie there already.
+"""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
-from globalprune.artifacts.analyses.curves import CURVES_FILE
-from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.analyze.curves import curves_of
+from globalprune.analyze.description import describe
+from globalprune.analyze.doubts import doubts
+from globalprune.analyze.measuring import Measured
+from globalprune.analyze.reliability import reliabilities
+from globalprune.analyze.run_log import RunLog, layer_summary
+from globalprune.analyze.subject import Subject
+from globalprune.analyze.table import build_table
+from globalprune.artifacts.analyses.analysis_record import (
+    ANALYSIS_FILE,
+    AnalysisRecord,
+    write_analysis_record,
+)
+from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
+from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
+from globalprune.artifacts.provenance import tool_versions
+from globalprune.importance.interface import Importance
+from globalprune.text.windows import TokenWindows
 
 LOG_FILE = "analyze.log"
 DESCRIPTION_FILE = "description.txt"
 # The record is last: it vouches for the table, by its digest.
 _FILES = (TABLE_FILE, CURVES_FILE, DESCRIPTION_FILE, LOG_FILE, ANALYSIS_FILE)
+
+
+def write_analysis(
+    out: Path,
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    measured: Measured,
+    log: RunLog,
+    how: dict[str, Any],
+) -> AnalysisRecord:
+    """Write table, record, description and log, all or none; return the record."""
+    collected, ordered = measured.collected, measured.ordered
+    normaliser = how["normalisers"].get(methods[0].name, "none")
+    parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
+    draft = build_table(*parts)  # its digest doesn't depend on the metadata
+    record = AnalysisRecord(
+        structure=subject.structure,
+        layers=(subject.layers.start, subject.layers.stop),
+        calibration=windows.record,
+        methods=tuple(method.name for method in methods),
+        default_importance=methods[0].name,
+        compensated=tuple(method.name for method in methods if method.counts_on_compensation),
+        incomparable=tuple(method.name for method in methods if not method.in_nats),
+        reliability=reliabilities(
+            subject.structure, subject.layers, methods, collected.halves, how["normalisers"]
+        ),
+        table=draft.digest,
+        versions=tool_versions(),
+        seconds=round(log.seconds, 3),
+        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"], how["dtype"])),
+        **how,
+    )
+    log.say_record(record)
+    log.say(f"scores by layer\n{layer_summary(draft)}")
+    with staged_analysis(out) as folder:
+        table = build_table(*parts, identity=record.identity)
+        write_group_table(folder / TABLE_FILE, table, subject.structure)
+        if ordered is not None:
+            curves = curves_of(ordered, subject.structure)
+            write_curves(folder / CURVES_FILE, curves, identity=record.identity)
+        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
+        (folder / LOG_FILE).write_text(log.text(), "utf-8")
+        write_analysis_record(folder / ANALYSIS_FILE, record)
+    return record
 
 
 @contextmanager

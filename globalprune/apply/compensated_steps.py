@@ -8,12 +8,12 @@ from globalprune.apply.steps import (
     KeepTensor,
     RefitTensor,
     SliceTensor,
-    SolvedPart,
     SolveTensor,
     Step,
 )
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.results.compensation_record import SolvedPart
 
 _Part = tuple[GroupType, SolvedPart]
 _GATING: Final[dict[int, tuple[SolvedPart, ...]]] = {  # what so many tensors are

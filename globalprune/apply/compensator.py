@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from globalprune.apply.preparation import Prepared
-from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.results.compensation_record import CompensationRecord, FinalNormRefit
 from globalprune.artifacts.results.compensation_request import CompensationRequest, check_gate_steps
 from globalprune.compensation.ridge import STRENGTHS
@@ -29,6 +28,7 @@ from globalprune.passes.halves import check_composition, halves_of, layers_of
 from globalprune.passes.hooks import frozen
 from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.repair_text import beginnings, judging_every, streams_to_repair
+from globalprune.passes.solved_halves import SolvedHalves
 from globalprune.passes.stream_repair import repair_streams
 from globalprune.passes.streams import StreamBatch
 from globalprune.progress import Progress, silent

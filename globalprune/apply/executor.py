@@ -14,7 +14,6 @@ from globalprune.apply.doubts import doubts_of
 from globalprune.apply.explain import Explanation, explanation_of
 from globalprune.apply.preparation import Prepared, prepare
 from globalprune.apply.record_folder import find_analysis, write_records
-from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
@@ -33,6 +32,7 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.gguf_quantisation import quantisation_of
 from globalprune.models.checkpoints.result_folder import refuse_place
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.passes.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 
 

@@ -6,13 +6,11 @@ Pure: facts and a plan's effect in, steps out. Nothing is read or written, torch
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-
-SolvedPart = Literal["output", "gate", "up", "gate_up"]
+from globalprune.artifacts.results.compensation_record import SolvedPart
 
 
 @dataclass(frozen=True)

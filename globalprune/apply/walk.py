@@ -12,7 +12,6 @@ from typing import assert_never
 import torch
 
 from globalprune.apply.preparation import Prepared
-from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.apply.steps import (
     CopyCompanion,
     CopyModelingFile,
@@ -34,6 +33,7 @@ from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.companions import copy_companion, write_generation_config
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.loading import load_tokenizer
+from globalprune.passes.solved_halves import SolvedHalves
 from globalprune.progress import Progress
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, model_arguments, options
+from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,12 +82,16 @@ def analyze(
     device: options.Device = None,
     dtype: options.Dtype = None,
     trust_remote_code: options.TrustRemoteCode = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run that was stopped, in DIR.unfinished."),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
             help="Replace an analysis that lies in DIR, and its plan.yaml even if "
-            "it was edited (pins are kept).",
+            "it was edited (pins are kept), or a stopped run.",
         ),
     ] = False,
     as_json: options.AsJson = False,
@@ -95,7 +100,9 @@ def analyze(
 
     DIR gets groups.parquet (importance, cost and score of every attention group and MLP channel),
     analysis.json (what was measured on what, and how), a first plan.yaml, and a description and a
-    log for people. The model is run once over the text, whatever the number of importances.
+    log for people. The model is run once over the text, whatever the number of importances. What
+    long work has so far is kept in DIR.unfinished every minute or so; --resume goes on from there,
+    to the same numbers.
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
@@ -111,7 +118,7 @@ def analyze(
         raise UsageError("--compensate: is for a plan that is given; say --given PLAN too.")
     if gate_steps is not None and not compensate:
         raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
-    with console.progress_bars() as progress:
+    with telling_of_unfinished(out), console.progress_bars() as progress:
         measure = partial(
             measure_model,
             model,
@@ -130,6 +137,7 @@ def analyze(
             device=device,
             dtype=dtype,
             trust_remote_code=trust_remote_code,
+            resume=resume,
             overwrite=overwrite,
             command=console.command_line(),
             progress=progress,

@@ -82,5 +82,5 @@ def telling_of_unfinished(out: Path) -> Iterator[None]:
         if work.exists:
             say(f"gp: {work.folder} keeps what was done; the same command with --resume goes on.")
         else:
-            say("gp: no phase had ended, so there is nothing to go on with; say the command again.")
+            say("gp: nothing was kept so far to go on with; say the command again.")
         raise

@@ -162,6 +162,7 @@ def prune(
             batch_size=batch_size,
             device=device,
             dtype=dtype,
+            resume=resume,
             command=command,
             progress=progress,
         )

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 import torch
 
 from globalprune.passes.group_sums import (
-    HalvedSums,
     PartSums,
     add_to_part,
     of_halves,
     sum_to_groups,
 )
 from globalprune.passes.interface import (
-    Batch,
     Counts,
     GradientPlace,
     GroupSums,
@@ -24,9 +22,10 @@ from globalprune.passes.interface import (
     Statistic,
     widened,
 )
+from globalprune.passes.output_squares import OutputSquares
 
 
-class InputRms:
+class InputRms(OutputSquares):
     """Root mean square, over all tokens and a group's inputs, of what enters o_proj / down_proj.
 
     That is after the gate: a hook on the MLP's own input would see what no channel made.
@@ -34,27 +33,14 @@ class InputRms:
 
     gradient_at: GradientPlace | None = None
 
-    def __init__(self) -> None:
-        self._squares = HalvedSums()  # a mean over the group's inputs, a sum over tokens
-
-    def watches(self, site: Site) -> bool:
-        """Only what the groups feed."""
-        return site.is_output
-
     def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Add up the squares; a window's last token counts too, although it predicts nothing."""
+        """Add up squares, the mean over a group's inputs of each token's.
+
+        A window's last token counts too, although it predicts nothing.
+        """
         axis = site.axes["weight"]
         squares = widened(inputs).square().sum(dim=(0, 1), dtype=torch.float64)  # [D]
         self._squares.add(site, squares.reshape(site.groups, axis.width).mean(dim=1))
-
-    def take_gradient(
-        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
-    ) -> None:
-        """No gradient is asked for."""
-
-    def halve(self) -> None:
-        """Remember the squares."""
-        self._squares.halve()
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """The root of the mean."""

@@ -8,10 +8,11 @@ Fisher pruning: Theis et al. 2018, arXiv:1801.05787; of gates: Kwon et al. 2022,
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from globalprune.passes.group_sums import HalvedSums, of_halves
+from globalprune.passes.group_sums import of_halves, part_name
 from globalprune.passes.interface import (
     Batch,
     Counts,
@@ -23,24 +24,16 @@ from globalprune.passes.interface import (
     Statistic,
     widened,
 )
+from globalprune.passes.output_squares import OutputSquares
 
+_GATES, _PREDICTED = "gates", "predicted"
 CLIPPED = 0.05  # of a group's windows, those with the largest |J|
 
 
-class GateFisher:
+class GateFisher(OutputSquares):
     """½ · Σ_s J_su² / Σ_s T_s for every group, T_s the predicted tokens of window s."""
 
     gradient_at: GradientPlace | None = "input"
-
-    def __init__(self) -> None:
-        self._squares = HalvedSums()
-
-    def watches(self, site: Site) -> bool:
-        """Only what the groups feed."""
-        return site.is_output
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing is to be done before the gradient is there."""
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
@@ -48,10 +41,6 @@ class GateFisher:
         """Square every window's J on its own."""
         gates = gate_gradients(site, inputs, delta, batch)
         self._squares.add(site, gates.square().sum(dim=0))
-
-    def halve(self) -> None:
-        """Remember the squares."""
-        self._squares.halve()
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """Half the mean over predicted tokens."""
@@ -87,6 +76,24 @@ class WinsorisedGateFisher:
 
     def halve(self) -> None:
         """Every window is kept, so there is nothing to remember."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """J `[windows, groups]` and T `[windows]` of every part."""
+        found = {}
+        for part, gates in self._gates.items():
+            found[f"{_GATES}.{part_name(part)}"] = torch.cat(gates)
+            found[f"{_PREDICTED}.{part_name(part)}"] = torch.tensor(self._predicted[part])
+        return found
+
+    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Take them back."""
+        for site in sites:
+            gates = state.get(f"{_GATES}.{part_name(site.part)}")
+            predicted = state.get(f"{_PREDICTED}.{part_name(site.part)}")
+            if gates is not None:
+                self._gates[site.part] = [gates]
+            if predicted is not None:
+                self._predicted[site.part] = predicted.tolist()
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """Clip, anew for each half of the windows, and take half the mean over predicted tokens."""

@@ -6,6 +6,8 @@ possible to see the gradient of one window, and to keep no more than one of them
 Taylor expansion as an importance: Molchanov et al. 2019, arXiv:1906.10771.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from globalprune.passes.group_sums import (
@@ -25,6 +27,8 @@ from globalprune.passes.interface import (
     Statistic,
     widened,
 )
+
+_TOTAL, _FIRST = "gradients", "gradients of the first half"
 
 
 class FirstOrder:
@@ -67,6 +71,25 @@ class FirstOrder:
     def halve(self) -> None:
         """Copy the accumulators to the host."""
         self._firsts = {key: total.to("cpu", copy=True) for key, total in self._totals.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The accumulators, and those of the first half, by site and parameter."""
+        kinds = {_TOTAL: self._totals, _FIRST: self._firsts}
+        return {
+            f"{kind}.{site.name}.{parameter}": values
+            for kind, sums in kinds.items()
+            for (site, parameter), values in sums.items()
+        }
+
+    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Take them back, to where the sites compute; those of the first half stay on the host."""
+        for site in sites:
+            for parameter in site.axes:
+                name = f"{site.name}.{parameter}"
+                if (total := state.get(f"{_TOTAL}.{name}")) is not None:
+                    self._totals[site, parameter] = total.to(site.device)
+                if (first := state.get(f"{_FIRST}.{name}")) is not None:
+                    self._firsts[site, parameter] = first
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """Multiply with the parameters and reduce to groups; the accumulators go one by one."""
@@ -140,6 +163,17 @@ class Curvature:
         self._sums.halve()
         if self._first_order is not None:
             self._first_order.halve()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The sums, and beside them what first order has."""
+        along = {} if self._first_order is None else self._first_order.state()
+        return self._sums.state() | along
+
+    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Take both back; each knows its own by their names."""
+        self._sums.restore(state, sites)
+        if self._first_order is not None:
+            self._first_order.restore(state, sites)
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """The mean over windows; with first order where it was taken along."""

@@ -1,6 +1,6 @@
 """From a tensor to one number a group, and from those to means over the text and its halves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -8,6 +8,7 @@ from globalprune.models.interface import GroupAxis
 from globalprune.passes.interface import Counts, GroupSums, Half, Part, Site, Split
 
 PartSums = dict[Part, torch.Tensor]  # float64 [groups] for every part of a half
+_NOW, _FIRST = "now", "first"
 
 
 def sum_to_groups(values: torch.Tensor, axis: GroupAxis, groups: int) -> torch.Tensor:
@@ -47,6 +48,24 @@ class HalvedSums:
         """Remember the sums; adding makes new tensors and leaves these alone."""
         self._firsts = dict(self._sums)
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """The sums of all windows, and of the first half of them, by part."""
+        kinds = {_NOW: self._sums, _FIRST: self._firsts}
+        return {
+            f"{kind}.{part_name(part)}": values
+            for kind, sums in kinds.items()
+            for part, values in sums.items()
+        }
+
+    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Take them back, to where the sites compute."""
+        kinds = {_NOW: self._sums, _FIRST: self._firsts}
+        for site in sites:
+            for kind, sums in kinds.items():
+                values = state.get(f"{kind}.{part_name(site.part)}")
+                if values is not None:
+                    sums[site.part] = values.to(site.device)
+
     def divided(self, counts: Split[Counts], divisor: Callable[[Counts], int]) -> Split[GroupSums]:
         """The sums by what `divisor` makes of the text that they are over."""
         whole = _divided(self._sums, divisor(counts.whole))
@@ -55,6 +74,12 @@ class HalvedSums:
         first, second = map(divisor, counts.halves)
         rest = {part: sums - self._firsts[part] for part, sums in self._sums.items()}
         return Split(whole, (_divided(self._firsts, first), _divided(rest, second)))
+
+
+def part_name(part: Part) -> str:
+    """A part in words: layer, kind, and the number of its first group."""
+    (layer, group_type), first = part
+    return f"{layer}.{group_type}.{first}"
 
 
 def _divided(sums: PartSums, divisor: int) -> GroupSums:

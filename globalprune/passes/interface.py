@@ -6,7 +6,7 @@ collected in one pass, and none needs to know which importance will be made of i
 Axes: B windows of a batch, T tokens of a window, D inputs and O outputs of a linear layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -48,6 +48,11 @@ class Site:
     linear: nn.Linear
     axes: Mapping[str, GroupAxis]  # by parameter: weight, bias (only where groups own it)
     is_output: bool  # its inputs are the groups' outputs: o_proj, down_proj
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.linear.weight.device
 
     @property
     def part(self) -> Part:
@@ -115,6 +120,14 @@ class StatisticReducer(Reducer, Protocol):
 
     def halve(self) -> None:
         """Note what there is so far: the first half of the windows is through."""
+        ...
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that it has taken, halves included, by names that `restore` knows."""
+        ...
+
+    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Take what `state` gave, or a part of it at a time, as if it had passed the sites."""
         ...
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:

@@ -7,7 +7,6 @@ no better than its diagonal here.
 
 import torch
 
-from globalprune.passes.group_sums import HalvedSums
 from globalprune.passes.interface import (
     Batch,
     Counts,
@@ -18,22 +17,13 @@ from globalprune.passes.interface import (
     Statistic,
     widened,
 )
+from globalprune.passes.output_squares import OutputSquares
 
 
-class OutputCurvature:
+class OutputCurvature(OutputSquares):
     """Σ_t δ_t² / predicted tokens for every output `[O]`, δ_t = ∂(Σ nll)/∂output of token t."""
 
     gradient_at: GradientPlace | None = "output"
-
-    def __init__(self) -> None:
-        self._squares = HalvedSums()
-
-    def watches(self, site: Site) -> bool:
-        """Only what the groups feed."""
-        return site.is_output
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing is to be done before the gradient is there."""
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
@@ -42,10 +32,6 @@ class OutputCurvature:
         del inputs
         deltas = widened(delta) * (batch.predicted / batch.scale)
         self._squares.add(site, deltas.square().sum(dim=(0, 1), dtype=torch.float64))
-
-    def halve(self) -> None:
-        """Remember the squares."""
-        self._squares.halve()
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
         """The mean over predicted tokens."""

@@ -21,6 +21,7 @@ from globalprune.errors import NonFiniteError
 from globalprune.passes.divergence import divergence, enter_layer, judged_batches
 from globalprune.passes.halves import RunningHalf
 from globalprune.passes.interface import Half
+from globalprune.passes.kept_halves import KeptHalves
 from globalprune.passes.repair_text import HELD_OUT_EVERY
 from globalprune.passes.stream_repair import columns_of
 from globalprune.passes.streams import StreamBatch, stream_batches
@@ -31,6 +32,8 @@ SHARES: Final = (0.25, 0.6)  # of a half's groups, that a trial removes
 _FREE: Final = 1e-9  # of a half's whole loss: so little is nothing
 JUDGING_TOKENS: Final = 2048  # about so many judge; the other windows are fitted to
 _STRENGTH: Final = 0.1  # of the ridge: what held-out windows choose in most halves
+
+_REMOVED, _NATS = "removed groups", "nats"
 
 Trials = dict[Half, dict[int, float]]  # by groups removed: nats a token
 
@@ -44,11 +47,13 @@ def removal_trials(
     orders: Mapping[Half, RemovalOrder],
     *,
     batch_size: int,
+    kept: KeptHalves | None = None,
     progress: Progress,
 ) -> Trials:
     """Measure KL(model || cut model) behind a few removals of every half that has an order.
 
-    Of the windows, two at least, one in so many judges and the others are fitted to.
+    Of the windows, two at least, one in so many judges and the others are fitted to. What was
+    `kept` isn't tried again.
     """
     streams = stream_batches(
         model, layers, windows, batch_size=batch_size, every=_every(windows.rows)
@@ -61,13 +66,22 @@ def removal_trials(
         layer, group_type = half.place
         if group_type == "attention":
             enter_layer(streams, judged)
-        output, moments = half.output, _advance(half, streams)
-        if output is None or moments is None or half.place not in orders:
+        output, place = half.output, half.place
+        known = None if kept is None else kept.find(place)
+        if known is not None or output is None or place not in orders:
+            for batch in streams:
+                batch.dense = half.through(batch.dense, batch.calls)
+            if known is not None:
+                removed, nats = known[_REMOVED].tolist(), known[_NATS].tolist()
+                found[place] = dict(zip(removed, nats, strict=True))
             continue
-        place, found[half.place] = half.place, {}
+        found[place] = {}
+        moments = _advance(half, output, streams)
         for count, trial in _trials(output, half.width, orders[place], moments):
             with _weighing(output, trial):
                 found[place][count] = _credible(divergence(model, layers, layer, judged), place)
+        if kept is not None:
+            kept.keep(place, _tensors(found[place]))
     return found
 
 
@@ -101,13 +115,16 @@ def _every(rows: Sequence[torch.Tensor]) -> int:
     return len(rows) // judging
 
 
-def _advance(half: RunningHalf, streams: Sequence[StreamBatch]) -> torch.Tensor | None:
+def _tensors(tried: Mapping[int, float]) -> dict[str, torch.Tensor]:
+    """A half's trials as they are kept."""
+    return {
+        _REMOVED: torch.tensor(list(tried), dtype=torch.int64),
+        _NATS: torch.tensor(list(tried.values()), dtype=torch.float64),
+    }
+
+
+def _advance(half: RunningHalf, output: nn.Linear, streams: Sequence[StreamBatch]) -> torch.Tensor:
     """Take the stream through one half; return Σ a·aᵀ of the windows that are fitted to."""
-    if half.output is None:
-        for batch in streams:
-            batch.dense = half.through(batch.dense, batch.calls)
-        return None
-    output = half.output
     sums = NormalEquations(output.in_features, 0, half.device)
     for batch in streams:
         stream = batch.dense.to(half.device)

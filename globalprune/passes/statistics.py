@@ -18,6 +18,7 @@ from globalprune.passes.interface import (
     Statistic,
     StatisticReducer,
 )
+from globalprune.passes.kept_pass import KeptPass
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.output_curvature import OutputCurvature
 from globalprune.passes.stream import PassFacts, midpoint, stream
@@ -42,9 +43,13 @@ def collect(
     *,
     batch_size: int,
     draw: LabelDraw | None = None,
+    kept: KeptPass | None = None,
     progress: Progress = silent,
 ) -> Collected:
-    """Collect what is needed and no more: no backward pass unless a gradient is asked for."""
+    """Collect what is needed and no more: no backward pass unless a gradient is asked for.
+
+    What was `kept` of such a pass that was stopped is gone on from.
+    """
     reducers = _reducers(needs)
 
     def halfway() -> None:
@@ -59,6 +64,7 @@ def collect(
         batch_size=batch_size,
         draw=draw,
         halfway=halfway,
+        kept=kept,
         progress=progress,
     )
     counts = _counts(windows.rows)

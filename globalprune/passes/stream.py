@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from globalprune.passes.hooks import Watch, frozen
-from globalprune.passes.interface import Batch, Reducer, Site
+from globalprune.passes.interface import Batch, Site, StatisticReducer
+from globalprune.passes.kept_pass import KeptPass, SoFar
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.loss import head_gradient
 from globalprune.progress import Progress
@@ -26,33 +27,39 @@ def stream(
     model: Any,
     windows: TokenWindows,
     sites: Sequence[Site],
-    reducers: Sequence[Reducer],
+    reducers: Sequence[StatisticReducer],
     *,
     batch_size: int,
     draw: LabelDraw | None = None,
     halfway: Callable[[], None] | None = None,
+    kept: KeptPass | None = None,
     progress: Progress,
 ) -> PassFacts:
     """Run every window once: forward, and backward if a reducer wants gradients.
 
     Gradients are those of the text's own next tokens, or of labels that `draw` draws; the loss
     that is told is always the text's. `halfway` is called between the halves of several windows.
-    The model is as before when this ends. Raise `NonFiniteError` at the first such number.
+    What was `kept` isn't run again. The model is as before when this ends. Raise `NonFiniteError`
+    at the first such number.
     """
     middle = len(windows.rows) if halfway is None else midpoint(len(windows.rows))
+    so_far = SoFar() if kept is None else kept.restore(reducers, sites)
     rounds = _rounds(windows, middle, batch_size) if reducers else []  # nobody watches: no pass
+    rounds = _behind(rounds, so_far.windows)
     backward = any(reducer.gradient_at for reducer in reducers)
     watch = Watch(reducers)
-    nll, predicted, done = 0.0, 0, 0
     with frozen(model), watch.on(sites), torch.set_grad_enabled(backward):
         for ids in progress(rounds, total=len(rounds), label="measuring", unit="batches"):
-            watch.batch = Batch(done, ids.shape[0], ids.shape[1] - 1)
-            nll += _run(model, ids.to(model.device), watch, draw, backward=backward)
-            done += ids.shape[0]
-            if halfway is not None and done == middle < len(windows.rows):
+            count, predicted = ids.shape[0], ids.shape[1] - 1
+            watch.batch = Batch(so_far.windows, count, predicted)
+            nll = _run(model, ids.to(model.device), watch, draw, backward=backward)
+            so_far = so_far.after(windows=count, predicted=count * predicted, nll=nll)
+            if halfway is not None and so_far.windows == middle < len(windows.rows):
                 halfway()
-            predicted += ids.shape[0] * (ids.shape[1] - 1)
-    return PassFacts(windows=done, loss=nll / predicted if backward else None)
+            if kept is not None:
+                kept.offer(reducers, so_far, ended=so_far.windows == len(windows.rows))
+    loss = so_far.nll / so_far.predicted if backward else None
+    return PassFacts(windows=so_far.windows, loss=loss)
 
 
 def midpoint(windows: int) -> int:
@@ -64,6 +71,15 @@ def _rounds(windows: TokenWindows, middle: int, batch_size: int) -> list[torch.T
     """The batches, none of which reaches over the middle."""
     parts = (windows.rows[:middle], windows.rows[middle:])
     return [ids for rows in parts for ids in batches(replace(windows, rows=rows), batch_size)]
+
+
+def _behind(rounds: list[torch.Tensor], windows: int) -> list[torch.Tensor]:
+    """The batches after the first ones, which hold so many windows."""
+    for number, ids in enumerate(rounds):
+        if windows <= 0:
+            return rounds[number:]
+        windows -= len(ids)
+    return []
 
 
 def _run(

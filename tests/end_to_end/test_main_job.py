@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pyarrow.csv
 import pytest
-from command_line import gp
+from command_line import gp, refused
 
 from globalprune import load_model
 from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.cli.interruption import Interrupted
 
 Tiny = Callable[[str], Path]
 
@@ -128,6 +130,28 @@ def test_an_unreachable_ratio_keeps_what_was_measured(tiny: Tiny, tmp_path: Path
     assert "ratio 0.9 asks for" in done.err
     assert "the largest plan was written" in done.err
     assert list(read_plan(tmp_path / "a" / "plan.yaml").layers) == [1]
+
+
+def test_an_analysis_that_was_interrupted_says_how_it_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    """And goes on there; in its first minute it says that there is nothing yet."""
+    words = (
+        "analyze", tiny("llama"), "-o", tmp_path / "out", "--data", "builtin", "--samples", 2,
+        "--seq-len", 16, "--importance", "obs", "--ratio", 0.1,
+    )  # fmt: skip
+    with mock.patch("globalprune.passes.stream.midpoint", side_effect=Interrupted(2)):
+        at_once = gp(*words)
+    nothing_left = not list(tmp_path.iterdir())
+    with mock.patch("globalprune.passes.removal.half_removal", side_effect=Interrupted(2)):
+        later = gp(*words)
+
+    assert at_once.code == later.code == 130
+    assert "gp: nothing was kept so far to go on with; say the command again." in at_once.err
+    assert nothing_left
+    told = "out.unfinished keeps what was done; the same command with --resume goes on."
+    assert told in later.err
+    refused(gp(*words), r"out\.unfinished: holds a run that was stopped")
+    assert gp(*words, "--resume").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_summary_counts_what_was_measured(tiny: Tiny, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_cut_mixture_is_finetuned_around_its_experts(
 def test_experts_of_a_width_that_nothing_multiplies_load_in_no_other_runtime(
     tiny: Tiny, tmp_path: Path
 ) -> None:
-    """gp check says before the cut what gp apply would write."""
+    """Gp check says before the cut what gp apply would write."""
     gone: Removals = {
         layer: {"mlp": [expert * WIDTH + u for expert in range(EXPERTS) for u in (0, 5)]}
         for layer in range(4)

@@ -11,7 +11,7 @@ import torch
 from analysing import analysed
 from safetensors.torch import load_file, save_file
 
-from globalprune.analyze import analyzer
+from globalprune.analyze import analyzer, output
 from globalprune.errors import GlobalPruneError, NonFiniteError, UsageError
 
 Tiny = Callable[[str], Path]
@@ -113,7 +113,7 @@ def test_a_failure_while_writing_leaves_all_as_it_was(
     else:
         analysed(tiny("llama"), tmp_path, out="elsewhere")
     before = contents(tmp_path)
-    monkeypatch.setattr(analyzer, "write_analysis_record", full_disk)
+    monkeypatch.setattr(output, "write_analysis_record", full_disk)
     with pytest.raises(OSError, match="no space left"):
         analysed(tiny("llama"), tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == before

@@ -26,11 +26,11 @@ from uneven_models import save_uneven, uneven_cut
 
 from globalprune.apply.compensator import read_windows
 from globalprune.apply.preparation import prepare
-from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model
 from globalprune.passes.repair_text import HELD_OUT_EVERY
+from globalprune.passes.solved_halves import SolvedHalves
 from globalprune.passes.stream_repair import columns_of, repair_streams
 from globalprune.passes.streams import StreamBatch, stream_batches
 from globalprune.progress import silent

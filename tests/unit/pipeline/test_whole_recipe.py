@@ -101,7 +101,7 @@ def stopping(at: str) -> Callable[..., Any]:
     return bars
 
 
-@pytest.mark.parametrize("phase", ["cut", "finetuning", "perplexity"])
+@pytest.mark.parametrize("phase", ["measuring", "ordering", "cut", "finetuning", "perplexity"])
 def test_work_that_was_stopped_ends_as_if_it_had_not_been(
     tiny: Tiny,
     pruned: Path,
@@ -115,6 +115,7 @@ def test_work_that_was_stopped_ends_as_if_it_had_not_been(
     command = ("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE, *LEARN, *judge)
     with monkeypatch.context() as patch:
         patch.setattr("globalprune.cli.console._lines", stopping(phase))
+        patch.setattr("globalprune.passes.kept_pass.PAUSE", 0.0)
         with pytest.raises(Stopped):
             gp(*command)
     assert not (tmp_path / "out").exists()
@@ -173,7 +174,7 @@ def test_planning_on_leaves_the_plan_that_was_applied(pruned: Path, tmp_path: Pa
 def test_work_that_was_stopped_at_once_leaves_nothing(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first phase has ended there is nothing to go on with."""
+    """In its first minute there is nothing to go on with."""
     monkeypatch.setattr("globalprune.cli.console._lines", stopping("measuring"))
     with pytest.raises(Stopped):
         gp("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE)

@@ -11,12 +11,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from globalprune.apply.steps import SolvedPart
 from globalprune.artifacts.disk import temporary_file
-from globalprune.artifacts.results.compensation_record import ModuleRepair
+from globalprune.artifacts.results.compensation_record import ModuleRepair, SolvedPart
 from globalprune.errors import UsageError
 from globalprune.passes.half_weights import HalfWeights
 from globalprune.passes.interface import Half
+from globalprune.passes.kept_halves import half_file
 
 _FINAL_NORM: Final = "final-norm.safetensors"
 _OUTPUT: Final[SolvedPart] = "output"
@@ -87,5 +87,4 @@ class SolvedHalves:
         return weight
 
     def _path(self, half: Half) -> Path:
-        layer, group_type = half
-        return self._folder / f"layer-{layer:03}-{group_type}.safetensors"
+        return half_file(self._folder, half)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from globalprune.apply.solved_halves import SolvedHalves
 from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.errors import UsageError
 from globalprune.passes.half_weights import HalfWeights
+from globalprune.passes.solved_halves import SolvedHalves
 
 MODULE = ModuleRepair(
     layer_idx=3,
@@ -92,7 +92,7 @@ def test_a_half_that_could_not_be_written_is_not_there(
 
     solved = SolvedHalves(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("globalprune.apply.solved_halves.save_file", stopping)
+        patched.setattr("globalprune.passes.solved_halves.save_file", stopping)
         with pytest.raises(KeyboardInterrupt):
             solved.keep(MODULE, HalfWeights(torch.zeros(2, 4)))
     assert solved.find((3, "mlp")) is None
