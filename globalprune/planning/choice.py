@@ -98,9 +98,11 @@ def _ceilings(
     """How much may go of each layer, beside what must."""
     if constraints.max_layer_ratio == 1:
         return None
-    layers, position = np.unique(table.layer_idx, return_inverse=True)
-    total = np.bincount(position, table.cost).astype(np.int64)
-    gone = np.bincount(position, table.cost * wishes.must_go).astype(np.int64)
+    layers = np.flatnonzero(np.bincount(table.layer_idx))
+    total, gone = (
+        np.bincount(table.layer_idx, cost)[layers].astype(np.int64)
+        for cost in (table.cost, table.cost * wishes.must_go)
+    )
     ratio = Fraction(repr(constraints.max_layer_ratio))
     left = [
         math.floor(ratio * whole) - pinned
@@ -114,9 +116,11 @@ def _ceilings(
         )
         raise PlanInvalid(where, [what])
     if (units.layer == NONE).all():  # a unit takes the same from every layer
-        part, left = np.zeros(len(units.layer), np.int64), [min(left) * len(left)]
+        part, left = np.zeros(len(units.layer), np.int16), [min(left) * len(left)]
     else:
-        part = np.searchsorted(layers, units.layer)
+        places = np.zeros(int(layers.max()) + 1, np.int16)
+        places[layers] = np.arange(len(layers))
+        part = places[units.layer]
     return Ceilings(part, units.cost, left)
 
 

@@ -37,11 +37,8 @@ class Market:
         fillers = blocks.fillers
         self._options, self._cost = blocks.options, fillers.cost
         self._needs = np.asarray(problem.needs, np.int64)
-        number = len(blocks.chains)
-        self._worth = [fillers.importance[fillers.block == block] for block in range(number)]
-        sums = [np.concatenate([[0.0], np.cumsum(worth)]) for worth in self._worth]
-        self._sums = np.concatenate(sums)
-        self._offset = np.cumsum([0] + [len(part) for part in sums[:-1]])[self._options.block]
+        self._worth, self._sums = fillers.worth, fillers.sums
+        self._offset = fillers.offsets[self._options.block]
         # dear enough for any unit to go: no price of a solution is above that of all there is
         self._highest = float(np.abs(problem.importance).sum()) or 1.0
 

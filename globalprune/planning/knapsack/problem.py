@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Numbers = NDArray[np.integer]  # small ones, of any width: narrow ones sort fast
 Mask = NDArray[np.bool_]
 
 _ENDLESS = np.iinfo(np.int64).max
@@ -22,7 +23,7 @@ _FEW = 16  # distinct costs that are found one by one, without sorting
 class Ceilings:
     """How much may go of each part of a model."""
 
-    part: Ints  # [U], the part that a unit belongs to: a number from 0
+    part: Numbers  # [U], the part that a unit belongs to: a number from 0
     weight: Ints  # [U], what it counts there
     most: Sequence[int]  # by part
 
@@ -118,11 +119,12 @@ def _bound_of(problem: Knapsack, column: int, need: int) -> float:
     costs = problem.costs[:, column]
     lost = float(problem.importance[gains].sum())
     need -= int(costs[gains].sum())
-    useful = np.flatnonzero((costs > 0) & ~gains)
-    if need <= 0 or not len(useful):
+    useful = (costs > 0) & ~gains
+    if need <= 0 or not useful.any():
         return lost
-    slopes = problem.importance[useful] / costs[useful]
-    order = useful[np.argsort(slopes, kind="stable")]
+    slopes = np.divide(problem.importance, costs, where=useful, out=np.zeros(len(costs)))
+    order = least_worth_first(slopes, np.flatnonzero(useful))
+    del slopes  # as large as the table
     saved = np.cumsum(costs[order])
     last = int(np.searchsorted(saved, need))  # the unit that goes in part, if there is one
     lost += float(problem.importance[order[:last]].sum())

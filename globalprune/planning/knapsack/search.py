@@ -25,7 +25,7 @@ from globalprune.planning.knapsack.problem import (
 )
 
 PRECISION: Final = 1e-9  # relative: a removal that close to the bound is the best
-_EFFORT: Final = 100_000_000  # fillers looked at in all
+_EFFORT: Final = 200_000  # looks into a block, in all
 _MOST_TRIED: Final = 5_000  # combinations
 
 
@@ -37,7 +37,7 @@ class _Filled:
     over: int  # least overshoot of any need, or 0 where it is below the cheapest unit's
     saved: int
     options: Ints  # [blocks]
-    fillers: Ints  # their places among the fillers
+    fillers: int  # how many
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -49,7 +49,8 @@ def solve_searching(problem: Knapsack) -> Solution | None:
     blocks = blocks_of(problem)
     market = Market(problem, blocks)
     offer = market.at(market.best_prices())
-    most = min(_MOST_TRIED, 1 + _EFFORT // len(blocks.fillers.units))
+    looks = len(blocks.chains) * len(blocks.fillers.units).bit_length()
+    most = min(_MOST_TRIED, 1 + _EFFORT // looks)
     best: _Filled | None = None
     bound = np.inf
     for number, (extra, chosen) in enumerate(_least_lost_first(blocks, offer.value)):
@@ -114,17 +115,17 @@ def _filled(problem: Knapsack, blocks: Blocks, chosen: Ints) -> _Filled | None:
     room = options.room[chosen]
     if count > room.sum():
         return None
-    places = np.flatnonzero(fillers.rank < room[fillers.block])[:count]
-    lost = float(options.lost[chosen].sum() + fillers.importance[places].sum())
+    lost = float(options.lost[chosen].sum()) + fillers.lost(count, room)
     over = count * fillers.cost - missing
     near = bool((over < problem.cheapest).any())
-    return _Filled(lost, 0 if near else int(over.min()), int(over.sum()), chosen, places)
+    return _Filled(lost, 0 if near else int(over.min()), int(over.sum()), chosen, count)
 
 
 def _solution(problem: Knapsack, blocks: Blocks, best: _Filled, bound: float) -> Solution:
     """The units of a combination, and how good it is."""
     taken = np.zeros(len(problem.importance), bool)
-    taken[blocks.fillers.units[best.fillers]] = True
+    places = blocks.fillers.places(best.fillers, blocks.options.room[best.options])
+    taken[blocks.fillers.units[places]] = True
     for chains, option in zip(blocks.chains, best.options, strict=True):
         for chain, count in zip(chains, blocks.options.counts[option], strict=True):
             taken[chain[:count]] = True
@@ -140,7 +141,5 @@ def most_below(problem: Knapsack) -> Mask:
     heavy = options.saved.sum(axis=1) + options.room * int(blocks.fillers.cost.sum())
     order = np.lexsort((-heavy, options.block))
     chosen = order[options.starts]
-    room = options.room[chosen]
-    fillers = np.flatnonzero(blocks.fillers.rank < room[blocks.fillers.block])
-    filled = _Filled(0.0, 0, 0, chosen, fillers)
+    filled = _Filled(0.0, 0, 0, chosen, int(options.room[chosen].sum()))
     return _solution(problem, blocks, filled, 0.0).taken
