@@ -70,7 +70,7 @@ def check(
         console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:
         console.say(f"note: {note}")
-    fit, prepared = (None, None) if model is None else _fit(model, plan)
+    fit, prepared = (None, None) if model is None else _fit(model, review)
     loading = None
     if target is not None and (model is None or prepared is not None):
         loading = loading_in(target, review, prepared)
@@ -86,17 +86,18 @@ def check(
         raise PlanDoesNotFit(f"{plan}: what it leaves doesn't load in {loading.where}.")
 
 
-def _fit(model: str, plan: Path) -> "tuple[dict[str, Any], Prepared | None]":
+def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None]":
     """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
     from globalprune.apply.preparation import prepare
 
     fit: dict[str, Any] = {"model": model, "problem": None}
     try:
-        prepared = prepare(model, plan)
+        prepared = prepare(model, review.path)
     except (PlanStale, PlanInvalid) as error:
         return fit | {"problem": str(error)}, None
     for warning in prepared.warnings:
-        console.say(f"warning: {warning}")
+        if warning not in review.notes:
+            console.say(f"warning: {warning}")
     return fit | {
         "parameters_before": prepared.effect.parameters_before,
         "parameters_after": prepared.effect.parameters_after,

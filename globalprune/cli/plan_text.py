@@ -7,6 +7,8 @@ from globalprune.cli import console
 from globalprune.errors import BudgetError
 
 if TYPE_CHECKING:
+    from globalprune.artifacts.plans.budget_needs import Met
+    from globalprune.planning.planner import Planned
     from globalprune.planning.writing import WrittenPlan
 
 
@@ -39,23 +41,32 @@ def finish(written: "Sequence[WrittenPlan]") -> None:
         raise BudgetError("\n".join(map(_complaint, short)))
 
 
+def _shortfall(planned: "Planned", met: "Met") -> str:
+    """What was asked beyond reach: a ratio that is too much, or a remainder that is too little."""
+    beyond = (
+        f"more than {planned.limits_text} allow"
+        if "ratio" in met.need.asked
+        else f"less than {planned.limits_text} leave"
+    )
+    return (
+        f"{planned.asked_text(met)} asks for {beyond}, which is {planned.reachable_text(met)} "
+        f"({met.need.text(met.after)} left of {met.need.text(met.need.before)})"
+    )
+
+
 def _complaint(written: "WrittenPlan") -> str:
     """Say how far the plan falls short, and why."""
     planned = written.planned
     broken = " ".join(planned.broken)
     if all(met.reached for met in planned.met):
         return f"{written.path}: {broken} The plan was written all the same."
-    short = " and ".join(
-        f"{planned.asked_text(met)} asks for more than {planned.limits_text} allow, which is "
-        f"{planned.reachable_text(met)} ({met.need.text(met.after)} left of "
-        f"{met.need.text(met.need.before)})"
-        for met in planned.met
-        if not met.reached
-    )
+    short = " and ".join(_shortfall(planned, met) for met in planned.met if not met.reached)
+    beyond = "more" if any("ratio" in met.need.asked for met in planned.met) else "less"
     more = "" if planned.all_measured else ", or measure more layers"
     if planned.in_the_way:
         more += f", or do without {' or '.join(planned.in_the_way)}"
     said = (
-        f"{written.path}: {short}; the largest plan was written. Ask for no more than that{more}."
+        f"{written.path}: {short}; the largest plan was written. "
+        f"Ask for no {beyond} than that{more}."
     )
     return f"{said} {broken}".rstrip()

@@ -83,7 +83,7 @@ def write_plans(
     )
     standing = {path: standing_plan(path, overwrite=overwrite) for path in places.values()}
     default = analysis.folder / PLAN_FILE
-    if default not in standing and default.is_file():
+    if wishes is None and default not in standing and default.is_file():
         standing[default] = StandingPlan(read_plan(default), edited=False)
     made = [
         _planned(
