@@ -19,7 +19,8 @@ from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.halves import RunningHalf, halves_of, layers_of
+from globalprune.passes.halves.composition import halves_of, layers_of
+from globalprune.passes.halves.running_half import RunningHalf
 
 ROWS, LENGTH = 16, 24
 

@@ -40,8 +40,8 @@ from globalprune.models.loading import load_model, load_tokenizer
 from globalprune.models.placement import Placement, choose_placement
 from globalprune.models.sources.source import resolve_model
 from globalprune.passes.peak_memory import peak_memory
-from globalprune.passes.repair_text import judging_every
-from globalprune.passes.solved_halves import SolvedHalves
+from globalprune.passes.repair.repair_text import judging_every
+from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.cutting import check_counts

@@ -16,16 +16,17 @@ from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.analysis_record import GivenPlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.passes.final_norm import refit_final_norm
-from globalprune.passes.gating import gate_and_up
-from globalprune.passes.half_weights import HalfWeights
-from globalprune.passes.halves import RunningHalf, check_composition, halves_of, layers_of
+from globalprune.passes.halves.composition import check_composition, halves_of, layers_of
+from globalprune.passes.halves.gating import gate_and_up
+from globalprune.passes.halves.running_half import RunningHalf
+from globalprune.passes.halves.streams import StreamBatch
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import Half
-from globalprune.passes.repair_text import streams_to_repair
-from globalprune.passes.solved_halves import SolvedHalves
-from globalprune.passes.stream_repair import columns_of, repair_streams
-from globalprune.passes.streams import StreamBatch
+from globalprune.passes.repair.final_norm import refit_final_norm
+from globalprune.passes.repair.half_weights import HalfWeights
+from globalprune.passes.repair.repair_text import streams_to_repair
+from globalprune.passes.repair.solved_halves import SolvedHalves
+from globalprune.passes.repair.stream_repair import repair_streams
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
 
@@ -110,7 +111,7 @@ def _keep_only(half: RunningHalf, kept: Sequence[int], found: HalfWeights | None
     if half.output is None:
         return
     weight = half.output.weight
-    columns = columns_of(kept, half.width).to(weight.device)
+    columns = half.columns(kept).to(weight.device)
     standing = weight[:, columns] if found is None else found.output.to(weight)
     weight.zero_()
     weight[:, columns] = standing

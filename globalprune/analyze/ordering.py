@@ -9,12 +9,12 @@ from typing import Any
 
 from globalprune.analyze.subject import Subject
 from globalprune.compensation.measured_losses import measured_losses
-from globalprune.passes.halves import halves_of, layers_of
+from globalprune.passes.halves.composition import halves_of, layers_of
+from globalprune.passes.halves.kept_halves import KeptHalves
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import GroupSums, Split, Statistic
-from globalprune.passes.kept_halves import KeptHalves
-from globalprune.passes.removal import Removal, removal_of
-from globalprune.passes.removal_trials import Trials, removal_trials
+from globalprune.passes.removal.orders import Removal, removal_of
+from globalprune.passes.removal.trials import Trials, removal_trials
 from globalprune.progress import Progress
 from globalprune.text.windows import TokenWindows
 

@@ -32,7 +32,7 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.gguf_quantisation import quantisation_of
 from globalprune.models.checkpoints.result_folder import refuse_place
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
-from globalprune.passes.solved_halves import SolvedHalves
+from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 
 

@@ -33,7 +33,7 @@ from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.companions import copy_companion, write_generation_config
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.loading import load_tokenizer
-from globalprune.passes.solved_halves import SolvedHalves
+from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress
 
 

@@ -6,9 +6,6 @@ from typing import Any
 
 import torch
 
-from globalprune.passes.activations import InputRms, magnitudes
-from globalprune.passes.gates import GateFisher, WinsorisedGateFisher
-from globalprune.passes.gradients import Curvature, FirstOrder
 from globalprune.passes.interface import (
     Collectable,
     Counts,
@@ -20,7 +17,10 @@ from globalprune.passes.interface import (
 )
 from globalprune.passes.kept_pass import KeptPass
 from globalprune.passes.labels import LabelDraw
-from globalprune.passes.output_curvature import OutputCurvature
+from globalprune.passes.reducers.activations import InputRms, magnitudes
+from globalprune.passes.reducers.gates import GateFisher, WinsorisedGateFisher
+from globalprune.passes.reducers.gradients import Curvature, FirstOrder
+from globalprune.passes.reducers.output_curvature import OutputCurvature
 from globalprune.passes.stream import PassFacts, midpoint, stream
 from globalprune.progress import Progress, silent
 from globalprune.text.windows import TokenWindows

@@ -16,7 +16,7 @@ from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation_request import CompensationRequest
-from globalprune.passes.removal_trials import counts_tried
+from globalprune.passes.removal.trials import counts_tried
 from globalprune.planning.writing import write_plans
 
 Tiny = Callable[[str], Path]

@@ -11,8 +11,8 @@ from tiny_models import random_ids
 from torch import nn
 
 from globalprune.errors import NonFiniteError
-from globalprune.passes.gates import GateFisher
 from globalprune.passes.hooks import Watch
+from globalprune.passes.reducers.gates import GateFisher
 
 Tiny = Callable[[str], Path]
 ROWS = list(random_ids(3, 6))

@@ -9,9 +9,9 @@ import torch
 from tiny_models import random_ids
 
 from globalprune.passes import kept_pass
-from globalprune.passes.gates import GateFisher
 from globalprune.passes.interface import Site
 from globalprune.passes.kept_pass import KeptPass, SoFar
+from globalprune.passes.reducers.gates import GateFisher
 from globalprune.passes.statistics import collect
 
 ROWS = tuple(random_ids(4, 6))

@@ -1,0 +1,1 @@
+"""Statistics: what passes through the sites, reduced to a number for every group."""

@@ -1,0 +1,1 @@
+"""What stays of every half solved anew, front to back."""
