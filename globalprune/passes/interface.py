@@ -74,6 +74,11 @@ class Batch:
     predicted: int  # T_s: predicted tokens of each window
     scale: float = 1.0  # gradients arrive multiplied by this power of two
 
+    def unscaled(self, gradient: torch.Tensor) -> torch.Tensor:
+        """It as it is, in float32 or wider: only there can float16's scale come off."""
+        wide = widened(gradient)
+        return wide if self.scale == 1 else wide / self.scale
+
 
 @dataclass(frozen=True)
 class Counts:

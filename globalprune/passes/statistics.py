@@ -18,8 +18,9 @@ from globalprune.passes.interface import (
 from globalprune.passes.kept_pass import KeptPass
 from globalprune.passes.labels import LabelDraw
 from globalprune.passes.reducers.activations import InputRms, magnitudes
+from globalprune.passes.reducers.curvature import Curvature
+from globalprune.passes.reducers.first_order import FirstOrder
 from globalprune.passes.reducers.gates import GateFisher, WinsorisedGateFisher
-from globalprune.passes.reducers.gradients import Curvature, FirstOrder
 from globalprune.passes.reducers.output_curvature import OutputCurvature
 from globalprune.passes.stream import PassFacts, midpoint, stream
 from globalprune.progress import Progress, silent

@@ -7,7 +7,8 @@ import torch
 from linear_sites import linear_site, over
 
 from globalprune.passes.interface import Batch, Counts, Half, Site, Split
-from globalprune.passes.reducers.gradients import Curvature, FirstOrder
+from globalprune.passes.reducers.curvature import Curvature
+from globalprune.passes.reducers.first_order import FirstOrder
 
 Reckon = Callable[..., list[float]]
 HALF: Half = (0, "mlp")

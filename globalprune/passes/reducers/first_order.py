@@ -1,7 +1,7 @@
-"""The statistics that need ∂L/∂θ: first order and curvature, summed to groups.
+"""The first-order term of what a group is worth: gradients of weights, summed over all windows.
 
-A linear layer's weight gradient is δᵀx. Forming it here and not in autograd is what makes it
-possible to see the gradient of one window, and to keep no more than one of them at a time.
+A linear layer's weight gradient is δᵀx, formed here and not in autograd, so that it goes to one
+accumulator as it comes.
 
 Taylor expansion as an importance: Molchanov et al. 2019, arXiv:1906.10771.
 """
@@ -21,7 +21,6 @@ from globalprune.passes.interface import (
     widened,
 )
 from globalprune.passes.reducers.group_sums import (
-    HalvedSums,
     PartSums,
     add_to_part,
     of_halves,
@@ -55,7 +54,7 @@ class FirstOrder:
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
         """Add the gradients of all windows of the batch in one product."""
-        delta = _unscaled(delta, batch).flatten(0, 1)
+        delta = batch.unscaled(delta).flatten(0, 1)
         self.add(site, "weight", delta.T @ widened(inputs).flatten(0, 1))
         if "bias" in site.axes:
             self.add(site, "bias", delta.sum(dim=0))
@@ -116,72 +115,3 @@ def _add_products(
     """Add Σ |θ·ḡ| of one parameter to the groups' sums; `total` is used up."""
     products = total.div_(windows).mul_(site.parameter(parameter)).abs_()
     add_to_part(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
-
-
-class Curvature:
-    """Σ_{θ∈u} ½ |θ²·h| with h = (1/N) Σ_s T_s g_s²: reduced at once, so no accumulator.
-
-    It is additive over windows, not over batches: the square of a batch's gradient is another
-    thing. What first order needs falls out of the same product, if someone takes it.
-    """
-
-    gradient_at: GradientPlace | None = "output"
-
-    def __init__(self, first_order: FirstOrder | None = None) -> None:
-        self._first_order = first_order
-        self._sums = HalvedSums()
-
-    def watches(self, site: Site) -> bool:
-        """Every parameter of a group counts."""
-        del site
-        return True
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing is to be done before the gradient is there."""
-
-    def take_gradient(
-        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
-    ) -> None:
-        """Form one window's gradient after the other, and square each on its own."""
-        delta = _unscaled(delta, batch)  # [B, T, O]
-        inputs = widened(inputs)  # [B, T, D]
-        for row in range(batch.windows):
-            self._add(site, "weight", delta[row].T @ inputs[row], batch)
-            if "bias" in site.axes:
-                self._add(site, "bias", delta[row].sum(dim=0), batch)
-
-    def _add(self, site: Site, parameter: str, gradient: torch.Tensor, batch: Batch) -> None:
-        """Add ½ T_s (θ·g_s)² to the groups' sums; `gradient` is used up."""
-        if self._first_order is not None:
-            self._first_order.add(site, parameter, gradient)
-        terms = gradient.mul_(site.parameter(parameter)).square_()
-        sums = sum_to_groups(terms, site.axes[parameter], site.groups)
-        self._sums.add(site, sums * (0.5 * batch.predicted))
-
-    def halve(self) -> None:
-        """Remember the sums, and what first order came to."""
-        self._sums.halve()
-        if self._first_order is not None:
-            self._first_order.halve()
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """The sums, and beside them what first order has."""
-        along = {} if self._first_order is None else self._first_order.state()
-        return self._sums.state() | along
-
-    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
-        """Take both back; each knows its own by their names."""
-        self._sums.restore(state, sites)
-        if self._first_order is not None:
-            self._first_order.restore(state, sites)
-
-    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """The mean over windows; with first order where it was taken along."""
-        along = {} if self._first_order is None else self._first_order.finish(counts)
-        return {**along, "curvature": self._sums.divided(counts, lambda text: text.windows)}
-
-
-def _unscaled(delta: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The gradient as it is, in float32 or wider: only there can float16's scale come off."""
-    wide = widened(delta)
-    return wide if batch.scale == 1 else wide / batch.scale
