@@ -48,6 +48,7 @@ from globalprune.text.cutting import check_counts
 from globalprune.text.windows import TokenWindows
 
 BATCH_SIZE = 4
+_NOTHING_LEFT = "no earlier run left anything to go on with"
 
 
 def analyze(
@@ -118,8 +119,8 @@ def analyze(
         "label_seed": None if draw is None else draw.seed,
         "batch_size": batch_size,
     }
-    if resume and work.exists:
-        log.say("go on with what an earlier run left")
+    if resume:
+        log.say("go on with what an earlier run left" if work.exists else _NOTHING_LEFT)
     work.begin(_asked(described, windows, methods, placement, how), resume=resume)
     with work.forgotten_if_empty():
         with log.phase("load the model"):

@@ -7,7 +7,7 @@ import typer
 _PANEL = "What may not go"
 
 ProtectLayers = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="0,1,-1",
         help="Layers that stay whole; -1 is the last one.",

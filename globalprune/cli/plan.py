@@ -75,13 +75,14 @@ def plan(
     uniform: constraints.Uniform = False,
     whole_layers: constraints.WholeLayers = False,
     strategy: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
             help="knapsack, or layerwise: the founding scripts' older way, a ratio for each layer "
             "and a fixed --attention-share of it.",
+            show_default="knapsack",
         ),
-    ] = "knapsack",
+    ] = None,
     nested: Annotated[
         bool,
         typer.Option(
@@ -94,7 +95,8 @@ def plan(
         typer.Option(
             "--from",
             metavar="PLAN",
-            help="Plan anew, but keep that plan's pins, hand edits and constraints.",
+            help="Plan anew, but keep that plan's pins and hand edits, and its constraints, "
+            "importance and strategy as far as you say no other.",
             show_default=False,
         ),
     ] = None,

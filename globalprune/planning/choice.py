@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
@@ -13,7 +13,7 @@ from globalprune.artifacts.plans.budget_needs import PARAMETERS, Need
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.errors import PlanInvalid
 from globalprune.planning.knapsack.problem import Ceilings, Ints, Knapsack, Mask
-from globalprune.planning.knapsack.solver import most_saved, solve
+from globalprune.planning.knapsack.solver import nearest, solve
 from globalprune.planning.pins import Wishes
 from globalprune.planning.units import NONE, Units, units_of
 
@@ -52,8 +52,7 @@ def choose(
     problem = Knapsack(units.importance, costs, amounts, ceilings, loose)
     solution = solve(problem)
     if solution is None:
-        most = problem.costs[most_saved(problem)].sum(axis=0)
-        solution = solve(replace(problem, needs=np.minimum(most, problem.needs).tolist()))
+        solution = nearest(problem)
     if solution is None:
         raise PlanInvalid(where, [f"{', '.join(constraints.said())}: no plan keeps all of these."])
     taken = solution.taken

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table import COST_PREFIX, GroupTable
 from globalprune.artifacts.analyses.table_columns import IMPORTANCE_PREFIX
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.plans.budget_needs import further_costs
 from globalprune.artifacts.plans.plan_effect import removed_by
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import UsageError
@@ -39,8 +40,10 @@ def write_csv(
 
     kinds = np.asarray(GROUP_TYPES)[table.group_type]
     others = {IMPORTANCE_PREFIX + name: column for name, column in table.importances.items()}
+    costs = further_costs(structure, table.layer_idx, table.group_type)
+    further = {COST_PREFIX + name: column for name, column in costs.items()}
     removed = {name: _removed(table, structure, plan) for name, plan in plans.items()}
-    columns = {**table.columns(), "group_type": kinds, **others, **removed}
+    columns = {**table.columns(), "group_type": kinds, **others, **further, **removed}
     with temporary_file(path) as temporary:
         csv.write_csv(pa.table(columns), temporary)
 

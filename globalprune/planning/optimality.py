@@ -4,6 +4,7 @@ Sums of importance only: what a model really loses is its perplexity, and that i
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, removed_by
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.knapsack.problem import Knapsack, fractional_bound
+
+_ROUNDING: Final = 1e-12  # of sums in two orders
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Optimality:
     @property
     def gap(self) -> float:
         """How far from the bound, as a fraction of it; what constraints and pins cost is in it."""
-        return (self.bound - self.kept) / self.bound if self.bound > 0 else 0.0
+        gap = (self.bound - self.kept) / self.bound if self.bound > 0 else 0.0
+        return gap if gap > _ROUNDING else 0.0
 
 
 def optimality_of(

@@ -104,13 +104,13 @@ def make_plan(
     effect = effect_of(plan, structure)
     broken = tuple(broken_bounds(plan, effect, structure, analysis.record.model.traits))
     in_the_way = () if answer.reached else tuple(question.in_the_way())
-    notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer))
+    notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer, effect))
     all_measured = analysis.record.layers == (0, len(structure.layers))
     return Planned(plan, effect, answer.met, in_the_way, broken, all_measured, scoring, notes)
 
 
-def _notes(answer: Answer) -> Iterator[str]:
-    """Yield what the pins do alone, and whether a better choice may exist."""
+def _notes(answer: Answer, effect: PlanEffect) -> Iterator[str]:
+    """Yield what the pins do alone, what is gone wholly, and whether a better choice may exist."""
     for what, forced in (("the pins", answer.pinned), ("pins and bounds", answer.bound)):
         over = [met for met in forced if met.saved > met.need.amount]
         for met in over:
@@ -118,6 +118,9 @@ def _notes(answer: Answer) -> Iterator[str]:
             yield f"{what} alone remove {met.need.text(met.saved)}, {more}."
         if over:
             break
+    for kind, groups in effect.removed_groups.items():
+        if groups and not any(layer.of(kind) for layer in effect.layers):
+            yield f"every layer loses all of its {kind}; see that the budget's unit is meant so."
     if answer.choice.gap:
         gap = f"{100 * answer.choice.gap:.2g} %"
         yield f"another plan under the same constraints may lose less importance, by {gap} at most."

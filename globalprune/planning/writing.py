@@ -49,7 +49,7 @@ def write_plans(
     importance: str | None = None,
     normaliser: str | None = None,
     nested: bool = False,
-    strategy: str = "knapsack",
+    strategy: str | None = None,
     replanned: Path | None = None,
     overwrite: bool = False,
 ) -> tuple[WrittenPlan, ...]:
@@ -57,8 +57,9 @@ def write_plans(
 
     Each keeps the other `budgets` as well; without a ratio it is one plan that keeps those. Those
     of `nested` ratios remove all that the smaller ones do. A plan that is `replanned` lends its
-    pins, its edits as pins, and its constraints where none are given; its budgets likewise. Raise
-    `UsageError` where nothing is asked.
+    pins, its edits as pins, and what else it was made by wherever nothing else is said: every
+    constraint, importance, strategy, and its budgets if there is none. Raise `UsageError` where
+    nothing is asked.
     Pins come from the plan that is replaced, or else from the analysis's own plan.yaml.
     """
     wishes: Wanted | None = None
@@ -66,7 +67,14 @@ def write_plans(
     if replanned is not None:
         plan, pins = edited_pins(analysis, replanned)
         wishes = pins, replanned, (f"keeps the pins and edits of {replanned}.",)
-        constraints = constraints or (plan.target.constraints if plan.target else None)
+        if plan.analysis is not None and importance is None:
+            importance, normaliser = (
+                plan.analysis.importance,
+                normaliser or plan.analysis.normalised_by,
+            )
+        if plan.target is not None:
+            constraints = plan.target.constraints.changed_by(constraints or Constraints())
+            strategy = strategy or plan.target.strategy
         if plan.target is not None and not ratios and not budgets.said():
             ratios = [] if plan.target.ratio is None else [plan.target.ratio]
             budgets = budgets_of(plan.target)
@@ -78,7 +86,7 @@ def write_plans(
         budgets,
         constraints or Constraints(),
         nested=nested,
-        strategy=strategy,
+        strategy=strategy or "knapsack",
         machine=timed.cited_from(next(iter(places.values()))) if timed else None,
     )
     standing = {path: standing_plan(path, overwrite=overwrite) for path in places.values()}

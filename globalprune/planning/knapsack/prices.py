@@ -17,7 +17,9 @@ import numpy as np
 from globalprune.planning.knapsack.blocks import Blocks
 from globalprune.planning.knapsack.problem import Floats, Ints, Knapsack
 
-_STEPS: Final = 60  # of each search
+_HALVINGS: Final = 60
+_SECTIONS: Final = 24  # to a hundred-thousandth; any price bounds what is lost
+_ABOVE: Final = 2.0  # times the price at which a budget alone is kept
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
@@ -41,6 +43,7 @@ class Market:
         self._offset = fillers.offsets[self._options.block]
         # dear enough for any unit to go: no price of a solution is above that of all there is
         self._highest = float(np.abs(problem.importance).sum()) or 1.0
+        self._tops = [self._highest] * len(problem.needs)
 
     def at(self, prices: Floats) -> Offer:
         """Let every block decide; prices per parameter, `[B]`."""
@@ -61,28 +64,36 @@ class Market:
 
     def best_prices(self) -> Floats:
         """Where the bound is highest, as far as the searches go."""
+        number = len(self._needs)
+        if number > 1:  # where others have a price, none needs to be dearer than by itself
+            alone = [self._halve(np.eye(number)[column]) for column in range(number)]
+            self._tops = [min(_ABOVE * price, self._highest) for price in alone]
         return self._search(())
 
     def _search(self, fixed: Sequence[float]) -> Floats:
         """The best prices that begin with those."""
-        if len(fixed) == len(self._needs) - 1:
-            return self._halve(fixed)
+        column = len(fixed)
+        if column == len(self._needs) - 1:
+            direction = np.eye(len(self._needs))[column]
+            last = self._halve(direction, np.asarray([*fixed, 0.0]))
+            return np.asarray([*fixed, last])
         found: dict[float, Floats] = {}
 
         def bound(price: float) -> float:
             found[price] = self._search((*fixed, price))
             return self.at(found[price]).bound
 
-        return found[_golden_section(bound, 0.0, self._highest)]
+        return found[_golden_section(bound, 0.0, self._tops[column])]
 
-    def _halve(self, fixed: Sequence[float]) -> Floats:
-        """The best last price: the lowest at which enough is saved."""
+    def _halve(self, direction: Floats, fixed: Floats | float = 0.0) -> float:
+        """The lowest price of one budget at which enough of it is saved, the others' `fixed`."""
+        column = int(direction.argmax())
         low, high = 0.0, self._highest
-        for _ in range(_STEPS):
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            enough = self.at(np.asarray([*fixed, middle])).saved[-1] >= self._needs[-1]
+            enough = self.at(fixed + middle * direction).saved[column] >= self._needs[column]
             low, high = (low, middle) if enough else (middle, high)
-        return np.asarray([*fixed, high])
+        return high
 
 
 def _golden_section(height: Callable[[float], float], low: float, high: float) -> float:
@@ -91,7 +102,7 @@ def _golden_section(height: Callable[[float], float], low: float, high: float) -
     places = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
     for place in (low, *places):
         seen[place] = height(place)
-    for _ in range(_STEPS):
+    for _ in range(_SECTIONS):
         first, second = places
         if seen[first] >= seen[second]:
             high = second

@@ -134,11 +134,11 @@ def _solution(problem: Knapsack, blocks: Blocks, best: _Filled, bound: float) ->
     return Solution(taken, min(max(bound, fractional_bound(problem)), lost), proven)
 
 
-def most_below(problem: Knapsack) -> Mask:
-    """Units that weigh the most together below their ceilings."""
+def most_below(problem: Knapsack, weights: Floats) -> Mask:
+    """Units below their ceilings that save the most, by the `weights` of the budgets `[B]`."""
     blocks = blocks_of(problem)
     options = blocks.options
-    heavy = options.saved.sum(axis=1) + options.room * int(blocks.fillers.cost.sum())
+    heavy = options.saved @ weights + options.room * float(blocks.fillers.cost @ weights)
     order = np.lexsort((-heavy, options.block))
     chosen = order[options.starts]
     filled = _Filled(0.0, 0, 0, chosen, int(options.room[chosen].sum()))

@@ -3,10 +3,12 @@
 Nobody has to choose: the answer is the same, as far as it is proven.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from globalprune.planning.knapsack.enumeration import can_enumerate, cost_classes, enumerate_counts
-from globalprune.planning.knapsack.problem import Knapsack, Mask, Solution
+from globalprune.planning.knapsack.problem import Floats, Ints, Knapsack, Solution
 from globalprune.planning.knapsack.search import most_below, solve_searching
 
 
@@ -23,8 +25,25 @@ def solve(problem: Knapsack) -> Solution | None:
     return solve_searching(problem)
 
 
-def most_saved(problem: Knapsack) -> Mask:
-    """As much as may go, whatever is lost: all units, or those that fill the ceilings best."""
+def nearest(problem: Knapsack) -> Solution | None:
+    """What loses least and comes near to needs that can't be met.
+
+    Of no budget more is asked than can be saved of it by itself; where all of that together is
+    still too much, as much as goes together when each counts by its need.
+    """
+    alone = [_most(problem, one)[column] for column, one in enumerate(np.eye(len(problem.needs)))]
+    needs = np.minimum(alone, problem.needs)
+    found = solve(replace(problem, needs=needs.tolist()))
+    if found is not None:
+        return found
+    together = _most(problem, 1 / np.maximum(needs, 1))
+    return solve(replace(problem, needs=np.minimum(together, needs).tolist()))
+
+
+def _most(problem: Knapsack, weights: Floats) -> Ints:
+    """What is saved of each budget, `[B]`, where most is saved by these weights of them."""
     if problem.ceilings is None or not len(problem.importance):
-        return np.ones(len(problem.importance), bool)
-    return most_below(problem)
+        everything: Ints = problem.costs.sum(axis=0)
+        return everything
+    saved: Ints = problem.costs[most_below(problem, weights)].sum(axis=0)
+    return saved
