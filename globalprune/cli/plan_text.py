@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
     """What every plan removes, and what that costs."""
     from globalprune.artifacts.plans.budget_needs import PARAMETERS
-    from globalprune.planning.header import importance_lines, removal_text
+    from globalprune.artifacts.plans.removal_text import removal_text
+    from globalprune.planning.header import importance_lines
 
     lines = []
     for plan in written:

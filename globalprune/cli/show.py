@@ -8,7 +8,8 @@ import typer
 from globalprune.cli import console, options
 
 if TYPE_CHECKING:
-    from globalprune.planning.picture import HalfPicture, LayerPicture, Picture
+    from globalprune.artifacts.plans.layer_pictures import HalfPicture, LayerPicture
+    from globalprune.planning.picture import Picture
 
 _BAR = 24  # characters
 _PARTS = " ▏▎▍▌▋▊▉█"
@@ -55,7 +56,7 @@ def _lines(picture: "Picture") -> list[str]:
     """The picture, a layer a line."""
     lines = []
     if picture.effect is not None:
-        from globalprune.planning.header import removal_text
+        from globalprune.artifacts.plans.removal_text import removal_text
 
         lines.append(removal_text(picture.effect))
     what = "kept" if picture.plan is not None else "importance"

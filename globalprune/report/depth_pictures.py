@@ -1,0 +1,91 @@
+"""Pictures over the depth of a model: importance, spread of scores, what stays of every layer."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.plans.layer_pictures import LayerPicture
+from globalprune.report.content import Picture
+from globalprune.report.depth import Spread
+from globalprune.report.drawing import COLOURS, halves_apart, picture
+
+_PALE = 0.22
+_BAR = 0.8  # of the room of a layer
+
+
+def importance_picture(layers: Sequence[LayerPicture]) -> tuple[Picture, ...]:
+    """How the importance lies over the depth, attention and MLP apart."""
+    caption = (
+        "Importance over depth: the part of the summed importance that lies in each half. The two "
+        "scales differ."
+    )
+    return picture(caption, partial(_draw_importance, layers=layers))
+
+
+def spread_picture(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Picture, ...]:
+    """How far the scores of one half lie apart."""
+    caption = (
+        "Scores over depth (importance a parameter): the median group of every half, and the band "
+        "from the 10 % to the 90 % group. Scores of 0 or less have no place on a log axis."
+    )
+    return picture(caption, partial(_draw_spread, spreads=spreads))
+
+
+def stays_picture(layers: Sequence[LayerPicture]) -> tuple[Picture, ...]:
+    """What a plan leaves of every half."""
+    caption = "What stays of every layer, in groups; × is a layer that goes whole."
+    return picture(caption, partial(_draw_stays, layers=layers))
+
+
+def widths_picture(widths: dict[GroupType, dict[int, int]]) -> tuple[Picture, ...]:
+    """How many groups every layer has, where nothing tells how many it had."""
+    caption = "Groups of every layer that is left, by its number in the original."
+    return picture(caption, partial(_draw_widths, widths=widths))
+
+
+def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
+    for kind, axes in halves_apart(figure).items():
+        shares = {
+            layer.layer_idx: 100 * worth
+            for layer in layers
+            if (worth := layer.halves[kind].importance) is not None
+        }
+        axes.bar(list(shares), list(shares.values()), _BAR, color=COLOURS[kind])
+        axes.set_ylabel("% of all importance")
+
+
+def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> None:
+    for kind, axes in halves_apart(figure, share_y=True).items():
+        found = {layer: spread for (layer, of), spread in spreads.items() if of == kind}
+        low, median, high = (
+            [getattr(spread, name) for spread in found.values()]
+            for name in ("low", "median", "high")
+        )
+        colour = COLOURS[kind]
+        axes.fill_between(list(found), low, high, color=colour, alpha=_PALE, linewidth=0)
+        axes.plot(list(found), median, color=colour, marker="o", markersize=2.5)
+        if any(value > 0 for value in high):
+            axes.set_yscale("log")
+    figure.axes[0].set_ylabel("score")
+
+
+def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
+    numbers = [layer.layer_idx for layer in layers]
+    dropped = [layer.layer_idx for layer in layers if layer.dropped]
+    for kind, axes in halves_apart(figure, share_y=True).items():
+        halves = [layer.halves[kind] for layer in layers]
+        kept = [100 * half.kept / half.groups if half.groups else 0.0 for half in halves]
+        whole = [100.0 * bool(half.groups) for half in halves]
+        axes.bar(numbers, whole, _BAR, color=COLOURS[kind], alpha=_PALE)
+        axes.bar(numbers, kept, _BAR, color=COLOURS[kind])
+        axes.plot(dropped, [3.0] * len(dropped), "x", color="0.5", markersize=5)
+        axes.set_ylim(0, 105)
+    figure.axes[0].set_ylabel("% of its groups")
+
+
+def _draw_widths(figure: Any, widths: dict[GroupType, dict[int, int]]) -> None:
+    for kind, axes in halves_apart(figure).items():
+        found = widths[kind]
+        axes.bar(list(found), list(found.values()), _BAR, color=COLOURS[kind])
+    figure.axes[0].set_ylabel("groups")
