@@ -17,8 +17,7 @@ _NOT_AGAIN = (
 
 def review_lines(review: "Review") -> list[str]:
     """Say what the plan does, and what was edited since gp plan wrote it."""
-    from globalprune.artifacts.plans.removal_text import removal_text
-    from globalprune.planning.header import importance_lines
+    from globalprune.planning.header import importance_lines, removal_text
 
     known = review.known
     if known is None:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
     """What every plan removes, and what that costs."""
     from globalprune.artifacts.plans.budget_needs import PARAMETERS
-    from globalprune.artifacts.plans.removal_text import removal_text
-    from globalprune.planning.header import importance_lines
+    from globalprune.planning.header import importance_lines, removal_text
 
     lines = []
     for plan in written:

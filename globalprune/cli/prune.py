@@ -189,8 +189,8 @@ def prune(
 
 def _show_plan(written: "WrittenPlan") -> None:
     """Say what will go; raise `BudgetError` where the ratio can't be reached."""
-    from globalprune.artifacts.plans.removal_text import removal_text
     from globalprune.cli.plan_text import finish
+    from globalprune.planning.header import removal_text
 
     console.say(removal_text(written.planned.effect))
     finish([written])

@@ -56,7 +56,7 @@ def _lines(picture: "Picture") -> list[str]:
     """The picture, a layer a line."""
     lines = []
     if picture.effect is not None:
-        from globalprune.artifacts.plans.removal_text import removal_text
+        from globalprune.planning.header import removal_text
 
         lines.append(removal_text(picture.effect))
     what = "kept" if picture.plan is not None else "importance"

@@ -2,12 +2,16 @@
 
 from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.artifacts.plans.removal_text import removal_text
 from globalprune.planning.optimality import Optimality
 
 _NO_PERPLEXITY = "(sums of importance are no perplexity)"
+_NAMES: dict[GroupType, tuple[str, str]] = {
+    "attention": ("attention group", "attention groups"),
+    "mlp": ("mlp channel", "mlp channels"),
+}
 
 
 def header_of(
@@ -25,6 +29,21 @@ def header_of(
         f"{state}: {removal_text(effect)}",
         f"leaves {effect.parameters_after:,} parameters{_shares_text(effect, structure)}",
         *importance_lines(plan, scoring, found),
+    )
+
+
+def removal_text(effect: PlanEffect) -> str:
+    """`removes 26,903,232 of 134,515,008 parameters (20.00 %): 4 attention groups, 1 layer`."""
+    counts = [
+        _counted(number, *_NAMES[kind]) for kind, number in effect.removed_groups.items() if number
+    ]
+    if effect.dropped_layers:
+        numbers = str(IndexRanges.of(effect.dropped_layers))
+        counts.append(f"{_counted(len(effect.dropped_layers), 'layer', 'layers')} ({numbers})")
+    share = f"{100 * effect.ratio:.2f} %"
+    return (
+        f"removes {effect.removed:,} of {effect.parameters_before:,} parameters ({share}): "
+        f"{', '.join(counts) or 'nothing'}"
     )
 
 
@@ -66,3 +85,7 @@ def _shares_text(effect: PlanEffect, structure: ModelStructure) -> str:
     return "; of what goes, " + " and ".join(
         f"{100 * share:.1f} % {kind}" for kind, share in shares
     )
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

@@ -6,11 +6,10 @@ from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.curves import Curves
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.normalisers import scored_by
-from globalprune.artifacts.analyses.reliability import agreement
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.layer_pictures import layer_pictures
 from globalprune.artifacts.rounding import size
-from globalprune.report.content import Block, Commands, Facts, Part, Table, warnings
+from globalprune.report.content import Block, Commands, Facts, Lines, Part, Table, warnings
 from globalprune.report.curve_pictures import curves_picture, lines_of, trials_picture
 from globalprune.report.depth import Spread, spreads_of
 from globalprune.report.depth_pictures import importance_picture, spread_picture
@@ -30,6 +29,8 @@ def analysis_part(
 ) -> Part:
     """The whole of it; a result may hold the record alone."""
     blocks: list[Block] = [Facts(tuple(_facts(record))), *warnings(record.warnings)]
+    if record.reliability:
+        blocks += _how_sure(record)
     if table is not None:
         blocks += _over_depth(record, table)
     if curves is not None:
@@ -60,9 +61,6 @@ def _facts(record: AnalysisRecord) -> Iterator[tuple[str, str]]:
     if record.given is not None:
         behind = ", and compensated for" if record.given.compensated else ""
         yield "given", f"a plan that removes {percent(record.given.ratio)} was decided{behind}"
-    if record.reliability:
-        said = [f"{name}: {agreement(found)}" for name, found in record.reliability.items()]
-        yield "how sure (halves of the windows)", "\n".join(said)
     yield "precision", f"{record.dtype}, batch size {record.batch_size}"
     memory = size(record.peak_memory_bytes)
     yield "took", f"{duration(record.seconds)}, {memory} of memory at most"
@@ -76,11 +74,27 @@ def _methods(record: AnalysisRecord) -> Iterator[str]:
         yield f"{scored_by(name, record.normaliser_of(name))}{counts}{mark}"
 
 
+def _how_sure(record: AnalysisRecord) -> Iterator[Block]:
+    """Yield how far the two halves of the windows agree on every importance."""
+    found = record.reliability
+    ratios = sorted({cut.ratio for one in found.values() for cut in one.cuts})
+    rows = []
+    for name, one in found.items():
+        shared = {cut.ratio: f"{100 * cut.shared:.0f} %" for cut in one.cuts}
+        cells = (shared.get(ratio, "") for ratio in ratios)
+        rows.append((name, f"{one.rank_correlation:.3f}", *cells))
+    head = ("", "ranks correlate by", *(f"cuts of {100 * ratio:.0f} % share" for ratio in ratios))
+    yield Table(head, tuple(rows))
+    yield Lines(("how sure: what the two halves of the windows, each for itself, have in common",))
+
+
 def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
     """Yield how importance and scores lie over the layers."""
     layers = layer_pictures(record.structure, table, None)
     spreads = spreads_of(table)
-    yield from importance_picture(layers)
+    yield from importance_picture(
+        layers, along_orders=record.default_importance in record.compensated
+    )
     yield from spread_picture(spreads)
     rows = tuple(
         (

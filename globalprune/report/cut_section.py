@@ -7,7 +7,7 @@ from globalprune.artifacts.results.metrics_record import ApplyMetrics
 from globalprune.artifacts.rounding import size
 from globalprune.report.content import Block, Commands, Facts, Part, Table, warnings
 from globalprune.report.depth_pictures import widths_picture
-from globalprune.report.drawing import NAMES
+from globalprune.report.drawing import GROUPS
 from globalprune.report.wording import duration, model_phrase, of_all, provenance
 
 
@@ -38,7 +38,7 @@ def _facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     yield "ratio", f"{100 * cut.ratio:.2f} % of all parameters, in groups"
     yield "weights after the cut", size(cut.weight_bytes)
     for kind in GROUP_TYPES:
-        yield f"{NAMES[kind]} groups removed", f"{cut.removed_groups.get(kind, 0):,}"
+        yield f"{GROUPS[kind]} removed", f"{cut.removed_groups.get(kind, 0):,}"
     if cut.dropped_layers:
         yield "layers removed whole", ", ".join(map(str, cut.dropped_layers))
     if cut.repaired_modules is not None:
@@ -72,5 +72,5 @@ def _table(cut: ApplyMetrics) -> Table:
         )
         for one in cut.layers
     )
-    head = ("layer", "in the original", "attention groups", "MLP channels")
+    head = ("layer", "in the original", *GROUPS.values())
     return Table(head, rows, title="Widths of every layer")

@@ -14,12 +14,22 @@ _PALE = 0.22
 _BAR = 0.8  # of the room of a layer
 
 
-def importance_picture(layers: Sequence[LayerPicture]) -> tuple[Picture, ...]:
-    """How the importance lies over the depth, attention and MLP apart."""
+def importance_picture(
+    layers: Sequence[LayerPicture], *, along_orders: bool
+) -> tuple[Picture, ...]:
+    """How the importance lies over the depth, attention and MLP apart.
+
+    `along_orders` says that each group's importance counts on those before it being gone.
+    """
     caption = (
         "Importance over depth: the part of the summed importance that lies in each half. The two "
         "scales differ."
     )
+    if along_orders:
+        caption += (
+            " The last group of a half is worth what all before it hid, so a bar says what is lost "
+            "with the whole half, not how much of it can go: the scores below say that."
+        )
     return picture(caption, partial(_draw_importance, layers=layers))
 
 

@@ -14,6 +14,7 @@ from globalprune.report.content import Picture
 
 COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}
 NAMES: Final[dict[GroupType, str]] = {"attention": "attention", "mlp": "MLP"}
+GROUPS: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "MLP channels"}
 WIDE: Final = (9.4, 2.7)  # inches
 MISSING: Final = "pictures need matplotlib (pip install globalprune[report])"
 _INK: Final = "#010203"  # stands for currentColor, which matplotlib doesn't know

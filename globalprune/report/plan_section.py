@@ -1,48 +1,20 @@
 """What a plan says: what goes, what was asked, whose hand it shows, and what stays where."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.scoring import Scoring, scored_table
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.layer_pictures import HalfPicture, LayerPicture, layer_pictures
-from globalprune.artifacts.plans.plan_analysis import find_analysis, plan_scoring
+from globalprune.artifacts.plans.plan_analysis import plan_scoring
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.plan_wishes import broken_wishes
 from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.artifacts.plans.removal_text import removal_text
-from globalprune.report.content import Block, Facts, Glance, Lines, Part, Table, warnings
+from globalprune.report.content import Block, Facts, Glance, Part, Table, warnings
 from globalprune.report.depth_pictures import stays_picture
-from globalprune.report.drawing import NAMES
+from globalprune.report.drawing import GROUPS
+from globalprune.report.known_plan import KnownPlan
 from globalprune.report.plan_asked import asked_facts
 from globalprune.report.wording import model_phrase, of_all, percent
-
-
-@dataclass(frozen=True)
-class KnownPlan:
-    """A plan, and as much of its analysis as is at hand; `record` may come without its table."""
-
-    plan: PrunePlan
-    record: AnalysisRecord | None
-    analysis: Analysis | None
-    doubt: str = ""
-
-
-def plan_at(path: Path) -> tuple[KnownPlan, str]:
-    """The plan in a file with the analysis that it names; and why that one is not at hand."""
-    document = open_plan(path)
-    analysis, missing = find_analysis(document.analysis, path, None)
-    if analysis is None:
-        doubt = (
-            "Its analysis is not at hand (analysis.path in the plan says where it is looked for), "
-            "so what it removes of how much is not known."
-        )
-        return KnownPlan(document.plan(), None, None, doubt), missing
-    return KnownPlan(document.plan(analysis.record.structure), analysis.record, analysis), ""
 
 
 def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
@@ -53,21 +25,20 @@ def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
         blocks: tuple[Block, ...] = (
             Facts(tuple(facts)), *warnings((known.doubt,)), _ranges_table(plan)
         )  # fmt: skip
-        return Part("plan", "What is planned", blocks), ()
+        return Part("plan", "The plan", blocks), ()
     effect = effect_of(plan, record.structure)
     layers, scoring, doubt = _layers(known, effect)
     wishes = broken_wishes(plan, effect, record.structure, record.model.traits)
     doubts = tuple(filter(None, (known.doubt, doubt, *wishes)))
     lost = _lost(known, layers, scoring)
     blocks = (
-        Lines((removal_text(effect),)),
         Facts((*_removed(effect), *lost, *facts)),
         *warnings(doubts),
         *stays_picture(layers),
         _layer_table(layers),
     )
     glance = Glance("plan", f"{effect.parameters_after:,}", percent(effect.ratio))
-    return Part("plan", "What is planned", blocks), (glance,)
+    return Part("plan", "The plan", blocks), (glance,)
 
 
 def _layers(
@@ -101,7 +72,7 @@ def _removed(effect: PlanEffect) -> Iterator[tuple[str, str]]:
     for kind in GROUP_TYPES:
         groups = effect.removed_groups[kind]
         stay = sum(len(layer.of(kind)) for layer in effect.layers)
-        yield f"{NAMES[kind]} groups that go", of_all(groups, groups + stay)
+        yield f"{GROUPS[kind]} that go", of_all(groups, groups + stay)
     if effect.dropped_layers:
         yield "layers that go whole", ", ".join(map(str, effect.dropped_layers))
 
@@ -154,5 +125,5 @@ def _ranges_table(plan: PrunePlan) -> Table:
         (str(layer), *(str(cuts.of(kind)) for kind in GROUP_TYPES))
         for layer, cuts in plan.layers.items()
     )
-    head = ("layer", "attention groups that go", "MLP channels that go")
+    head = ("layer", *(f"{name} that go" for name in GROUPS.values()))
     return Table(head, rows, title="Layer by layer")

@@ -12,6 +12,7 @@ from globalprune.report.content import Picture
 from globalprune.report.drawing import COLOURS, halves_apart, picture
 
 _MEAN_OVER: Final = 20  # parts of a run
+_ROOM: Final = 1.08  # so that the highest mark is whole
 
 
 def repairs_picture(modules: Sequence[ModuleRepair]) -> tuple[Picture, ...]:
@@ -36,7 +37,8 @@ def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
         axes.vlines(at, after, before, color=COLOURS[kind], alpha=0.5, lw=1)
         axes.plot(at, before, "o", color=COLOURS[kind], markersize=4, fillstyle="none")
         axes.plot(at, after, "o", color=COLOURS[kind], markersize=4)
-        axes.set_ylim(bottom=0)
+    most = max((100 * max(one.error_before, one.error_after) for one in modules), default=1.0)
+    figure.axes[0].set_ylim(0, _ROOM * most)
     figure.axes[0].set_ylabel("% of the squares")
 
 

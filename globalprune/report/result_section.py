@@ -3,12 +3,13 @@
 After gp prune its records are an analysis folder too, and the plan lies there as it was applied.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.evaluations.evaluation_record import Comparison
-from globalprune.artifacts.plans.plan_file import PLAN_FILE, open_plan
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, read_compensation
 from globalprune.artifacts.results.loss_curve import LOSS_FILE, read_loss_curve
 from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics, read_metrics
@@ -19,11 +20,12 @@ from globalprune.artifacts.results.recovery_record import (
 )
 from globalprune.report.analysis_section import analysis_part
 from globalprune.report.compensation_section import compensation_part
-from globalprune.report.content import Glance, Part, Section
+from globalprune.report.content import Block, Commands, Glance, Part, Section
 from globalprune.report.cut_section import cut_part
 from globalprune.report.evaluation_section import evaluation_part, judged
-from globalprune.report.measured import Measured, read_measured
-from globalprune.report.plan_section import KnownPlan, plan_part
+from globalprune.report.known_plan import plan_beside
+from globalprune.report.measured import read_measured
+from globalprune.report.plan_section import plan_part
 from globalprune.report.recovery_section import recovery_part
 from globalprune.report.wording import percent
 
@@ -47,23 +49,22 @@ def result_section(own: Path, name: str) -> Section:
         curve = read_loss_curve(own / LOSS_FILE) if LOSS_FILE in has else ()
         parts.append(recovery_part(recovery, curve))
     if PLAN_FILE in has:
-        parts.append(_plan(own / PLAN_FILE, measured))
+        parts.append(plan_part(plan_beside(own / PLAN_FILE, measured))[0])
     if measured is not None:
         table = measured.analysis.table if measured.analysis else None
         parts.append(analysis_part(measured.record, table, measured.curves))
-    return Section(name, tuple(parts), (_glance(cut, recovery, judgement),))
+    return Section(name, _each_command_once(parts), (_glance(cut, recovery, judgement),))
 
 
-def _plan(path: Path, measured: Measured | None) -> Part:
-    """The plan as it was applied; the table beside it counts if it is the plan's own."""
-    document = open_plan(path)
-    if measured is None:
-        doubt = "No analysis lies beside it, so what it removes of how much is told by the cut."
-        return plan_part(KnownPlan(document.plan(), None, None, doubt))[0]
-    plan, analysis = document.plan(measured.record.structure), measured.analysis
-    if plan.analysis is not None and plan.analysis.table != measured.record.table:
-        analysis = None
-    return plan_part(KnownPlan(plan, measured.record, analysis))[0]
+def _each_command_once(parts: list[Part]) -> tuple[Part, ...]:
+    """The parts without commands that stand in one before: gp prune is one for every phase."""
+    said: set[Block] = set()
+    found = []
+    for part in parts:
+        blocks = tuple(block for block in part.blocks if block not in said)
+        said |= {block for block in blocks if isinstance(block, Commands)}
+        found.append(replace(part, blocks=blocks))
+    return tuple(found)
 
 
 def _glance(

@@ -10,8 +10,9 @@ from globalprune.report.analysis_section import analysis_part
 from globalprune.report.content import Glance, Part, Section
 from globalprune.report.evaluation_section import evaluation_glances, evaluation_part
 from globalprune.report.found import Found
+from globalprune.report.known_plan import plan_at
 from globalprune.report.measured import read_measured
-from globalprune.report.plan_section import plan_at, plan_part
+from globalprune.report.plan_section import plan_part
 from globalprune.report.result_section import result_section
 from globalprune.report.sweep_section import sweep_part
 

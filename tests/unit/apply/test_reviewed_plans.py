@@ -10,11 +10,11 @@ from globalprune.apply.preparation import facts_of
 from globalprune.apply.steps import cutting_steps, promised
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.removal_text import removal_text
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.checkpoints.class_shapes import class_differences
 from globalprune.models.configs.uneven_config import write_layer_shapes
 from globalprune.models.registry import adapter_for
+from globalprune.planning.header import removal_text
 
 PLANS = Path(__file__).parents[3] / "plans"
 LARGE = sorted(path for path in PLANS.glob("*.yaml") if not path.name.startswith("smollm2"))

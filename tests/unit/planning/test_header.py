@@ -12,9 +12,8 @@ from globalprune.artifacts.plans.plan_comment import has_comments, refresh_heade
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import write_plan
 from globalprune.artifacts.plans.prune_plan import AnalysisReference, LayerCuts, PrunePlan
-from globalprune.artifacts.plans.removal_text import removal_text
 from globalprune.planning.figures import ImportanceByGroup
-from globalprune.planning.header import header_of, importance_lines, shares_of
+from globalprune.planning.header import header_of, importance_lines, removal_text, shares_of
 from globalprune.planning.optimality import optimality_of
 
 STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)
