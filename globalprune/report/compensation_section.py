@@ -24,7 +24,8 @@ def _facts(record: CompensationRecord) -> Iterator[tuple[str, str]]:
     if record.beginnings:
         yield "short windows beside", f"{record.beginnings:,}"
     yield "halves that changed", f"{record.accepted:,} of {len(record.modules):,}"
-    yield "steps for gate and up", f"{record.gate_steps}, at most"
+    if record.gate_steps:
+        yield "steps for gate and up", f"{record.gate_steps} at most"
     yield "ridge strengths tried", ", ".join(f"{strength:g}" for strength in record.strengths)
     norm = record.final_norm
     if norm is not None:

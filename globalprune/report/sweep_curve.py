@@ -41,9 +41,10 @@ def draw_curve(figure: Any, sweep: Sweep) -> None:
             axes.set_yscale("log")
     axes.set_xlabel("parameters removed, % of all")
     axes.set_ylabel("perplexity")
-    axes.set_title(sweep.text.source, fontsize="medium")
+    axes.set_title(sweep.text.source, fontsize="medium", parse_math=False)
     axes.grid(alpha=0.3)
-    axes.legend()
+    for label in axes.legend().get_texts():
+        label.set_parse_math(False)  # a name with two $ is no formula
 
 
 def _draw_line(axes: Any, name: str, points: tuple[SweepPoint, ...]) -> None:
