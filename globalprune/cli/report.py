@@ -36,7 +36,7 @@ def report(
     matplotlib is installed (the extra `report`); without it the page has all tables. The same
     artifacts give the same file.
 
-    Example:  gp report analysis analysis/plan-0.20.yaml smaller judged -o report.html
+    Example:  gp report analysis smaller judged -o report.html
     """
     from globalprune.report.page import write_report
 
