@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from globalprune.artifacts.analyses.curves import Curves
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.report.content import Picture
-from globalprune.report.drawing import COLOURS, NAMES, halves_apart, picture
+from globalprune.report.drawing import COLOURS, NAMES, halves_apart, picture, positive
 
 _POINTS: Final = 60  # of a line: more than that nobody sees
 _FIELD: Final = (4.4, 3.2)  # inches
@@ -54,9 +54,11 @@ def _draw_curves(figure: Any, curves: Curves) -> None:
                 continue
             some = rows[np.unique(np.linspace(0, len(rows) - 2, _POINTS).astype(int))]
             part = 100 * curves.removed_groups[some] / len(rows)
-            axes.plot(part, curves.predicted_nats[some], color=COLOURS[kind], alpha=0.55, lw=0.9)
+            nats = positive(curves.predicted_nats[some])
+            axes.plot(part, nats, color=COLOURS[kind], alpha=0.55, lw=0.9)
         axes.set_xlabel("% of the half's groups removed")
-        axes.set_yscale("log", nonpositive="mask")
+    if any(np.isfinite(line.get_ydata()).any() for axes in figure.axes for line in axes.lines):
+        figure.axes[0].set_yscale("log")
     figure.axes[0].set_ylabel("nats a token")
 
 

@@ -8,7 +8,7 @@ from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plans.layer_pictures import LayerPicture
 from globalprune.report.content import Picture
 from globalprune.report.depth import Spread
-from globalprune.report.drawing import COLOURS, halves_apart, picture
+from globalprune.report.drawing import COLOURS, halves_apart, picture, positive
 
 _PALE = 0.22
 _BAR = 0.8  # of the room of a layer
@@ -69,14 +69,14 @@ def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> N
     for kind, axes in halves_apart(figure, share_y=True).items():
         found = {layer: spread for (layer, of), spread in spreads.items() if of == kind}
         low, median, high = (
-            [getattr(spread, name) for spread in found.values()]
+            positive([getattr(spread, name) for spread in found.values()])
             for name in ("low", "median", "high")
         )
         colour = COLOURS[kind]
         axes.fill_between(list(found), low, high, color=colour, alpha=_PALE, linewidth=0)
         axes.plot(list(found), median, color=colour, marker="o", markersize=2.5)
-        if any(value > 0 for value in high):
-            axes.set_yscale("log")
+    if any(spread.high > 0 for spread in spreads.values()):
+        figure.axes[0].set_yscale("log")
     figure.axes[0].set_ylabel("score")
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from globalprune.artifacts.groups import GroupType
 from globalprune.report.content import Picture
 
@@ -78,6 +81,12 @@ def halves_apart(figure: Any, *, share_y: bool = False) -> dict[GroupType, Any]:
         axes.set_xlabel("layer")
         axes.xaxis.get_major_locator().set_params(integer=True)
     return found
+
+
+def positive(values: ArrayLike) -> NDArray[np.float64]:
+    """The values that have a place on a log axis; NaN, which is a gap, for the others."""
+    found = np.asarray(values, np.float64)
+    return np.where(found > 0, found, np.nan)
 
 
 def with_own_ids(svg: str, prefix: str) -> str:

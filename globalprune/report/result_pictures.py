@@ -37,8 +37,8 @@ def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
         axes.vlines(at, after, before, color=COLOURS[kind], alpha=0.5, lw=1)
         axes.plot(at, before, "o", color=COLOURS[kind], markersize=4, fillstyle="none")
         axes.plot(at, after, "o", color=COLOURS[kind], markersize=4)
-    most = max((100 * max(one.error_before, one.error_after) for one in modules), default=1.0)
-    figure.axes[0].set_ylim(0, _ROOM * most)
+    most = max((max(one.error_before, one.error_after) for one in modules), default=0.0)
+    figure.axes[0].set_ylim(0, 100 * _ROOM * (most or 1.0))
     figure.axes[0].set_ylabel("% of the squares")
 
 
@@ -52,4 +52,5 @@ def _draw_loss(figure: Any, curve: Sequence[LossPoint]) -> None:
     axes.plot(steps, losses, color=colour, alpha=0.35, lw=0.8)
     axes.plot(steps[width - 1 :], smooth, color=colour, lw=1.6)
     axes.set_xlabel("step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("nats a learned token")

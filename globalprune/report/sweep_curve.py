@@ -42,7 +42,7 @@ def draw_curve(figure: Any, sweep: Sweep) -> None:
     axes.set_xlabel("parameters removed, % of all")
     axes.set_ylabel("perplexity")
     axes.set_title(sweep.text.source, fontsize="medium", parse_math=False)
-    axes.grid(alpha=0.3)
+    axes.grid(color="0.5", alpha=0.3)
     for label in axes.legend().get_texts():
         label.set_parse_math(False)  # a name with two $ is no formula
 

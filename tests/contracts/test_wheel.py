@@ -52,7 +52,7 @@ def test_the_wheel_carries_what_is_no_module_of_it(wheel: Path) -> None:
 def test_the_wheel_works_without_the_tree(
     wheel: Path, tmp_path: Path, tiny: Callable[[str], Path]
 ) -> None:
-    """Analyze, apply, report and load run from the unpacked wheel, in a folder far from the tree."""
+    """Analyze, apply, report and load run from the unpacked wheel, far from the tree."""
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     work = tmp_path / "work"

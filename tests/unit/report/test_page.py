@@ -7,6 +7,7 @@ from web_pages import WebPage, assert_stands_alone
 
 from globalprune.report import drawing, page
 from globalprune.report.content import (
+    Block,
     Commands,
     Facts,
     Glance,
@@ -29,7 +30,7 @@ def page_of(*sections: Section, title: str = "a title") -> Page:
 def section(name: str = "one", *glances: Glance, word: str = "word") -> Section:
     """A section with a block of every form, all saying `word`."""
     drawn = picture(word, lambda figure: figure.subplots().set_title(word))
-    blocks = (
+    blocks: tuple[Block, ...] = (
         Facts(((word, f"{word}\n{word}"),)),
         Facts(((word, word),), title=word),
         Table((word, word), ((word, word),)),
