@@ -9,7 +9,7 @@ from globalprune.artifacts.analyses.normalisers import scored_by
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.layer_pictures import layer_pictures
 from globalprune.artifacts.rounding import size
-from globalprune.report.content import Block, Commands, Facts, Lines, Part, Table, warnings
+from globalprune.report.content import Block, Facts, Lines, Part, Table, commands, warnings
 from globalprune.report.curve_pictures import curves_picture, lines_of, trials_picture
 from globalprune.report.depth import Spread, spreads_of
 from globalprune.report.depth_pictures import importance_picture, spread_picture
@@ -41,7 +41,7 @@ def analysis_part(
         "windows of text": record.calibration.digest,
         "table": record.table,
     }
-    blocks += [Commands((record.command,)), provenance(digests, record.versions)]
+    blocks += [*commands(record.command), provenance(digests, record.versions)]
     return Part("analysis", "What was measured", tuple(blocks))
 
 

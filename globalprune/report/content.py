@@ -101,3 +101,8 @@ class Page:
 def warnings(lines: tuple[str, ...]) -> tuple[Lines, ...]:
     """What is doubtful, as a block if there is any."""
     return (Lines(lines, doubtful=True),) if lines else ()
+
+
+def commands(line: str) -> tuple[Commands, ...]:
+    """A command line, as a block if it is known; what Python made has none."""
+    return (Commands((line,)),) if line else ()

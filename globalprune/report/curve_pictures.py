@@ -12,6 +12,7 @@ from globalprune.report.content import Picture
 from globalprune.report.drawing import COLOURS, NAMES, halves_apart, picture, positive
 
 _POINTS: Final = 60  # of a line: more than that nobody sees
+_PERCENT: Final = (0.0, 100.0)
 _FIELD: Final = (4.4, 3.2)  # inches
 
 
@@ -48,7 +49,8 @@ def lines_of(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
 
 def _draw_curves(figure: Any, curves: Curves) -> None:
     lines = lines_of(curves)
-    for kind, axes in halves_apart(figure, share_y=True).items():
+    along = "% of the half's groups removed"
+    for kind, axes in halves_apart(figure, _PERCENT, along=along, share_y=True).items():
         for (_, of), rows in lines.items():
             if of != kind or len(rows) < 2:  # noqa: PLR2004 - one group alone is no line
                 continue
@@ -56,7 +58,6 @@ def _draw_curves(figure: Any, curves: Curves) -> None:
             part = 100 * curves.removed_groups[some] / len(rows)
             nats = positive(curves.predicted_nats[some])
             axes.plot(part, nats, color=COLOURS[kind], alpha=0.55, lw=0.9)
-        axes.set_xlabel("% of the half's groups removed")
     if any(np.isfinite(line.get_ydata()).any() for axes in figure.axes for line in axes.lines):
         figure.axes[0].set_yscale("log")
     figure.axes[0].set_ylabel("nats a token")

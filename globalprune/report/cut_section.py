@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.results.metrics_record import ApplyMetrics
 from globalprune.artifacts.rounding import size
-from globalprune.report.content import Block, Commands, Facts, Part, Table, warnings
+from globalprune.report.content import Block, Facts, Part, Table, commands, warnings
 from globalprune.report.depth_pictures import widths_picture
 from globalprune.report.drawing import GROUPS
 from globalprune.report.wording import duration, model_phrase, of_all, provenance
@@ -15,9 +15,7 @@ def cut_part(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Part:
     """The whole of it; `drawn_elsewhere` says that a plan's part draws what stays."""
     pictures = () if drawn_elsewhere else widths_picture(_widths(cut))
     blocks: list[Block] = [Facts(tuple(_facts(cut))), *warnings(cut.warnings), *pictures]
-    blocks.append(_table(cut))
-    if cut.command:
-        blocks.append(Commands((cut.command,)))
+    blocks += [_table(cut), *commands(cut.command)]
     digests = {
         "weights of the base": cut.model.weights,
         "structure of the base": cut.model.structure,

@@ -1,14 +1,17 @@
 """Pictures over the depth of a model: importance, spread of scores, what stays of every layer."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plans.layer_pictures import LayerPicture
 from globalprune.report.content import Picture
-from globalprune.report.depth import Spread
-from globalprune.report.drawing import COLOURS, halves_apart, picture, positive
+from globalprune.report.depth import QUANTILES, Spread
+from globalprune.report.drawing import COLOURS, halves_apart, picture, positive, span_of
 
 _PALE = 0.22
 _BAR = 0.8  # of the room of a layer
@@ -37,7 +40,7 @@ def spread_picture(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Pictur
     """How far the scores of one half lie apart."""
     caption = (
         "Scores over depth (importance a parameter): the median group of every half, and the band "
-        "from the 10 % to the 90 % group. Scores of 0 or less have no place on a log axis."
+        "from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
     )
     return picture(caption, partial(_draw_spread, spreads=spreads))
 
@@ -55,7 +58,7 @@ def widths_picture(widths: dict[GroupType, dict[int, int]]) -> tuple[Picture, ..
 
 
 def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
-    for kind, axes in halves_apart(figure).items():
+    for kind, axes in halves_apart(figure, span_of(range(len(layers)))).items():
         shares = {
             layer.layer_idx: 100 * worth
             for layer in layers
@@ -66,16 +69,18 @@ def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
 
 
 def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> None:
-    for kind, axes in halves_apart(figure, share_y=True).items():
-        found = {layer: spread for (layer, of), spread in spreads.items() if of == kind}
-        low, median, high = (
-            positive([getattr(spread, name) for spread in found.values()])
-            for name in ("low", "median", "high")
-        )
+    span = span_of(layer for layer, _ in spreads)
+    lowest = min(
+        (value for one in spreads.values() for value in astuple(one) if value > 0), default=0
+    )
+    for kind, axes in halves_apart(figure, span, share_y=True).items():
+        found = {layer: astuple(spread) for (layer, of), spread in spreads.items() if of == kind}
+        low, median, high = positive(list(found.values())).reshape(-1, len(QUANTILES)).T
+        low = np.where(np.isnan(low) & np.isfinite(high), lowest, low)  # down to the field's end
         colour = COLOURS[kind]
         axes.fill_between(list(found), low, high, color=colour, alpha=_PALE, linewidth=0)
         axes.plot(list(found), median, color=colour, marker="o", markersize=2.5)
-    if any(spread.high > 0 for spread in spreads.values()):
+    if lowest:
         figure.axes[0].set_yscale("log")
     figure.axes[0].set_ylabel("score")
 
@@ -83,7 +88,7 @@ def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> N
 def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
     numbers = [layer.layer_idx for layer in layers]
     dropped = [layer.layer_idx for layer in layers if layer.dropped]
-    for kind, axes in halves_apart(figure, share_y=True).items():
+    for kind, axes in halves_apart(figure, span_of(numbers), share_y=True).items():
         halves = [layer.halves[kind] for layer in layers]
         kept = [100 * half.kept / half.groups if half.groups else 0.0 for half in halves]
         whole = [100.0 * bool(half.groups) for half in halves]
@@ -95,7 +100,8 @@ def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
 
 
 def _draw_widths(figure: Any, widths: dict[GroupType, dict[int, int]]) -> None:
-    for kind, axes in halves_apart(figure).items():
+    span = span_of(layer for found in widths.values() for layer in found)
+    for kind, axes in halves_apart(figure, span).items():
         found = widths[kind]
         axes.bar(list(found), list(found.values()), _BAR, color=COLOURS[kind])
     figure.axes[0].set_ylabel("groups")

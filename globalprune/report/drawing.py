@@ -5,7 +5,7 @@ Ink is whatever colour the page's text has; attention and MLP keep their colours
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -72,15 +72,24 @@ def picture(
     return (Picture(caption, _inline(drawn.getvalue())),)
 
 
-def halves_apart(figure: Any, *, share_y: bool = False) -> dict[GroupType, Any]:
-    """Two fields side by side, one for attention and one for MLP, layers along the bottom."""
+def halves_apart(
+    figure: Any, span: tuple[float, float], *, along: str = "layer", share_y: bool = False
+) -> dict[GroupType, Any]:
+    """Two fields side by side, one for attention and one for MLP, both of the same span."""
     fields = figure.subplots(1, len(NAMES), sharey=share_y)
     found = dict(zip(NAMES, fields, strict=True))
     for kind, axes in found.items():
         axes.set_title(NAMES[kind])
-        axes.set_xlabel("layer")
+        axes.set_xlabel(along)
+        axes.set_xlim(*span)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return found
+
+
+def span_of(layers: Iterable[int]) -> tuple[float, float]:
+    """From the first to the last layer, with room for their bars."""
+    numbers = sorted(layers) or [0]
+    return numbers[0] - 0.6, numbers[-1] + 0.6
 
 
 def positive(values: ArrayLike) -> NDArray[np.float64]:
@@ -101,7 +110,7 @@ def with_own_ids(svg: str, prefix: str) -> str:
 def _margins(size: tuple[float, float]) -> dict[str, float]:
     """Room for the labels around the fields, as parts of the figure."""
     width, height = size
-    left, right, bottom, top = 0.72, 0.1, 0.5, 0.3  # inches
+    left, right, bottom, top = 0.85, 0.1, 0.5, 0.3  # inches
     return {
         "left": left / width,
         "right": 1 - right / width,

@@ -9,7 +9,7 @@ from globalprune.artifacts.evaluations.evaluation_text import (
     stamp_lines,
     value_text,
 )
-from globalprune.report.content import Block, Commands, Glance, Lines, Part, Table, warnings
+from globalprune.report.content import Block, Glance, Lines, Part, Table, commands, warnings
 from globalprune.report.wording import percent, provenance
 
 
@@ -23,8 +23,7 @@ def evaluation_part(comparison: Comparison) -> Part:
     ]
     if details := [row for row in rows if row.detail]:
         blocks.append(_table(comparison, details, title="Tasks within groups of tasks"))
-    if comparison.command:
-        blocks.append(Commands((comparison.command,)))
+    blocks += commands(comparison.command)
     digests = {
         f"weights of {model.source}": model.weights for model in comparison.models
     } | {"windows of text": comparison.text.digest}  # fmt: skip

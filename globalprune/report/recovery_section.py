@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from globalprune.artifacts.results.recovery_record import LossPoint, RecoveryRecord, RecoveryRun
-from globalprune.report.content import Block, Commands, Facts, Part, warnings
+from globalprune.report.content import Block, Facts, Part, commands, warnings
 from globalprune.report.result_pictures import loss_picture
 from globalprune.report.wording import duration, model_phrase, provenance, text_phrase
 
@@ -17,7 +17,7 @@ def recovery_part(record: RecoveryRecord, curve: Sequence[LossPoint]) -> Part:
         blocks += _run(run)
         if run is record.runs[-1] and curve:
             blocks += loss_picture(curve, mixed=run.teacher is not None)
-        blocks += [Commands((run.command,)), _provenance(run)]
+        blocks += [*commands(run.command), _provenance(run)]
     return Part("recovery", "How it was finetuned", tuple(blocks))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from globalprune.artifacts.results.compensation_record import ModuleRepair
 from globalprune.artifacts.results.recovery_record import LossPoint
 from globalprune.report.content import Picture
-from globalprune.report.drawing import COLOURS, halves_apart, picture
+from globalprune.report.drawing import COLOURS, halves_apart, picture, span_of
 
 _MEAN_OVER: Final = 20  # parts of a run
 _ROOM: Final = 1.08  # so that the highest mark is whole
@@ -29,7 +29,8 @@ def loss_picture(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Picture, .
 
 
 def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
-    for kind, axes in halves_apart(figure, share_y=True).items():
+    span = span_of(module.layer_idx for module in modules)
+    for kind, axes in halves_apart(figure, span, share_y=True).items():
         own = [module for module in modules if module.group_type == kind]
         at = [module.layer_idx for module in own]
         before = [100 * module.error_before for module in own]

@@ -4,7 +4,7 @@ from functools import partial
 
 from globalprune.artifacts.evaluations.sweep_files import HEAD, table_of, text_line
 from globalprune.artifacts.evaluations.sweep_record import Sweep
-from globalprune.report.content import Block, Commands, Lines, Part, Table
+from globalprune.report.content import Block, Lines, Part, Table, commands
 from globalprune.report.drawing import picture
 from globalprune.report.sweep_curve import SIZE, draw_curve
 from globalprune.report.wording import model_phrase, provenance, text_phrase
@@ -19,8 +19,7 @@ def sweep_part(sweep: Sweep) -> Part:
         Lines(tuple(lines)),
         *picture(caption, partial(draw_curve, sweep=sweep), SIZE),
     ]
-    if sweep.command:
-        blocks.append(Commands((sweep.command,)))
+    blocks += commands(sweep.command)
     digests = {"weights": sweep.dense.weights, "windows of text": sweep.text.digest}
     blocks.append(provenance(digests, sweep.versions))
     return Part("sweep", f"Many plans of {model_phrase(sweep.dense.source, None)}", tuple(blocks))
