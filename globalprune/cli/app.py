@@ -34,6 +34,7 @@ COMMANDS = {
     "prune": Entry("prune", "prune", "All of it: analyze, plan, apply, finetune, eval."),
     "sweep": Entry("sweep", "sweep", "Judge many plans of one model: one table, one curve."),
     "eval": Entry("eval", "eval_", "Put models side by side: size, perplexity, tasks, speed."),
+    "report": Entry("report", "report", "Put all of it into one HTML page, with pictures."),
     "export": Entry("export", "export", "Write a model for llama.cpp, layers that differ too."),
     "measure": Entry("measure", "measure", "Time a token on this machine by what layers keep."),
 }

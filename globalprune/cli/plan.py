@@ -125,10 +125,10 @@ def plan(
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
     from globalprune.artifacts.analyses.analysis_folder import read_analysis
+    from globalprune.artifacts.analyses.scoring import scored_table, scoring_of
     from globalprune.cli.plan_text import finish, plan_lines
     from globalprune.planning.asked import budgets_asked, constraints_asked
     from globalprune.planning.csv_table import refuse_csv_place
-    from globalprune.planning.scoring import scored_table, scoring_of
     from globalprune.planning.writing import write_plans
 
     if csv is not None:

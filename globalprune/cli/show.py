@@ -8,7 +8,8 @@ import typer
 from globalprune.cli import console, options
 
 if TYPE_CHECKING:
-    from globalprune.planning.picture import HalfPicture, LayerPicture, Picture
+    from globalprune.artifacts.plans.layer_pictures import HalfPicture, LayerPicture
+    from globalprune.planning.picture import Picture
 
 _BAR = 24  # characters
 _PARTS = " ▏▎▍▌▋▊▉█"

@@ -100,7 +100,8 @@ def sweep(
     from globalprune.artifacts.evaluations.sweep_files import markdown_lines, write_sweep
     from globalprune.pipeline.sweep import sweep as run_sweep
     from globalprune.pipeline.sweep_request import Judging, SweepRequest
-    from globalprune.report.sweep_curve import CURVE_FILE, can_draw, draw_sweep
+    from globalprune.report.drawing import can_draw
+    from globalprune.report.sweep_curve import CURVE_FILE, draw_sweep
 
     out = out.expanduser()
     _refuse_place(out, model)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.scoring import Scoring
+from globalprune.artifacts.plans.plan_analysis import find_analysis, other_table
 from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import PlanStale
@@ -14,8 +16,7 @@ from globalprune.planning.difference import (
     other_differences,
     total_of,
 )
-from globalprune.planning.knowledge import find_analysis, other_table, worth_of
-from globalprune.planning.scoring import Scoring
+from globalprune.planning.knowledge import worth_of
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.artifacts.groups import GroupType
-from globalprune.planning.scoring import Scoring
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The comment at the top of a plan: what it does, recomputed, so that no edit makes it lie."""
 
+from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.optimality import Optimality
-from globalprune.planning.scoring import Scoring
 
 _NO_PERPLEXITY = "(sums of importance are no perplexity)"
 _NAMES: dict[GroupType, tuple[str, str]] = {

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.artifacts.plans.fixed_halves import why_fixed
-from globalprune.planning.scoring import Scoring
 
 
 def plan_notes(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:

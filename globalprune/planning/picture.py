@@ -3,34 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.scoring import Scoring, scored_table, scoring_of
+from globalprune.artifacts.plans.layer_pictures import LayerPicture, layer_pictures
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import UsageError
 from globalprune.planning.review import review_plan
-from globalprune.planning.scoring import Scoring, scored_table, scoring_of
-
-
-@dataclass(frozen=True)
-class HalfPicture:
-    """One half of a layer."""
-
-    groups: int
-    kept: int
-    importance: float | None  # of all its groups, as a share of the model's; None: not measured
-    lost: float | None  # the share that goes
-
-
-@dataclass(frozen=True)
-class LayerPicture:
-    """One layer, its halves by kind."""
-
-    layer_idx: int
-    halves: dict[GroupType, HalfPicture]
-    dropped: bool
 
 
 @dataclass(frozen=True)
@@ -52,7 +31,8 @@ def picture_of(path: Path, analysis_folder: Path | None, importance: str | None)
     if path.is_dir():
         analysis = read_analysis(path)
         scoring = scoring_of(analysis.record, importance)
-        return Picture(_layers(analysis, scoring, None), scoring, None, None, ())
+        layers = layer_pictures(analysis.record.structure, scored_table(analysis, scoring), None)
+        return Picture(layers, scoring, None, None, ())
     review = review_plan(path, analysis_folder)
     if review.known is None:
         raise UsageError(
@@ -63,29 +43,6 @@ def picture_of(path: Path, analysis_folder: Path | None, importance: str | None)
     scoring = known.worth.scoring
     if importance is not None:
         scoring = scoring_of(known.analysis.record, importance)
-    layers = _layers(known.analysis, scoring, known.effect)
+    table = scored_table(known.analysis, scoring)
+    layers = layer_pictures(known.structure, table, known.effect)
     return Picture(layers, scoring, review.plan, known.effect, review.notes)
-
-
-def _layers(
-    analysis: Analysis, scoring: Scoring, effect: PlanEffect | None
-) -> tuple[LayerPicture, ...]:
-    """A picture of every layer."""
-    table = scored_table(analysis, scoring)
-    total = float(table.importance.sum()) or 1.0
-    found = []
-    for at, layer in enumerate(analysis.record.structure.layers):
-        cut = effect.layers[at] if effect else None
-        halves: dict[GroupType, HalfPicture] = {}
-        for kind in GROUP_TYPES:
-            groups = layer.half(kind).groups
-            kept = cut.of(kind) if cut else range(groups)
-            rows = table.halves.get((at, kind))
-            worth = lost = None
-            if rows is not None:
-                shares = table.importance[rows] / total
-                worth = float(shares.sum())
-                lost = worth - float(shares[np.asarray(kept, np.int64)].sum())
-            halves[kind] = HalfPicture(groups, len(kept), worth, lost)
-        found.append(LayerPicture(at, halves, dropped=cut.dropped if cut else False))
-    return tuple(found)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from globalprune.artifacts.analyses.analysis_folder import Analysis
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.scoring import Scoring, scored_table, scoring_of
 from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.plans.budget_needs import Met
 from globalprune.artifacts.plans.index_ranges import IndexRanges
@@ -27,7 +28,6 @@ from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.notes import plan_notes
 from globalprune.planning.pins import Pins
 from globalprune.planning.question import Answer, Question
-from globalprune.planning.scoring import Scoring, scored_table, scoring_of
 
 
 @dataclass(frozen=True)

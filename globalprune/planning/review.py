@@ -6,6 +6,7 @@ from pathlib import Path
 from globalprune.artifacts.analyses.analysis_folder import Analysis
 from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.plan_analysis import find_analysis
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.plan_wishes import broken_wishes
@@ -13,7 +14,7 @@ from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.figures import ImportanceByGroup
-from globalprune.planning.knowledge import find_analysis, worth_of
+from globalprune.planning.knowledge import worth_of
 from globalprune.planning.machines import broken_latency, find_machine, latency_of
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.planner import make_plan

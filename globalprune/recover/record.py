@@ -1,15 +1,13 @@
 """What a run leaves beside the weights: recovery.json, the loss curve, the model card."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.provenance import OWN_FOLDER, tool_versions
 from globalprune.artifacts.record_file import write_record
+from globalprune.artifacts.results.loss_curve import LOSS_FILE, write_loss_curve
 from globalprune.artifacts.results.recovery_record import (
     RECOVERY_FILE,
     KnownModel,
@@ -27,7 +25,6 @@ from globalprune.models.sources.source import ModelSource
 from globalprune.recover.subject import Lesson
 from globalprune.recover.training import Trained
 
-LOSS_FILE = "loss.csv"
 _RUINED = 1.0  # nats; single windows differ by less
 
 
@@ -91,15 +88,5 @@ def write_run(
     path = own / RECOVERY_FILE
     earlier = read_recovery(path).runs if path.exists() else ()
     write_record(path, RecoveryRecord(runs=(*earlier, run)))
-    write_atomically(own / LOSS_FILE, _csv(curve))
+    write_loss_curve(own / LOSS_FILE, curve)
     write_card(folder, name=name, licence_from=base.companions)
-
-
-def _csv(curve: Sequence[LossPoint]) -> str:
-    """The loss curve as a table."""
-    text = io.StringIO()
-    rows = [point.model_dump() for point in curve]
-    writer = csv.DictWriter(text, list(LossPoint.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,1 +1,1 @@
-"""Pictures from artifacts; no model, no torch."""
+"""One HTML page, and pictures, from artifacts; no model, no torch."""

@@ -4,7 +4,6 @@ Drawn by matplotlib, which the extra `report` brings; the picture is SVG.
 """
 
 import io
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +11,8 @@ from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
 
 CURVE_FILE: Final = "sweep.svg"
-_SIZE: Final = (7.0, 4.5)  # inches
+SIZE: Final = (7.0, 4.5)  # inches
 _LOGARITHMIC_FROM: Final = 4.0  # where the worst perplexity is so many times the dense one
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return find_spec("matplotlib") is not None
 
 
 def draw_sweep(path: Path, sweep: Sweep) -> None:
@@ -26,25 +20,31 @@ def draw_sweep(path: Path, sweep: Sweep) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained")
+    draw_curve(figure, sweep)
+    drawn = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "globalprune"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    write_atomically(path, drawn.getvalue())
+
+
+def draw_curve(figure: Any, sweep: Sweep) -> None:
+    """Draw it on an empty figure."""
     axes = figure.subplots()
     dense = sweep.dense.perplexity.value
     worst = max((point.result.perplexity.value or 0.0 for point in sweep.points), default=0.0)
     for name, points in sweep.lines.items():
         _draw_line(axes, name, points)
     if dense is not None:
-        axes.axhline(dense, color="0.4", linestyle="--", linewidth=1, label="as it is")
+        axes.axhline(dense, color="0.5", linestyle="--", linewidth=1, label="as it is")
         if worst > _LOGARITHMIC_FROM * dense:
             axes.set_yscale("log")
     axes.set_xlabel("parameters removed, % of all")
     axes.set_ylabel("perplexity")
-    axes.set_title(sweep.text.source, fontsize="medium")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    drawn = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "globalprune"}):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    write_atomically(path, drawn.getvalue())
+    axes.set_title(sweep.text.source, fontsize="medium", parse_math=False)
+    axes.grid(color="0.5", alpha=0.3)
+    for label in axes.legend().get_texts():
+        label.set_parse_math(False)  # a name with two $ is no formula
 
 
 def _draw_line(axes: Any, name: str, points: tuple[SweepPoint, ...]) -> None:

@@ -56,7 +56,8 @@ sys.exit("loaded: " + ", ".join(loaded) if loaded else 0)
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["plan", "--help"], ["check", "--help"], ["diff", "--help"],
-     ["analyze", "--help"], ["apply", "--help"], ["eval", "--help"], ["measure", "--help"]],
+     ["analyze", "--help"], ["apply", "--help"], ["eval", "--help"], ["measure", "--help"],
+     ["report", "--help"]],
     ids=" ".join,
 )  # fmt: skip
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
@@ -67,15 +68,16 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["plan", "check", "diff"])
+@pytest.mark.parametrize("command", ["plan", "check", "diff", "report"])
 def test_the_planning_day_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
-    """Planning, checking and comparing for real never import torch either."""
+    """Planning, checking, comparing and reporting for real never import torch either."""
     write_plans(saved_analysis(tmp_path), [0.1, 0.3])
     first, second = str(tmp_path / "plan-0.10.yaml"), str(tmp_path / "plan-0.30.yaml")
     arguments = {
         "plan": ["plan", str(tmp_path), "--ratio", "0.2"],
         "check": ["check", first, "--write"],
         "diff": ["diff", first, second],
+        "report": ["report", str(tmp_path), first, "-o", str(tmp_path / "parameters.html")],
     }[command]
     code = PROBE.format(arguments=arguments, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

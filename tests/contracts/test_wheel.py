@@ -26,6 +26,7 @@ def gp(*arguments):
 
 gp("analyze", model, "-o", "a", "--samples", "4", "--seq-len", "16", "--data", "builtin")
 gp("apply", model, "--plan", "a/plan.yaml", "-o", "out")
+gp("report", "a", "out")
 globalprune.load_model("out")
 """
 
@@ -39,18 +40,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_the_wheel_carries_the_modeling_file(wheel: Path) -> None:
-    """What travels with uneven checkpoints is in the wheel; tests and demos are not."""
+def test_the_wheel_carries_what_is_no_module_of_it(wheel: Path) -> None:
+    """The modeling file and the page's template are in the wheel; tests and demos are not."""
     names = zipfile.ZipFile(wheel).namelist()
 
     assert "globalprune/models/modeling_globalprune.py" in names
+    assert {"globalprune/report/page.html.jinja", "globalprune/report/page.css"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "demo/", "examples/"))]
 
 
 def test_the_wheel_works_without_the_tree(
     wheel: Path, tmp_path: Path, tiny: Callable[[str], Path]
 ) -> None:
-    """Analyze, apply and load run from the unpacked wheel, in a folder far from the tree."""
+    """Analyze, apply, report and load run from the unpacked wheel, far from the tree."""
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     work = tmp_path / "work"
@@ -65,3 +67,4 @@ def test_the_wheel_works_without_the_tree(
     assert done.returncode == 0, done.stderr
     assert (work / "a" / "plan.v1.schema.json").is_file()
     assert (work / "out" / "model.safetensors").is_file()
+    assert (work / "report.html").is_file()

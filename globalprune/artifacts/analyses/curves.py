@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, FORMAT_KEY
+from globalprune.artifacts.analyses.table_columns import column_values, kind_codes
 from globalprune.artifacts.disk import temporary_file
 from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.errors import TableInvalid
 
 CURVES_FORMAT: Final = "globalprune.curves/1"
 CURVES_FILE: Final = "curves.parquet"
+_AGAIN: Final = "run gp analyze again"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Curves:
     """Columns of equal length, half after half, each along its order."""
 
     layer_idx: NDArray[np.int32]
-    group_type: NDArray[np.int8]  # the position in GROUP_TYPES
+    group_type: NDArray[np.integer[Any]]  # the position in GROUP_TYPES
     removed_groups: NDArray[np.int32]
     group_idx: NDArray[np.int32]
     removed_params: NDArray[np.int64]
@@ -44,3 +47,32 @@ def write_curves(path: Path, curves: Curves, *, identity: str) -> None:
     metadata = {FORMAT_KEY: CURVES_FORMAT, ANALYSIS_KEY: identity}
     with temporary_file(path) as temporary:
         parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
+
+
+def read_curves(path: Path, *, identity: str) -> Curves:
+    """Read the curves of the analysis of that identity.
+
+    Raise `TableInvalid` for another's curves, and for a file that is none of ours.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        arrow = parquet.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableInvalid(f"{path}: is not a Parquet file ({reason}); {_AGAIN}.") from error
+    metadata = arrow.schema.metadata or {}
+    found = metadata.get(FORMAT_KEY.encode(), b"none").decode(errors="replace")
+    names = list(Curves.__dataclass_fields__)
+    missing = [name for name in names if arrow.column_names.count(name) != 1]
+    if found != CURVES_FORMAT or missing:
+        lacks = f" and lacks {', '.join(missing)}" if missing else ""
+        raise TableInvalid(f"{path}: is of format {found}{lacks}, not {CURVES_FORMAT}; {_AGAIN}.")
+    if metadata.get(ANALYSIS_KEY.encode()) != identity.encode():
+        raise TableInvalid(
+            f"{path}: belongs to another analysis than the analysis.json beside it; put the files "
+            f"of one analysis together, or {_AGAIN}."
+        )
+    kinds = {"group_type": kind_codes(path, arrow["group_type"])}
+    return Curves(**({name: column_values(arrow[name]) for name in names[:1] + names[2:]} | kinds))

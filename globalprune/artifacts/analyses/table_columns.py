@@ -28,10 +28,10 @@ def read_columns(path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     """Read the six columns, the other importances by method, and the metadata."""
     arrow = _open(path)
     _refuse_wrong_columns(path, arrow)
-    columns = {name: _numbers(arrow[name]) for name in _TYPES if name != "group_type"}
-    columns["group_type"] = _kind_codes(path, arrow["group_type"])
+    columns = {name: column_values(arrow[name]) for name in _TYPES if name != "group_type"}
+    columns["group_type"] = kind_codes(path, arrow["group_type"])
     others = {
-        name.removeprefix(IMPORTANCE_PREFIX): _numbers(arrow[name].cast("double", safe=False))
+        name.removeprefix(IMPORTANCE_PREFIX): column_values(arrow[name].cast("double", safe=False))
         for name in arrow.column_names
         if name.startswith(IMPORTANCE_PREFIX) and _is_number(arrow.schema.field(name).type)
     }
@@ -120,7 +120,7 @@ def _refuse_wrong_columns(path: Path, arrow: Any) -> None:
         )
 
 
-def _kind_codes(path: Path, column: Any) -> NDArray[np.uint8]:
+def kind_codes(path: Path, column: Any) -> NDArray[np.uint8]:
     """Turn the kinds' names into positions in GROUP_TYPES."""
     import pyarrow as pa
 
@@ -133,11 +133,11 @@ def _kind_codes(path: Path, column: Any) -> NDArray[np.uint8]:
             f"this globalprune knows {' and '.join(GROUP_TYPES)}."
         )
     positions = np.asarray([GROUP_TYPES.index(name) for name in names], np.uint8)
-    codes: NDArray[np.uint8] = positions[_numbers(encoded.indices)]
+    codes: NDArray[np.uint8] = positions[column_values(encoded.indices)]
     return codes
 
 
-def _numbers(column: Any) -> NDArray[Any]:
+def column_values(column: Any) -> NDArray[Any]:
     """The column as it lies in memory, nulls as NaN; `to_numpy` would load pandas."""
     from pyarrow import compute
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,11 @@ _COLUMNS: Final = (
     "line", "removed", "parameters", "kv_cache_bytes_per_token", "perplexity", "standard_error",
     "difference", "difference_standard_error", "plan",
 )  # fmt: skip
+HEAD: Final = (
+    "", "removed", "parameters", "KV cache a token", "perplexity", "to the model as it is"
+)  # fmt: skip
 _DENSE: Final = "as it is"
+_ESCAPED: Final = r"\|"
 
 
 def write_sweep(folder: Path, sweep: Sweep) -> None:
@@ -45,15 +49,25 @@ def csv_text(sweep: Sweep) -> str:
 
 def markdown_lines(sweep: Sweep) -> list[str]:
     """The table, and under it what it was measured with."""
-    text = sweep.text
     return [
-        "| | removed | parameters | KV cache a token | perplexity | to the model as it is |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-        *map(_line, _rows(sweep)),
+        f"| | {' | '.join(HEAD[1:])} |",
+        f"| --- |{' ---: |' * (len(HEAD) - 1)}",
+        *map(_markdown, table_of(sweep)),
         "",
-        f"- perplexity on {text.source}: {text.samples} windows, {text.predicted_tokens:,} tokens",
+        f"- {text_line(sweep)}",
         *([f"- `{sweep.command}`"] if sweep.command else []),
     ]
+
+
+def table_of(sweep: Sweep) -> list[tuple[str, ...]]:
+    """The cells of every row under `HEAD`, as a person reads them."""
+    return [_cells(row) for row in _rows(sweep)]
+
+
+def text_line(sweep: Sweep) -> str:
+    """The text that all perplexities are of."""
+    text = sweep.text
+    return f"perplexity on {text.source}: {text.samples} windows, {text.predicted_tokens:,} tokens"
 
 
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
@@ -80,18 +94,22 @@ def _row(
     return dict(zip(_COLUMNS, figures, strict=True))
 
 
-def _line(row: dict[str, Any]) -> str:
-    """A row of the Markdown table."""
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row for people."""
     cache = row["kv_cache_bytes_per_token"]
-    cells = (
-        row["line"].replace("|", r"\|"),
+    return (
+        row["line"],
         f"{100 * row['removed']:.1f} %",
         f"{row['parameters']:,}",
         "unknown" if cache is None else f"{cache:,} B",
         _estimate(row["perplexity"], row["standard_error"]),
         _estimate(row["difference"], row["difference_standard_error"], sign="+"),
     )
-    return f"| {' | '.join(cells)} |"
+
+
+def _markdown(cells: Iterable[str]) -> str:
+    """A row of cells that none of them can end."""
+    return f"| {' | '.join(cell.replace('|', _ESCAPED) for cell in cells)} |"
 
 
 def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:

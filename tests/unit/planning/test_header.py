@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 from analyses import analysis_of, structure_of
 
+from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.artifacts.plans.plan_comment import has_comments, refresh_header
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import write_plan
@@ -14,7 +15,6 @@ from globalprune.artifacts.plans.prune_plan import AnalysisReference, LayerCuts,
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of, importance_lines, removal_text, shares_of
 from globalprune.planning.optimality import optimality_of
-from globalprune.planning.scoring import Scoring
 
 STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)
 MINE = Scoring("mine", "none")

@@ -6,8 +6,8 @@ import pytest
 from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
+from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.planning.notes import plan_notes
-from globalprune.planning.scoring import Scoring
 
 SURE = Reliability(rank_correlation=0.95, cuts=(SharedCut(ratio=0.2, shared=0.93),))
 UNSURE = Reliability(rank_correlation=0.85, cuts=(SharedCut(ratio=0.2, shared=0.8),))

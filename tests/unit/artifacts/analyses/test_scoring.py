@@ -9,12 +9,12 @@ from analyses import analysis_of, saved_analysis, structure_of
 
 from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, write_analysis_record
+from globalprune.artifacts.analyses.scoring import Scoring, scored_table, scoring_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.plan_target import Target
 from globalprune.errors import UsageError
 from globalprune.planning.planner import make_plan
 from globalprune.planning.review import review_plan
-from globalprune.planning.scoring import Scoring, scored_table, scoring_of
 from globalprune.planning.writing import write_plans
 
 STRUCTURE = structure_of()

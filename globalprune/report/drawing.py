@@ -1,0 +1,124 @@
+"""How matplotlib, which the extra `report` brings, draws for a page: SVG that reads on any ground.
+
+Ink is whatever colour the page's text has; attention and MLP keep their colours everywhere.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from globalprune.artifacts.groups import GroupType
+from globalprune.report.content import Picture
+
+COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}
+NAMES: Final[dict[GroupType, str]] = {"attention": "attention", "mlp": "MLP"}
+GROUPS: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "MLP channels"}
+WIDE: Final = (9.4, 2.7)  # inches
+MISSING: Final = "pictures need matplotlib (pip install globalprune[report])"
+_INK: Final = "#010203"  # stands for currentColor, which matplotlib doesn't know
+_STYLE: Final[dict[str, Any]] = {
+    "svg.hashsalt": "globalprune",
+    "svg.fonttype": "none",  # text stays text: it can be searched, and the page has the font
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.alpha": 0.2,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.titlecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _INK,
+}
+_NAMELESS: Final = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+_ID: Final = re.compile(r' id="([^"]*)"')
+_REFERENCE: Final = re.compile(r'(url\(#|href="#)([^)"]+)')
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
+def picture(
+    caption: str, draw: Callable[[Any], None], size: tuple[float, float] = WIDE
+) -> tuple[Picture, ...]:
+    """Draw on an empty figure of so many inches; no picture where nothing can be drawn.
+
+    Equal drawings give equal text.
+    """
+    if not can_draw():
+        return ()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size)
+        figure.subplots_adjust(**_margins(size))  # a layout engine would draw everything twice
+        draw(figure)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", transparent=True, metadata=_NAMELESS)
+    return (Picture(caption, _inline(drawn.getvalue())),)
+
+
+def halves_apart(
+    figure: Any, span: tuple[float, float], *, along: str = "layer", share_y: bool = False
+) -> dict[GroupType, Any]:
+    """Two fields side by side, one for attention and one for MLP, both of the same span."""
+    fields = figure.subplots(1, len(NAMES), sharey=share_y)
+    found = dict(zip(NAMES, fields, strict=True))
+    for kind, axes in found.items():
+        axes.set_title(NAMES[kind])
+        axes.set_xlabel(along)
+        axes.set_xlim(*span)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return found
+
+
+def span_of(layers: Iterable[int]) -> tuple[float, float]:
+    """From the first to the last layer, with room for their bars."""
+    numbers = sorted(layers) or [0]
+    return numbers[0] - 0.6, numbers[-1] + 0.6
+
+
+def positive(values: ArrayLike) -> NDArray[np.float64]:
+    """The values that have a place on a log axis; NaN, which is a gap, for the others."""
+    found = np.asarray(values, np.float64)
+    return np.where(found > 0, found, np.nan)
+
+
+def with_own_ids(svg: str, prefix: str) -> str:
+    """The drawing with ids that no other on its page has."""
+    referenced = {name for _, name in _REFERENCE.findall(svg)}
+    svg = _REFERENCE.sub(rf"\g<1>{prefix}-\g<2>", svg)
+    return _ID.sub(
+        lambda found: f' id="{prefix}-{found[1]}"' if found[1] in referenced else "", svg
+    )
+
+
+def _margins(size: tuple[float, float]) -> dict[str, float]:
+    """Room for the labels around the fields, as parts of the figure."""
+    width, height = size
+    left, right, bottom, top = 0.85, 0.1, 0.5, 0.3  # inches
+    return {
+        "left": left / width,
+        "right": 1 - right / width,
+        "bottom": bottom / height,
+        "top": 1 - top / height,
+    }
+
+
+def _inline(svg: str) -> str:
+    """The <svg> element alone, its ink the page's."""
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor").strip()

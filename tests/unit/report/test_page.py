@@ -1,0 +1,97 @@
+"""A page stands alone, escapes what it is told, and is the same for the same content."""
+
+from unittest import mock
+
+import pytest
+from web_pages import WebPage, assert_stands_alone
+
+from globalprune.report import drawing, page
+from globalprune.report.content import (
+    Block,
+    Commands,
+    Facts,
+    Glance,
+    Lines,
+    Page,
+    Part,
+    Section,
+    Table,
+)
+from globalprune.report.drawing import MISSING, picture
+
+EVIL = "<script>alert('1')</script> & \"x\""
+
+
+def page_of(*sections: Section, title: str = "a title") -> Page:
+    """A page of these sections."""
+    return Page(title, sections)
+
+
+def section(name: str = "one", *glances: Glance, word: str = "word") -> Section:
+    """A section with a block of every form, all saying `word`."""
+    drawn = picture(word, lambda figure: figure.subplots().set_title(word))
+    blocks: tuple[Block, ...] = (
+        Facts(((word, f"{word}\n{word}"),)),
+        Facts(((word, word),), title=word),
+        Table((word, word), ((word, word),)),
+        Table((word, word), ((word, word),), title=word),
+        Lines((word,), doubtful=True),
+        Commands((word,)),
+        *drawn,
+        *drawn,
+    )
+    return Section(name, (Part("analysis", word, blocks),), glances)
+
+
+def test_a_page_stands_alone() -> None:
+    """Two equal sections with two equal drawings each: ids differ all the same."""
+    found = assert_stands_alone(page.render(page_of(section(), section("two"))))
+
+    assert found.drawings == 4
+    assert found.headings == ["a title", "one", "word", "two", "word"]
+    assert found.tags.count("details") == 4
+
+
+def test_equal_content_is_an_equal_file() -> None:
+    """Drawn anew."""
+    assert page.render(page_of(section())) == page.render(page_of(section()))
+
+
+def test_nothing_that_is_told_becomes_html() -> None:
+    """A model's name may be anything; a person reads it as it is."""
+    glances = (Glance(EVIL, EVIL, EVIL, EVIL, EVIL), Glance("b"))
+    evil = page_of(section(EVIL, *glances, word=EVIL), title=EVIL)
+    found = assert_stands_alone(page.render(evil))
+
+    assert found.headings[:2] == [EVIL, "At a glance"]
+    assert found.facts[EVIL] == EVIL
+    assert EVIL in found.tables[0][1]
+    assert EVIL in found.text
+
+
+def test_a_single_model_needs_no_first_table() -> None:
+    """Two do."""
+    assert "At a glance" not in page.render(page_of(section("one", Glance("plan"))))
+    assert "At a glance" in page.render(page_of(section("one", Glance("a"), Glance("b"))))
+
+
+@pytest.mark.parametrize(("other", "said"), [("sha256:1", False), ("sha256:2", True)])
+def test_perplexities_of_other_windows_are_told_apart(other: str, *, said: bool) -> None:
+    """They can't be compared."""
+    rows = (Glance("a", windows="sha256:1"), Glance("b", windows=other), Glance("c"))
+    found = WebPage(page.render(page_of(section("one", *rows))))
+
+    assert ("can't be compared" in found.text) is said
+
+
+def test_without_matplotlib_there_are_tables() -> None:
+    """And the page says what would draw its pictures."""
+    with (
+        mock.patch.object(drawing, "can_draw", return_value=False),
+        mock.patch.object(page, "can_draw", return_value=False),
+    ):
+        found = assert_stands_alone(page.render(page_of(section())))
+
+    assert found.drawings == 0
+    assert MISSING in found.text
+    assert len(found.tables) == 2
