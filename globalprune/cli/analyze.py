@@ -106,12 +106,8 @@ def analyze(
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
-    from functools import partial
-
-    from globalprune.analyze.analyzer import analyze as measure_model
     from globalprune.artifacts.results.compensation_request import GATE_STEPS
     from globalprune.cli.plan_text import finish, plan_lines
-    from globalprune.importance.registry import DEFAULT_IMPORTANCE
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan
 
     if compensate and given is None:
@@ -119,30 +115,36 @@ def analyze(
     if gate_steps is not None and not compensate:
         raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
     with telling_of_unfinished(out), console.progress_bars() as progress:
-        measure = partial(
-            measure_model,
-            model,
-            data=data,
-            samples=samples,
-            seq_len=seq_len,
-            batch_size=batch_size,
-            seed=seed,
-            importances=importance or (DEFAULT_IMPORTANCE,),
-            layers=layers,
-            given=given,
-            compensating=compensate,
-            gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
-            labels=labels,
-            normaliser=normaliser,
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            resume=resume,
-            overwrite=overwrite,
-            command=console.command_line(),
-            progress=progress,
-        )
-        record, written = analyze_and_plan(measure, out, ratio, overwrite=overwrite)
+
+        def measure(folder: Path) -> "AnalysisRecord":
+            from globalprune.analyze.analyzer import analyze as measure_model  # loads torch
+            from globalprune.importance.registry import DEFAULT_IMPORTANCE
+
+            return measure_model(
+                model,
+                folder,
+                data=data,
+                samples=samples,
+                seq_len=seq_len,
+                batch_size=batch_size,
+                seed=seed,
+                importances=importance or (DEFAULT_IMPORTANCE,),
+                layers=layers,
+                given=given,
+                compensating=compensate,
+                gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
+                labels=labels,
+                normaliser=normaliser,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                resume=resume,
+                overwrite=overwrite,
+                command=console.command_line(),
+                progress=progress,
+            )
+
+        record, written = analyze_and_plan(measure, out, ratio, resume=resume, overwrite=overwrite)
     for warning in record.warnings:
         console.say(f"warning: {warning}")
     if as_json:

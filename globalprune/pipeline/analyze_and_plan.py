@@ -1,6 +1,6 @@
 """`gp analyze`: measure a model and write the first plan beside the analysis.
 
-A bad ratio or an edited plan.yaml is refused before the model is run.
+A bad ratio, and whatever is in the way in the folder, is refused before torch is loaded.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.disk import refuse_occupied
+from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import standing_plan
+from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.planning.places import plan_places
 from globalprune.planning.writing import WrittenPlan, write_plans
 
@@ -17,9 +21,17 @@ if TYPE_CHECKING:
 
 
 def analyze_and_plan(
-    analyze_into: "Callable[[Path], AnalysisRecord]", out: Path, ratio: float, *, overwrite: bool
+    analyze_into: "Callable[[Path], AnalysisRecord]",
+    out: Path,
+    ratio: float,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> "tuple[AnalysisRecord, WrittenPlan]":
     """Write the analysis, then its plan; if that fails, the analysis stays."""
+    refuse_bad_ratio(ratio)
+    refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
+    UnfinishedWork.beside(out).refuse(resume=resume, overwrite=overwrite)
     for place in plan_places(out, [ratio], None).values():
         standing_plan(place, overwrite=overwrite)
     record = analyze_into(out)

@@ -32,12 +32,12 @@ _PART: Final = re.compile(r"(-?\d+)(?:\s*-\s*(\d+))?")  # 3, -1, 0-2
 def constraints_asked(layers: int, **said: Any) -> Constraints:
     """The constraints for a model of so many layers; None says nothing.
 
-    `protect_layers` is text such as "0, 1, -1". Raise `UsageError` for what can't be, by the
+    `protect_layers` are texts such as "0, 1, -1". Raise `UsageError` for what can't be, by the
     option's name.
     """
     wanted = {name: value for name, value in said.items() if value is not None}
     if "protect_layers" in wanted:
-        wanted["protect_layers"] = _layers(wanted["protect_layers"], layers)
+        wanted["protect_layers"] = _layers(",".join(wanted["protect_layers"]), layers)
     return _valid(Constraints, wanted)
 
 

@@ -102,7 +102,7 @@ def test_the_csv_holds_the_table_and_the_choice(analysis: Path, tmp_path: Path) 
 
     assert table.column_names == [
         "layer_idx", "group_type", "group_idx", "importance", "cost", "score",
-        "importance_taylor", "importance_wanda", "removed",
+        "importance_taylor", "importance_wanda", "cost_kv_cache", "cost_flops", "removed",
     ]  # fmt: skip
     assert scores == sorted(scores)
     costs = [cost for cost, go in zip(table["cost"].to_pylist(), gone, strict=True) if go]

@@ -94,8 +94,8 @@ class FirstOrder:
         """Multiply with the parameters and reduce to groups; the accumulators go one by one."""
         whole: PartSums = {}
         halves: tuple[PartSums, PartSums] = ({}, {})
-        while self._totals:
-            key, total = self._totals.popitem()
+        for key in sorted(self._totals, key=_sorting):  # whatever came first, sums are the same
+            total = self._totals.pop(key)
             if counts.halves is not None:
                 first = self._firsts.pop(key).to(total.device)
                 for sums, part, text in zip(
@@ -107,6 +107,12 @@ class FirstOrder:
             return {"first_order": Split(of_halves(whole))}
         in_halves = (of_halves(halves[0]), of_halves(halves[1]))
         return {"first_order": Split(of_halves(whole), in_halves)}
+
+
+def _sorting(key: tuple[Site, str]) -> tuple[str, str]:
+    """A parameter's place among all."""
+    site, parameter = key
+    return site.name, parameter
 
 
 def _add_products(

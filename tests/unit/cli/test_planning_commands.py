@@ -229,3 +229,38 @@ def test_another_models_latencies_are_refused(folder: Path, tmp_path: Path) -> N
     machine = saved_machine(tmp_path / "machine.json", structure_of(((2, 4), (2, 4))))
     said = gp("plan", folder, "--latency", "1ms", "--machine", machine)
     refused(said, "was measured for test/model, which has another structure")
+
+
+def test_the_largest_plan_is_the_largest_of_the_budget_in_the_way(folder: Path) -> None:
+    """Beside a budget that can be kept: what is said to be had can be had with it, and no more."""
+    bounds = (
+        "--max-layer-ratio",
+        0.55,
+        "--round-mlp",
+        2,
+        "--flops",
+        "100M",
+        "-o",
+        folder / "b.yaml",
+    )
+    done = gp("plan", folder, "--ratio", 0.9, *bounds, "-o", folder / "b.yaml")
+    found = re.search(r"allow, which is --ratio (0\.\d+)", done.err)
+
+    assert done.code == 1
+    assert found, done.err
+    assert gp("plan", folder, "--ratio", found[1], *bounds, "-o", folder / "b.yaml").code == 0
+    more = float(found[1]) + 0.01
+    assert gp("plan", folder, "--ratio", more, *bounds, "-o", folder / "b.yaml").code == 1
+
+
+def test_a_kind_that_goes_wholly_is_told(folder: Path) -> None:
+    """As where a budget's unit was forgotten."""
+    done = gp("plan", folder, "--kv-cache", "1B", "-o", folder / "c.yaml")
+    assert "note: every layer loses all of its attention; see that the budget's unit" in done.err
+
+
+def test_every_cost_stands_in_the_csv(folder: Path) -> None:
+    """Those of the other budgets too."""
+    table = folder / "all.csv"
+    gp("plan", folder, "--ratio", 0.2, "-o", folder / "d.yaml", "--csv", table)
+    assert '"cost_kv_cache","cost_flops","removed"' in table.read_text("utf-8").splitlines()[0]

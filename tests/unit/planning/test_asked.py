@@ -44,21 +44,29 @@ def test_what_is_no_budget_is_told_by_its_option(said: dict[str, str], message: 
 
 
 @pytest.mark.parametrize(
-    ("text", "layers"), [("0,-1", [0, 5]), ("1-3", [1, 2, 3]), ("-2, 0", [0, 4]), ("5", [5])]
+    ("texts", "layers"),
+    [
+        (["0,-1"], [0, 5]),
+        (["1-3"], [1, 2, 3]),
+        (["-2, 0"], [0, 4]),
+        (["5"], [5]),
+        (["0", "5", "1,2"], [0, 1, 2, 5]),
+    ],
+    ids=str,
 )
-def test_layers_are_counted_from_either_end(text: str, layers: list[int]) -> None:
-    """-1 is the last one."""
-    assert list(constraints_asked(6, protect_layers=text).protect_layers) == layers
+def test_layers_are_counted_from_either_end(texts: list[str], layers: list[int]) -> None:
+    """-1 is the last one; said again, they are all meant."""
+    assert list(constraints_asked(6, protect_layers=texts).protect_layers) == layers
 
 
 @pytest.mark.parametrize(
     ("said", "message"),
     [
         (
-            {"protect_layers": "6"},
+            {"protect_layers": ["6"]},
             r"6 is not in the model, which has layers 0 to 5 \(or -6",
         ),
-        ({"protect_layers": "first"}, r"--protect-layers first: 'first' is no layer"),
+        ({"protect_layers": ["first"]}, r"--protect-layers first: 'first' is no layer"),
         ({"max_layer_ratio": 1.5}, r"--max-layer-ratio 1.5: should be less than or equal to 1"),
         ({"round_mlp": 0}, r"--round-mlp 0: should be greater than or equal to 1"),
         ({"only": "heads"}, r"--only heads: should be 'attention' or 'mlp'"),

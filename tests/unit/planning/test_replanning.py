@@ -63,7 +63,7 @@ def test_a_plan_of_ones_own_is_all_meant(analysis: Analysis, tmp_path: Path) -> 
 
 def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: Path) -> None:
     """They are a person's wishes as well."""
-    constraints = Constraints(min_mlp=5)
+    constraints = Constraints(min_mlp=5, min_attention_groups=1)
     first = write_plans(analysis, [0.1], tmp_path / "plan.yaml", constraints=constraints)[0].path
     kept = again(analysis, first)
     other = Constraints(min_mlp=2)
@@ -73,7 +73,32 @@ def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: 
     assert kept.target is not None
     assert kept.target.constraints == constraints
     assert changed.target is not None
-    assert changed.target.constraints == other
+    assert changed.target.constraints == Constraints(min_mlp=2, min_attention_groups=1)
+    with pytest.raises(UsageError, match=r"uniform and protect_layers can't be kept together"):
+        Constraints(uniform=True).changed_by(Constraints(protect_layers=IndexRanges.of([0])))
+
+
+def test_importance_and_strategy_stay_unless_others_are_given(
+    analysis: Analysis, tmp_path: Path
+) -> None:
+    """A plan by another column doesn't come back ranked by the table's own."""
+    first = write_plans(
+        analysis, [0.2], tmp_path / "plan.yaml", importance="other", normaliser="mean",
+        strategy="layerwise",
+    )[0].path  # fmt: skip
+    kept = again(analysis, first)
+    out = tmp_path / "other.yaml"
+    changed = write_plans(
+        analysis, [0.2], out, replanned=first, importance="mine", strategy="knapsack"
+    )[0].planned.plan
+
+    assert kept.analysis is not None
+    assert kept.target is not None
+    assert (kept.analysis.importance, kept.analysis.normaliser) == ("other", "mean")
+    assert kept.target.strategy == "layerwise"
+    assert changed.analysis is not None
+    assert changed.target is not None
+    assert (changed.analysis.importance, changed.target.strategy) == ("mine", "knapsack")
 
 
 def test_a_pin_of_all_outlives_an_edit(analysis: Analysis, tmp_path: Path) -> None:

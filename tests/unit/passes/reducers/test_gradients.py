@@ -1,6 +1,8 @@
 """First order and curvature, on a layer small enough to be reckoned through by hand."""
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +49,24 @@ def test_windows_that_cancel_have_no_first_order_but_curvature() -> None:
     expected = [3.5 * (1 + 16 + 25), 3.5 * (81 + 576 + 324)]
     assert first_order(site(), (INPUTS, OPPOSED, BATCH)) == [0.0, 0.0]
     assert curvature(site(), (INPUTS, OPPOSED, BATCH)) == expected
+
+
+def test_in_which_order_gradients_came_changes_no_bit() -> None:
+    """A resumed run has them in another order, and 1 + ε + ε is not ε + ε + 1."""
+    tiny = 2.0**-53
+    sites = [
+        replace(linear_site([[value]], groups=1), name=f"layer.{number}")
+        for number, value in enumerate((1.0, tiny, tiny))
+    ]
+    ones = torch.ones(1, 1, 1)
+    batch = Batch(first_window=0, windows=1, predicted=1)
+    found = set()
+    for order in itertools.permutations(sites):
+        reducer = FirstOrder()
+        for one in order:
+            reducer.take_gradient(one, ones, ones, batch)
+        found.add(float(reducer.finish(over(windows=1))["first_order"].whole[HALF]))
+    assert len(found) == 1
 
 
 def test_curvature_is_the_same_window_by_window() -> None:
