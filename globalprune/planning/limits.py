@@ -73,12 +73,6 @@ def _round(
 ) -> Iterator[str]:
     """Let go what is above a multiple, the worst; yield a complaint where too few may go."""
     multiple = constraints.round_mlp
-    if multiple > len(rows):
-        yield (
-            f"round_mlp: {multiple} is more than the {len(rows)} channels of layer {layer}; round "
-            "to less."
-        )
-        return
     stand = int((~must_go[rows]).sum())
     above = stand % multiple
     open_rows = rows[free[rows]]

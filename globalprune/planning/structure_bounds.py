@@ -5,6 +5,7 @@ from typing import Final
 
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.fixed_halves import why_fixed
+from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.errors import UsageError
 from globalprune.planning.asked import option_of
@@ -17,6 +18,7 @@ def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> No
     for kind in structure.fixed:
         for asked in _asking(constraints, kind):
             raise UsageError(f"{asked}: {why_fixed(kind)}; leave it out.")
+    _refuse_wide(constraints, structure)
     if structure.has_experts and constraints.runtime == "vllm":
         raise UsageError(
             "--for vllm: this model has experts, and vLLM takes those of a layer together; no cut "
@@ -28,6 +30,23 @@ def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> No
                 f"{option_of(name)}: counts the channels of an MLP, and this model has experts, "
                 "whose channels are chosen one by one; leave it out (and --for any, which asks it)."
             )
+
+
+def _refuse_wide(constraints: Constraints, structure: ModelStructure) -> None:
+    """Raise `UsageError` where MLPs have no multiple of so many channels."""
+    bound = {} if constraints.only == "attention" else dict(enumerate(structure.layers))
+    widths = {
+        at: layer.mlp.groups
+        for at, layer in bound.items()
+        if at not in set(constraints.protect_layers) and layer.mlp.groups
+    }
+    narrow = [at for at, width in widths.items() if width < constraints.round_mlp]
+    if narrow:
+        raise UsageError(
+            f"{option_of('round_mlp')} {constraints.round_mlp}: is more than the "
+            f"{max(widths[at] for at in narrow):,} channels that the MLP of "
+            f"layer{'s' * (len(narrow) > 1)} {IndexRanges.of(narrow)} has at most; round to less."
+        )
 
 
 def _asking(constraints: Constraints, kind: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Plans for models whose attention can't be cut."""
+"""Constraints that a structure can't keep, above all where attention can't be cut."""
 
 from typing import Any
 
@@ -65,3 +65,26 @@ def test_the_layerwise_way_takes_from_the_mlp_what_attention_would_give() -> Non
     plan = make_plan(analysis_of(FIXED), target)
     assert plan.reached
     assert plan.effect.removed_groups["attention"] == 0
+
+
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [
+        ((8, 8, 8), "8 channels that the MLP of layers 0-2 has at most"),
+        ((8, 24, 8), "8 channels that the MLP of layers 0, 2 has at most"),
+    ],
+    ids=["alike", "one is wider"],
+)
+def test_a_multiple_above_the_width_is_refused_once(widths: tuple[int, ...], said: str) -> None:
+    """Not layer by layer."""
+    shape = structure_of(tuple((2, width) for width in widths))
+    target = Target(ratio=0.1, constraints=Constraints(round_mlp=16))
+    with pytest.raises(UsageError, match=f"^--round-mlp 16: is more than the {said}; round to l"):
+        make_plan(analysis_of(shape), target)
+
+
+def test_layers_that_stay_whole_may_be_narrower() -> None:
+    """Nothing of them is rounded."""
+    shape = structure_of(((2, 8), (2, 24), (2, 24)))
+    bound = Constraints.model_validate({"round_mlp": 12, "protect_layers": "0"})
+    assert make_plan(analysis_of(shape), Target(ratio=0.05, constraints=bound)).effect.removed
