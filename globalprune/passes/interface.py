@@ -98,26 +98,27 @@ class Split(Generic[Value]):
 
 
 class Reducer(Protocol):
-    """Takes what passes through the sites."""
+    """Takes what passes through the sites; a subclass says only what it wants of that."""
 
     gradient_at: GradientPlace | None  # None: no gradient is wanted
 
     def watches(self, site: Site) -> bool:
-        """Whether this reducer wants anything from that site."""
-        ...
+        """Whether this reducer wants anything from that site; from all, unless it says so."""
+        del site
+        return True
 
     def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Take what enters the site, `[B, T, D]`, during the forward pass."""
-        ...
+        """Take what enters the site, `[B, T, D]`, during the forward pass; or leave it."""
+        del site, inputs
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
         """Take what entered, and delta = scale · ∂(Σ_s L_s)/∂(what is at the place), `[B, T, …]`.
 
-        At the output that is `[B, T, O]`, at the input `[B, T, D]`.
+        At the output that is `[B, T, O]`, at the input `[B, T, D]`. Or leave it.
         """
-        ...
+        del site, inputs, delta, batch
 
 
 class StatisticReducer(Reducer, Protocol):

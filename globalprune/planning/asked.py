@@ -41,6 +41,12 @@ def constraints_asked(layers: int, **said: Any) -> Constraints:
     return _valid(Constraints, wanted)
 
 
+def constraints_kept(standing: Constraints, asked: Constraints) -> Constraints:
+    """Those that stand already, except what is asked anew; raise `UsageError` as above."""
+    anew = {name: getattr(asked, name) for name in asked.said()}
+    return _valid(Constraints, {**dict(standing), **anew})
+
+
 def budgets_asked(*, dtype: str | None, context: int | None, **said: str | None) -> Budgets:
     """The budgets of amounts such as "6B"; None says nothing.
 

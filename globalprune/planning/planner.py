@@ -120,7 +120,7 @@ def _notes(answer: Answer, effect: PlanEffect) -> Iterator[str]:
             break
     for kind, groups in effect.removed_groups.items():
         if groups and not any(layer.of(kind) for layer in effect.layers):
-            yield f"every layer loses all of its {kind}; see that the budget's unit is meant so."
+            yield f"every layer loses all of its {kind}; ask for less if that isn't meant."
     if answer.choice.gap:
         gap = f"{100 * answer.choice.gap:.2g} %"
         yield f"another plan under the same constraints may lose less importance, by {gap} at most."

@@ -16,6 +16,7 @@ from globalprune.artifacts.plans.plan_file import (
 )
 from globalprune.artifacts.plans.plan_target import Budgets, Target, budgets_of
 from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.planning.asked import constraints_kept
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of
 from globalprune.planning.machines import Machine, cited_machine, machine_asked
@@ -73,7 +74,7 @@ def write_plans(
                 normaliser or plan.analysis.normalised_by,
             )
         if plan.target is not None:
-            constraints = plan.target.constraints.changed_by(constraints or Constraints())
+            constraints = constraints_kept(plan.target.constraints, constraints or Constraints())
             strategy = strategy or plan.target.strategy
         if plan.target is not None and not ratios and not budgets.said():
             ratios = [] if plan.target.ratio is None else [plan.target.ratio]

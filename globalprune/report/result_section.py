@@ -71,10 +71,9 @@ def _glance(
     cut: ApplyMetrics | None, recovery: RecoveryRecord | None, judgement: Comparison | None
 ) -> Glance:
     """The result in a line; its perplexity is that of the model with its last weights."""
-    weights = recovery.runs[-1].weights if recovery else cut.weights if cut else None
-    model = next((one for one in judgement.models if one.weights == weights), None) if (
-        judgement
-    ) else None  # fmt: skip
+    last = recovery.runs[-1] if recovery else cut
+    models = judgement.models if judgement else ()
+    model = next((one for one in models if last and one.weights == last.weights), None)
     figures = judged(judgement, model) if judgement and model else ("", "", "")
     what = "finetuned" if recovery else "result"
     if cut is None:

@@ -211,3 +211,17 @@ def test_a_plan_without_its_analysis_is_told_all_the_same(made: Path, tmp_path: 
     assert done.err.startswith(f"note: {plan}: its analysis was looked for in ")
     assert done.out == f"{out}\n  plan.yaml: plan\n"
     assert "Its analysis is not at hand" in WebPage(out.read_text("utf-8")).text
+
+
+def test_a_model_that_was_only_finetuned_is_a_result(tiny: Tiny, tmp_path: Path) -> None:
+    """Nothing of it was cut, so nothing is said of a cut."""
+    out = tmp_path / "tuned"
+    tuned = gp("finetune", tiny("llama"), "-o", out, "--method", "lora", *TEXT)
+    done = gp("report", out, "-o", tmp_path / "report.html", "--json")
+    page = assert_stands_alone((tmp_path / "report.html").read_text("utf-8"))
+    run = read_recovery(out / "globalprune" / "recovery.json").runs[-1]
+
+    assert (tuned.code, done.code) == (0, 0), tuned.err + done.err
+    assert done.json["sections"] == [{"name": "tuned", "holds": ["recovery"]}]
+    assert f"{run.first_loss:.3f} → {run.last_loss:.3f}" in page.text
+    assert run.weights in page.text

@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 Tiny = Callable[[str], Path]
 ORDERED = [name for name, method in IMPORTANCES.items() if method.counts_on_compensation]
 GONE: Removals = {1: {"mlp": [0, 3, 7]}, 2: {"attention": [1]}}
-OWN = ("seconds", "peak_memory_bytes", "table", "command", "calibration")  # clock, memory, place
+OWN = ("seconds", "peak_memory_bytes", "command", "calibration")  # clock, memory, place
 
 
 def keeping_all() -> AbstractContextManager[object]:

@@ -6,12 +6,11 @@ for single layers, are in `prune_plan`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.runtimes import Runtime
 from globalprune.artifacts.record import Record
-from globalprune.errors import UsageError
 
 _Whole = Annotated[int, Field(ge=0, strict=True)]
 _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -59,17 +58,6 @@ class Constraints(Record):
     def without(self, name: str) -> "Constraints":
         """The same but for that one."""
         return self.model_copy(update={name: type(self).model_fields[name].default})
-
-    def changed_by(self, other: "Constraints") -> "Constraints":
-        """The same, with what another says in place of its own.
-
-        Raise `UsageError` where no plan can keep all of that together.
-        """
-        changed = {name: getattr(other, name) for name in other.said()}
-        try:
-            return Constraints(**{**dict(self), **changed})
-        except ValidationError as error:
-            raise UsageError(str(error.errors()[0]["ctx"]["error"])) from error
 
     def said(self) -> dict[str, Any]:
         """Only what was asked for, as it is spelled in a plan."""

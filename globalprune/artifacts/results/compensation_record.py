@@ -14,9 +14,9 @@ from globalprune.artifacts.record import Record
 from globalprune.artifacts.record_file import read_record
 
 COMPENSATION_FORMAT: Literal["globalprune.compensation/1"] = "globalprune.compensation/1"
-SolvedPart = Literal["output", "gate", "up", "gate_up"]  # of a half; some models fuse the two
-
 COMPENSATION_FILE: Final = "compensation.json"
+
+SolvedPart = Literal["output", "gate", "up", "gate_up"]  # of a half; some models fuse the two
 
 
 class ModuleRepair(Record):

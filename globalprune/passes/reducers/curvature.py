@@ -18,13 +18,14 @@ from globalprune.passes.interface import (
     Site,
     Split,
     Statistic,
+    StatisticReducer,
     widened,
 )
 from globalprune.passes.reducers.first_order import FirstOrder
 from globalprune.passes.reducers.group_sums import HalvedSums, sum_to_groups
 
 
-class Curvature:
+class Curvature(StatisticReducer):
     """Σ_{θ∈u} ½ |θ²·h| with h = (1/N) Σ_s T_s g_s²: reduced at once, so no accumulator.
 
     It is additive over windows, not over batches: the square of a batch's gradient is another
@@ -36,14 +37,6 @@ class Curvature:
     def __init__(self, first_order: FirstOrder | None = None) -> None:
         self._first_order = first_order
         self._sums = HalvedSums()
-
-    def watches(self, site: Site) -> bool:
-        """Every parameter of a group counts."""
-        del site
-        return True
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing is to be done before the gradient is there."""
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch

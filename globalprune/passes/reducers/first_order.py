@@ -18,6 +18,7 @@ from globalprune.passes.interface import (
     Site,
     Split,
     Statistic,
+    StatisticReducer,
     widened,
 )
 from globalprune.passes.reducers.group_sums import (
@@ -30,7 +31,7 @@ from globalprune.passes.reducers.group_sums import (
 _TOTAL, _FIRST = "gradients", "gradients of the first half"
 
 
-class FirstOrder:
+class FirstOrder(StatisticReducer):
     """Σ_{θ∈u} |θ·ḡ| with ḡ = (1/N) Σ_s g_s: one accumulator of the size of every weight.
 
     What it came to halfway is copied to the host, so that no more is held where the model runs.
@@ -41,14 +42,6 @@ class FirstOrder:
     def __init__(self) -> None:
         self._totals: dict[tuple[Site, str], torch.Tensor] = {}
         self._firsts: dict[tuple[Site, str], torch.Tensor] = {}  # on the CPU
-
-    def watches(self, site: Site) -> bool:
-        """Every parameter of a group counts."""
-        del site
-        return True
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing is to be done before the gradient is there."""
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch

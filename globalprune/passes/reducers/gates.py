@@ -21,6 +21,7 @@ from globalprune.passes.interface import (
     Site,
     Split,
     Statistic,
+    StatisticReducer,
     widened,
 )
 from globalprune.passes.reducers.group_sums import of_halves, part_name
@@ -47,7 +48,7 @@ class GateFisher(OutputSquares):
         return {"gate_fisher": self._squares.divided(counts, lambda text: 2 * text.predicted)}
 
 
-class WinsorisedGateFisher:
+class WinsorisedGateFisher(StatisticReducer):
     """The same, each group's |J_su| / √T_s clipped at its upper 5 % over the windows.
 
     It keeps J, a float32 for every window and group, on the CPU.
@@ -62,9 +63,6 @@ class WinsorisedGateFisher:
     def watches(self, site: Site) -> bool:
         """Only what the groups feed."""
         return site.is_output
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing is to be done before the gradient is there."""
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from globalprune.passes.interface import Batch, Site
+from globalprune.passes.interface import Site, StatisticReducer
 from globalprune.passes.reducers.group_sums import HalvedSums
 
 
-class OutputSquares:
+class OutputSquares(StatisticReducer):
     """A reducer's ways with its sums of squares; subclasses take what they need, and finish."""
 
     def __init__(self) -> None:
@@ -20,14 +20,6 @@ class OutputSquares:
     def watches(self, site: Site) -> bool:
         """Only what the groups feed."""
         return site.is_output
-
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Nothing, unless a subclass wants what enters."""
-
-    def take_gradient(
-        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
-    ) -> None:
-        """Nothing, unless a subclass wants gradients."""
 
     def halve(self) -> None:
         """Remember the squares."""

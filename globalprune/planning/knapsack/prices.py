@@ -66,7 +66,7 @@ class Market:
         """Where the bound is highest, as far as the searches go."""
         number = len(self._needs)
         if number > 1:  # where others have a price, none needs to be dearer than by itself
-            alone = [self._halve(np.eye(number)[column]) for column in range(number)]
+            alone = [self._halve(column, np.zeros(number)) for column in range(number)]
             self._tops = [min(_ABOVE * price, self._highest) for price in alone]
         return self._search(())
 
@@ -74,9 +74,9 @@ class Market:
         """The best prices that begin with those."""
         column = len(fixed)
         if column == len(self._needs) - 1:
-            direction = np.eye(len(self._needs))[column]
-            last = self._halve(direction, np.asarray([*fixed, 0.0]))
-            return np.asarray([*fixed, last])
+            prices = np.asarray([*fixed, 0.0])
+            prices[column] = self._halve(column, prices)
+            return prices
         found: dict[float, Floats] = {}
 
         def bound(price: float) -> float:
@@ -85,13 +85,13 @@ class Market:
 
         return found[_golden_section(bound, 0.0, self._tops[column])]
 
-    def _halve(self, direction: Floats, fixed: Floats | float = 0.0) -> float:
-        """The lowest price of one budget at which enough of it is saved, the others' `fixed`."""
-        column = int(direction.argmax())
+    def _halve(self, column: int, prices: Floats) -> float:
+        """The lowest price of one budget at which enough of it is saved, others as they are."""
+        tried = prices.copy()
         low, high = 0.0, self._highest
         for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            enough = self.at(fixed + middle * direction).saved[column] >= self._needs[column]
+            tried[column] = middle = (low + high) / 2
+            enough = self.at(tried).saved[column] >= self._needs[column]
             low, high = (low, middle) if enough else (middle, high)
         return high
 

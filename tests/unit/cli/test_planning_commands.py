@@ -256,7 +256,10 @@ def test_the_largest_plan_is_the_largest_of_the_budget_in_the_way(folder: Path) 
 def test_a_kind_that_goes_wholly_is_told(folder: Path) -> None:
     """As where a budget's unit was forgotten."""
     done = gp("plan", folder, "--kv-cache", "1B", "-o", folder / "c.yaml")
-    assert "note: every layer loses all of its attention; see that the budget's unit" in done.err
+    assert (
+        "note: every layer loses all of its attention; ask for less if that isn't meant."
+        in done.err
+    )
 
 
 def test_every_cost_stands_in_the_csv(folder: Path) -> None:

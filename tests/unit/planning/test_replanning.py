@@ -74,8 +74,10 @@ def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: 
     assert kept.target.constraints == constraints
     assert changed.target is not None
     assert changed.target.constraints == Constraints(min_mlp=2, min_attention_groups=1)
-    with pytest.raises(UsageError, match=r"uniform and protect_layers can't be kept together"):
-        Constraints(uniform=True).changed_by(Constraints(protect_layers=IndexRanges.of([0])))
+    whole = Constraints(whole_layers=True)
+    first = write_plans(analysis, [0.1], tmp_path / "whole.yaml", constraints=whole)[0].path
+    with pytest.raises(UsageError, match=r"--uniform and --whole-layers can't be kept together"):
+        write_plans(analysis, [0.3], out, replanned=first, constraints=Constraints(uniform=True))
 
 
 def test_importance_and_strategy_stay_unless_others_are_given(
