@@ -224,4 +224,5 @@ def test_a_model_that_was_only_finetuned_is_a_result(tiny: Tiny, tmp_path: Path)
     assert (tuned.code, done.code) == (0, 0), tuned.err + done.err
     assert done.json["sections"] == [{"name": "tuned", "holds": ["recovery"]}]
     assert f"{run.first_loss:.3f} → {run.last_loss:.3f}" in page.text
+    assert run.weights
     assert run.weights in page.text
