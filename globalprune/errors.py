@@ -14,7 +14,7 @@ GlobalPruneError
 │   ├── UnsupportedArchitecture  a model_type or a shape that we can't cut
 │   ├── CheckpointError       a checkpoint that can't be read as it stands
 │   └── NonFiniteError        a gradient or an activation is not finite
-├── BudgetError               a ratio that can't be reached                      (exit code 1)
+├── BudgetError               a budget that can't be reached                     (exit code 1)
 └── ApplyError
     ├── PlanDoesNotFit        a valid plan that doesn't fit the model it was checked against (1)
     └── VerificationFailed    the result is not what the plan promised             (exit code 1)
@@ -91,7 +91,7 @@ class NonFiniteError(ModelError):
 
 
 class BudgetError(GlobalPruneError):
-    """The ratio can't be reached; the largest plan was written instead."""
+    """The budget can't be reached; the largest plan is written only if that is asked for."""
 
     exit_code = 1
 

@@ -12,6 +12,8 @@ from globalprune.errors import UsageError
 if TYPE_CHECKING:
     from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
+_RATIO = 0.25  # of the first plan, where nobody asks for one
+
 
 def analyze(
     *,
@@ -43,8 +45,11 @@ def analyze(
         ),
     ] = None,
     ratio: Annotated[
-        float, typer.Option(help="Fraction of all parameters that the first plan removes.")
-    ] = 0.25,
+        float | None,
+        options.ratio_option(
+            "Fraction of all parameters that the first plan removes.", show_default="0.25"
+        ),
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +87,7 @@ def analyze(
     device: options.Device = None,
     dtype: options.Dtype = None,
     trust_remote_code: options.TrustRemoteCode = False,
+    largest: options.Largest = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run that was stopped, in DIR.unfinished."),
@@ -102,12 +108,13 @@ def analyze(
     analysis.json (what was measured on what, and how), a first plan.yaml, and a description and a
     log for people. The model is run once over the text, whatever the number of importances. What
     long work has so far is kept in DIR.unfinished every minute or so; --resume goes on from there,
-    to the same numbers.
+    to the same numbers. A --ratio that can't be reached keeps the analysis and writes no plan; exit
+    code 1, or 0 where nobody asked for it.
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
     from globalprune.artifacts.results.compensation_request import GATE_STEPS
-    from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan
 
     if compensate and given is None:
@@ -144,14 +151,21 @@ def analyze(
                 progress=progress,
             )
 
-        record, written = analyze_and_plan(measure, out, ratio, resume=resume, overwrite=overwrite)
+        record, written = analyze_and_plan(
+            measure,
+            out,
+            _RATIO if ratio is None else ratio,
+            resume=resume,
+            overwrite=overwrite,
+            largest=largest,
+        )
     for warning in record.warnings:
         console.say(f"warning: {warning}")
     if as_json:
-        console.print_json(record.model_dump(mode="json"))
+        console.print_json({**record.model_dump(mode="json"), "plan": plan_document(written)})
     else:
         console.print_text("\n".join([_summary(record, out), *plan_lines([written])]))
-    finish([written])
+    finish([written], by_default=ratio is None, go_on="gp plan --largest")
 
 
 def _summary(record: "AnalysisRecord", out: Path) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from globalprune.errors import UsageError
+
 _TEXT = (
     "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, or `input_ids`: "
     "each row is a window as it stands), a Hub data set id[:config][:split], or `builtin`, "
@@ -20,6 +22,22 @@ NORMALISERS = (
 def text_option(purpose: str, builtin: str, name: str = "--data", **settings: Any) -> Any:
     """An option for text: what it is for, and which part of the manual `builtin` is."""
     return typer.Option(name, metavar="SRC", help=f"{purpose}: {_TEXT}{builtin}.", **settings)
+
+
+def read_ratio(text: str) -> float:
+    """A fraction such as 0.2; raise `UsageError` for what is none."""
+    try:
+        return float(text)
+    except ValueError as error:
+        percent = text.strip().removesuffix("%")
+        number = percent.replace(".", "", 1)
+        example = f"{float(percent) / 100:g}" if number.isascii() and number.isdigit() else "0.2"
+        raise UsageError(f"--ratio {text}: is no fraction; write {example}, say.") from error
+
+
+def ratio_option(purpose: str, **settings: Any) -> Any:
+    """An option for a fraction of all parameters."""
+    return typer.Option("--ratio", metavar="FLOAT", parser=read_ratio, help=purpose, **settings)
 
 
 SeqLen = Annotated[int | None, typer.Option(help="Tokens in a window.", show_default="512")]
@@ -134,6 +152,13 @@ AnalysisFolder = Annotated[
         metavar="DIR",
         help="The analysis that knows the groups' costs and importances.",
         show_default="the one that the plan names, if it is still there",
+    ),
+]
+Largest = Annotated[
+    bool,
+    typer.Option(
+        "--largest",
+        help="Where that can't be reached, take the largest plan that there is; else none is made.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

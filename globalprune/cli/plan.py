@@ -25,8 +25,8 @@ def plan(
     ],
     ratio: Annotated[
         list[float] | None,
-        typer.Option(
-            help="Fraction of all parameters to remove; say it again for more plans.",
+        options.ratio_option(
+            "Fraction of all parameters to remove; say it again for more plans.",
             show_default=False,
         ),
     ] = None,
@@ -108,6 +108,7 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    largest: options.Largest = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -126,7 +127,7 @@ def plan(
     """
     from globalprune.artifacts.analyses.analysis_folder import read_analysis
     from globalprune.artifacts.analyses.scoring import scored_table, scoring_of
-    from globalprune.cli.plan_text import finish, plan_lines
+    from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.planning.asked import budgets_asked, constraints_asked
     from globalprune.planning.csv_table import refuse_csv_place
     from globalprune.planning.writing import write_plans
@@ -168,14 +169,16 @@ def plan(
         strategy=strategy,
         replanned=replanned,
         overwrite=overwrite,
+        largest=largest,
     )
-    if csv is not None:
+    made = tuple(plan for plan in written if plan.written)
+    if csv is not None and made:
         table = scored_table(analysis, scoring_of(analysis.record, importance, normaliser))
-        _write_csv(csv, analysis, table, written)
+        _write_csv(csv, analysis, table, made)
     if as_json:
-        console.print_json({"plans": [_document(plan) for plan in written]})
-    else:
-        console.print_text("\n".join(plan_lines(written)))
+        console.print_json({"plans": [plan_document(plan) for plan in written]})
+    elif made:
+        console.print_text("\n".join(plan_lines(made)))
     finish(written)
 
 
@@ -191,35 +194,3 @@ def _write_csv(
             f"removed_{plan.path.stem.removeprefix('plan-')}": plan.planned.plan for plan in written
         }
     write_csv(path, table, analysis.record.structure, plans)
-
-
-def _document(written: "WrittenPlan") -> dict[str, object]:
-    """One plan's figures for a program."""
-    from globalprune.cli.check_text import optimality_document
-
-    planned = written.planned
-    effect = planned.effect
-    return {
-        "path": str(written.path),
-        "asked": planned.plan.target.said() if planned.plan.target else {},
-        "budgets": [
-            {
-                "asked": met.need.asked,
-                "unit": met.need.unit,
-                "before": met.need.before,
-                "at_most": met.need.at_most,
-                "after": met.after,
-                "reached": met.reached,
-            }
-            for met in planned.met
-        ],
-        "ratio": effect.ratio,
-        "parameters_before": effect.parameters_before,
-        "parameters_after": effect.parameters_after,
-        "removed": effect.removed,
-        "removed_groups": effect.removed_groups,
-        "dropped_layers": effect.dropped_layers,
-        "reached": planned.reached,
-        **optimality_document(written.optimality),
-        "notes": planned.notes,
-    }

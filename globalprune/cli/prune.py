@@ -18,7 +18,7 @@ def prune(
     model: model_arguments.Model,
     ratio: Annotated[
         float,
-        typer.Option(help="Fraction of all parameters to remove.", show_default=False),
+        options.ratio_option("Fraction of all parameters to remove.", show_default=False),
     ],
     out: Annotated[
         Path,
@@ -86,6 +86,7 @@ def prune(
     device: options.Device = None,
     dtype: options.Dtype = None,
     resume: options.Resume = False,
+    largest: options.Largest = False,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
@@ -103,6 +104,7 @@ def prune(
     from globalprune.analyze.analyzer import analyze
     from globalprune.artifacts.results.compensation_request import CompensationRequest
     from globalprune.cli.outcome_text import show_outcome
+    from globalprune.cli.plan_text import raise_if_short
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
     from globalprune.pipeline.cutting import Cutting
     from globalprune.pipeline.presets import preset_named
@@ -146,6 +148,7 @@ def prune(
         chosen.rounds,
         choose_recovery(finetune, said, data=learned, distil=distil),
         evaluate,
+        largest,
     )
     command = console.command_line()
     with telling_of_unfinished(out), console.progress_bars() as progress:
@@ -178,19 +181,28 @@ def prune(
             warn=console.warn,
             progress=progress,
         )
+        plans: list[WrittenPlan] = []
+
+        def show_plan(written: "WrittenPlan") -> None:
+            plans.append(written)
+            _show_plan(written)
+
         outcome = prune_model(
             lambda folder, given: measure(folder, given=given),
             recipe,
             cutting,
-            show_plan=_show_plan,
+            show_plan=show_plan,
         )
     show_outcome(outcome, as_json=as_json)
+    raise_if_short(plans)
 
 
 def _show_plan(written: "WrittenPlan") -> None:
-    """Say what will go; raise `BudgetError` where the ratio can't be reached."""
-    from globalprune.cli.plan_text import finish
+    """Say what will go; raise `BudgetError` where the ratio can't be reached, and has to be."""
+    from globalprune.cli.plan_text import finish, say_notes
     from globalprune.planning.header import removal_text
 
+    if not written.written:
+        finish([written], go_on="--resume --largest")
     console.say(removal_text(written.planned.effect))
-    finish([written])
+    say_notes([written])

@@ -11,6 +11,7 @@ from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.artifacts.results.compensation_request import CompensationRequest
+    from globalprune.planning.writing import WrittenPlan
 
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -32,8 +33,8 @@ def sweep(
     ] = None,
     ratio: Annotated[
         list[float] | None,
-        typer.Option(
-            help="Fraction of all parameters to remove; repeatable.",
+        options.ratio_option(
+            "Fraction of all parameters to remove; repeatable.",
             show_default="0.1, 0.2, 0.3, 0.4, 0.5",
         ),
     ] = None,
@@ -77,6 +78,7 @@ def sweep(
     batch_size: options.BatchSize = 4,
     seed: options.Seed = 0,
     gate_steps: options.GateSteps = None,
+    largest: options.Largest = False,
     keep_models: Annotated[
         bool,
         typer.Option("--keep-models", help="Leave models that were cut in DIR/models."),
@@ -98,6 +100,7 @@ def sweep(
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
     from globalprune.artifacts.evaluations.sweep_files import markdown_lines, write_sweep
+    from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import sweep as run_sweep
     from globalprune.pipeline.sweep_request import Judging, SweepRequest
     from globalprune.report.drawing import can_draw
@@ -109,8 +112,12 @@ def sweep(
         console.say(
             f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
         )
-    planned = _planned(analysis, model, ratio, importance, out, overwrite=overwrite)
-    plans = [*planned, *(plan or ())]
+    planned = _planned(
+        analysis, model, ratio, importance, out, overwrite=overwrite, largest=largest
+    )
+    plans = [*(one.path for one in planned if one.written), *(plan or ())]
+    if planned and not plans:
+        finish(planned)
     request = _compensation(
         compensate,
         data=data,
@@ -127,6 +134,7 @@ def sweep(
                 out,
                 tuple(plans),
                 Judging(evaluate, eval_samples, eval_seq_len, batch_size),
+                tuple(one for one in planned if not one.written),
                 request,
                 compensate_all=bool(compensate),
                 keep_models=keep_models,
@@ -144,6 +152,7 @@ def sweep(
         console.print_text(swept.model_dump_json(indent=2))
     else:
         console.print_text("\n".join(markdown_lines(swept)))
+    finish(planned, by_default=ratio is None)
 
 
 def _refuse_place(out: Path, model: str) -> None:
@@ -164,10 +173,10 @@ def _planned(
     out: Path,
     *,
     overwrite: bool,
-) -> list[Path]:
-    """Write a plan for every importance and ratio; raise `BudgetError` where one can't be had."""
+    largest: bool,
+) -> "list[WrittenPlan]":
+    """Write a plan for every importance and every ratio that can be reached."""
     from globalprune.artifacts.analyses.analysis_folder import read_analysis
-    from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import structure_of
     from globalprune.pipeline.sweep_request import PLANS, mark
     from globalprune.planning.writing import write_plans
@@ -184,14 +193,17 @@ def _planned(
         )
     mark(out, model, console.command_line())
     _forget_old_plans(out / PLANS)
-    paths = []
+    planned: list[WrittenPlan] = []
     for name in dict.fromkeys(importances or [analysis.record.default_importance]):
-        written = write_plans(
-            analysis, ratios or _RATIOS, out / PLANS / name, importance=name, overwrite=overwrite
+        planned += write_plans(
+            analysis,
+            ratios or _RATIOS,
+            out / PLANS / name,
+            importance=name,
+            overwrite=overwrite,
+            largest=largest,
         )
-        finish(written)
-        paths += [one.path for one in written]
-    return paths
+    return planned
 
 
 def _forget_old_plans(folder: Path) -> None:

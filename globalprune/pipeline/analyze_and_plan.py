@@ -27,13 +27,17 @@ def analyze_and_plan(
     *,
     resume: bool,
     overwrite: bool,
+    largest: bool = False,
 ) -> "tuple[AnalysisRecord, WrittenPlan]":
-    """Write the analysis, then its plan; if that fails, the analysis stays."""
+    """Write the analysis, then its plan; if that fails, the analysis stays.
+
+    A ratio that can't be reached leaves no plan, unless the `largest` one will do.
+    """
     refuse_bad_ratio(ratio)
     refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
     UnfinishedWork.beside(out).refuse(resume=resume, overwrite=overwrite)
     for place in plan_places(out, [ratio], None).values():
         standing_plan(place, overwrite=overwrite)
     record = analyze_into(out)
-    (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite)
+    (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite, largest=largest)
     return record, written

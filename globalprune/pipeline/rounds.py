@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 Measure = Callable[[Path, Path | None], "AnalysisRecord"]  # folder to write, plan that is given
 
 
-def plan_in_rounds(measure: Measure, folders: list[Path], ratio: float) -> WrittenPlan:
+def plan_in_rounds(
+    measure: Measure, folders: list[Path], ratio: float, *, largest: bool = False
+) -> WrittenPlan:
     """Run a round in each folder, in even steps to the ratio; return the last plan.
 
-    A folder whose analysis is there was run before, and is only planned anew.
+    A folder whose analysis is there was run before, and is only planned anew. The first plan that
+    can't be written, because its ratio can't be reached, is the last one.
     """
     given = None
     for number, folder in enumerate(folders, start=1):
         if not (folder / ANALYSIS_FILE).is_file():
             measure(folder, given)
         step = ratio * number / len(folders)
-        (written,) = write_plans(read_analysis(folder), [step])
+        (written,) = write_plans(read_analysis(folder), [step], largest=largest)
+        if not written.written:
+            break
         given = folder / PLAN_FILE
     return written
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.disk import way_from
-from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
+from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint, UnreachedRatio
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation_record import ModelResult
     from globalprune.artifacts.groups import ModelStructure
     from globalprune.artifacts.plans.prune_plan import PrunePlan
+    from globalprune.planning.writing import WrittenPlan
 
 
 def sweep(request: SweepRequest) -> Sweep:
@@ -44,7 +45,9 @@ def sweep(request: SweepRequest) -> Sweep:
     for path, plan in plans.items():
         if repaired_on is not None and cut[path]:
             results[path] = cut_and_judge(placed, path, plan, judged, repaired_on)
-    names = line_names(plans, cut)
+    missed = {one.path: one.planned.plan for one in request.unreached}
+    cut |= {path: _is_cut(plan, request) for path, plan in missed.items()}
+    names = line_names(plans | missed, cut)
     return Sweep(
         dense=dense,
         points=tuple(
@@ -58,6 +61,7 @@ def sweep(request: SweepRequest) -> Sweep:
             )
             for path, plan in plans.items()
         ),
+        unreached=tuple(_unreached(one, names[one.path]) for one in request.unreached),
         compensation=request.compensation if repaired_on else None,
         repaired_on=repaired_on,
         text=judged.text,
@@ -66,6 +70,17 @@ def sweep(request: SweepRequest) -> Sweep:
         hardware=judged.hardware,
         versions=judged.versions,
         command=request.command,
+    )
+
+
+def _unreached(one: "WrittenPlan", line: str) -> UnreachedRatio:
+    """What there is to say of a ratio that has no plan."""
+    planned = one.planned
+    asked = planned.plan.target.ratio if planned.plan.target else None
+    met = " and ".join(planned.reachable_text(met) for met in planned.met if not met.reached)
+    reason = f"can't be reached: {met} at most" if met else " ".join(planned.broken)
+    return UnreachedRatio(
+        line=line, asked=asked or 0.0, reachable=planned.effect.ratio, reason=reason
     )
 
 

@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.pipeline.cutting import Cutting
 from globalprune.progress import Progress, silent, tell_nobody
+
+if TYPE_CHECKING:
+    from globalprune.planning.writing import WrittenPlan
 
 PARTS: Final = "parts"  # judged models, as gp eval keeps them
 POINTS: Final = "points"  # judged cuts, whose models are gone
@@ -36,6 +39,7 @@ class SweepRequest:
     out: Path
     plans: tuple[Path, ...]
     judging: Judging = Judging()
+    unreached: "tuple[WrittenPlan, ...]" = ()  # ratios that no plan reaches, told with the points
     compensation: CompensationRequest | None = None
     compensate_all: bool = False  # plans that don't count on it too
     keep_models: bool = False

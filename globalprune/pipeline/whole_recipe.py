@@ -40,6 +40,7 @@ class Recipe:
     rounds: int = 1
     recovery: Recovery | None = None
     evaluate: str | None = None
+    largest: bool = False  # whether the largest plan will do where the ratio can't be reached
 
 
 def prune_model(
@@ -66,7 +67,7 @@ def prune_model(
     with work.forgotten_if_empty():
         analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
         folders = round_folders(analysis, before, recipe.rounds)
-        show_plan(plan_in_rounds(measure, folders, recipe.ratio))
+        show_plan(plan_in_rounds(measure, folders, recipe.ratio, largest=recipe.largest))
         outcome = cut_and_recover(
             replace(cutting, analysis=analysis),
             analysis / PLAN_FILE,

@@ -13,6 +13,7 @@ from globalprune.artifacts.results.metrics_record import METRICS_FILE
 from globalprune.errors import UsageError
 
 _SUFFIXES = (".yaml", ".yml")
+_OTHER_FILES = (".json", ".jsonl", ".toml", ".txt", ".csv", ".md", ".html", ".parquet", ".gguf")
 _DECIMALS = 2
 
 
@@ -36,6 +37,10 @@ def plan_places(
                 f"-o {out}: is one file for {len(wanted)} plans; name a folder for them."
             )
         return {wanted[0]: out}
+    if out is not None and out.suffix.lower() in _OTHER_FILES and not out.is_dir():
+        raise UsageError(
+            f"-o {out}: is called {out.suffix}, and a plan is YAML; name a .yaml file."
+        )
     if out is not None and out.is_file():
         raise UsageError(f"-o {out}: is a file and no .yaml; name a .yaml file or a folder.")
     return {ratio: (out or folder) / _name(ratio) for ratio in wanted}

@@ -40,6 +40,7 @@ class Planned:
     in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
     broken: tuple[str, ...]  # constraints that are not kept, whether the budgets are or not
     all_measured: bool  # no layer was left out of the analysis
+    outside: int  # parameters in no measured group: no plan removes them
     scoring: Scoring
     notes: tuple[str, ...]
 
@@ -106,7 +107,17 @@ def make_plan(
     in_the_way = () if answer.reached else tuple(question.in_the_way())
     notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer, effect))
     all_measured = analysis.record.layers == (0, len(structure.layers))
-    return Planned(plan, effect, answer.met, in_the_way, broken, all_measured, scoring, notes)
+    return Planned(
+        plan,
+        effect,
+        answer.met,
+        in_the_way,
+        broken,
+        all_measured,
+        structure.parameters - analysis.record.removable,
+        scoring,
+        notes,
+    )
 
 
 def _notes(answer: Answer, effect: PlanEffect) -> Iterator[str]:

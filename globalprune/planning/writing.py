@@ -32,11 +32,12 @@ Wanted = tuple[Pins, Path, tuple[str, ...]]  # pins, where they stand, and what 
 
 @dataclass(frozen=True)
 class WrittenPlan:
-    """A plan, and the file that it is in."""
+    """A plan, and the file that it is in; `written` says whether it is, or only could be."""
 
     path: Path
     planned: Planned
     optimality: Optimality | None  # None: layers go that were not measured
+    written: bool = True
 
 
 def write_plans(
@@ -53,8 +54,11 @@ def write_plans(
     strategy: str | None = None,
     replanned: Path | None = None,
     overwrite: bool = False,
+    largest: bool = False,
 ) -> tuple[WrittenPlan, ...]:
     """Make a plan for every ratio and write them all; raise before the first if one is refused.
+
+    A plan that doesn't keep what it was asked for is written only if the `largest` one will do.
 
     Each keeps the other `budgets` as well; without a ratio it is one plan that keeps those. Those
     of `nested` ratios remove all that the smaller ones do. A plan that is `replanned` lends its
@@ -112,8 +116,10 @@ def write_plans(
     for path, planned in zip(places.values(), made, strict=True):
         optimality = optimality_of(planned.plan, structure, planned.effect, worth)
         header = header_of(planned.plan, structure, planned.effect, planned.scoring, optimality)
-        replace_plan(path, planned.plan, header=header)
-        written.append(WrittenPlan(path, planned, optimality))
+        will_do = planned.reached or largest
+        if will_do:
+            replace_plan(path, planned.plan, header=header)
+        written.append(WrittenPlan(path, planned, optimality, will_do))
     return tuple(written)
 
 

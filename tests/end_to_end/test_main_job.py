@@ -120,16 +120,28 @@ def test_the_csv_has_a_column_for_each_plan(analysis: Path, tmp_path: Path) -> N
 
 
 def test_an_unreachable_ratio_keeps_what_was_measured(tiny: Tiny, tmp_path: Path) -> None:
-    """Exit code 1: the analysis lies there, and so does the largest plan."""
-    done = gp(
-        "analyze", tiny("qwen2"), "-o", tmp_path / "a", "--data", "builtin", "--samples", 2,
-        "--seq-len", 16, "--layers", "1:2", "--ratio", 0.9,
+    """Exit code 1, or 0 where the ratio was nobody's: the analysis lies there, and no plan."""
+    folder = tmp_path / "a"
+    words = (
+        "analyze", tiny("qwen2"), "-o", folder, "--data", "builtin", "--samples", 2,
+        "--seq-len", 16, "--layers", "1:2",
     )  # fmt: skip
+    done = gp(*words, "--ratio", 0.9, "--json")
 
     assert done.code == 1
     assert "ratio 0.9 asks for" in done.err
-    assert "the largest plan was written" in done.err
-    assert list(read_plan(tmp_path / "a" / "plan.yaml").layers) == [1]
+    assert "no plan was written" in done.err
+    assert (done.json["plan"]["written"], done.json["layers"]) == (False, [1, 2])
+    assert not (folder / "plan.yaml").exists()
+    default = gp(*words, "--overwrite")
+    assert default.code == 0, default.err
+    assert "note: by the default ratio: " in default.err
+    assert (
+        "; no plan was written. Ask for no more than that, measure more layers, or" in default.err
+    )
+    assert gp("plan", folder, "--ratio", 0.9, "--largest").code == 1
+    assert list(read_plan(folder / "plan.yaml").layers) == [1]
+    assert gp("show", folder).code == 0
 
 
 def test_an_analysis_that_was_interrupted_says_how_it_goes_on(tiny: Tiny, tmp_path: Path) -> None:

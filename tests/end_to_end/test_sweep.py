@@ -32,9 +32,9 @@ def analysis(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_masks_are_judged_as_gp_eval_judges_them(
     tiny: Tiny, analysis: Path, tmp_path: Path
 ) -> None:
-    """A row for the model as it is and for each plan, in every file."""
+    """A row for the model as it is and for each plan, in every file; also for what has no plan."""
     model, out = tiny("llama"), tmp_path / "swept"
-    ratios = ("--ratio", 0.1, "--ratio", 0.3)
+    ratios = ("--ratio", 0.1, "--ratio", 0.3, "--ratio", 0.97)
     done = gp("sweep", model, "--analysis", analysis, *ratios, "-o", out, *JUDGED)
     plans = [out / "plans" / "taylor" / f"plan-{ratio}.yaml" for ratio in ("0.10", "0.30")]
     judged = gp(
@@ -44,13 +44,16 @@ def test_masks_are_judged_as_gp_eval_judges_them(
     swept = read_sweep(out / "sweep.json")
     rows = list(csv.DictReader((out / "sweep.csv").read_text("utf-8").splitlines()))
 
-    assert done.code == 0, done.err
+    assert done.code == 1
+    assert "--ratio 0.97 asks for more than the measured groups allow" in done.err
     found = [swept.dense, *(point.result for point in swept.points)]
     assert [one.perplexity.value for one in found] == [
         one["perplexity"]["value"] for one in judged["models"]
     ]
-    assert [row["line"] for row in rows] == ["as it is", "taylor", "taylor"]
-    assert [row["plan"] for row in rows[1:]] == [str(p.relative_to(out)) for p in plans]
+    assert [row["line"] for row in rows] == ["as it is", "taylor", "taylor", "taylor"]
+    assert [row["plan"] for row in rows[1:3]] == [str(p.relative_to(out)) for p in plans]
+    assert rows[3]["note"].startswith("can't be reached: --ratio 0.")
+    assert "| taylor | 97.0 % |  |  | can't be reached: --ratio 0." in done.out
     assert done.out == (out / "sweep.md").read_text("utf-8")
     drawn = (out / "sweep.svg").read_text("utf-8")
     assert drawn.startswith("<?xml")

@@ -17,7 +17,7 @@ CSV_FILE: Final = "sweep.csv"
 MARKDOWN_FILE: Final = "sweep.md"
 _COLUMNS: Final = (
     "line", "removed", "parameters", "kv_cache_bytes_per_token", "perplexity", "standard_error",
-    "difference", "difference_standard_error", "plan",
+    "difference", "difference_standard_error", "plan", "note",
 )  # fmt: skip
 HEAD: Final = (
     "", "removed", "parameters", "KV cache a token", "perplexity", "to the model as it is"
@@ -39,7 +39,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def csv_text(sweep: Sweep) -> str:
-    """One row for the model as it is, then one for every point."""
+    """One row for the model as it is, then one for every point, then for what can't be reached."""
     drawn = io.StringIO()
     writer = csv.writer(drawn, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -76,6 +76,9 @@ def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
     for name, points in sweep.lines.items():
         for point in points:
             yield _row(sweep, name, point.removed, point.result, point.plan)
+    for missed in sweep.unreached:
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+        yield row | {"line": missed.line, "removed": missed.asked, "note": missed.reason}
 
 
 def _row(
@@ -91,12 +94,14 @@ def _row(
         name, removed, result.parameters, result.kv_cache_bytes_per_token, judged.value,
         judged.standard_error, difference, error, plan,
     )  # fmt: skip
-    return dict(zip(_COLUMNS, figures, strict=True))
+    return dict(zip(_COLUMNS, (*figures, None), strict=True))
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row for people."""
     cache = row["kv_cache_bytes_per_token"]
+    if row["note"] is not None:
+        return (row["line"], f"{100 * row['removed']:.1f} %", "", "", row["note"], "")
     return (
         row["line"],
         f"{100 * row['removed']:.1f} %",

@@ -27,12 +27,22 @@ class SweepPoint(Record):
     result: ModelResult
 
 
+class UnreachedRatio(Record):
+    """A ratio that no plan reaches, so that there is nothing to judge."""
+
+    line: str  # that its point would belong to
+    asked: float  # parameters to go, as a fraction of all
+    reachable: float  # the most that can go
+    reason: str
+
+
 class Sweep(Record):
     """The model as it is, and a point for every plan."""
 
     format: Literal["globalprune.sweep/1"] = SWEEP_FORMAT
     dense: ModelResult
     points: tuple[SweepPoint, ...] = Field(min_length=1)
+    unreached: tuple[UnreachedRatio, ...] = ()
     compensation: CompensationRequest | None  # what compensated points were repaired by
     repaired_on: TextRecord | None = None  # the text of the repairs, as it was read
     text: TextRecord

@@ -44,14 +44,37 @@ def test_the_document_tells_every_budget_and_the_gap(folder: Path) -> None:
 
 
 def test_what_is_in_the_way_is_named(folder: Path) -> None:
-    """Of several constraints those that matter; the largest plan is written."""
-    bounds = ("--max-layer-ratio", 0.2, "--min-mlp", 1)
-    done = gp("plan", folder, "--ratio", 0.5, *bounds, "-o", folder / "a.yaml")
+    """Of several constraints those that matter; no plan is written unless the largest will do."""
+    bounds = ("--max-layer-ratio", 0.2, "--min-mlp", 1, "-o", folder / "a.yaml")
+    done = gp("plan", folder, "--ratio", 0.5, *bounds)
+
+    assert (done.code, done.out) == (1, "")
+    assert "--ratio 0.5 asks for more than --min-mlp and --max-layer-ratio and the meas" in done.err
+    assert done.err.rstrip().endswith(
+        "so they stay; no plan was written. Ask for no more than that, do without "
+        "--max-layer-ratio, or say --largest to have the largest plan."
+    )
+    assert not (folder / "a.yaml").exists()
+    (told,) = gp("plan", folder, "--ratio", 0.5, *bounds, "--json").json["plans"]
+    assert (told["written"], told["in_the_way"]) == (False, ["--max-layer-ratio"])
+    reachable = told["budgets"][0]["reachable"].split()
+    assert gp("plan", folder, *reachable, *bounds).code == 0
+    largest = gp("plan", folder, "--ratio", 0.5, *bounds, "--largest")
+    assert largest.code == 1
+    assert "the largest plan was written. Ask for no more than that, or do without" in largest.err
+    assert (folder / "a.yaml").is_file()
+
+
+def test_of_several_ratios_those_are_planned_that_can_be_reached(folder: Path) -> None:
+    """What a smaller ratio gets doesn't depend on a larger one; an older plan is left alone."""
+    done = gp("plan", folder, "--ratio", 0.2, "--ratio", 0.9, "--csv", folder / "t.csv")
 
     assert done.code == 1
-    assert "--ratio 0.5 asks for more than --min-mlp and --max-layer-ratio and the meas" in done.err
-    assert done.err.rstrip().endswith("Ask for no more than that, or do without --max-layer-ratio.")
-    assert (folder / "a.yaml").is_file()
+    assert "plan-0.20.yaml: removes " in done.out
+    assert "plan-0.90.yaml" not in done.out
+    assert {path.name for path in folder.glob("plan-*.yaml")} == {"plan-0.20.yaml"}
+    gp("plan", folder, "--ratio", 0.2)
+    assert f"({folder / 'plan.yaml'} is an older one)" in gp("plan", folder, "--ratio", 0.9).err
 
 
 def test_a_plan_for_a_runtime_is_checked_by_its_limits(tmp_path: Path) -> None:
@@ -133,6 +156,8 @@ def test_what_nothing_tells_is_asked_for(folder: Path) -> None:
     [
         ((), r"no budget: say how much to remove with --ratio 0.2"),
         (("--params", "few"), r"--params few: is no amount"),
+        (("--ratio", "20%"), r"--ratio 20%: is no fraction; write 0\.2, say"),
+        (("--ratio", "0.2", "-o", "a.json"), r"-o a\.json: is called \.json, and a plan is YAML"),
         (("--ratio", "0.2", "--only", "both"), r"--only both: should be 'attention' or 'mlp'"),
         (("--ratio", "0.2", "--for", "x"), r"--for x: should be 'transformers', 'vllm', 'llama"),
         (("--ratio", "0.2", "--from", "none.yaml"), r"none\.yaml"),

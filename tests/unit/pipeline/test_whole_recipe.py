@@ -223,3 +223,20 @@ def test_what_can_be_refused_is_refused_first(
     """Before anything is measured, and nothing is left behind."""
     refused(gp("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE, *words), text)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_ratio_beyond_reach_cuts_only_if_the_largest_plan_will_do(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """The analysis stays to be gone on from; exit code 1 either way."""
+    out = tmp_path / "out"
+    words = ("prune", tiny("llama"), "-o", out, *MEASURE[:-1], 0.97, "--preset", "founding")
+    refusal = gp(*words, "--rounds", 2)
+
+    assert refusal.code == 1
+    assert "no plan was written" in refusal.err
+    assert not out.exists()
+    done = gp(*words, "--rounds", 2, "--resume", "--largest")
+    assert done.code == 1
+    assert "the largest plan was written" in done.err
+    assert (out / "config.json").is_file()
