@@ -1,6 +1,6 @@
 """Train a nano model of a family on public text at hand, so that quality means something.
 
-    python benchmarks/nano.py gemma3 WORK/gemma3 [--steps 1000] [--seed 0] [--threads 2]
+    python benchmarks/nano.py gemma3 WORK/gemma3 [--steps 2000] [--seed 0] [--threads 2]
     python benchmarks/nano.py llama WORK/llama --data text.txt
 
 A random model has nothing to lose, and few families have a real checkpoint that fits into a test.
@@ -83,10 +83,10 @@ _NO_PROSE = ("test", "tests", "idle_test", "encodings", "pydoc_data", "site-pack
 class Training:
     """How a nano model is trained."""
 
-    steps: int = 1000
-    batch: int = 8
+    steps: int = 2000
+    batch: int = 4
     length: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     warmup: int = 50
     weight_decay: float = 0.1
     seed: int = 0

@@ -5,11 +5,13 @@ planning and checking know every figure without a model.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from globalprune.artifacts.provenance import digest_json
@@ -17,6 +19,7 @@ from globalprune.artifacts.record import Record
 
 GroupType = Literal["attention", "mlp"]
 GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)  # also the order in which ties fall
+RemovedGroups = Mapping[tuple[int, GroupType], NDArray[np.int64]]  # indices by layer and kind
 
 
 class HalfStructure(Record):

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_by
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
+from globalprune.passes.masking import mask_groups
 from globalprune.passes.sites import find_sites
 
 _STUB: Final = 2  # numbers
@@ -66,16 +65,8 @@ def read_mask(path: Path, checkpoint: Checkpoint) -> Mask:
     return Mask(path, plan, adapter, structure, effect_of(plan, structure))
 
 
-@torch.no_grad()
 def put_on(model: Any, mask: Mask) -> None:
-    """Let nothing that goes reach the output projections; their biases stay."""
+    """Let nothing that goes reach the output projections, for good; their biases stay."""
     layers = range(len(mask.structure.layers))
     sites = find_sites(model, mask.adapter, mask.structure, layers)
-    gone = {(layer, kind): groups for layer, kind, groups in removed_by(mask.plan, mask.structure)}
-    for site in sites:
-        if site.is_output and site.half in gone:
-            own = gone[site.half] - site.first
-            weight = site.linear.weight
-            by_group = weight.view(len(weight), site.groups, -1)
-            fits = (own >= 0) & (own < site.groups)
-            by_group[:, torch.from_numpy(own[fits]).to(weight.device)] = 0
+    mask_groups(sites, removed_groups(mask.plan, mask.structure))

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.groups import (
+    GROUP_TYPES,
+    GroupType,
+    LayerStructure,
+    ModelStructure,
+    RemovedGroups,
+)
 from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
 
 
@@ -93,6 +99,11 @@ def removed_by(
         cuts = plan.layers.get(index)
         if cuts and cuts.of(group_type):
             yield index, group_type, cuts.of(group_type).resolve(half.groups)
+
+
+def removed_groups(plan: PrunePlan, structure: ModelStructure) -> RemovedGroups:
+    """The indices that go, of every half from which something goes."""
+    return {(layer, kind): indices for layer, kind, indices in removed_by(plan, structure)}
 
 
 def _layer_effect(
