@@ -23,7 +23,8 @@ A message says where, what was found and what to do. Exit code 2 means an input 
 This file imports nothing, so that every part of the package can raise from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class GlobalPruneError(Exception):
@@ -110,3 +111,24 @@ class VerificationFailed(ApplyError):  # noqa: N818
     """The written model is not what the plan promised; nothing was kept."""
 
     exit_code = 1
+
+
+@contextmanager
+def library_errors(kind: type[GlobalPruneError], where: str, what_to_do: str) -> Iterator[None]:
+    """Report whatever a library raises inside as one line: where, what was found, what to do.
+
+    Libraries raise any class for an input that they can't take, tokenizers' Rust code one that is
+    no `Exception`. Our own errors pass, and so does memory that runs out.
+    """
+    try:
+        yield
+    except (GlobalPruneError, MemoryError):
+        raise
+    except BaseException as error:
+        is_panic = type(error).__module__ == "pyo3_runtime"
+        is_bug = not isinstance(error, Exception) and not is_panic  # an interruption, an exit
+        if is_bug or type(error).__name__ == "OutOfMemoryError":  # torch's
+            raise
+        cause = error.__cause__ if str(error.__cause__ or "") else error  # the field, not the class
+        lines = str(cause).strip().splitlines() or ["no reason given"]
+        raise kind(f"{where} ({type(error).__name__}: {lines[0]}); {what_to_do}") from error

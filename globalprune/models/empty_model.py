@@ -4,14 +4,15 @@ It takes no memory until it is laid into a block of numbers. Any number of model
 block at once: what they compute means nothing, how long they take does.
 """
 
-import copy
 from typing import Any, Final
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from globalprune.errors import CheckpointError, library_errors
 from globalprune.models import modeling_globalprune
+from globalprune.models.configs.class_config import class_config
 from globalprune.models.configs.uneven_config import RawConfig, is_uneven, pruned_class
 from globalprune.models.quiet_transformers import quiet_transformers
 
@@ -23,19 +24,21 @@ _SCALE: Final = 0.1  # large enough for no denormal, small enough for no overflo
 def empty_model(config: RawConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build the class that a raw config.json asks for, on no memory, in eval mode.
 
-    Uneven layers are built by this package's own class. Raise what transformers raises for a config
-    that makes no sense (`REFUSALS`).
+    Uneven layers are built by this package's own class. Raise `ModelError` for a config that makes
+    no sense.
     """
-    config = copy.deepcopy(config)
-    made: Any
-    with quiet_transformers(), torch.device("meta"):
+    own = class_config(config)
+    where = "config.json: no model can be built from it"
+    with (
+        quiet_transformers(),
+        library_errors(CheckpointError, where, "mend it."),
+        torch.device("meta"),
+    ):
+        made: Any = AutoModelForCausalLM
         if is_uneven(config):
             made = getattr(modeling_globalprune, pruned_class(config))
-            own = made.config_class.from_dict(config)
             model: PreTrainedModel = made._from_config(own, dtype=dtype)  # noqa: SLF001
         else:
-            own = CONFIG_MAPPING[config["model_type"]].from_dict(config)
-            made = AutoModelForCausalLM
             model = made.from_config(own, trust_remote_code=False, dtype=dtype)
     model.eval()
     return model

@@ -4,35 +4,41 @@ A load succeeds whole or not at all: nothing is ever left at random weights. Une
 by this package's own classes, so that no code from a model's folder runs.
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from globalprune.errors import CheckpointError
+from globalprune.errors import CheckpointError, library_errors
 from globalprune.models import modeling_globalprune
 from globalprune.models.adapters import merge_adapter
 from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.checkpoints.gguf_families import refuse_lost
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
 from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
+from globalprune.models.configs.class_config import class_config
+from globalprune.models.configs.raw_config import read_config
 from globalprune.models.configs.uneven_config import is_uneven, pruned_class
 from globalprune.models.quiet_transformers import quiet_transformers
-from globalprune.models.refusals import REFUSALS
 from globalprune.models.sources.source import ModelSource, resolve_model
+from globalprune.models.tokenizer_files import naming_the_file, tokenizer_files, try_out
 
 _Loaded = tuple[PreTrainedModel, dict[str, Any]]  # the second says which tensors didn't fit
-_SHOWN = 5  # tensors named in an error
+_SHOWN: Final = 5  # tensors named in an error
+_FETCH: Final = (
+    "check that the folder is whole and of an architecture that transformers knows, or fetch it "
+    "again."
+)
+_MAKE_ANEW: Final = "download or make the .gguf file again."
+_OF_MODELS: Final = ("per_layer_config", "auto_map")  # of a config.json, and none of a tokenizer's
 
 
 def load_model(
@@ -62,7 +68,7 @@ def load_model(
         # refuses what doesn't fit, where peft would merge the rest of it
         AdapterCheckpoint.open(found, SafetensorsCheckpoint.open(found))
     load = _load_gguf if found.is_gguf else _load_folder
-    with quiet_transformers(), _unreadable(found, "the model can't be loaded"):
+    with quiet_transformers():
         model, report = load(found, options)
     _refuse_gaps(found, report)
     if found.adapter is not None:
@@ -73,28 +79,46 @@ def load_model(
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that lies with a model."""
+    """Load the tokenizer that lies with a model; raise `CheckpointError` with the file at fault."""
     found = resolve_model(str(source))
-    with quiet_transformers(), _unreadable(found, "it has no tokenizer that can be loaded"):
-        if found.is_gguf:
+    if found.is_gguf:
+        where = f"{found.name}: its tokenizer can't be read"
+        with quiet_transformers(), library_errors(CheckpointError, where, _MAKE_ANEW):
             return _tokenizer(found.path.parent, gguf_file=str(found.path.absolute()))
-        config = _raw_config(found)
-        if not is_uneven(config):
-            return _tokenizer(found.path)
-        # transformers picks the class by the config, and would stop at one of uneven layers
-        config.pop("per_layer_config", None)
-        plain = CONFIG_MAPPING[config["model_type"]].from_dict(config)
-        return _tokenizer(found.path, config=plain)
+    config = _config_beside(found)
+    files = tokenizer_files(found.path)
+    with quiet_transformers(), naming_the_file(found.name, files):
+        tokenizer = _tokenizer(found.path, config=config)
+    return try_out(tokenizer, found.name, files)
+
+
+def _config_beside(found: ModelSource) -> PretrainedConfig:
+    """The config by which transformers picks the tokenizer's class; its faults are its own.
+
+    It would stop at uneven layers, and code from the folder is never run for a tokenizer.
+    """
+    config = read_config(found.path / "config.json")
+    plain = {key: value for key, value in config.items() if key not in _OF_MODELS}
+    if plain.get("model_type") in CONFIG_MAPPING:
+        return class_config(plain, found.path)
+    named = plain.get("tokenizer_class")
+    return PretrainedConfig.from_dict(
+        {"tokenizer_class": named if isinstance(named, str) else None}
+    )
 
 
 def _load_folder(found: ModelSource, options: dict[str, Any]) -> _Loaded:
     """Load a folder of safetensors; with the report of what did not fit."""
-    config = _raw_config(found)
+    raw = read_config(found.path / "config.json")
+    config = class_config(raw, found.path, remote_code=options["trust_remote_code"])
     model_class: Any = AutoModelForCausalLM
-    if is_uneven(config):
-        model_class = getattr(modeling_globalprune, pruned_class(config))
+    if is_uneven(raw):
+        model_class = getattr(modeling_globalprune, pruned_class(raw))
         options = options | {"trust_remote_code": False}
-    model, report = model_class.from_pretrained(found.path, use_safetensors=True, **options)
+    with library_errors(CheckpointError, f"{found.name}: the model can't be loaded", _FETCH):
+        model, report = model_class.from_pretrained(
+            found.path, config=config, use_safetensors=True, **options
+        )
     return model, report
 
 
@@ -102,7 +126,8 @@ def _load_gguf(found: ModelSource, options: dict[str, Any]) -> _Loaded:
     """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
     auto: Any = AutoModelForCausalLM
     file = str(found.path.absolute())  # a bare name would be looked for where gp was started first
-    model, report = auto.from_pretrained(found.path.parent, gguf_file=file, **options)
+    with library_errors(CheckpointError, f"{found.name}: the model can't be loaded", _MAKE_ANEW):
+        model, report = auto.from_pretrained(found.path.parent, gguf_file=file, **options)
     # the weights are no longer quantised, but the marks that transformers leaves say so
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -117,12 +142,6 @@ def _tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
         folder, trust_remote_code=False, **options
     )
     return tokenizer
-
-
-def _raw_config(found: ModelSource) -> dict[str, Any]:
-    """Read config.json as it stands."""
-    config: dict[str, Any] = json.loads((found.path / "config.json").read_text())
-    return config
 
 
 def _refuse_gaps(found: ModelSource, report: dict[str, Any]) -> None:
@@ -144,18 +163,3 @@ def _refuse_gaps(found: ModelSource, report: dict[str, Any]) -> None:
                 f"{', '.join(sorted(names)[:_SHOWN])}{more}; "
                 "config.json and the weights don't belong together: fetch or write them again."
             )
-
-
-@contextmanager
-def _unreadable(found: ModelSource, what: str) -> Iterator[None]:
-    """Turn what a damaged or foreign folder makes transformers raise into one line of ours."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except REFUSALS as error:
-        lines = str(error.__cause__ or error).strip().splitlines() or [""]
-        raise CheckpointError(
-            f"{found.name}: {what} ({type(error).__name__}: {lines[0]}); "
-            "check that the folder is whole and of an architecture that transformers knows."
-        ) from error

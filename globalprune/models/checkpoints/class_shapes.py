@@ -6,10 +6,9 @@ from pathlib import Path
 
 from transformers.core_model_loading import revert_weight_conversion
 
-from globalprune.errors import CheckpointError
+from globalprune.errors import CheckpointError, ModelError
 from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
 from globalprune.models.empty_model import empty_model
-from globalprune.models.refusals import REFUSALS
 
 _SHOWN = 5  # tensors named in an error
 
@@ -32,9 +31,8 @@ def class_differences(folder: Path, tensors: Mapping[str, TensorInfo]) -> Iterat
     """Yield every tensor that the class and the file don't agree on, or why there is no class."""
     try:
         model = empty_model(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except REFUSALS as error:
-        first = str(error.__cause__ or error).strip().partition("\n")[0]
-        yield f"config.json: no model can be built from it ({type(error).__name__}: {first})"
+    except ModelError as error:
+        yield str(error)
         return
     tied = set(model.all_tied_weights_keys)  # stored only where their values differ after all
     stored = revert_weight_conversion(model, model.state_dict())  # experts lie apart in files

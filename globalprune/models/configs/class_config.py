@@ -1,0 +1,135 @@
+"""The config object of a model's class: config.json without what it says of how to answer.
+
+Training scripts leave settings in config.json that belong to their own run: the attention kernel of
+another machine, tuples in place of named outputs, the labels of a classifier. The tensors are the
+same with or without them, so every command opens a model without them.
+"""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from globalprune.errors import CheckpointError, UnsupportedArchitecture, library_errors
+from globalprune.models import modeling_globalprune
+from globalprune.models.configs.uneven_config import RawConfig, is_uneven, pruned_class
+from globalprune.models.quiet_transformers import quiet_transformers
+
+# Without them the class's own default holds: outputs with names, the hidden states and attentions
+# left out, the kernels that torch brings.
+_OF_ANOTHER_RUN: Final = frozenset(
+    {
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "_experts_implementation",
+        "_experts_implementation_internal",
+        "attn_implementation",
+        "experts_implementation",
+        "chunk_size_feed_forward",
+        "gradient_checkpointing",
+        "id2label",
+        "label2id",
+        "loss_type",
+        "num_labels",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "problem_type",
+        "pruned_heads",
+        "return_dict",
+        "task_specific_params",
+        "tie_last_hidden_states",
+        "torchscript",
+        "use_cache",
+        "use_return_dict",
+    }
+)
+_ANSWERS: Final = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+_DTYPES: Final = ("dtype", "torch_dtype")
+_BIDIRECTIONAL: Final[dict[str, tuple[object, ...]]] = {
+    "is_causal": (False,),
+    "use_bidirectional_attention": (True, "all"),
+}
+_MEND: Final = "mend it, or download or save the model again."
+
+
+def class_config(
+    config: RawConfig, folder: Path | None = None, *, remote_code: bool = False
+) -> PretrainedConfig:
+    """Build the config object of the class that a raw config.json asks for.
+
+    Uneven layers have this package's own class. With `remote_code` a class that lies in `folder`
+    is taken where config.json names one. Raise `CheckpointError` for what no class takes, and
+    `UnsupportedArchitecture` for a model that sees the tokens it is to predict.
+    """
+    where = str((folder or Path()) / "config.json")
+    _refuse_unknown(config, where, remote_code=remote_code)
+    _refuse_bidirectional(config, where)
+    refused = f"{where}: no model can be built from it"
+    with quiet_transformers(), library_errors(CheckpointError, refused, _MEND):
+        if remote_code and _has_code(config):
+            auto: Any = AutoConfig
+            found = auto.from_pretrained(folder, trust_remote_code=True, **_ANSWERS)
+        else:
+            found = _class_of(config).from_dict(_own_settings(config))
+    result: PretrainedConfig = found
+    if folder is not None:
+        result.name_or_path = str(folder)  # as transformers has it where it reads the file itself
+    return result
+
+
+def _has_code(config: RawConfig) -> bool:
+    """Whether a config.json names a class of its own folder that isn't this package's."""
+    named = config.get("auto_map")
+    return isinstance(named, dict) and "AutoConfig" in named and not is_uneven(config)
+
+
+def _class_of(config: RawConfig) -> Any:
+    """The config class of transformers, or ours for uneven layers."""
+    if is_uneven(config):
+        return getattr(modeling_globalprune, pruned_class(config)).config_class
+    return CONFIG_MAPPING[config["model_type"]]
+
+
+def _own_settings(config: RawConfig) -> RawConfig:
+    """A copy without what belongs to another run, and without a precision that torch has not."""
+    own = {key: value for key, value in config.items() if key not in _OF_ANOTHER_RUN}
+    for key in _DTYPES:
+        if not _is_precision(own.get(key)):
+            own.pop(key, None)
+    if own.get("auto_map") is not None and not isinstance(own["auto_map"], dict):
+        own.pop("auto_map")  # only a class that isn't asked for reads it
+    return copy.deepcopy(own)
+
+
+def _is_precision(name: object) -> bool:
+    """Whether it names a dtype that weights can be computed in."""
+    dtype = getattr(torch, name.removeprefix("torch."), None) if isinstance(name, str) else None
+    return dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _refuse_unknown(config: RawConfig, where: str, *, remote_code: bool) -> None:
+    """Raise `UnsupportedArchitecture` for a class that this transformers doesn't have."""
+    kind = config.get("model_type")
+    has_code = _has_code(config)
+    if (isinstance(kind, str) and kind in CONFIG_MAPPING) or (remote_code and has_code):
+        return
+    code = " and asks for code of its own, which only --trust-remote-code runs" if has_code else ""
+    raise UnsupportedArchitecture(
+        f"{where}: model_type is {kind!r}, which this version of transformers doesn't know{code}; "
+        "update transformers, or mend the file."
+    )
+
+
+def _refuse_bidirectional(config: RawConfig, where: str) -> None:
+    """Raise `UnsupportedArchitecture` for a model that is not one of next tokens."""
+    for key, values in _BIDIRECTIONAL.items():
+        if config.get(key) in values:
+            raise UnsupportedArchitecture(
+                f"{where}: {key} is {json.dumps(config[key])}, so every token sees those behind "
+                "it, and the loss of the next token says nothing of such a model; globalprune "
+                "works on decoders only."
+            )

@@ -1,0 +1,147 @@
+"""The files of a tokenizer that lie with a model: what they need to be read, and which is at fault.
+
+transformers says what it stumbled over, not in which file, and where the vocabulary is missing it
+builds a tokenizer of three tokens without a word.
+"""
+
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from globalprune.errors import CheckpointError, library_errors
+
+_VOCABULARIES: Final = (
+    "tokenizer.json",
+    "vocab.*",
+    "*.model",
+    "*.model.v*",
+    "tekken.json",
+    "*.tiktoken",
+)
+_OTHERS: Final = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.*",
+    "additional_chat_templates/*",
+)
+_AGAIN: Final = "download or save the tokenizer again."
+_TRIAL: Final = "The year 2026: naïve café, 東京!\n"
+_SENTENCEPIECE_MARK: Final = b"\x0a"  # the first field of its protobuf; tiktoken's files are text
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """The files that a tokenizer is made of; raise `CheckpointError` where none could be made.
+
+    That is where no vocabulary lies there, where a pipe or a device stands in place of a file, or
+    where reading the vocabulary takes a package that isn't installed.
+    """
+    paths = (*folder.glob("*"), *folder.glob("additional_chat_templates/*"))
+    names = {path.relative_to(folder).as_posix(): path for path in sorted(paths)}
+    vocabularies = [name for name in names if _matches(name, _VOCABULARIES)]
+    files = tuple(path for name, path in names.items() if _matches(name, _VOCABULARIES + _OTHERS))
+    for path in files:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: is no file that can be read; {_AGAIN}")
+    if not vocabularies:
+        raise CheckpointError(
+            f"{folder}: holds no vocabulary of a tokenizer (tokenizer.json, or tokenizer.model); "
+            "fetch it from where the model comes from, or give the text as `input_ids`."
+        )
+    if "tokenizer.json" not in names:
+        _refuse_missing_package(names[vocabularies[0]])
+    return files
+
+
+@contextmanager
+def naming_the_file(where: str, files: tuple[Path, ...]) -> Iterator[None]:
+    """Say which of a tokenizer's files is at fault where it can't be loaded."""
+    names = ", ".join(path.name for path in files)
+    found = f"{where}: no tokenizer can be made of {names}"
+    try:
+        with library_errors(CheckpointError, found, _AGAIN):
+            yield
+    except CheckpointError:
+        for path in files:
+            _refuse_damaged(path)
+            _refuse_code(path)
+        raise
+
+
+def try_out(tokenizer: object, where: str, files: tuple[Path, ...]) -> PreTrainedTokenizerBase:
+    """Return the tokenizer if it is one and gives ids for a short text."""
+    with naming_the_file(where, files), _quiet_panics():
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise TypeError(f"tokenizer_class names {type(tokenizer).__name__}, no tokenizer")
+        encoded: Any = tokenizer([_TRIAL], add_special_tokens=True, verbose=False)
+        if not encoded["input_ids"][0]:
+            raise ValueError(f"it finds no token in {_TRIAL!r}")
+        return tokenizer
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether the name is one of the patterns'."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _refuse_missing_package(path: Path) -> None:
+    """Raise `CheckpointError` for a vocabulary that only another package can read."""
+    if ".model" not in path.name:
+        return
+    with path.open("rb") as file:
+        is_sentencepiece = file.read(1) == _SENTENCEPIECE_MARK
+    package = "sentencepiece" if is_sentencepiece else "tiktoken"
+    if importlib.util.find_spec(package) is None:
+        raise CheckpointError(
+            f"{path}: is a vocabulary of {package}, and there is no tokenizer.json beside it; "
+            f"install what reads it (pip install {package} protobuf), or save the tokenizer as "
+            "tokenizer.json where it is installed (AutoTokenizer…save_pretrained)."
+        )
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Raise `CheckpointError` for a file that is damaged by itself."""
+    try:
+        if path.suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise CheckpointError(f"{path}: holds no JSON object; {_AGAIN}")
+        elif path.suffix in (".jinja", ".txt"):
+            path.read_text(encoding="utf-8")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: can't be read ({error}); {_AGAIN}") from error
+    if path.name == "tokenizer.json":
+        with library_errors(CheckpointError, f"{path}: is no tokenizer", _AGAIN):
+            Tokenizer.from_file(str(path))
+
+
+def _refuse_code(path: Path) -> None:
+    """Raise `CheckpointError` for a tokenizer_config.json that wants a class of the folder's."""
+    if path.name == "tokenizer_config.json" and json.loads(path.read_text()).get("auto_map"):
+        raise CheckpointError(
+            f"{path}: its auto_map asks for code that lies with the model, which is never run for "
+            "a tokenizer; give the text as `input_ids`, or save the tokenizer as tokenizer.json."
+        )
+
+
+@contextmanager
+def _quiet_panics() -> Iterator[None]:
+    """Keep panics of tokenizers' Rust code, which writes past Python's stderr, off the terminal."""
+    with tempfile.TemporaryFile() as sink:
+        kept = os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
