@@ -21,7 +21,7 @@ CUT = ApplyMetrics(
     weight_bytes=3000,
     weights="",
     seconds=1.0,
-    command="gp apply /home/me/models/base --plan=/home/me/plan.yaml -o smaller",
+    command=("gp", "apply", "/home/me/models/base", "--plan=/home/me/plan.yaml", "-o", "smaller"),
     versions={},
     warnings=(),
 )

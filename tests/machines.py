@@ -39,7 +39,7 @@ def machine_record(structure: ModelStructure, seconds: Seconds = steady) -> Mach
         ),
         versions={"python": "3.11"},
         seconds=1.0,
-        command="gp measure test/model",
+        command=("gp", "measure", "test/model"),
     )
 
 

@@ -72,7 +72,7 @@ def analyze(
     trust_remote_code: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-    command: str = "",
+    command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> AnalysisRecord:
     """Measure every group of the layers by every method, and write the analysis into `out`.
@@ -143,7 +143,7 @@ def analyze(
             "model": described,
             "normalisers": normalisers,
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "command": command,
+            "command": tuple(command),
             "peak_memory_bytes": peak_memory(placement.device),
         }
         record = write_analysis(out, subject, windows, methods, measured, log, how)

@@ -3,6 +3,7 @@
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord, TextRecord
 from globalprune.artifacts.analyses.normalisers import scored_by
 from globalprune.artifacts.analyses.reliability import agreement
+from globalprune.artifacts.command import spelled_command
 
 
 def describe(record: AnalysisRecord, loss: float | None) -> str:
@@ -26,7 +27,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "structure": model.structure_fingerprint,
         "weights": model.weights_fingerprint,
         "table": record.table,
-        "command": record.command,
+        "command": spelled_command(record.command) or "-",
     }
     width = max(map(len, lines)) + 2
     text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]

@@ -1,22 +1,27 @@
 """analyze.log: what a run was asked, what it did when, and what it found, layer by layer."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.printable import printable, printable_lines
 
 
 class RunLog:
     """Lines with the seconds since the start; nothing is written before the run has ended well."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._started = time.monotonic()
-        self._lines = [f"{datetime.now(UTC).isoformat(timespec='seconds')}  {command}"]
+        self._lines = [
+            f"{datetime.now(UTC).isoformat(timespec='seconds')}  {spelled_command(command)}"
+        ]
 
     @property
     def seconds(self) -> float:
@@ -25,17 +30,17 @@ class RunLog:
 
     def say(self, line: str) -> None:
         """Note one line."""
-        self._lines.append(f"{self.seconds:8.1f} s  {line}")
+        self._lines.append(f"{self.seconds:8.1f} s  {printable_lines(line)}")
 
     def say_record(self, record: AnalysisRecord) -> None:
         """Note everything but what is long: the structure and the documents' digests."""
         self._say_facts("measured", record.model_dump(exclude={"structure", "calibration"}))
         self._say_facts("text", record.calibration.model_dump(exclude={"document_digests"}))
 
-    def _say_facts(self, title: str, facts: Mapping[str, object]) -> None:
+    def _say_facts(self, title: str, facts: Mapping[str, Any]) -> None:
         """Note a block of facts, one a line, those inside others by their path."""
         self.say(title)
-        self._lines += [f"{'':12}{name}: {value}" for name, value in _flat(facts)]
+        self._lines += [f"{'':12}{name}: {printable(str(value))}" for name, value in _flat(facts)]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -49,11 +54,13 @@ class RunLog:
         return "\n".join(self._lines) + "\n"
 
 
-def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Yield `model.source` and so on; lists in words."""
     for name, value in facts.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
+        elif name == "command":
+            yield prefix + name, spelled_command(value) or "none"
         elif isinstance(value, tuple | list):
             yield prefix + name, ", ".join(map(str, value)) or "none"
         else:

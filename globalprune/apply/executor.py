@@ -4,6 +4,7 @@ MODEL is never changed. An error at any point leaves nothing behind.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def apply_plan(
     analysis: Path | None = None,
     overwrite: bool = False,
     compensation: Compensation | None = None,
-    command: str = "",
+    command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> ApplyResult:
     """Write the model that the plan leaves of `model` into the folder `out`, whole or not at all.
@@ -178,7 +179,11 @@ def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
 
 
 def _metrics(
-    prepared: Prepared, weights: str, command: str, warnings: tuple[str, ...], started: float
+    prepared: Prepared,
+    weights: str,
+    command: Sequence[str],
+    warnings: tuple[str, ...],
+    started: float,
 ) -> ApplyMetrics:
     """Collect what is known once the weights are written and verified."""
     effect, source = prepared.effect, prepared.checkpoint.source
@@ -202,7 +207,7 @@ def _metrics(
         weight_bytes=_weight_bytes(prepared),
         weights=weights,
         seconds=time.monotonic() - started,
-        command=command,
+        command=tuple(command),
         versions=tool_versions(),
         warnings=warnings,
     )

@@ -7,7 +7,9 @@ from pathlib import Path
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
+from globalprune.artifacts.printable import printable, printable_message
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.record_file import write_record
 from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
@@ -67,8 +69,10 @@ def write_records(
         write_record(folder / COMPENSATION_FILE, compensation)
     write_record(folder / METRICS_FILE, metrics)
     warnings = [f"warning: {warning}" for warning in metrics.warnings]
-    log = [metrics.command, *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
-    (folder / LOG).write_text("\n".join(filter(None, log)) + "\n", encoding="utf-8")
+    log = [spelled_command(metrics.command), *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
+    (folder / LOG).write_text(
+        "\n".join(map(printable_message, filter(None, log))) + "\n", encoding="utf-8"
+    )
     (folder / DESCRIPTION).write_text(_description(metrics), encoding="utf-8")
 
 
@@ -86,7 +90,7 @@ def _description(metrics: ApplyMetrics) -> str:
         "dropped layers": ", ".join(map(str, metrics.dropped_layers)) or "-",
         "form": "uneven layers, see README.md" if metrics.uneven else "native",
         "tools": ", ".join(f"{name} {version}" for name, version in metrics.versions.items()),
-        "command": metrics.command or "-",
+        "command": spelled_command(metrics.command) or "-",
     }
     width = max(map(len, rows))
-    return "".join(f"{key:<{width}}  {value}\n" for key, value in rows.items())
+    return "".join(f"{key:<{width}}  {printable(value)}\n" for key, value in rows.items())

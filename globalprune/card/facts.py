@@ -1,18 +1,16 @@
 """What the model card says, gathered from a result's own files."""
 
-import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from globalprune.artifacts.command import Command, with_plan
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.card.licences import Licence, licence_of
 from globalprune.card.records import ModelRecords, read_records
 
-_ABSOLUTE = re.compile(r"(^|=)[/~].*?([^/]+)/*$")
-_PLAN_OPTION = re.compile(r"--plan[ =]\S+")
+_ABSOLUTE = ("/", "~")
 _LICENCE_WORDS = ("licen", "notice", "use_policy")
 
 
@@ -36,18 +34,18 @@ class CardFacts:
         return "/".join([owner, *rest[:1]]).partition("@")[0]
 
     @property
-    def commands(self) -> tuple[str, ...]:
+    def commands(self) -> tuple[Command, ...]:
         """The commands that made the model, in order; absolute paths by their last part."""
-        told = (_public(command) for command in self._commands() if command)
-        return tuple(dict.fromkeys(told))  # gp prune is one command for every phase
+        public = (tuple(map(last_part, one)) for one in self._commands() if one)
+        return tuple(dict.fromkeys(public))  # gp prune is one command for every phase
 
-    def _commands(self) -> Iterator[str]:
+    def _commands(self) -> Iterator[Command]:
         records = self.records
         if records.analysis:
             yield records.analysis.command
         if records.cut:
             # the plan as it was applied lies here, edits and all; the one it came from may not
-            yield _PLAN_OPTION.sub(rf"--plan {OWN_FOLDER}/{PLAN_FILE}", records.cut.command)
+            yield with_plan(records.cut.command, f"{OWN_FOLDER}/{PLAN_FILE}")
         for run in records.runs:
             yield run.command
         if records.evaluation:
@@ -89,9 +87,6 @@ def _origin(records: ModelRecords) -> tuple[str, str | None]:
 
 def last_part(text: str) -> str:
     """Text in which an absolute path is shown by its last part: the rest tells of a machine."""
-    return _ABSOLUTE.sub(r"\1\2", text)
-
-
-def _public(command: str) -> str:
-    """The command without what it tells of a machine."""
-    return shlex.join(map(last_part, shlex.split(command)))
+    option, equals, path = text.partition("=") if text.startswith("-") else ("", "", text)
+    parts = path.rstrip("/").rpartition("/")
+    return option + equals + (parts[2] if path.startswith(_ABSOLUTE) and parts[1] else path)

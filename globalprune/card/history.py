@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.evaluations.evaluation_files import markdown_text
 from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.markdown import code, plain
 from globalprune.artifacts.results.compensation_record import CompensationRecord
 from globalprune.artifacts.results.metrics_record import ApplyMetrics
 from globalprune.artifacts.results.recovery_record import RecoveryRun
@@ -19,13 +21,13 @@ _WORDS = {
 
 def history(facts: CardFacts) -> Iterator[str]:
     """The title, what was cut, what was finetuned, what came out."""
-    lines = [f"# {facts.name}", ""]
+    lines = [f"# {plain(facts.name)}", ""]
     if facts.licence.duties.notice:
         lines += [f"**{facts.licence.duties.notice}**", ""]
     if facts.records.cut:
         lines += _cut(facts, facts.records.cut)
     else:
-        lines += [f"This is `{facts.base}`, finetuned by globalprune.", ""]
+        lines += [f"This is {code(facts.base)}, finetuned by globalprune.", ""]
     yield "\n".join(lines)
     for number, run in enumerate(facts.records.runs, start=1):
         yield _finetuning(run, number if len(facts.records.runs) > 1 else None)
@@ -38,9 +40,14 @@ def repetition(facts: CardFacts) -> Iterator[str]:
     if not facts.commands:
         return
     rows = dict(_digests(facts))
-    lines = ["## How to repeat it", "", "```console", *(f"$ {one}" for one in facts.commands)]
+    lines = [
+        "## How to repeat it",
+        "",
+        "```console",
+        *(f"$ {spelled_command(one)}" for one in facts.commands),
+    ]
     lines += ["```", ""]
-    lines += [f"- {name}: `{value}`" for name, value in rows.items()]
+    lines += [f"- {name}: {code(value)}" for name, value in rows.items()]
     lines += ["", "`globalprune/` has the plan, every record, and the versions of all tools.", ""]
     yield "\n".join(lines)
 
@@ -51,7 +58,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     after = _afterwards(facts)
     what = "This is a LoRA adapter for" if facts.is_adapter else "This is"
     lead = (
-        f"{what} `{facts.base}` with {removed:,} of its {cut.parameters_before:,} parameters "
+        f"{what} {code(facts.base)} with {removed:,} of its {cut.parameters_before:,} parameters "
         f"({removed / cut.parameters_before:.2%}) cut out by globalprune; "
         f"{cut.parameters_after:,} are left. {after}"
     )
@@ -69,11 +76,8 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
         lines.append(f"- {count} whole layer{'s' if count > 1 else ''}: {numbers}")
     analysis = facts.records.analysis
     if analysis:
-        text = _text(analysis.calibration)
-        lines += [
-            "",
-            f"What each part is worth was measured by `{analysis.default_importance}` on {text}.",
-        ]
+        text, method = _text(analysis.calibration), code(analysis.default_importance)
+        lines += ["", f"What each part is worth was measured by {method} on {text}."]
     compensation = facts.records.compensation
     if compensation:
         lines += ["", _compensated(compensation)]
@@ -89,8 +93,8 @@ def _dequantised(cut: ApplyMetrics) -> list[str]:
     if cut.model.quantisation is None:
         return []
     said = (
-        f"The base was a {cut.model.quantisation} quantisation. Its weights were dequantised, and "
-        "what they had lost in precision is lost here too."
+        f"The base was a {plain(cut.model.quantisation)} quantisation. Its weights were "
+        "dequantised, and what they had lost in precision is lost here too."
     )
     return ["", said]
 
@@ -122,7 +126,7 @@ def _finetuning(run: RecoveryRun, number: int | None) -> str:
     how = "all weights"
     if settings.lora is not None:
         how = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
-    taught = f", taught by `{last_part(run.teacher.source)}`" if run.teacher else ""
+    taught = f", taught by {code(last_part(run.teacher.source))}" if run.teacher else ""
     texts = "; ".join(_text(part.text) for part in run.data)
     mixed = ", of text and teacher mixed" if run.teacher else ""
     title = "## Finetuning" + ("" if number is None else f" {number}")
@@ -146,7 +150,7 @@ def _measured(evaluation: Comparison) -> str:
     )
     text = evaluation.text.model_copy(update={"source": last_part(evaluation.text.source)})
     shown = evaluation.model_copy(
-        update={"models": named, "text": text, "command": "", "warnings": ()}
+        update={"models": named, "text": text, "command": (), "warnings": ()}
     )
     return f"## Measured\n\n{markdown_text(shown)}"
 
@@ -175,4 +179,4 @@ def _text(text: TextRecord) -> str:
     """Text by name and amount; a path by its last part."""
     length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
     seed = "" if text.seed is None else f", seed {text.seed}"
-    return f"{text.samples} windows of {length} of `{last_part(text.source)}`{seed}"
+    return f"{text.samples} windows of {length} of {code(last_part(text.source))}{seed}"

@@ -3,6 +3,7 @@
 Keyed by the `license` / `license_name` that a model card on the Hub states.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,15 @@ TEXTS: tuple[tuple[str, str], ...] = (
 HUB_NAMES = frozenset(  # the Hub knows them as values of `license`
     ("apache-2.0", "mit", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4")
 )
-_HEAD = 2000  # characters; a licence names itself at its top
+_FIELDS = {  # of a card's front matter: an identifier, a name, a link or a file beside the card
+    "license": re.compile(r"[\w.+-]{1,80}", re.ASCII),
+    "license_name": re.compile(r"[\w.+-]+(?: [\w.+-]+){0,11}", re.ASCII),
+    "license_link": re.compile(
+        r"(?:https?://[\w.-]+(?::\d+)?(?:/[\w.~%/?=&#+:@,-]*)?|[\w.-]+)", re.ASCII
+    ),
+}
+_HEAD = 2000  # bytes; a licence names itself at its top
+_MATTER = 200_000  # bytes; no front matter is longer
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,7 @@ def licence_of(folder: Path | None, texts: Sequence[str] = ()) -> Licence:
     """Read the licence from the base model's README.md, else from the head of its `texts`."""
     readme = None if folder is None else folder / "README.md"
     matter = _front_matter(readme) if readme and readme.is_file() else {}
-    keys = ("license", "license_name", "license_link")
-    kept = tuple((key, matter[key]) for key in keys if isinstance(matter.get(key), str))
+    kept = tuple((key, matter[key]) for key in _FIELDS if _is_plausible(key, matter.get(key)))
     stated = dict(kept)
     name = stated.get("license")
     if name == "other":
@@ -100,6 +108,11 @@ def licence_of(folder: Path | None, texts: Sequence[str] = ()) -> Licence:
         name = next(filter(None, (_named_in(folder / text) for text in texts)), None)
         kept = (("license", name),) if name in HUB_NAMES else ()
     return Licence(name, stated.get("license_link"), kept)
+
+
+def _is_plausible(key: str, value: Any) -> bool:
+    """Whether a field of a stranger's card is what it should be, and not text to be shown."""
+    return isinstance(value, str) and _FIELDS[key].fullmatch(value) is not None
 
 
 def unmet_name(duties: Duties, name: str) -> str | None:
@@ -112,8 +125,14 @@ def unmet_name(duties: Duties, name: str) -> str | None:
 
 def _named_in(text: Path) -> str | None:
     """The licence that a text says it is."""
-    head = text.read_text(encoding="utf-8", errors="replace")[:_HEAD].lower()
+    head = _beginning(text, _HEAD).lower()
     return next((name for words, name in TEXTS if words in head), None)
+
+
+def _beginning(path: Path, size: int) -> str:
+    """The first bytes of a file as text."""
+    with path.open("rb") as file:
+        return file.read(size).decode("utf-8", errors="replace")
 
 
 def _plain(name: str) -> str:
@@ -122,12 +141,12 @@ def _plain(name: str) -> str:
 
 def _front_matter(readme: Path) -> dict[str, Any]:
     """The YAML between the first two `---` lines; nothing where none can be read."""
-    lines: Sequence[str] = readme.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines: Sequence[str] = _beginning(readme, _MATTER).splitlines()
     if not lines or lines[0].strip() != "---" or "---" not in [line.strip() for line in lines[1:]]:
         return {}
     end = [line.strip() for line in lines[1:]].index("---") + 1
     try:
         loaded = YAML(typ="safe", pure=True).load("\n".join(lines[1:end]))
-    except YAMLError:
+    except (YAMLError, ValueError, RecursionError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

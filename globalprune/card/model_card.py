@@ -4,14 +4,17 @@ It claims nothing that was not measured; that safety was not evaluated again, it
 """
 
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 
+from globalprune.artifacts.markdown import code, plain, string_literal
 from globalprune.card.facts import CardFacts
 from globalprune.card.history import history, repetition
 from globalprune.card.licences import Licence, unmet_name
 from globalprune.card.model_index import model_index
+
+_WIDTH: Final = 100_000  # columns: a value that is folded could look like a line of its own
 
 
 def model_card(facts: CardFacts) -> str:
@@ -56,6 +59,7 @@ def _front_matter(facts: CardFacts) -> str:
         head["model-index"] = index
     stream = StringIO()
     yaml = YAML()
+    yaml.width = _WIDTH
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(head, stream)
     return f"---\n{stream.getvalue()}---\n"
@@ -63,11 +67,12 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _loading(facts: CardFacts) -> str:
     """The ways in which this model can be loaded."""
+    name = string_literal(facts.name)
     ours = _code(
         "import globalprune",
         "",
-        f'model = globalprune.load_model("{facts.name}")',
-        f'tokenizer = globalprune.load_tokenizer("{facts.name}")',
+        f"model = globalprune.load_model({name})",
+        f"tokenizer = globalprune.load_tokenizer({name})",
     )
     if facts.is_adapter:
         lead = (
@@ -84,7 +89,7 @@ def _loading(facts: CardFacts) -> str:
             "with `AmbiguousGlobalPerLayerAttributeError`; add `trust_remote_code=True`, not what "
             "that message proposes:"
         )
-    loaded = f'from_pretrained("{facts.name}"{trust})'
+    loaded = f"from_pretrained({name}{trust})"
     theirs = _code(
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
@@ -104,6 +109,11 @@ def _code(*lines: str) -> tuple[str, ...]:
     return ("", "```python", *lines, "```", "")
 
 
+def _link(link: str) -> str:
+    """A link as a link, the name of a file as a name."""
+    return f"<{link}>" if "://" in link else code(link)
+
+
 def _cautions() -> str:
     """What nobody has checked."""
     return (
@@ -119,19 +129,21 @@ def _licence(facts: CardFacts) -> str:
     licence, lines = facts.licence, ["## Licence", ""]
     if licence.name is None:
         lines.append(
-            f"The licence of `{facts.base}` could not be found beside its weights. Look it up and "
-            "add it here before you pass this model on: it applies to this model too."
+            f"The licence of {code(facts.base)} could not be found beside its weights. Look it up "
+            "and add it here before you pass this model on: it applies to this model too."
         )
     else:
-        lines.append(f"The base model's licence applies: {licence.name}. {licence.duties.advice}")
+        lines.append(
+            f"The base model's licence applies: {plain(licence.name)}. {licence.duties.advice}"
+        )
     if licence.link:
-        lines += ["", f"Its text: {licence.link}"]
+        lines += ["", f"Its text: {_link(licence.link)}"]
     if facts.licence_files:
-        names = ", ".join(f"`{name}`" for name in facts.licence_files)
+        names = ", ".join(map(code, facts.licence_files))
         lines += ["", f"Copied from the base model: {names}."]
     if licence.duties.notice:
         lines += ["", f'It asks to show "{licence.duties.notice}" prominently.']
     warning = naming_warning(licence, facts.name)
     if warning is not None:
-        lines += ["", f"**{warning}**"]
+        lines += ["", f"**{plain(warning)}**"]
     return "\n".join(lines) + "\n"

@@ -160,7 +160,7 @@ def analyze(
             largest=largest,
         )
     for warning in record.warnings:
-        console.say(f"warning: {warning}")
+        console.warn(warning)
     if as_json:
         console.print_json({**record.model_dump(mode="json"), "plan": plan_document(written)})
     else:

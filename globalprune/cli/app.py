@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from typing import Any, NamedTuple
 
 import typer
@@ -109,9 +110,14 @@ def main() -> None:
     from globalprune.cli import console
     from globalprune.cli.interruption import Interrupted, interruptible
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    sys.excepthook = console.show_bug
     try:
-        with console.quiet_libraries(), interruptible():
+        with (
+            redirect_stderr(console.PlainStream(sys.stderr)),
+            console.quiet_libraries(),
+            interruptible(),
+        ):
+            logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             app(prog_name="gp")
     except GlobalPruneError as error:
         console.say(f"gp: {error}")

@@ -177,7 +177,7 @@ def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> N
         compensation=cutting.compensation,
     )
     for warning in explanation.document["warnings"]:
-        console.say(f"warning: {warning}")
+        console.warn(warning)
     if as_json:
         console.print_json(explanation.document)
     else:

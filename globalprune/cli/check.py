@@ -69,7 +69,7 @@ def check(
         _refresh(review)
         console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:
-        console.say(f"note: {note}")
+        console.note(note)
     fit, prepared = (None, None) if model is None else _fit(model, review)
     loading = None
     if target is not None and (model is None or prepared is not None):
@@ -97,7 +97,7 @@ def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None
         return fit | {"problem": str(error)}, None
     for warning in prepared.warnings:
         if warning not in review.notes:
-            console.say(f"warning: {warning}")
+            console.warn(warning)
     return fit | {
         "parameters_before": prepared.effect.parameters_before,
         "parameters_after": prepared.effect.parameters_after,

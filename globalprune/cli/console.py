@@ -3,16 +3,25 @@
 Nothing else in the package prints. rich is imported only once something long is running.
 """
 
+import io
 import json
 import logging
 import os
-import shlex
+import re
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
+from globalprune.artifacts.printable import (
+    printable,
+    printable_json,
+    printable_lines,
+    printable_message,
+)
 from globalprune.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,13 +29,13 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 _VERBOSITY = ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY", "TRANSFORMERS_VERBOSITY")
+_OF_BARS: Final = re.compile(r"\r|(?:\x1b\[A)+$")
 SHOWN_AFTER = 2.0  # seconds; what is faster needs no bar
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal; goes to stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Tell the person at the terminal one thing; goes to stderr."""
+    _write(sys.stderr, printable_message(text))
 
 
 def warn(text: str) -> None:
@@ -34,20 +43,79 @@ def warn(text: str) -> None:
     say(f"warning: {text}")
 
 
+def note(text: str) -> None:
+    """Say what is good to know."""
+    say(f"note: {text}")
+
+
 def print_text(text: str) -> None:
     """Give the answer; goes to stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, printable_lines(text))
 
 
 def print_json(value: Any) -> None:
     """Give the answer as the one JSON document on stdout."""
-    print_text(json.dumps(value, indent=2, ensure_ascii=False))
+    encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "")
+    text = json.dumps(value, indent=2, ensure_ascii=encoding != "utf8")
+    _write(sys.stdout, printable_json(text))
 
 
-def command_line() -> str:
-    """The command as it was typed, so that records can repeat it."""
-    return shlex.join(["gp", *sys.argv[1:]])
+def _write(stream: TextIO, text: str) -> None:
+    """Write lines; what the stream's encoding lacks is spelled by its escape."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show what no user can mend, and how to report it."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip())
+    say("gp: this is a fault of globalprune; please report it, with the command and these lines.")
+
+
+class PlainStream(io.TextIOBase):
+    """A stream to a terminal or a log that no text of others can command.
+
+    Libraries, typer and logging write through it. What a bar of tqdm begins with is let through:
+    a carriage return, or the way to the line of another bar.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write with every character spelled that would act."""
+        head = _OF_BARS.match(text)
+        begins = head[0] if head else ""
+        self.stream.write(begins + printable_lines(text[len(begins) :]))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether a person is watching."""
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor below."""
+        return self.stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream below."""
+        return self.stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What the stream below does with characters that its encoding lacks."""
+        return self.stream.errors
+
+
+def command_line() -> tuple[str, ...]:
+    """The command by its arguments, so that records can repeat it."""
+    return ("gp", *sys.argv[1:])
 
 
 @contextmanager
@@ -60,14 +128,20 @@ def progress_bars() -> Iterator[Progress]:
     from rich.console import Console
 
     columns = (
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with progress.Progress(*columns, console=Console(file=_terminal()), transient=True) as bars:
         yield _Bars(bars)
+
+
+def _terminal() -> TextIO:
+    """The stream that bars are drawn on."""
+    stream = sys.stderr
+    return stream.stream if isinstance(stream, PlainStream) else stream
 
 
 class _Bars:
@@ -80,7 +154,7 @@ class _Bars:
         self, items: Iterable[Item], *, total: int, label: str, unit: str
     ) -> Iterator[Item]:
         """Yield the items and move the bar behind each."""
-        task = self._bars.add_task(f"{label} ({unit})", total=total)
+        task = self._bars.add_task(printable(f"{label} ({unit})"), total=total)
         for item in items:
             yield item
             self._bars.advance(task)

@@ -33,7 +33,7 @@ def diff(
 
     found = compare_plans(first, second, analysis)
     for note in found.notes:
-        console.say(f"note: {note}")
+        console.note(note)
     if as_json:
         console.print_json(_document(found))
     else:

@@ -181,7 +181,7 @@ def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
             parts = " and ".join(result.from_earlier_run)
             console.say(f"{result.source}: {parts} taken from {out}/parts")
     for warning in all_warnings(comparison):
-        console.say(f"warning: {warning}")
+        console.warn(warning)
     if out is not None:
         write_evaluation(out, comparison)
     if as_json:

@@ -73,7 +73,7 @@ def export(
     with console.progress_bars() as progress:
         exported = export_gguf(model, out, dtype=dtype, donor=donor, progress=progress)
     for note in exported.notes:
-        console.say(f"note: {note}")
+        console.note(note)
     if as_json:
         console.print_json(exported.document)
     else:

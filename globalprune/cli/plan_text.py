@@ -53,7 +53,7 @@ def raise_if_short(
     complaints = [_complaint(plan, go_on) for plan in written if not plan.planned.reached]
     if complaints and by_default:
         for complaint in complaints:
-            console.say(f"note: by the default ratio: {complaint}")
+            console.note(f"by the default ratio: {complaint}")
     elif complaints:
         raise BudgetError("\n".join(complaints))
 
@@ -62,7 +62,7 @@ def say_notes(written: "Sequence[WrittenPlan]") -> None:
     """Say what is doubtful about the plans that were written, each doubt once."""
     notes = (note for plan in written if plan.written for note in plan.planned.notes)
     for note in dict.fromkeys(notes):
-        console.say(f"note: {note}")
+        console.note(note)
 
 
 def plan_document(written: "WrittenPlan") -> dict[str, Any]:

@@ -42,7 +42,7 @@ def report(
 
     paths = [path.expanduser() for path in paths]
     out = out.expanduser()
-    page = write_report(paths, out, title=title, note=lambda text: console.say(f"note: {text}"))
+    page = write_report(paths, out, title=title, note=console.note)
     if as_json:
         console.print_json(_document(page, out))
     else:

@@ -45,7 +45,7 @@ def show(
 
     picture = picture_of(path, analysis, importance)
     for note in picture.notes:
-        console.say(f"note: {note}")
+        console.note(note)
     if as_json:
         console.print_json(_document(picture))
     else:

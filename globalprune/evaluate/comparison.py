@@ -50,7 +50,7 @@ def evaluate_models(
     tasks: TaskSettings | None = None,
     speed: SpeedSettings | None = DEFAULT_SPEED,
     parts: Path | None = None,
-    command: str = "",
+    command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Comparison:
     """Measure size, memory, perplexity, tasks and speed of each model.
@@ -100,7 +100,7 @@ def evaluate_models(
         device=placement.device,
         hardware=this_machine(placement.device),
         versions=versions,
-        command=command,
+        command=tuple(command),
         warnings=warnings,
     )
 

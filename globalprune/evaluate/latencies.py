@@ -33,7 +33,7 @@ def measure_latencies(
     rounds: int = 3,
     device: str | None = None,
     dtype: str | None = None,
-    command: str = "",
+    command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> MachineRecord:
     """Time the full model, and ones that keep `points` counts of each kind, from none to all.
@@ -65,7 +65,7 @@ def measure_latencies(
         ),
         versions=tool_versions(),
         seconds=time.monotonic() - started,
-        command=command,
+        command=tuple(command),
     )
     return record.model_copy(update={"warnings": warn_of_latencies(record)})
 

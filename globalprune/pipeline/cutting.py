@@ -1,6 +1,6 @@
 """What phases in a row need to know of the cut that stands at their middle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ class Cutting:
     compensation: CompensationRequest | None = None
     overwrite: bool = False
     resume: bool = False
-    command: str = ""
+    command: Sequence[str] = ()
     warn: Callable[[str], None] = tell_nobody
     progress: Progress = silent
 

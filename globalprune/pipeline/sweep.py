@@ -69,7 +69,7 @@ def sweep(request: SweepRequest) -> Sweep:
         device=judged.device,
         hardware=judged.hardware,
         versions=judged.versions,
-        command=request.command,
+        command=tuple(request.command),
     )
 
 

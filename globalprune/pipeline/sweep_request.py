@@ -1,12 +1,13 @@
 """What a sweep is asked for: the plans, the text to judge by, and how plans are cut."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.printable import printable
 from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.pipeline.cutting import Cutting
 from globalprune.progress import Progress, silent, tell_nobody
@@ -45,7 +46,7 @@ class SweepRequest:
     keep_models: bool = False
     device: str | None = None
     dtype: str | None = None
-    command: str = ""
+    command: Sequence[str] = ()
     warn: Callable[[str], None] = tell_nobody
     progress: Progress = silent
 
@@ -65,7 +66,7 @@ class SweepRequest:
         )
 
 
-def mark(out: Path, model: str, command: str) -> None:
+def mark(out: Path, model: str, command: Sequence[str]) -> None:
     """Let the folder be known as a sweep's, should this one be stopped."""
-    asked = {"model": model, "command": command}
+    asked = {"model": printable(model), "command": list(map(printable, command))}
     write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")

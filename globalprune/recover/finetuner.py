@@ -48,7 +48,7 @@ def finetune(
     trust_remote_code: bool = False,
     work: UnfinishedWork | None = None,
     name: str | None = None,
-    command: str = "",
+    command: Sequence[str] = (),
     warn: Callable[[str], None] = tell_nobody,
     progress: Progress = silent,
 ) -> RecoveryRun | None:

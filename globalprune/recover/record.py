@@ -38,7 +38,7 @@ class RunFacts:
     lesson: Lesson
     trained: Trained
     seconds: float
-    command: str
+    command: Sequence[str]
 
 
 def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
@@ -64,7 +64,7 @@ def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
         weights=weights,
         seconds=round(facts.seconds, 3),
         resumed_at=facts.trained.resumed_at,
-        command=facts.command,
+        command=tuple(facts.command),
         versions=tool_versions("peft", "accelerate"),
         warnings=(*facts.lesson.warnings, *_risen(losses[:tenth], losses[-tenth:])),
     )

@@ -3,8 +3,11 @@
 Plain values, all text: how they look is the template's, what they say is the sections'.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from globalprune.artifacts.command import spelled_command
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Commands:
-    """Command lines as they were typed."""
+    """Commands as a shell reads them."""
 
     form: ClassVar[str] = "commands"
 
@@ -103,6 +106,6 @@ def warnings(lines: tuple[str, ...]) -> tuple[Lines, ...]:
     return (Lines(lines, doubtful=True),) if lines else ()
 
 
-def commands(line: str) -> tuple[Commands, ...]:
-    """A command line, as a block if it is known; what Python made has none."""
-    return (Commands((line,)),) if line else ()
+def commands(command: Sequence[str]) -> tuple[Commands, ...]:
+    """A command, as a block if it is known; what Python made has none."""
+    return (Commands((spelled_command(command),)),) if command else ()

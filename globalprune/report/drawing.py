@@ -5,6 +5,7 @@ Ink is whatever colour the page's text has; attention and MLP keep their colours
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, Final
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.printable import printable_lines
 from globalprune.report.content import Picture
 
 COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}
@@ -24,6 +26,7 @@ _INK: Final = "#010203"  # stands for currentColor, which matplotlib doesn't kno
 _STYLE: Final[dict[str, Any]] = {
     "svg.hashsalt": "globalprune",
     "svg.fonttype": "none",  # text stays text: it can be searched, and the page has the font
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.grid": True,
@@ -63,7 +66,8 @@ def picture(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the page's font draws it, not matplotlib's
         figure = Figure(figsize=size)
         figure.subplots_adjust(**_margins(size))  # a layout engine would draw everything twice
         draw(figure)
@@ -121,4 +125,4 @@ def _margins(size: tuple[float, float]) -> dict[str, float]:
 
 def _inline(svg: str) -> str:
     """The <svg> element alone, its ink the page's."""
-    return svg[svg.index("<svg") :].replace(_INK, "currentColor").strip()
+    return printable_lines(svg[svg.index("<svg") :].replace(_INK, "currentColor").strip())

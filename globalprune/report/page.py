@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from globalprune.artifacts.disk import refuse_impossible, write_atomically
+from globalprune.artifacts.printable import printable_lines
 from globalprune.errors import UsageError
 from globalprune.report.content import Page
 from globalprune.report.drawing import MISSING, can_draw, with_own_ids
@@ -47,11 +48,20 @@ def write_report(
     return page
 
 
+def _shown(value: Any) -> Any:
+    """Text as a page may hold it; what is drawn or styled is ours."""
+    return printable_lines(value) if type(value) is str else value
+
+
 def render(page: Page) -> str:
     """The page as HTML; equal pages give equal text."""
     own = files("globalprune.report")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
     numbers = count(1)
     environment.filters["drawn"] = lambda svg: Markup(with_own_ids(svg, f"p{next(numbers)}"))  # noqa: S704 - our own drawing, escaped by matplotlib

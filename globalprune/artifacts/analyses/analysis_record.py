@@ -8,6 +8,7 @@ from pydantic import Field
 from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability
+from globalprune.artifacts.command import Command
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.provenance import digest_json
 from globalprune.artifacts.record import Record
@@ -79,7 +80,7 @@ class AnalysisRecord(Record):
     versions: dict[str, str]
     seconds: float = Field(ge=0)
     peak_memory_bytes: int = Field(ge=0)
-    command: str
+    command: Command
     warnings: tuple[str, ...] = ()
 
     @property

@@ -8,6 +8,7 @@ import csv
 import io
 from pathlib import Path
 
+from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.evaluations.evaluation_rows import Row, rows_of
@@ -17,6 +18,7 @@ from globalprune.artifacts.evaluations.evaluation_text import (
     stamp_lines,
     value_text,
 )
+from globalprune.artifacts.markdown import code, plain
 from globalprune.artifacts.record_file import read_record, write_record
 
 EVALUATION_FILE = "evaluation.json"
@@ -67,15 +69,15 @@ def csv_text(comparison: Comparison) -> str:
 
 def markdown_text(comparison: Comparison) -> str:
     """The table, and under it what it was measured with and what is doubtful about it."""
-    sources = [_cell(model.source) for model in comparison.models]
+    sources = [plain(model.source) for model in comparison.models]
     lines = [f"| | {' | '.join(sources)} |", f"| --- |{' ---: |' * len(sources)}"]
     lines += [_line(row) for row in rows_of(comparison) if not row.detail]
-    lines += ["", *(f"- {line}" for line in stamp_lines(comparison))]
+    lines += ["", *(f"- {plain(line)}" for line in stamp_lines(comparison))]
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
-    lines.append(f"- {versions}")
+    lines.append(f"- {plain(versions)}")
     if comparison.command:
-        lines.append(f"- `{comparison.command}`")
-    lines += [f"- warning: {text}" for text in all_warnings(comparison)]
+        lines.append(f"- {code(spelled_command(comparison.command))}")
+    lines += [f"- warning: {plain(text)}" for text in all_warnings(comparison)]
     return "\n".join(lines) + "\n"
 
 
@@ -93,12 +95,7 @@ def _line(row: Row) -> str:
     for cell in row.cells:
         moved = difference_text(row, cell)
         cells.append(value_text(row, cell) + (f"<br>{moved}" if moved else ""))
-    return f"| {_cell(label(row))} | {' | '.join(cells)} |"
-
-
-def _cell(text: str) -> str:
-    """Text that can't end its cell."""
-    return text.replace("|", r"\|").replace("\n", " ")
+    return f"| {plain(label(row))} | {' | '.join(cells)} |"
 
 
 def read_evaluation(path: Path) -> Comparison:

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.command import Command
 from globalprune.artifacts.record import Record
 
 EVALUATION_FORMAT: Literal["globalprune.evaluation/2"] = "globalprune.evaluation/2"
@@ -132,5 +133,5 @@ class Comparison(Record):
     device: str
     hardware: Hardware
     versions: dict[str, str]
-    command: str
+    command: Command
     warnings: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from globalprune.artifacts.command import Command
 from globalprune.artifacts.disk import refuse_impossible
 from globalprune.artifacts.evaluations.evaluation_record import Hardware
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
@@ -51,7 +52,7 @@ class MachineRecord(Record):
     points: tuple[TimedPoint, ...] = Field(min_length=3)  # the full model first
     versions: dict[str, str]
     seconds: float = Field(ge=0)
-    command: str
+    command: Command
     warnings: tuple[str, ...] = ()
 
     @property

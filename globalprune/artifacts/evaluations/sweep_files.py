@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
 from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_difference
 from globalprune.artifacts.evaluations.sweep_record import Sweep
+from globalprune.artifacts.markdown import code, plain
 from globalprune.artifacts.record_file import read_record, write_record
 
 SWEEP_FILE: Final = "sweep.json"
@@ -23,7 +25,6 @@ HEAD: Final = (
     "", "removed", "parameters", "KV cache a token", "perplexity", "to the model as it is"
 )  # fmt: skip
 _DENSE: Final = "as it is"
-_ESCAPED: Final = r"\|"
 
 
 def write_sweep(folder: Path, sweep: Sweep) -> None:
@@ -54,8 +55,8 @@ def markdown_lines(sweep: Sweep) -> list[str]:
         f"| --- |{' ---: |' * (len(HEAD) - 1)}",
         *map(_markdown, table_of(sweep)),
         "",
-        f"- {text_line(sweep)}",
-        *([f"- `{sweep.command}`"] if sweep.command else []),
+        f"- {plain(text_line(sweep))}",
+        *([f"- {code(spelled_command(sweep.command))}"] if sweep.command else []),
     ]
 
 
@@ -114,7 +115,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _markdown(cells: Iterable[str]) -> str:
     """A row of cells that none of them can end."""
-    return f"| {' | '.join(cell.replace('|', _ESCAPED) for cell in cells)} |"
+    return f"| {' | '.join(map(plain, cells))} |"
 
 
 def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.command import Command
 from globalprune.artifacts.evaluations.evaluation_record import (
     EvaluationSettings,
     Hardware,
@@ -50,7 +51,7 @@ class Sweep(Record):
     device: str
     hardware: Hardware
     versions: dict[str, str]
-    command: str
+    command: Command
 
     @property
     def lines(self) -> dict[str, tuple[SweepPoint, ...]]:

@@ -4,7 +4,7 @@ Only values: what they come to in a model is decided where a plan is made. Pins,
 for single layers, are in `prune_plan`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,8 @@ def _undefaulted(schema: dict[str, Any]) -> None:
 
 class Constraints(Record):
     """Bounds on what goes; a default says nothing."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"protect_layers"})
 
     protect_layers: IndexRanges = Field(default=IndexRanges(), json_schema_extra=_undefaulted)
     min_attention_groups: _Whole = 0  # that stay in every layer, as far as it has so many

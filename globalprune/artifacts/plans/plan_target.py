@@ -4,7 +4,7 @@ Only values; what they come to in a model is decided where a plan is made.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,8 @@ _Amount = Annotated[int, Field(ge=0, strict=True)]
 
 class MachineReference(Record):
     """The latencies that a plan counts on; `path` is relative to the plan's folder."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: str
     record: str  # digest

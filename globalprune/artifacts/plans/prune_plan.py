@@ -4,7 +4,7 @@ Decisions only. What follows from them is in `plan_effect`, how they are spelled
 nothing here knows whether an index exists.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -44,6 +44,8 @@ _NO_GROUPS: Any = Field(default=IndexRanges(), json_schema_extra=_undefaulted)
 class LayerCuts(Record):
     """The groups of one layer that go."""
 
+    verbatim: ClassVar[frozenset[str]] = frozenset({"attention", "mlp"})  # may have several lines
+
     attention: IndexRanges = _NO_GROUPS
     mlp: IndexRanges = _NO_GROUPS
 
@@ -67,6 +69,8 @@ class ModelReference(Record):
 class AnalysisReference(Record):
     """The table that the plan was made from; `path` is relative to the plan's folder."""
 
+    verbatim: ClassVar[frozenset[str]] = frozenset({"path"})
+
     path: str
     table: str
     importance: str
@@ -81,6 +85,8 @@ class AnalysisReference(Record):
 
 class HalfPins(Record):
     """What a person wants of one half: groups that stay, groups that go, how many stay in all."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"keep", "remove"})  # may have several lines
 
     keep: IndexRanges = _NO_GROUPS
     remove: IndexRanges = _NO_GROUPS

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from globalprune.artifacts.command import Command
 from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.record import Record
@@ -50,7 +51,7 @@ class ApplyMetrics(Record):
     weight_bytes: int
     weights: str  # fingerprint of the result
     seconds: float
-    command: str
+    command: Command
     versions: dict[str, str]
     warnings: tuple[str, ...]
 

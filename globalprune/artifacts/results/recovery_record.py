@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.command import Command
 from globalprune.artifacts.record import Record
 from globalprune.artifacts.record_file import read_record
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
@@ -60,7 +61,7 @@ class RecoveryRun(Record):
     weights: str | None  # fingerprint of the result; None where the adapter was kept by itself
     seconds: float = Field(ge=0)  # of the last start, where it was resumed
     resumed_at: int | None = None  # the step from which the last start went on
-    command: str
+    command: Command
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
 

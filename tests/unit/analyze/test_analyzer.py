@@ -52,7 +52,7 @@ def test_the_record_says_what_was_measured_and_how(tiny: Tiny, tmp_path: Path) -
     """Model, text, methods and precision can all be known again from it."""
     analysis = analysed(
         tiny("qwen2"), tmp_path, importances=["taylor_2nd", "wanda"], batch_size=2,
-        dtype="bfloat16", layers="1:3", command="gp analyze …",
+        dtype="bfloat16", layers="1:3", command=("gp", "analyze", "…"),
     )  # fmt: skip
     record, checkpoint = analysis.record, open_checkpoint(resolve_model(str(tiny("qwen2"))))
     assert record.model.source == str(tiny("qwen2"))
@@ -63,7 +63,7 @@ def test_the_record_says_what_was_measured_and_how(tiny: Tiny, tmp_path: Path) -
     assert (record.dtype, record.batch_size, record.layers) == ("bfloat16", 2, (1, 3))
     assert (record.calibration.samples, record.calibration.tokens) == (5, 50)
     assert record.versions.keys() == {"python", *RECORDED_TOOLS}
-    assert record.command == "gp analyze …"
+    assert record.command == ("gp", "analyze", "…")
     assert record.peak_memory_bytes > 2**20
     assert record.warnings == ()
 

@@ -14,7 +14,7 @@ def test_the_log_holds_the_command_the_phases_and_the_layers(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """In the order in which they happened; what is long stays in analysis.json."""
-    analysis = analysed(tiny("llama"), tmp_path, command="gp analyze tiny -o here")
+    analysis = analysed(tiny("llama"), tmp_path, command=("gp", "analyze", "tiny", "-o", "here"))
     text = (analysis.folder / "analyze.log").read_text()
     said = (
         "gp analyze tiny -o here",

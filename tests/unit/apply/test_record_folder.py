@@ -47,7 +47,7 @@ def test_the_plan_is_kept_as_it_was_written(tiny: Tiny, tmp_path: Path, newline:
 
 def test_the_figures_are_those_of_the_result(tiny: Tiny, tmp_path: Path) -> None:
     """metrics.json is what `apply_plan` hands back, without the place that may move."""
-    result = applied(tiny("llama"), tmp_path, GONE, command="gp apply tiny")
+    result = applied(tiny("llama"), tmp_path, GONE, command=("gp", "apply", "tiny"))
     out = Path(result.out)
     metrics = read_metrics(out / "globalprune/metrics.json")
     assert metrics == ApplyMetrics(**result.model_dump(exclude={"out"}))
@@ -58,13 +58,13 @@ def test_the_figures_are_those_of_the_result(tiny: Tiny, tmp_path: Path) -> None
     assert metrics.weight_bytes < (out / "model.safetensors").stat().st_size
     widths = [(layer.attention_groups, layer.mlp_channels) for layer in metrics.layers]
     assert widths == [(1, 24), (4, 24), (4, 14), (4, 24)]
-    assert metrics.command == "gp apply tiny"
+    assert metrics.command == ("gp", "apply", "tiny")
     assert {"globalprune", "torch", "transformers"} <= metrics.versions.keys()
 
 
 def test_the_log_tells_what_explain_told(tiny: Tiny, tmp_path: Path) -> None:
     """The command first, then every line, then the time."""
-    result = applied(tiny("llama"), tmp_path, GONE, command="gp apply tiny")
+    result = applied(tiny("llama"), tmp_path, GONE, command=("gp", "apply", "tiny"))
     log = (Path(result.out) / "globalprune" / "apply.log").read_text().splitlines()
     told = explain_plan(str(tiny("llama")), tmp_path / "plan.yaml").lines
     assert log[0] == "gp apply tiny"

@@ -102,3 +102,29 @@ NAMES = [
 def test_a_name_must_begin_as_the_licence_wants(licence: str, name: str, *, fits: bool) -> None:
     """Hyphens, spaces and case don't count; only Llama 3 and later have such a rule."""
     assert (unmet_name(DUTIES[licence], name) is None) == fits
+
+
+STRANGE = [
+    pytest.param(r'license: "mit\n\n# Injected\n<script>alert(3)</script>"', id="markup"),
+    pytest.param("license: '[click](javascript:alert(1))'", id="link"),
+    pytest.param("license: other\nlicense_name: 'a | <b> | c'", id="table"),
+    pytest.param("license: &a [*a]\nx: " + "[" * 5000, id="deep"),
+]
+
+
+@pytest.mark.parametrize("matter", STRANGE)
+def test_a_field_that_is_no_name_is_not_taken_over(tmp_path: Path, matter: str) -> None:
+    """What a stranger's card says of its licence is an identifier, or it is nothing."""
+    licence = licence_of(folder_with(tmp_path, README=f"---\n{matter}\n---\n"))
+    assert licence.name in {None, "other"}
+    assert all(value == "other" for _, value in licence.front_matter)
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "https://x/<b>", "https://x/ y", "../up"])
+def test_only_links_of_the_web_and_names_of_files_are_links(tmp_path: Path, link: str) -> None:
+    """A page of the web or a file that lies beside the card."""
+    matter = f"license: mit\nlicense_link: '{link}'"
+    assert licence_of(folder_with(tmp_path, README=f"---\n{matter}\n---\n")).link is None
+    for fine in ("https://a.org/l.txt?x=1#y", "LICENSE.md"):
+        matter = f"license: mit\nlicense_link: {fine}"
+        assert licence_of(folder_with(tmp_path, README=f"---\n{matter}\n---\n")).link == fine

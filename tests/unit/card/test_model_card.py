@@ -131,3 +131,34 @@ def test_a_file_on_the_hub_has_its_repository_for_a_base() -> None:
     card = model_card(replace(FACTS, base="org/small-GGUF@main/small.Q4_K_M.gguf"))
     assert matter_of(card)["base_model"] == "org/small-GGUF"
     assert "`org/small-GGUF@main/small.Q4_K_M.gguf`" in card
+
+
+EVIL = "x`<img src=x onerror=alert(1)>`y\n# Injected [click](javascript:alert(2)) | $x$"
+
+
+def test_no_name_is_markup_in_a_card() -> None:
+    """Wherever a stranger's word stands: title, base, command, plan, loading, licence."""
+    cut = CUT.model_copy(
+        update={
+            "model": CUT.model.model_copy(update={"source": EVIL, "quantisation": EVIL}),
+            "plan": EVIL,
+            "command": ("gp", "apply", EVIL, "--plan", EVIL),
+        }
+    )
+    facts = replace(
+        FACTS,
+        name=EVIL,
+        base=EVIL,
+        base_is_on_hub=False,
+        licence=Licence(EVIL),
+        licence_files=(EVIL,),
+        records=ModelRecords(cut=cut),
+    )
+    card = model_card(facts)
+
+    assert "<img" not in card
+    assert "\n# Injected" not in card
+    outside_code = "".join(card.split("```")[::2])
+    assert "[click]" not in outside_code
+    assert r"\[click\]" in outside_code
+    assert matter_of(card)["tags"] == ["pruned", "globalprune"]

@@ -1,8 +1,13 @@
 """Progress for people without a terminal, and libraries that keep quiet."""
 
+import io
+import json
 import logging
+import sys
+from pathlib import Path
 
 import pytest
+from command_line import gp
 
 from globalprune.cli import console
 
@@ -43,3 +48,60 @@ def test_other_libraries_are_quiet_and_then_as_before() -> None:
         run()
 
     assert logger.level == before
+
+
+EVIL = "m\x1b]0;PWNED\x07\r\u202e"
+
+
+def test_nothing_of_others_acts_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Our errors, typer's, logs of libraries: whatever goes to stderr while a command runs."""
+    for done in (gp("check", tmp_path / EVIL), gp("plan", "x", f"--{EVIL}"), gp(EVIL)):
+        assert done.code == 2
+        assert "PWNED" in done.err
+        assert all(line.isprintable() for line in done.err.split("\n")), done.err
+
+    def run(**_: object) -> None:
+        logging.getLogger("strange").error(EVIL)
+        sys.stderr.write(EVIL)
+        console.say(f"x\ngp: {EVIL}")
+
+    monkeypatch.setattr("globalprune.cli.app.app", run)
+    lines = gp("plan").err.split("\n")
+
+    assert all(line.isprintable() for line in lines)
+    assert "  gp: m" in lines[-2]
+
+
+def test_bars_of_tqdm_are_still_bars() -> None:
+    """What moves the cursor at the head of one is let through, and nothing behind it."""
+    below = io.StringIO()
+    stream = console.PlainStream(below)
+    for text in ("\r50%|#| \x1b[31m", "\x1b[A\x1b[A", "\x1b[31m"):
+        stream.write(text)
+
+    assert below.getvalue() == "\r50%|#| \\x1b[31m\x1b[A\x1b[A\\x1b[31m"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_an_answer_fits_the_streams_encoding(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """No character stops it, and JSON stays JSON with the same values."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    value = {"a": "→ é \udcff\x9b"}
+    console.print_json(value)
+    assert json.loads(raw.getvalue().decode(encoding)) == value
+    console.print_text("→ \udcff\x9b")
+    assert raw.getvalue().decode(encoding).endswith(r"\xff\x9b" + "\n")
+
+
+def test_a_fault_of_ours_asks_for_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    """The traceback is there, and nothing in it acts."""
+    console.show_bug(ZeroDivisionError, ZeroDivisionError(EVIL), None)
+    said = capsys.readouterr().err
+
+    assert "ZeroDivisionError: m\\x1b" in said
+    assert "this is a fault of globalprune; please report it" in said

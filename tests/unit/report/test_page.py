@@ -95,3 +95,13 @@ def test_without_matplotlib_there_are_tables() -> None:
     assert found.drawings == 0
     assert MISSING in found.text
     assert len(found.tables) == 2
+
+
+def test_characters_that_act_and_mathematics_are_text_on_a_page() -> None:
+    """Escapes and marks of direction are spelled; a dollar in a drawing is a dollar."""
+    html = page.render(page_of(section(word="a\x1b[31m\u202eb $\\frac{1}{$")))
+
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    assert "\\x1b[31m" in html
+    assert "$\\frac{1}{$" in html

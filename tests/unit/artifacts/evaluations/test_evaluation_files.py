@@ -58,7 +58,7 @@ def test_the_page_has_the_table_and_all_that_it_rests_on(comparison: Comparison)
     assert "float32 on cpu (a processor, 2 threads), batch size 1" in text
     assert "median of 2 rounds after a warm-up, models in turn" in text
     assert "- `gp eval test/model`" in lines
-    assert "- warning: a|b: it has seen the text." in lines
+    assert r"- warning: a\|b: it has seen the text." in lines
     assert "- warning: both are tiny." in lines
 
 
