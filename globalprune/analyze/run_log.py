@@ -11,7 +11,7 @@ import numpy as np
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.command import spelled_command
-from globalprune.artifacts.printable import printable, printable_lines
+from globalprune.printable import printable, printable_lines
 
 
 class RunLog:

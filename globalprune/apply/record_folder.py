@@ -9,12 +9,12 @@ from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
-from globalprune.artifacts.printable import printable, printable_message
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.record_file import write_record
 from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.errors import ArtifactError, UsageError
+from globalprune.printable import printable, printable_message
 
 PLAN, ORIGIN = "plan.yaml", "origin.parquet"
 LOG, DESCRIPTION = "apply.log", "description.txt"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
-from globalprune.artifacts.printable import printable
+from globalprune.printable import printable
 
 PROGRAM: Final = "gp"
 _SURROGATES: Final = 0xD800  # the first of them

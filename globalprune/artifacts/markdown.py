@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from globalprune.artifacts.printable import printable
+from globalprune.printable import printable
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS: Final = re.compile(r"[\\`*\[\]|~!#$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_origin
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 
-from globalprune.artifacts.printable import printable_value
+from globalprune.printable import printable_value
 
 
 class Record(BaseModel):

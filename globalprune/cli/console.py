@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
-from globalprune.artifacts.printable import (
+from globalprune.printable import (
     printable,
     printable_json,
     printable_lines,

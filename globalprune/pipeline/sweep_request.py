@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.printable import printable
 from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.pipeline.cutting import Cutting
+from globalprune.printable import printable
 from globalprune.progress import Progress, silent, tell_nobody
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from globalprune.artifacts.groups import GroupType
-from globalprune.artifacts.printable import printable_lines
+from globalprune.printable import printable_lines
 from globalprune.report.content import Picture
 
 COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}

@@ -13,8 +13,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from globalprune.artifacts.disk import refuse_impossible, write_atomically
-from globalprune.artifacts.printable import printable_lines
 from globalprune.errors import UsageError
+from globalprune.printable import printable_lines
 from globalprune.report.content import Page
 from globalprune.report.drawing import MISSING, can_draw, with_own_ids
 from globalprune.report.found import found_at, names_of

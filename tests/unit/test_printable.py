@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from globalprune.artifacts.printable import (
+from globalprune.artifacts.record import Record
+from globalprune.printable import (
     printable,
     printable_json,
     printable_lines,
     printable_message,
 )
-from globalprune.artifacts.record import Record
 
 
 @pytest.mark.parametrize(
