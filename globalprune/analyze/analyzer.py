@@ -31,6 +31,7 @@ from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.results.compensation_request import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
@@ -51,6 +52,7 @@ BATCH_SIZE = 4
 _NOTHING_LEFT = "no earlier run left anything to go on with"
 
 
+@sole_writer("out")
 def analyze(
     model: str,
     out: Path,

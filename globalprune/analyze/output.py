@@ -3,9 +3,7 @@
 Plans of a person may lie there already.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,12 @@ from globalprune.artifacts.analyses.analysis_record import (
 from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
 from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.staging import updated_folder
 from globalprune.importance.interface import Importance
 from globalprune.text.windows import TokenWindows
 
 LOG_FILE = "analyze.log"
 DESCRIPTION_FILE = "description.txt"
-# The record is last: it vouches for the table, by its digest.
 _FILES = (TABLE_FILE, CURVES_FILE, DESCRIPTION_FILE, LOG_FILE, ANALYSIS_FILE)
 
 
@@ -67,7 +65,7 @@ def write_analysis(
     )
     log.say_record(record)
     log.say(f"scores by layer\n{layer_summary(draft)}")
-    with staged_analysis(out) as folder:
+    with updated_folder(out, _FILES) as folder:
         table = build_table(*parts, identity=record.identity)
         write_group_table(folder / TABLE_FILE, table, subject.structure)
         if ordered is not None:
@@ -77,24 +75,3 @@ def write_analysis(
         (folder / LOG_FILE).write_text(log.text(), "utf-8")
         write_analysis_record(folder / ANALYSIS_FILE, record)
     return record
-
-
-@contextmanager
-def staged_analysis(out: Path) -> Iterator[Path]:
-    """Hand out a folder to write into; move its files into `out` if the block ends well.
-
-    Only files of an analysis are replaced. What else lies in `out` stays. An `out` that is there
-    may be a mount or a link to another disk, onto which nothing beside it can be renamed.
-    """
-    place = out if out.exists() else out.parent
-    place.mkdir(parents=True, exist_ok=True)
-    prefix = f".{out.name}."
-    with tempfile.TemporaryDirectory(prefix=prefix, suffix=".part", dir=place) as folder:
-        staging = Path(folder)
-        yield staging
-        out.mkdir(exist_ok=True)
-        for name in _FILES:
-            if (staging / name).exists():
-                (staging / name).replace(out / name)
-            else:
-                (out / name).unlink(missing_ok=True)  # of another analysis that lay there

@@ -18,7 +18,6 @@ from globalprune.apply.record_folder import find_analysis, write_records
 from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
-from globalprune.artifacts.disk import staged_folder
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.results.compensation_request import CompensationRequest
 from globalprune.artifacts.results.metrics_record import (
@@ -27,6 +26,8 @@ from globalprune.artifacts.results.metrics_record import (
     CutModel,
     widths_of,
 )
+from globalprune.artifacts.staging import staged_folder
+from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.card.writing import write_card
 from globalprune.errors import ApplyError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
@@ -78,6 +79,7 @@ def check_apply(
     return doubts_of(prepared, record, text)
 
 
+@sole_writer("out")
 def apply_plan(
     model: str,
     plan_path: Path,

@@ -1,18 +1,27 @@
-"""How files and folders get to disk: whole or not at all, and never over what isn't ours."""
+"""How files get to disk: whole or not at all, and never over what isn't ours.
+
+Until a file or folder is whole it has a temporary name that says which process writes it, so that
+what a killed process left behind is known from what is being written now.
+"""
 
 import glob
 import os
 import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 from globalprune.errors import UsageError
 
-_PART = ".part"
-_OLD = ".old"
+LOCK_SUFFIX: Final = ".gplock"
+_PART: Final = ".part"
+_TEMPORARY: Final = re.compile(r"\..+-(?P<pid>\d+)-(?P<started>\d+)\.[0-9a-f]{8}\.part")
+_CLOCK: Final = 2  # seconds that the start of one and the same process may be told apart by
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -29,9 +38,10 @@ def temporary_file(path: Path) -> Iterator[Path]:
     where the system won't write.
     """
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{_PART}")
+    temporary = temporary_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(target)
         yield temporary
         temporary.replace(target)
     except OSError as error:
@@ -44,6 +54,76 @@ def temporary_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def temporary_name(target: Path) -> Path:
+    """A hidden name beside `target` that names this process; no two calls give the same."""
+    owner = f"{platform.node()}-{os.getpid()}-{_started(os.getpid())}.{secrets.token_hex(4)}"
+    return target.with_name(f".{target.name}.{owner}{_PART}")
+
+
+def remove_dead(target: Path) -> None:
+    """Remove what processes that are no more left behind on their way to `target`."""
+    for path in target.parent.glob(f"{glob.escape(f'.{target.name}.')}*{_PART}"):
+        if _is_dead(path.name):
+            remove_tree(path)
+
+
+def remove_dead_in(folder: Path) -> None:
+    """Remove all of that kind that lies directly in a folder."""
+    for path in folder.glob(f".*{_PART}"):
+        if _is_dead(path.name):
+            remove_tree(path)
+
+
+def is_passing(name: str) -> bool:
+    """Whether a file of this name is a lock or a temporary one of ours, and no content."""
+    is_lock = name.startswith(".") and name.endswith(LOCK_SUFFIX)
+    return is_lock or _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file or a folder with all that is in it, as far as the system lets us."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _is_dead(name: str) -> bool:
+    """Whether the process that a temporary name tells of is over; of other machines nobody knows.
+
+    A number may be in use again, so the process must have started at the same time, too.
+    """
+    import psutil
+
+    found = _TEMPORARY.fullmatch(name)
+    if found is None or f".{platform.node()}-{found['pid']}-" not in name:
+        return False
+    pid = int(found["pid"])
+    try:
+        return abs(_started(pid) - int(found["started"])) > _CLOCK
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+def _started(pid: int) -> int:
+    """When a process started, in seconds; this one's is asked for once."""
+    return _own_start(pid) if pid == os.getpid() else _start(pid)
+
+
+@cache
+def _own_start(pid: int) -> int:
+    return _start(pid)
+
+
+def _start(pid: int) -> int:
+    import psutil
+
+    return int(psutil.Process(pid).create_time())
+
+
 def way_from(folder: Path, path: Path) -> str:
     """The relative way from a folder to a path, as files of ours write it."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
@@ -53,7 +133,7 @@ def refuse_impossible(path: Path) -> None:
     """Raise `UsageError` where no file can be made at `path`, before the work for it is done."""
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, where a file should be written; name a file.")
-    _refuse_closed(path)
+    refuse_closed(path)
 
 
 def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> None:
@@ -63,8 +143,8 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
     """
     if folder.is_file():
         raise UsageError(f"{folder}: is a file; name a folder with -o.")
-    _refuse_closed(folder)
-    if not folder.exists() or not any(folder.iterdir()):
+    refuse_closed(folder)
+    if not is_occupied(folder):
         return
     if not overwrite:
         raise UsageError(f"{folder}: is not empty; choose another folder or say --overwrite.")
@@ -75,9 +155,16 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
         )
 
 
-def _refuse_closed(path: Path) -> None:
-    """Raise `UsageError` unless what exists above `path` is a folder that may be written into."""
+def is_occupied(folder: Path) -> bool:
+    """Whether a folder holds more than locks and temporary files of ours."""
+    return folder.is_dir() and not all(is_passing(path.name) for path in folder.iterdir())
+
+
+def refuse_closed(path: Path) -> None:
+    """Raise `UsageError` unless `path` is a folder that may be written into, or can be made."""
     place = path.absolute()
+    if place.is_dir() and os.access(place, os.W_OK):
+        return
     above = next(part for part in (place, *place.parents) if part.exists() and part != place)
     if not above.is_dir() or not os.access(above, os.W_OK):
         what = "is a file" if above.is_file() else "may not be written into"
@@ -89,82 +176,6 @@ def refuse_inside(out: Path, model: Path) -> None:
     folder = model.resolve()
     if folder.is_dir() and out.resolve().is_relative_to(folder):
         raise UsageError(f"{out}: lies inside the model's folder {folder}; choose another with -o.")
-
-
-@contextmanager
-def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Hand out an empty folder beside `target` that takes its place if the block ends well.
-
-    Raise `UsageError` where something lies there by then, unless `replace` was said. What a killed
-    process of this machine left behind on its way to `target` is cleared away first.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _clear_orphans(target)
-    # the name is known before the folder exists, so that no interruption can leave it behind
-    own = f"{os.getpid()}.{secrets.token_hex(4)}{_PART}"
-    staging = target.with_name(_staging_prefix(target) + own)
-    try:
-        staging.mkdir()
-        yield staging
-        move_into_place(staging, target, replace=replace)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
-    """Rename a whole folder onto `target`, on the same disk.
-
-    Raise `UsageError` where something lies there by now, unless `replace` was said.
-    """
-    if not replace and target.is_dir() and any(target.iterdir()):
-        raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
-    _replace_folder(folder, target)
-
-
-def remove_folder(folder: Path) -> None:
-    """Delete a folder so that no half of it is ever seen under its name."""
-    if folder.exists():
-        own = f"{os.getpid()}.{secrets.token_hex(4)}{_PART}"
-        doomed = folder.with_name(_staging_prefix(folder) + own)
-        folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _staging_prefix(target: Path) -> str:
-    """What the names of staging folders begin with; a process number means one machine's."""
-    return f".{target.name}.{platform.node()}-"
-
-
-def _clear_orphans(target: Path) -> None:
-    """Remove the staging folders of processes that are no more."""
-    import psutil
-
-    prefix = _staging_prefix(target)
-    for folder in target.parent.glob(f"{glob.escape(prefix)}*{_PART}*"):
-        number = folder.name.removeprefix(prefix).partition(".")[0]
-        if not number.isdigit() or psutil.pid_exists(int(number)):
-            continue
-        if folder.name.endswith(_OLD) and not target.exists():
-            folder.rename(target)  # it died between the two renames
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace_folder(staging: Path, target: Path) -> None:
-    """Rename onto `target`; what stood there is deleted only once the new folder is in place."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    own = f"{os.getpid()}.{secrets.token_hex(4)}{_PART}{_OLD}"
-    old = target.with_name(_staging_prefix(target) + own)
-    try:
-        target.rename(old)
-        staging.rename(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def current_umask() -> int:

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.file_format import format_problem
 from globalprune.artifacts.record import Record
+from globalprune.artifacts.staging import complete_update
 from globalprune.errors import RecordInvalid
 
 Kind = TypeVar("Kind", bound=Record)
@@ -25,6 +26,7 @@ def read_record(path: Path, kind: type[Kind], *, what: str, command: str) -> Kin
 
     `what` says what it should be, with its article, and `command` makes it anew.
     """
+    complete_update(path.parent)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.disk import remove_folder, staged_folder
+from globalprune.artifacts.staging import remove_folder, staged_folder
 from globalprune.errors import UsageError
 
 ASKED_FILE: Final = "asked.json"

@@ -1,5 +1,6 @@
 """`gp apply`: cut a model by a plan."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,6 +95,7 @@ def apply(
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
     from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
     from globalprune.pipeline.cut_and_judge import cut_and_judge
@@ -127,7 +129,8 @@ def apply(
     if out is None and not explain:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
     place = (out or Path("unnamed")).expanduser()
-    with telling_of_unfinished(place), console.progress_bars() as progress:
+    lock = nullcontext() if explain else one_writer(place)
+    with lock, telling_of_unfinished(place), console.progress_bars() as progress:
         cutting = Cutting(
             model,
             place,

@@ -1,5 +1,6 @@
 """`gp eval`: models side by side."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,31 +101,34 @@ def eval_(
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
     from globalprune.artifacts.evaluations.evaluation_record import SpeedSettings
+    from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
     from globalprune.evaluate.comparison import evaluate_models
     from globalprune.evaluate.parts import PARTS_FOLDER
 
     asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
-    if out is not None:
-        _refuse_place(out, models)
-    with telling_of_parts(out), console.progress_bars() as progress:
-        comparison = evaluate_models(
-            models,
-            data,
-            plans=plan or (),
-            seq_len=seq_len,
-            stride=stride,
-            samples=samples,
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            tasks=asked,
-            speed=None if no_speed else SpeedSettings(),
-            parts=out / PARTS_FOLDER if out else None,
-            command=console.command_line(),
-            progress=progress,
-        )
-    _show(comparison, out, as_json=as_json)
+    refuse_ranks()
+    with nullcontext() if out is None else one_writer(out):
+        if out is not None:
+            _refuse_place(out, models)
+        with telling_of_parts(out), console.progress_bars() as progress:
+            comparison = evaluate_models(
+                models,
+                data,
+                plans=plan or (),
+                seq_len=seq_len,
+                stride=stride,
+                samples=samples,
+                batch_size=batch_size,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                tasks=asked,
+                speed=None if no_speed else SpeedSettings(),
+                parts=out / PARTS_FOLDER if out else None,
+                command=console.command_line(),
+                progress=progress,
+            )
+        _show(comparison, out, as_json=as_json)
 
 
 def _tasks(

@@ -117,6 +117,7 @@ def finetune(
 
     Example:  gp finetune smaller -o recovered --data wiki.txt --teacher MODEL
     """
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.recovery_options import RecoveryOptions, choose_settings
     from globalprune.cli.recovery_text import recovery_summary
     from globalprune.recover.finetuner import finetune as train
@@ -140,7 +141,11 @@ def finetune(
         },
     )
     settings = choose_settings(said, has_teacher=teacher is not None)
-    with telling_of_unfinished(out), console.progress_bars() as progress:
+    with (
+        one_writer(out, ranks_share=True),
+        telling_of_unfinished(out),
+        console.progress_bars() as progress,
+    ):
         run = train(
             model,
             out,

@@ -56,12 +56,13 @@ def measure(
     from globalprune.artifacts.disk import refuse_inside
     from globalprune.artifacts.evaluations.machine_record import refuse_machine_place
     from globalprune.artifacts.record_file import write_record
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.measure_table import render
     from globalprune.evaluate.latencies import measure_latencies
 
     refuse_machine_place(out)
     refuse_inside(out, Path(model).expanduser())
-    with console.progress_bars() as progress:
+    with one_writer(out), console.progress_bars() as progress:
         record = measure_latencies(
             model,
             batch_size=batch_size,
@@ -74,9 +75,9 @@ def measure(
             command=console.command_line(),
             progress=progress,
         )
-    for warning in record.warnings:
-        console.warn(warning)
-    write_record(out, record)
+        for warning in record.warnings:
+            console.warn(warning)
+        write_record(out, record)
     if as_json:
         console.print_json(record.model_dump(mode="json"))
     else:

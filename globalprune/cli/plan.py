@@ -127,6 +127,7 @@ def plan(
     """
     from globalprune.artifacts.analyses.analysis_folder import read_analysis
     from globalprune.artifacts.analyses.scoring import scored_table, scoring_of
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.planning.asked import budgets_asked, constraints_asked
     from globalprune.planning.csv_table import refuse_csv_place
@@ -148,29 +149,30 @@ def plan(
         uniform=uniform or None,
         whole_layers=whole_layers or None,
     )
-    written = write_plans(
-        analysis,
-        ratio or [],
-        out,
-        budgets=budgets_asked(
-            parameters=params,
-            size=size,
-            kv_cache=kv_cache,
-            flops=flops,
-            latency=latency,
-            dtype=dtype,
-            context=context,
-        ),
-        machine=machine,
-        importance=importance,
-        normaliser=normaliser,
-        constraints=asked,
-        nested=nested,
-        strategy=strategy,
-        replanned=replanned,
-        overwrite=overwrite,
-        largest=largest,
-    )
+    with one_writer(out or folder):
+        written = write_plans(
+            analysis,
+            ratio or [],
+            out,
+            budgets=budgets_asked(
+                parameters=params,
+                size=size,
+                kv_cache=kv_cache,
+                flops=flops,
+                latency=latency,
+                dtype=dtype,
+                context=context,
+            ),
+            machine=machine,
+            importance=importance,
+            normaliser=normaliser,
+            constraints=asked,
+            nested=nested,
+            strategy=strategy,
+            replanned=replanned,
+            overwrite=overwrite,
+            largest=largest,
+        )
     made = tuple(plan for plan in written if plan.written)
     if csv is not None and made:
         table = scored_table(analysis, scoring_of(analysis.record, importance, normaliser))

@@ -103,6 +103,7 @@ def prune(
     """
     from globalprune.analyze.analyzer import analyze
     from globalprune.artifacts.results.compensation_request import CompensationRequest
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.plan_text import raise_if_short
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
@@ -151,7 +152,7 @@ def prune(
         largest,
     )
     command = console.command_line()
-    with telling_of_unfinished(out), console.progress_bars() as progress:
+    with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
         measure = partial(
             analyze,
             model,

@@ -38,11 +38,13 @@ def report(
 
     Example:  gp report analysis smaller judged -o report.html
     """
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.report.page import write_report
 
     paths = [path.expanduser() for path in paths]
     out = out.expanduser()
-    page = write_report(paths, out, title=title, note=console.note)
+    with one_writer(out):
+        page = write_report(paths, out, title=title, note=console.note)
     if as_json:
         console.print_json(_document(page, out))
     else:

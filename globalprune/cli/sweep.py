@@ -99,55 +99,59 @@ def sweep(
 
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
-    from globalprune.artifacts.evaluations.sweep_files import markdown_lines, write_sweep
+    from globalprune.artifacts.evaluations.sweep_files import (
+        CURVE_FILE,
+        markdown_lines,
+        write_sweep,
+    )
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import sweep as run_sweep
     from globalprune.pipeline.sweep_request import Judging, SweepRequest
     from globalprune.report.drawing import can_draw
-    from globalprune.report.sweep_curve import CURVE_FILE, draw_sweep
+    from globalprune.report.sweep_curve import sweep_picture
 
     out = out.expanduser()
-    _refuse_place(out, model)
-    if not can_draw():
-        console.say(
-            f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
-        )
-    planned = _planned(
-        analysis, model, ratio, importance, out, overwrite=overwrite, largest=largest
-    )
-    plans = [*(one.path for one in planned if one.written), *(plan or ())]
-    if planned and not plans:
-        finish(planned)
-    request = _compensation(
-        compensate,
-        data=data,
-        samples=samples,
-        seq_len=seq_len,
-        seed=seed,
-        gate_steps=gate_steps,
-        batch_size=batch_size,
-    )
-    with telling_of_parts(out), console.progress_bars() as progress:
-        swept = run_sweep(
-            SweepRequest(
-                model,
-                out,
-                tuple(plans),
-                Judging(evaluate, eval_samples, eval_seq_len, batch_size),
-                tuple(one for one in planned if not one.written),
-                request,
-                compensate_all=bool(compensate),
-                keep_models=keep_models,
-                device=device,
-                dtype=dtype,
-                command=console.command_line(),
-                warn=console.warn,
-                progress=progress,
+    with one_writer(out):
+        _refuse_place(out, model)
+        if not can_draw():
+            console.say(
+                f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
             )
+        planned = _planned(
+            analysis, model, ratio, importance, out, overwrite=overwrite, largest=largest
         )
-    write_sweep(out, swept)
-    if can_draw():
-        draw_sweep(out / CURVE_FILE, swept)
+        plans = [*(one.path for one in planned if one.written), *(plan or ())]
+        if planned and not plans:
+            finish(planned)
+        request = _compensation(
+            compensate,
+            data=data,
+            samples=samples,
+            seq_len=seq_len,
+            seed=seed,
+            gate_steps=gate_steps,
+            batch_size=batch_size,
+        )
+        with telling_of_parts(out), console.progress_bars() as progress:
+            swept = run_sweep(
+                SweepRequest(
+                    model,
+                    out,
+                    tuple(plans),
+                    Judging(evaluate, eval_samples, eval_seq_len, batch_size),
+                    tuple(one for one in planned if not one.written),
+                    request,
+                    compensate_all=bool(compensate),
+                    keep_models=keep_models,
+                    device=device,
+                    dtype=dtype,
+                    command=console.command_line(),
+                    warn=console.warn,
+                    progress=progress,
+                )
+            )
+        write_sweep(out, swept, sweep_picture(swept) if can_draw() else None)
     if as_json:
         console.print_text(swept.model_dump_json(indent=2))
     else:

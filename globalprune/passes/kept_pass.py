@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from globalprune.artifacts.disk import remove_folder, staged_folder
+from globalprune.artifacts.staging import remove_folder, staged_folder
 from globalprune.errors import UsageError
 from globalprune.passes.interface import Site, StatisticReducer
 

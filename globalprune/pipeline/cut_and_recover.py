@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from globalprune.artifacts.disk import move_into_place
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.staging import move_into_place
 from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import UsageError
 from globalprune.pipeline.cutting import Cutting

@@ -1,12 +1,12 @@
 """What later phases would refuse, said before the first begins."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from globalprune.errors import TextError, UsageError
+from globalprune.artifacts.writer_lock import refuse_ranks
+from globalprune.errors import TextError
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
 from globalprune.text.mixture import parse_mixture
@@ -98,11 +98,7 @@ def _options_begin(prefix: str) -> Iterator[None]:
 
 def refuse_later_phases(cutting: Cutting, recovery: Recovery | None, evaluate: str | None) -> None:
     """Raise for text that isn't there, and for a device that can't be trained on."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "phases in a row run in one process; start the launcher with gp finetune, behind gp "
-            "apply."
-        )
+    refuse_ranks()
     if recovery is not None:
         from globalprune.recover.precision import choose_arithmetic
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from globalprune.artifacts.disk import remove_folder
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
 from globalprune.artifacts.keyed_records import KeyedRecord, KeyedRecords, short_digest
+from globalprune.artifacts.staging import remove_folder
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.sweep_request import MODELS, PARTS, POINTS, SweepRequest
 

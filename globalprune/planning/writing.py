@@ -9,9 +9,10 @@ from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_file import (
     PLAN_FILE,
+    Draft,
     StandingPlan,
     read_plan,
-    replace_plan,
+    replace_plans,
     standing_plan,
 )
 from globalprune.artifacts.plans.plan_target import Budgets, Target, budgets_of
@@ -112,14 +113,15 @@ def write_plans(
     ]
     worth, _ = worth_of(made[0].plan, analysis)
     structure = analysis.record.structure
-    written = []
+    written, drafts = [], []
     for path, planned in zip(places.values(), made, strict=True):
         optimality = optimality_of(planned.plan, structure, planned.effect, worth)
         header = header_of(planned.plan, structure, planned.effect, planned.scoring, optimality)
         will_do = planned.reached or largest
         if will_do:
-            replace_plan(path, planned.plan, header=header)
+            drafts.append(Draft(path, planned.plan, header))
         written.append(WrittenPlan(path, planned, optimality, will_do))
+    replace_plans(drafts)
     return tuple(written)
 
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from globalprune.artifacts.disk import staged_folder
 from globalprune.artifacts.results.recovery_record import RecoveryRun
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.checkpoints.result_folder import refuse_place, refuse_strangers
@@ -33,6 +34,7 @@ from globalprune.recover.subject import Pupil, find_lesson, find_pupil, find_tea
 from globalprune.recover.training import Assignment, Trained, train
 
 
+@sole_writer("out", ranks_share=True)
 def finetune(
     model: str,
     out: Path,

@@ -4,19 +4,16 @@ Drawn by matplotlib, which the extra `report` brings; the picture is SVG.
 """
 
 import io
-from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
 
-CURVE_FILE: Final = "sweep.svg"
 SIZE: Final = (7.0, 4.5)  # inches
 _LOGARITHMIC_FROM: Final = 4.0  # where the worst perplexity is so many times the dense one
 
 
-def draw_sweep(path: Path, sweep: Sweep) -> None:
-    """Write the picture whole or not at all; equal sweeps give equal files."""
+def sweep_picture(sweep: Sweep) -> bytes:
+    """The picture as SVG; equal sweeps give equal bytes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -25,7 +22,7 @@ def draw_sweep(path: Path, sweep: Sweep) -> None:
     drawn = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "globalprune"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
-    write_atomically(path, drawn.getvalue())
+    return drawn.getvalue().encode()
 
 
 def draw_curve(figure: Any, sweep: Sweep) -> None:

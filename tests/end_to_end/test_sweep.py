@@ -10,7 +10,7 @@ from command_line import gp, refused
 
 from globalprune.artifacts.evaluations.sweep_files import read_sweep
 from globalprune.cli.interruption import Interrupted
-from globalprune.pipeline import sweep_points
+from globalprune.pipeline import sweep, sweep_points
 
 Tiny = Callable[[str], Path]
 JUDGED = ("--eval-samples", 3, "--eval-seq-len", 24)
@@ -84,6 +84,7 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
         "sweep", tiny("llama"), "--analysis", analysis, "--importance", "taylor",
         "--importance", "obs", "--ratio", 0.3, "-o", tmp_path, *JUDGED, *REPAIRED, "--json",
     )  # fmt: skip
+    assert sweep.judge is sweep_points.judge  # loaded now, so that only cuts are stopped
     with mock.patch.object(sweep_points, "judge", side_effect=OSError("stopped")):
         assert gp(*command).code == 2
     cut = list((tmp_path / "models").iterdir())

@@ -9,7 +9,6 @@ import io
 from pathlib import Path
 
 from globalprune.artifacts.command import spelled_command
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.evaluations.evaluation_rows import Row, rows_of
 from globalprune.artifacts.evaluations.evaluation_text import (
@@ -20,6 +19,7 @@ from globalprune.artifacts.evaluations.evaluation_text import (
 )
 from globalprune.artifacts.markdown import code, plain
 from globalprune.artifacts.record_file import read_record, write_record
+from globalprune.artifacts.staging import updated_folder
 
 EVALUATION_FILE = "evaluation.json"
 CSV_FILE = "evaluation.csv"
@@ -37,10 +37,11 @@ _COLUMNS = (
 
 
 def write_evaluation(folder: Path, comparison: Comparison) -> None:
-    """Write the three files, each whole or not at all."""
-    write_atomically(folder / CSV_FILE, csv_text(comparison))
-    write_atomically(folder / MARKDOWN_FILE, markdown_text(comparison))
-    write_record(folder / EVALUATION_FILE, comparison)
+    """Write the three files, all together or none of them."""
+    with updated_folder(folder, (EVALUATION_FILE, CSV_FILE, MARKDOWN_FILE)) as new:
+        (new / CSV_FILE).write_bytes(csv_text(comparison).encode())
+        (new / MARKDOWN_FILE).write_bytes(markdown_text(comparison).encode())
+        write_record(new / EVALUATION_FILE, comparison)
 
 
 def csv_text(comparison: Comparison) -> str:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.artifacts.command import spelled_command
-from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
 from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_difference
 from globalprune.artifacts.evaluations.sweep_record import Sweep
 from globalprune.artifacts.markdown import code, plain
 from globalprune.artifacts.record_file import read_record, write_record
+from globalprune.artifacts.staging import updated_folder
 
 SWEEP_FILE: Final = "sweep.json"
 CSV_FILE: Final = "sweep.csv"
 MARKDOWN_FILE: Final = "sweep.md"
+CURVE_FILE: Final = "sweep.svg"
 _COLUMNS: Final = (
     "line", "removed", "parameters", "kv_cache_bytes_per_token", "perplexity", "standard_error",
     "difference", "difference_standard_error", "plan", "note",
@@ -27,11 +28,14 @@ HEAD: Final = (
 _DENSE: Final = "as it is"
 
 
-def write_sweep(folder: Path, sweep: Sweep) -> None:
-    """Write the three files, each whole or not at all."""
-    write_atomically(folder / CSV_FILE, csv_text(sweep))
-    write_atomically(folder / MARKDOWN_FILE, "\n".join(markdown_lines(sweep)) + "\n")
-    write_record(folder / SWEEP_FILE, sweep)
+def write_sweep(folder: Path, sweep: Sweep, curve: bytes | None = None) -> None:
+    """Write the files, all together or none of them; `curve` is the picture, if there is one."""
+    with updated_folder(folder, (SWEEP_FILE, CSV_FILE, MARKDOWN_FILE, CURVE_FILE)) as new:
+        (new / CSV_FILE).write_bytes(csv_text(sweep).encode())
+        (new / MARKDOWN_FILE).write_bytes(("\n".join(markdown_lines(sweep)) + "\n").encode())
+        if curve is not None:
+            (new / CURVE_FILE).write_bytes(curve)
+        write_record(new / SWEEP_FILE, sweep)
 
 
 def read_sweep(path: Path) -> Sweep:

@@ -21,6 +21,7 @@ from globalprune.artifacts.plans.plan_ranges import range_problems
 from globalprune.artifacts.plans.plan_spelling import spell_plan
 from globalprune.artifacts.plans.plan_yaml import Problem, load_document
 from globalprune.artifacts.plans.prune_plan import AnalysisReference, PrunePlan
+from globalprune.artifacts.staging import updated_folder
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
 
 PLAN_FILE = "plan.yaml"
@@ -89,17 +90,41 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
     `header` says what the plan does; its first line starts with "as generated: ".
     """
     standing_plan(path, overwrite=overwrite)
-    replace_plan(path, plan, header=header)
+    replace_plans([Draft(path, plan, header)])
 
 
-def replace_plan(path: Path, plan: PrunePlan, *, header: Sequence[str]) -> None:
-    """The same, whatever stands there: for who knows from `standing_plan` that it may go."""
+@dataclass(frozen=True)
+class Draft:
+    """A plan that is to be written, and what its header says."""
+
+    path: Path
+    plan: PrunePlan
+    header: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        return "\n".join([SCHEMA_LINE, *comment_lines(self.header)]) + "\n" + spell_plan(self.plan)
+
+
+def replace_plans(drafts: Sequence[Draft]) -> None:
+    """Write plans, whatever stands there: for who knows from `standing_plan` that it may go.
+
+    Several of one folder appear together; a link is followed, and stays.
+    """
     schema = json.dumps(schema_of(PLAN_SCHEMA_FILE), indent=2) + "\n"
-    beside = path.with_name(PLAN_SCHEMA_FILE)
-    if not beside.is_file() or beside.read_bytes() != schema.encode():
-        write_atomically(beside, schema)
-    lines = [SCHEMA_LINE, *comment_lines(header)]
-    write_atomically(path, "\n".join(lines) + "\n" + spell_plan(plan))
+    folders = {draft.path.parent for draft in drafts}
+    if len(folders) == 1 < len(drafts) and not any(draft.path.is_symlink() for draft in drafts):
+        names = {draft.path.name: draft.text for draft in drafts} | {PLAN_SCHEMA_FILE: schema}
+        with updated_folder(folders.pop(), names) as new:
+            for name, text in names.items():
+                (new / name).write_text(text, "utf-8")
+        return
+    for draft in drafts:
+        beside = draft.path.with_name(PLAN_SCHEMA_FILE)
+        if not beside.is_file() or beside.read_bytes() != schema.encode():
+            write_atomically(beside, schema)
+        write_atomically(draft.path, draft.text)
 
 
 def standing_plan(path: Path, *, overwrite: bool) -> StandingPlan | None:

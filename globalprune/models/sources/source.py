@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from globalprune.artifacts.staging import complete_update
 from globalprune.errors import ModelNotFound
 from globalprune.models.sources.hub import HubPlace, fetch, hub_place
 
@@ -53,6 +54,7 @@ def find_place(text: str) -> ModelSource | HubPlace:
 
 def _local_folder(text: str, path: Path) -> ModelSource:
     """Take a folder that holds a config.json."""
+    complete_update(path)
     if (path / "config.json").is_file():
         return ModelSource(text, path)
     if (path / ADAPTER_CONFIG).is_file():

@@ -1,0 +1,211 @@
+"""Folders that change whole: a new one is filled beside the old one and takes its place at once.
+
+Two folders are swapped by one rename where the system can do that. Elsewhere (a mount point, the
+folder that a shell stands in, a file system without that rename) the new files move into the folder
+as a journal first, and whoever reads or writes the folder next completes what a kill cut short.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from globalprune.artifacts.disk import (
+    is_occupied,
+    is_passing,
+    remove_dead,
+    remove_dead_in,
+    remove_tree,
+    temporary_name,
+)
+from globalprune.errors import UsageError
+
+if sys.platform != "win32":
+    import fcntl
+
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_JOURNAL: Final = ".gp-update"  # a folder of new files, whole, on their way to the folder above
+_GOING: Final = ".gp-going.json"  # in it, the names that go
+_INSIDE: Final = "update"  # what files are staged for that can't be staged beside the folder
+
+
+@contextmanager
+def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Hand out an empty folder that takes the place of `target` if the block ends well.
+
+    Raise `UsageError` where something lies there by then, unless `replace` was said. What killed
+    processes left behind on their way to `target` is cleared away first.
+    """
+    with _staging(target.resolve()) as (staging, place):
+        yield staging
+        move_into_place(staging, place, replace=replace)
+
+
+@contextmanager
+def updated_folder(target: Path, owned: Collection[str]) -> Iterator[Path]:
+    """Hand out an empty folder whose files take the places of those `owned`, all at once.
+
+    Files of `owned` that the block doesn't write are gone afterwards; whatever else lies in
+    `target` stays. Before the block ends well nothing of `target` changes.
+    """
+    with _staging(target.resolve()) as (staging, place):
+        yield staging
+        written = [path.name for path in staging.iterdir()]
+        if not place.exists():
+            staging.rename(place)
+        elif not (_linked(place, staging, owned) and _swapped(staging, place, owned)):
+            for path in staging.iterdir():
+                if path.name not in written:
+                    remove_tree(path)
+            _commit(staging, place, going={*owned} - {*written})
+
+
+def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
+    """Let a whole folder on the same disk take the place of `target`.
+
+    Raise `UsageError` where something lies there by now, unless `replace` was said.
+    """
+    if not replace and is_occupied(target):
+        raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
+    if not target.exists():
+        folder.rename(target)
+    elif _may_be_swapped(target) and exchange(folder, target):
+        remove_tree(folder)
+    else:
+        written = {path.name for path in folder.iterdir()}
+        going = {path.name for path in target.iterdir() if not is_passing(path.name)}
+        _commit(folder, target, going=going - written)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that no half of it is ever seen under its name."""
+    if folder.exists():
+        doomed = temporary_name(folder)
+        folder.rename(doomed)
+        remove_tree(doomed)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; False where the system can't."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if sys.platform != "linux" or renameat2 is None:
+        return False
+    sys.audit("os.rename", os.fspath(one), os.fspath(other), -1, -1)  # as every other rename
+    names = os.fsencode(one), os.fsencode(other)
+    done: int = renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    return done == 0
+
+
+def clear_up(place: Path) -> None:
+    """Put right what a killed run left at a place: complete its update, remove what it staged."""
+    remove_dead(place)
+    if place.is_dir():
+        complete_update(place)
+        remove_dead_in(place)
+
+
+def complete_update(folder: Path) -> None:
+    """Complete what a killed process had begun to move into a folder; else do nothing."""
+    journal = folder / _JOURNAL
+    if not journal.is_dir():
+        return
+    with suppress(PermissionError), _alone_with(journal):  # not of someone who may only read here
+        going = journal / _GOING
+        if going.is_file():  # else it was completed but for the empty folder
+            for path in journal.iterdir():
+                if path.name != _GOING:
+                    target = folder / path.name
+                    if path.is_dir():
+                        remove_tree(target)
+                    path.replace(target)
+            for name in json.loads(going.read_text("utf-8")):
+                remove_tree(folder / name)
+            going.unlink()
+        with suppress(FileNotFoundError):
+            journal.rmdir()
+
+
+@contextmanager
+def _alone_with(journal: Path) -> Iterator[None]:
+    """Let one process at a time complete a journal, where folders can be locked."""
+    if sys.platform == "win32":
+        yield
+        return
+    with suppress(FileNotFoundError):
+        descriptor = os.open(journal, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _staging(place: Path) -> Iterator[tuple[Path, Path]]:
+    """Give an empty folder on the way to `place`, and `place`; remove what is left of it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    inner = place / _INSIDE
+    clear_up(place)
+    # the name is known before the folder exists, so that no interruption can leave it behind
+    staging = temporary_name(place if not place.exists() or _may_be_swapped(place) else inner)
+    try:
+        staging.mkdir()
+        yield staging, place
+    finally:
+        remove_tree(staging)
+
+
+def _may_be_swapped(place: Path) -> bool:
+    """Whether another folder may come to be `place`: not under a shell's feet, nor over a disk."""
+    stands_there = Path.cwd().is_relative_to(place)
+    return not stands_there and not place.is_mount() and os.access(place.parent, os.W_OK)
+
+
+def _linked(place: Path, staging: Path, owned: Collection[str]) -> bool:
+    """Give the new folder links to all files that stay; False where links can't be had."""
+    if not _may_be_swapped(place):
+        return False
+    try:
+        for path in place.iterdir():
+            if path.name not in owned and not is_passing(path.name):
+                _link(path, staging / path.name)
+        shutil.copystat(place, staging)
+    except OSError:
+        return False
+    return True
+
+
+def _link(path: Path, target: Path) -> None:
+    """Make `target` the same file, or a folder of the same files."""
+    if path.is_dir() and not path.is_symlink():
+        target.mkdir()
+        for inner in path.iterdir():
+            _link(inner, target / inner.name)
+        shutil.copystat(path, target)
+    else:
+        os.link(path, target, follow_symlinks=False)
+
+
+def _swapped(staging: Path, place: Path, owned: Collection[str]) -> bool:
+    """Swap the folders, and bring along what was put into the old one in that moment."""
+    if not exchange(staging, place):
+        return False
+    for path in staging.iterdir():
+        late = path.name not in owned and not is_passing(path.name)
+        if late and not path.is_dir() and not (place / path.name).exists():
+            path.rename(place / path.name)
+    return True
+
+
+def _commit(staging: Path, place: Path, *, going: Collection[str]) -> None:
+    """Move the new files into the folder as a journal, by one rename, and complete it."""
+    (staging / _GOING).write_text(json.dumps(sorted(going)), "utf-8")
+    staging.rename(place / _JOURNAL)
+    complete_update(place)

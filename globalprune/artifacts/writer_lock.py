@@ -1,0 +1,220 @@
+"""One run at a time writes into a place: a lock that dies with its process.
+
+The lock is a hidden file beside the place, held by flock, and says who holds it. It is removed at
+the end; one that a killed run left behind is held by nobody, and the next run takes it over.
+"""
+
+import functools
+import inspect
+import json
+import logging
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from globalprune.artifacts.disk import LOCK_SUFFIX, refuse_closed
+from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.staging import clear_up
+from globalprune.errors import UsageError
+
+if sys.platform != "win32":
+    import fcntl
+
+_LONG_NAME: Final = 200  # characters; a system takes 255 bytes with what is added
+_PATIENCE: Final = 20  # looks at a lock whose holder is about to write its number
+_log = logging.getLogger(__name__)
+_guard = threading.Lock()
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass
+class _Held:
+    """A lock of this process: which thread holds it, how often, and what goes with it."""
+
+    thread: int
+    since: str
+    depth: int = 1
+
+
+_held: dict[Path, _Held] = {}
+
+
+@contextmanager
+def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
+    """Hold the right to write into the file or folder `place`; within it, a phase may ask again.
+
+    Raise `UsageError` at once where another run holds it, or where this process is one of several
+    ranks. With `ranks_share` ranks are welcome, and the first of them holds it for all.
+    """
+    if not ranks_share:
+        refuse_ranks()
+    elif _rank() != 0:
+        yield
+        return
+    target = place.expanduser().resolve()
+    if _enter(place, target):
+        try:
+            yield
+        finally:
+            _held[target].depth -= 1
+        return
+    made: list[Path] = []
+    descriptor, lock = None, None
+    try:
+        refuse_closed(target)
+        made = _make_above(target)
+        lock = _lock_of(target)
+        descriptor = _acquire(place, lock)
+        clear_up(target)
+        yield
+    finally:
+        if descriptor is not None and lock is not None:
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)  # before it is let go, or another one's would go
+            os.close(descriptor)
+        with _guard:
+            del _held[target]
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing was written
+
+
+def sole_writer(
+    parameter: str, *, ranks_share: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function run as the one writer of the place that its `parameter` names."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def locked(*args: P.args, **kwargs: P.kwargs) -> R:
+            place = signature.bind(*args, **kwargs).arguments[parameter]
+            with one_writer(place, ranks_share=ranks_share):
+                return function(*args, **kwargs)
+
+        return locked
+
+    return decorate
+
+
+def refuse_ranks() -> None:
+    """Raise `UsageError` in a process that a launcher started as one of several."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count.isdigit() and int(count) > 1:
+        raise UsageError(
+            f"this is one of {count} processes of a launcher (WORLD_SIZE), and only gp finetune "
+            "shares its work among them; start the command without torchrun or accelerate launch."
+        )
+
+
+def _rank() -> int:
+    """Which of a launcher's processes this is."""
+    rank = os.environ.get("RANK", "0")
+    return int(rank) if rank.isdigit() else 0
+
+
+def _enter(place: Path, target: Path) -> bool:
+    """Whether this thread holds the place already; raise `UsageError` where another one does."""
+    with _guard:
+        held = _held.get(target)
+        if held is None:
+            _held[target] = _Held(threading.get_ident(), _now())
+            return False
+        if held.thread != threading.get_ident():
+            raise _busy(place, {"pid": os.getpid(), "started": held.since})
+        held.depth += 1
+        return True
+
+
+def _make_above(target: Path) -> list[Path]:
+    """Make the folders above the place; return those that weren't there, the deepest first."""
+    missing = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _lock_of(target: Path) -> Path:
+    """The lock's file: beside the place, or in it where nothing can be made beside it."""
+    name = target.name
+    if len(name) > _LONG_NAME:
+        name = name[:_LONG_NAME] + digest_bytes(name.encode())[-8:]
+    if target.is_dir() and not os.access(target.parent, os.W_OK):
+        return target / LOCK_SUFFIX
+    return target.with_name(f".{name}{LOCK_SUFFIX}")
+
+
+def _acquire(place: Path, lock: Path) -> int | None:
+    """Open and lock the file; None where the file system knows no locks, which is said."""
+    if sys.platform == "win32":
+        return None
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _busy(place, _holder(descriptor)) from error
+        except OSError as error:
+            os.close(descriptor)
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+            _log.warning(
+                "note: %s: its file system knows no locks (%s), so nothing keeps a second run from "
+                "writing there too; see that none does.", place, error.strerror,
+            )  # fmt: skip
+            return None
+        if _is_at(descriptor, lock):
+            holder = {"pid": os.getpid(), "started": _now(), "host": platform.node()}
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(holder).encode())
+            return descriptor
+        os.close(descriptor)  # its holder removed it between the two steps
+
+
+def _is_at(descriptor: int, lock: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        found = lock.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+def _holder(descriptor: int) -> dict[str, object]:
+    """What the holder of a lock says of itself; it may be just about to write it."""
+    try:
+        for _ in range(_PATIENCE):
+            with suppress(ValueError):
+                found = json.loads(os.pread(descriptor, 4096, 0))
+                if isinstance(found, dict):
+                    return found
+            time.sleep(0.01)
+        return {}
+    finally:
+        os.close(descriptor)
+
+
+def _busy(place: Path, holder: dict[str, object]) -> UsageError:
+    """Say who writes there."""
+    host = holder.get("host", platform.node())
+    where = "" if host == platform.node() else f" on {host}"
+    return UsageError(
+        f"{place}: another gp writes there: process {holder.get('pid', 'unknown')}{where}, started "
+        f"{holder.get('started', 'a moment ago')}; wait until it ends, or choose another place."
+    )
+
+
+def _now() -> str:
+    """The time, to be read by people and programs."""
+    return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
