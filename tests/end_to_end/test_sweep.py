@@ -84,7 +84,7 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
         "sweep", tiny("llama"), "--analysis", analysis, "--importance", "taylor",
         "--importance", "obs", "--ratio", 0.3, "-o", tmp_path, *JUDGED, *REPAIRED, "--json",
     )  # fmt: skip
-    assert sweep.judge is sweep_points.judge  # loaded now, so that only cuts are stopped
+    assert callable(sweep.sweep)  # loaded by now, so that only the judging of cuts is stopped
     with mock.patch.object(sweep_points, "judge", side_effect=OSError("stopped")):
         assert gp(*command).code == 2
     cut = list((tmp_path / "models").iterdir())
