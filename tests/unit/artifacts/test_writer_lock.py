@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from command_line import gp, refused
 
-from globalprune.artifacts import writer_lock
 from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
 from globalprune.errors import UsageError
 
@@ -84,7 +83,7 @@ def test_a_place_without_locks_is_written_with_a_word(
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(writer_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with one_writer(tmp_path / "out"):
         assert not list(tmp_path.iterdir())
     assert "its file system knows no locks (Operation not supported)" in caplog.text
