@@ -23,11 +23,11 @@ from globalprune.analyze.output import write_analysis
 from globalprune.analyze.run_log import RunLog
 from globalprune.analyze.subject import model_record, subject_of
 from globalprune.artifacts.analyses.analysis_record import (
-    ANALYSIS_FILE,
     AnalysisRecord,
     ModelRecord,
 )
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.results.compensation_request import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.unfinished import UnfinishedWork
@@ -88,7 +88,7 @@ def analyze(
     normalisers = chosen_normalisers(methods, normaliser)
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     check_gate_steps(gate_steps)
-    refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
+    refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
     work = UnfinishedWork.beside(out)
     work.refuse(resume=resume, overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)

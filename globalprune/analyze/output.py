@@ -22,14 +22,11 @@ from globalprune.artifacts.analyses.analysis_record import (
 )
 from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
+from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.importance.interface import Importance
 from globalprune.text.windows import TokenWindows
-
-LOG_FILE = "analyze.log"
-DESCRIPTION_FILE = "description.txt"
-_FILES = (TABLE_FILE, CURVES_FILE, DESCRIPTION_FILE, LOG_FILE, ANALYSIS_FILE)
 
 
 def write_analysis(
@@ -65,13 +62,13 @@ def write_analysis(
     )
     log.say_record(record)
     log.say(f"scores by layer\n{layer_summary(draft)}")
-    with updated_folder(out, _FILES) as folder:
+    with updated_folder(out, ANALYSIS_FILES) as folder:
         table = build_table(*parts, identity=record.identity)
         write_group_table(folder / TABLE_FILE, table, subject.structure)
         if ordered is not None:
             curves = curves_of(ordered, subject.structure)
             write_curves(folder / CURVES_FILE, curves, identity=record.identity)
         (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
-        (folder / LOG_FILE).write_text(log.text(), "utf-8")
+        (folder / ANALYZE_LOG).write_text(log.text(), "utf-8")
         write_analysis_record(folder / ANALYSIS_FILE, record)
     return record

@@ -9,15 +9,14 @@ from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
+from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.record_file import write_record
 from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.printable import printable, printable_message
-
-PLAN, ORIGIN = "plan.yaml", "origin.parquet"
-LOG, DESCRIPTION = "apply.log", "description.txt"
 
 
 def find_analysis(prepared: Prepared, named: Path | None) -> Path | None:
@@ -56,13 +55,13 @@ def write_records(
     """Write every record of one application into a model's folder."""
     folder = out / OWN_FOLDER
     folder.mkdir()
-    (folder / PLAN).write_bytes(prepared.plan_bytes)
+    (folder / PLAN_FILE).write_bytes(prepared.plan_bytes)
     schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it
     (folder / PLAN_SCHEMA_FILE).write_text(schema, encoding="utf-8")
     table = origin_table(
         prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
     )
-    write_origin(folder / ORIGIN, table)
+    write_origin(folder / ORIGIN_FILE, table)
     if analysis is not None:
         shutil.copyfile(analysis, folder / ANALYSIS_FILE)
     if compensation is not None:
@@ -70,10 +69,10 @@ def write_records(
     write_record(folder / METRICS_FILE, metrics)
     warnings = [f"warning: {warning}" for warning in metrics.warnings]
     log = [spelled_command(metrics.command), *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
-    (folder / LOG).write_text(
+    (folder / APPLY_LOG).write_text(
         "\n".join(map(printable_message, filter(None, log))) + "\n", encoding="utf-8"
     )
-    (folder / DESCRIPTION).write_text(_description(metrics), encoding="utf-8")
+    (folder / DESCRIPTION_FILE).write_text(_description(metrics), encoding="utf-8")
 
 
 def _description(metrics: ApplyMetrics) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
 from globalprune.artifacts.disk import refuse_occupied
+from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
 from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import standing_plan
 from globalprune.artifacts.unfinished import UnfinishedWork
@@ -34,7 +34,7 @@ def analyze_and_plan(
     A ratio that can't be reached leaves no plan, unless the `largest` one will do.
     """
     refuse_bad_ratio(ratio)
-    refuse_occupied(out, ours=[ANALYSIS_FILE], overwrite=overwrite)
+    refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
     UnfinishedWork.beside(out).refuse(resume=resume, overwrite=overwrite)
     for place in plan_places(out, [ratio], None).values():
         standing_plan(place, overwrite=overwrite)

@@ -11,6 +11,7 @@ from typing import Any
 
 from globalprune.artifacts.analyses.curves import CURVES_FILE
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.own_files import ANALYZE_LOG, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.unfinished import UnfinishedWork
@@ -27,8 +28,7 @@ from globalprune.planning.writing import WrittenPlan
 from globalprune.text.files import files_digest
 from globalprune.text.source import LocalText, parse_source
 
-ROUNDS_FOLDER = "rounds"
-_LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, "analyze.log")  # beside what the cut itself keeps
+_LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, MIXTURES
 
 from globalprune.analyze.analyzer import analyze
-from globalprune.analyze.output import DESCRIPTION_FILE, LOG_FILE
 from globalprune.artifacts.analyses.analysis_folder import read_analysis
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.own_files import ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.errors import UsageError
 from globalprune.importance.registry import IMPORTANCES
 from globalprune.progress import Progress, silent
@@ -86,7 +86,7 @@ def contents(folder: Path) -> dict[str, object]:
     """The analysis without what clock, memory and place say."""
     analysis = read_analysis(folder / "out")
     record = analysis.record.model_dump(exclude=set(OWN))
-    left_out = {ANALYSIS_FILE, DESCRIPTION_FILE, LOG_FILE}
+    left_out = {ANALYSIS_FILE, DESCRIPTION_FILE, ANALYZE_LOG}
     files = {path.name: path for path in (folder / "out").iterdir() if path.name not in left_out}
     columns = {name: values.tobytes() for name, values in analysis.table.importances.items()}
     return {"record": record, "files": sorted(files), **columns}

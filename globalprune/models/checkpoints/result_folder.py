@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+from globalprune.artifacts.own_files import ORIGIN_FILE, strangers_in
 from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.results.recovery_record import RECOVERY_FILE
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.companions import PATTERNS
 from globalprune.models.sources.source import ModelSource
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
-OURS: Final = (f"{OWN_FOLDER}/origin.parquet", f"{OWN_FOLDER}/recovery.json")
+OURS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{RECOVERY_FILE}")
 _WRITTEN: Final = (
     OWN_FOLDER,
     "config.json",
@@ -28,19 +30,6 @@ _WRITTEN: Final = (
     "adapter_model.safetensors",
     "additional_chat_templates",
     "__pycache__",
-)
-_RECORDS: Final = (
-    "groups.parquet",
-    "origin.parquet",
-    "analysis.json",
-    "metrics.json",
-    "recovery.json",
-    "evaluation.*",
-    "loss.csv",
-    "plan.yaml",
-    "plan.v1.schema.json",
-    "*.log",
-    "description.txt",
 )
 _SHOWN: Final = 5
 
@@ -77,8 +66,7 @@ def refuse_strangers(out: Path) -> None:
     entries = out.iterdir() if out.is_dir() else ()
     strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
     own = out / OWN_FOLDER
-    records = own.iterdir() if own.is_dir() else ()
-    strange += sorted(f"{OWN_FOLDER}/{entry.name}" for entry in records if not _is_record(entry))
+    strange += [f"{OWN_FOLDER}/{name}" for name in (strangers_in(own) if own.is_dir() else ())]
     if strange:
         shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
         raise UsageError(
@@ -90,11 +78,6 @@ def refuse_strangers(out: Path) -> None:
 def _is_written_by_us(name: str) -> bool:
     """Whether a result has such a file or folder."""
     return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
-
-
-def _is_record(path: Path) -> bool:
-    """Whether a phase, or gp plan with this folder for its analysis, writes such a file."""
-    return any(fnmatchcase(path.name, pattern) for pattern in _RECORDS)
 
 
 def _refuse_small_disk(out: Path, needed: int) -> None:

@@ -1,0 +1,74 @@
+"""Every file that a phase writes among the records of a result: what `--overwrite` may replace.
+
+Each name stands where its file is written and is gathered here, so that no list can fall behind. A
+plan that a person edited is theirs, whatever its name.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from globalprune.artifacts import json_schemas
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.curves import CURVES_FILE
+from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.disk import is_passing
+from globalprune.artifacts.evaluations import evaluation_files
+from globalprune.artifacts.plans.plan_comment import has_comments
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
+from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE
+from globalprune.artifacts.results.loss_curve import LOSS_FILE
+from globalprune.artifacts.results.metrics_record import METRICS_FILE, read_metrics
+from globalprune.artifacts.results.recovery_record import RECOVERY_FILE
+from globalprune.errors import ArtifactError
+
+ORIGIN_FILE: Final = "origin.parquet"
+DESCRIPTION_FILE: Final = "description.txt"
+ANALYZE_LOG: Final = "analyze.log"
+APPLY_LOG: Final = "apply.log"
+ROUNDS_FOLDER: Final = "rounds"
+
+# the record is last: it vouches for the table, by its digest
+ANALYSIS_FILES: Final = (TABLE_FILE, CURVES_FILE, DESCRIPTION_FILE, ANALYZE_LOG, ANALYSIS_FILE)
+MARKS_OF_ANALYSIS: Final = (ANALYSIS_FILE, TABLE_FILE)  # no other tool has files of these names
+RECORDS: Final = frozenset(
+    (
+        *ANALYSIS_FILES,
+        json_schemas.PLAN_SCHEMA_FILE,
+        ORIGIN_FILE,
+        METRICS_FILE,
+        COMPENSATION_FILE,
+        RECOVERY_FILE,
+        LOSS_FILE,
+        APPLY_LOG,
+        evaluation_files.EVALUATION_FILE,
+        evaluation_files.CSV_FILE,
+        evaluation_files.MARKDOWN_FILE,
+    )
+)
+_PLANS: Final = (".yaml", ".yml")
+_ROUND_DEPTH: Final = 2  # rounds/NN/
+
+
+def strangers_in(folder: Path, depth: int = _ROUND_DEPTH) -> Iterator[str]:
+    """Yield what lies among the records of a result and no phase wrote, in order of names."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and depth and (path.name == ROUNDS_FOLDER or path.name.isdigit()):
+            yield from (f"{path.name}/{name}" for name in strangers_in(path, depth - 1))
+        elif path.name not in RECORDS and not is_passing(path.name) and not _is_own_plan(path):
+            yield path.name
+
+
+def _is_own_plan(path: Path) -> bool:
+    """Whether gp wrote a plan, or applied it as it stands, and nobody edited it since."""
+    if path.suffix not in _PLANS or not path.is_file():
+        return False
+    try:
+        plan = read_plan(path)
+        if not plan.edited and not has_comments(path):
+            return True
+        metrics = path.with_name(METRICS_FILE)
+        was_applied = path.name == PLAN_FILE and metrics.is_file()
+        return was_applied and read_metrics(metrics).plan == plan.decisions_digest()
+    except ArtifactError:
+        return False
