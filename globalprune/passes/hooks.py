@@ -1,6 +1,6 @@
 """The hooks that let reducers see what passes through the sites, and take themselves off again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -9,7 +9,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from globalprune.passes.finite import FiniteWatch
-from globalprune.passes.interface import Batch, GradientPlace, Reducer, Site
+from globalprune.passes.interface import Batch, Reducer, Site
+from globalprune.passes.norms import NormBehind
+
+_Passed = tuple[torch.Tensor, torch.Tensor]  # what entered a site, and what left it
 
 
 class Watch:
@@ -32,47 +35,89 @@ class Watch:
     def _hook(self, site: Site) -> Iterator[RemovableHandle]:
         """Hook one site, as far as anyone watches it."""
         reducers = [reducer for reducer in self._reducers if reducer.watches(site)]
-        at_input = [reducer for reducer in reducers if reducer.gradient_at == "input"]
-        at_output = [reducer for reducer in reducers if reducer.gradient_at == "output"]
+        at_gate = [reducer for reducer in reducers if reducer.gradient_at == "gate"]
+        passed: list[_Passed] = []
+        if at_gate and site.norm is None:
+            yield site.linear.register_forward_pre_hook(self._before_gate(site, at_gate))
+        if reducers:
+            yield site.linear.register_forward_hook(self._behind_linear(site, reducers, passed))
+        if at_gate and site.norm is not None:
+            hook = self._behind_norm(site, site.norm, at_gate, passed)
+            yield site.norm.module.register_forward_hook(hook)
+
+    def _before_gate(self, site: Site, reducers: Sequence[Reducer]) -> Callable[..., None]:
+        """Wait for the gradient at what enters the site."""
 
         def before_forward(_module: nn.Module, args: tuple[Any, ...]) -> None:
             inputs = _by_window(args[0].detach())
-            self._await_gradient(site, "input", args[0], inputs, at_input)
+
+            def take(delta: torch.Tensor) -> None:
+                for reducer in reducers:
+                    reducer.take_gradient(site, inputs, delta, self.batch)
+
+            self._await_gradient(args[0], f"{site.name}: the gradient at its input", take)
+
+        return before_forward
+
+    def _behind_linear(
+        self, site: Site, reducers: Sequence[Reducer], passed: list[_Passed]
+    ) -> Callable[..., None]:
+        """Hand on what enters the site; wait for the gradient at what leaves it, if anyone does."""
+        at_output = [reducer for reducer in reducers if reducer.gradient_at == "output"]
+        to_norm = site.norm is not None and any(r.gradient_at == "gate" for r in reducers)
 
         def after_forward(_module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
             inputs = _by_window(args[0].detach())
             self.finite.note(f"{site.name}: its input", inputs)
             for reducer in reducers:
                 reducer.take_input(site, inputs)
+            if to_norm:
+                passed.append((inputs, _by_window(output.detach())))
+
+            def take(delta: torch.Tensor) -> None:
+                for reducer in at_output:
+                    reducer.take_gradient(site, inputs, delta, self.batch)
+
             if at_output:
-                self._await_gradient(site, "output", output, inputs, at_output)
+                self._await_gradient(output, f"{site.name}: the gradient at its output", take)
 
-        if at_input:
-            yield site.linear.register_forward_pre_hook(before_forward)
-        if reducers:
-            yield site.linear.register_forward_hook(after_forward)
+        return after_forward
 
-    def _await_gradient(
+    def _behind_norm(
         self,
         site: Site,
-        place: GradientPlace,
-        tensor: torch.Tensor,
-        inputs: torch.Tensor,
+        norm: NormBehind,
         reducers: Sequence[Reducer],
-    ) -> None:
-        """Hand the reducers the gradient at `tensor` once the backward pass has come to it."""
+        passed: list[_Passed],
+    ) -> Callable[..., None]:
+        """Wait for the gradient behind the norm that the site's output has entered."""
 
-        def take(delta: torch.Tensor) -> None:
+        def after_forward(_module: nn.Module, _args: tuple[Any, ...], normed: torch.Tensor) -> None:
+            inputs, output = passed.pop()
+
+            def take(delta: torch.Tensor) -> None:
+                for reducer in reducers:
+                    reducer.take_gradient_behind(site, norm, inputs, output, delta, self.batch)
+
+            self._await_gradient(normed, f"{site.name}: the gradient behind its norm", take)
+
+        return after_forward
+
+    def _await_gradient(
+        self, tensor: torch.Tensor, what: str, take: Callable[[torch.Tensor], None]
+    ) -> None:
+        """Hand over the gradient at `tensor` once the backward pass has come to it."""
+
+        def watched(delta: torch.Tensor) -> None:
             delta = _by_window(delta.detach())
-            self.finite.note(f"{site.name}: the gradient at its {place}", delta)
-            for reducer in reducers:
-                reducer.take_gradient(site, inputs, delta, self.batch)
+            self.finite.note(what, delta)
+            take(delta)
 
         # Whatever is watched first begins the graph: nothing is ever propagated back to layers
         # before it, nor to the embeddings.
         if not tensor.requires_grad:
             tensor.requires_grad_()
-        tensor.register_hook(take)  # type: ignore[no-untyped-call]
+        tensor.register_hook(watched)  # type: ignore[no-untyped-call]
 
 
 def _by_window(tensor: torch.Tensor) -> torch.Tensor:

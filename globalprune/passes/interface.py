@@ -15,6 +15,7 @@ from torch import nn
 
 from globalprune.artifacts.groups import GroupType
 from globalprune.models.interface import GroupAxis
+from globalprune.passes.norms import NormBehind
 
 Collectable = Literal[  # in one pass of the windows
     "first_order",
@@ -27,7 +28,7 @@ Collectable = Literal[  # in one pass of the windows
 ]
 Ordered = Literal["removal_loss", "measured_removal_loss"]  # by walks, half by half
 Statistic = Collectable | Ordered
-GradientPlace = Literal["input", "output"]  # of a site
+GradientPlace = Literal["gate", "output"]  # of a site
 Half = tuple[int, GroupType]  # layer index and kind
 Value = TypeVar("Value")
 Part = tuple[Half, int]  # of a half's groups, with the number of the first
@@ -48,6 +49,7 @@ class Site:
     linear: nn.Linear
     axes: Mapping[str, GroupAxis]  # by parameter: weight, bias (only where groups own it)
     is_output: bool  # its inputs are the groups' outputs: o_proj, down_proj
+    norm: NormBehind | None = None  # that its output passes before the stream takes it
 
     @property
     def device(self) -> torch.device:
@@ -116,9 +118,25 @@ class Reducer(Protocol):
     ) -> None:
         """Take what entered, and delta = scale · ∂(Σ_s L_s)/∂(what is at the place), `[B, T, …]`.
 
-        At the output that is `[B, T, O]`, at the input `[B, T, D]`. Or leave it.
+        At the output that is `[B, T, O]`, at a gate, which stands at the input, `[B, T, D]`. Or
+        leave it.
         """
         del site, inputs, delta, batch
+
+    def take_gradient_behind(
+        self,
+        site: Site,
+        norm: NormBehind,
+        inputs: torch.Tensor,
+        output: torch.Tensor,
+        delta: torch.Tensor,
+        batch: Batch,
+    ) -> None:
+        """Take the same of a gate that a norm hides: delta is that behind the norm, `[B, T, O]`.
+
+        `output [B, T, O]` is what enters the norm. Or leave it.
+        """
+        del site, norm, inputs, output, delta, batch
 
 
 class StatisticReducer(Reducer, Protocol):

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional
 
+from globalprune.passes.head import Head
 from globalprune.passes.labels import LabelDraw, Sampler
 
 CHUNK_LOGITS = 2**25  # 128 MiB in float32
@@ -27,7 +27,7 @@ class HeadGradient:
 
 
 def head_gradient(
-    head: nn.Module,
+    head: Head,
     hidden: torch.Tensor,
     ids: torch.Tensor,
     draw: LabelDraw | None = None,
@@ -63,7 +63,7 @@ def head_gradient(
 
 
 def _in_chunks(
-    head: nn.Module,
+    head: Head,
     rows: torch.Tensor,
     targets: torch.Tensor,
     scale: float,
@@ -74,10 +74,10 @@ def _in_chunks(
     `sample` gives the labels that are differentiated, if not the targets.
     """
     gradients, losses = [], []
-    step = max(1, CHUNK_LOGITS // _vocabulary(head))
+    step = max(1, CHUNK_LOGITS // head.vocabulary)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step].requires_grad_()
-        logits = head(chunk)
+        logits = head.logits(chunk)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         nll = functional.cross_entropy(logits, targets[start : start + step], reduction="none")
         loss = nll
@@ -87,12 +87,6 @@ def _in_chunks(
         gradients.append(gradient.to(logits.dtype) / scale)
         losses.append(nll.detach().double())
     return torch.cat(gradients), torch.cat(losses)
-
-
-def _vocabulary(head: nn.Module) -> int:
-    """How many logits the head makes for one token."""
-    weight = head.get_parameter("weight")
-    return int(weight.shape[0])
 
 
 def _scale_to_one(gradient: torch.Tensor) -> float:

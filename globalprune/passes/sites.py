@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from torch import nn
 
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
-from globalprune.errors import CheckpointError
+from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.interface import GroupAxis, ModelAdapter
 from globalprune.passes.interface import Site
+from globalprune.passes.norms import NormBehind
 
 
 def find_sites(
@@ -39,6 +40,7 @@ def _sites_of_half(
     outputs = adapter.outputs(below, group_type)
     if below.half(group_type).fixed:
         return
+    norm = norm_behind(model, adapter, structure, layer, group_type)
     by_module: dict[str, dict[str, GroupAxis]] = {}
     for axis in adapter.axes(below, group_type):
         module, _, parameter = axis.tensor.rpartition(".")
@@ -47,15 +49,41 @@ def _sites_of_half(
         name = adapter.layer_prefix(layer) + adapter.module(module)
         axis = next(iter(axes.values()))
         groups = axis.groups(below.tensors[axis.tensor])
+        linear = _linear(model, name, axes, groups)
+        is_output = module in outputs
         yield Site(
             name=name,
             half=(layer, group_type),
             first=axis.first,
             groups=groups,
-            linear=_linear(model, name, axes, groups),
+            linear=linear,
             axes=axes,
-            is_output=module in outputs,
+            is_output=is_output,
+            norm=NormBehind.of(norm, linear.weight) if norm is not None and is_output else None,
         )
+
+
+def norm_behind(
+    model: nn.Module,
+    adapter: ModelAdapter,
+    structure: ModelStructure,
+    layer: int,
+    group_type: GroupType,
+) -> nn.Module | None:
+    """The norm that what a half makes passes before the residual stream takes it.
+
+    Raise `UnsupportedArchitecture` where it stands behind experts: what one of their groups makes
+    of a token is scaled by the router before it comes there.
+    """
+    name = adapter.leaving_norm(group_type)
+    if name is None:
+        return None
+    if structure.layers[layer].half(group_type).experts:
+        raise UnsupportedArchitecture(
+            f"{adapter.name}: a norm stands behind the experts of layer {layer}, and what a group "
+            "in front of it is worth can't be measured."
+        )
+    return model.get_submodule(adapter.layer_prefix(layer) + name)
 
 
 def _linear(model: nn.Module, name: str, axes: dict[str, GroupAxis], groups: int) -> nn.Linear:

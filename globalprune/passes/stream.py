@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from globalprune.passes.head import Head, head_of, hidden_states
 from globalprune.passes.hooks import Watch, frozen
 from globalprune.passes.interface import Batch, Site, StatisticReducer
 from globalprune.passes.kept_pass import KeptPass, SoFar
@@ -48,16 +49,18 @@ def stream(
     rounds = _behind(rounds, so_far.windows)
     backward = any(reducer.gradient_at for reducer in reducers)
     watch = Watch(reducers)
-    with frozen(model), watch.on(sites), torch.set_grad_enabled(backward):
-        for ids in progress(rounds, total=len(rounds), label="measuring", unit="batches"):
-            count, predicted = ids.shape[0], ids.shape[1] - 1
-            watch.batch = Batch(so_far.windows, count, predicted)
-            nll = _run(model, ids.to(model.device), watch, draw, backward=backward)
-            so_far = so_far.after(windows=count, predicted=count * predicted, nll=nll)
-            if halfway is not None and so_far.windows == middle < len(windows.rows):
-                halfway()
-            if kept is not None:
-                kept.offer(reducers, so_far, ended=so_far.windows == len(windows.rows))
+    with frozen(model), torch.set_grad_enabled(backward):
+        head = head_of(model, windows.rows[0]) if backward and rounds else None
+        with watch.on(sites):
+            for ids in progress(rounds, total=len(rounds), label="measuring", unit="batches"):
+                count, predicted = ids.shape[0], ids.shape[1] - 1
+                watch.batch = Batch(so_far.windows, count, predicted)
+                nll = _run(model, ids.to(model.device), watch, head, draw)
+                so_far = so_far.after(windows=count, predicted=count * predicted, nll=nll)
+                if halfway is not None and so_far.windows == middle < len(windows.rows):
+                    halfway()
+                if kept is not None:
+                    kept.offer(reducers, so_far, ended=so_far.windows == len(windows.rows))
     loss = so_far.nll / so_far.predicted if backward else None
     return PassFacts(windows=so_far.windows, loss=loss)
 
@@ -83,15 +86,14 @@ def _behind(rounds: list[torch.Tensor], windows: int) -> list[torch.Tensor]:
 
 
 def _run(
-    model: Any, ids: torch.Tensor, watch: Watch, draw: LabelDraw | None, *, backward: bool
+    model: Any, ids: torch.Tensor, watch: Watch, head: Head | None, draw: LabelDraw | None
 ) -> float:
-    """Run one batch; return its summed negative log likelihood, 0 where none was asked for."""
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    """Run one batch, backward if there is a `head`; return its summed nll, 0 if there is none."""
+    hidden = hidden_states(model, ids)
     watch.finite.settle(watch.batch)
-    if not backward:
+    if head is None:
         return 0.0
-    first = watch.batch.first_window
-    start = head_gradient(model.get_output_embeddings(), hidden, ids, draw, first_window=first)
+    start = head_gradient(head, hidden, ids, draw, first_window=watch.batch.first_window)
     watch.finite.note("the loss", start.nll[:, None])
     watch.finite.settle(watch.batch)
     watch.batch = replace(watch.batch, scale=start.scale)

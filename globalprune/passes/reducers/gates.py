@@ -2,7 +2,8 @@
 
 A gate m_u, 1 in the model as it is, multiplies what group u feeds forward; shutting it is cutting
 the group. J_su = ∂(Σ nll_s)/∂m_u = Σ_{t, j∈u} a_tj · ∂(Σ nll_s)/∂a_tj, and the squares of J
-estimate the curvature of the loss along the gate.
+estimate the curvature of the loss along the gate. Where a norm stands behind the half it hides the
+gate from the derivative, and J is that of `secant`.
 
 Fisher pruning: Theis et al. 2018, arXiv:1801.05787; of gates: Kwon et al. 2022, arXiv:2204.09656.
 """
@@ -24,8 +25,10 @@ from globalprune.passes.interface import (
     StatisticReducer,
     widened,
 )
+from globalprune.passes.norms import NormBehind
 from globalprune.passes.reducers.group_sums import of_halves, part_name
 from globalprune.passes.reducers.output_squares import OutputSquares
+from globalprune.passes.reducers.secant import secant_gates
 
 _GATES, _PREDICTED = "gates", "predicted"
 CLIPPED = 0.05  # of a group's windows, those with the largest |J|
@@ -34,13 +37,27 @@ CLIPPED = 0.05  # of a group's windows, those with the largest |J|
 class GateFisher(OutputSquares):
     """½ · Σ_s J_su² / Σ_s T_s for every group, T_s the predicted tokens of window s."""
 
-    gradient_at: GradientPlace | None = "input"
+    gradient_at: GradientPlace | None = "gate"
 
     def take_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
         """Square every window's J on its own."""
-        gates = gate_gradients(site, inputs, delta, batch)
+        self._add(site, gate_gradients(site, inputs, delta, batch))
+
+    def take_gradient_behind(
+        self,
+        site: Site,
+        norm: NormBehind,
+        inputs: torch.Tensor,
+        output: torch.Tensor,
+        delta: torch.Tensor,
+        batch: Batch,
+    ) -> None:
+        """The same, of secants."""
+        self._add(site, secant_gates(site, norm, inputs, output, delta, batch))
+
+    def _add(self, site: Site, gates: torch.Tensor) -> None:
         self._squares.add(site, gates.square().sum(dim=0))
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
@@ -54,7 +71,7 @@ class WinsorisedGateFisher(StatisticReducer):
     It keeps J, a float32 for every window and group, on the CPU.
     """
 
-    gradient_at: GradientPlace | None = "input"
+    gradient_at: GradientPlace | None = "gate"
 
     def __init__(self) -> None:
         self._gates: dict[Part, list[torch.Tensor]] = {}  # float32 [B, groups]
@@ -68,7 +85,21 @@ class WinsorisedGateFisher(StatisticReducer):
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
         """Keep every window's J."""
-        gates = gate_gradients(site, inputs, delta, batch)
+        self._keep(site, gate_gradients(site, inputs, delta, batch), batch)
+
+    def take_gradient_behind(
+        self,
+        site: Site,
+        norm: NormBehind,
+        inputs: torch.Tensor,
+        output: torch.Tensor,
+        delta: torch.Tensor,
+        batch: Batch,
+    ) -> None:
+        """Keep every window's secant."""
+        self._keep(site, secant_gates(site, norm, inputs, output, delta, batch), batch)
+
+    def _keep(self, site: Site, gates: torch.Tensor, batch: Batch) -> None:
         self._gates.setdefault(site.part, []).append(gates.to("cpu", torch.float32))
         self._predicted.setdefault(site.part, []).extend([batch.predicted] * batch.windows)
 

@@ -1,7 +1,7 @@
 """Refits the norm behind the last layer of a cut model, on windows that nothing else was fitted to.
 
-Its weight is all that stands between the stream and the output embedding, and no cut touches it.
-Families that do more to logits than one linear layer and a factor do are left as they are.
+Its weight is all that stands between the stream and the head, and no cut touches it. Whatever the
+head does to logits, the model's own one does it here.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from globalprune.compensation.logit_scales import LogitScales, fit_logit_scales
 from globalprune.passes.halves.streams import StreamBatch
+from globalprune.passes.head import head_of, widened_head
 
 _TOKENS: Final = 2048  # about so many are fitted to
 _TOLERANCE: Final = 1e-2  # of all logits; half precision rounds more than float32
@@ -24,30 +25,24 @@ def refit_final_norm(
 ) -> LogitScales | None:
     """Scales `[D]` for what leaves `norm`, from streams that stand behind the last layer.
 
-    `first_window [T]` holds the ids of the first stream. None where nothing was cut, or where
-    logits aren't proportional to what a single matrix makes of what leaves `norm`.
+    `first_window [T]` holds the ids of the first stream. None where nothing was cut, or where the
+    head takes something else than what leaves `norm`.
     """
     if all(batch.alike for batch in batches):
         return None
-    head = model.get_output_embeddings().weight.detach().float()
-    logits = model(first_window[None].to(head.device), use_cache=False).logits[0].float()
-    rebuilt = functional.linear(_left(norm, batches[0].dense[0], head), head)
-    scale = _scale_between(rebuilt, logits)
-    head, rebuilt = head * scale, rebuilt * scale
-    if not float((rebuilt - logits).norm() / logits.norm()) <= _TOLERANCE:
-        return None
-    said, hidden = [], []
-    for dense, pruned in _chosen(batches):
-        own = functional.linear(_left(norm, dense, head), head)
-        said.append(functional.log_softmax(own, dim=-1).cpu())
-        hidden.append(_left(norm, pruned, head))
-    return fit_logit_scales(torch.cat(hidden), torch.cat(said), head)
-
-
-def _scale_between(rebuilt: torch.Tensor, logits: torch.Tensor) -> float:
-    """The number that some families multiply logits by; exactly 1 where they don't."""
-    scale = float((rebuilt * logits).sum() / rebuilt.square().sum())
-    return 1.0 if abs(scale - 1) < _TOLERANCE else scale
+    head = head_of(model, first_window)
+    expected = model(first_window[None].to(model.device), use_cache=False).logits[0].float()
+    with widened_head(model):
+        weight = model.get_output_embeddings().weight
+        rebuilt = head.logits(_left(norm, batches[0].dense[0], weight))
+        if not float((rebuilt - expected).norm() / expected.norm()) <= _TOLERANCE:
+            return None
+        said, hidden = [], []
+        for dense, pruned in _chosen(batches):
+            own = head.logits(_left(norm, dense, weight))
+            said.append(functional.log_softmax(own, dim=-1).cpu())
+            hidden.append(_left(norm, pruned, weight))
+        return fit_logit_scales(torch.cat(hidden), torch.cat(said), head.logits)
 
 
 def _left(norm: nn.Module, stream: torch.Tensor, head: torch.Tensor) -> torch.Tensor:

@@ -131,4 +131,4 @@ def test_nothing_is_propagated_to_layers_before_the_measured_ones(tiny: Tiny) ->
             lambda _module, _args, output: graphs.append(output.requires_grad)
         )
     measuring.measured(model, sites, ROWS[:1], ["first_order"])
-    assert graphs == [False, False, True, True]
+    assert graphs[-4:] == [False, False, True, True]  # behind the runs that look at the head

@@ -10,6 +10,7 @@ from tiny_models import random_ids
 from torch import nn
 
 from globalprune.passes import loss
+from globalprune.passes.head import Head
 from globalprune.passes.labels import LabelDraw, draw_labels
 from globalprune.passes.loss import head_gradient
 
@@ -20,11 +21,12 @@ CPU = torch.device("cpu")
 def drawn_by(hidden: torch.Tensor, draw: LabelDraw, first_window: int = 0) -> torch.Tensor:
     """The labels behind a gradient: with the hidden states for logits it is p - 1 at the label."""
     windows, length, width = hidden.shape
-    head = nn.Linear(width, width, bias=False, dtype=hidden.dtype)
+    linear = nn.Linear(width, width, bias=False, dtype=hidden.dtype)
     with torch.no_grad():
-        head.weight.copy_(torch.eye(width))
-    head.requires_grad_(requires_grad=False)
+        linear.weight.copy_(torch.eye(width))
+    linear.requires_grad_(requires_grad=False)
     ids = torch.zeros(windows, length, dtype=torch.long)
+    head = Head(linear, width)
     found = head_gradient(head, hidden, ids, draw, first_window=first_window)
     expected = nn.functional.cross_entropy(hidden[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     torch.testing.assert_close(found.nll.mean() / (length - 1), expected.double())

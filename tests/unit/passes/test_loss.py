@@ -9,24 +9,30 @@ from tiny_models import random_ids, tiny_model
 from torch import nn
 
 from globalprune.passes import loss
+from globalprune.passes.head import Head
 from globalprune.passes.loss import HeadGradient, head_gradient
 
 IDS = random_ids(3, 7)
 
 
 def parts(dtype: torch.dtype = torch.float32) -> tuple[Any, torch.Tensor]:
-    """A tiny model's frozen head, and hidden states for it."""
+    """A tiny model's frozen output embeddings, and hidden states for them."""
     model: Any = tiny_model("llama")
-    head = model.to(dtype).get_output_embeddings()
-    head.requires_grad_(requires_grad=False)
+    linear = model.to(dtype).get_output_embeddings()
+    linear.requires_grad_(requires_grad=False)
     hidden = torch.randn(3, 7, 32, generator=torch.Generator().manual_seed(1))
-    return head, hidden.to(dtype)
+    return linear, hidden.to(dtype)
 
 
-def by_autograd(head: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def alone(linear: Any) -> Head:
+    """A head that is nothing but these."""
+    return Head(linear, linear.out_features)
+
+
+def by_autograd(linear: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient of the sum of each window's mean loss, and each window's summed loss."""
     whole = hidden.detach().requires_grad_()
-    logits = head(whole)[:, :-1].transpose(1, 2)
+    logits = linear(whole)[:, :-1].transpose(1, 2)
     nll = torch.nn.functional.cross_entropy(logits, IDS[:, 1:], reduction="none")
     (gradient,) = torch.autograd.grad(nll.mean(dim=1).sum(), whole)
     return gradient, nll.sum(dim=1).detach()
@@ -34,9 +40,9 @@ def by_autograd(head: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 def test_the_gradient_is_autograds_and_the_last_token_has_none() -> None:
     """Every window counts as a mean of its own; its last token predicts nothing."""
-    head, hidden = parts(torch.float64)
-    gradient, nll = by_autograd(head, hidden)
-    found = head_gradient(head, hidden, IDS)
+    linear, hidden = parts(torch.float64)
+    gradient, nll = by_autograd(linear, hidden)
+    found = head_gradient(alone(linear), hidden, IDS)
     assert found.scale == 1
     assert not found.gradient[:, -1].any()
     torch.testing.assert_close(found.gradient, gradient)
@@ -46,32 +52,32 @@ def test_the_gradient_is_autograds_and_the_last_token_has_none() -> None:
 @pytest.mark.parametrize("rows", [1, 4, 17, 18, 1000], ids=str)
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """18 tokens predict; a chunk may end inside a window, and the last may be short."""
-    head, hidden = parts(torch.float64)
-    expected = head_gradient(head, hidden, IDS)
+    linear, hidden = parts(torch.float64)
+    expected = head_gradient(alone(linear), hidden, IDS)
     monkeypatch.setattr(loss, "CHUNK_LOGITS", rows * 260)
-    found = head_gradient(head, hidden, IDS)
+    found = head_gradient(alone(linear), hidden, IDS)
     torch.testing.assert_close(found.gradient, expected.gradient)
     torch.testing.assert_close(found.nll, expected.nll)
 
 
 def test_only_one_chunk_of_logits_exists_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head never sees more tokens than a chunk, nor one that predicts nothing."""
-    head, hidden = parts()
+    linear, hidden = parts()
     seen: list[int] = []
-    head.register_forward_hook(lambda _module, args, _output: seen.append(len(args[0])))
+    linear.register_forward_hook(lambda _module, args, _output: seen.append(len(args[0])))
     monkeypatch.setattr(loss, "CHUNK_LOGITS", 5 * 260 + 259)
-    head_gradient(head, hidden, IDS)
+    head_gradient(alone(linear), hidden, IDS)
     assert seen == [5, 5, 5, 3]
 
 
 def test_what_is_passed_in_stays_as_it_was() -> None:
     """The hidden states belong to the model's graph, and the head gets no weight gradient."""
-    head, hidden = parts()
+    linear, hidden = parts()
     before = hidden.clone()
-    head_gradient(head, hidden, IDS)
+    head_gradient(alone(linear), hidden, IDS)
     assert torch.equal(hidden, before)
     assert not hidden.requires_grad
-    assert head.weight.grad is None
+    assert linear.weight.grad is None
 
 
 class TestFloat16:
@@ -88,27 +94,31 @@ class TestFloat16:
 
     def test_a_prediction_that_is_almost_certain_still_has_a_gradient(self) -> None:
         """The other token's probability, e^-18, is less than the smallest number of float16."""
-        head = nn.Linear(1, 2, bias=False, dtype=torch.float16).requires_grad_(requires_grad=False)
-        head.weight.copy_(torch.tensor([[0.0], [-18.0]]))
-        found = head_gradient(head, torch.ones(1, 3, 1).half(), torch.zeros(1, 3, dtype=torch.long))
+        linear = nn.Linear(1, 2, bias=False, dtype=torch.float16).requires_grad_(
+            requires_grad=False
+        )
+        linear.weight.copy_(torch.tensor([[0.0], [-18.0]]))
+        found = head_gradient(
+            alone(linear), torch.ones(1, 3, 1).half(), torch.zeros(1, 3, dtype=torch.long)
+        )
         unscaled = found.gradient[0, :, 0].double() / found.scale
         expected = -18 * math.exp(-18) / 2
         assert unscaled.tolist() == pytest.approx([expected, expected, 0], rel=0.02)
 
     def test_a_loss_that_is_not_finite_is_not_scaled_away(self) -> None:
         """The scale stays a number; the loss itself tells what happened."""
-        head, hidden = parts(torch.float16)
+        linear, hidden = parts(torch.float16)
         hidden[1, 2] = 60_000  # logits beyond float16
-        found = head_gradient(head, hidden, IDS)
+        found = head_gradient(alone(linear), hidden, IDS)
         assert found.scale == 1
         assert found.nll.isfinite().tolist() == [True, False, True]
 
 
 def half_and_exact(shrink: float) -> tuple[HeadGradient, torch.Tensor]:
     """The float16 result, and the gradient in float64 of the same rounded weights."""
-    head, hidden = parts(torch.float16)
+    linear, hidden = parts(torch.float16)
     with torch.no_grad():
-        head.weight.mul_(shrink)
-    found = head_gradient(head, hidden, IDS)
-    exact, _ = by_autograd(head.double(), hidden.double())
+        linear.weight.mul_(shrink)
+    found = head_gradient(alone(linear), hidden, IDS)
+    exact, _ = by_autograd(linear.double(), hidden.double())
     return found, exact

@@ -14,6 +14,7 @@ from globalprune.passes.interface import Collectable
 
 Tiny = Callable[[str], Path]
 STATISTICS: tuple[Collectable, ...] = get_args(Collectable)
+SHOWING = 2  # runs of one window that show the head to be the model's
 ROWS = [*random_ids(3, 6), *random_ids(2, 4, seed=1)]
 
 
@@ -42,9 +43,9 @@ def test_one_text_is_run_once_for_all_statistics(tiny: Tiny) -> None:
     model = measuring.loaded(tiny("llama"))
     sites = measuring.sites_of(model, tiny("llama"))
     runs: list[int] = []
-    model.model.register_forward_hook(lambda *_: runs.append(1))
+    model.model.layers[0].register_forward_hook(lambda *_: runs.append(1))
     measuring.measured(model, sites, ROWS, STATISTICS, 2)
-    assert len(runs) == 2 + 1
+    assert len(runs) == 2 + 1 + SHOWING
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 9])
