@@ -272,7 +272,8 @@ def _entering_experts(
     both = torch.einsum("td,efd->tef", hidden.detach(), experts.gate_up_proj.detach())
     gate, up = both.chunk(2, dim=-1)
     came = torch.zeros(both.shape[:2], dtype=hidden.dtype).scatter(1, chosen, 1)
-    return experts.act_fn(gate) * up * came[..., None]
+    made: torch.Tensor = experts.act_fn(gate) * up * came[..., None]
+    return made
 
 
 def _summed(model: Any, terms: dict[str, torch.Tensor]) -> Groups:

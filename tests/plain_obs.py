@@ -61,8 +61,8 @@ def _order(
         inverse = moment[left][:, left].inverse()
         costs, place = {}, 0
         for u in standing:
-            own = slice(place, place := place + len(indices[columns[u]]))
-            block = inverse[own, own].inverse()
+            within = slice(place, place := place + len(indices[columns[u]]))
+            block = inverse[within, within].inverse()
             mine = weight[columns[u]]
             costs[u] = float(torch.einsum("io,ij,jo,o->", mine, block, mine, curvature)) / 2
         early = [u for u in standing if u not in late]

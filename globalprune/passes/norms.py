@@ -47,7 +47,7 @@ class NormBehind:
     def of(cls, module: nn.Module, like: torch.Tensor) -> Self:
         """Look at the norm behind a projection with weights `like` `[D, n]`."""
         dtype = torch.promote_types(like.dtype, torch.float32)
-        wide = copy.deepcopy(module).to(dtype)
+        wide = copy.deepcopy(module).to(dtype).requires_grad_(requires_grad=False)
         return cls(module, wide, _form(wide, like.new_ones(len(like), dtype=dtype)))
 
 

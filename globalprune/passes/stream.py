@@ -97,6 +97,6 @@ def _run(
     watch.finite.note("the loss", start.nll[:, None])
     watch.finite.settle(watch.batch)
     watch.batch = replace(watch.batch, scale=start.scale)
-    hidden.backward(start.gradient)
+    torch.autograd.backward(hidden, start.gradient)
     watch.finite.settle(watch.batch)
     return float(start.nll.sum())

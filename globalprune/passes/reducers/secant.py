@@ -22,6 +22,7 @@ _NUMBERS: Final = 2**22  # in a tensor of tokens and groups, 16 MiB in float32
 _NEARLY_ALL: Final = 1e-2  # of |o|² stays without the group: |o - Wa|² is no difference any more
 
 
+@torch.no_grad()
 def secant_gates(
     site: Site,
     norm: NormBehind,
@@ -104,7 +105,8 @@ class _Gates:
         whole = functional.linear(inputs, self._weight, self._bias)
         others = inputs.scatter(1, channels[:, None], 0)
         rest = functional.linear(others, self._weight, self._bias)
-        return ((self._norm.wide(whole) - self._norm.wide(rest)) * delta).sum(dim=-1)
+        lost: torch.Tensor = self._norm.wide(whole) - self._norm.wide(rest)
+        return (lost * delta).sum(dim=-1)
 
     def _of_groups(self, inputs: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """J of any groups behind any norm: what is left without each of them goes through it."""

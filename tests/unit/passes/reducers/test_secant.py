@@ -43,7 +43,8 @@ def normed(norm: Any, rows: torch.Tensor) -> torch.Tensor:
         return norm.double()(rows)  # type: ignore[no-any-return]
     weight = norm.weight.double() + (1 if isinstance(norm, Gemma3RMSNorm) else 0)
     epsilon = getattr(norm, "eps", None) or norm.variance_epsilon
-    return weight * rows / (rows.square().mean(dim=-1, keepdim=True) + epsilon).sqrt()
+    made: torch.Tensor = weight * rows / (rows.square().mean(dim=-1, keepdim=True) + epsilon).sqrt()
+    return made
 
 
 @torch.no_grad()
