@@ -14,6 +14,7 @@ GlobalPruneError
 │   ├── UnsupportedArchitecture  a model_type or a shape that we can't cut
 │   ├── CheckpointError       a checkpoint that can't be read as it stands
 │   └── NonFiniteError        a gradient or an activation is not finite
+├── AnalysisDoubted           a first plan that costs more than other cuts         (exit code 1)
 ├── BudgetError               a budget that can't be reached                     (exit code 1)
 └── ApplyError
     ├── PlanDoesNotFit        a valid plan that doesn't fit the model it was checked against (1)
@@ -93,6 +94,12 @@ class NonFiniteError(ModelError):
 
 class BudgetError(GlobalPruneError):
     """The budget can't be reached; the largest plan is written only if that is asked for."""
+
+    exit_code = 1
+
+
+class AnalysisDoubted(GlobalPruneError):  # noqa: N818
+    """The first plan of an analysis costs clearly more than other cuts of its size."""
 
     exit_code = 1
 

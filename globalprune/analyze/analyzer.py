@@ -22,10 +22,12 @@ from globalprune.analyze.measuring import Measuring, measure
 from globalprune.analyze.output import write_analysis
 from globalprune.analyze.run_log import RunLog
 from globalprune.analyze.subject import model_record, subject_of
+from globalprune.analyze.trial import Candidates, PlanTrial
 from globalprune.artifacts.analyses.analysis_record import (
     AnalysisRecord,
     ModelRecord,
 )
+from globalprune.artifacts.analyses.trial import window_count
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
 from globalprune.artifacts.provenance import tool_versions
@@ -44,7 +46,7 @@ from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.repair.repair_text import judging_every
 from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
-from globalprune.text.calibration import calibration_windows
+from globalprune.text.calibration import SAMPLES, calibration_text
 from globalprune.text.cutting import check_counts
 from globalprune.text.windows import TokenWindows
 
@@ -67,6 +69,7 @@ def analyze(
     given: Path | None = None,
     compensating: bool = False,
     gate_steps: int = GATE_STEPS,
+    candidates: Candidates | None = None,
     labels: str = "text",
     normaliser: str | None = None,
     device: str | None = None,
@@ -81,6 +84,7 @@ def analyze(
 
     Of a plan that is `given`, measure what it leaves standing, compensated on the same text if
     `compensating`, with so many `gate_steps`; the groups that it removes are worth nothing then.
+    `candidates` makes of the table what a trial masks at the end; without it nothing is tried.
     What there is so far lies in `out`.unfinished, and with `resume` the same work goes on there.
     """
     log = RunLog(command)
@@ -104,11 +108,13 @@ def analyze(
             steps = gate_steps if compensating else None
             decided = read_given(given, subject, steps)
     with log.phase("cut the text into windows"):
-        windows = calibration_windows(
+        text = calibration_text(
             data, partial(load_tokenizer, subject.source.path),
             vocab_size=subject.figures.need("vocab_size"),
             samples=samples, seq_len=seq_len, seed=seed, progress=progress,
+            spare=0 if candidates is None else window_count(samples or SAMPLES),
         )  # fmt: skip
+        windows = text.windows
         refuse_single_window(methods, windows)
         if given is not None and compensating:
             judging_every(windows)
@@ -137,8 +143,10 @@ def analyze(
                 parts = (loaded, subject, decided, windows, solved)
                 take_away(*parts, batch_size=batch_size, progress=progress)
         with log.phase("run the text through it"):
-            how_to = Measuring(windows, methods, batch_size, draw, work.folder, progress)
-            measured = measure(loaded, subject, how_to, decided)
+            measured = measure(
+                loaded, subject,
+                Measuring(windows, methods, batch_size, draw, work.folder, progress), decided,
+            )  # fmt: skip
         if measured.trouble is not None:
             log.say(f"it could not be kept to go on from: {measured.trouble}")
         how |= {
@@ -148,7 +156,10 @@ def analyze(
             "command": tuple(command),
             "peak_memory_bytes": peak_memory(placement.device),
         }
-        record = write_analysis(out, subject, windows, methods, measured, log, how)
+        record = write_analysis(
+            out, subject, windows, methods, measured, log, how,
+            PlanTrial(loaded, subject, text, decided, batch_size, progress, candidates).run,
+        )  # fmt: skip
     work.remove()
     return record
 

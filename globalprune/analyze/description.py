@@ -3,6 +3,7 @@
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord, TextRecord
 from globalprune.artifacts.analyses.normalisers import scored_by
 from globalprune.artifacts.analyses.reliability import agreement
+from globalprune.artifacts.analyses.trial import trial_text
 from globalprune.artifacts.command import spelled_command
 
 
@@ -19,6 +20,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "labels": _labels(record),
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
         **{f"halves on {name}": agreement(found) for name, found in record.reliability.items()},
+        "trial": trial_text(record.trial),
         "precision": record.dtype,
         "batch size": str(record.batch_size),
         "time": f"{record.seconds:.1f} s",
@@ -31,6 +33,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
     }
     width = max(map(len, lines)) + 2
     text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]
+    text = [*filter(None, [record.doubt]), *text]
     return "\n".join([*text, *(f"warning: {warning}" for warning in record.warnings)]) + "\n"
 
 

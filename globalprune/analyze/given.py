@@ -14,7 +14,8 @@ import torch
 
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.analysis_record import GivenPlan
-from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.groups import RemovedGroups
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.passes.halves.composition import check_composition, halves_of, layers_of
 from globalprune.passes.halves.gating import gate_and_up
@@ -36,6 +37,7 @@ class Given:
     """A plan that was decided before, and what is known of it."""
 
     effect: PlanEffect
+    groups: RemovedGroups
     record: GivenPlan
 
     def standing(self, half: Half, values: torch.Tensor) -> torch.Tensor:
@@ -60,7 +62,7 @@ def read_given(path: Path, subject: Subject, gate_steps: int | None) -> Given:
         compensated=gate_steps is not None,
         gate_steps=gate_steps or 0,
     )
-    return Given(effect, record)
+    return Given(effect, removed_groups(plan, subject.structure), record)
 
 
 @torch.no_grad()

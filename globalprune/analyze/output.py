@@ -3,7 +3,7 @@
 Plans of a person may lie there already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from globalprune.analyze.reliability import reliabilities
 from globalprune.analyze.run_log import RunLog, layer_summary
 from globalprune.analyze.subject import Subject
 from globalprune.analyze.table import build_table
+from globalprune.artifacts.analyses.analysis_folder import Analysis
 from globalprune.artifacts.analyses.analysis_record import (
     ANALYSIS_FILE,
     AnalysisRecord,
@@ -22,6 +23,7 @@ from globalprune.artifacts.analyses.analysis_record import (
 )
 from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
+from globalprune.artifacts.analyses.trial import Trial, broken_promise
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.staging import updated_folder
@@ -37,8 +39,12 @@ def write_analysis(
     measured: Measured,
     log: RunLog,
     how: dict[str, Any],
+    try_plan: Callable[[Analysis], Trial | None],
 ) -> AnalysisRecord:
-    """Write table, record, description and log, all or none; return the record."""
+    """Write table, record, description and log, all or none; return the record.
+
+    `try_plan` makes the trial of what there is so far.
+    """
     collected, ordered = measured.collected, measured.ordered
     normaliser = how["normalisers"].get(methods[0].name, "none")
     parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
@@ -56,10 +62,18 @@ def write_analysis(
         ),
         table=draft.digest,
         versions=tool_versions(),
-        seconds=round(log.seconds, 3),
+        seconds=0.0,
         warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"], how["dtype"])),
         **how,
     )
+    with log.phase("try what the first plan removes"):
+        trial = try_plan(Analysis(out, record, draft))
+    more = {
+        "trial": trial,
+        "seconds": round(log.seconds, 3),
+        "warnings": (*record.warnings, *filter(None, [broken_promise(trial)])),
+    }
+    record = record.model_copy(update=more)
     log.say_record(record)
     log.say(f"scores by layer\n{layer_summary(draft)}")
     with updated_folder(out, ANALYSIS_FILES) as folder:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.analyses.analysis_record import TextRecord, read_analysis_record
+from globalprune.artifacts.plans.plan_analysis import plan_doubt
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 
 _ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
@@ -14,7 +15,9 @@ _ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that 
 def doubts_of(prepared: Prepared, record: Path | None, text: TextRecord | None) -> tuple[str, ...]:
     """All that is doubtful about a plan, its analysis and the text to compensate with."""
     short = () if text is None else _short(text, prepared.effect)
-    return (*prepared.warnings, *_unknown_text(prepared, record), *short)
+    analysis = None if record is None else read_analysis_record(record)
+    tried = filter(None, [plan_doubt(prepared.plan, analysis)])
+    return (*tried, *prepared.warnings, *_unknown_text(prepared, record), *short)
 
 
 def _unknown_text(prepared: Prepared, record: Path | None) -> Iterator[str]:

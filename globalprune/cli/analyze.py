@@ -10,6 +10,7 @@ from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
+    from globalprune.analyze.trial import Candidates
     from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
 _RATIO = 0.25  # of the first plan, where nobody asks for one
@@ -108,8 +109,10 @@ def analyze(
     analysis.json (what was measured on what, and how), a first plan.yaml, and a description and a
     log for people. The model is run once over the text, whatever the number of importances. What
     long work has so far is kept in DIR.unfinished every minute or so; --resume goes on from there,
-    to the same numbers. A --ratio that can't be reached keeps the analysis and writes no plan; exit
-    code 1, or 0 where nobody asked for it.
+    to the same numbers. In the end the first plan is tried on text that nothing was measured with,
+    beside other cuts of its size; an analysis whose plan costs clearly more is doubted. A --ratio
+    that can't be reached keeps the analysis and writes no plan; exit code 1, or 0 where nobody
+    asked for it.
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
@@ -124,7 +127,7 @@ def analyze(
         raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
     with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
 
-        def measure(folder: Path) -> "AnalysisRecord":
+        def measure(folder: Path, candidates: "Candidates") -> "AnalysisRecord":
             from globalprune.analyze.analyzer import analyze as measure_model  # loads torch
             from globalprune.importance.registry import DEFAULT_IMPORTANCE
 
@@ -141,6 +144,7 @@ def analyze(
                 given=given,
                 compensating=compensate,
                 gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
+                candidates=candidates,
                 labels=labels,
                 normaliser=normaliser,
                 device=device,
@@ -163,9 +167,11 @@ def analyze(
     for warning in record.warnings:
         console.warn(warning)
     if as_json:
-        console.print_json({**record.model_dump(mode="json"), "plan": plan_document(written)})
+        document = {**record.model_dump(mode="json"), "plan": plan_document(written)}
+        console.print_json({"doubt": record.doubt, **document})
     else:
-        console.print_text("\n".join([_summary(record, out), *plan_lines([written])]))
+        lines = [_summary(record, out), *plan_lines([written])]
+        console.print_text("\n".join([*filter(None, [record.doubt]), *lines]))
     finish([written], by_default=ratio is None, go_on="gp plan --largest")
 
 

@@ -130,7 +130,7 @@ def _refresh(review: "Review") -> None:
         raise UsageError(
             f"{review.path}: --write needs the analysis, for its costs; name it with --analysis."
         )
-    header = header_of(
-        review.plan, known.structure, known.effect, known.worth.scoring, known.optimality
-    )
+    scoring = known.worth.scoring
+    parts = (review.plan, known.structure, known.effect, scoring, known.optimality, known.doubt)
+    header = header_of(*parts)
     refresh_header(review.path, header)

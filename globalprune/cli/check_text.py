@@ -24,6 +24,7 @@ def review_lines(review: "Review") -> list[str]:
         cut = ", ".join(map(str, review.plan.layers)) or "none"
         return [f"{review.path}: a valid plan; layers that it cuts: {cut}", *_edits(review)]
     return [
+        *filter(None, [known.doubt]),
         f"{review.path}: {removal_text(known.effect)}",
         *importance_lines(review.plan, known.worth.scoring, known.optimality),
         *([] if known.latency is None else [f"takes {known.latency:.3f} ms a token"]),
@@ -56,6 +57,7 @@ def document_of(review: "Review") -> dict[str, Any]:
     """Everything, for a program; unknown figures are null."""
     known = review.known
     return {
+        "doubt": None if known is None else known.doubt,
         "plan": str(review.path),
         "valid": True,
         "edited": review.plan.edited,

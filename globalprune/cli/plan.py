@@ -126,7 +126,7 @@ def plan(
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
     from globalprune.artifacts.analyses.analysis_folder import read_analysis
-    from globalprune.artifacts.analyses.scoring import scored_table, scoring_of
+    from globalprune.artifacts.analyses.scoring import doubt_of, scored_table, scoring_of
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.planning.asked import budgets_asked, constraints_asked
@@ -177,10 +177,11 @@ def plan(
     if csv is not None and made:
         table = scored_table(analysis, scoring_of(analysis.record, importance, normaliser))
         _write_csv(csv, analysis, table, made)
+    doubt = doubt_of(analysis.record, written[0].planned.scoring)
     if as_json:
-        console.print_json({"plans": [plan_document(plan) for plan in written]})
+        console.print_json({"doubt": doubt, "plans": [plan_document(plan) for plan in written]})
     elif made:
-        console.print_text("\n".join(plan_lines(made)))
+        console.print_text("\n".join([*filter(None, [doubt]), *plan_lines(made)]))
     finish(written)
 
 

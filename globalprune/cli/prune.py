@@ -189,7 +189,7 @@ def prune(
             _show_plan(written)
 
         outcome = prune_model(
-            lambda folder, given: measure(folder, given=given),
+            lambda folder, given, candidates: measure(folder, given=given, candidates=candidates),
             recipe,
             cutting,
             show_plan=show_plan,

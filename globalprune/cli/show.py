@@ -54,7 +54,7 @@ def show(
 
 def _lines(picture: "Picture") -> list[str]:
     """The picture, a layer a line."""
-    lines = []
+    lines = list(filter(None, [picture.doubt]))
     if picture.effect is not None:
         from globalprune.planning.header import removal_text
 
@@ -102,6 +102,7 @@ def _document(picture: "Picture") -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
+        "doubt": picture.doubt,
         "importance": picture.scoring.importance,
         "normaliser": picture.scoring.normaliser,
         "ratio": picture.effect.ratio if picture.effect else None,

@@ -13,15 +13,17 @@ from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
 from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import standing_plan
 from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.places import plan_places
 from globalprune.planning.writing import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
+    from globalprune.analyze.trial import Candidates
     from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
 
 def analyze_and_plan(
-    analyze_into: "Callable[[Path], AnalysisRecord]",
+    analyze_into: "Callable[[Path, Candidates], AnalysisRecord]",
     out: Path,
     ratio: float,
     *,
@@ -29,7 +31,7 @@ def analyze_and_plan(
     overwrite: bool,
     largest: bool = False,
 ) -> "tuple[AnalysisRecord, WrittenPlan]":
-    """Write the analysis, then its plan; if that fails, the analysis stays.
+    """Write the analysis, which tries its plan, then the plan; if that fails, the analysis stays.
 
     A ratio that can't be reached leaves no plan, unless the `largest` one will do.
     """
@@ -38,6 +40,6 @@ def analyze_and_plan(
     UnfinishedWork.beside(out).refuse(resume=resume, overwrite=overwrite)
     for place in plan_places(out, [ratio], None).values():
         standing_plan(place, overwrite=overwrite)
-    record = analyze_into(out)
+    record = analyze_into(out, candidates_at(ratio))
     (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite, largest=largest)
     return record, written

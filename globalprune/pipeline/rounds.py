@@ -5,38 +5,54 @@ it. Indices name groups of the original throughout, and the last plan alone says
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.analyses.analysis_folder import read_analysis
 from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
+from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.writing import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
+    from globalprune.analyze.trial import Candidates
     from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 
-Measure = Callable[[Path, Path | None], "AnalysisRecord"]  # folder to write, plan that is given
+# the folder to write, the plan that is given, what to try at the end
+Measure = Callable[[Path, Path | None, "Candidates"], "AnalysisRecord"]
+
+
+@dataclass(frozen=True)
+class Round:
+    """An analysis with its plan, and why it is doubted, if it is."""
+
+    folder: Path
+    plan: WrittenPlan
+    doubt: str | None
 
 
 def plan_in_rounds(
     measure: Measure, folders: list[Path], ratio: float, *, largest: bool = False
-) -> WrittenPlan:
-    """Run a round in each folder, in even steps to the ratio; return the last plan.
+) -> Round:
+    """Run a round in each folder, in even steps to the ratio; return the last.
 
     A folder whose analysis is there was run before, and is only planned anew. The first plan that
-    can't be written, because its ratio can't be reached, is the last one.
+    can't be written, because its ratio can't be reached, is the last one, and so is the first of an
+    analysis that is doubted.
     """
     given = None
     for number, folder in enumerate(folders, start=1):
-        if not (folder / ANALYSIS_FILE).is_file():
-            measure(folder, given)
         step = ratio * number / len(folders)
-        (written,) = write_plans(read_analysis(folder), [step], largest=largest)
-        if not written.written:
+        if not (folder / ANALYSIS_FILE).is_file():
+            measure(folder, given, candidates_at(step))
+        analysis = read_analysis(folder)
+        (written,) = write_plans(analysis, [step], largest=largest)
+        last = Round(folder, written, analysis.record.doubt)
+        if last.doubt or not written.written:
             break
         given = folder / PLAN_FILE
-    return written
+    return last
 
 
 def round_folders(last: Path, before: Path, rounds: int) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint, UnreachedRatio
+from globalprune.artifacts.plans.plan_analysis import recorded_doubt
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import UsageError
@@ -36,6 +37,9 @@ def sweep(request: SweepRequest) -> Sweep:
     cut = {path: _is_cut(plan, request) for path, plan in plans.items()}
     masks = [path for path in plans if not cut[path]]
     repaired_on = _text_of_repairs(request, [path for path in plans if cut[path]])
+    for doubt in dict.fromkeys(recorded_doubt(plan, path) for path, plan in plans.items()):
+        if doubt is not None:
+            request.warn(doubt)
     mark(request.out, request.model, request.command)
     judged = judge(request, [request.model], masks)
     dense, *masked = judged.models

@@ -9,12 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
 from globalprune.artifacts.analyses.curves import CURVES_FILE
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import ANALYZE_LOG, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
+from globalprune.artifacts.staging import move_into_place
 from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.errors import AnalysisDoubted
 from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
@@ -54,11 +59,13 @@ def prune_model(
 
     `measure` writes an analysis into a folder, of what a plan leaves where one is given.
     `show_plan` is told of the plan before it is applied, and may stop the work by raising; the
-    analysis then stays to be gone on from.
+    analysis then stays to be gone on from. Raise `AnalysisDoubted` instead of cutting by a plan
+    whose trial failed; it lies with its analysis in OUT.analysis then.
     """
     refuse_bad_ratio(recipe.ratio)
     refuse_later_phases(cutting, recipe.recovery, recipe.evaluate)
     _refuse_place(cutting)
+    refuse_occupied(_analysis_place(cutting), ours=[ANALYSIS_FILE], overwrite=cutting.overwrite)
     refuse_compensation(cutting)
     refuse_unusable_texts(cutting, recipe.recovery, recipe.evaluate)
     work = UnfinishedWork.beside(cutting.out)
@@ -67,7 +74,13 @@ def prune_model(
     with work.forgotten_if_empty():
         analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
         folders = round_folders(analysis, before, recipe.rounds)
-        show_plan(plan_in_rounds(measure, folders, recipe.ratio, largest=recipe.largest))
+        last = plan_in_rounds(measure, folders, recipe.ratio, largest=recipe.largest)
+        if last.doubt is None:
+            show_plan(last.plan)
+        else:
+            place = _keep(last.folder, before, cutting)
+            work.remove()
+            raise AnalysisDoubted(_stopped(last.doubt, place, cutting))
         outcome = cut_and_recover(
             replace(cutting, analysis=analysis),
             analysis / PLAN_FILE,
@@ -78,6 +91,33 @@ def prune_model(
         )
     work.remove()
     return outcome
+
+
+def _analysis_place(cutting: Cutting) -> Path:
+    """Where an analysis goes that is doubted, and by which nothing is cut."""
+    out = cutting.out.resolve()
+    return out.with_name(f"{out.name}.analysis")
+
+
+def _keep(folder: Path, rounds: Path, cutting: Cutting) -> Path:
+    """Move a doubted analysis, its plan, and the rounds before it, out of the unfinished work."""
+    place = _analysis_place(cutting)
+    kept = folder.rename(rounds.with_name("doubted"))
+    if rounds.is_dir():
+        rounds.rename(kept / ROUNDS_FOLDER)
+    move_into_place(kept, place, replace=cutting.overwrite)
+    return place
+
+
+def _stopped(doubt: str, place: Path, cutting: Cutting) -> str:
+    """Say that nothing was cut, and how to go on with either."""
+    apply = ("gp", "apply", cutting.model, "--plan", str(place / PLAN_FILE), "-o", str(cutting.out))
+    repaired = ("--compensate",) if cutting.compensation else ()
+    return (
+        f"{doubt}\nNothing was cut; the analysis and its plan are in {place}. Plan otherwise with "
+        f"{spelled_command(('gp', 'plan', str(place)))}, or cut by it all the same with "
+        f"{spelled_command((*apply, *repaired))}"
+    )
 
 
 def _left_behind(analysis: Path) -> list[Path]:

@@ -20,13 +20,18 @@ def header_of(
     effect: PlanEffect,
     scoring: Scoring,
     found: Optimality | None,
+    doubt: str | None,
 ) -> tuple[str, ...]:
-    """The lines of the comment; the first says whether a person had a hand in the decisions."""
+    """The lines of the comment; the first says whether a person had a hand in the decisions.
+
+    A `doubt` about the analysis is the second.
+    """
     state = "as written" if plan.generated is None else "as edited"
     if not plan.edited:
         state = "as generated"
     return (
         f"{state}: {removal_text(effect)}",
+        *filter(None, [doubt]),
         f"leaves {effect.parameters_after:,} parameters{_shares_text(effect, structure)}",
         *importance_lines(plan, scoring, found),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.analyses.scoring import Scoring, scored_table, scoring_of
+from globalprune.artifacts.analyses.scoring import Scoring, doubt_of, scored_table, scoring_of
 from globalprune.artifacts.plans.layer_pictures import LayerPicture, layer_pictures
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.prune_plan import PrunePlan
@@ -21,6 +21,7 @@ class Picture:
     plan: PrunePlan | None
     effect: PlanEffect | None
     notes: tuple[str, ...]
+    doubt: str | None  # about the analysis, if it is of these scores
 
 
 def picture_of(path: Path, analysis_folder: Path | None, importance: str | None) -> Picture:
@@ -32,7 +33,7 @@ def picture_of(path: Path, analysis_folder: Path | None, importance: str | None)
         analysis = read_analysis(path)
         scoring = scoring_of(analysis.record, importance)
         layers = layer_pictures(analysis.record.structure, scored_table(analysis, scoring), None)
-        return Picture(layers, scoring, None, None, ())
+        return Picture(layers, scoring, None, None, (), doubt_of(analysis.record, scoring))
     review = review_plan(path, analysis_folder)
     if review.known is None:
         raise UsageError(
@@ -45,4 +46,5 @@ def picture_of(path: Path, analysis_folder: Path | None, importance: str | None)
         scoring = scoring_of(known.analysis.record, importance)
     table = scored_table(known.analysis, scoring)
     layers = layer_pictures(known.structure, table, known.effect)
-    return Picture(layers, scoring, review.plan, known.effect, review.notes)
+    doubt = doubt_of(known.analysis.record, scoring)
+    return Picture(layers, scoring, review.plan, known.effect, review.notes, doubt)

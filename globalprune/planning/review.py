@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.scoring import doubt_of
 from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.plan_analysis import find_analysis
@@ -30,6 +31,11 @@ class Known:
     optimality: Optimality | None  # None: layers go that were not measured
     latency: float | None  # milliseconds a token, by the machine that the plan names
     edits: tuple[HalfDifference, ...] | None  # None: what gp plan wrote can't be made again
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the analysis is doubted, if it is for the scores that the plan was made by."""
+        return doubt_of(self.analysis.record, self.worth.scoring)
 
     @property
     def structure(self) -> ModelStructure:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.scoring import doubt_of
 from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_file import (
@@ -116,7 +117,9 @@ def write_plans(
     written, drafts = [], []
     for path, planned in zip(places.values(), made, strict=True):
         optimality = optimality_of(planned.plan, structure, planned.effect, worth)
-        header = header_of(planned.plan, structure, planned.effect, planned.scoring, optimality)
+        doubt = doubt_of(analysis.record, planned.scoring)
+        parts = (planned.plan, structure, planned.effect, planned.scoring, optimality, doubt)
+        header = header_of(*parts)
         will_do = planned.reached or largest
         if will_do:
             drafts.append(Draft(path, planned.plan, header))

@@ -28,7 +28,9 @@ def analysis_part(
     record: AnalysisRecord, table: GroupTable | None, curves: Curves | None = None
 ) -> Part:
     """The whole of it; a result may hold the record alone."""
-    blocks: list[Block] = [Facts(tuple(_facts(record))), *warnings(record.warnings)]
+    doubt = tuple(filter(None, [record.doubt]))
+    blocks: list[Block] = [*warnings(doubt), Facts(tuple(_facts(record)))]
+    blocks += warnings(record.warnings)
     if record.reliability:
         blocks += _how_sure(record)
     if table is not None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from globalprune.artifacts.analyses.scoring import Scoring, scored_table
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.layer_pictures import HalfPicture, LayerPicture, layer_pictures
-from globalprune.artifacts.plans.plan_analysis import plan_scoring
+from globalprune.artifacts.plans.plan_analysis import plan_doubt, plan_scoring
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_wishes import broken_wishes
 from globalprune.artifacts.plans.prune_plan import PrunePlan
@@ -29,7 +29,7 @@ def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
     effect = effect_of(plan, record.structure)
     layers, scoring, doubt = _layers(known, effect)
     wishes = broken_wishes(plan, effect, record.structure, record.model.traits)
-    doubts = tuple(filter(None, (known.doubt, doubt, *wishes)))
+    doubts = tuple(filter(None, (plan_doubt(plan, record), known.doubt, doubt, *wishes)))
     lost = _lost(known, layers, scoring)
     blocks = (
         Facts((*_removed(effect), *lost, *facts)),

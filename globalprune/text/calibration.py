@@ -1,7 +1,9 @@
 """Windows to measure a model with: equal lengths, seeded positions, no overlap, no padding."""
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +28,14 @@ SPREAD: Final = 64
 STREAM_SPREAD: Final = 8
 
 
+@dataclass(frozen=True)
+class CalibrationText:
+    """Windows to measure with, and others of the same text that share no token with them."""
+
+    windows: TokenWindows
+    unused: TokenWindows | None  # None: nothing of the text is left
+
+
 def calibration_windows(
     source: str | None,
     load_tokenizer: Callable[[], PreTrainedTokenizerBase],
@@ -41,23 +51,72 @@ def calibration_windows(
     Rows of `input_ids` are windows already: the first `samples` of them, or all, and no tokenizer
     is loaded. Raises `TextError`, which names the largest number of windows where text is short.
     """
+    text = calibration_text(
+        source,
+        load_tokenizer,
+        vocab_size=vocab_size,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        spare=0,
+        progress=progress,
+    )
+    return text.windows
+
+
+def calibration_text(
+    source: str | None,
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
+    *,
+    vocab_size: int,
+    samples: int | None = None,
+    seq_len: int | None = None,
+    seed: int = 0,
+    spare: int,
+    progress: Progress = silent,
+) -> CalibrationText:
+    """The windows of `calibration_windows`, and up to `spare` others that share no token with them.
+
+    Those lie between the windows of a text, and behind the rows that are windows already.
+    """
     check_counts(samples=samples, seq_len=seq_len, seed=seed)
     place = parse_source(source or DEFAULT_SOURCE)
     rows = open_rows(place, Part.CALIBRATION, shuffle_seed=seed)
     if rows.column is Column.INPUT_IDS:
-        return id_windows(
-            rows, name=place.name, vocab_size=vocab_size, samples=samples, seq_len=seq_len
-        )
-    return text_windows(
+        facts: dict[str, Any] = {"name": place.name, "vocab_size": vocab_size, "seq_len": seq_len}
+        windows = id_windows(rows, samples=samples, **facts)
+        return CalibrationText(windows, _rows_behind(rows, spare, **facts))
+    text, shape = _read(
         place,
         rows,
         load_tokenizer(),
         vocab_size=vocab_size,
         samples=samples,
         seq_len=seq_len,
-        seed=seed,
         progress=progress,
     )
+    windows = cut_windows(text, shape, name=place.name, samples=samples or SAMPLES, seed=seed)
+    return CalibrationText(windows, _between(text, shape, windows, seed=seed, spare=spare))
+
+
+def _rows_behind(rows: Rows, spare: int, **facts: Any) -> TokenWindows | None:
+    """The rows that come next, if they are windows; nobody asked for them, so none is refused."""
+    try:
+        return id_windows(Rows(rows.column, islice(rows.values, spare)), samples=None, **facts)
+    except TextError:
+        return None
+
+
+def _between(
+    text: TokenisedText, shape: WindowShape, windows: TokenWindows, *, seed: int, spare: int
+) -> TokenWindows | None:
+    """Windows that lie between those that `cut_windows` cuts of the same."""
+    record = windows.record
+    taken = seeded_positions(len(text.ids), shape.body, record.samples, seed)
+    positions = starts_between(taken, shape.body, len(text.ids), count=spare, seed=seed)
+    if not len(positions):
+        return None
+    return _windows_at(positions, text, shape, name=record.source, seed=seed)
 
 
 def text_windows(
@@ -72,17 +131,39 @@ def text_windows(
     progress: Progress,
 ) -> TokenWindows:
     """Cut windows of opened rows of text."""
+    text, shape = _read(
+        place,
+        rows,
+        tokenizer,
+        vocab_size=vocab_size,
+        samples=samples,
+        seq_len=seq_len,
+        progress=progress,
+    )
+    return cut_windows(text, shape, name=place.name, samples=samples or SAMPLES, seed=seed)
+
+
+def _read(
+    place: TextSource,
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    vocab_size: int,
+    samples: int | None,
+    seq_len: int | None,
+    progress: Progress,
+) -> tuple[TokenisedText, WindowShape]:
+    """The text as far as it is read, and the shape of its windows."""
     shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN)
-    wanted = samples or SAMPLES
     text = tokenise(
         read_documents(rows),
         tokenizer,
         name=place.name,
         vocab_size=vocab_size,
-        enough=spread_of(place) * wanted * shape.body,
+        enough=spread_of(place) * (samples or SAMPLES) * shape.body,
         progress=progress,
     )
-    return cut_windows(text, shape, name=place.name, samples=wanted, seed=seed)
+    return text, shape
 
 
 def spread_of(source: TextSource) -> int:
@@ -101,6 +182,20 @@ def seeded_positions(tokens: int, length: int, samples: int, seed: int) -> Ids:
     return np.sort(offsets) + length * np.arange(samples)
 
 
+def starts_between(taken: Ids, length: int, tokens: int, *, count: int, seed: int) -> Ids:
+    """Starts of up to `count` spans that overlap none of those `taken`, drawn by `seed`.
+
+    Every gap between two of them is cut into whole spans from its beginning.
+    """
+    begins = np.concatenate([[0], taken + length])
+    fit = (np.concatenate([taken, [tokens]]) - begins) // length
+    starts = np.concatenate(
+        [begin + length * np.arange(n) for begin, n in zip(begins, fit, strict=True)]
+    )
+    drawn = np.random.default_rng([seed, 1]).permutation(starts)[:count]
+    return np.sort(drawn).astype(np.int64)
+
+
 def cut_windows(
     text: TokenisedText, shape: WindowShape, *, name: str, samples: int, seed: int
 ) -> TokenWindows:
@@ -116,6 +211,13 @@ def cut_windows(
             f"(0 of the {samples} asked); say a smaller --seq-len or give more text."
         )
     positions = seeded_positions(tokens, shape.body, samples, seed)
+    return _windows_at(positions, text, shape, name=name, seed=seed)
+
+
+def _windows_at(
+    positions: Ids, text: TokenisedText, shape: WindowShape, *, name: str, seed: int
+) -> TokenWindows:
+    """The windows that start there."""
     digests = text.documents_in(positions, shape.body)
     return make_windows(
         shape.cut(text.ids, positions),

@@ -8,6 +8,7 @@ from pydantic import Field
 from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability
+from globalprune.artifacts.analyses.trial import Trial, doubt_text
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.provenance import digest_json
@@ -74,6 +75,7 @@ class AnalysisRecord(Record):
     incomparable: tuple[str, ...] = ()  # methods that rank no several layers unless normalised
     normalisers: dict[str, NormaliserName] = Field(default={})  # of methods that have one
     reliability: dict[str, Reliability] = Field(default={})  # by method; none of a single window
+    trial: Trial | None = None  # None: nothing was tried
     dtype: str
     batch_size: int = Field(ge=1)
     table: str
@@ -94,6 +96,11 @@ class AnalysisRecord(Record):
         halves = self.structure.halves()
         return sum(half.prunable for layer, _, half in halves if layer in self.measured)
 
+    @property
+    def doubt(self) -> str | None:
+        """Why the analysis is doubted, and what to do; None where its trial found nothing wrong."""
+        return doubt_text(self.trial)
+
     def normaliser_of(self, importance: str) -> NormaliserName:
         """What the scores of that importance go through, unless a person says otherwise."""
         return self.normalisers.get(importance, "none")
@@ -102,8 +109,8 @@ class AnalysisRecord(Record):
     def identity(self) -> str:
         """`sha256:…` of what was measured and how; the table's metadata cites it."""
         passing: Any = {
-            "table": True, "reliability": True, "seconds": True, "peak_memory_bytes": True,
-            "command": True, "warnings": True, "model": {"traits"},
+            "table": True, "reliability": True, "trial": True, "seconds": True,
+            "peak_memory_bytes": True, "command": True, "warnings": True, "model": {"traits"},
         }  # fmt: skip
         return digest_json(self.model_dump(mode="json", exclude=passing))
 

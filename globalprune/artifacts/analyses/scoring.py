@@ -29,6 +29,11 @@ def scoring_of(
     return Scoring(name, normaliser_named(normaliser))
 
 
+def doubt_of(record: AnalysisRecord, scoring: Scoring) -> str | None:
+    """Why the analysis is doubted, as far as that is about these scores: others weren't tried."""
+    return record.doubt if scoring == scoring_of(record) else None
+
+
 def scored_table(analysis: Analysis, scoring: Scoring) -> GroupTable:
     """The analysis's table as it stands, if it is scored so already, or scored anew."""
     if scoring == scoring_of(analysis.record):

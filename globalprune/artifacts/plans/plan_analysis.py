@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.analyses.scoring import Scoring, scoring_of
+from globalprune.artifacts.analyses.analysis_record import (
+    ANALYSIS_FILE,
+    AnalysisRecord,
+    read_analysis_record,
+)
+from globalprune.artifacts.analyses.scoring import Scoring, doubt_of, scoring_of
 from globalprune.artifacts.plans.prune_plan import AnalysisReference, PrunePlan
 from globalprune.errors import ArtifactError, UsageError
 
@@ -42,6 +47,25 @@ def other_table(reference: AnalysisReference | None, path: Path, analysis: Analy
     if reference is None or reference.table == analysis.record.table:
         return ""
     return f"{path}: was made from another table than that of {analysis.folder}."
+
+
+def plan_doubt(plan: PrunePlan, record: AnalysisRecord | None) -> str | None:
+    """Why the analysis of the plan is doubted, if it is and the plan was made by what was tried."""
+    reference = plan.analysis
+    if reference is None or record is None or record.table != reference.table:
+        return None
+    return doubt_of(record, Scoring(reference.importance, reference.normalised_by))
+
+
+def recorded_doubt(plan: PrunePlan, path: Path) -> str | None:
+    """The same of the plan at `path`, by the analysis that it names, if that lies there."""
+    if plan.analysis is None:
+        return None
+    record = path.resolve().parent / plan.analysis.path / ANALYSIS_FILE
+    try:
+        return plan_doubt(plan, read_analysis_record(record))
+    except (ArtifactError, OSError):
+        return None
 
 
 def plan_scoring(plan: PrunePlan, analysis: Analysis) -> tuple[Scoring, str]:

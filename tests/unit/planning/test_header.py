@@ -6,8 +6,10 @@ from typing import Literal
 
 import pytest
 from analyses import analysis_of, structure_of
+from trials import trial_with
 
 from globalprune.artifacts.analyses.scoring import Scoring
+from globalprune.artifacts.analyses.trial import doubt_text
 from globalprune.artifacts.plans.plan_comment import has_comments, refresh_header
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import write_plan
@@ -98,7 +100,7 @@ def test_the_comment_says_who_decided(generated: str | None, state: str) -> None
     plan = plan_of(_0={"mlp": "0"})
     said = plan.decisions_digest() if generated == "own" else generated
     plan = plan.model_copy(update={"generated": said})
-    first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None)
+    first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None, None)
 
     assert first.startswith(f"{state}: removes 6 of ")
 
@@ -116,7 +118,9 @@ def test_every_line_is_known_again(
     effect = effect_of(plan, STRUCTURE)
     found = optimality_of(plan, STRUCTURE, effect, worth)
     path = tmp_path / "plan.yaml"
-    header = header_of(plan, STRUCTURE, effect, worth.scoring, found)
+    header = header_of(
+        plan, STRUCTURE, effect, worth.scoring, found, doubt_text(trial_with(mlp=0.1))
+    )
     write_plan(path, plan, header=header, overwrite=False)
     written = path.read_bytes()
     refresh_header(path, header)

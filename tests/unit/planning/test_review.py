@@ -149,6 +149,7 @@ def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
             known.effect,
             known.worth.scoring,
             known.optimality,
+            None,
         ),
     )
     text = path.read_text("utf-8")

@@ -1,0 +1,89 @@
+"""Tries what the first plan of an analysis removes, while the model that was measured is loaded.
+
+What is tried is handed in: this phase knows nothing of planning.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from globalprune.analyze.given import Given
+from globalprune.analyze.subject import Subject
+from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.trial import Candidate, Trial, trial_of, window_count
+from globalprune.artifacts.groups import RemovedGroups
+from globalprune.passes.hooks import frozen
+from globalprune.passes.masking import masked
+from globalprune.passes.sites import find_sites
+from globalprune.passes.window_losses import window_losses
+from globalprune.progress import Progress
+from globalprune.text.calibration import CalibrationText
+from globalprune.text.windows import TokenWindows, batches
+
+Candidates = Callable[[Analysis, RemovedGroups], Sequence[Candidate]]  # what is decided, by then
+
+
+@dataclass(frozen=True)
+class PlanTrial:
+    """A loaded model, the text it was measured on, and what makes candidates of an analysis."""
+
+    loaded: Any
+    subject: Subject
+    text: CalibrationText
+    given: Given | None
+    batch_size: int
+    progress: Progress
+    candidates: Candidates | None
+
+    def run(self, analysis: Analysis) -> Trial | None:
+        """Mask every candidate on a few windows; None where there is nothing to try."""
+        if self.candidates is None:
+            return None
+        tried = self.candidates(analysis, {} if self.given is None else self.given.groups)
+        if not tried:
+            return None
+        windows = self._windows()
+        removals: list[RemovedGroups] = [{}, *(one.groups for one in tried)]
+        dense, *others = self._losses(windows, removals)
+        structure = self.subject.structure
+        return trial_of(
+            tried,
+            {one.name: losses for one, losses in zip(tried, others, strict=True)},
+            dense,
+            [len(row) - 1 for row in windows.rows],
+            importance=analysis.record.default_importance,
+            ratio=tried[0].parameters / structure.parameters,
+            vocabulary=self.subject.figures.need("vocab_size"),
+            unused=self.text.unused is not None,
+        )
+
+    def _windows(self) -> TokenWindows:
+        """The windows that nothing was measured with, else as few of those that were."""
+        if self.text.unused is not None:
+            return self.text.unused
+        measured = self.text.windows
+        return replace(measured, rows=measured.rows[: window_count(len(measured.rows))])
+
+    @torch.no_grad()
+    def _losses(
+        self, windows: TokenWindows, removals: Sequence[RemovedGroups]
+    ) -> list[list[float]]:
+        """The loss of every window without the groups of each removal."""
+        structure = self.subject.structure
+        layers = range(len(structure.layers))
+        sites = find_sites(self.loaded, self.subject.adapter, structure, layers)
+        rounds = [
+            (index, ids)
+            for index in range(len(removals))
+            for ids in batches(windows, self.batch_size)
+        ]
+        losses: list[list[float]] = [[] for _ in removals]
+        with frozen(self.loaded):
+            for index, ids in self.progress(
+                rounds, total=len(rounds), label="trying the plan", unit="batches"
+            ):
+                with masked(sites, removals[index]):
+                    losses[index] += window_losses(self.loaded, ids.to(self.loaded.device))
+        return losses
