@@ -27,12 +27,18 @@ _SHAPE = {
 
 
 def trial_with(
-    plan: float = 2.0, *, dense: float = 1.0, noise: float = 0.0, windows: int = 4, **others: float
+    plan: float = 2.0,
+    *,
+    dense: float = 1.0,
+    noise: float = 0.0,
+    windows: float = 4,
+    **others: float,
 ) -> Trial:
     """A trial in which the plan and `others` lose so many nats a token on every window.
 
     With `noise`, the plan loses that much more on every second window, and less on the others.
     """
+    windows = int(windows)
     signs = [(-1) ** window for window in range(windows)]
     means: Mapping[str, Sequence[float]] = {
         "plan": [plan + sign * noise for sign in signs],

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,7 +162,7 @@ def test_text_that_is_used_up_leaves_no_spare_windows(many: Path, tmp_path: Path
     """A text as long as its windows, and rows of ids that are all measured with, or the last."""
     rows = [{"input_ids": [1, 2, 3]}] * 3 + [{"input_ids": [1, "?"]}]
     ids = write_lines(tmp_path / "ids.jsonl", rows)
-    how = {"vocab_size": VOCABULARY, "spare": 4}
+    how: Any = {"vocab_size": VOCABULARY, "spare": 4}
     tight = calibration_text(str(many), tiny_tokenizer, samples=78, seq_len=64, **how)
     some = calibration_text(str(ids), tiny_tokenizer, samples=1, **how)
     broken = calibration_text(str(ids), tiny_tokenizer, samples=3, **how)
