@@ -34,7 +34,7 @@ def verify(
         differences += _tensor_differences(promised, checkpoint)
         differences += _parameter_differences(effect, checkpoint)
         differences += _group_differences(effect, adapter, checkpoint)
-        differences += class_differences(folder, checkpoint.tensors)
+        differences += class_differences(checkpoint.config, checkpoint.tensors)
     except (CheckpointError, UnsupportedArchitecture) as error:
         differences.append(f"can't be opened: {error}")
         raise VerificationFailed(_message(name, differences)) from error

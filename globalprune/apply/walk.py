@@ -3,7 +3,6 @@
 The folder is a staging place; whether it becomes the result is not decided here.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +30,9 @@ from globalprune.apply.steps import (
 from globalprune.apply.surgery import cut
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.companions import copy_companion, write_generation_config
+from globalprune.models.checkpoints.finite import refuse_non_finite
 from globalprune.models.checkpoints.shard_writer import ShardWriter
+from globalprune.models.configs.raw_config import write_config
 from globalprune.models.loading import load_tokenizer
 from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress
@@ -62,13 +63,18 @@ def _do(
     checkpoint = prepared.checkpoint
     match step:
         case KeepTensor() | SliceTensor():
-            writer.put(step.becomes, cut(checkpoint.read(step.name), step))
+            whole = checkpoint.read(step.name)
+            refuse_non_finite(step.name, whole, checkpoint.source.name)
+            writer.put(step.becomes, cut(whole, step))
         case SolveTensor() | RefitTensor():
-            writer.put(step.becomes, _solved(step, solved))
+            weight = _solved(step, solved)
+            refuse_non_finite(step.becomes, weight, "compensation")
+            writer.put(step.becomes, weight)
         case DropTensor() | EmptyHalf() | DropLayer() | RenumberLayer():
             return  # told to people; done by what isn't written, and by the new names
         case WriteConfig():
-            _write_config(step, prepared, folder)
+            source = checkpoint.source
+            write_config(prepared.edit.config, None if source.is_gguf else source.path, folder)
         case CopyModelingFile():
             shutil.copyfile(Path(modeling_globalprune.__file__), folder / step.name)
         case CopyCompanion():
@@ -87,13 +93,3 @@ def _solved(step: SolveTensor | RefitTensor, solved: SolvedHalves | None) -> tor
     if isinstance(step, RefitTensor):
         return solved.final_norm()
     return solved.weight((step.layer, step.group_type), step.part)
-
-
-def _write_config(step: WriteConfig, prepared: Prepared, folder: Path) -> None:
-    """Write config.json; an unchanged one keeps its bytes, where it has any."""
-    source = prepared.checkpoint.source
-    if not step.changed and not source.is_gguf:
-        shutil.copyfile(source.path / "config.json", folder / "config.json")
-        return
-    text = json.dumps(prepared.edit.config, indent=2, ensure_ascii=False) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")

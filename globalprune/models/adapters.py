@@ -1,18 +1,8 @@
-"""LoRA adapters through peft, which is slow to import: only where there is an adapter."""
+"""Keeps peft quiet; it is slow to import, and only loads where an adapter is trained."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-
-def merge_adapter(model: Any, adapter: Path) -> Any:
-    """Add a stored adapter to the weights of its base model; the result is a plain model again."""
-    from peft import PeftModel
-
-    with quiet_peft():
-        return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
 @contextmanager

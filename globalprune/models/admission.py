@@ -4,9 +4,12 @@ Nothing here loads torch, reads a weight, or fetches one from the Hub. Each comm
 anew when its work begins, and refuses what only the weights tell.
 """
 
+from typing import Any
+
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES, refuse_lost
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.quantisation import refuse_quantised
 from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.configs.raw_config import read_config
 from globalprune.models.registry import adapter_for
@@ -19,7 +22,7 @@ def refuse_uncuttable(model: str) -> None:
     place = find_place(model)
     if isinstance(place, HubPlace):
         if place.file is None:
-            adapter_for(read_config(fetch_config(place)))
+            adapter_for(_hub_config(place))
     elif place.is_gguf:
         _refuse_uncuttable_file(place)
     else:
@@ -33,11 +36,19 @@ def refuse_unreadable(model: str) -> None:
     place = find_place(model)
     if isinstance(place, HubPlace):
         if place.file is None:
-            read_config(fetch_config(place))
+            _hub_config(place)
     elif place.is_gguf:
         refuse_lost(read_gguf_header(place.path), place.name)
     else:
         SafetensorsCheckpoint.open(place)
+
+
+def _hub_config(place: HubPlace) -> dict[str, Any]:
+    """The config of a model on the Hub; raise for a quantised one."""
+    path = fetch_config(place)
+    config = read_config(path)
+    refuse_quantised(config, path)
+    return config
 
 
 def _refuse_uncuttable_file(source: ModelSource) -> None:

@@ -12,21 +12,24 @@ from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from globalprune.errors import CheckpointError, library_errors
-from globalprune.models import modeling_globalprune
-from globalprune.models.adapters import merge_adapter
-from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.class_shapes import refuse_other_shapes
+from globalprune.models.checkpoints.folder import open_folder
 from globalprune.models.checkpoints.gguf_families import refuse_lost
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
-from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.configs.class_config import class_config
 from globalprune.models.configs.raw_config import read_config
-from globalprune.models.configs.uneven_config import is_uneven, pruned_class
+from globalprune.models.configs.uneven_config import is_uneven
+from globalprune.models.empty_model import empty_model
+from globalprune.models.placement import DTYPES, STORED
 from globalprune.models.quiet_transformers import quiet_transformers
 from globalprune.models.sources.source import ModelSource, resolve_model
 from globalprune.models.tokenizer_files import naming_the_file, tokenizer_files, try_out
@@ -37,6 +40,7 @@ _FETCH: Final = (
     "check that the folder is whole and of an architecture that transformers knows, or fetch it "
     "again."
 )
+_GENERATION: Final = "generation_config.json"
 _MAKE_ANEW: Final = "download or make the .gguf file again."
 _OF_MODELS: Final = ("per_layer_config", "auto_map")  # of a config.json, and none of a tokenizer's
 
@@ -54,25 +58,17 @@ def load_model(
     `trust_remote_code` is for other people's models; ours never need it.
     """
     found = source if isinstance(source, ModelSource) else resolve_model(str(source))
-    if dtype is None:
-        dtype = torch.float32 if found.is_gguf or torch.device(device).type == "cpu" else "auto"
-    options = {
-        "dtype": dtype,
-        "trust_remote_code": trust_remote_code,
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # so that they are reported, and refused, by name
-    }
-    if found.is_gguf:
-        refuse_lost(read_gguf_header(found.path), found.name)
-    if found.adapter is not None:
-        # refuses what doesn't fit, where peft would merge the rest of it
-        AdapterCheckpoint.open(found, SafetensorsCheckpoint.open(found))
-    load = _load_gguf if found.is_gguf else _load_folder
     with quiet_transformers():
-        model, report = load(found, options)
+        if found.is_gguf:
+            refuse_lost(read_gguf_header(found.path), found.name)
+            model, report = _load_gguf(found, torch.float32 if dtype is None else dtype)
+        else:
+            checkpoint = open_folder(found)
+            if dtype is None:
+                on_cpu = torch.device(device).type == "cpu"
+                dtype = torch.float32 if on_cpu else _own_dtype(checkpoint)
+            model, report = _load_folder(checkpoint, dtype, trust_remote_code=trust_remote_code)
     _refuse_gaps(found, report)
-    if found.adapter is not None:
-        model = merge_adapter(model, found.adapter)
     torch.nn.Module.to(model, device)
     model.eval()
     return model
@@ -107,27 +103,75 @@ def _config_beside(found: ModelSource) -> PretrainedConfig:
     )
 
 
-def _load_folder(found: ModelSource, options: dict[str, Any]) -> _Loaded:
-    """Load a folder of safetensors; with the report of what did not fit."""
-    raw = read_config(found.path / "config.json")
-    config = class_config(raw, found.path, remote_code=options["trust_remote_code"])
-    model_class: Any = AutoModelForCausalLM
-    if is_uneven(raw):
-        model_class = getattr(modeling_globalprune, pruned_class(raw))
-        options = options | {"trust_remote_code": False}
-    with library_errors(CheckpointError, f"{found.name}: the model can't be loaded", _FETCH):
+class _Stored:
+    """A tensor of a checkpoint, read when transformers asks for it, as it asks for a slice."""
+
+    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
+        self._checkpoint, self._name = checkpoint, name
+
+    def __getitem__(self, _: Any) -> torch.Tensor:
+        return self._checkpoint.read(self._name)
+
+
+def _load_folder(
+    checkpoint: Checkpoint, dtype: torch.dtype | str, *, trust_remote_code: bool
+) -> _Loaded:
+    """Build the model and fill it with what the checkpoint reads; report what did not fit."""
+    folder, where = checkpoint.source.path, checkpoint.source.name
+    own, model_class = _class_of(checkpoint, trust_remote_code=trust_remote_code)
+    with library_errors(CheckpointError, f"{where}: the model can't be loaded", _FETCH):
         model, report = model_class.from_pretrained(
-            found.path, config=config, use_safetensors=True, **options
+            None,
+            config=own,
+            state_dict={name: _Stored(checkpoint, name) for name in checkpoint.tensors},
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused, by name
         )
+        model.config.name_or_path = model.name_or_path = str(folder)
+        if model.can_generate() and (folder / _GENERATION).is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
     return model, report
 
 
-def _load_gguf(found: ModelSource, options: dict[str, Any]) -> _Loaded:
+def _class_of(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, Any]:
+    """The config object and the class that a checkpoint's model is built by.
+
+    Raise for sizes in the config that no tensor has, before memory is taken for them.
+    """
+    config, folder = checkpoint.config, checkpoint.source.path
+    named = (config.get("auto_map") or {}).get("AutoModelForCausalLM")
+    if named and trust_remote_code and not is_uneven(config):
+        own = class_config(config, folder, remote_code=True)
+        return own, get_class_from_dynamic_module(str(named), folder)
+    class_config(config, folder)  # refuses what has no class, with the file's whole name
+    empty = empty_model(config)
+    refuse_other_shapes(checkpoint, empty)
+    return empty.config, type(empty)
+
+
+def _own_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """The precision to compute a checkpoint in: what its config says, else its tensors'."""
+    said = checkpoint.config.get("dtype", checkpoint.config.get("torch_dtype"))
+    dtype = getattr(torch, said, None) if isinstance(said, str) else None
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    stored = next(iter(checkpoint.tensors.values())).dtype
+    return DTYPES[STORED.get(stored, "float32")]
+
+
+def _load_gguf(found: ModelSource, dtype: torch.dtype | str) -> _Loaded:
     """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
     auto: Any = AutoModelForCausalLM
     file = str(found.path.absolute())  # a bare name would be looked for where gp was started first
     with library_errors(CheckpointError, f"{found.name}: the model can't be loaded", _MAKE_ANEW):
-        model, report = auto.from_pretrained(found.path.parent, gguf_file=file, **options)
+        model, report = auto.from_pretrained(
+            found.path.parent,
+            gguf_file=file,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     # the weights are no longer quantised, but the marks that transformers leaves say so
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

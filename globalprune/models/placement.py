@@ -9,7 +9,7 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def dtype_at(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
     if placement.device.startswith("cpu"):
         return torch.float32
     stored = next(iter(checkpoint.tensors.values())).dtype
-    if stored not in _STORED:
+    if stored not in STORED:
         raise UsageError(
             f"{checkpoint.source.name}: is stored as {stored}; name a --dtype: {', '.join(DTYPES)}."
         )
-    return DTYPES[_STORED[stored]]
+    return DTYPES[STORED[stored]]

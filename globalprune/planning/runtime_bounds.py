@@ -14,6 +14,7 @@ from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
+from globalprune.artifacts.plans.layer_positions import counted_by_position, miscounted_whole
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention
 from globalprune.errors import PlanInvalid, UsageError
@@ -29,6 +30,14 @@ def bound_by_runtime(constraints: Constraints, record: AnalysisRecord) -> Constr
     if runtime not in ("llama.cpp", "any"):
         return constraints
     traits = _known(record)
+    if miscounted := miscounted_whole(traits):
+        raise UsageError(f"--for {runtime}: no plan makes this model load there: {miscounted}")
+    if constraints.whole_layers and (cycle := counted_by_position(traits)):
+        raise UsageError(
+            f"--for {runtime} --whole-layers: llama.cpp tells by its place what each "
+            f"{cycle.length}. layer of a {traits.model_type} is, so that those behind a dropped "
+            "one would be taken for others; plan without one of the two."
+        )
     may_differ = runtime == "llama.cpp" and _held_by_layer(traits, record.structure)
     more: dict[str, Any] = {"round_mlp": math.lcm(constraints.round_mlp, _block(record))}
     if not may_differ and not constraints.whole_layers:

@@ -1,7 +1,7 @@
 """Writes what was trained as a model folder: the base's own files, with the trained values in them.
 
 Names, shapes and dtypes stay those of the checkpoint that went in, so whatever read that reads
-this. The config is copied byte for byte.
+this. The config is copied byte for byte, unless the folder means something else by it.
 """
 
 import json
@@ -20,8 +20,10 @@ from globalprune.models.checkpoints.companions import companions_of, copy_compan
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.result_folder import records_of
 from globalprune.models.checkpoints.shard_writer import ShardWriter
+from globalprune.models.configs.raw_config import write_config
 from globalprune.models.configs.uneven_config import MODELING_FILE, is_uneven
-from globalprune.models.sources.source import ADAPTER_CONFIG, ModelSource
+from globalprune.models.sources.hub import ADAPTER_CONFIG
+from globalprune.models.sources.source import ModelSource
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 Reader = Callable[[str], torch.Tensor]
@@ -43,7 +45,7 @@ def write_model(base: Checkpoint, read: Reader, folder: Path) -> None:
             )
         writer.put(name, value)
     writer.finish()
-    shutil.copyfile(base.source.path / "config.json", folder / "config.json")
+    write_config(base.config, base.source.path, folder)
     if is_uneven(base.config):
         shutil.copyfile(Path(modeling_globalprune.__file__), folder / f"{MODELING_FILE}.py")
     copy_companions(base, folder)

@@ -1,6 +1,10 @@
 """What of a model's config decides which runtimes can hold a cut of it."""
 
+from typing import Literal
+
 from globalprune.artifacts.record import Record
+
+LayerKind = Literal["full", "sliding", "no_rope"]
 
 
 class ModelTraits(Record):
@@ -12,3 +16,4 @@ class ModelTraits(Record):
     sliding_window: bool  # in any layer
     rope_type: str  # default, llama3, yarn, …
     activation: str
+    layer_kinds: tuple[LayerKind, ...] | None = None  # of each layer; None in older analyses

@@ -7,6 +7,7 @@ from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS, GgufForm
 from globalprune.artifacts.plans.gguf_shape import gguf_shape
+from globalprune.artifacts.plans.layer_positions import miscounted_whole, moved_layer
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.runtimes import EXPERT_ROWS, Runtime, stock_attention
 
@@ -29,6 +30,7 @@ def obstacles(
             yield f"vLLM takes the experts of a layer together, from plain checkpoints: {reason}"
     if runtime == "any":
         yield from _no_plain_checkpoint(traits, structure, effect)
+        yield from filter(None, [miscounted_whole(traits) or moved_layer(traits, effect)])
     if runtime == "llama.cpp":
         yield from _no_gguf(traits, structure, effect)
 

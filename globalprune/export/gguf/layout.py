@@ -8,8 +8,9 @@ from globalprune.artifacts.groups import GroupType
 from globalprune.artifacts.plans.gguf_shape import GgufLayer
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.export.gguf.rope import FACTORS, frequency_factors
-from globalprune.export.gguf.subject import EMBEDDING, HEAD, Subject
+from globalprune.export.gguf.subject import Subject
 from globalprune.export.gguf.tensors import GgufTensor, Rows
+from globalprune.models.checkpoints.tied_head import EMBEDDING, HEAD
 
 _OUTSIDE: Final = {
     "token_embd.weight": EMBEDDING,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.export.gguf.tensors import GgufTensor
+from globalprune.models.checkpoints.finite import refuse_non_finite
 
 NumberKinds = dict[str, tuple[Kind, LlamaFileType]]
 KINDS: Final[NumberKinds] = {
@@ -54,6 +55,7 @@ class Numbers:
     def encode(self, tensor: GgufTensor, numbers: torch.Tensor) -> NDArray[Any]:
         """Round numbers for the file; raise `CheckpointError` for those beyond its range."""
         kind = self.kind_of(tensor)
+        refuse_non_finite(tensor.name, numbers, "the checkpoint")
         exact = numbers.to(torch.float32).contiguous().numpy()
         largest = max(exact.max(), -exact.min())  # no copy of what may be a large embedding
         if largest > _LARGEST.get(kind, np.inf):

@@ -15,15 +15,14 @@ from globalprune.artifacts.plans.runtime_obstacles import obstacles
 from globalprune.errors import UsageError
 from globalprune.export.gguf.rope import refuse_strange_rope
 from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.class_shapes import refuse_misfit
 from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.tied_head import EMBEDDING
 from globalprune.models.configs.traits import traits_of
 from globalprune.models.configs.uneven_config import native_config
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-
-EMBEDDING = "model.embed_tokens.weight"
-HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,8 @@ def find_subject(model: str, out: Path) -> Subject:
     checkpoint = open_checkpoint(source)
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
-    # transformers unties a head whose values differ from the embedding's, and so do checkpoints
-    traits = traits_of(checkpoint.config).model_copy(
-        update={"tied_embeddings": HEAD not in checkpoint.tensors}
-    )
+    refuse_misfit(checkpoint)
+    traits = traits_of(checkpoint.config)
     as_it_is = effect_of(PrunePlan(layers={}), structure)
     if found := list(obstacles("llama.cpp", traits, structure, as_it_is)):
         raise UsageError(f"{model}: {' '.join(found)}")

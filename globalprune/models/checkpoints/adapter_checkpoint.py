@@ -4,7 +4,6 @@ Plain LoRA on linear modules, as gp finetune --keep-adapter and most tools write
 beyond that is refused by name, and can be merged with peft itself.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +14,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.adapter_config import MERGE, read_adapter_config
 from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
-from globalprune.models.sources.source import ADAPTER_CONFIG, ModelSource
+from globalprune.models.checkpoints.finite import refuse_non_finite
+from globalprune.models.sources.hub import ADAPTER_CONFIG
+from globalprune.models.sources.plain_files import refuse_special
+from globalprune.models.sources.source import ModelSource
 
+_PICKLED: Final = "adapter_model.bin"
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 _PREFIX: Final = "base_model.model."
 _SUFFIX: Final = ".lora_A.weight"
-_MERGE: Final = (
-    "merge it with peft (merge_and_unload, then save_pretrained) and name the merged folder."
-)
-_BEYOND: Final = (  # keys of adapter_config.json that change what merging means
-    "use_dora",
-    "use_rslora",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "trainable_token_indices",
-    "lora_bias",
-    "fan_in_fan_out",
-)
+_FLOATS: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_MATRIX: Final = 2  # dimensions
 
 
 @dataclass(frozen=True)
@@ -49,11 +42,10 @@ class AdapterCheckpoint:
     def open(cls, source: ModelSource, base: Checkpoint) -> "AdapterCheckpoint":
         """Read the adapter; raise `CheckpointError` if it is not plain LoRA on this base."""
         folder = source.adapter or source.path
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        _refuse_beyond(folder, config)
+        config = read_adapter_config(folder)
         factors = {
             name: (down, up)
-            for name, (down, up) in _factors(folder).items()
+            for name, (down, up) in _factors(folder, config.rank).items()
             # on what is left of an emptied half, its output bias, peft lays factors without inputs
             if name in base.tensors or down.shape[1]
         }
@@ -70,7 +62,7 @@ class AdapterCheckpoint:
                     f"{list(stored)}; the adapter belongs to another model, as one made before "
                     "the cut does."
                 )
-        return cls(source, base, factors, config["lora_alpha"] / config["r"])
+        return cls(source, base, factors, config.scale)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -102,31 +94,50 @@ class AdapterCheckpoint:
         return merged.to(weight.dtype)
 
 
-def _refuse_beyond(folder: Path, config: dict[str, Any]) -> None:
-    """Raise for an adapter whose merging is more than adding a product."""
-    found = [key for key in _BEYOND if config.get(key)]
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
-        found.append(f"{config.get('peft_type')}, bias {config.get('bias', 'none')}")
-    if found:
-        raise CheckpointError(f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {_MERGE}")
-
-
-def _factors(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _factors(folder: Path, rank: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """The two factors of every adapted weight, by the weight's name."""
-    try:
-        stored = load_file(folder / ADAPTER_WEIGHTS)
-    except (OSError, SafetensorError) as error:
+    file = folder / ADAPTER_WEIGHTS
+    refuse_special(file)
+    if not file.is_file() and (folder / _PICKLED).is_file():
         raise CheckpointError(
-            f"{folder / ADAPTER_WEIGHTS}: can't be read ({error}); save the adapter again."
+            f"{folder}: has its factors in a pickle alone ({_PICKLED}), which is not read because "
+            "a pickle can run code; save the adapter again with safe_serialization=True."
+        )
+    try:
+        stored = load_file(file)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{file}: can't be read ({error}); save the adapter again."
         ) from error
     names = [key for key in stored if key.endswith(_SUFFIX)]
     pairs = {key: key.replace("lora_A", "lora_B") for key in names}
     if others := sorted(stored.keys() ^ {*pairs, *pairs.values()}):
         raise CheckpointError(
             f"{folder}: is no plain LoRA adapter, which is a pair of factors for each linear "
-            f"module ({', '.join(others[:3])}); {_MERGE}"
+            f"module ({', '.join(others[:3])}); {MERGE}"
         )
+    for down, up in pairs.items():
+        _refuse_odd_factors(file, down, stored[down], stored[up], rank)
     return {
         down.removeprefix(_PREFIX).replace(_SUFFIX, ".weight"): (stored[down], stored[up])
         for down, up in pairs.items()
     }
+
+
+def _refuse_odd_factors(
+    file: Path, name: str, down: torch.Tensor, up: torch.Tensor, rank: int
+) -> None:
+    """Raise for a pair that is not two matrices of numbers, of the rank that the config says."""
+    shapes = f"{list(down.shape)} and {list(up.shape)}"
+    if {down.dim(), up.dim()} != {_MATRIX} or {down.dtype, up.dtype} - {*_FLOATS}:
+        raise CheckpointError(
+            f"{file}: {name} and its lora_B are {shapes} ({down.dtype}, {up.dtype}), no two "
+            "matrices of floats; save the adapter again."
+        )
+    if not down.shape[0] == up.shape[1] == rank:
+        raise CheckpointError(
+            f"{file}: {name} and its lora_B are {shapes}, where {ADAPTER_CONFIG} says r {rank}; "
+            "write the rank that it was trained with, by which its scale is divided."
+        )
+    for factor in (down, up):
+        refuse_non_finite(name, factor, str(file))

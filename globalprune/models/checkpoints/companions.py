@@ -16,18 +16,45 @@ PATTERNS = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.*",
+    "*-vocab.json",  # as tokenizers saves one by itself
     "merges.txt",
+    "*-merges.txt",
     "*.model",
+    "*.model.v[0-9]*",  # Mistral's: tokenizer.model.v3
+    "*.tiktoken",
+    "tekken.json",
+    "spiece*",
+    "sentencepiece*",
+    "bpe.codes",
+    "normalizer.json",
     "chat_template*",
+    "chat_templates/*.jinja",
     "additional_chat_templates/*.jinja",
     "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "system_prompt*",
     "license*",
     "licence*",
     "notice*",
     "use_policy*",
     "*acceptable_use_policy*",
+    "copying*",
+    "copyright*",
+)  # not Mistral's params.json, which tells the sizes of the whole model
+TEMPLATE_FOLDERS = ("chat_templates", "additional_chat_templates")
+_FORBIDDEN_SUFFIXES = (
+    ".py",
+    ".pyc",
+    ".pkl",
+    ".pickle",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".so",
+    ".gguf",
+    ".safetensors",
 )
-_FORBIDDEN_SUFFIXES = (".py", ".pyc", ".pkl", ".pickle", ".bin", ".pt", ".pth", ".so")
 _GENERATION_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -54,7 +81,7 @@ def write_generation_config(config: dict[str, Any], out: Path) -> None:
 
 def _travelling(folder: Path) -> Iterator[str]:
     """Yield the names of files in the folder that the allow-list knows."""
-    for pattern in ("*", "additional_chat_templates/*"):
+    for pattern in ("*", *(f"{folder}/*" for folder in TEMPLATE_FOLDERS)):
         for path in folder.glob(pattern):
             name = path.relative_to(folder).as_posix()
             wanted = any(fnmatchcase(name.lower(), known) for known in PATTERNS)

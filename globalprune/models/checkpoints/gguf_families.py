@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from globalprune.errors import UnsupportedArchitecture
+from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.checkpoints.gguf_header import GgufHeader
 
 _GIVE_FOLDER: Final = "give the model that it was made from, as a folder or Hub id."
+_LARGEST: Final = 2**31
 _OUTSIDE: Final = frozenset({"token_embd.weight", "output_norm.weight", "output.weight"})
 _PROJECTIONS: Final = ("attn_q", "attn_k", "attn_v", "attn_output")
 _MLP: Final = ("ffn_gate", "ffn_up", "ffn_down")
@@ -77,10 +78,47 @@ def refuse_lost(header: GgufHeader, where: str) -> None:
             f"read as what it was; {_GIVE_FOLDER} It reads {', '.join(GGUF_FAMILIES)}."
         )
     family = GGUF_FAMILIES.get(architecture)
+    if family is not None:
+        _refuse_odd_sizes(header, where)
     if family is not None and (lost := next(_lost(header, family), None)):
         raise UnsupportedArchitecture(
             f"{where}: {lost}, so that what it makes would be another model; {_GIVE_FOLDER}"
         )
+
+
+def _refuse_odd_sizes(header: GgufHeader, where: str) -> None:
+    """Raise `CheckpointError` for sizes that are none, or that the tensors don't have.
+
+    transformers takes memory for what they say before it looks at a tensor.
+    """
+    layers = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
+    embedding = header.tensors.get("token_embd.weight")
+    up = header.tensors.get("blk.0.ffn_up.weight")
+    counted: dict[str, int | None] = {
+        "block_count": len(layers),
+        "vocab_size": embedding.shape[0] if embedding and embedding.shape else None,
+        "embedding_length": embedding.shape[-1] if embedding and embedding.shape else None,
+        "feed_forward_length": up.shape[0] if up and up.shape else None,
+        "attention.head_count": None,
+        "attention.head_count_kv": None,
+        "attention.key_length": None,
+        "rope.dimension_count": None,
+        "context_length": None,
+    }
+    for key, found in counted.items():
+        said = header.own(key)
+        if said is None:
+            continue
+        if not isinstance(said, int) or isinstance(said, bool) or not 0 < said < _LARGEST:
+            raise CheckpointError(
+                f"{where}: says {key} {said!r}, not a positive number that a model can have; "
+                "download it again, or give a folder."
+            )
+        if found is not None and said != found:
+            raise CheckpointError(
+                f"{where}: says {key} {said:,}, and its tensors make it {found:,}; download it "
+                "again, or give a folder."
+            )
 
 
 def _lost(header: GgufHeader, family: GgufFamily) -> Iterator[str]:

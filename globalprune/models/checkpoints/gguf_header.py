@@ -3,6 +3,7 @@
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import math
 import mmap
 import struct
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.errors import CheckpointError
+from globalprune.models.sources.plain_files import refuse_special
 
 MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
@@ -27,6 +29,8 @@ _NUMBERS: Final = {  # kinds of values, as struct spells them
     11: "<q",
     12: "<d",
 }
+_DIMENSIONS: Final = 4  # ggml knows no more
+_MOST_NUMBERS: Final = 1 << 45  # of one tensor
 _STRING: Final = 8
 _ARRAY: Final = 9
 
@@ -65,6 +69,7 @@ def is_gguf(path: Path) -> bool:
 def read_gguf_header(path: Path) -> GgufHeader:
     """Read a file's head; raise `CheckpointError` for what is no whole one."""
     again = "download it again, or give a folder."
+    refuse_special(path)
     if not is_gguf(path):
         raise CheckpointError(f"{path}: is no GGUF file; {again}")
     try:
@@ -87,12 +92,22 @@ class _Reader:
         if version not in _VERSIONS:
             raise ValueError(f"version {version}")
         tensors, keys = self._number("<Q"), self._number("<Q")
+        if tensors + keys > len(self._held):  # each takes more than a byte
+            raise ValueError(f"{tensors:,} tensors and {keys:,} keys in {len(self._held):,} bytes")
         values = {self._string(): self._value(self._number("<I")) for _ in range(keys)}
-        return GgufHeader(values, dict(self._tensor() for _ in range(tensors)))
+        found = dict(self._tensor() for _ in range(tensors))
+        if len(found) < tensors:
+            raise ValueError("two tensors have one name")
+        return GgufHeader(values, found)
 
     def _tensor(self) -> tuple[str, GgufTensorInfo]:
         name = self._string()
-        columns_first = [self._number("<Q") for _ in range(self._number("<I"))]
+        dimensions = self._number("<I")
+        if dimensions > _DIMENSIONS:
+            raise ValueError(f"{name} has {dimensions:,} dimensions")
+        columns_first = [self._number("<Q") for _ in range(dimensions)]
+        if math.prod(columns_first) > _MOST_NUMBERS:
+            raise ValueError(f"{name} is {list(reversed(columns_first))}")
         kind, _ = self._number("<I"), self._number("<Q")
         return name, GgufTensorInfo(tuple(reversed(columns_first)), kind)
 
@@ -106,6 +121,10 @@ class _Reader:
     def _array(self) -> int:
         """Step over an array; return its length."""
         kind, length = self._number("<I"), int(self._number("<Q"))
+        if kind == _ARRAY:
+            raise ValueError("an array of arrays, which no model needs")
+        if length > len(self._held):
+            raise ValueError(f"an array of {length:,} values in {len(self._held):,} bytes")
         if kind in _NUMBERS:
             self._at += length * struct.calcsize(_NUMBERS[kind])
         else:

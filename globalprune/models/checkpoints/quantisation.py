@@ -4,11 +4,16 @@ Only float weights can be cut by rows and columns. What can be made float again,
 transformers' quantizers do: https://huggingface.co/docs/transformers/quantization/overview
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 
+FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
+_SHOWN: Final = 3
+_BUFFERS: Final = (".attn.bias", ".masked_bias", ".position_ids")  # masks that old models carry
 _KEY: Final = "quantization_config"
 _OLDER_KEY: Final = "compression_config"  # of compressed-tensors; transformers doesn't read it
 _BESIDE: Final = {  # files by which older tools mark what their config.json doesn't
@@ -38,16 +43,51 @@ _WAYS_OUT: Final = {
 }
 
 
-def refuse_quantised(config: dict[str, Any], path: Path) -> None:
-    """Raise `CheckpointError` if the raw config.json at `path`, or a file beside it, says so."""
+def refuse_quantised(
+    config: dict[str, Any], path: Path, tensors: Mapping[str, TensorInfo] | None = None
+) -> None:
+    """Raise `CheckpointError` if the weights beside the config.json at `path` aren't float.
+
+    Without `tensors`, as of a model on the Hub, what the config says is taken for true.
+    """
+    integers = list(_integers(tensors or {}))
     if said := config.get(_KEY):
         method = _method(said)
+        if tensors and not integers:
+            _refuse_left_over(path, _KEY, method, tensors)
         _refuse(path, _KEY, method, _WAYS_OUT.get(method, _ORIGINAL))
     if config.get(_OLDER_KEY):
+        if tensors and not integers:
+            _refuse_left_over(path, _OLDER_KEY, "compressed-tensors", tensors)
         _refuse(path, _OLDER_KEY, "compressed-tensors", _ORIGINAL)
     for name, method in _BESIDE.items():
-        if (path.parent / name).is_file():
+        # beside float weights it is left over, and nobody reads it
+        if (path.parent / name).is_file() and (integers or tensors is None):
             _refuse(path, name, method, _ORIGINAL)
+    if integers:
+        shown = ", ".join(integers[:_SHOWN])
+        more = f" and {len(integers) - _SHOWN} more" if len(integers) > _SHOWN else ""
+        raise CheckpointError(
+            f"{path.parent}: holds {shown}{more}, and only float weights can be cut; as numbers "
+            f"they mean nothing without the scales of a quantisation: {_ORIGINAL}."
+        )
+
+
+def _integers(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
+    """Yield the weights that are no plain floats, by name and dtype."""
+    for name, info in sorted(tensors.items()):
+        if info.dtype not in FLOATS and not name.endswith(_BUFFERS):
+            yield f"{name} as {info.dtype}"
+
+
+def _refuse_left_over(
+    path: Path, mark: str, method: str, tensors: Mapping[str, TensorInfo]
+) -> None:
+    dtypes = ", ".join(sorted({info.dtype for info in tensors.values()}))
+    raise CheckpointError(
+        f"{path}: {mark} says that the weights are quantised (method {method}), and all of them "
+        f"are stored as {dtypes}, so they are float already: take {mark} out of config.json."
+    )
 
 
 def _method(said: Any) -> str:

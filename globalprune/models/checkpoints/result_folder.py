@@ -14,7 +14,7 @@ from globalprune.artifacts.own_files import ORIGIN_FILE, strangers_in
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.results.recovery_record import RECOVERY_FILE
 from globalprune.errors import UsageError
-from globalprune.models.checkpoints.companions import PATTERNS
+from globalprune.models.checkpoints.companions import PATTERNS, TEMPLATE_FOLDERS
 from globalprune.models.sources.source import ModelSource
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
@@ -28,7 +28,7 @@ _WRITTEN: Final = (
     "modeling_globalprune.py",
     "adapter_config.json",
     "adapter_model.safetensors",
-    "additional_chat_templates",
+    *TEMPLATE_FOLDERS,
     "__pycache__",
 )
 _SHOWN: Final = 5

@@ -1,21 +1,104 @@
 """config.json as it stands, refused where nothing can be made of it."""
 
 import json
+import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from globalprune.errors import CheckpointError
-from globalprune.models.checkpoints.quantisation import refuse_quantised
+from globalprune.models.sources.plain_files import read_json_object
+
+CONFIG_FILE: Final = "config.json"
+_BY_LAYER: Final = ("layer_types", "mlp_layer_types", "no_rope_layers")  # lists, an entry a layer
+_COUNTS: Final = (
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "num_experts",
+    "num_local_experts",
+    "num_experts_per_tok",
+    "max_position_embeddings",
+)
+_FLAGS: Final = ("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window")
+_MAY_BE_NONE: Final = ("intermediate_size", "moe_intermediate_size", "num_experts")  # none of those
+_UNBOUNDED: Final = "time_step_limit"  # of state space models: from 0 to infinity
+_LARGEST: Final = 2**31 - 1  # what no size of a model exceeds
+_MOST: Final = dict.fromkeys(  # what is built one by one
+    ("num_hidden_layers", "num_experts", "num_local_experts", "num_experts_per_tok"), 2**16
+)
+_SHOWN: Final = 5
+_DEEPEST: Final = 32  # objects within objects
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a config.json; raise `CheckpointError` for a broken one, and for quantised weights."""
-    again = "download or save the model again."
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: can't be read as JSON ({error}); {again}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: holds no JSON object; {again}")
-    refuse_quantised(config, path)
+    """Read a config.json; raise `CheckpointError` for a broken one, naming the key at fault."""
+    config = read_json_object(path)
+    if faults := list(_faults(config)):
+        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise CheckpointError(
+            f"{path}: {'; '.join(faults[:_SHOWN])}{more}; mend it, or download it again."
+        )
     return config
+
+
+def write_config(config: dict[str, Any], original: Path | None, folder: Path) -> None:
+    """Write a config.json into `folder`; byte for byte that of `original` if it says the same."""
+    if original is not None and read_json_object(original / CONFIG_FILE) == config:
+        shutil.copyfile(original / CONFIG_FILE, folder / CONFIG_FILE)
+        return
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+def _faults(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what no model can have been built from."""
+    yield from _strange_numbers(config, "", 0)
+    for key in _COUNTS:
+        value = config.get(key)
+        if value is None or (value == 0 and key in _MAY_BE_NONE and value is not False):
+            continue
+        if isinstance(value, list) and value:
+            continue  # a figure for each layer, as some families have it
+        most = _MOST.get(key, _LARGEST)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+            yield f"{key} is {_told(value)}, not a positive number that a model can have"
+    for key in _FLAGS:
+        if config.get(key) is not None and not isinstance(config[key], bool):
+            yield f"{key} is {_told(config[key])}, neither true nor false"
+    layers = config.get("num_hidden_layers")
+    for key in _BY_LAYER:
+        value = config.get(key)
+        if isinstance(value, list) and isinstance(layers, int) and len(value) != layers:
+            yield (
+                f"{key} has {len(value)} entries, one for each layer, where num_hidden_layers is "
+                f"{_told(layers)}"
+            )
+
+
+def _strange_numbers(value: Any, where: str, depth: int) -> Iterator[str]:
+    """Yield the keys whose number is none, however deep they lie."""
+    if depth > _DEEPEST:
+        yield f"{where.partition('.')[0]} holds objects within objects, too deep"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where} is {value}, no finite number"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key == _UNBOUNDED:
+                continue
+            yield from _strange_numbers(inner, f"{where}.{key}" if where else str(key), depth + 1)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _strange_numbers(inner, f"{where}[{index}]", depth + 1)
+
+
+def _told(value: Any) -> str:
+    """A value as it stands there, in few characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"  # noqa: PLR2004

@@ -1,6 +1,7 @@
 """The traits of a model, as its architecture's own config class reads its config.json."""
 
 from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.models.configs.layer_facts import layer_kinds
 from globalprune.models.configs.uneven_config import RawConfig, native_config
 
 
@@ -17,5 +18,6 @@ def traits_of(config: RawConfig) -> ModelTraits:
         tied_embeddings=bool(native.tie_word_embeddings),
         sliding_window="sliding_attention" in kinds if kinds else window is not None,
         rope_type=rope.get("rope_type") or next(iter(types - {"default"}), "default"),
+        layer_kinds=layer_kinds(native),
         activation=getattr(native, "hidden_act", None) or native.hidden_activation,
     )

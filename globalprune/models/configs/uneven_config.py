@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
 from globalprune.artifacts.groups import LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.models.configs.config_figures import EXPERT_WIDTHS
+from globalprune.models.configs.layer_facts import facts_by_layer
 from globalprune.models.configs.mlp_config import (
     OWN_WIDTH,
     WIDTH,
@@ -112,16 +113,17 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
     edited.pop("auto_map", None)  # code in the base model's folder doesn't travel, nor is needed
     if names := edited.get("architectures"):
         edited["architectures"] = [name.removeprefix(PREFIX) for name in names]
-    before = config["num_hidden_layers"]
+    config["num_hidden_layers"]
     edited["num_hidden_layers"] = len(kept)
-    for key, value in edited.items():
-        if "layer" in key and isinstance(value, list) and len(value) == before:
-            edited[key] = [value[index] for index in kept]
-    # where the kinds of the layers follow from their numbers, as in Qwen, they must be written down
-    kinds = getattr(native_config(config), "layer_types", None)
-    if kinds and (cut := [kinds[index] for index in kept]) != native_config(edited).layer_types:
-        edited["layer_types"] = cut
-    return edited
+    facts = {
+        key: [own[i] for i in kept] for key, own in facts_by_layer(native_config(config)).items()
+    }
+    for key in facts:
+        edited.pop(key, None)  # it has an entry for each layer of the whole model
+    after = native_config(edited)
+    return edited | {
+        key: own for key, own in facts.items() if key in config or getattr(after, key, None) != own
+    }
 
 
 def _why_uneven(kept: Sequence[LayerEffect], layers: Sequence[RawConfig]) -> str | None:

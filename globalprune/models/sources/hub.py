@@ -25,13 +25,19 @@ _FETCHED: Final = (
     "*.md",
     "*.model",
     "*.jinja",
+    "*.tiktoken",
+    "*.model.v*",
+    "bpe.codes",
     "*.py",
     "LICENSE*",
     "LICENCE*",
     "NOTICE*",
     "USE_POLICY*",
+    "COPYING*",
+    "COPYRIGHT*",
 )
 CONFIG: Final = "config.json"
+ADAPTER_CONFIG: Final = "adapter_config.json"
 _DOUBLES: Final = ("consolidated*", "original/*")  # the same weights once more, in another layout
 
 
@@ -75,7 +81,7 @@ def fetch(place: HubPlace) -> Path:
     if place.file is not None:
         return _fetch_file(place, place.file)
     folder = _fetch_folder(place)
-    if not (folder / CONFIG).is_file():
+    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
         raise ModelNotFound(no_config(place.text))
     return folder
 

@@ -1,17 +1,17 @@
 """Where a model is: a local folder, a .gguf file, or a place on the Hub.
 
-A folder that holds a LoRA adapter alone stands for its base model with the adapter merged in.
+A folder with a LoRA adapter stands for a model with the adapter merged in: for the folder's own
+weights where it holds any, as transformers has it, else for the base model that the adapter names.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.staging import complete_update
-from globalprune.errors import ModelNotFound
-from globalprune.models.sources.hub import HubPlace, fetch, hub_place
+from globalprune.errors import CheckpointError, ModelNotFound
+from globalprune.models.sources.hub import ADAPTER_CONFIG, HubPlace, fetch, hub_place
+from globalprune.models.sources.plain_files import read_json_object, refuse_special, special_kind
 
-ADAPTER_CONFIG = "adapter_config.json"
 _WAY_OUT = "name a folder with config.json, a .gguf file, or a Hub id."
 
 
@@ -32,19 +32,38 @@ class ModelSource:
 
 def resolve_model(text: str) -> ModelSource:
     """Find a model, downloading it from the Hub if need be; an existing local path wins."""
-    place = find_place(text)
-    if isinstance(place, ModelSource):
-        return place
-    path = fetch(place)
-    return ModelSource(text, path, revision=place.commit_of(path))
+    return _resolved(text, is_base=False)
 
 
 def find_place(text: str) -> ModelSource | HubPlace:
     """Find a model without fetching anything: the local one, or where on the Hub it would be."""
+    return _place(text, is_base=False)
+
+
+def _resolved(text: str, *, is_base: bool) -> ModelSource:
+    place = _place(text, is_base=is_base)
+    if isinstance(place, ModelSource):
+        return place
+    path = fetch(place)
+    commit = place.commit_of(path)
+    if place.file is not None:
+        return ModelSource(text, path, revision=commit)
+    return _folder(text, path, commit, is_base=is_base)
+
+
+def _place(text: str, *, is_base: bool) -> ModelSource | HubPlace:
+    """`is_base`: the model is what an adapter names, and may be no adapter itself."""
+    if "\0" in text or not text.strip():
+        raise ModelNotFound(f"{text!r}: is no name of a model; {_WAY_OUT}")
     path = Path(text).expanduser()
-    if path.is_dir():
-        return _local_folder(text, path)
-    if path.exists():
+    try:
+        if path.is_dir():
+            complete_update(path)
+            return _folder(text, path, None, is_base=is_base)
+        exists = path.exists()
+    except OSError as error:  # a name longer than any file's
+        raise ModelNotFound(f"{text[:80]}…: can't be looked for ({error.strerror}).") from error
+    if exists:
         return _local_file(text, path)
     place = hub_place(text)
     if place is None:
@@ -52,13 +71,22 @@ def find_place(text: str) -> ModelSource | HubPlace:
     return place
 
 
-def _local_folder(text: str, path: Path) -> ModelSource:
-    """Take a folder that holds a config.json."""
-    complete_update(path)
-    if (path / "config.json").is_file():
-        return ModelSource(text, path)
-    if (path / ADAPTER_CONFIG).is_file():
+def _folder(text: str, path: Path, revision: str | None, *, is_base: bool) -> ModelSource:
+    """Take a folder that holds a model, or an adapter, or both."""
+    adapter, config = path / ADAPTER_CONFIG, path / "config.json"
+    for file in (adapter, config):
+        refuse_special(file)
+    if adapter.is_file():
+        if is_base:  # or one of the two would be lost without a word, or lead in circles
+            raise ModelNotFound(
+                f"{text}: is an adapter itself ({ADAPTER_CONFIG}); merge that one with peft, and "
+                "name the merged folder as the base."
+            )
+        if config.is_file() and any(path.glob("model*.safetensors*")):
+            return ModelSource(text, path, revision, adapter=path)
         return _adapted(text, path)
+    if config.is_file():
+        return ModelSource(text, path, revision)
     gguf_files = sorted(found.name for found in path.glob("*.gguf"))
     if gguf_files:
         raise ModelNotFound(
@@ -70,25 +98,20 @@ def _local_folder(text: str, path: Path) -> ModelSource:
 
 def _adapted(text: str, path: Path) -> ModelSource:
     """Find the base model that an adapter names."""
-    try:
-        config = json.loads((path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        revision = config.get("revision")
-        base = config["base_model_name_or_path"] + (f"@{revision}" if revision else "")
-        found = resolve_model(base)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    config = read_json_object(path / ADAPTER_CONFIG)
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not isinstance(base, str) or not base.strip() or not isinstance(revision, str | None):
         raise ModelNotFound(
-            f"{text}: its {ADAPTER_CONFIG} names no base model ({error!r}); mend or save it anew."
-        ) from error
-    except ModelNotFound as error:
+            f"{text}: its {ADAPTER_CONFIG} names no base model (base_model_name_or_path is "
+            f"{base!r}, revision {revision!r}); mend or save it anew."
+        )
+    try:
+        found = _resolved(base + (f"@{revision}" if revision else ""), is_base=True)
+    except (ModelNotFound, CheckpointError) as error:
         raise ModelNotFound(
             f"{text}: is a LoRA adapter, whose base model is not where {ADAPTER_CONFIG} says: "
             f"{error}"
         ) from error
-    if found.adapter is not None:  # or its part would be lost without a word
-        raise ModelNotFound(
-            f"{text}: is an adapter on {base}, which is an adapter itself; merge that one with "
-            "peft, and name the merged folder as its base."
-        )
     if found.is_gguf:
         raise ModelNotFound(
             f"{text}: is an adapter on {base}, whose weights are quantised; name a folder of the "
@@ -100,6 +123,8 @@ def _adapted(text: str, path: Path) -> ModelSource:
 def _local_file(text: str, path: Path) -> ModelSource:
     """Take a .gguf file."""
     source = ModelSource(text, path)
+    if kind := special_kind(path):
+        raise ModelNotFound(f"{text}: is {kind}; {_WAY_OUT}")
     if not source.is_gguf:
         raise ModelNotFound(f"{text}: is a file, but no .gguf; {_WAY_OUT}")
     return source

@@ -83,3 +83,19 @@ def test_what_no_plan_makes_load_is_refused(traits: ModelTraits, message: str) -
     record = analysis_of(WIDE, traits=traits).record
     with pytest.raises(UsageError, match=f"--for llama.cpp: {message}"):
         bound_by_runtime(Constraints(runtime="llama.cpp"), record)
+
+
+def test_layers_that_llama_cpp_counts_by_their_place_stay() -> None:
+    """Plans of whole layers are refused for it, and models that it miscounts uncut."""
+    structure = structure_of(((3, 96),) * 4)
+    whole = Constraints(runtime="any", whole_layers=True)
+    counted = analysis_of(structure, traits=traits_with("smollm3"))
+    with pytest.raises(
+        UsageError, match=r"--for any --whole-layers: llama\.cpp tells by its place"
+    ):
+        bound_by_runtime(whole, counted.record)
+    assert bound_by_runtime(Constraints(runtime="any"), counted.record).uniform
+    traits = traits_with("smollm3", layer_kinds=("full", "no_rope", "full", "full"))
+    odd = analysis_of(structure, traits=traits)
+    with pytest.raises(UsageError, match="--for any: no plan makes this model load there: llama"):
+        bound_by_runtime(Constraints(runtime="any"), odd.record)

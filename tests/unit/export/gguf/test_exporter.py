@@ -9,12 +9,12 @@ import pytest
 import torch
 from exporting import EVERYTHING, exported, save_cut
 from gguf import GGUFReader
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.export.gguf.exporter import export_gguf
-from globalprune.models.adapters import merge_adapter, quiet_peft
+from globalprune.models.adapters import quiet_peft
 from globalprune.models.loading import load_model
 
 
@@ -143,7 +143,9 @@ def test_an_adapter_is_exported_merged(tmp_path: Path) -> None:
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(tmp_path / "adapter")
-    merge_adapter(load_model(base), tmp_path / "adapter").save_pretrained(tmp_path / "merged")
+    with quiet_peft():
+        adapted_by_peft = PeftModel.from_pretrained(load_model(base), tmp_path / "adapter")
+        adapted_by_peft.merge_and_unload().save_pretrained(tmp_path / "merged")
     for file in base.glob("tokenizer*"):
         (tmp_path / "merged" / file.name).write_bytes(file.read_bytes())
     adapted, merged, plain = (exported(tmp_path / name) for name in ("adapter", "merged", "base"))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from applying import applied
 from cutting import tensors_in
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from recovering import logits
 from safetensors.torch import save_file
-from tiny_models import tiny_model
+from tiny_models import random_ids, tiny_model
 
-from globalprune.errors import CheckpointError
+from globalprune.errors import CheckpointError, NonFiniteError
 from globalprune.models.adapters import quiet_peft
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
@@ -107,13 +107,28 @@ def test_half_precision_is_rounded_once(tiny: Tiny, adapter: Path, tmp_path: Pat
     ("changes", "named"),
     [
         ({"use_dora": True}, "use_dora"),
-        ({"use_rslora": True}, "use_rslora"),
+        ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"target_parameters": ["experts.down_proj"]}, "target_parameters"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa'"),
+        ({"a_key_of_tomorrow": {"x": 1}}, "a_key_of_tomorrow"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"bias": "all"}, "LORA, bias all"),
         ({"peft_type": "IA3"}, "IA3, bias none"),
     ],
-    ids=["DoRA", "rsLoRA", "ranks", "saved modules", "bias", "IA3"],
+    ids=[
+        "DoRA",
+        "replication",
+        "QA-LoRA",
+        "parameters",
+        "PiSSA",
+        "new",
+        "ranks",
+        "saved modules",
+        "bias",
+        "IA3",
+    ],
 )
 def test_what_goes_beyond_plain_lora_is_refused(
     adapter: Path, changes: dict[str, Any], named: str
@@ -124,6 +139,53 @@ def test_what_goes_beyond_plain_lora_is_refused(
         CheckpointError, match=rf"is no plain LoRA adapter \({named}\); merge it with peft"
     ):
         opened(adapter)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"r": None}, "r is None, not the rank"),
+        ({"r": 0}, "r is 0, not the rank"),
+        ({"r": "3"}, "r is '3', not the rank"),
+        ({"r": 4}, r"are \[3, 24\] and \[32, 3\], where adapter_config\.json says r 4"),
+        ({"lora_alpha": "7"}, "lora_alpha is '7', not a number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan, not a number"),
+    ],
+)
+def test_figures_that_make_no_scale_are_refused(
+    adapter: Path, changes: dict[str, Any], text: str
+) -> None:
+    """By them the product is multiplied and divided."""
+    edit(adapter, **changes)
+    with pytest.raises(CheckpointError, match=text):
+        opened(adapter)
+
+
+def test_factors_that_are_no_numbers_are_named(adapter: Path) -> None:
+    """As weights that are none."""
+    factors = tensors_in(adapter)
+    factors[NAME.format("B")][1, 2] = torch.inf
+    save_file(factors, adapter / WEIGHTS)
+    with pytest.raises(
+        NonFiniteError, match=r"q_proj\.lora_A|q_proj.*lora_.* holds inf at \[1, 2\]"
+    ):
+        opened(adapter)
+    (adapter / WEIGHTS).rename(adapter / "adapter_model.bin")
+    with pytest.raises(CheckpointError, match=r"factors in a pickle alone \(adapter_model\.bin\)"):
+        opened(adapter)
+
+
+def test_rslora_and_an_adapter_beside_weights_merge_as_in_peft(tiny: Tiny, adapter: Path) -> None:
+    """The scale is alpha / √r; weights beside an adapter are its base, as in transformers."""
+    edit(adapter, use_rslora=True)
+    with quiet_peft():
+        peft = PeftModel.from_pretrained(load_model(tiny("llama")), adapter)
+        expected = peft.merge_and_unload()(random_ids(1, 12)).logits
+    torch.testing.assert_close(load_model(adapter)(random_ids(1, 12)).logits, expected)
+    for file in ("config.json", "model.safetensors"):
+        shutil.copyfile(tiny("llama") / file, adapter / file)
+    edit(adapter, base_model_name_or_path="nobody/knows-it")
+    torch.testing.assert_close(load_model(adapter)(random_ids(1, 12)).logits, expected)
 
 
 def test_an_adapter_of_another_model_is_refused(adapter: Path) -> None:

@@ -18,7 +18,8 @@ from globalprune.models.sources.source import resolve_model
 
 def differences(folder: Path) -> list[str]:
     """What a folder's class and tensors don't agree on."""
-    return list(class_differences(folder, open_checkpoint(resolve_model(str(folder))).tensors))
+    opened = open_checkpoint(resolve_model(str(folder)))
+    return list(class_differences(opened.config, opened.tensors))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -36,11 +37,6 @@ def test_whole_models_have_no_differences(
     ("tensors", "config", "text"),
     [
         ({"model.norm.weight": None}, {}, r"model.norm.weight: the model class wants \[32\], the"),
-        (
-            {"lm_head.weight": None},
-            {},
-            r"lm_head.weight: the model class wants \[260, 32\]",
-        ),
         ({}, {"vocab_size": 300}, r"embed_tokens.weight: the model class wants \[300, 32\]"),
         (
             {},
@@ -50,7 +46,7 @@ def test_whole_models_have_no_differences(
         ({}, {"tie_word_embeddings": None}, r"config.json: no model can be built from it"),
         ({}, {"vocab_size": 200}, r"config.json: no model can be built from it"),
     ],
-    ids=["a norm", "the head", "vocabulary", "biases", "not a boolean", "padding outside"],
+    ids=["a norm", "vocabulary", "biases", "not a boolean", "padding outside"],
 )
 def test_what_does_not_belong_together_is_named(
     tiny: Callable[[str], Path],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.checkpoints.quantisation import refuse_quantised
 from globalprune.models.configs.raw_config import read_config
 
@@ -33,7 +34,7 @@ def refusal(folder: Path, config: dict[str, Any]) -> str:
     path = folder / "config.json"
     path.write_text(json.dumps(config), "utf-8")
     with pytest.raises(CheckpointError) as refused:
-        read_config(path)
+        refuse_quantised(read_config(path), path)
     return str(refused.value)
 
 
@@ -82,3 +83,35 @@ def test_a_mark_beside_the_config_counts(tmp_path: Path, name: str, method: str)
 def test_a_float_model_passes(tmp_path: Path, config: dict[str, Any]) -> None:
     """An empty mark is none."""
     refuse_quantised(config, tmp_path / "config.json")
+
+
+FLOATS = {"a.weight": TensorInfo((2, 2), "BF16"), "a.bias": TensorInfo((2,), "F32")}
+PACKED = FLOATS | {"b.weight": TensorInfo((2, 1), "U8")}
+
+
+def test_a_key_left_over_above_float_weights_is_named(tmp_path: Path) -> None:
+    """Dequantising and merging leave it behind; a file beside is read by nobody then."""
+    path = tmp_path / "config.json"
+    config = {"quantization_config": {"quant_method": "bitsandbytes"}}
+    with pytest.raises(
+        CheckpointError,
+        match=r"quantization_config says .* stored as BF16, F32, so they are float already: take "
+        r"quantization_config out of config\.json\.$",
+    ):
+        refuse_quantised(config, path, FLOATS)
+    with pytest.raises(CheckpointError, match=r"the weights are quantised .*bitsandbytes"):
+        refuse_quantised(config, path, PACKED)
+    (tmp_path / "quant_config.json").write_text("{}", "utf-8")
+    refuse_quantised({}, path, FLOATS)
+
+
+@pytest.mark.parametrize("dtype", ["I8", "U8", "I32", "F8_E4M3", "BOOL"])
+def test_weights_that_are_no_floats_are_named(tmp_path: Path, dtype: str) -> None:
+    """A quantised model that lost its config would be measured as if integers were weights."""
+    tensors = FLOATS | {"b.weight": TensorInfo((2, 2), dtype)}
+    with pytest.raises(
+        CheckpointError, match=rf"holds b\.weight as {dtype}, and only float weights"
+    ):
+        refuse_quantised({}, tmp_path / "config.json", tensors)
+    buffers = {"h.0.attn.bias": TensorInfo((2, 2), "BOOL")}
+    refuse_quantised({}, tmp_path / "config.json", FLOATS | buffers)

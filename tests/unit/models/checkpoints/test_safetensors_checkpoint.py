@@ -173,12 +173,24 @@ def test_a_tensor_that_no_shard_holds_is_named(copy: Tiny) -> None:
         opened(index.parent)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "not json", '{"weight_map": 3}'])
-def test_a_broken_index_is_refused(copy: Tiny, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("[]", "holds no JSON object"),
+        ("not json", "can't be read as JSON"),
+        ("[" * 100_000, "brackets within brackets, too deep"),
+        ("{}", "is no index of safetensors"),
+        ('{"weight_map": 3}', "is no index of safetensors"),
+        ('{"weight_map": {"a": 3}}', "is no index of safetensors"),
+        ('{"weight_map": {"a": "/etc/x.safetensors"}}', "names files outside of its folder"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', "names files outside of its folder"),
+    ],
+)
+def test_a_broken_index_is_refused(copy: Tiny, content: str, text: str) -> None:
     """Whatever the file holds, the message is about the file."""
     index = shard(copy("llama"))
     index.write_text(content)
-    with pytest.raises(CheckpointError, match=r"index\.json: is no index of safetensors"):
+    with pytest.raises(CheckpointError, match=rf"index\.json: .*{text}"):
         opened(index.parent)
 
 

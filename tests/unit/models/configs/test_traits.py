@@ -15,7 +15,7 @@ from globalprune.models.registry import ADAPTERS
 
 def test_what_a_config_leaves_out_is_what_its_class_says() -> None:
     """A config.json of a few keys; a rope type and a window are seen."""
-    few = {"model_type": "llama", "hidden_size": 64}
+    few = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2}
     assert traits_of(few).model_dump() == {
         "model_type": "llama",
         "hidden_size": 64,
@@ -23,6 +23,7 @@ def test_what_a_config_leaves_out_is_what_its_class_says() -> None:
         "sliding_window": False,
         "rope_type": "default",
         "activation": "silu",
+        "layer_kinds": ("full", "full"),
     }
     rope = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}
     assert traits_of(few | {"rope_parameters": rope}).rope_type == "yarn"
