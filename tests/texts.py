@@ -13,6 +13,7 @@ from tiny_models import tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
+from globalprune.text.rows import Rows
 from globalprune.text.tokens import Ids
 
 BOS, EOS, PAD = 256, 257, 258
@@ -82,6 +83,16 @@ def place_of(row: Any, ids: Ids) -> int:
     (places,) = np.nonzero((spans == np.asarray(row)).all(axis=1))
     (place,) = places
     return int(place)
+
+
+def pairs(rows: Rows) -> list[tuple[str, object]]:
+    """Each row's place, and what stands in the column that is read."""
+    return [(where, row[rows.column]) for where, row in rows.values]
+
+
+def values_in(rows: Rows) -> list[object]:
+    """What stands in the column that is read."""
+    return [value for _, value in pairs(rows)]
 
 
 def write_lines(path: Path, rows: Sequence[object]) -> Path:

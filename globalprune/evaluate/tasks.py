@@ -20,14 +20,17 @@ from globalprune.errors import UsageError
 from globalprune.evaluate.quiet_harness import quiet_harness
 from globalprune.evaluate.task_definitions import Tasks
 from globalprune.progress import Progress
+from globalprune.text.chat_template import ChatTemplate
 
 
 def refuse_missing_template(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise `UsageError` where a chat template was asked for and there is none."""
+    """Raise `UsageError` where a chat template was asked for and there is none that works."""
     if tokenizer.chat_template is None:
         raise UsageError(
             f"{name}: its tokenizer has no chat template; leave --apply-chat-template out."
         )
+    template = ChatTemplate(tokenizer, f"{name}: --apply-chat-template is given")
+    template.write([{"role": "user", "content": "?"}], f"{name}: a question", prompting=True)
 
 
 def ask(

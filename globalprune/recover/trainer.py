@@ -24,7 +24,7 @@ from globalprune.errors import NonFiniteError
 from globalprune.progress import Progress
 from globalprune.recover.distillation import distillation_sum
 from globalprune.recover.windows import TrainingWindows, stack
-from globalprune.text.chat_windows import IGNORED
+from globalprune.text.token_rows import IGNORED
 
 
 class RecoveryTrainer(Trainer):

@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import Dataset
 
 from globalprune.artifacts.provenance import digest_bytes
-from globalprune.text.chat_windows import IGNORED, TrainingText
+from globalprune.text.chat_windows import TrainingText
+from globalprune.text.token_rows import IGNORED
 
 Row = dict[str, torch.Tensor]
 

@@ -26,7 +26,7 @@ def builtin_rows(part: Part) -> Rows:
     return Rows(Column.TEXT, _values(part))
 
 
-def _values(part: Part) -> Iterator[tuple[str, object]]:
+def _values(part: Part) -> Iterator[tuple[str, dict[str, object]]]:
     """Each topic of the part."""
     topics = _topics()
     border = CALIBRATION_SHARE * sum(len(text) for text in topics.values())
@@ -34,7 +34,7 @@ def _values(part: Part) -> Iterator[tuple[str, object]]:
     for name in sorted(topics):
         end += len(topics[name])
         if (Part.CALIBRATION if end <= border else Part.EVALUATION) is part:
-            yield f"{BUILTIN}, topic {name}", topics[name]
+            yield f"{BUILTIN}, topic {name}", {Column.TEXT: topics[name]}
 
 
 def _topics() -> dict[str, str]:

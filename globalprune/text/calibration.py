@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
 from globalprune.text.builtin import Part
+from globalprune.text.conversations import read_texts
 from globalprune.text.cutting import WindowShape, check_counts
-from globalprune.text.documents import open_rows, read_documents
+from globalprune.text.documents import open_rows
 from globalprune.text.id_windows import id_windows
 from globalprune.text.rows import Column, Rows
 from globalprune.text.source import HubText, TextSource, parse_source
@@ -130,7 +131,7 @@ def text_windows(
     seed: int,
     progress: Progress,
 ) -> TokenWindows:
-    """Cut windows of opened rows of text."""
+    """Cut windows of opened rows of text, or of conversations: every token of them counts."""
     text, shape = _read(
         place,
         rows,
@@ -154,14 +155,15 @@ def _read(
     progress: Progress,
 ) -> tuple[TokenisedText, WindowShape]:
     """The text as far as it is read, and the shape of its windows."""
-    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN)
+    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN, rows.column)
     text = tokenise(
-        read_documents(rows),
+        read_texts(rows, tokenizer, place.name),
         tokenizer,
         name=place.name,
         vocab_size=vocab_size,
         enough=spread_of(place) * (samples or SAMPLES) * shape.body,
         progress=progress,
+        joined_by_eos=rows.column is Column.TEXT,
     )
     return text, shape
 

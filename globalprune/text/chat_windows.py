@@ -1,8 +1,7 @@
 """Windows of joined conversations, of which only the assistant's words are learned."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,14 +11,13 @@ from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.errors import TextError
 from globalprune.progress import Progress
 from globalprune.text.calibration import SEQ_LEN, spread_of
-from globalprune.text.conversations import Conversation, Mask, read_conversations
+from globalprune.text.conversations import Conversation, read_conversations
 from globalprune.text.cutting import WindowShape
 from globalprune.text.rows import Column, Rows
 from globalprune.text.source import TextSource
+from globalprune.text.token_rows import IGNORED, Mask
 from globalprune.text.tokens import Ids, TokenisedText, check_vocabulary
-from globalprune.text.windows import make_windows
-
-IGNORED: Final = -100  # the label that transformers leaves out of a loss
+from globalprune.text.windows import TokenWindows, make_windows
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,7 @@ class Wish:
 def chat_windows(source: TextSource, rows: Rows, samples: int, wish: Wish) -> TrainingText:
     """Windows of joined conversations, each with something to learn in it."""
     tokenizer = wish.load_tokenizer()
-    if tokenizer.chat_template is None:
-        raise TextError(
-            f"{source.name}: holds `messages`, and the model's tokenizer has no chat template to "
-            "write them down with; give them as `text`, or name a model that has one."
-        )
-    # templates write BOS themselves
-    shape = replace(WindowShape.of(tokenizer, wish.seq_len or SEQ_LEN), bos=None)
+    shape = WindowShape.of(tokenizer, wish.seq_len or SEQ_LEN, rows.column)
     text, trained = _joined(source, rows, tokenizer, spread_of(source) * samples * shape.body, wish)
     positions = _positions(source, trained, shape, samples, wish.seed)
     digests = text.documents_in(positions, shape.body)
@@ -67,11 +59,16 @@ def chat_windows(source: TextSource, rows: Rows, samples: int, wish: Wish) -> Tr
         seed=wish.seed,
         bos=False,
     )
-    masks = [torch.from_numpy(mask) for mask in shape.bodies(trained, positions)]
-    labels = tuple(
+    labels = labels_of(windows, shape.bodies(trained, positions))
+    return TrainingText(windows.rows, labels, windows.record, rows.column, samples)
+
+
+def labels_of(windows: TokenWindows, learned: Sequence[Mask]) -> tuple[torch.Tensor, ...]:
+    """The ids of each window, `IGNORED` where they are not learned."""
+    masks = map(torch.from_numpy, learned)
+    return tuple(
         torch.where(mask, row, IGNORED) for row, mask in zip(windows.rows, masks, strict=True)
     )
-    return TrainingText(windows.rows, labels, windows.record, rows.column, samples)
 
 
 def _joined(
@@ -80,7 +77,7 @@ def _joined(
     """Conversations one behind the other until there are `enough` tokens; templates end them."""
     taken: list[Conversation] = []
     count = 0
-    for conversation in read_conversations(rows, tokenizer):
+    for conversation in read_conversations(rows, tokenizer, source.name):
         taken.append(conversation)
         count += len(conversation.ids)
         if count >= enough:

@@ -1,4 +1,4 @@
-"""Rows of `messages` as token ids, of which only what the assistant says is to be learned.
+"""Rows of `messages` as text, and as token ids of which only what the assistant says is learned.
 
 The model's own chat template writes a conversation down. Which characters are the assistant's is
 found by writing its beginnings: what stands behind the prompt of a turn, up to the end of that
@@ -11,20 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.artifacts.provenance import digest_bytes
-from globalprune.errors import TextError
-from globalprune.text.rows import Rows
+from globalprune.errors import TextError, library_errors
+from globalprune.text.chat_template import ChatTemplate
+from globalprune.text.documents import Document, read_documents, utf8
+from globalprune.text.messages import Dialogue, read_dialogue
+from globalprune.text.rows import Column, Rows
+from globalprune.text.token_rows import Mask
 from globalprune.text.tokens import Ids
-
-Mask = npt.NDArray[np.bool_]
-Messages = list[dict[str, Any]]
-# Llama 3's templates write the day unless they are told one; what is learned must not change by it
-TEMPLATE_DATE = "26 Jul 2024"
-_SHAPE = 'it should look like [{"role": "user", "content": "…"}, {"role": "assistant", …}].'
 
 
 @dataclass(frozen=True)
@@ -36,87 +32,105 @@ class Conversation:
     digest: str
 
 
-def read_conversations(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Iterator[Conversation]:
+def read_texts(rows: Rows, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterator[Document]:
+    """The documents of rows; a conversation is one, as the model's template writes it."""
+    if rows.column is not Column.MESSAGES:
+        yield from read_documents(rows)
+        return
+    template = ChatTemplate(tokenizer, f"{name}: holds `messages`")
+    for where, row in rows.values:
+        dialogue = read_dialogue(row, where)
+        text = _Script(dialogue, template, where).whole
+        utf8(text, where)
+        yield Document(text, _digest(dialogue))
+
+
+def read_conversations(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, name: str
+) -> Iterator[Conversation]:
     """Write every conversation down; raise `TextError` for one that the template can't take."""
+    template = ChatTemplate(tokenizer, f"{name}: holds `messages`")
     if not tokenizer.is_fast:
         raise TextError(
             "conversations need a fast tokenizer (tokenizer.json), which tells where a token lies "
             "in the text; save the model's tokenizer as one, or give the text as `input_ids`."
         )
-    for where, value in rows.values:
-        messages = _checked(value, where)
-        canonical = json.dumps(messages, sort_keys=True, ensure_ascii=False)
-        ids, trained = _tokenised(messages, tokenizer, where)
-        yield Conversation(ids, trained, digest_bytes(canonical.encode(errors="surrogatepass")))
+    for where, row in rows.values:
+        dialogue = read_dialogue(row, where)
+        if not dialogue.learned:
+            roles = ", ".join(sorted({message["role"] for message in dialogue.messages}))
+            raise TextError(
+                f"{where}: no message is the assistant's (found {roles}) and to be learned, so "
+                "there is nothing to learn; drop the row."
+            )
+        script = _Script(dialogue, template, where)
+        ids, trained = _tokenised(script, tokenizer)
+        yield Conversation(ids, trained, _digest(dialogue))
 
 
-def _checked(value: object, where: str) -> Messages:
-    """The row, if it is a list of messages with at least one of the assistant's."""
-    is_list = isinstance(value, list) and bool(value)
-    if not is_list or not all(isinstance(turn, dict) and "role" in turn for turn in value):  # type: ignore[attr-defined]
-        raise TextError(f"{where}: `messages` is not a list of messages; {_SHAPE}")
-    # tables give every message every key that any of them has
-    messages = [{k: v for k, v in turn.items() if v is not None} for turn in value]  # type: ignore[attr-defined]
-    if not any(turn["role"] == "assistant" for turn in messages):
-        raise TextError(
-            f"{where}: no message is the assistant's, so there is nothing to learn; drop the row."
+class _Script:
+    """A dialogue as a template writes it, whole and in its beginnings."""
+
+    def __init__(self, dialogue: Dialogue, template: ChatTemplate, where: str) -> None:
+        self.where = where
+        self.dialogue = dialogue
+        self._template = template
+        self._messages = dialogue.messages
+        self.whole = self._write(len(self._messages))
+        if dialogue.last_words not in self.whole:  # some templates read parts, and no plain texts
+            plain = self._messages, self.whole
+            self._messages = dialogue.in_parts
+            self.whole = self._write(len(self._messages))
+            if dialogue.last_words not in self.whole:  # written otherwise, by either
+                self._messages, self.whole = plain
+
+    def _write(self, count: int, *, prompting: bool = False) -> str:
+        return self._template.write(
+            self._messages[:count], self.where, tools=self.dialogue.tools, prompting=prompting
         )
-    return messages
+
+    def assistant_spans(self) -> Iterator[tuple[int, int]]:
+        """Where in the whole text each turn of the assistant's that is learned begins and ends.
+
+        A template may write a turn otherwise once others follow (some drop earlier reasoning); such
+        a turn is not learned. The last one always stands as it was written.
+        """
+        found = False
+        for index in self.dialogue.learned:
+            prompt = self._write(index, prompting=True) if index else ""
+            until = self._write(index + 1)
+            if until.startswith(prompt) and self.whole.startswith(until):
+                found = True
+                yield len(prompt), len(until)
+        if not found:
+            raise TextError(
+                f"{self.where}: the model's chat template writes the assistant's turns so that "
+                "they can't be told from the prompt; write the conversations out as `text`, or as "
+                "`input_ids`."
+            )
 
 
-def _tokenised(
-    messages: Messages, tokenizer: PreTrainedTokenizerBase, where: str
-) -> tuple[Ids, Mask]:
+def _digest(dialogue: Dialogue) -> str:
+    """The digest of what is said, however it is written down."""
+    said: Any = dialogue.messages
+    if dialogue.tools is not None:
+        said = {"messages": said, "tools": dialogue.tools}
+    canonical = json.dumps(said, sort_keys=True, ensure_ascii=False)
+    return digest_bytes(canonical.encode(errors="surrogatepass"))
+
+
+def _tokenised(script: _Script, tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Mask]:
     """The ids of the whole conversation, and which of them lie in a turn of the assistant's."""
-    whole = _written(messages, tokenizer, where)
-    spans = list(_assistant_spans(messages, whole, tokenizer, where))
-    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    utf8(script.whole, script.where)
+    spans = list(script.assistant_spans())
+    refused = f"{script.where}: the model's tokenizer doesn't take this conversation"
+    with library_errors(TextError, refused, "drop the row, or mend the tokenizer."):
+        encoded = tokenizer(
+            script.whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
     ids = np.array(encoded["input_ids"], dtype=np.int64)
     starts, ends = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
     trained = np.zeros(len(ids), dtype=np.bool_)
     for first, end in spans:
         trained |= (starts < end) & (ends > first)
     return ids, trained
-
-
-def _assistant_spans(
-    messages: Messages, whole: str, tokenizer: PreTrainedTokenizerBase, where: str
-) -> Iterator[tuple[int, int]]:
-    """Where in the whole text each turn of the assistant's begins and ends.
-
-    A template may write a turn otherwise once others follow (some drop earlier reasoning); such a
-    turn is not learned. The last one always stands as it was written.
-    """
-    found = False
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        prompt = _written(messages[:index], tokenizer, where, prompting=True) if index else ""
-        until = _written(messages[: index + 1], tokenizer, where)
-        if until.startswith(prompt) and whole.startswith(until):
-            found = True
-            yield len(prompt), len(until)
-    if not found:
-        raise TextError(
-            f"{where}: the model's chat template writes the assistant's turns so that they can't "
-            "be told from the prompt; write the conversations out as `text`, or as `input_ids`."
-        )
-
-
-def _written(
-    messages: Messages, tokenizer: PreTrainedTokenizerBase, where: str, *, prompting: bool = False
-) -> str:
-    """The conversation as the template writes it."""
-    try:
-        written = tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=prompting,
-            date_string=TEMPLATE_DATE,
-        )
-    except (TemplateError, TypeError, KeyError, AttributeError) as error:
-        raise TextError(
-            f"{where}: the model's chat template doesn't take this conversation ({error}); "
-            "mend or drop the row."
-        ) from error
-    return str(written)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.errors import UsageError
-from globalprune.text.id_windows import SHORTEST
+from globalprune.text.rows import Column
+from globalprune.text.token_rows import SHORTEST
 from globalprune.text.tokens import Ids, adds_bos
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -44,9 +45,12 @@ class WindowShape:
     bos: int | None
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> "WindowShape":
-        """A window that begins as the tokenizer begins its texts."""
-        return cls(seq_len, tokenizer.bos_token_id if adds_bos(tokenizer) else None)
+    def of(
+        cls, tokenizer: PreTrainedTokenizerBase, seq_len: int, column: Column = Column.TEXT
+    ) -> "WindowShape":
+        """A window that begins as the tokenizer begins its texts; chat templates write BOS."""
+        leads = column is Column.TEXT and adds_bos(tokenizer)
+        return cls(seq_len, tokenizer.bos_token_id if leads else None)
 
     @property
     def body(self) -> int:

@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError, UsageError
 from globalprune.progress import Progress, silent
 from globalprune.text.builtin import Part
+from globalprune.text.conversations import read_texts
 from globalprune.text.cutting import WindowShape, check_counts
-from globalprune.text.documents import open_rows, read_documents
+from globalprune.text.documents import open_rows
 from globalprune.text.id_windows import id_windows
 from globalprune.text.rows import Column
 from globalprune.text.source import BUILTIN, parse_source
@@ -45,15 +46,16 @@ def evaluation_windows(
             rows, name=place.name, vocab_size=vocab_size, samples=samples, seq_len=seq_len
         )
     tokenizer = load_tokenizer()
-    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN)
+    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN, rows.column)
     step = _step(shape, stride)
     text = tokenise(
-        read_documents(rows),
+        read_texts(rows, tokenizer, place.name),
         tokenizer,
         name=place.name,
         vocab_size=vocab_size,
         enough=None if samples is None else (samples - 1) * step + shape.body,
         progress=progress,
+        joined_by_eos=rows.column is Column.TEXT,
     )
     return _cut(text, shape, name=place.name, samples=samples, step=step)
 

@@ -5,7 +5,8 @@ Files are read lazily: a file of 50 GB costs no more than what is taken from it.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +18,14 @@ from globalprune.text.tables import table_rows
 # A .txt file is one document; a longer one is read in pieces of this length, each a document, so
 # that memory is bounded and whoever reads the same file sees the same documents.
 PIECE: Final = 4 * 2**20  # characters
+LONGEST_LINE: Final = 2**26  # characters of a row; more is no row, but a file of another kind
 
 
 def local_rows(paths: Sequence[Path], wanted: Sequence[Column] = TO_MEASURE) -> Rows:
     """Read the files one after the other; all must hold the same column."""
     first = _file_rows(paths[0], wanted)
 
-    def values() -> Iterator[tuple[str, object]]:
+    def values() -> Iterator[tuple[str, Mapping[str, object]]]:
         yield from first.values
         for path in paths[1:]:
             rows = _file_rows(path, wanted)
@@ -49,7 +51,7 @@ def files_digest(paths: Sequence[Path]) -> str:
 def _file_rows(path: Path, wanted: Sequence[Column]) -> Rows:
     """Open one file by its suffix."""
     if path.suffix == ".txt":
-        return Rows(Column.TEXT, ((str(path), piece) for piece in _pieces(path)))
+        return Rows(Column.TEXT, ((str(path), {Column.TEXT: piece}) for piece in _pieces(path)))
     if path.suffix == ".jsonl":
         return _json_rows(path, wanted)
     return table_rows(path, wanted)
@@ -60,6 +62,8 @@ def _pieces(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             while piece := file.read(PIECE):
+                if "\0" in piece:
+                    raise _with_nuls(str(path))
                 yield piece
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
@@ -73,15 +77,15 @@ def _json_rows(path: Path, wanted: Sequence[Column]) -> Rows:
         raise TextError(f"{path}: is empty; every line should be an object with a `text`.")
     column = choose_column(first[1], first[0], wanted)
 
-    def values() -> Iterator[tuple[str, object]]:
-        yield first[0], first[1][column]
+    def values() -> Iterator[tuple[str, Mapping[str, object]]]:
+        yield first
         for where, row in objects:
             if column not in row:
                 raise TextError(
                     f"{where}: has no `{column}` (found {', '.join(row) or 'no key'}), which the "
                     "lines before have; give every line the same keys."
                 )
-            yield where, row[column]
+            yield where, row
 
     return Rows(column, values())
 
@@ -90,9 +94,17 @@ def _json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line's object and its line number; blank lines are passed over."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
+            for number in count(1):
+                where = f"{path}, line {number}"
+                line = file.readline(LONGEST_LINE + 1)
+                if not line:
+                    return
+                if len(line) > LONGEST_LINE:
+                    raise TextError(
+                        f"{where}: is longer than {LONGEST_LINE:,} characters, so it is no row; a "
+                        ".jsonl file holds one object a line."
+                    )
                 if line.strip():
-                    where = f"{path}, line {number}"
                     yield where, _json_object(line, where)
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
@@ -103,6 +115,8 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
+        if "\0" in line:
+            raise _with_nuls(where) from error
         raise TextError(f"{where}: is not JSON ({error}); mend or drop the line.") from error
     if not isinstance(value, dict):
         raise TextError(
@@ -110,6 +124,14 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
             'every line should look like {"text": "…"}.'
         )
     return value
+
+
+def _with_nuls(where: str) -> TextError:
+    """Say of what a text with NULs is: UTF-16 without a mark is valid UTF-8, half of it NULs."""
+    return TextError(
+        f"{where}: holds NUL characters, so it is no text in UTF-8 (UTF-16 has them between its "
+        "letters, and so have binary files); convert it to UTF-8."
+    )
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> TextError:

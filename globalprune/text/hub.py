@@ -1,6 +1,6 @@
 """Hub data sets as rows, streamed: nothing is stored, and only what is taken is fetched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from globalprune.errors import TextError
@@ -40,8 +40,8 @@ def _open(source: HubText) -> Any:
 
 def _values(
     source: HubText, stream: Any, column: Column, where: str
-) -> Iterator[tuple[str, object]]:
-    """Each row's value; the network may fail at any of them."""
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Each row; the network may fail at any of them."""
     rows = enumerate(stream)
     while True:
         try:
@@ -50,7 +50,7 @@ def _values(
             return
         except Exception as error:
             raise _unreachable(source, error) from error
-        yield f"{where}, streamed row {number}", row.get(column)
+        yield f"{where}, streamed row {number}", {column: None, **row}
 
 
 def _unreachable(source: HubText, error: Exception) -> TextError:

@@ -67,13 +67,17 @@ def _local(path: Path) -> tuple[Path, ...]:
     """The files that a local path names; none if there is no such path."""
     if path.is_dir():
         return _files_in(path)
-    return (_readable(path),) if path.exists() else ()
+    if not path.exists():
+        return ()
+    return (_regular(_readable(path)),)
 
 
 def _files_in(folder: Path) -> tuple[Path, ...]:
     """The text files that lie directly in a folder, by name; subfolders are left alone."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    found = tuple(entry for entry in entries if entry.is_file() and entry.suffix in SUFFIXES)
+    found = tuple(
+        _regular(entry) for entry in entries if entry.suffix in SUFFIXES and not entry.is_dir()
+    )
     if not found:
         seen = ", ".join(entry.name for entry in entries[:5]) or "nothing"
         raise TextError(f"{folder}: holds no {', '.join(SUFFIXES)} file (found {seen}). {_TAKES}")
@@ -86,6 +90,14 @@ def _readable(path: Path) -> Path:
         found = f"`{path.suffix}`" if path.suffix else "no suffix"
         raise TextError(f"{path}: has {found}, which tells no kind of text. {_TAKES}")
     return path
+
+
+def _regular(path: Path) -> Path:
+    """The path, if it is a file: reading a pipe waits for ever, and a device has no end."""
+    if path.is_file():
+        return path
+    found = "a pipe, a socket or a device" if path.exists() else "a link to nothing"
+    raise TextError(f"{path}: is {found}, not a file; write the text into one.")
 
 
 def _looks_like_path(text: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.errors import TextError
+from globalprune.errors import TextError, library_errors
 from globalprune.progress import Progress
 from globalprune.text.documents import Document
 
@@ -45,6 +45,7 @@ def tokenise(
     vocab_size: int,
     enough: int | None,
     progress: Progress,
+    joined_by_eos: bool = True,
 ) -> TokenisedText:
     """Tokenise until `enough` ids are there; None takes all there is, up to `MOST_TOKENS`."""
     wanted = MOST_TOKENS if enough is None else min(enough, MOST_TOKENS)
@@ -54,10 +55,10 @@ def tokenise(
     digests: list[str] = []
     count = 0
     for block in progress(_blocks(documents), total=blocks, label="tokenising", unit="blocks"):
-        for document, ids in zip(block, _ids_of(block, tokenizer), strict=True):
+        for document, ids in zip(block, _ids_of(block, tokenizer, name), strict=True):
             if not len(ids):
                 continue
-            joined = _after_eos(ids, tokenizer) if pieces else ids
+            joined = _after_eos(ids, tokenizer) if pieces and joined_by_eos else ids
             starts.append(count + len(joined) - len(ids))
             pieces.append(joined)
             digests.append(document.digest)
@@ -94,10 +95,12 @@ def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield block
 
 
-def _ids_of(block: list[Document], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:
+def _ids_of(block: list[Document], tokenizer: PreTrainedTokenizerBase, name: str) -> list[Ids]:
     """The ids of each document of a block."""
     texts = [document.text for document in block]
-    encoded = _encode(tokenizer, texts, add_special_tokens=False)
+    refused = f"{name}: the model's tokenizer doesn't take the text"
+    with library_errors(TextError, refused, "mend the text, or the tokenizer."):
+        encoded = _encode(tokenizer, texts, add_special_tokens=False)
     return [np.array(ids, dtype=np.int64) for ids in encoded]
 
 
@@ -130,6 +133,7 @@ def check_vocabulary(
         largest = max(largest, tokenizer.bos_token_id)
     if largest >= vocab_size:
         raise TextError(
-            f"{name}: the tokenizer gives id {largest}, but the model has only {vocab_size} "
-            "embeddings; use the model's own tokenizer."
+            f"{name}: the tokenizer gives id {largest} "
+            f"({tokenizer.convert_ids_to_tokens(largest)!r}), but the model has only {vocab_size} "
+            "embeddings; use the model's own tokenizer, without tokens added to it later."
         )

@@ -5,7 +5,6 @@ the assistant's words are learned; the rest of the window is there to be read.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Final
 
 from transformers import PreTrainedTokenizerBase
@@ -14,10 +13,10 @@ from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
 from globalprune.text.builtin import Part
 from globalprune.text.calibration import DEFAULT_SOURCE, text_windows
-from globalprune.text.chat_windows import TrainingText, Wish, chat_windows
+from globalprune.text.chat_windows import TrainingText, Wish, chat_windows, labels_of
 from globalprune.text.cutting import check_counts
 from globalprune.text.documents import open_rows
-from globalprune.text.id_windows import id_windows
+from globalprune.text.id_windows import token_rows, windows_of
 from globalprune.text.mixture import WeightedSource, parse_mixture, windows_of_each
 from globalprune.text.rows import TO_TRAIN, Column, Rows
 
@@ -56,24 +55,31 @@ def _text_of(part: WeightedSource, samples: int, wish: Wish) -> TrainingText:
     rows = open_rows(part.source, Part.CALIBRATION, shuffle_seed=wish.seed, wanted=TO_TRAIN)
     if rows.column is Column.MESSAGES:
         return chat_windows(part.source, rows, samples, wish)
-    if rows.column is Column.INPUT_IDS:  # they stand as they are, whatever is cut beside them
-        first = Rows(rows.column, islice(rows.values, samples))
-        windows = id_windows(
-            first,
-            name=part.source.name,
-            vocab_size=wish.vocab_size,
-            samples=None,
-            seq_len=None,
-        )
-    else:
-        windows = text_windows(
-            part.source,
-            rows,
-            wish.load_tokenizer(),
-            vocab_size=wish.vocab_size,
-            samples=samples,
-            seq_len=wish.seq_len,
-            seed=wish.seed,
-            progress=wish.progress,
-        )
+    if rows.column is Column.INPUT_IDS:
+        return _rows_as_they_stand(part, rows, samples, wish)
+    windows = text_windows(
+        part.source,
+        rows,
+        wish.load_tokenizer(),
+        vocab_size=wish.vocab_size,
+        samples=samples,
+        seq_len=wish.seq_len,
+        seed=wish.seed,
+        progress=wish.progress,
+    )
     return TrainingText(windows.rows, windows.rows, windows.record, rows.column, samples)
+
+
+def _rows_as_they_stand(part: WeightedSource, rows: Rows, samples: int, wish: Wish) -> TrainingText:
+    """The first rows of ids, whatever is cut beside them, without what their labels leave out."""
+    name = part.source.name
+    taken = token_rows(rows, name=name, vocab_size=wish.vocab_size, samples=samples)
+    for row in taken:
+        if not row.learned[1:].any():  # the first token of a window is never predicted
+            raise TextError(
+                f"{row.where}: `{row.masked_by}` leaves every token out of the loss, so there is "
+                "nothing to learn; drop the row."
+            )
+    windows = windows_of(taken, name)
+    labels = labels_of(windows, [row.learned for row in taken])
+    return TrainingText(windows.rows, labels, windows.record, rows.column, samples)

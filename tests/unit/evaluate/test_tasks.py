@@ -174,6 +174,13 @@ def test_a_missing_chat_template_is_refused(tiny: Tiny) -> None:
     """Of which model, and what to leave out."""
     with pytest.raises(UsageError, match=r"^m: its tokenizer has no chat template; leave --apply"):
         refuse_missing_template("m", load_tokenizer(tiny("llama")))
+    tokenizer = load_tokenizer(tiny("llama"))
+    tokenizer.chat_template = {"rag": "{{ messages }}"}
+    with pytest.raises(TextError, match=r"^m: --apply-chat-template is given, and .* named rag"):
+        refuse_missing_template("m", tokenizer)
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    with pytest.raises(TextError, match=r"^m: a question: .*doesn't take this .*no"):
+        refuse_missing_template("m", tokenizer)
 
 
 def test_the_harness_keeps_quiet_and_is_left_as_it_was(

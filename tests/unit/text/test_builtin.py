@@ -4,7 +4,7 @@ import sys
 from pydoc_data.topics import topics
 
 import pytest
-from texts import VOCABULARY
+from texts import VOCABULARY, values_in
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
@@ -16,7 +16,7 @@ from globalprune.text.evaluation import evaluation_windows
 
 def texts_of(part: Part) -> list[object]:
     """The topics of a part."""
-    return [value for _, value in builtin_rows(part).values]
+    return values_in(builtin_rows(part))
 
 
 def test_the_parts_share_no_topic_and_miss_none() -> None:
@@ -36,9 +36,9 @@ def test_the_first_four_fifths_calibrate() -> None:
 
 def test_a_row_says_which_topic_it_is() -> None:
     """The place of a row is a place in the manual."""
-    where, value = next(builtin_rows(Part.CALIBRATION).values)
+    where, row = next(builtin_rows(Part.CALIBRATION).values)
     first = min(topics)
-    assert (where, value) == (f"builtin, topic {first}", topics[first])
+    assert (where, row) == (f"builtin, topic {first}", {"text": topics[first]})
 
 
 def test_windows_to_judge_by_touch_no_document_that_measured() -> None:

@@ -21,7 +21,8 @@ from texts import (
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
-from globalprune.text.chat_windows import IGNORED, TrainingText
+from globalprune.text.chat_windows import TrainingText
+from globalprune.text.token_rows import IGNORED
 from globalprune.text.training import training_texts
 
 
@@ -109,6 +110,7 @@ def test_a_template_whose_tokens_the_model_lacks_is_refused(tmp_path: Path) -> N
     make = chatty()
     make.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     with pytest.raises(
-        TextError, match="the tokenizer gives id 260, but the model has only 260 em"
+        TextError,
+        match=r"the tokenizer gives id 260 \('<\|im_start\|>'\), but the model has only 260 em",
     ):
         cut(write_chats(tmp_path), make=lambda: make)

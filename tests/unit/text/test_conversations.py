@@ -58,8 +58,8 @@ def written(template: str, *values: object) -> list[Conversation]:
     """These rows as a template writes them down."""
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = template
-    places = ((f"here, line {number}", value) for number, value in enumerate(values, start=1))
-    return list(read_conversations(Rows(Column.MESSAGES, places), tokenizer))
+    places = ((f"here, line {n}", {"messages": value}) for n, value in enumerate(values, start=1))
+    return list(read_conversations(Rows(Column.MESSAGES, places), tokenizer, "here"))
 
 
 def learned(conversation: Conversation) -> list[str]:
@@ -138,16 +138,19 @@ def test_a_template_whose_turns_cannot_be_told_apart_is_refused() -> None:
         ("hello", r"`messages` is not a list of messages; it should look like \[\{\"role\""),
         ([], "`messages` is not a list of messages"),
         (None, "`messages` is not a list of messages"),
-        ([{"content": "x"}], "`messages` is not a list of messages"),
+        ([{"content": "x"}], "message 1 has no `role`, so these are not messages"),
         ([TALK[0], "Left."], "`messages` is not a list of messages"),
-        ([TALK[0]], "no message is the assistant's, so there is nothing to learn; drop the row"),
+        (
+            [TALK[0]],
+            r"no message is the assistant's \(found user\) and to be learned.*drop the row",
+        ),
         (
             [says("robot", "beep"), TALK[1]],
-            r"the model's chat template doesn't take this conversation \(who is that\?\); mend",
+            r"the model's chat template doesn't take this conversation \(TemplateError: who is th",
         ),
         (
             [says("user", "Q"), {"role": "assistant", "content": 3}],
-            r"the model's chat template doesn't take this conversation \(.*\); mend or drop",
+            "message 2: `content` is a int, not a text; mend or drop the row",
         ),
     ],
     ids=["text", "empty", "null", "no role", "a string", "no assistant", "a role", "a number"],
@@ -170,7 +173,7 @@ def test_a_table_gives_the_same_conversations_as_lines(tmp_path: Path) -> None:
     # a null that reached it would be written
     tokenizer.chat_template = FORGETFUL.replace("m.thought and", "m.thought is defined and")
     one, other = (
-        list(read_conversations(local_rows([path], TO_TRAIN), tokenizer))
+        list(read_conversations(local_rows([path], TO_TRAIN), tokenizer, "here"))
         for path in (lines, tmp_path / "a.parquet")
     )
     assert [part.digest for part in one] == [part.digest for part in other]
@@ -188,6 +191,6 @@ def test_a_template_that_names_the_day_writes_the_same_every_day() -> None:
         "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
     )
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    rows = Rows(Column.MESSAGES, iter([("here", messages)]))
-    [conversation] = read_conversations(rows, tokenizer)
+    rows = Rows(Column.MESSAGES, iter([("here", {"messages": messages})]))
+    [conversation] = read_conversations(rows, tokenizer, "here")
     assert tokenizer.decode(conversation.ids) == "26 Jul 2024[user]a[assistant]b"

@@ -18,7 +18,9 @@ TEXTS = ["first", "", "zweites – ünïcode 𝄞", "third"]
 
 def documents_of(values: Iterable[object]) -> list[Document]:
     """The documents of values that stand in rows 0, 1, …."""
-    rows = Rows(Column.TEXT, ((f"here, row {n}", value) for n, value in enumerate(values)))
+    rows = Rows(
+        Column.TEXT, ((f"here, row {n}", {"text": value}) for n, value in enumerate(values))
+    )
     return list(read_documents(rows))
 
 

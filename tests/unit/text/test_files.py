@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from texts import write_column, write_lines
+from texts import pairs, values_in, write_column, write_lines
 
 from globalprune.errors import TextError
 from globalprune.text import files
@@ -13,7 +13,7 @@ from globalprune.text.rows import Column
 
 def values_of(*paths: Path) -> list[object]:
     """Every value of some files."""
-    return [value for _, value in local_rows(paths).values]
+    return values_in(local_rows(paths))
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
     file.write_text("One line.\n\nAnother – ünïcode.\n", encoding="utf-8")
     rows = local_rows([file])
     assert rows.column is Column.TEXT
-    assert list(rows.values) == [(str(file), "One line.\n\nAnother – ünïcode.\n")]
+    assert pairs(rows) == [(str(file), "One line.\n\nAnother – ünïcode.\n")]
 
 
 def test_a_long_text_file_is_read_in_pieces(
@@ -48,7 +48,7 @@ def test_each_line_of_jsonl_is_a_row_with_its_number(tmp_path: Path) -> None:
     """Blank lines hold no row but count, so that an editor finds the line."""
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "a\\n\u2028b", "id": 1}\n\n  \n{"id": 2, "text": "c"}')
-    assert list(local_rows([file]).values) == [
+    assert pairs(local_rows([file])) == [
         (f"{file}, line 1", "a\n\u2028b"),
         (f"{file}, line 4", "c"),
     ]
@@ -68,7 +68,7 @@ def test_nothing_is_read_beyond_what_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "good"}\nbad\n')
     values = local_rows([file, tmp_path / "missing.jsonl"]).values
-    assert next(values) == (f"{file}, line 1", "good")
+    assert next(values) == (f"{file}, line 1", {"text": "good"})
 
 
 BAD_LINES = {
@@ -149,3 +149,20 @@ def test_a_file_that_has_gone_is_refused(tmp_path: Path, name: str) -> None:
     """A file may go between looking and reading."""
     with pytest.raises(TextError, match=rf"{name}: can't be read \(No such file or directory\)"):
         values_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_utf_16_without_a_mark_is_refused(tmp_path: Path, name: str, encoding: str) -> None:
+    """It is valid UTF-8 with a NUL beside every letter."""
+    (tmp_path / name).write_bytes('{"text": "hello"}\n'.encode(encoding))
+    with pytest.raises(TextError, match=rf"{name}.*: holds NUL characters.*convert it to UTF-8"):
+        values_of(tmp_path / name)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole data set in one JSON array is not read into memory to be told from a row."""
+    monkeypatch.setattr(files, "LONGEST_LINE", 30)
+    file = write_lines(tmp_path / "a.jsonl", [{"text": "short"}, {"text": "long" * 9}])
+    with pytest.raises(TextError, match=r"line 2: is longer than 30 characters"):
+        values_of(file)

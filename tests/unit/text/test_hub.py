@@ -5,7 +5,7 @@ from typing import Any
 
 import datasets
 import pytest
-from texts import VOCABULARY, no_tokenizer
+from texts import VOCABULARY, no_tokenizer, pairs, values_in
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
@@ -53,13 +53,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 def values_of(seed: int | None = None) -> list[object]:
     """Every value of the served data set."""
-    return [value for _, value in hub_rows(SOURCE, seed).values]
+    return values_in(hub_rows(SOURCE, seed))
 
 
 def test_the_named_config_and_split_are_streamed(hub: Hub) -> None:
     """Nothing is downloaded whole."""
     hub.serve([{"text": "a"}])
-    assert list(hub_rows(SOURCE, None).values) == [("owner/data (test), streamed row 0", "a")]
+    assert pairs(hub_rows(SOURCE, None)) == [("owner/data (test), streamed row 0", "a")]
     assert hub.asked == [("owner/data", "en", "test", True)]
 
 

@@ -29,7 +29,8 @@ def test_a_table_without_either_column_is_refused(names: list[str], found: str) 
     """The message lists the columns that were found and says how to name one."""
     with pytest.raises(
         TextError,
-        match=rf"^here: has no column `text` or `input_ids`; found {found}\. Name the column",
+        match=rf"^here: has no column `text` or `input_ids` or `messages`; found {found}\. "
+        "Name the column",
     ):
         choose_column(names, "here")
 
@@ -54,9 +55,18 @@ def test_to_train_conversations_come_first(names: list[str], column: Column) -> 
     assert choose_column(names, "here", TO_TRAIN) is column
 
 
-def test_conversations_are_no_text_to_measure_with() -> None:
-    """A table of them alone is refused with what it holds, and taken by whoever trains."""
-    with pytest.raises(TextError, match=r"no column `text` or `input_ids`; found messages\."):
-        choose_column(["messages"], "here")
-    with pytest.raises(TextError, match=r"no column `messages` or `text` or `input_ids`; found a"):
-        choose_column(["a"], "here", TO_TRAIN)
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (["id", "conversations"], "from and value of ShareGPT are role and content"),
+        (["instruction", "output"], "instruction and output are two messages"),
+        (["prompt", "completion"], "prompt and answer are two messages"),
+    ],
+    ids=["ShareGPT", "instructions", "completions"],
+)
+def test_dialogues_in_another_form_are_refused_with_the_way_to_write_them(
+    names: list[str], advice: str
+) -> None:
+    """To call such a column `text` would lead to the next error."""
+    with pytest.raises(TextError, match=rf"found {', '.join(names)}\. Write .* {advice}"):
+        choose_column(names, "here", TO_TRAIN)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from texts import TABLE_KINDS, write_arrow, write_column
+from texts import TABLE_KINDS, pairs, values_in, write_arrow, write_column
 
 from globalprune.errors import TextError
 from globalprune.text.rows import Column
@@ -27,7 +27,7 @@ def write(folder: Path, kind: str, table: Any) -> Path:
 
 def values_of(path: Path) -> list[object]:
     """Every value of a table."""
-    return [value for _, value in table_rows(path).values]
+    return values_in(table_rows(path))
 
 
 @BINARY_KINDS
@@ -43,7 +43,7 @@ def test_every_row_is_read_with_its_number(
     path = write_column(tmp_path, kind, column, values)
     rows = table_rows(path)
     assert rows.column is Column(column)
-    assert list(rows.values) == [(f"{path}, row {n}", value) for n, value in enumerate(values)]
+    assert pairs(rows) == [(f"{path}, row {n}", value) for n, value in enumerate(values)]
 
 
 @BINARY_KINDS

@@ -1,5 +1,7 @@
 """What `--data` names, decided without reading text or asking the network."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,22 @@ def test_a_path_that_the_system_refuses_is_refused(text: str, reason: str) -> No
     """What the system says becomes a message of ours."""
     with pytest.raises(TextError, match=rf"can't be looked for \(.*{reason}.*\)\. Text is a"):
         parse_source(text)
+
+
+@pytest.mark.parametrize("in_folder", [False, True], ids=["named", "in a folder"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "dead link"])
+def test_what_is_no_file_is_refused_before_it_is_opened(
+    tmp_path: Path, kind: str, in_folder: bool
+) -> None:
+    """Reading a pipe waits for ever, and /dev/zero has no end."""
+    path = tmp_path / "a.txt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else "/nowhere")
+    told = "no such file|is a link to nothing" if kind == "dead link" else "is a pipe, a socket"
+    with pytest.raises(TextError, match=rf"a\.txt: .*({told})"):
+        parse_source(str(tmp_path if in_folder else path))
