@@ -15,6 +15,7 @@ from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.results.compensation_record import CompensationRecord, read_compensation
 from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
 from globalprune.artifacts.results.metrics_record import ApplyResult
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.registry import adapter_for
@@ -59,7 +60,7 @@ def compensation(
     if not data.exists():
         ids_file(folder)
     request = CompensationRequest(data=str(data), gate_steps=gate_steps, batch_size=batch_size)
-    return Compensation(request, folder / "work", dtype=dtype)
+    return Compensation(request, RunFolder(folder / "work"), dtype=dtype)
 
 
 def compensated(base: Path | str, folder: Path, gone: Removals, **options: Any) -> ApplyResult:

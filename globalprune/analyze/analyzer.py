@@ -21,22 +21,20 @@ from globalprune.analyze.given import read_given, take_away
 from globalprune.analyze.measuring import Measuring, measure
 from globalprune.analyze.output import write_analysis
 from globalprune.analyze.run_log import RunLog
-from globalprune.analyze.subject import model_record, subject_of
+from globalprune.analyze.subject import Subject, model_record, subject_of
 from globalprune.analyze.trial import Candidates, PlanTrial
-from globalprune.artifacts.analyses.analysis_record import (
-    AnalysisRecord,
-    ModelRecord,
-)
+from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.trial import window_count
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
 from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.results.compensation_request import GATE_STEPS, check_gate_steps
-from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
+from globalprune.models.checkpoints.identity import identify_model
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model, load_tokenizer
@@ -93,7 +91,7 @@ def analyze(
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     check_gate_steps(gate_steps)
     refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
-    work = UnfinishedWork.beside(out)
+    work = RunFolder.beside(out)
     work.refuse(resume=resume, overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)
     with log.phase("read the model's structure"):
@@ -127,25 +125,29 @@ def analyze(
         "label_seed": None if draw is None else draw.seed,
         "batch_size": batch_size,
     }
-    if resume:
-        log.say("go on with what an earlier run left" if work.exists else _NOTHING_LEFT)
-    work.begin(_asked(described, windows, methods, placement, how), resume=resume)
+    with log.phase("take the model's digests"):
+        identity = {
+            "trust_remote_code": trust_remote_code,
+            "model": dict(identify_model(subject.source, progress).files),
+            **_identity(subject, windows, methods, placement, how),
+        }
+    _begin(work, identity, log, resume=resume)
     with work.forgotten_if_empty():
         with log.phase("load the model"):
             loaded = load_model(
-                subject.source.path, dtype=placement.dtype, device=placement.device,
+                subject.source, dtype=placement.dtype, device=placement.device,
                 trust_remote_code=trust_remote_code,
             )  # fmt: skip
             take_apart(loaded)
         if decided is not None:
             with log.phase("take away what is decided"):
-                solved = SolvedHalves(work.folder / "given", windows.record.digest)
+                solved = SolvedHalves(work.part("given"))
                 parts = (loaded, subject, decided, windows, solved)
                 take_away(*parts, batch_size=batch_size, progress=progress)
         with log.phase("run the text through it"):
             measured = measure(
                 loaded, subject,
-                Measuring(windows, methods, batch_size, draw, work.folder, progress), decided,
+                Measuring(windows, methods, batch_size, draw, work, progress), decided,
             )  # fmt: skip
         if measured.trouble is not None:
             log.say(f"it could not be kept to go on from: {measured.trouble}")
@@ -164,21 +166,29 @@ def analyze(
     return record
 
 
-def _asked(
-    described: ModelRecord,
+def _begin(work: RunFolder, identity: Mapping[str, Any], log: RunLog, *, resume: bool) -> None:
+    """Make the run's folder, or go on in the one that lies there, and say which."""
+    if resume:
+        log.say("go on with what an earlier run left" if work.exists else _NOTHING_LEFT)
+    work.begin(identity, resume=resume)
+
+
+def _identity(
+    subject: Subject,
     windows: TokenWindows,
     methods: Sequence[Importance],
     placement: Placement,
     how: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What makes two starts the same work, to the last bit."""
+    """What decides the numbers, to the last bit."""
     given = how["given"]
     return {
         "versions": tool_versions(),
-        "model": described.weights_fingerprint,
         "text": windows.record.digest,
         "importances": sorted(method.name for method in methods),
+        "device": torch.device(placement.device).type,
         "dtype": str(placement.dtype),
+        "layers": [subject.layers.start, subject.layers.stop],
         **how,
         "given": None if given is None else given.model_dump(),
     }

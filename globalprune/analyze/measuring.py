@@ -5,12 +5,12 @@ The statistics of both are handed on side by side; what is made of them is not k
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from globalprune.analyze.given import Given
 from globalprune.analyze.ordering import Ordered, order_groups
 from globalprune.analyze.subject import Subject
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import Collectable, GroupSums, Split, Statistic
 from globalprune.passes.kept_pass import KeptPass
@@ -29,7 +29,7 @@ class Measuring:
     methods: Sequence[Importance]
     batch_size: int
     draw: LabelDraw | None
-    work: Path  # where what there is so far is kept, and gone on from
+    work: RunFolder  # where what there is so far is kept, and gone on from
     progress: Progress
 
     def needs(self) -> set[Statistic]:
@@ -57,7 +57,7 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
         if need != "removal_loss" and need != "measured_removal_loss":  # noqa: PLR1714 - narrows
             collectable.add(need)
     ordering = len(collectable) < len(needs)
-    kept = KeptPass(how.work / "pass", to_its_end=ordering)
+    kept = KeptPass(how.work, to_its_end=ordering)
     collected = collect(
         loaded,
         how.windows,

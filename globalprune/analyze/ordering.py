@@ -4,13 +4,12 @@ What the losses are used for is not known here.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from globalprune.analyze.subject import Subject
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.measured_losses import measured_losses
 from globalprune.passes.halves.composition import halves_of, layers_of
-from globalprune.passes.halves.kept_halves import KeptHalves
 from globalprune.passes.hooks import frozen
 from globalprune.passes.interface import GroupSums, Split, Statistic
 from globalprune.passes.removal.orders import Removal, removal_of
@@ -49,12 +48,12 @@ def order_groups(
     *,
     trying: bool,
     batch_size: int,
-    work: Path,
+    work: RunFolder,
     progress: Progress,
 ) -> Ordered:
     """Order the groups of all halves, and try some removals if asked.
 
-    The folder `work` keeps what is found, and what lies there is not looked for again.
+    `work` keeps what is found, and what lies there is not looked for again.
     """
     layers = layers_of(loaded, subject.adapter, subject.structure)
     halves = halves_of(loaded, subject.adapter, subject.structure)
@@ -64,7 +63,7 @@ def order_groups(
             *running,
             curvature,
             batch_size=batch_size,
-            kept=KeptHalves(work / "orders"),
+            kept=work.part("orders"),
             progress=progress,
         )
         trials: Trials = {}
@@ -73,7 +72,7 @@ def order_groups(
                 *running,
                 removal.orders,
                 batch_size=batch_size,
-                kept=KeptHalves(work / "trials"),
+                kept=work.part("trials"),
                 progress=progress,
             )
     return Ordered(removal, trials)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ import torch
 from globalprune.apply.preparation import Prepared
 from globalprune.artifacts.results.compensation_record import CompensationRecord, FinalNormRefit
 from globalprune.artifacts.results.compensation_request import CompensationRequest, check_gate_steps
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ class Compensation:
     """What is asked of compensation, where it runs, and where it keeps what it has solved."""
 
     request: CompensationRequest
-    work: Path
+    work: RunFolder
     device: str | None = None
     dtype: str | None = None
     trust_remote_code: bool = False
@@ -93,7 +93,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         batches = streams_to_repair(
             model, layers, windows, batch_size=compensation.request.batch_size
         )
-        solved = SolvedHalves(compensation.work, windows.record.digest)
+        solved = SolvedHalves(compensation.work.keyed(text=windows.record.digest))
         modules = repair_streams(
             halves,
             prepared.effect,

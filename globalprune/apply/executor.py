@@ -103,7 +103,9 @@ def apply_plan(
     request = None if compensation is None else compensation.request
     prepared, record = _ready(model, plan_path, place, request)
     repaired = None if compensation is None else solve(compensation, prepared, progress)
-    solved = None if compensation is None else SolvedHalves(compensation.work)
+    solved = None
+    if compensation is not None and repaired is not None:
+        solved = SolvedHalves(compensation.work.keyed(text=repaired.text.digest))
     try:
         with staged_folder(out.resolve(), replace=overwrite) as folder:
             walk(prepared, folder, progress, solved)

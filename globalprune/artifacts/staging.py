@@ -83,6 +83,18 @@ def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
         _commit(folder, target, going=going - written)
 
 
+def link_tree(folder: Path, target: Path) -> None:
+    """Fill a folder that is there with the same files as another, linked or else copied."""
+    for path in folder.iterdir():
+        if not is_passing(path.name):
+            try:
+                _link(path, target / path.name)
+            except OSError:
+                remove_tree(target / path.name)
+                copy = shutil.copytree if path.is_dir() else shutil.copy2
+                copy(path, target / path.name)
+
+
 def remove_folder(folder: Path) -> None:
     """Delete a folder so that no half of it is ever seen under its name."""
     if folder.exists():

@@ -73,12 +73,12 @@ def telling_of_parts(out: Path | None) -> Iterator[None]:
 @contextmanager
 def telling_of_unfinished(out: Path) -> Iterator[None]:
     """Say where an interrupted command keeps what it had done, and how to go on."""
-    from globalprune.artifacts.unfinished import UnfinishedWork
+    from globalprune.artifacts.run_folder import RunFolder
 
     try:
         yield
     except Interrupted:
-        work = UnfinishedWork.beside(out.expanduser())
+        work = RunFolder.beside(out.expanduser())
         if work.exists:
             say(f"gp: {work.folder} keeps what was done; the same command with --resume goes on.")
         else:

@@ -1,31 +1,20 @@
 """A model that was found and opened, and not loaded yet: what can be refused before the work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.provenance import digest_bytes
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.masks import Mask, put_on, read_mask
+from globalprune.models.checkpoints.identity import identify_model
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model
 from globalprune.models.placement import Placement
 from globalprune.models.sources.source import ModelSource, resolve_model
-
-_DECIDING = (  # files beside the weights that can change what a model answers
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
+from globalprune.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -36,7 +25,7 @@ class Candidate:
     vocab_size: int
     longest: int | None  # tokens that it was made for
     weights: str  # fingerprint
-    companions: str  # digest of the small files that decide what it answers
+    identity: str | None  # digest of all that decides what it answers; None: nothing is kept
     mask: Mask | None = None  # a plan that it is judged by, without being cut
 
     @property
@@ -45,8 +34,8 @@ class Candidate:
         return self.source.name if self.mask is None else f"{self.source.name}, {self.mask.path}"
 
 
-def find_candidate(name: str, plan: Path | None = None) -> Candidate:
-    """Resolve a model and read its config and fingerprint, and the plan that masks it."""
+def find_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
+    """Resolve a model and read its config and fingerprint; with `reading`, take its identity."""
     source = resolve_model(name)
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
@@ -57,9 +46,13 @@ def find_candidate(name: str, plan: Path | None = None) -> Candidate:
         config["vocab_size"],
         config.get("max_position_embeddings"),
         weights_fingerprint(checkpoint),
-        _companions(source),
-        None if plan is None else read_mask(plan, checkpoint),
+        None if reading is None else identify_model(source, reading).digest,
     )
+
+
+def masked_by(plan: Path, candidate: Candidate) -> Candidate:
+    """The same model behind a mask; raise where the plan doesn't fit it."""
+    return replace(candidate, mask=read_mask(plan, open_checkpoint(candidate.source)))
 
 
 def load_candidate(
@@ -76,13 +69,3 @@ def load_candidate(
         take_apart(model)
         put_on(model, candidate.mask)
     return model
-
-
-def _companions(source: ModelSource) -> str:
-    """The digest of what lies beside the weights; a .gguf file carries all of it inside."""
-    if source.is_gguf:
-        return digest_bytes(str(source.path.stat().st_size).encode())
-    files = [source.path / name for name in _DECIDING]
-    return digest_bytes(
-        *(f"{file.name}\0".encode() + file.read_bytes() for file in files if file.is_file())
-    )

@@ -15,10 +15,10 @@ from globalprune.artifacts.evaluations.evaluation_record import (
     SpeedSettings,
     TaskSettings,
 )
-from globalprune.artifacts.keyed_records import KeyedRecords
 from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
-from globalprune.evaluate.candidates import Candidate, find_candidate
+from globalprune.evaluate.candidates import Candidate, find_candidate, masked_by
 from globalprune.evaluate.doubts import warn_of_other_tokens, warn_of_speed
 from globalprune.evaluate.hardware import this_machine
 from globalprune.evaluate.measurement import Question, cut_windows, measure
@@ -64,7 +64,7 @@ def evaluate_models(
     check_counts(samples=samples, seq_len=seq_len, stride=stride, batch_size=batch_size)
     placement = choose_placement(device, dtype)
     parse_source(data or BUILTIN)
-    candidates = _find_all(models, plans)
+    candidates = _find_all(models, plans, None if parts is None else progress)
     versions = tool_versions(*((HARNESS,) if tasks else ()))
     question = Question(
         data=data or BUILTIN,
@@ -79,7 +79,7 @@ def evaluate_models(
         versions={name: version for name, version in versions.items() if name in _DECIDING},
     )
     windows = [cut_windows(candidate, question) for candidate in candidates]
-    kept = KeyedRecords(parts)
+    kept = RunFolder(parts)
     results = list(map(partial(measure, question=question, parts=kept), candidates, windows))
     warnings = warn_of_other_tokens(results)
     if speed:
@@ -105,12 +105,17 @@ def evaluate_models(
     )
 
 
-def _find_all(models: Sequence[str], plans: Sequence[Path]) -> list[Candidate]:
-    """Find every model and read every plan before the hours of the first."""
+def _find_all(
+    models: Sequence[str], plans: Sequence[Path], reading: Progress | None
+) -> list[Candidate]:
+    """Find every model and read every plan before the hours of the first.
+
+    Where figures are kept, `reading` is told of the files that say which model they are of.
+    """
     if not models:
         raise UsageError("no model to evaluate; name at least one.")
-    masked = [find_candidate(models[0], plan) for plan in plans]
-    return [*(find_candidate(name) for name in models), *masked]
+    named = [find_candidate(name, reading=reading) for name in models]
+    return [*named, *(masked_by(plan, named[0]) for plan in plans)]
 
 
 def _read_tasks(

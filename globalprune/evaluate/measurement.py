@@ -9,7 +9,7 @@ from typing import Any, Literal
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult, PerplexityResult
-from globalprune.artifacts.keyed_records import KeyedRecords
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.evaluate.candidates import Candidate, load_candidate
 from globalprune.evaluate.efficiency import (
     MemoryMeter,
@@ -63,9 +63,11 @@ def cut_windows(candidate: Candidate, question: Question) -> TokenWindows:
 
 
 def measure(
-    candidate: Candidate, windows: TokenWindows, question: Question, parts: KeyedRecords
+    candidate: Candidate, windows: TokenWindows, question: Question, parts: RunFolder
 ) -> ModelResult:
     """Judge one model, and let it go; only what no part tells is measured."""
+    if candidate.identity is None:  # nobody can say later whose figures they are
+        parts = RunFolder(None)
     tasks = question.tasks
     text_key = _key(candidate, question, windows=windows.record.digest)
     tasks_key = _key(candidate, question, tasks=tasks.key if tasks else None)
@@ -96,8 +98,8 @@ def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, An
     """All that a part's figures depend on."""
     dtype = question.placement.dtype
     return {
-        "weights": candidate.weights,
-        "companions": candidate.companions,
+        "model": candidate.identity,
+        "trust_remote_code": question.trust_remote_code,
         **_masked_key(candidate),
         "file_bytes": stored_bytes(candidate.source),
         "device": question.placement.device,

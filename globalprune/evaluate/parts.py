@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from globalprune.artifacts.evaluations.evaluation_record import PerplexityResult, TaskResult
-from globalprune.artifacts.keyed_records import KeyedRecord
+from globalprune.artifacts.run_folder import KeyedRecord
 
 PARTS_FOLDER = "parts"
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from globalprune.artifacts.evaluations.evaluation_record import TaskSettings
 from globalprune.errors import TextError, UsageError
 from globalprune.evaluate.quiet_harness import quiet_harness
-from globalprune.evaluate.task_digests import config_digest, documents_digest
+from globalprune.evaluate.task_digests import code_digests, config_digest, documents_digest
 from globalprune.progress import Progress
 
 HARNESS: Final = "lm_eval"
@@ -38,7 +38,12 @@ class Tasks:
     def key(self) -> dict[str, Any]:
         """All that the answers depend on, but for the model."""
         asked = self.settings.model_dump(mode="json", exclude={"include_path"})
-        return {**asked, "documents": self.documents, "configs": self.configs}
+        return {
+            **asked,
+            "documents": self.documents,
+            "configs": self.configs,
+            "code": code_digests(self.settings),
+        }
 
 
 def harness_version() -> str:

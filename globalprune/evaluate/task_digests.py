@@ -1,8 +1,12 @@
 """Digests of what a task asks: the same wherever its files lie and whoever asks."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.evaluations.evaluation_record import TaskSettings
+from globalprune.artifacts.provenance import digest_bytes, digest_json
+
+_CODE: Final = (".py", ".yaml", ".yml", ".jinja")
 
 
 def documents_digest(task: Any, limit: int | None) -> str:
@@ -19,6 +23,19 @@ def config_digest(task: Any) -> str:
         if key != "config_source"
     }
     return digest_json(_plain(config))
+
+
+def code_digests(settings: TaskSettings) -> dict[str, str]:
+    """The digests of functions and templates beside tasks of one's own, which definitions name."""
+    own = [Path(name).expanduser() for name in settings.names]
+    beside = {path for name in own if name.is_file() for path in name.resolve().parent.iterdir()}
+    if settings.include_path is not None:
+        beside |= {*Path(settings.include_path).expanduser().resolve().rglob("*")}
+    return {
+        f"{path.parent.name}/{path.name}": digest_bytes(path.read_bytes())
+        for path in sorted(beside)
+        if path.suffix in _CODE and path.is_file()
+    }
 
 
 def _plain(value: Any) -> Any:

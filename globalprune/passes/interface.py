@@ -35,6 +35,12 @@ Part = tuple[Half, int]  # of a half's groups, with the number of the first
 GroupSums = dict[Half, torch.Tensor]  # float64 [groups] for every measured half
 
 
+def half_name(half: Half) -> str:
+    """What is kept of a half is kept under this name."""
+    layer, group_type = half
+    return f"layer-{layer:03}-{group_type}"
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
     """One linear layer that groups own a part of; `axes` says which part of which parameter.

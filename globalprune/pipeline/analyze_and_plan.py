@@ -12,7 +12,7 @@ from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
 from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import standing_plan
-from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.places import plan_places
 from globalprune.planning.writing import WrittenPlan, write_plans
@@ -37,7 +37,7 @@ def analyze_and_plan(
     """
     refuse_bad_ratio(ratio)
     refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
-    UnfinishedWork.beside(out).refuse(resume=resume, overwrite=overwrite)
+    RunFolder.beside(out).refuse(resume=resume, overwrite=overwrite)
     for place in plan_places(out, [ratio], None).values():
         standing_plan(place, overwrite=overwrite)
     record = analyze_into(out, candidates_at(ratio))

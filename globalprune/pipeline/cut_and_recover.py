@@ -13,19 +13,20 @@ from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.provenance import OWN_FOLDER
 from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, read_recovery
-from globalprune.artifacts.staging import move_into_place
-from globalprune.artifacts.unfinished import UnfinishedWork
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.judging import judge_states, keep_evaluation
 from globalprune.pipeline.recovery import Recovery
 from globalprune.pipeline.refusals import refuse_early
+from globalprune.pipeline.texts import text_digests
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation_record import Comparison
     from globalprune.artifacts.results.recovery_record import RecoveryRun
 
 Done = TypeVar("Done")
+_CUT, _TUNED = "cut", "finetuned"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def cut_and_recover(
     *,
     recovery: Recovery | None = None,
     evaluate: str | None = None,
-    work: UnfinishedWork | None = None,
+    work: RunFolder | None = None,
     leave_behind: Sequence[Path] = (),
 ) -> Outcome:
     """Apply the plan, then finetune and judge as asked.
@@ -63,11 +64,11 @@ def cut_and_recover(
     `leave_behind` are files for the result's records.
     """
     said = refuse_early(cutting, plan, recovery, evaluate)
-    work = UnfinishedWork.beside(cutting.out) if work is None else work
+    work = RunFolder.beside(cutting.out) if work is None else work
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
-    work.begin(_asked(cutting, plan, recovery), resume=cutting.resume)
+    work.begin(_identity(cutting, plan, recovery, evaluate), resume=cutting.resume)
     with work.forgotten_if_empty():
-        cut, tuned = work.folder / "cut", work.folder / "finetuned"
+        cut, tuned = work.folder / _CUT, work.folder / _TUNED
         metrics = cut / OWN_FOLDER / METRICS_FILE
         result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut, work))
         run = None
@@ -86,7 +87,7 @@ def cut_and_recover(
                 lambda: judge_states(cutting, evaluate, cut, None if recovery is None else tuned),
             )
     misnamed = keep_evaluation(last, evaluation, leave_behind, name=cutting.out.resolve().name)
-    move_into_place(last, cutting.out.resolve(), replace=cutting.overwrite)
+    work.hand_over(last.name, cutting.out.resolve(), replace=cutting.overwrite)
     work.remove()
     warnings = (*result.warnings, *filter(None, [misnamed]))
     result = result.model_copy(update={"out": str(cutting.out), "warnings": warnings})
@@ -98,12 +99,18 @@ def _unless_done(record: Path, read: Callable[[Path], Done], do: Callable[[], Do
     return read(record) if record.is_file() else do()
 
 
-def _asked(cutting: Cutting, plan: Path, recovery: Recovery | None) -> dict[str, Any]:
-    """What makes two starts the same work."""
+def _identity(
+    cutting: Cutting, plan: Path, recovery: Recovery | None, evaluate: str | None
+) -> dict[str, Any]:
+    """What makes two starts the same run."""
+    learned = recovery.data if recovery else ()
+    repaired_on = cutting.compensation.data if cutting.compensation else None
     return {
-        **cutting.described,
+        **cutting.identity(),
         "plan": read_plan(plan).decisions_digest(),
         "finetune": recovery.described if recovery else None,
+        "evaluate": evaluate,
+        "texts": text_digests([repaired_on, *learned, evaluate]),
     }
 
 
@@ -112,7 +119,7 @@ def _read_cut(metrics: Path) -> ApplyResult:
     return ApplyResult(**read_metrics(metrics).model_dump(), out=str(metrics.parent.parent))
 
 
-def _cut(cutting: Cutting, plan: Path, out: Path, work: UnfinishedWork) -> ApplyResult:
+def _cut(cutting: Cutting, plan: Path, out: Path, work: RunFolder) -> ApplyResult:
     """Apply the plan into the work's folder; what compensation has solved already is taken."""
     from globalprune.apply.executor import apply_plan
 
@@ -121,14 +128,14 @@ def _cut(cutting: Cutting, plan: Path, out: Path, work: UnfinishedWork) -> Apply
         plan,
         out,
         analysis=cutting.analysis,
-        compensation=cutting.compensated_in(work.folder / "compensating"),
+        compensation=cutting.compensated_in(work.part("compensating")),
         command=cutting.command,
         progress=cutting.progress,
     )
 
 
 def _finetune(
-    cutting: Cutting, recovery: Recovery, cut: Path, out: Path, work: UnfinishedWork
+    cutting: Cutting, recovery: Recovery, cut: Path, out: Path, work: RunFolder
 ) -> "RecoveryRun":
     """Let the cut model learn, with the model before the cut for a teacher if that was asked."""
     from globalprune.recover.finetuner import finetune
@@ -142,7 +149,7 @@ def _finetune(
         device=cutting.device,
         dtype=cutting.dtype,
         resume=cutting.resume,
-        work=UnfinishedWork(work.folder / "finetuning"),
+        work=work.part("finetuning"),
         command=cutting.command,
         warn=cutting.warn,
         progress=cutting.progress,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.progress import Progress, silent, tell_nobody
 
 if TYPE_CHECKING:
@@ -28,23 +29,26 @@ class Cutting:
     warn: Callable[[str], None] = tell_nobody
     progress: Progress = silent
 
-    @property
-    def described(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """All of it that decides what comes out, for telling one run from another."""
-        from globalprune.models.checkpoints.opening import open_checkpoint
-        from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+        import torch
+
+        from globalprune.artifacts.provenance import tool_versions
+        from globalprune.models.checkpoints.identity import identify_model
+        from globalprune.models.placement import choose_placement
         from globalprune.models.sources.source import resolve_model
 
-        weights = weights_fingerprint(open_checkpoint(resolve_model(self.model)))
+        placement = choose_placement(self.device, self.dtype)
         compensation = self.compensation.model_dump(mode="json") if self.compensation else None
         return {
-            "model": weights,
-            "device": self.device,
+            "versions": tool_versions("peft", "accelerate"),
+            "model": dict(identify_model(resolve_model(self.model), self.progress).files),
+            "device": torch.device(placement.device).type,
             "dtype": self.dtype,
             "compensation": compensation,
         }
 
-    def compensated_in(self, work: Path) -> "Compensation | None":
+    def compensated_in(self, work: RunFolder) -> "Compensation | None":
         """What the cut is told of compensation, if that is asked; `work` keeps what is solved."""
         if self.compensation is None:
             return None

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import refuse_ranks
 from globalprune.errors import TextError
 from globalprune.pipeline.cutting import Cutting
@@ -29,7 +30,9 @@ def refuse_early(
         cutting.out,
         analysis=cutting.analysis,
         overwrite=cutting.overwrite,
-        compensation=cutting.compensated_in(cutting.out),  # nothing is solved, so nothing is kept
+        compensation=cutting.compensated_in(
+            RunFolder(None)
+        ),  # nothing is solved, so nothing is kept
     )
     for warning in warnings:
         cutting.warn(warning)
@@ -45,7 +48,7 @@ def refuse_compensation(cutting: Cutting) -> None:
     from globalprune.models.checkpoints.opening import open_checkpoint
     from globalprune.models.sources.source import resolve_model
 
-    compensation = cutting.compensated_in(cutting.out)
+    compensation = cutting.compensated_in(RunFolder(None))
     if compensation is not None and compensation.request.data is not None:
         read_windows(compensation, open_checkpoint(resolve_model(cutting.model)))
 

@@ -14,6 +14,7 @@ from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint, Un
 from globalprune.artifacts.plans.plan_analysis import recorded_doubt
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.pipeline.refusals import refuse_early
 from globalprune.pipeline.sweep_lines import line_names
@@ -46,9 +47,10 @@ def sweep(request: SweepRequest) -> Sweep:
     _warn_of_masks(request, {path: plans[path] for path in masks}, dense)
     results = dict(zip(masks, masked, strict=True))
     placed = replace(request, device=judged.device)
+    run = placed.cutting(request.out).identity() if repaired_on is not None else {}
     for path, plan in plans.items():
         if repaired_on is not None and cut[path]:
-            results[path] = cut_and_judge(placed, path, plan, judged, repaired_on)
+            results[path] = cut_and_judge(placed, path, plan, judged, repaired_on, run)
     missed = {one.path: one.planned.plan for one in request.unreached}
     cut |= {path: _is_cut(plan, request) for path, plan in missed.items()}
     names = line_names(plans | missed, cut)
@@ -112,7 +114,7 @@ def _text_of_repairs(request: SweepRequest, cut: Sequence[Path]) -> "TextRecord 
 
     cutting = request.cutting(request.out / MODELS / "first")
     refuse_early(cutting, cut[0], None, None)
-    compensation = cutting.compensated_in(request.out)
+    compensation = cutting.compensated_in(RunFolder(None))
     if compensation is None:
         return None
     return read_windows(compensation, open_checkpoint(resolve_model(request.model))).record

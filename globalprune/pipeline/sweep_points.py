@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
-from globalprune.artifacts.keyed_records import KeyedRecord, KeyedRecords, short_digest
+from globalprune.artifacts.run_folder import KeyedRecord, RunFolder, short_digest
 from globalprune.artifacts.staging import remove_folder
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.sweep_request import MODELS, PARTS, POINTS, SweepRequest
+from globalprune.pipeline.texts import text_digests
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analyses.analysis_record import TextRecord
@@ -57,10 +58,14 @@ def cut_and_judge(
     plan: "PrunePlan",
     dense: "Comparison",
     repaired_on: "TextRecord",
+    run: dict[str, Any],
 ) -> ModelResult:
-    """Apply one plan, judge what comes out, and let it go; a point that is known is not cut."""
-    points = KeyedRecords(request.out / POINTS)
-    key = _key(request, plan, dense, repaired_on)
+    """Apply one plan, judge what comes out, and let it go; a point that is known is not cut.
+
+    `run` is the identity of all cuts of a sweep.
+    """
+    points = RunFolder(request.out / POINTS)
+    key = _key(request, plan, dense, repaired_on, run)
     model = request.out / MODELS / f"{path.stem}-{short_digest(key)}"
     point = points.find(CutPoint, key)
     known = point.result if point else None
@@ -80,17 +85,19 @@ def cut_and_judge(
 
 
 def _key(
-    request: SweepRequest, plan: "PrunePlan", dense: "Comparison", repaired_on: "TextRecord"
+    request: SweepRequest,
+    plan: "PrunePlan",
+    dense: "Comparison",
+    repaired_on: "TextRecord",
+    run: dict[str, Any],
 ) -> dict[str, Any]:
     """All that the figures of a cut model depend on."""
-    asked = request.compensation
+    repaired = request.compensation.data if request.compensation else None
     return {
-        "weights": dense.models[0].weights,
+        **run,
         "windows": dense.text.digest,
+        "batch_size": request.judging.batch_size,
         "plan": plan.decisions_digest(),
-        "compensation": None if asked is None else asked.model_dump(mode="json"),
         "repaired_on": repaired_on.digest,
-        "device": dense.device,
-        "dtype": request.dtype,
-        "versions": dense.versions,
+        "texts": text_digests([repaired]),
     }

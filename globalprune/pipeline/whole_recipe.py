@@ -17,8 +17,8 @@ from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import ANALYZE_LOG, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place
-from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.errors import AnalysisDoubted
 from globalprune.pipeline.cut_and_recover import Outcome, cut_and_recover
 from globalprune.pipeline.cutting import Cutting
@@ -29,9 +29,8 @@ from globalprune.pipeline.refusals import (
     refuse_unusable_texts,
 )
 from globalprune.pipeline.rounds import Measure, plan_in_rounds, round_folders
+from globalprune.pipeline.texts import text_digests
 from globalprune.planning.writing import WrittenPlan
-from globalprune.text.files import files_digest
-from globalprune.text.source import LocalText, parse_source
 
 _LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
 
@@ -68,9 +67,9 @@ def prune_model(
     refuse_occupied(_analysis_place(cutting), ours=[ANALYSIS_FILE], overwrite=cutting.overwrite)
     refuse_compensation(cutting)
     refuse_unusable_texts(cutting, recipe.recovery, recipe.evaluate)
-    work = UnfinishedWork.beside(cutting.out)
+    work = RunFolder.beside(cutting.out)
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
-    work.begin(_asked(recipe, cutting), resume=cutting.resume)
+    work.begin(_identity(recipe, cutting), resume=cutting.resume)
     with work.forgotten_if_empty():
         analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
         folders = round_folders(analysis, before, recipe.rounds)
@@ -86,7 +85,7 @@ def prune_model(
             analysis / PLAN_FILE,
             recovery=recipe.recovery,
             evaluate=recipe.evaluate,
-            work=UnfinishedWork(work.folder / "cut and recover"),
+            work=work.part("cut and recover"),
             leave_behind=[*_left_behind(analysis), before],
         )
     work.remove()
@@ -134,18 +133,13 @@ def _refuse_place(cutting: Cutting) -> None:
     refuse_place(cutting.out, [model], needed_bytes=0, overwrite=cutting.overwrite)
 
 
-def _asked(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
-    """What makes two starts the same work."""
+def _identity(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
+    """What makes two starts the same run."""
+    data = recipe.measuring["data"]
     return {
-        **cutting.described,
+        **cutting.identity(),
         "ratio": recipe.ratio,
         "rounds": recipe.rounds,
-        "text": _digest_of(recipe.measuring["data"]),
+        "text": text_digests([data]).get(data),
         **recipe.measuring,
     }
-
-
-def _digest_of(data: str | None) -> str | None:
-    """The digest of a text that lies on this machine, and may change while the work is stopped."""
-    source = None if data is None else parse_source(data)
-    return files_digest(source.paths) if isinstance(source, LocalText) else None

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from globalprune.artifacts.provenance import tool_versions
 from globalprune.artifacts.results.recovery_record import RecoveryRun
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
-from globalprune.artifacts.unfinished import UnfinishedWork
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
@@ -48,7 +49,7 @@ def finetune(
     resume: bool = False,
     overwrite: bool = False,
     trust_remote_code: bool = False,
-    work: UnfinishedWork | None = None,
+    work: RunFolder | None = None,
     name: str | None = None,
     command: Sequence[str] = (),
     warn: Callable[[str], None] = tell_nobody,
@@ -67,10 +68,10 @@ def finetune(
     _refuse_contradictions(settings, teacher, keep_adapter=keep_adapter)
     arithmetic = choose_arithmetic(device, dtype, settings.method)
     settings = settings.model_copy(update={"precision": arithmetic.name})
-    pupil = find_pupil(model)
+    pupil = find_pupil(model, progress)
     _refuse_stacking(pupil, keep_adapter=keep_adapter)
-    work = UnfinishedWork.beside(out) if work is None else work
-    taught_by = None if teacher is None else find_teacher(teacher, pupil)
+    work = RunFolder.beside(out) if work is None else work
+    taught_by = None if teacher is None else find_teacher(teacher, pupil, progress)
     if _is_first():
         _refuse_place(out, pupil, taught_by, settings, overwrite=overwrite)
         work.refuse(resume=resume, overwrite=overwrite)
@@ -154,10 +155,12 @@ def _identity(assignment: Assignment) -> dict[str, Any]:
     """What makes two starts the same run."""
     teacher = assignment.teacher
     return {
-        "model": assignment.pupil.known.weights,
-        "teacher": teacher.known.weights if teacher else None,
+        "versions": tool_versions("peft", "accelerate"),
+        "model": dict(assignment.pupil.identity.files),
+        "teacher": dict(teacher.identity.files) if teacher else None,
         "data": assignment.windows.digest,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "trust_remote_code": assignment.trust_remote_code,
         "device": "cpu" if assignment.arithmetic.on_cpu else "gpu",
         **assignment.settings.model_dump(mode="json"),
     }

@@ -15,13 +15,14 @@ from globalprune.artifacts.results.recovery_record import (
 from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.result_folder import records_of
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.models.configs.config_figures import ConfigFigures
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.sources.source import resolve_model
-from globalprune.progress import Progress
+from globalprune.progress import Progress, silent
 from globalprune.recover.windows import TrainingWindows
 from globalprune.text.chat_windows import TrainingText
 from globalprune.text.mixture import parse_mixture
@@ -35,6 +36,7 @@ class Pupil:
 
     checkpoint: Checkpoint
     known: KnownModel
+    identity: ModelIdentity
     vocab_size: int
 
 
@@ -47,7 +49,7 @@ class Lesson:
     warnings: tuple[str, ...]
 
 
-def find_pupil(name: str) -> Pupil:
+def find_pupil(name: str, progress: Progress = silent) -> Pupil:
     """Open a model; raise `CheckpointError` for one that can't be trained as it stands."""
     source = resolve_model(name)
     if source.is_gguf:
@@ -62,12 +64,15 @@ def find_pupil(name: str) -> Pupil:
     known = KnownModel(
         source=source.name, revision=source.revision, weights=weights_fingerprint(checkpoint)
     )
-    return Pupil(checkpoint, known, ConfigFigures(checkpoint.config, name).need("vocab_size"))
+    identity = identify_model(source, progress)
+    return Pupil(
+        checkpoint, known, identity, ConfigFigures(checkpoint.config, name).need("vocab_size")
+    )
 
 
-def find_teacher(name: str, pupil: Pupil) -> Pupil:
+def find_teacher(name: str, pupil: Pupil, progress: Progress = silent) -> Pupil:
     """Open the teacher; raise `UsageError` unless it speaks the pupil's tokens."""
-    teacher = find_pupil(name)
+    teacher = find_pupil(name, progress)
     theirs, ours = (load_tokenizer(one.checkpoint.source.path) for one in (teacher, pupil))
     if teacher.vocab_size != pupil.vocab_size or theirs.get_vocab() != ours.get_vocab():
         raise UsageError(

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.removal_order import RemovalOrder
 from globalprune.passes.halves.composition import check_composition
-from globalprune.passes.halves.kept_halves import KeptHalves
 from globalprune.passes.halves.running_half import RunningHalf
 from globalprune.passes.halves.streams import StreamBatch, stream_batches
-from globalprune.passes.interface import GroupSums, Half, Split
+from globalprune.passes.interface import GroupSums, Half, Split, half_name
 from globalprune.passes.removal.half_removal import HalfRemoval, Moments, half_removal
 from globalprune.passes.stream import midpoint
 from globalprune.progress import Progress
@@ -46,7 +46,7 @@ def removal_of(
     curvature: Split[GroupSums],
     *,
     batch_size: int,
-    kept: KeptHalves | None = None,
+    kept: RunFolder | None = None,
     progress: Progress,
 ) -> Removal:
     """Order the groups of every half that `curvature` knows; what was `kept` is known already."""
@@ -57,7 +57,7 @@ def removal_of(
     found: dict[Half, HalfRemoval] = {}
     for half in progress(needed, total=len(needed), label="ordering", unit="halves"):
         output, place = half.output, half.place
-        known = None if kept is None else kept.find(place)
+        known = None if kept is None else kept.find_tensors(half_name(place))
         if known is not None or output is None or place not in curvature.whole:
             for batch in batches:
                 batch.dense = half.through(batch.dense, batch.calls)
@@ -67,7 +67,7 @@ def removal_of(
         moments = _advance(half, output, batches, midpoint(len(windows.rows)))
         found[place] = half_removal(output, half.width, moments, _of(curvature, place))
         if kept is not None:
-            kept.keep(place, found[place].tensors())
+            kept.keep_tensors(half_name(place), found[place].tensors())
     return _together(found)
 
 

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.normal_equations import NormalEquations
 from globalprune.compensation.removal_order import RemovalOrder
 from globalprune.compensation.ridge import towards_prior
 from globalprune.errors import NonFiniteError
-from globalprune.passes.halves.kept_halves import KeptHalves
 from globalprune.passes.halves.running_half import RunningHalf
 from globalprune.passes.halves.streams import StreamBatch, stream_batches
-from globalprune.passes.interface import Half
+from globalprune.passes.interface import Half, half_name
 from globalprune.passes.removal.divergence import divergence, enter_layer, judged_batches
 from globalprune.passes.repair.repair_text import HELD_OUT_EVERY
 from globalprune.progress import Progress
@@ -46,7 +46,7 @@ def removal_trials(
     orders: Mapping[Half, RemovalOrder],
     *,
     batch_size: int,
-    kept: KeptHalves | None = None,
+    kept: RunFolder | None = None,
     progress: Progress,
 ) -> Trials:
     """Measure KL(model || cut model) behind a few removals of every half that has an order.
@@ -66,7 +66,7 @@ def removal_trials(
         if group_type == "attention":
             enter_layer(streams, judged)
         output, place = half.output, half.place
-        known = None if kept is None else kept.find(place)
+        known = None if kept is None else kept.find_tensors(half_name(place))
         if known is not None or output is None or place not in orders:
             for batch in streams:
                 batch.dense = half.through(batch.dense, batch.calls)
@@ -80,7 +80,7 @@ def removal_trials(
             with _weighing(output, trial):
                 found[place][count] = _credible(divergence(model, layers, layer, judged), place)
         if kept is not None:
-            kept.keep(place, _tensors(found[place]))
+            kept.keep_tensors(half_name(place), _tensors(found[place]))
     return found
 
 

@@ -10,6 +10,7 @@ from measuring import described
 
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.candidates import find_candidate
+from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]
 
@@ -26,12 +27,12 @@ def test_a_config_without_a_vocabulary_is_refused(tiny: Tiny, tmp_path: Path) ->
 
 def test_a_copy_is_the_same_model(tiny: Tiny, tmp_path: Path) -> None:
     """Wherever it lies; a tokenizer of other words makes it another."""
-    first = find_candidate(str(tiny("llama")))
+    first = find_candidate(str(tiny("llama")), reading=silent)
     folder = Path(shutil.copytree(tiny("llama"), tmp_path / "copy"))
-    second = find_candidate(str(folder))
-    assert (first.weights, first.companions) == (second.weights, second.companions)
+    second = find_candidate(str(folder), reading=silent)
+    assert (first.weights, first.identity) == (second.weights, second.identity)
     assert (first.vocab_size, first.longest) == (260, 256)
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace("<unk>", "<gap>"))
-    assert find_candidate(str(folder)).companions != first.companions
+    assert find_candidate(str(folder), reading=silent).identity != first.identity
     assert described(folder)[1].parameters > 0

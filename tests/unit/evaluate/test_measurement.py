@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from applying import write_record
+from globalprune.artifacts.keyed_records import KeyedRecords
 from measuring import described, loaded, windows_of
 from tiny_models import random_ids
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
-from globalprune.artifacts.keyed_records import KeyedRecords
 from globalprune.evaluate.candidates import find_candidate
 from globalprune.evaluate.measurement import Question, cut_windows, measure
 from globalprune.evaluate.perplexity import perplexity

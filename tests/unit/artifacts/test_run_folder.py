@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from applying import bytes_below
-
 from globalprune.artifacts.unfinished import ASKED_FILE, UnfinishedWork
+
 from globalprune.errors import UsageError
 
 ASKED = {"model": "sha256:1", "settings": {"targets": ("q_proj",), "r": 8}, "teacher": None}
