@@ -168,7 +168,7 @@ def test_other_work_is_refused(tiny: Tiny, tmp_path: Path) -> None:
         UsageError, match=r"out\.unfinished: holds a run that was stopped; say --res"
     ):
         analysed(tiny("llama"), tmp_path)
-    with pytest.raises(UsageError, match=r"asked\.json: can't be resumed.*importances was \["):
+    with pytest.raises(UsageError, match=r"run\.json: can't be resumed.*importances was \["):
         analyze(str(tiny("llama")), tmp_path / "out", data=str(tmp_path / "ids.jsonl"), resume=True)
     analysed(tiny("llama"), tmp_path, overwrite=True)
     assert not (tmp_path / "out.unfinished").exists()

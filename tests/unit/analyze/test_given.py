@@ -16,6 +16,7 @@ from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.passes.removal.trials import counts_tried
 from globalprune.planning.writing import write_plans
 
@@ -79,7 +80,7 @@ def test_the_rest_is_measured_as_the_applied_model_would_be(
     plan = write_removals(tmp_path / "plan.yaml", GONE)
     analysis = measured(model, tmp_path / "given", given=plan, compensating=compensating)
     data = tmp_path / "given" / "text" / "rows.parquet"
-    compensation = Compensation(CompensationRequest(data=str(data)), tmp_path / "work")
+    compensation = Compensation(CompensationRequest(data=str(data)), RunFolder(tmp_path / "work"))
     cut = tmp_path / "cut"
     apply_plan(str(model), plan, cut, compensation=compensation if compensating else None)
     direct = measured(cut, tmp_path / "direct")

@@ -17,6 +17,7 @@ from tiny_models import random_ids
 from globalprune.apply.compensator import Compensation
 from globalprune.apply.executor import apply_plan, check_apply
 from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import GlobalPruneError, TextError, UsageError, VerificationFailed
 from globalprune.models.loading import load_model
@@ -77,7 +78,7 @@ def test_what_cannot_work_is_refused_before_the_weights_are_loaded(
 ) -> None:
     """With a message of its own, and nothing is written."""
     plan = write_removals(tmp_path / "plan.yaml", GONE)
-    asked = Compensation(CompensationRequest(**ask(tmp_path)), tmp_path / "work")
+    asked = Compensation(CompensationRequest(**ask(tmp_path)), RunFolder(tmp_path / "work"))
     with pytest.raises(error, match=text):
         refusing(str(tiny("llama")), plan, tmp_path / "out", compensation=asked)
     assert not {"out", "work"} & {path.name for path in tmp_path.iterdir()}
@@ -92,7 +93,7 @@ def test_a_device_without_float64_is_refused(
     monkeypatch.setattr("globalprune.apply.compensator.choose_placement", lambda *_: place)
     plan = write_removals(tmp_path / "plan.yaml", GONE)
     request = CompensationRequest(data=str(ids_file(tmp_path)))
-    asked = Compensation(request, tmp_path / "work", device="mps")
+    asked = Compensation(request, RunFolder(tmp_path / "work"), device="mps")
     with pytest.raises(UsageError, match="--device mps: has no float64; say --device cpu"):
         check_apply(str(tiny("llama")), plan, tmp_path / "out", compensation=asked)
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 from applying import bytes_below
-from globalprune.artifacts.unfinished import ASKED_FILE, UnfinishedWork
 
+from globalprune.artifacts.run_folder import RUN_FILE, RunFolder
 from globalprune.errors import UsageError
 
 ASKED = {"model": "sha256:1", "settings": {"targets": ("q_proj",), "r": 8}, "teacher": None}
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> UnfinishedWork:
+def begun(tmp_path: Path) -> RunFolder:
     """Give work that was begun and got somewhere."""
-    work = UnfinishedWork.beside(tmp_path / "out")
+    work = RunFolder.beside(tmp_path / "out")
     work.begin(ASKED, resume=False)
     (work.folder / "checkpoint").write_text("half way")
     return work
@@ -24,21 +24,21 @@ def test_it_lies_beside_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Also beside one that is named by a link or from within a folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert UnfinishedWork.beside(Path("out")).folder == tmp_path.resolve() / "out.unfinished"
-    assert UnfinishedWork.beside(Path("link")).folder == tmp_path.resolve() / "real.unfinished"
-    assert UnfinishedWork.beside(Path("v1.5")).folder.name == "v1.5.unfinished"
+    assert RunFolder.beside(Path("out")).folder == tmp_path.resolve() / "out.unfinished"
+    assert RunFolder.beside(Path("link")).folder == tmp_path.resolve() / "real.unfinished"
+    assert RunFolder.beside(Path("v1.5")).folder.name == "v1.5.unfinished"
 
 
 def test_nothing_there_is_no_obstacle(tmp_path: Path) -> None:
     """Whatever was said of a run that might have been."""
-    work = UnfinishedWork.beside(tmp_path / "a" / "out")
+    work = RunFolder.beside(tmp_path / "a" / "out")
     for resume, overwrite in ((False, False), (True, False), (False, True)):
         work.refuse(resume=resume, overwrite=overwrite)
     work.begin(ASKED, resume=True)
-    assert (work.folder / ASKED_FILE).is_file()
+    assert (work.folder / RUN_FILE).is_file()
 
 
-def test_what_was_begun_waits_for_a_word(begun: UnfinishedWork) -> None:
+def test_what_was_begun_waits_for_a_word(begun: RunFolder) -> None:
     """`--resume` or `--overwrite`."""
     with pytest.raises(UsageError, match=r"holds a run that was stopped; say --resume .*--overwri"):
         begun.refuse(resume=False, overwrite=False)
@@ -46,17 +46,17 @@ def test_what_was_begun_waits_for_a_word(begun: UnfinishedWork) -> None:
     begun.refuse(resume=False, overwrite=True)
 
 
-def test_the_same_work_goes_on_where_it_was(begun: UnfinishedWork) -> None:
+def test_the_same_work_goes_on_where_it_was(begun: RunFolder) -> None:
     """Nothing of it is lost."""
     before = bytes_below(begun.folder)
     begun.begin(ASKED, resume=True)
     assert bytes_below(begun.folder) == before
 
 
-def test_beginning_anew_leaves_nothing_of_the_old(begun: UnfinishedWork) -> None:
+def test_beginning_anew_leaves_nothing_of_the_old(begun: RunFolder) -> None:
     """Else a checkpoint of other work might be taken for one of this."""
     begun.begin({"model": "sha256:2"}, resume=False)
-    assert bytes_below(begun.folder).keys() == {ASKED_FILE}
+    assert bytes_below(begun.folder).keys() == {RUN_FILE}
     begun.begin({"model": "sha256:2"}, resume=True)
 
 
@@ -70,31 +70,29 @@ def test_beginning_anew_leaves_nothing_of_the_old(begun: UnfinishedWork) -> None
     ids=["one", "two", "a new one"],
 )
 def test_other_work_is_refused_by_what_differs(
-    begun: UnfinishedWork, changes: dict[str, object], message: str
+    begun: RunFolder, changes: dict[str, object], message: str
 ) -> None:
     """And what lies there is kept."""
     before = bytes_below(begun.folder)
-    with pytest.raises(
-        UsageError, match=rf"asked\.json: can't be resumed, .*{message}.*begin anew"
-    ):
+    with pytest.raises(UsageError, match=rf"run\.json: can't be resumed, .*{message}.*begin anew"):
         begun.begin(ASKED | changes, resume=True)
     assert bytes_below(begun.folder) == before
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"], ids=["empty", "cut short", "a list"])
-def test_a_damaged_note_of_what_was_asked_is_refused(begun: UnfinishedWork, content: str) -> None:
+def test_a_damaged_note_of_what_was_asked_is_refused(begun: RunFolder, content: str) -> None:
     """Nobody can tell then what was begun."""
-    (begun.folder / ASKED_FILE).write_text(content)
-    with pytest.raises(UsageError, match=r"asked\.json: can't be read .*say --overwrite"):
+    (begun.folder / RUN_FILE).write_text(content)
+    with pytest.raises(UsageError, match=r"run\.json: can't be read .*say --overwrite"):
         begun.begin(ASKED, resume=True)
 
 
 def test_a_persons_folder_or_file_is_never_touched(tmp_path: Path) -> None:
     """What holds no note of ours is theirs."""
-    work = UnfinishedWork(tmp_path / "theirs.unfinished")
+    work = RunFolder(tmp_path / "theirs.unfinished")
     work.folder.mkdir()
     (work.folder / "novel.txt").write_text("Chapter one")
-    file = UnfinishedWork(tmp_path / "file.unfinished")
+    file = RunFolder(tmp_path / "file.unfinished")
     file.folder.write_text("Chapter two")
     for theirs in (work, file):
         for resume, overwrite in ((False, False), (True, False), (False, True)):
@@ -103,15 +101,15 @@ def test_a_persons_folder_or_file_is_never_touched(tmp_path: Path) -> None:
     assert bytes_below(work.folder) == {"novel.txt": b"Chapter one"}
 
 
-def test_it_is_gone_once_the_result_is_there(begun: UnfinishedWork) -> None:
+def test_it_is_gone_once_the_result_is_there(begun: RunFolder) -> None:
     """Checkpoints are larger than models."""
     begun.remove()
     assert not begun.folder.exists()
 
 
-def test_only_work_of_ours_is_ever_removed(begun: UnfinishedWork, tmp_path: Path) -> None:
+def test_only_work_of_ours_is_ever_removed(begun: RunFolder, tmp_path: Path) -> None:
     """A folder of that name without a word of what was asked is a person's."""
-    other = UnfinishedWork(tmp_path / "thesis.unfinished")
+    other = RunFolder(tmp_path / "thesis.unfinished")
     other.folder.mkdir()
     (other.folder / "chapter").write_text("mine")
     for work in (begun, other):

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from applying import write_record
-from globalprune.artifacts.keyed_records import KeyedRecords
 from measuring import described, loaded, windows_of
 from tiny_models import random_ids
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.evaluations.evaluation_record import ModelResult
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.evaluate.candidates import find_candidate
 from globalprune.evaluate.measurement import Question, cut_windows, measure
 from globalprune.evaluate.perplexity import perplexity
@@ -62,9 +62,9 @@ def judge(
     folder: Path, asked: Question, parts: Path | None = None
 ) -> tuple[ModelResult, TextRecord]:
     """One model's figures, and the text that it was judged by."""
-    candidate = find_candidate(str(folder))
+    candidate = find_candidate(str(folder), reading=silent)
     windows = cut_windows(candidate, asked)
-    return measure(candidate, windows, asked, KeyedRecords(parts)), windows.record
+    return measure(candidate, windows, asked, RunFolder(parts)), windows.record
 
 
 @pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])

@@ -141,7 +141,7 @@ def test_other_work_is_not_gone_on_with(
 
     refused(
         gp(*command, "--ratio", 0.3, "--resume"),
-        r"asked\.json: can't be resumed.*\(ratio was 0\.2, is 0\.3\); repeat its command",
+        r"run\.json: can't be resumed.*\(ratio was 0\.2, is 0\.3\); repeat its command",
     )
     assert files_below(tmp_path) == before
 

@@ -70,7 +70,7 @@ def walked(
     batches = stream_batches(
         found.model, found.layers, windows, batch_size=batch_size, every=HELD_OUT_EVERY
     )
-    solved = SolvedHalves(asked.work, windows.record.digest)
+    solved = SolvedHalves(asked.work)
     modules = repair_streams(
         found.halves,
         prepared.effect,
