@@ -1,11 +1,13 @@
 """What every test shares: one thread, fixed seeds, tiny models saved once a session."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["GLOBALPRUNE_CACHE"] = tempfile.mkdtemp(prefix="globalprune-tests-")
 
 import pytest
 

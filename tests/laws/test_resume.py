@@ -1,5 +1,6 @@
 """Law 6: an analysis that was killed and is resumed comes to the same importances, bit for bit."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -170,5 +171,9 @@ def test_other_work_is_refused(tiny: Tiny, tmp_path: Path) -> None:
         analysed(tiny("llama"), tmp_path)
     with pytest.raises(UsageError, match=r"run\.json: can't be resumed.*importances was \["):
         analyze(str(tiny("llama")), tmp_path / "out", data=str(tmp_path / "ids.jsonl"), resume=True)
+    other = Path(shutil.copytree(tiny("llama"), tmp_path / "llama"))
+    (other / "generation_config.json").write_text('{"eos_token_id": 7}')
+    with pytest.raises(UsageError, match=r"\(model\.generation_config\.json.* is .*7"):
+        analysed(other, tmp_path, resume=True)
     analysed(tiny("llama"), tmp_path, overwrite=True)
     assert not (tmp_path / "out.unfinished").exists()

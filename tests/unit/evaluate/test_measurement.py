@@ -163,6 +163,9 @@ def test_another_model_is_asked_anew(tiny: Tiny, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     for other in (tiny("llama_one_kv"), folder):
         assert judge(other, asked, tmp_path / "parts")[0].from_earlier_run == ()
+    tokens = Path(shutil.copytree(tiny("llama"), tmp_path / "tokens")) / "tokenizer_config.json"
+    tokens.write_text(json.dumps(json.loads(tokens.read_text()) | {"add_prefix_space": True}))
+    assert judge(tokens.parent, asked, tmp_path / "parts")[0].from_earlier_run == ()
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"source": "x"}'], ids=["empty", "cut", "foreign"])

@@ -1,5 +1,6 @@
 """`gp apply --compensate`: one command, that says what it did and goes on where it was stopped."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,8 @@ def test_another_file_of_text_is_not_resumed(
     other = ids_file(tmp_path / "other", seed=1)
     refused(apply(tiny("llama"), plan, other, "--resume"), r"something else was begun \(compens")
     data.write_bytes(other.read_bytes())
-    refused(apply(tiny("llama"), plan, data, "--resume"), r"something else was begun \(texts\..*rows.parquet was")
+    told = r"something else was begun \(texts\..*rows.parquet was sha256"
+    refused(apply(tiny("llama"), plan, data, "--resume"), told)
     done = apply(tiny("llama"), plan, data, "--overwrite")
     assert done.code == 0, done.err
     assert apply(tiny("llama"), plan, other, out="fresh").code == 0
@@ -307,3 +309,28 @@ def test_what_is_doubtful_is_said_before_the_work(tiny: Tiny, plan: Path, data: 
     assert "48 tokens of text are few to solve 24 channels of an MLP anew" in few
     assert outcome.result.warnings == outcome.said == (pinned, few)
     assert few not in apply(tiny("llama"), plan, data, out="more").err
+
+
+def test_a_model_that_changed_meanwhile_is_another(
+    tiny: Tiny, plan: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever changed of it, or of the versions, is named; put back, the work goes on."""
+    model = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
+    stopped(model, plan, data, 5)
+    edits = {
+        "config.json": (
+            "rms_norm_eps",
+            r"config\.json\.rms_norm_eps was \S+, is None; model\.config",
+        ),
+        "tokenizer.json": ("<unk>", r"model\.tokenizer\.json was sha256:\w+, is sha256:"),
+    }
+    for name, (text, told) in edits.items():
+        content = (model / name).read_text()
+        assert text in content
+        (model / name).write_text(content.replace(text, "norm_eps"))
+        refused(apply(model, plan, data, "--resume"), told)
+        (model / name).write_text(content)
+    with monkeypatch.context() as patch:
+        patch.setattr("globalprune.artifacts.provenance.platform.python_version", lambda: "3.1")
+        refused(apply(model, plan, data, "--resume"), r"\(versions\.python was .*, is 3\.1\)")
+    assert apply(model, plan, data, "--resume").code == 0

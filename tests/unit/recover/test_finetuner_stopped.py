@@ -81,6 +81,7 @@ OTHER: dict[str, tuple[dict[str, Any], str]] = {
         {"model": "mistral"},
         r"model\.config\.json.*model\.model\.safetensors was sha256:\w+, is sha",
     ),
+    "base of the tokenizer": ({"edit": "tokenizer.json"}, r"model\.tokenizer\.json was sha256"),
     "text": ({"settings": small(), "data": "other"}, "data was sha256:.*, is sha256:"),
 }
 
@@ -94,11 +95,16 @@ def test_only_the_same_run_is_resumed(tiny: Tiny, again: Path, kind: str) -> Non
     data = write_text(again.parent)
     if "data" in changes:
         data.write_text("Something else. " * 200)
+    model = tiny(changes.get("model", "llama"))
+    if "edit" in changes:
+        model = Path(shutil.copytree(model, again.parent / "model"))
+        path = model / changes["edit"]
+        path.write_text(path.read_text().replace("<unk>", "<gap>"))
     with pytest.raises(
         UsageError, match=rf"run\.json: can't be resumed, since something else was .*\({message}"
     ):
         finetuned(
-            tiny(changes.get("model", "llama")),
+            model,
             again,
             changes.get("settings"),
             data=[str(data)],
