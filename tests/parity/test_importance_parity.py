@@ -19,6 +19,7 @@ from tiny_models import CONFIGS, MIXTURES, random_ids, save_tiny, tiny_config
 
 from globalprune.analyze.ordering import order_groups
 from globalprune.analyze.subject import subject_of
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.importance.registry import IMPORTANCES
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.sources.source import resolve_model
@@ -104,7 +105,7 @@ def _measured(folder: Path, *, ordering: bool) -> dict[str, Groups]:
             Split(sums["output_curvature"]),
             trying=True,
             batch_size=batch_size,
-            work=folder / "work",
+            work=RunFolder(folder / "work"),
             progress=silent,
         ).losses()
         sums |= losses.whole

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from globalprune.artifacts.provenance import digest_json
 from globalprune.models.checkpoints.file_digests import digests_of
-from globalprune.models.sources.source import ADAPTER_CONFIG, ModelSource
+from globalprune.models.sources.hub import ADAPTER_CONFIG
+from globalprune.models.sources.source import ModelSource
 from globalprune.progress import Progress, silent
 
 _PASSED_OVER: Final = (

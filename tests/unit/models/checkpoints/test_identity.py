@@ -16,6 +16,12 @@ from globalprune.models.sources.source import ModelSource, resolve_model
 Tiny = Callable[[str], Path]
 
 
+def fill(path: Path, content: str) -> None:
+    """Write a file, and the folder above it."""
+    path.parent.mkdir()
+    path.write_text(content)
+
+
 def change(path: Path, **settings: object) -> None:
     """Set keys of a JSON file, which is made if it isn't there."""
     content = json.loads(path.read_text()) if path.exists() else {}
@@ -53,10 +59,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "chat_template.jinja",
     ),
     "named template": (
-        lambda folder: (
-            (folder / "additional_chat_templates").mkdir(),
-            (folder / "additional_chat_templates" / "tools.jinja").write_text("{{ x }}"),
-        ),
+        lambda folder: fill(folder / "additional_chat_templates" / "tools.jinja", "{{ x }}"),
         "additional_chat_templates/tools.jinja",
     ),
     "adapter beside the weights": (
