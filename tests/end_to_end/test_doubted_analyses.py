@@ -1,18 +1,14 @@
 """An analysis whose plan ruins the model is doubted, told everywhere, and not cut by unasked."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
 from command_line import Said, files_below, gp
 from trials import save_trained, write_letter_sums
 
 from globalprune.artifacts.analyses.analysis_record import read_analysis_record
 from globalprune.artifacts.analyses.trial import Trial
-from globalprune.importance.fisher import Fisher
-from globalprune.passes.interface import Statistic
 
 DOUBT = "doubted: the plan of "
 
@@ -25,18 +21,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_trained(folder / "model")
 
 
-def blind(self: Fisher, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:
-    """What a gate behind a norm says of a single KV head: nothing is lost without it."""
-    del self
-    found = statistics["gate_fisher"]
-    return found * 1e-9 if len(found) == 1 else found
-
-
-def sighted(self: Fisher, statistics: Mapping[Statistic, torch.Tensor]) -> torch.Tensor:
-    """The opposite: such a head is worth much."""
-    del self
-    found = statistics["gate_fisher"]
-    return found + 1.0 if len(found) == 1 else found
+def without_secants(patch: pytest.MonkeyPatch) -> None:
+    """Let gates be measured as if no norm stood behind them, which hides a single KV head."""
+    patch.setattr("globalprune.passes.sites.norm_behind", lambda *_: None)
 
 
 def measure(command: str, trained: Path, *options: str | Path | float) -> Said:
@@ -54,21 +41,18 @@ def trial_in(folder: Path) -> Trial:
 
 @pytest.fixture(scope="module")
 def doubted(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The analysis of an importance that is blind to attention."""
+    """The default analysis without the secant gate: blind to attention."""
     out = tmp_path_factory.mktemp("doubted") / "analysis"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Fisher, "combine", blind)
+        without_secants(patch)
         done = measure("analyze", trained, "-o", out, "--ratio", 0.2)
     assert done.code == 0, done.err
     assert done.out.startswith(DOUBT)
     return out
 
 
-def test_a_sound_analysis_is_not_doubted(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sound_analysis_is_not_doubted(trained: Path, tmp_path: Path) -> None:
     """Rows that nothing was measured with judge it, and its first plan is what is tried."""
-    monkeypatch.setattr(Fisher, "combine", sighted)
     done = measure("analyze", trained, "-o", tmp_path / "a", "--ratio", 0.2, "--json")
     trial = trial_in(tmp_path / "a")
 
@@ -133,7 +117,7 @@ def test_pruning_stops_before_it_cuts(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 1; analysis and plan are kept, and gp apply cuts by the plan all the same."""
-    monkeypatch.setattr(Fisher, "combine", blind)
+    without_secants(monkeypatch)
     recipe = ("--importance", "fisher", "--no-compensate", "--ratio", 0.2, "--rounds", 2)
     done = measure("prune", trained, "-o", tmp_path / "out", *recipe)
     kept = tmp_path / "out.analysis"
