@@ -69,6 +69,12 @@ class LayerStructure(Record):
     query_heads_per_group: int = Field(ge=1)
     head_dim: int = Field(ge=1)
     tensors: dict[str, tuple[int, ...]]
+    # tokens that its attention sees at most; in no older analysis, which counts all as seen
+    window: int | None = Field(default=None, ge=1, exclude_if=lambda window: window is None)
+
+    def seen_of(self, context: int) -> int:
+        """How many of so many tokens its attention sees, and its cache holds."""
+        return context if self.window is None else min(context, self.window)
 
     def half(self, group_type: GroupType) -> HalfStructure:
         """The half of that kind."""
@@ -99,8 +105,9 @@ class ModelStructure(Record):
 
     @cached_property
     def fingerprint(self) -> str:
-        """`sha256:…` of the prunable geometry; vocabulary and dtype don't enter."""
-        return digest_json([layer.model_dump(mode="json") for layer in self.layers])
+        """`sha256:…` of the prunable geometry; vocabulary, dtype and windows don't enter."""
+        layers = [layer.model_dump(mode="json", exclude={"window"}) for layer in self.layers]
+        return digest_json(layers)
 
     def halves(self) -> Iterator[tuple[int, GroupType, HalfStructure]]:
         """Every half with its layer and kind, in the order in which ties fall."""

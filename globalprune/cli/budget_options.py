@@ -73,7 +73,7 @@ Dtype = Annotated[
 Context = Annotated[
     int | None,
     typer.Option(
-        help="Tokens that stand before the one whose --flops are counted.",
+        help="Tokens before the one whose --flops are counted; those that --kv-cache holds.",
         show_default="2048",
         rich_help_panel=_PANEL,
     ),

@@ -79,9 +79,9 @@ def plan_document(written: "WrittenPlan") -> dict[str, Any]:
             {
                 "asked": met.need.asked,
                 "unit": met.need.unit,
-                "before": met.need.before,
-                "at_most": met.need.at_most,
-                "after": met.after,
+                "before": met.need.in_units(met.need.before),
+                "at_most": met.need.in_units(met.need.at_most),
+                "after": met.need.in_units(met.after),
                 "reached": met.reached,
                 "reachable": planned.reachable_text(met),
             }

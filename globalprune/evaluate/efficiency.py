@@ -12,20 +12,24 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from globalprune.artifacts.plans.plan_target import Budgets
 from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.sources.source import ModelSource
 
 _RESET_PEAK: Final = "5"  # proc(5): clear_refs sets the peak resident set back
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR_REFS: Final = Path("/proc/self/clear_refs")
+CONTEXT: Final = Budgets().context  # tokens that a cache is counted for
+_NONE: Final = Fraction(0)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -51,10 +55,13 @@ def stored_bytes(source: ModelSource) -> int:
     return sum((source.path / name).stat().st_size for name in names)
 
 
-def cache_bytes_per_token(model: PreTrainedModel, ids: torch.Tensor) -> int | None:
-    """What the KV cache holds for one token, counted from its tensors after these ids `[T]`.
+def cache_bytes_per_token(
+    model: PreTrainedModel, ids: torch.Tensor, fewer: Fraction = _NONE
+) -> int | None:
+    """What the KV cache holds for a token of a context, counted from its tensors after `ids [T]`.
 
-    None is a model without such a cache.
+    A layer with a window holds no more than that. `fewer` numbers count as gone. None is a model
+    without such a cache.
     """
     with torch.inference_mode():
         cache = getattr(
@@ -62,14 +69,20 @@ def cache_bytes_per_token(model: PreTrainedModel, ids: torch.Tensor) -> int | No
         )
     if cache is None or not hasattr(cache, "layers"):
         return None
+    bytes_held = sum((_bytes_per_token(layer) for layer in cache.layers), _NONE)
+    return round(bytes_held - fewer * model.dtype.itemsize)
+
+
+def _bytes_per_token(layer: Any) -> Fraction:
+    """What a layer of a cache holds for a token, in the mean over `CONTEXT` of them."""
     tensors = [
         tensor
-        for layer in cache.layers
         for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))
         if tensor is not None
     ]
-    held: int = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return round(held / len(ids))
+    window = layer.sliding_window if getattr(layer, "is_sliding", False) else CONTEXT
+    held = Fraction(min(CONTEXT, window), CONTEXT)
+    return sum((held * Fraction(t.numel() * t.element_size(), t.shape[-2]) for t in tensors), _NONE)
 
 
 class MemoryMeter:

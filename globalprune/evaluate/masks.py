@@ -7,6 +7,7 @@ that counts on compensation is judged without it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.evaluate.efficiency import CONTEXT
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
@@ -34,17 +36,18 @@ class Mask:
     effect: PlanEffect
 
     @property
-    def cached_numbers(self) -> int:
-        """How many numbers fewer a token leaves in the KV cache.
+    def cached_numbers(self) -> Fraction:
+        """How many numbers fewer a token of a context leaves in the KV cache.
 
         An attention that lost every group still leaves a key and a value of one number, unless its
         layer is dropped: a cache of no size tells no length.
         """
-        fewer = 0
+        fewer = Fraction(0)
         for layer, stays in zip(self.structure.layers, self.effect.layers, strict=True):
             gone = layer.attention.groups - len(stays.attention)
             emptied = gone and not stays.attention and not stays.dropped
-            fewer += 2 * layer.head_dim * gone - (_STUB if emptied else 0)
+            share = Fraction(layer.seen_of(CONTEXT), CONTEXT)
+            fewer += share * (2 * layer.head_dim * gone - (_STUB if emptied else 0))
         return fewer
 
     def doubts(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ What was measured in an earlier run is taken from its part, and then no model is
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from transformers import PreTrainedModel
@@ -124,7 +125,8 @@ def _text_part(
     key: dict[str, Any],
 ) -> TextPart:
     """Perplexity, the memory that it took, and sizes; those behind a mask are the plan's."""
-    cached = cache_bytes_per_token(model, windows.rows[0][:CACHED_TOKENS])
+    fewer = Fraction(0) if candidate.mask is None else candidate.mask.cached_numbers
+    cached = cache_bytes_per_token(model, windows.rows[0][:CACHED_TOKENS], fewer)
     peak, file_bytes = meter.added_bytes(), stored_bytes(candidate.source)
     part = TextPart(
         source=candidate.name,
@@ -141,9 +143,6 @@ def _text_part(
         return part
     smaller = {
         "parameters": mask.effect.parameters_after,
-        "kv_cache_bytes_per_token": None
-        if cached is None
-        else cached - mask.cached_numbers * model.dtype.itemsize,
         "file_bytes": None,
         "peak_memory_bytes": None,
     }

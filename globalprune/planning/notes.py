@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
 from globalprune.artifacts.analyses.scoring import Scoring
 from globalprune.artifacts.plans.fixed_halves import why_fixed
+from globalprune.artifacts.plans.plan_target import Budgets
 
 
-def plan_notes(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:
-    """Yield a sentence for each; the plan removes `ratio` of all parameters."""
+def plan_notes(
+    record: AnalysisRecord, scoring: Scoring, target: Budgets, ratio: float
+) -> Iterator[str]:
+    """Yield a sentence for each; the plan for `target` removes `ratio` of all parameters."""
     incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
     if incomparable and len(record.measured) > 1:
         yield (
@@ -18,8 +21,20 @@ def plan_notes(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterat
         )
     for kind in record.structure.fixed:
         yield f"{why_fixed(kind)}; only other groups go."
+    if _counts_windows_as_all(record) and {"kv_cache", "flops"} & target.counted().keys():
+        yield (
+            "this analysis is older than the counting of sliding windows, so every layer counts as "
+            "one that sees the whole context; measure again for figures of its windows."
+        )
     if ratio:
         yield from _unsure(record, scoring, ratio)
+
+
+def _counts_windows_as_all(record: AnalysisRecord) -> bool:
+    """Whether the model has layers with a window, which the analysis doesn't say of any."""
+    traits = record.model.traits
+    said = any(layer.window for layer in record.structure.layers)
+    return traits is not None and traits.sliding_window and not said
 
 
 def _unsure(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:

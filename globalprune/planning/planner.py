@@ -105,7 +105,10 @@ def make_plan(
     effect = effect_of(plan, structure)
     broken = tuple(broken_bounds(plan, effect, structure, analysis.record.model.traits))
     in_the_way = () if answer.reached else tuple(question.in_the_way())
-    notes = (*plan_notes(analysis.record, scoring, effect.ratio), *_notes(answer, effect))
+    notes = (
+        *plan_notes(analysis.record, scoring, question.target, effect.ratio),
+        *_notes(answer, effect),
+    )
     all_measured = analysis.record.layers == (0, len(structure.layers))
     return Planned(
         plan,

@@ -1,8 +1,10 @@
 """What the budgets of a target ask to be saved, and what every group saves of it.
 
 Parameters count all of the model. A KV cache holds a key and a value of each attention group for
-every token. FLOPs are those of the decoder layers for one token: two for each parameter, and for
-the attention two products with every token before it, of two FLOPs a number.
+every token of a context; a layer with a sliding window holds no more than its window, so a token
+takes a part of them there. FLOPs are those of the decoder layers for one token: two for each
+parameter, and for the attention two products, of two FLOPs a number, with every token before it
+that the layer still sees.
 """
 
 import math
@@ -34,10 +36,15 @@ class Need:
     at_most: int  # what may be left
     cost: NDArray[np.int64]  # [layers, kinds], of one group
     loose: bool = False  # overshooting it by more than a group is no fault
+    parts: int = 1  # of the unit, that all amounts are counted in
 
     def text(self, amount: int) -> str:
         """So much of it, in words."""
-        return f"{amount:,} {self.unit}"
+        return f"{self.in_units(amount):,} {self.unit}"
+
+    def in_units(self, amount: int) -> int:
+        """So much of it in whole units, a part of one being one."""
+        return -(-amount // self.parts)
 
     def reachable(self, budgets: Budgets, saved: int) -> str:
         """What its budgets could ask for at most, where no more than `saved` can go."""
@@ -90,27 +97,31 @@ def needs_of(budgets: Budgets, structure: ModelStructure) -> tuple[Need, ...]:
         asked = tuple(name for name in ("ratio", "parameters", "size") if _says(budgets, name))
         cost = _costs(structure, lambda layer, kind: layer.half(kind).cost)
         found.append(Need(asked, PARAMETERS, structure.parameters, parameters, cost))
-    for name, unit, cost_of in (
-        ("kv_cache", "bytes of KV cache a token", _kv_cache(budgets.bytes_per_number)),
-        ("flops", "FLOPs a token", _flops(budgets.context)),
-    ):
-        if _says(budgets, name):
-            cost = _costs(structure, cost_of)
-            found.append(Need((name,), unit, _total(structure, cost), getattr(budgets, name), cost))
+    if budgets.kv_cache is not None:
+        cost, parts = _kv_cache(structure, budgets)
+        amounts = _total(structure, cost), budgets.kv_cache * parts
+        found.append(Need(("kv_cache",), "bytes of KV cache a token", *amounts, cost, parts=parts))
+    if budgets.flops is not None:
+        cost = _costs(structure, _flops(budgets.context))
+        found.append(
+            Need(("flops",), "FLOPs a token", _total(structure, cost), budgets.flops, cost)
+        )
     return tuple(found)
 
 
 def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[str, Any]:
     """What each group saves beside its parameters, by what is counted; an int64 a row.
 
-    Bytes of KV cache at the default dtype, and FLOPs behind the default context, of `Budgets`.
+    Bytes of KV cache at the default dtype, rounded, and FLOPs, both of the default context, of
+    `Budgets`.
     """
     default = Budgets()
+    cache, parts = _kv_cache(structure, default)
     costs = {
-        "kv_cache": _kv_cache(default.bytes_per_number),
-        "flops": _flops(default.context),
+        "kv_cache": np.rint(cache / parts).astype(np.int64),
+        "flops": _costs(structure, _flops(default.context)),
     }
-    return {name: _costs(structure, cost)[layer, kind] for name, cost in costs.items()}
+    return {name: cost[layer, kind] for name, cost in costs.items()}
 
 
 def refuse_bad_ratio(ratio: float) -> None:
@@ -145,13 +156,20 @@ def _parameters_left(budgets: Budgets, structure: ModelStructure) -> int | None:
     return min(limits, default=None)
 
 
-def _kv_cache(bytes_per_number: int) -> _CostOf:
-    """Bytes that a token leaves in the cache."""
+def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.int64], int]:
+    """The bytes that a token leaves in the cache, in the mean over a context, and in what parts.
+
+    Counted in parts of a byte, as many as make a whole number of what each layer holds.
+    """
+    context = max(1, budgets.context)
+    held = [layer.seen_of(context) for layer in structure.layers]
+    step = math.gcd(context, *held)
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
-        return 2 * layer.head_dim * bytes_per_number if kind == "attention" else 0
+        bytes_held = 2 * layer.head_dim * budgets.bytes_per_number * layer.seen_of(context)
+        return bytes_held // step if kind == "attention" else 0
 
-    return cost
+    return _costs(structure, cost), context // step
 
 
 def _flops(context: int) -> _CostOf:
@@ -162,7 +180,7 @@ def _flops(context: int) -> _CostOf:
         half = layer.half(kind)
         if half.experts:  # of which a token meets a few, each of them as often as any other
             return 2 * half.cost * half.chosen // len(half.experts)
-        return 2 * half.weight + 4 * context * heads * layer.head_dim
+        return 2 * half.weight + 4 * layer.seen_of(context) * heads * layer.head_dim
 
     return cost
 

@@ -4,7 +4,7 @@ Only values; what they come to in a model is decided where a plan is made.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ Strategy = Literal["knapsack", "layerwise"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Ratio = Annotated[float, Field(ge=0, lt=1, strict=True)]
 _Amount = Annotated[int, Field(ge=0, strict=True)]
+_CONTEXT: Final = 2048  # tokens
 
 
 class MachineReference(Record):
@@ -35,11 +36,11 @@ class Budgets(Record):
     ratio: Ratio | None = None  # of all parameters, to go
     parameters: _Amount | None = None  # that are left, at most
     size: _Amount | None = None  # bytes of all weights at `dtype`, at most
-    kv_cache: _Amount | None = None  # bytes that each token takes at `dtype`, at most
+    kv_cache: _Amount | None = None  # bytes that a token of `context` takes at `dtype`, at most
     flops: _Amount | None = None  # that the layers need for a token behind `context` others
     latency: Annotated[float, Field(gt=0)] | None = None  # milliseconds a decoded token, at most
     dtype: Dtype = "bfloat16"
-    context: _Amount = 2048
+    context: _Amount = _CONTEXT
 
     @property
     def bytes_per_number(self) -> int:
@@ -59,7 +60,7 @@ class Budgets(Record):
         said = self.counted()
         if "size" in said or "kv_cache" in said:
             said["dtype"] = self.dtype
-        if "flops" in said:
+        if "flops" in said or ("kv_cache" in said and self.context != _CONTEXT):
             said["context"] = self.context
         return said
 

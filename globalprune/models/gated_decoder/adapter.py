@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from globalprune.artifacts.groups import GroupType, HalfStructure, LayerStructure, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.configs.attention_windows import attention_windows
 from globalprune.models.gated_decoder.form import PLAIN, LayerForm
 from globalprune.models.gated_decoder.mixture_shapes import NO_EXPERTS, MixtureShapes
 from globalprune.models.gated_decoder.projections import MODEL_WIDTH
@@ -72,8 +73,9 @@ class GatedDecoder:
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read every layer from shapes and config; raise where they don't make sense together."""
         shapes = read_shapes(checkpoint, _PREFIX, self.form)
+        windows = attention_windows(checkpoint.config, checkpoint.source)
         return ModelStructure(
-            layers=tuple(map(self._layer, shapes)), parameters=checkpoint.parameters
+            layers=tuple(map(self._layer, shapes, windows)), parameters=checkpoint.parameters
         )
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
@@ -90,7 +92,7 @@ class GatedDecoder:
             return ()
         return self._shared(layer, group_type, layer.half(group_type).experts)
 
-    def _layer(self, shapes: LayerShapes) -> LayerStructure:
+    def _layer(self, shapes: LayerShapes, window: int | None) -> LayerStructure:
         """Count one layer's groups and parameters."""
         return LayerStructure(
             attention=self._half(shapes, "attention"),
@@ -99,6 +101,7 @@ class GatedDecoder:
             query_heads_per_group=shapes.query_heads_per_group,
             head_dim=shapes.head_dim,
             tensors=dict(shapes.tensors),
+            window=window,
         )
 
     def _half(

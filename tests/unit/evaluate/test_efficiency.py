@@ -64,6 +64,16 @@ def test_a_token_takes_its_keys_and_values(family: str) -> None:
     assert half == 2 * 4 * heads * 8 * 2
 
 
+@pytest.mark.parametrize("tokens", [5, 40])
+def test_a_layer_with_a_window_holds_no_more_than_that(
+    monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    """Of a context of 32 tokens two layers hold 8, however few tokens ran through."""
+    monkeypatch.setattr(efficiency, "CONTEXT", 32)
+    found = cache_bytes_per_token(tiny_model("gemma2"), random_ids(1, tokens)[0])
+    assert found == 2 * 4 * 8 * 4 * (2 + 2 / 4)
+
+
 def test_what_was_cut_takes_no_cache(tiny: Tiny, tmp_path: Path) -> None:
     """Each key/value head that is gone from a layer saves its share."""
     out = applied(tiny("llama"), tmp_path, {0: {"attention": [0, 2]}, 2: {"attention": [1]}})

@@ -16,7 +16,7 @@ EMPTIED: Removals = {**CUTS, 0: {"attention": [0, 1, 2, 3]}}
 
 
 @pytest.mark.parametrize(
-    ("family", "cuts"), [("llama", EMPTIED), ("qwen2", CUTS), ("qwen3", CUTS), ("mistral", CUTS)]
+    ("family", "cuts"), [("llama", EMPTIED), ("qwen2", CUTS), ("qwen3", CUTS), ("gemma2", CUTS)]
 )
 def test_a_mask_says_what_the_cut_model_says(
     tiny: Tiny, tmp_path: Path, family: str, cuts: Removals

@@ -1,8 +1,11 @@
 """What budgets ask to be saved, and what a group saves."""
 
+import numpy as np
+import pytest
 from analyses import structure_of
 
-from globalprune.artifacts.plans.budget_needs import Met, needs_of
+from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.budget_needs import Met, further_costs, needs_of
 from globalprune.artifacts.plans.plan_target import Budgets
 
 STRUCTURE = structure_of(((2, 4), (2, 4)))  # 2 layers; 50 and 6 parameters a group, 2 x 2 numbers
@@ -32,6 +35,47 @@ def test_flops_grow_with_the_context() -> None:
 
     assert need.cost.tolist() == [[2 * 50 + 4 * 10 * 2 * 2, 2 * 6]] * 2
     assert need.before == 2 * (2 * (100 + 160) + 4 * 12) == need.amount
+
+
+def test_a_window_holds_and_sees_no_more_than_it_is_long() -> None:
+    """Of a context of twelve, eight; counted in thirds of a byte, and told in whole ones."""
+    windowed = with_window(STRUCTURE, 1, 8)
+    (cache, flops) = needs_of(Budgets(kv_cache=20, dtype="float32", flops=0, context=12), windowed)
+
+    assert cache.cost.tolist() == [[3 * 16, 0], [2 * 16, 0]]
+    assert (cache.parts, cache.before, cache.at_most) == (3, 3 * 32 + 2 * 32, 3 * 20)
+    assert cache.text(cache.before) == "54 bytes of KV cache a token"
+    assert flops.cost[0, 0] - flops.cost[1, 0] == 4 * (12 - 8) * 2 * 2
+
+
+@pytest.mark.parametrize(("window", "context"), [(None, 12), (12, 12), (13, 12), (4, 0)])
+def test_a_window_as_long_as_the_context_is_none(window: int | None, context: int) -> None:
+    """And what no window is in, is counted as ever."""
+    whole, found = (
+        needs_of(Budgets(kv_cache=20, flops=0, context=context), structure)
+        for structure in (STRUCTURE, with_window(STRUCTURE, 1, window))
+    )
+
+    assert [need.cost.tolist() for need in found] == [need.cost.tolist() for need in whole]
+    assert [need.parts for need in found] == [1, 1]
+
+
+def test_columns_tell_a_token_of_the_default_context() -> None:
+    """A quarter of the context is a quarter of the bytes; of the FLOPs only what attention adds."""
+    windowed = with_window(STRUCTURE, 1, 512)
+    costs = further_costs(windowed, np.array([0, 1]), np.array([0, 0]))
+
+    assert costs["kv_cache"].tolist() == [8, 2]
+    assert np.diff(costs["flops"]).tolist() == [4 * (512 - 2048) * 2 * 2]
+
+
+def with_window(structure: ModelStructure, layer: int, window: int | None) -> ModelStructure:
+    """The structure with a window in one of its layers."""
+    layers = list(structure.layers)
+    layers[layer] = layers[layer].model_copy(update={"window": window})
+    found = structure.model_copy(update={"layers": tuple(layers)})
+    assert found.fingerprint == structure.fingerprint
+    return found
 
 
 def test_an_attention_that_cannot_be_cut_takes_its_share_of_the_whole() -> None:
