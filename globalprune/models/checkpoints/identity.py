@@ -51,7 +51,7 @@ def identify_model(source: ModelSource, progress: Progress = silent) -> ModelIde
         return ModelIdentity({"gguf": digests_of([source.path], progress)[0]})
     files = {path.relative_to(source.path).as_posix(): path for path in _deciding(source.path)}
     files |= _elsewhere(source.path, files)
-    if source.adapter is not None:
+    if source.adapter is not None and source.adapter != source.path:
         own = source.adapter
         files |= {f"adapter/{path.relative_to(own).as_posix()}": path for path in _deciding(own)}
     settings = {name: _settings(path) for name, path in files.items()}
