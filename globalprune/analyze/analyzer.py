@@ -18,7 +18,7 @@ from globalprune.analyze.choices import (
     refuse_single_window,
 )
 from globalprune.analyze.given import read_given, take_away
-from globalprune.analyze.measuring import Measuring, measure
+from globalprune.analyze.measuring import Measured, Measuring, measure
 from globalprune.analyze.output import write_analysis
 from globalprune.analyze.run_log import RunLog
 from globalprune.analyze.subject import Subject, model_record, subject_of
@@ -34,7 +34,7 @@ from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
-from globalprune.models.checkpoints.identity import identify_model
+from globalprune.models.checkpoints.identity import identify_model, refuse_changed
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.experts import take_apart
 from globalprune.models.loading import load_model, load_tokenizer
@@ -126,7 +126,7 @@ def analyze(
         "batch_size": batch_size,
     }
     with log.phase("take the model's digests"):
-        identity = {
+        identity: dict[str, Any] = {
             "trust_remote_code": trust_remote_code,
             "model": dict(identify_model(subject.source, progress).files),
             **_identity(subject, windows, methods, placement, how),
@@ -149,8 +149,7 @@ def analyze(
                 loaded, subject,
                 Measuring(windows, methods, batch_size, draw, work, progress), decided,
             )  # fmt: skip
-        if measured.trouble is not None:
-            log.say(f"it could not be kept to go on from: {measured.trouble}")
+        _check_measured(measured, subject, identity, log)
         how |= {
             "model": described,
             "normalisers": normalisers,
@@ -171,6 +170,15 @@ def _begin(work: RunFolder, identity: Mapping[str, Any], log: RunLog, *, resume:
     if resume:
         log.say("go on with what an earlier run left" if work.exists else _NOTHING_LEFT)
     work.begin(identity, resume=resume)
+
+
+def _check_measured(
+    measured: Measured, subject: Subject, identity: Mapping[str, Any], log: RunLog
+) -> None:
+    """Raise where the model changed while it was measured; note what could not be kept."""
+    refuse_changed(subject.source, identity["model"])
+    if measured.trouble is not None:
+        log.say(f"it could not be kept to go on from: {measured.trouble}")
 
 
 def _identity(

@@ -10,6 +10,7 @@ from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersi
 
 if TYPE_CHECKING:
     from globalprune.apply.preparation import Prepared
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.planning.review import Review
 
 
@@ -66,7 +67,8 @@ def check(
             console.print_json({"plan": str(plan), "valid": False, "problems": problems})
         raise
     if write:
-        _refresh(review)
+        with one_writer(plan):
+            _refresh(review)
         console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:
         console.note(note)

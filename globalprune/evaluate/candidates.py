@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.masks import Mask, put_on, read_mask
-from globalprune.models.checkpoints.identity import identify_model
+from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.models.experts import take_apart
@@ -25,7 +25,7 @@ class Candidate:
     vocab_size: int
     longest: int | None  # tokens that it was made for
     weights: str  # fingerprint
-    identity: str | None  # digest of all that decides what it answers; None: nothing is kept
+    identity: ModelIdentity | None  # all that decides what it answers; None: nothing is kept
     mask: Mask | None = None  # a plan that it is judged by, without being cut
 
     @property
@@ -46,7 +46,7 @@ def find_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
         config["vocab_size"],
         config.get("max_position_embeddings"),
         weights_fingerprint(checkpoint),
-        None if reading is None else identify_model(source, reading).digest,
+        None if reading is None else identify_model(source, reading),
     )
 
 

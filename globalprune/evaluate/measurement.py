@@ -24,6 +24,7 @@ from globalprune.evaluate.seen import warn_of_seen_text
 from globalprune.evaluate.task_definitions import Tasks
 from globalprune.evaluate.tasks import ask
 from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
+from globalprune.models.checkpoints.identity import refuse_changed
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement
 from globalprune.progress import Progress
@@ -82,6 +83,7 @@ def measure(
         )
         if text is None:
             judged = perplexity(model, windows, question.batch_size, question.progress)
+            _refuse_changed(candidate)
             text = parts.keep(_text_part(model, judged, meter, candidate, windows, text_key))
         if tasks and answers is None:
             answers = parts.keep(_tasks_part(model, tasks, candidate, question, tasks_key))
@@ -95,11 +97,17 @@ def measure(
     )
 
 
+def _refuse_changed(candidate: Candidate) -> None:
+    """Raise where the model that was loaded isn't the one that the key is of."""
+    if candidate.identity is not None:
+        refuse_changed(candidate.source, candidate.identity.files)
+
+
 def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, Any]:
     """All that a part's figures depend on."""
     dtype = question.placement.dtype
     return {
-        "model": candidate.identity,
+        "model": candidate.identity and candidate.identity.digest,
         "trust_remote_code": question.trust_remote_code,
         **_masked_key(candidate),
         "file_bytes": stored_bytes(candidate.source),

@@ -3,7 +3,7 @@
 So a run that is stopped anywhere, while it judges too, goes on with what it had done.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,7 +66,8 @@ def cut_and_recover(
     said = refuse_early(cutting, plan, recovery, evaluate)
     work = RunFolder.beside(cutting.out) if work is None else work
     work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
-    work.begin(_identity(cutting, plan, recovery, evaluate), resume=cutting.resume)
+    identity = _identity(cutting, plan, recovery, evaluate)
+    work.begin(identity, resume=cutting.resume)
     with work.forgotten_if_empty():
         cut, tuned = work.folder / _CUT, work.folder / _TUNED
         metrics = cut / OWN_FOLDER / METRICS_FILE
@@ -86,12 +87,21 @@ def cut_and_recover(
                 read_evaluation,
                 lambda: judge_states(cutting, evaluate, cut, None if recovery is None else tuned),
             )
+    _refuse_changed(cutting, identity)
     misnamed = keep_evaluation(last, evaluation, leave_behind, name=cutting.out.resolve().name)
     work.hand_over(last.name, cutting.out.resolve(), replace=cutting.overwrite)
     work.remove()
     warnings = (*result.warnings, *filter(None, [misnamed]))
     result = result.model_copy(update={"out": str(cutting.out), "warnings": warnings})
     return Outcome(result, run, evaluation, said)
+
+
+def _refuse_changed(cutting: Cutting, identity: Mapping[str, Any]) -> None:
+    """Raise where the model is no longer the one that the work began with."""
+    from globalprune.models.checkpoints.identity import refuse_changed
+    from globalprune.models.sources.source import resolve_model
+
+    refuse_changed(resolve_model(cutting.model), identity["model"])
 
 
 def _unless_done(record: Path, read: Callable[[Path], Done], do: Callable[[], Done]) -> Done:

@@ -18,7 +18,7 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.pipeline.refusals import refuse_early
 from globalprune.pipeline.sweep_lines import line_names
-from globalprune.pipeline.sweep_points import cut_and_judge, judge
+from globalprune.pipeline.sweep_points import cut_and_judge, forget_other_runs, judge
 from globalprune.pipeline.sweep_request import MODELS, SweepRequest, mark
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def sweep(request: SweepRequest) -> Sweep:
             results[path] = cut_and_judge(placed, path, plan, judged, repaired_on, run)
     missed = {one.path: one.planned.plan for one in request.unreached}
     cut |= {path: _is_cut(plan, request) for path, plan in missed.items()}
+    forget_other_runs(request)
     names = line_names(plans | missed, cut)
     return Sweep(
         dense=dense,

@@ -84,6 +84,12 @@ def cut_and_judge(
     return result
 
 
+def forget_other_runs(request: SweepRequest) -> None:
+    """Remove what cuts of an earlier sweep left unfinished; those of this one are done by now."""
+    for path in (request.out / MODELS).glob("*.unfinished"):
+        RunFolder(path).remove()
+
+
 def _key(
     request: SweepRequest,
     plan: "PrunePlan",

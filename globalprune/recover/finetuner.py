@@ -19,6 +19,7 @@ from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
+from globalprune.models.checkpoints.identity import refuse_changed
 from globalprune.models.checkpoints.result_folder import refuse_place, refuse_strangers
 from globalprune.progress import Progress, silent, tell_nobody
 from globalprune.recover.arguments import CHECKPOINT_BYTES, KEPT_CHECKPOINTS
@@ -90,6 +91,7 @@ def finetune(
     if not _is_first():
         return None
     refuse_strangers(out)  # who may have come while it trained
+    refuse_changed(pupil.checkpoint.source, pupil.identity.files)
     with staged_folder(out.resolve(), replace=overwrite) as folder:
         copy_records(pupil.checkpoint, folder)
         _write(assignment, trained, folder, keep_adapter=keep_adapter)

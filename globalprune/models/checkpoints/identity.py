@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.artifacts.provenance import digest_json
+from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.file_digests import digests_of
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.source import ModelSource
@@ -28,6 +29,7 @@ _FOLDERS: Final = ("additional_chat_templates",)
 _SPELLED: Final = ("config.json", "generation_config.json", ADAPTER_CONFIG)  # told key by key
 _SPELLED_BYTES: Final = 2**20
 _INDEX: Final = ".index.json"
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ def identify_model(source: ModelSource, progress: Progress = silent) -> ModelIde
     digests = digests_of(list(unspelled.values()), progress)
     taken = dict(zip(unspelled, digests, strict=True))
     return ModelIdentity({name: taken.get(name, settings[name]) for name in sorted(files)})
+
+
+def refuse_changed(source: ModelSource, before: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` unless a model's files still are what they were when work began."""
+    after = identify_model(source).files
+    names = sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
+    if names:
+        raise CheckpointError(
+            f"{source.name}: changed while it was read ({', '.join(names[:_SHOWN])}), so that what "
+            "was made of it would be of two models; see that nothing writes to it, and begin anew."
+        )
 
 
 def _deciding(folder: Path) -> Iterator[Path]:

@@ -1,14 +1,24 @@
 """OUT.unfinished: whose it is, and that it is only gone on with as the work that it is."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from applying import bytes_below
 
+from globalprune.artifacts.record import Record
 from globalprune.artifacts.run_folder import RUN_FILE, RunFolder
+from globalprune.artifacts.staging import exchange
 from globalprune.errors import UsageError
 
 ASKED = {"model": "sha256:1", "settings": {"targets": ("q_proj",), "r": 8}, "teacher": None}
+
+
+class Count(Record):
+    """What is kept with tensors."""
+
+    windows: int
 
 
 @pytest.fixture
@@ -116,3 +126,54 @@ def test_only_work_of_ours_is_ever_removed(begun: RunFolder, tmp_path: Path) -> 
         work.remove()
     assert not begun.folder.exists()
     assert (other.folder / "chapter").read_text() == "mine"
+
+
+def test_a_stage_is_found_again_where_it_was_killed_as_it_was_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never what stood in its place before: that would be taken for this run's."""
+    out, run = tmp_path / "out", RunFolder.beside(tmp_path / "out")
+    for swapped in (True, False):
+        (out / "globalprune").mkdir(parents=True)
+        (out / "globalprune" / "metrics.json").write_text("old")
+        run.begin(ASKED, resume=False)
+        (run.folder / "cut").mkdir()
+        (run.folder / "cut" / "metrics.json").write_text("new")
+
+        def killed(folder: Path, target: Path, *, replace: bool, swapped: bool = swapped) -> None:
+            assert replace
+            if swapped:
+                assert exchange(folder, target)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("globalprune.artifacts.run_folder.move_into_place", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run.hand_over("cut", out, replace=True)
+        run.begin(ASKED, resume=True)
+        assert bytes_below(run.folder / "cut") == {"metrics.json": b"new"}
+        run.hand_over("cut", out, replace=True)
+        assert bytes_below(out) == {"metrics.json": b"new"}
+        run.remove()
+        shutil.rmtree(out)
+        assert not list(tmp_path.iterdir())
+
+
+def test_tensors_are_of_one_run(tmp_path: Path) -> None:
+    """Bit for bit, with their record; another run's are as good as none."""
+    tensors = {"a": torch.randn(3, 2).T, "b": torch.tensor([1.5], dtype=torch.bfloat16)}
+    run = RunFolder(tmp_path / "work", {"run": "1"})
+    run.part("orders").keep_tensors("half", tensors, Count(windows=3))
+    run.keep_many("pass", [{"a": tensors["a"]}, {"b": tensors["b"]}], Count(windows=4))
+    found = run.part("orders").find_tensors("half")
+    many = run.find_many("pass", Count)
+    assert found is not None
+    assert many is not None
+    assert run.part("orders").find_record_of("half", Count) == Count(windows=3)
+    assert many[0] == Count(windows=4)
+    for kept in (found, {name: tensor for part in many[1] for name, tensor in part.items()}):
+        assert all(torch.equal(kept[name], tensor) for name, tensor in tensors.items())
+    for other in (RunFolder(tmp_path / "work", {"run": "2"}), RunFolder(None)):
+        assert other.part("orders").find_tensors("half") is None
+        assert other.part("orders").find_record_of("half", Count) is None
+        assert other.find_many("pass", Count) is None

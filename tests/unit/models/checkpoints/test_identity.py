@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from globalprune.models.checkpoints.identity import identify_model
+from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.identity import identify_model, refuse_changed
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.models.sources.source import ModelSource, resolve_model
@@ -144,3 +145,15 @@ def test_an_adapter_counts_with_its_base_and_a_gguf_file_alone(model: Path, tmp_
         gguf.write_bytes(content)
         digests.append(identify_model(ModelSource("g", gguf)).digest)
     assert len(set(digests)) == 6
+
+
+def test_a_model_that_changes_meanwhile_is_refused(model: Path) -> None:
+    """What is made of it would be of two models."""
+    source = resolve_model(str(model))
+    before = identify_model(source).files
+    refuse_changed(source, before)
+    change(model / "config.json", rms_norm_eps=0.5)
+    with pytest.raises(
+        CheckpointError, match=r"changed while it was read \(config\.json\), so that"
+    ):
+        refuse_changed(source, before)
