@@ -140,7 +140,6 @@ def _identity(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
         **cutting.identity(),
         "ratio": recipe.ratio,
         "rounds": recipe.rounds,
-        "largest": recipe.largest,
         "text": text_digests([data]).get(data),
         **recipe.measuring,
     }
