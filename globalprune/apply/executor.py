@@ -200,6 +200,8 @@ def _metrics(
             quantisation=quantisation_of(source),
         ),
         plan=prepared.plan.decisions_digest(),
+        first=prepared.history.first,
+        earlier=prepared.history.steps,
         parameters_before=effect.parameters_before,
         parameters_after=effect.parameters_after,
         ratio=effect.ratio,

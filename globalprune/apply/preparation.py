@@ -9,6 +9,7 @@ from pathlib import Path
 from globalprune.apply.assumptions import unmet_assumptions
 from globalprune.apply.compensated_steps import compensated
 from globalprune.apply.facts import Axis, HalfFacts, LayerFacts, ModelFacts, TensorFacts
+from globalprune.apply.history import History, history_of
 from globalprune.apply.steps import (
     CopyCompanion,
     CopyModelingFile,
@@ -51,6 +52,7 @@ class Prepared:
     effect: PlanEffect
     edit: ConfigEdit
     steps: tuple[Step, ...]
+    history: History
     warnings: tuple[str, ...]
 
 
@@ -67,6 +69,7 @@ def prepare(
     edit = write_layer_shapes(checkpoint.config, structure, effect)
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
+    history = history_of(checkpoint, structure, weights)
     facts = facts_of(checkpoint, adapter, structure)
     traits = traits_of(checkpoint.config)
     steps = cutting_steps(facts, effect)
@@ -83,7 +86,9 @@ def prepare(
         effect=effect,
         edit=edit,
         steps=(*steps, *_file_steps(checkpoint, effect, edit)),
+        history=history,
         warnings=(
+            *history.warnings,
             *quantisation_notes(checkpoint.source),
             *_other_weights(plan, plan_path, checkpoint, weights),
             *(

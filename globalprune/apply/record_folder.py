@@ -61,7 +61,7 @@ def write_records(
     table = origin_table(
         prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
     )
-    write_origin(folder / ORIGIN_FILE, table)
+    write_origin(folder / ORIGIN_FILE, prepared.history.origin_of(table))
     if analysis is not None:
         shutil.copyfile(analysis, folder / ANALYSIS_FILE)
     if compensation is not None:

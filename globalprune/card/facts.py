@@ -41,6 +41,9 @@ class CardFacts:
 
     def _commands(self) -> Iterator[Command]:
         records = self.records
+        for step in records.cut.earlier if records.cut else ():
+            yield step.measured_by
+            yield step.command
         if records.analysis:
             yield records.analysis.command
         if records.cut:
@@ -79,7 +82,8 @@ def licence_files(folder: Path) -> tuple[str, ...]:
 def _origin(records: ModelRecords) -> tuple[str, str | None]:
     """The model that all this began with, and its revision."""
     if records.cut:
-        return records.cut.model.source, records.cut.model.revision
+        first = records.cut.begun_with
+        return first.source, first.revision
     if records.runs:
         return records.runs[0].model.source, records.runs[0].model.revision
     return "a model", None

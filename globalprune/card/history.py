@@ -9,7 +9,7 @@ from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.markdown import code, plain
 from globalprune.artifacts.results.compensation_record import CompensationRecord
-from globalprune.artifacts.results.metrics_record import ApplyMetrics
+from globalprune.artifacts.results.metrics_record import ApplyMetrics, EarlierStep
 from globalprune.artifacts.results.recovery_record import RecoveryRun
 from globalprune.card.facts import CardFacts, last_part
 
@@ -54,19 +54,21 @@ def repetition(facts: CardFacts) -> Iterator[str]:
 
 def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     """What was removed of what."""
-    removed = cut.parameters_before - cut.parameters_after
+    before = cut.begun_with.parameters
+    removed = before - cut.parameters_after
     after = _afterwards(facts)
     what = "This is a LoRA adapter for" if facts.is_adapter else "This is"
     lead = (
-        f"{what} {code(facts.base)} with {removed:,} of its {cut.parameters_before:,} parameters "
-        f"({removed / cut.parameters_before:.2%}) cut out by globalprune; "
+        f"{what} {code(facts.base)} with {removed:,} of its {before:,} parameters "
+        f"({removed / before:.2%}) cut out by globalprune{_in_cuts(cut)}; "
         f"{cut.parameters_after:,} are left. {after}"
     )
     lines = [
         lead,
         *_dequantised(cut),
         "",
-        "Removed:",
+        *_earlier(cut),
+        "Removed by the last cut:" if cut.earlier else "Removed:",
         "",
         *(f"- {cut.removed_groups.get(kind, 0):,} {_WORDS[kind]}" for kind in GROUP_TYPES),
     ]
@@ -88,12 +90,40 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     return [*lines, "", records, ""]
 
 
+def _in_cuts(cut: ApplyMetrics) -> str:
+    """How often it was cut."""
+    cuts = 1 + sum(step.kind == "cut" for step in cut.earlier)
+    return "" if cuts == 1 else f" in {cuts} cuts"
+
+
+def _earlier(cut: ApplyMetrics) -> list[str]:
+    """What was done before the last cut, step by step."""
+    if not cut.earlier:
+        return []
+    return ["Before the last cut:", "", *map(_step, cut.earlier), ""]
+
+
+def _step(step: EarlierStep) -> str:
+    """One of them."""
+    name = code(last_part(step.model))
+    if step.kind == "finetuning":
+        return f"- {name} was finetuned"
+    repaired = ", and what was left was compensated" if step.compensated else ""
+    before, after = map(_count, (step.parameters_before, step.parameters_after))
+    return f"- {name} was cut from {before} to {after} parameters{repaired}"
+
+
+def _count(number: int | None) -> str:
+    return "an unknown number of" if number is None else f"{number:,}"
+
+
 def _dequantised(cut: ApplyMetrics) -> list[str]:
     """What a base in quantised form means for the rest."""
-    if cut.model.quantisation is None:
+    quantisation = cut.begun_with.quantisation
+    if quantisation is None:
         return []
     said = (
-        f"The base was a {plain(cut.model.quantisation)} quantisation. Its weights were "
+        f"The base was a {plain(quantisation)} quantisation. Its weights were "
         "dequantised, and what they had lost in precision is lost here too."
     )
     return ["", said]
@@ -162,7 +192,9 @@ def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
         yield "calibration windows", records.analysis.calibration.digest
         yield "table of groups", records.analysis.table
     if records.cut:
-        yield "weights of the base model", records.cut.model.weights
+        yield "weights of the base model", records.cut.begun_with.weights
+        if records.cut.earlier:
+            yield "weights before the last cut", records.cut.model.weights
         yield "plan", records.cut.plan
         yield "weights after the cut", records.cut.weights
     if records.compensation:

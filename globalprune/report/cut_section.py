@@ -31,6 +31,10 @@ def _facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     yield "cut out of", model_phrase(cut.model.source, cut.model.revision)
     if cut.model.quantisation is not None:
         yield "its file", f"a {cut.model.quantisation} quantisation, dequantised"
+    if cut.first is not None:
+        first = cut.begun_with
+        yield "the first model", model_phrase(first.source, first.revision)
+        yield "left of the first model", of_all(cut.parameters_after, first.parameters)
     yield "parameters before", f"{cut.parameters_before:,}"
     yield "parameters after", of_all(cut.parameters_after, cut.parameters_before)
     yield "ratio", f"{100 * cut.ratio:.2f} % of all parameters, in groups"

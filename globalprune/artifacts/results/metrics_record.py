@@ -1,7 +1,9 @@
 """metrics.json of a result: what was cut, how large it was and is, and by which tools."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.groups import GroupType
@@ -32,14 +34,47 @@ class CutModel(Record):
     quantisation: str | None = None  # of a GGUF file that is one: its name, such as Q4_K_M
 
 
+class FirstModel(Record):
+    """The model that was there before gp changed anything."""
+
+    source: str
+    revision: str | None
+    weights: str
+    parameters: int = Field(gt=0)
+    quantisation: str | None = None
+
+
+class EarlierStep(Record):
+    """What gp did to the model before it was cut: another cut, or a finetuning.
+
+    `weights` is the fingerprint of what came out, None where an adapter was kept by itself.
+    """
+
+    kind: Literal["cut", "finetuning"]
+    model: str  # its source, as it was named then
+    revision: str | None
+    weights_before: str
+    weights: str | None
+    parameters_before: int | None = Field(default=None, gt=0)  # of a cut
+    parameters_after: int | None = Field(default=None, gt=0)
+    plan: str | None = None  # digest of its decisions
+    compensated: bool = False
+    measured_by: Command = ()  # the analysis, where its record was at hand
+    command: Command
+
+    verbatim: ClassVar[frozenset[str]] = frozenset({"measured_by", "command"})
+
+
 class ApplyMetrics(Record):
     """All that is known of one application of a plan."""
 
     format: Literal["globalprune.metrics/1"] = FORMAT
     model: CutModel
     plan: str  # digest of its decisions
-    parameters_before: int
-    parameters_after: int
+    first: FirstModel | None = None  # None: `model` is the first
+    earlier: tuple[EarlierStep, ...] = ()  # in order, from the first model to `model`
+    parameters_before: int = Field(gt=0)
+    parameters_after: int = Field(gt=0)
     ratio: float  # the removed groups, of all parameters; norms of dropped layers come on top
     removed_groups: dict[GroupType, int]
     repaired_modules: int | None = None  # halves that compensation changed, if it ran
@@ -54,6 +89,23 @@ class ApplyMetrics(Record):
     command: Command
     versions: dict[str, str]
     warnings: tuple[str, ...]
+
+    @property
+    def begun_with(self) -> FirstModel:
+        """The model that all this began with."""
+        model = self.model
+        return self.first or FirstModel(
+            source=model.source,
+            revision=model.revision,
+            weights=model.weights,
+            parameters=self.parameters_before,
+            quantisation=model.quantisation,
+        )
+
+    @property
+    def removed_in_all(self) -> float:
+        """What went in all cuts together, of the first model's parameters."""
+        return 1 - self.parameters_after / self.begun_with.parameters
 
 
 class ApplyResult(ApplyMetrics):
