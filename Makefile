@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality test test-runtimes check lint types fast schemas golden clean
+.PHONY: help install demo quality test test-runtimes fuzz check lint types fast schemas golden clean
 
 help:      ## list the targets
 	@grep -hE '^[a-z-]+: .*##' Makefile | sed -E 's/:.*##/ -/'
@@ -55,6 +55,9 @@ test: .venv/installed  ## every test, the real SmolLM2 included (under 15 minute
 	npm install --silent --no-audit --no-fund --prefix $@ @node-llama-cpp/linux-x64@3.22.1
 test-runtimes: .venv/installed .venv-runtimes/quantiser  ## cut models in the real vLLM and llama.cpp's quantiser (needs npm)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m runtimes --durations=5
+
+fuzz: .venv/installed  ## put 5,000 damaged files to gp; each is answered, or refused by name
+	$(BIN)/python tests/mutation/run.py --cases 5000
 
 check: lint types fast  ## what must be clean before a commit (under 3 minutes)
 lint: .venv/installed

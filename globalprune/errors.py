@@ -27,6 +27,18 @@ This file imports nothing, so that every part of the package can raise from it.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+_OWN = "globalprune."
+_FRAMES_OF_THE_BLOCK = 2  # the guard's and the one that holds the block
+_SLIPS = (
+    TypeError,
+    AttributeError,
+    LookupError,
+    NameError,
+    ZeroDivisionError,
+    AssertionError,
+    NotImplementedError,
+)
+
 
 class GlobalPruneError(Exception):
     """Something that the user can mend; anything else is a bug of ours."""
@@ -125,17 +137,41 @@ def library_errors(kind: type[GlobalPruneError], where: str, what_to_do: str) ->
     """Report whatever a library raises inside as one line: where, what was found, what to do.
 
     Libraries raise any class for an input that they can't take, tokenizers' Rust code one that is
-    no `Exception`. Our own errors pass, and so does memory that runs out.
+    no `Exception`. Our own errors pass, and so do memory that runs out and faults of our own code
+    that was called inside.
     """
     try:
         yield
-    except (GlobalPruneError, MemoryError):
+    except GlobalPruneError:
         raise
     except BaseException as error:
         is_panic = type(error).__module__ == "pyo3_runtime"
-        is_bug = not isinstance(error, Exception) and not is_panic  # an interruption, an exit
-        if is_bug or type(error).__name__ == "OutOfMemoryError":  # torch's
+        is_stop = not isinstance(error, Exception) and not is_panic  # an interruption, an exit
+        if is_stop or is_out_of_memory(error) or _is_fault_of_ours(error):
             raise
         cause = error.__cause__ if str(error.__cause__ or "") else error  # the field, not the class
         lines = str(cause).strip().splitlines() or ["no reason given"]
         raise kind(f"{where} ({type(error).__name__}: {lines[0]}); {what_to_do}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's memory or a GPU's ran out; torch says the first in a RuntimeError."""
+    named = type(error).__name__ == "OutOfMemoryError"
+    allocating = isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return named or allocating or isinstance(error, MemoryError)
+
+
+def _is_fault_of_ours(error: BaseException) -> bool:
+    """Whether a slip was made in a function of ours below the block, and not in a library.
+
+    The block's own frame stands for the library that it calls: what is no Python has no frame. Our
+    modeling file runs by a stranger's config as transformers' own do.
+    """
+    frames: list[str] = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    module = frames[-1]
+    is_ours = module.startswith(_OWN) and not module.endswith("modeling_globalprune")
+    return is_ours and len(frames) > _FRAMES_OF_THE_BLOCK and isinstance(error, _SLIPS)

@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from globalprune.errors import GlobalPruneError
+from globalprune.errors import GlobalPruneError, is_out_of_memory
+
+_OUT_OF_MEMORY = (
+    "memory ran out; nothing was half written. Say a smaller --batch-size or --seq-len, --dtype "
+    "bfloat16, or --device cpu where a GPU was too small, as far as the command has them; or take "
+    "a machine with more memory."
+)
 
 
 class Entry(NamedTuple):
@@ -128,3 +134,8 @@ def main() -> None:
     except Interrupted as error:
         console.say("gp: interrupted; nothing was half written.")
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        console.say(f"gp: {_OUT_OF_MEMORY}")
+        sys.exit(1)

@@ -7,7 +7,7 @@ command on it in this process, and puts the file back.
 import resource
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,7 @@ _PLAN: Final = (
     ("report", "a/plan.yaml", "-o", "out/r.html"),
 )
 _RESULT: Final = (("report", "r", "-o", "out/r.html"),)
+_FINETUNED: Final = (("report", "f", "-o", "out/r.html"),)
 TARGETS: Final = (
     Target("a/plan.yaml", mutators.mutate_text, _PLAN, 6),
     Target("a/analysis.json", mutators.mutate_json, _ANALYSIS, 5, ("a:",)),
@@ -87,8 +88,8 @@ TARGETS: Final = (
     Target("a/curves.parquet", mutators.mutate_parquet, (_ANALYSIS[-1],), 2),
     Target("r/globalprune/metrics.json", mutators.mutate_json, _RESULT, 3),
     Target("r/globalprune/compensation.json", mutators.mutate_json, _RESULT, 3),
-    Target("f/globalprune/recovery.json", mutators.mutate_json, (("report", "f", "-o", "out/r.html"),), 3),
-    Target("f/globalprune/loss.csv", mutators.mutate_text, (("report", "f", "-o", "out/r.html"),), 1),
+    Target("f/globalprune/recovery.json", mutators.mutate_json, _FINETUNED, 3),
+    Target("f/globalprune/loss.csv", mutators.mutate_text, _FINETUNED, 1),
     Target("e/evaluation.json", mutators.mutate_json, (("report", "e", "-o", "out/r.html"),), 4),
     Target("s/sweep.json", mutators.mutate_json, (("report", "s", "-o", "out/r.html"),), 4),
     Target(
@@ -116,7 +117,18 @@ def build() -> None:
     Path("text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 40)
     _must("analyze", "m", "-o", "a", *_TEXT, "--importance", "obs", "--ratio", "0.2")
     Path("a/other.yaml").write_bytes(Path("a/plan.yaml").read_bytes())
-    _must("apply", "m", "--plan", "a/plan.yaml", "-o", "r", "--compensate", *_TEXT, "--eval", "text.txt")
+    _must(
+        "apply",
+        "m",
+        "--plan",
+        "a/plan.yaml",
+        "-o",
+        "r",
+        "--compensate",
+        *_TEXT,
+        "--eval",
+        "text.txt",
+    )
     learning = ("--data", "text.txt", "--samples", "4", "--seq-len", "16")
     _must("finetune", "r", "-o", "f", "--method", "full", *learning)
     _must("eval", "m", "r", *_TEXT, "-o", "e")
@@ -145,8 +157,9 @@ def run_cases(numbers: Sequence[int], seed: int, *, pictures: float = 0.05) -> I
         file.write_bytes(target.mutate(sound, random))
         drawn = random.random() < pictures
         try:
-            with mock.patch("globalprune.report.page.can_draw", lambda drawn=drawn: drawn), mock.patch(
-                "globalprune.report.drawing.can_draw", lambda drawn=drawn: drawn
+            with (
+                mock.patch("globalprune.report.page.can_draw", lambda drawn=drawn: drawn),
+                mock.patch("globalprune.report.drawing.can_draw", lambda drawn=drawn: drawn),
             ):
                 what = _outcome(target, command)
         finally:
@@ -164,7 +177,7 @@ def _outcome(target: Target, command: tuple[str, ...]) -> str:
             said = gp(*command)
     except TooSlowError:
         return f"took more than {SECONDS} s"
-    except Exception as error:  # the very thing that is looked for
+    except Exception as error:  # noqa: BLE001 - the very thing that is looked for
         return f"{type(error).__name__}: {error}"
     return _complaint(target, said)
 

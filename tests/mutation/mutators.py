@@ -1,4 +1,4 @@
-"""Seeded damage to the files that gp reads: what a person, another tool or a broken disk makes of them.
+"""Seeded damage to the files that gp reads, as people, other tools and broken disks do it.
 
 Every function takes the bytes of a sound file and gives those of a damaged one; the same random
 numbers give the same damage.
@@ -18,9 +18,10 @@ Mutator = Callable[[bytes, Random], bytes]
 Path = tuple[str | int, ...]
 
 ODD: Final[tuple[Any, ...]] = (
-    None, True, False, 0, 1, -1, 2, 3, 7, 64, 2**31, 2**63, -(2**63), 10**30, 0.0, -0.5, 0.5, 1e-300,
-    1e308, float("nan"), float("inf"), float("-inf"), "", "x", "0", "-1", "all", "true", "llama",
-    "../..", "/etc/passwd", "\x1b]0;PWNED\x07\x1b[31m", "a\nb", "\u202egnp", "\ud800", "é" * 300,
+    None, True, False, 0, 1, -1, 2, 3, 7, 64, 2**31, 2**63, -(2**63), 10**30, 0.0, -0.5, 0.5,
+    1e-300, 1e308, float("nan"), float("inf"), float("-inf"), "", "x", "0", "-1",
+    "all", "true", "llama", "../..", "/etc/passwd", "\x1b]0;P\x07\x1b[31m",
+    "a\nb", "\u202egnp", "\ud800", "é" * 300,
     "<script>alert(1)</script>", "[x](javascript:alert(1))", "{{ 1/0 }}", "{% for %}", [], [[]], {},
     [0], [None], ["x"], {"x": 1}, {"0": {}}, [1, 2, 3], [-1], [1e400], "sha256:0",
 )  # fmt: skip
@@ -55,11 +56,15 @@ def mutate_text(content: bytes, random: Random) -> bytes:
         case 4:
             lines.insert(at, random.choice((b"[", b"{", b"- ", b"((", b'{"a":')) * DEEP)
         case 5:
-            lines[at] = random.choice((b"\x00", b"\xff\xfe", b"\x1b[31m", b"\t", b"? ", b"!!python/x "))
+            lines[at] = random.choice(
+                (b"\x00", b"\xff\xfe", b"\x1b[31m", b"\t", b"? ", b"!!python/x ")
+            )
         case 6:
             lines[at] = _with_number(lines[at], random)
         case 7:
-            lines[at] = lines[at].replace(b":", random.choice((b"", b"::", b": &a ", b": *a ", b": |")), 1)
+            lines[at] = lines[at].replace(
+                b":", random.choice((b"", b"::", b": &a ", b": *a ", b": |")), 1
+            )
         case 8:
             return content * 2
         case _:
@@ -85,7 +90,7 @@ def mutate_bytes(content: bytes, random: Random) -> bytes:
 
 
 def mutate_header(content: bytes, random: Random) -> bytes:
-    """The first kilobytes of a binary file: whole numbers of four and eight bytes, and single ones."""
+    """The first kilobytes of a binary file: numbers of four and eight bytes, and single bytes."""
     head = bytearray(content[:4096])
     for _ in range(random.choice((1, 1, 2, 4))):
         at = random.randrange(max(1, len(head) - 8))
@@ -112,7 +117,7 @@ def mutate_safetensors(content: bytes, random: Random) -> bytes:
 
 
 def mutate_parquet(content: bytes, random: Random) -> bytes:
-    """Columns lost, doubled, of other types, with other values or metadata; now and then any byte."""
+    """Columns lost, doubled, of other types, with other values or metadata; or any byte."""
     if random.random() < 0.15:
         return mutate_bytes(content, random)
     table = pq.read_table(io.BytesIO(content))
@@ -166,7 +171,9 @@ def _with_number(line: bytes, random: Random) -> bytes:
     if not digits:
         return line
     at = random.choice(digits)
-    number = random.choice((b"-1", b"99999999999999999999", b"1e999", b".nan", b"0x7f", b"0-10000000000"))
+    number = random.choice(
+        (b"-1", b"99999999999999999999", b"1e999", b".nan", b"0x7f", b"0-10000000000")
+    )
     return line[:at] + number + line[at + 1 :]
 
 
@@ -174,23 +181,35 @@ def _changed(document: Any, random: Random) -> Any:
     """The document with one node changed."""
     places = list(_places(document))
     # a long list is one place among others, or every change would fall into it
-    place = random.choice([p for p in places if len(p) < 3] or places) if random.random() < 0.5 else random.choice(places)
+    place = (
+        random.choice([p for p in places if len(p) < 3] or places)
+        if random.random() < 0.5
+        else random.choice(places)
+    )
     return _with(document, place, random)
 
 
 def _places(node: Any, here: Path = ()) -> Iterator[Path]:
     yield here
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for key, value in items:
         yield from _places(value, (*here, key))
 
 
 def _with(node: Any, place: Path, random: Random) -> Any:
+    """The node with what stands at the place below it changed."""
     if not place:
         return _other(node, random)
-    key, *rest = place
+    key: Any = place[0]
+    rest = place[1:]
     if rest:
-        node[key] = _with(node[key], tuple(rest), random)
+        node[key] = _with(node[key], rest, random)
         return node
     what = random.randrange(6)
     if isinstance(node, dict) and what == 0:
@@ -200,7 +219,7 @@ def _with(node: Any, place: Path, random: Random) -> Any:
     elif isinstance(node, list) and what == 0:
         del node[key]
     elif isinstance(node, list) and what == 1:
-        node.insert(int(key), node[key])
+        node.insert(key, node[key])
     else:
         node[key] = _other(node[key], random)
     return node

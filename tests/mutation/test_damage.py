@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from mutation.damage import build, run_cases
 
 SAMPLE = range(40)

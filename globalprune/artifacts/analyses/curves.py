@@ -21,6 +21,14 @@ from globalprune.errors import TableInvalid
 CURVES_FORMAT: Final = "globalprune.curves/1"
 CURVES_FILE: Final = "curves.parquet"
 _AGAIN: Final = "run gp analyze again"
+_TYPES: Final = {
+    "layer_idx": "int32",
+    "removed_groups": "int32",
+    "group_idx": "int32",
+    "removed_params": "int64",
+    "predicted_nats": "double",
+    "measured_nats": "double",
+}
 
 
 @dataclass(frozen=True)
@@ -74,5 +82,27 @@ def read_curves(path: Path, *, identity: str) -> Curves:
             f"{path}: belongs to another analysis than the analysis.json beside it; put the files "
             f"of one analysis together, or {_AGAIN}."
         )
+    _refuse_wrong_columns(path, arrow)
     kinds = {"group_type": kind_codes(path, arrow["group_type"])}
     return Curves(**({name: column_values(arrow[name]) for name in names[:1] + names[2:]} | kinds))
+
+
+def _refuse_wrong_columns(path: Path, arrow: Any) -> None:
+    """Raise with every column that is not as `write_curves` writes it."""
+    from pyarrow import compute
+
+    problems = []
+    for name, wanted in _TYPES.items():
+        column = arrow[name]
+        if str(column.type) != wanted:
+            problems.append(f"column {name} is of type {column.type}, not {wanted}")
+        elif column.null_count and name != "measured_nats":
+            problems.append(f"column {name} has {column.null_count} nulls")
+        elif wanted == "double" and compute.all(compute.is_finite(column)).as_py() is False:
+            problems.append(f"column {name} holds numbers that are not finite")
+        elif wanted != "double" and (compute.min(column).as_py() or 0) < 0:
+            problems.append(f"column {name} holds negative numbers")
+    if not len(arrow):
+        problems.append("it has no rows")
+    if problems:
+        raise TableInvalid(f"{path}: is no table of curves: {'; '.join(problems)}; {_AGAIN}.")

@@ -14,6 +14,7 @@ from globalprune.errors import TableInvalid
 
 _TOLERANCE = 1e-9  # relative; a score may have been divided by another program
 _SHOWN = 5
+_MOST_LAYERS = 2**20  # no model has so many; counting by layer takes memory for each
 
 
 def refuse_bad_rows(where: str, columns: Columns, remedy: str = "Run gp analyze again.") -> None:
@@ -25,11 +26,13 @@ def refuse_bad_rows(where: str, columns: Columns, remedy: str = "Run gp analyze 
     finite = np.isfinite(columns["importance"])
     paid = columns["cost"] > 0
     negative = (columns["layer_idx"] < 0) | (columns["group_idx"] < 0)
+    beyond = columns["layer_idx"] >= _MOST_LAYERS
     rules = {
         "importance is not finite": ~finite,
         "cost is not a positive number of parameters": ~paid,
         "layer_idx or group_idx is negative": negative,
-        "the group stands in the table twice": _repeated(columns, ~negative),
+        f"layer_idx is {_MOST_LAYERS:,} or more": beyond,
+        "the group stands in the table twice": _repeated(columns, ~(negative | beyond)),
         "score is not importance / cost": wrong_score & finite & paid,
     }
     problems = [

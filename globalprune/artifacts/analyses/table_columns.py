@@ -124,6 +124,8 @@ def kind_codes(path: Path, column: Any) -> NDArray[np.uint8]:
     """Turn the kinds' names into positions in GROUP_TYPES."""
     import pyarrow as pa
 
+    if not _is_text(column.type) or column.null_count:
+        raise TableInvalid(f"{path}: column group_type holds no names; run gp analyze again.")
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()
     strange = [name for name in names if name not in GROUP_TYPES]

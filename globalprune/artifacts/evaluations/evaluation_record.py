@@ -4,15 +4,19 @@ Sums and values that a figure comes from are kept beside it, so that errors and 
 can be computed again by whoever reads it; evaluation_rows.py does.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.record import Record
 
 EVALUATION_FORMAT: Literal["globalprune.evaluation/2"] = "globalprune.evaluation/2"
+
+
+Rounds = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class PerplexityResult(Record):
@@ -26,6 +30,16 @@ class PerplexityResult(Record):
     window_tokens: tuple[int, ...]  # that were predicted
     windows: str  # digest of the windows' ids: equal ones make perplexities comparable
 
+    @model_validator(mode="after")
+    def _agree(self) -> "PerplexityResult":
+        """Refuse windows that are not told of alike, or that add up to something else."""
+        if len(self.window_nll) != len(self.window_tokens) or not self.window_nll:
+            told = f"{len(self.window_nll)} and {len(self.window_tokens)} windows"
+            raise ValueError(f"window_nll and window_tokens have {told}, and should have as many")
+        if sum(self.window_tokens) != self.predicted_tokens:
+            raise ValueError("window_tokens don't add up to predicted_tokens")
+        return self
+
 
 class MetricResult(Record):
     """One metric of a task, as lm-eval gives it."""
@@ -33,7 +47,9 @@ class MetricResult(Record):
     value: float | None  # None: not a finite number
     standard_error: float | None
     higher_is_better: bool | None = None
-    right: str | None = None  # a 0 or 1 for every document in order, where each is one of these
+    right: Annotated[str, Field(pattern="^[01]*$")] | None = (
+        None  # a 0 or 1 for every document in order, where each is one of these
+    )
 
 
 class TaskResult(Record):
@@ -51,9 +67,9 @@ class TaskResult(Record):
 class SpeedResult(Record):
     """What every round measured, in order, at batch size 1."""
 
-    prefill_tokens_per_second: tuple[float, ...]
-    decode_tokens_per_second: tuple[float, ...]
-    time_to_first_token_seconds: tuple[float, ...]
+    prefill_tokens_per_second: Rounds
+    decode_tokens_per_second: Rounds
+    time_to_first_token_seconds: Rounds
 
 
 class ModelResult(Record):
@@ -135,3 +151,30 @@ class Comparison(Record):
     versions: dict[str, str]
     command: Command
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Comparison":
+        """Refuse figures that are said to be of the same windows or rounds, and can't be."""
+        refuse_other_windows([model.perplexity for model in self.models])
+        speeds = [model.speed for model in self.models if model.speed is not None]
+        together = self.settings.speed is not None and self.settings.speed.interleaved
+        rounds = {
+            len(one)
+            for speed in speeds
+            for one in (
+                speed.prefill_tokens_per_second,
+                speed.decode_tokens_per_second,
+                speed.time_to_first_token_seconds,
+            )
+        }
+        if together and len(rounds) > 1:
+            raise ValueError("speed: models that were timed in turn have not as many rounds each")
+        return self
+
+
+def refuse_other_windows(results: Sequence[PerplexityResult]) -> None:
+    """Raise `ValueError` where results name the same windows, and their tokens differ."""
+    tokens: dict[str, tuple[int, ...]] = {}
+    for one in results:
+        if tokens.setdefault(one.windows, one.window_tokens) != one.window_tokens:
+            raise ValueError(f"perplexity: the windows {one.windows} have other tokens elsewhere")

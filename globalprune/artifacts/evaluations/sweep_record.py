@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from globalprune.artifacts.analyses.analysis_record import TextRecord
 from globalprune.artifacts.command import Command
@@ -10,6 +10,7 @@ from globalprune.artifacts.evaluations.evaluation_record import (
     EvaluationSettings,
     Hardware,
     ModelResult,
+    refuse_other_windows,
 )
 from globalprune.artifacts.record import Record
 from globalprune.artifacts.results.compensation_request import CompensationRequest
@@ -23,7 +24,7 @@ class SweepPoint(Record):
     plan: str  # its path, seen from the folder of the sweep
     decisions: str  # the digest of what it removes
     line: str  # the points of one line of the curve differ in how much goes, and in nothing else
-    removed: float  # parameters of the groups that go, as a fraction of all
+    removed: float = Field(ge=0, le=1)  # parameters of the groups that go, as a fraction of all
     compensated: bool  # cut and repaired; otherwise judged as a mask
     result: ModelResult
 
@@ -52,6 +53,13 @@ class Sweep(Record):
     hardware: Hardware
     versions: dict[str, str]
     command: Command
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Sweep":
+        """Refuse points that are said to be of the dense model's windows, and can't be."""
+        results = [self.dense, *(point.result for point in self.points)]
+        refuse_other_windows([result.perplexity for result in results])
+        return self
 
     @property
     def lines(self) -> dict[str, tuple[SweepPoint, ...]]:
