@@ -25,9 +25,8 @@ from globalprune.models.checkpoints.class_shapes import refuse_other_shapes
 from globalprune.models.checkpoints.folder import open_folder
 from globalprune.models.checkpoints.gguf_families import refuse_lost
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
-from globalprune.models.configs.class_config import class_config
+from globalprune.models.configs.class_config import class_config, code_of, precision_of
 from globalprune.models.configs.raw_config import read_config
-from globalprune.models.configs.uneven_config import is_uneven
 from globalprune.models.empty_model import empty_model
 from globalprune.models.placement import DTYPES, STORED
 from globalprune.models.quiet_transformers import quiet_transformers
@@ -95,7 +94,8 @@ def _config_beside(found: ModelSource) -> PretrainedConfig:
     """
     config = read_config(found.path / "config.json")
     plain = {key: value for key, value in config.items() if key not in _OF_MODELS}
-    if plain.get("model_type") in CONFIG_MAPPING:
+    kind = plain.get("model_type")
+    if isinstance(kind, str) and kind in CONFIG_MAPPING:
         return class_config(plain, found.path)
     named = plain.get("tokenizer_class")
     return PretrainedConfig.from_dict(
@@ -129,7 +129,9 @@ def _load_folder(
             ignore_mismatched_sizes=True,  # so that they are reported, and refused, by name
         )
         model.config.name_or_path = model.name_or_path = str(folder)
-        if model.can_generate() and (folder / _GENERATION).is_file():
+    if model.can_generate() and (folder / _GENERATION).is_file():
+        damaged = f"{folder / _GENERATION}: can't be read"
+        with library_errors(CheckpointError, damaged, "mend or delete it."):
             model.generation_config = GenerationConfig.from_pretrained(folder)
     return model, report
 
@@ -140,10 +142,10 @@ def _class_of(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, 
     Raise for sizes in the config that no tensor has, before memory is taken for them.
     """
     config, folder = checkpoint.config, checkpoint.source.path
-    named = (config.get("auto_map") or {}).get("AutoModelForCausalLM")
-    if named and trust_remote_code and not is_uneven(config):
+    code = code_of(config, "AutoModelForCausalLM")
+    if code is not None and trust_remote_code:
         own = class_config(config, folder, remote_code=True)
-        return own, get_class_from_dynamic_module(str(named), folder)
+        return own, get_class_from_dynamic_module(code, folder)
     class_config(config, folder)  # refuses what has no class, with the file's whole name
     empty = empty_model(config)
     refuse_other_shapes(checkpoint, empty)
@@ -152,9 +154,7 @@ def _class_of(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, 
 
 def _own_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """The precision to compute a checkpoint in: what its config says, else its tensors'."""
-    said = checkpoint.config.get("dtype", checkpoint.config.get("torch_dtype"))
-    dtype = getattr(torch, said, None) if isinstance(said, str) else None
-    if isinstance(dtype, torch.dtype):
+    if (dtype := precision_of(checkpoint.config)) is not None:
         return dtype
     stored = next(iter(checkpoint.tensors.values())).dtype
     return DTYPES[STORED.get(stored, "float32")]

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import sys
 from collections.abc import Iterator
 
 from transformers.utils import logging as transformers_logging
@@ -12,6 +14,24 @@ def quiet_transformers() -> Iterator[None]:
     """Silence its bars, its log and the bars of what it calls, and set everything back."""
     # the GGUF reader draws a bar of its own that no switch reaches
     with quiet_logs(), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def quiet_rust() -> Iterator[None]:
+    """Silence tokenizers' Rust code, which writes to the descriptors of stdout and stderr itself.
+
+    Python's own streams are silent meanwhile, too: for what takes no time alone.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with contextlib.ExitStack() as kept, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):  # closed already
+                copy = os.dup(descriptor)
+                kept.callback(os.close, copy)
+                kept.callback(os.dup2, copy, descriptor)
+                os.dup2(nowhere.fileno(), descriptor)
         yield
 
 

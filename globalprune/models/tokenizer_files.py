@@ -6,8 +6,6 @@ builds a tokenizer of three tokens without a word.
 
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -18,6 +16,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.errors import CheckpointError, library_errors
+from globalprune.models.quiet_transformers import quiet_rust
 
 _VOCABULARIES: Final = (
     "tokenizer.json",
@@ -69,7 +68,7 @@ def naming_the_file(where: str, files: tuple[Path, ...]) -> Iterator[None]:
     names = ", ".join(path.name for path in files)
     found = f"{where}: no tokenizer can be made of {names}"
     try:
-        with library_errors(CheckpointError, found, _AGAIN):
+        with quiet_rust(), library_errors(CheckpointError, found, _AGAIN):
             yield
     except CheckpointError:
         for path in files:
@@ -80,7 +79,7 @@ def naming_the_file(where: str, files: tuple[Path, ...]) -> Iterator[None]:
 
 def try_out(tokenizer: object, where: str, files: tuple[Path, ...]) -> PreTrainedTokenizerBase:
     """Return the tokenizer if it is one and gives ids for a short text."""
-    with naming_the_file(where, files), _quiet_panics():
+    with naming_the_file(where, files):
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise TypeError(f"tokenizer_class names {type(tokenizer).__name__}, no tokenizer")
         encoded: Any = tokenizer([_TRIAL], add_special_tokens=True, verbose=False)
@@ -121,7 +120,7 @@ def _refuse_damaged(path: Path) -> None:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: can't be read ({error}); {_AGAIN}") from error
     if path.name == "tokenizer.json":
-        with library_errors(CheckpointError, f"{path}: is no tokenizer", _AGAIN):
+        with quiet_rust(), library_errors(CheckpointError, f"{path}: is no tokenizer", _AGAIN):
             Tokenizer.from_file(str(path))
 
 
@@ -132,16 +131,3 @@ def _refuse_code(path: Path) -> None:
             f"{path}: its auto_map asks for code that lies with the model, which is never run for "
             "a tokenizer; give the text as `input_ids`, or save the tokenizer as tokenizer.json."
         )
-
-
-@contextmanager
-def _quiet_panics() -> Iterator[None]:
-    """Keep panics of tokenizers' Rust code, which writes past Python's stderr, off the terminal."""
-    with tempfile.TemporaryFile() as sink:
-        kept = os.dup(2)
-        try:
-            os.dup2(sink.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -13,7 +13,11 @@ TEXTS: dict[str, tuple[str, bytes | None, str]] = {
     "not utf-8": ("a.txt", b"caf\xe9" * 99, "is not UTF-8"),
     "wrong suffix": ("a.pdf", b"%PDF", "`.pdf`, which tells no kind of text"),
     "not json": ("a.jsonl", b'{"text": "a"}\n{oops\n', "line 2: is not JSON"),
-    "no text": ("a.jsonl", b'{"content": "a"}\n', "no column `text` or `input_ids`; found content"),
+    "no text": (
+        "a.jsonl",
+        b'{"content": "a"}\n',
+        "no column `text` or `input_ids` or `messages`; found content",
+    ),
     "text is null": ("a.jsonl", b'{"text": null}\n', "`text` is null, not a string"),
     "foreign ids": ("a.jsonl", b'{"input_ids": [1, 260]}\n', "id 260 is outside the model's voc"),
     "one token": ("a.jsonl", b'{"input_ids": [1]}\n', "a window needs 2"),

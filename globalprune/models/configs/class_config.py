@@ -49,6 +49,7 @@ _OF_ANOTHER_RUN: Final = frozenset(
 )
 _ANSWERS: Final = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
 _DTYPES: Final = ("dtype", "torch_dtype")
+_COMPUTED: Final = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _BIDIRECTIONAL: Final[dict[str, tuple[object, ...]]] = {
     "is_causal": (False,),
     "use_bidirectional_attention": (True, "all"),
@@ -70,7 +71,7 @@ def class_config(
     _refuse_bidirectional(config, where)
     refused = f"{where}: no model can be built from it"
     with quiet_transformers(), library_errors(CheckpointError, refused, _MEND):
-        if remote_code and _has_code(config):
+        if remote_code and code_of(config, "AutoConfig") is not None:
             auto: Any = AutoConfig
             found = auto.from_pretrained(folder, trust_remote_code=True, **_ANSWERS)
         else:
@@ -81,10 +82,21 @@ def class_config(
     return result
 
 
-def _has_code(config: RawConfig) -> bool:
-    """Whether a config.json names a class of its own folder that isn't this package's."""
+def code_of(config: RawConfig, auto_class: str) -> str | None:
+    """The class of its own folder that a config.json names for an auto class; none of ours."""
     named = config.get("auto_map")
-    return isinstance(named, dict) and "AutoConfig" in named and not is_uneven(config)
+    code = named.get(auto_class) if isinstance(named, dict) and not is_uneven(config) else None
+    return code if isinstance(code, str) else None
+
+
+def precision_of(config: RawConfig) -> torch.dtype | None:
+    """The dtype that a config.json says its weights have, if they can be computed in it."""
+    for key in _DTYPES:
+        name = config.get(key)
+        dtype = getattr(torch, name.removeprefix("torch."), None) if isinstance(name, str) else None
+        if isinstance(dtype, torch.dtype) and dtype in _COMPUTED:
+            return dtype
+    return None
 
 
 def _class_of(config: RawConfig) -> Any:
@@ -98,23 +110,18 @@ def _own_settings(config: RawConfig) -> RawConfig:
     """A copy without what belongs to another run, and without a precision that torch has not."""
     own = {key: value for key, value in config.items() if key not in _OF_ANOTHER_RUN}
     for key in _DTYPES:
-        if not _is_precision(own.get(key)):
-            own.pop(key, None)
+        own.pop(key, None)
+    if (dtype := precision_of(config)) is not None:
+        own["dtype"] = str(dtype).removeprefix("torch.")
     if own.get("auto_map") is not None and not isinstance(own["auto_map"], dict):
         own.pop("auto_map")  # only a class that isn't asked for reads it
     return copy.deepcopy(own)
 
 
-def _is_precision(name: object) -> bool:
-    """Whether it names a dtype that weights can be computed in."""
-    dtype = getattr(torch, name.removeprefix("torch."), None) if isinstance(name, str) else None
-    return dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-
 def _refuse_unknown(config: RawConfig, where: str, *, remote_code: bool) -> None:
     """Raise `UnsupportedArchitecture` for a class that this transformers doesn't have."""
     kind = config.get("model_type")
-    has_code = _has_code(config)
+    has_code = code_of(config, "AutoConfig") is not None
     if (isinstance(kind, str) and kind in CONFIG_MAPPING) or (remote_code and has_code):
         return
     code = " and asks for code of its own, which only --trust-remote-code runs" if has_code else ""

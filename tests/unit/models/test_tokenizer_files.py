@@ -68,6 +68,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a list": (written("tokenizer.json", b"[]"), r"tokenizer\.json: holds no JSON object"),
     "nested": (written("tokenizer_config.json", b"[" * 10**5), r"_config\.json: can't be read"),
     "merged": (edited("tokenizer.json", model={"type": "none"}), r"tokenizer\.json: is no tok"),
+    "said aloud": (  # tokenizers prints what it doesn't know, to stdout
+        edited("tokenizer_config.json", bos_token={"__type": "AddedToken", "content": 5, "a": 1}),
+        r"tokenizer_config\.json",
+    ),
     "panic": (
         edited(
             "tokenizer.json",

@@ -19,6 +19,7 @@ OF_ANOTHER_RUN: list[dict[str, Any]] = [
     {"_attn_implementation": "flash_attention_2", "experts_implementation": "none known"},
     {"attn_implementation": 5, "_attn_implementation_internal": "flex_attention"},
     {"dtype": "fp8", "torch_dtype": {"of": "its own"}},
+    {"auto_map": ["none"], "torch_dtype": "int8"},
     {"num_labels": 10**9, "problem_type": "regression", "pruned_heads": {"0": [0]}},
 ]
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -26,6 +27,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"rms_norm_eps": "small"}, "rms_norm_eps"),
     ({"bos_token_id": "<s>"}, "bos_token_id"),
     ({"model_type": "none"}, "model_type is 'none'"),
+    ({"model_type": {"none": 1}}, "model_type is {'none': 1}"),
     ({"is_causal": False}, "is_causal is false"),
     ({"use_bidirectional_attention": True}, "use_bidirectional_attention is true"),
 ]
