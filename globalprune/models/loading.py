@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from globalprune.errors import CheckpointError, library_errors
+from globalprune.errors import CheckpointError, ModelError, library_errors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.class_shapes import refuse_other_shapes
 from globalprune.models.checkpoints.folder import open_folder
@@ -147,7 +147,10 @@ def _class_of(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, 
         own = class_config(config, folder, remote_code=True)
         return own, get_class_from_dynamic_module(code, folder)
     class_config(config, folder)  # refuses what has no class, with the file's whole name
-    empty = empty_model(config)
+    try:
+        empty = empty_model(config)
+    except ModelError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     refuse_other_shapes(checkpoint, empty)
     return empty.config, type(empty)
 

@@ -12,7 +12,9 @@ from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.checkpoints.gguf_header import GgufHeader
 
 _GIVE_FOLDER: Final = "give the model that it was made from, as a folder or Hub id."
+_AGAIN: Final = "download it again, or give a folder."
 _LARGEST: Final = 2**31
+_MATRIX: Final = 2  # dimensions
 _OUTSIDE: Final = frozenset({"token_embd.weight", "output_norm.weight", "output.weight"})
 _PROJECTIONS: Final = ("attn_q", "attn_k", "attn_v", "attn_output")
 _MLP: Final = ("ffn_gate", "ffn_up", "ffn_down")
@@ -39,7 +41,8 @@ class GgufFamily:
 def _divided(header: GgufHeader) -> int | None:
     """The model's width by its query heads, as far as the file says them."""
     width, heads = header.own("embedding_length"), header.own("attention.head_count")
-    return int(width // heads) if width and heads else None
+    known = isinstance(width, int) and isinstance(heads, int) and heads > 0
+    return width // heads if known else None
 
 
 def _rotated(header: GgufHeader) -> int | None:
@@ -78,47 +81,67 @@ def refuse_lost(header: GgufHeader, where: str) -> None:
             f"read as what it was; {_GIVE_FOLDER} It reads {', '.join(GGUF_FAMILIES)}."
         )
     family = GGUF_FAMILIES.get(architecture)
-    if family is not None:
-        _refuse_odd_sizes(header, where)
     if family is not None and (lost := next(_lost(header, family), None)):
         raise UnsupportedArchitecture(
             f"{where}: {lost}, so that what it makes would be another model; {_GIVE_FOLDER}"
         )
+    _refuse_odd_sizes(header, where)
 
 
 def _refuse_odd_sizes(header: GgufHeader, where: str) -> None:
     """Raise `CheckpointError` for sizes that are none, or that the tensors don't have.
 
-    transformers takes memory for what they say before it looks at a tensor.
+    transformers takes memory for what they say, or for the defaults of a large model where they
+    say nothing, before it looks at a tensor.
     """
+    ours = header.architecture in GGUF_FAMILIES
     layers = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
-    embedding = header.tensors.get("token_embd.weight")
-    up = header.tensors.get("blk.0.ffn_up.weight")
-    counted: dict[str, int | None] = {
-        "block_count": len(layers),
-        "vocab_size": embedding.shape[0] if embedding and embedding.shape else None,
-        "embedding_length": embedding.shape[-1] if embedding and embedding.shape else None,
-        "feed_forward_length": up.shape[0] if up and up.shape else None,
-        "attention.head_count": None,
-        "attention.head_count_kv": None,
-        "attention.key_length": None,
-        "rope.dimension_count": None,
-        "context_length": None,
-    }
+    rows, width = _matrix(header, "token_embd.weight")
+    channels, _ = _matrix(header, "blk.0.ffn_up.weight")
+    counted: dict[str, int | None] = {"block_count": len(layers), "embedding_length": width}
+    if ours:
+        counted |= {"feed_forward_length": channels, "attention.head_count": None}
     for key, found in counted.items():
-        said = header.own(key)
-        if said is None:
-            continue
-        if not isinstance(said, int) or isinstance(said, bool) or not 0 < said < _LARGEST:
+        if header.own(key) is None:
+            raise CheckpointError(f"{where}: says no {key}; {_AGAIN}")
+        _refuse_other_size(header, key, found, where)
+        if found == 0:
+            raise CheckpointError(f"{where}: has no tensors from which {key} follows; {_AGAIN}")
+    _refuse_other_size(header, "vocab_size", rows, where)
+    if ours:
+        for key in ("attention.head_count_kv", "attention.key_length", "rope.dimension_count"):
+            _refuse_other_size(header, key, None, where)
+        heads, size = header.own("attention.head_count"), header.own("attention.key_length")
+        queries, _ = _matrix(header, "blk.0.attn_q.weight")
+        if queries % heads or (size and queries != heads * size):
             raise CheckpointError(
-                f"{where}: says {key} {said!r}, not a positive number that a model can have; "
-                "download it again, or give a folder."
+                f"{where}: says attention.head_count {heads:,}, and its queries have {queries:,} "
+                f"rows; {_AGAIN}"
             )
-        if found is not None and said != found:
-            raise CheckpointError(
-                f"{where}: says {key} {said:,}, and its tensors make it {found:,}; download it "
-                "again, or give a folder."
-            )
+
+
+def _matrix(header: GgufHeader, name: str) -> tuple[int, int]:
+    """Rows and columns of a tensor; none where it is no matrix."""
+    info = header.tensors.get(name)
+    if info is None or len(info.shape) != _MATRIX:
+        return 0, 0
+    rows, columns = info.shape
+    return rows, columns
+
+
+def _refuse_other_size(header: GgufHeader, key: str, found: int | None, where: str) -> None:
+    """Raise for a size that is no number, or another than the tensors have."""
+    said = header.own(key)
+    if said is None:
+        return
+    if not isinstance(said, int) or isinstance(said, bool) or not 0 < said < _LARGEST:
+        raise CheckpointError(
+            f"{where}: says {key} {said!r}, not a positive number that a model can have; {_AGAIN}"
+        )
+    if found is not None and said != found:
+        raise CheckpointError(
+            f"{where}: says {key} {said:,}, and its tensors make it {found:,}; {_AGAIN}"
+        )
 
 
 def _lost(header: GgufHeader, family: GgufFamily) -> Iterator[str]:

@@ -26,6 +26,7 @@ _COUNTS: Final = (
     "num_experts_per_tok",
     "max_position_embeddings",
 )
+_EXPERTS: Final = ("num_experts", "num_local_experts")
 _FLAGS: Final = ("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window")
 _MAY_BE_NONE: Final = ("intermediate_size", "moe_intermediate_size", "num_experts")  # none of those
 _UNBOUNDED: Final = "time_step_limit"  # of state space models: from 0 to infinity
@@ -72,6 +73,10 @@ def _faults(config: dict[str, Any]) -> Iterator[str]:
     for key in _FLAGS:
         if config.get(key) is not None and not isinstance(config[key], bool):
             yield f"{key} is {_told(config[key])}, neither true nor false"
+    chosen = config.get("num_experts_per_tok")
+    counts = [config[key] for key in _EXPERTS if isinstance(config.get(key), int)]
+    if isinstance(chosen, int) and counts and 0 < max(counts) < chosen:
+        yield f"num_experts_per_tok is {_told(chosen)}, more than its {max(counts)} experts"
     layers = config.get("num_hidden_layers")
     for key in _BY_LAYER:
         value = config.get(key)

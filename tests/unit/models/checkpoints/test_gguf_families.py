@@ -71,7 +71,8 @@ def head(file: Path, architecture: str, write: Write, *names: str) -> str:
     writer.add_head_count(4)
     write(writer)
     for name in names:
-        writer.add_tensor(name, torch.zeros(1).numpy())
+        shape = (2, 64) if name == "token_embd.weight" else (1,)
+        writer.add_tensor(name, torch.zeros(shape).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -135,7 +136,8 @@ def test_what_would_become_another_model_is_refused(tmp_path: Path, name: str) -
 
 def test_another_architecture_is_no_family_of_ours(tmp_path: Path) -> None:
     """It may still be judged by gp eval, if transformers reads it."""
-    file = head(tmp_path / "model.gguf", "stablelm", nothing)
+    names = "token_embd.weight", "blk.0.x"
+    file = head(tmp_path / "model.gguf", "stablelm", lambda w: w.add_block_count(1), *names)
     refuse_unreadable(file)
     with pytest.raises(
         UnsupportedArchitecture, match=r"'stablelm', .* can't cut; supported: llama,"

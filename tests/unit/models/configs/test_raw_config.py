@@ -23,6 +23,7 @@ from globalprune.models.configs.raw_config import read_config, write_config
         ({"hidden_size": "32"}, "hidden_size is '32', not"),
         ({"head_dim": True}, "head_dim is True, not"),
         ({"intermediate_size": 24.0}, r"intermediate_size is 24\.0, not"),
+        ({"num_experts": 4, "num_experts_per_tok": 5}, "num_experts_per_tok is 5, more than its 4"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan, no finite number"),
         ({"rope_scaling": {"factor": float("inf")}}, r"rope_scaling\.factor is inf, no finite"),
         ({"tie_word_embeddings": "false"}, "tie_word_embeddings is 'false', neither true nor"),
