@@ -10,7 +10,6 @@ from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersi
 
 if TYPE_CHECKING:
     from globalprune.apply.preparation import Prepared
-    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.planning.review import Review
 
 
@@ -52,6 +51,7 @@ def check(
 
     Example:  gp check analysis/plan.yaml --model MODEL --write
     """
+    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.check_runtime import loading_in, runtime_named
     from globalprune.cli.check_text import document_of, review_lines
     from globalprune.planning.review import review_plan
