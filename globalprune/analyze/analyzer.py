@@ -159,7 +159,7 @@ def analyze(
         }
         record = write_analysis(
             out, subject, windows, methods, measured, log, how,
-            PlanTrial(loaded, subject, text, decided, batch_size, progress, candidates).run,
+            PlanTrial(loaded, subject, text, decided, progress, candidates).run,
         )  # fmt: skip
     work.remove()
     return record

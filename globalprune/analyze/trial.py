@@ -20,7 +20,7 @@ from globalprune.passes.sites import find_sites
 from globalprune.passes.window_losses import window_losses
 from globalprune.progress import Progress
 from globalprune.text.calibration import CalibrationText
-from globalprune.text.windows import TokenWindows, batches
+from globalprune.text.windows import TokenWindows
 
 Candidates = Callable[[Analysis, RemovedGroups], Sequence[Candidate]]  # what is decided, by then
 
@@ -33,7 +33,6 @@ class PlanTrial:
     subject: Subject
     text: CalibrationText
     given: Given | None
-    batch_size: int
     progress: Progress
     candidates: Candidates | None
 
@@ -70,20 +69,19 @@ class PlanTrial:
     def _losses(
         self, windows: TokenWindows, removals: Sequence[RemovedGroups]
     ) -> list[list[float]]:
-        """The loss of every window without the groups of each removal."""
+        """The loss of every window without the groups of each removal.
+
+        One at a time, so that the logits of a single window are all there is beside the model.
+        """
         structure = self.subject.structure
         layers = range(len(structure.layers))
         sites = find_sites(self.loaded, self.subject.adapter, structure, layers)
-        rounds = [
-            (index, ids)
-            for index in range(len(removals))
-            for ids in batches(windows, self.batch_size)
-        ]
+        rounds = [(index, row) for index in range(len(removals)) for row in windows.rows]
         losses: list[list[float]] = [[] for _ in removals]
         with frozen(self.loaded):
-            for index, ids in self.progress(
-                rounds, total=len(rounds), label="trying the plan", unit="batches"
+            for index, row in self.progress(
+                rounds, total=len(rounds), label="trying the plan", unit="windows"
             ):
                 with masked(sites, removals[index]):
-                    losses[index] += window_losses(self.loaded, ids.to(self.loaded.device))
+                    losses[index] += window_losses(self.loaded, row[None].to(self.loaded.device))
         return losses

@@ -97,7 +97,8 @@ def prune(
 
     Each phase is the command of its own that you could run by hand, and leaves its files behind in
     OUT/globalprune/: the table, the plan, every record. Go on from there with another ratio:
-    gp plan OUT/globalprune --ratio 0.3.
+    gp plan OUT/globalprune --ratio 0.3. Where the plan costs clearly more than other cuts of its
+    size, nothing is cut: analysis and plan are left in OUT.analysis; exit code 1.
 
     Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
     """
