@@ -20,7 +20,9 @@ from globalprune.artifacts.analyses.group_table import (
     write_group_table,
 )
 from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.stored_dtypes import stored_bytes
 
 
 def structure_of(
@@ -88,6 +90,34 @@ def record_of(structure: ModelStructure, table: GroupTable, layers: range) -> An
     )
 
 
+def storage_of(
+    structure: ModelStructure,
+    dtype: str = "F32",
+    *,
+    attention: str | None = None,
+    overhead: int = 40,
+) -> StoredWeights:
+    """How a model of that structure is stored: all as `dtype`, or attention groups as another."""
+    kinds = {"attention": attention or dtype, "mlp": dtype}
+    numbers: dict[str, int] = {dtype: structure.parameters}
+    for _, kind, half in structure.halves():
+        numbers[dtype] -= half.prunable
+        numbers[kinds[kind]] = numbers.get(kinds[kind], 0) + half.prunable
+    stored = sum(stored_bytes(count, of) for of, count in numbers.items())
+    return StoredWeights(
+        file_bytes=stored + overhead - 8,
+        overhead=overhead,
+        numbers=numbers,
+        group_bytes=tuple(
+            (
+                stored_bytes(layer.attention.cost, kinds["attention"]),
+                stored_bytes(layer.mlp.cost, kinds["mlp"]),
+            )
+            for layer in structure.layers
+        ),
+    )
+
+
 def traits_with(model_type: str = "llama", **changes: Any) -> ModelTraits:
     """The traits of a plain model of that architecture."""
     plain: dict[str, Any] = {
@@ -107,12 +137,13 @@ def analysis_of(
     layers: range | None = None,
     folder: Path = Path(),
     traits: ModelTraits | None = None,
+    storage: StoredWeights | None = None,
 ) -> Analysis:
     """An analysis in memory."""
     measured = layers or range(len(structure.layers))
     table = table_of(structure, seed, layers=measured)
     record = record_of(structure, table, measured)
-    model = record.model.model_copy(update={"traits": traits})
+    model = record.model.model_copy(update={"traits": traits, "storage": storage})
     return Analysis(folder, record.model_copy(update={"model": model}), table)
 
 
@@ -123,9 +154,12 @@ def saved_analysis(
     *,
     layers: range | None = None,
     traits: ModelTraits | None = None,
+    storage: StoredWeights | None = None,
 ) -> Analysis:
     """The same on disk, read back."""
-    analysis = analysis_of(structure or structure_of(), seed, layers=layers, traits=traits)
+    analysis = analysis_of(
+        structure or structure_of(), seed, layers=layers, traits=traits, storage=storage
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_group_table(folder / TABLE_FILE, analysis.table)
     write_analysis_record(folder / ANALYSIS_FILE, analysis.record)

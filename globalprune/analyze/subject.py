@@ -7,6 +7,7 @@ from globalprune.artifacts.analyses.analysis_record import ModelRecord
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.weights_on_disk import stored_weights
 from globalprune.models.configs.config_figures import ConfigFigures
 from globalprune.models.configs.traits import traits_of
 from globalprune.models.interface import ModelAdapter
@@ -45,4 +46,5 @@ def model_record(checkpoint: Checkpoint, subject: Subject) -> ModelRecord:
         parameters=subject.structure.parameters,
         prunable_parameters=subject.structure.prunable,
         traits=traits_of(checkpoint.config),
+        storage=stored_weights(checkpoint, subject.adapter, subject.structure),
     )

@@ -5,6 +5,17 @@ from collections.abc import Iterator
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 
 
+def repair_advice(plan: PrunePlan, *, compensating: bool) -> str | None:
+    """What a cut by the plan would gain by, where it neither counts on a repair nor gets one."""
+    counts_on_it = plan.analysis is not None and plan.analysis.assumes == "compensation"
+    if compensating or counts_on_it or not plan.layers:
+        return None
+    return (
+        "what stays is not repaired: --compensate --data SRC solves it anew on text, without "
+        "training, and mostly wins back a good part of what the cut costs."
+    )
+
+
 def unmet_assumptions(plan: PrunePlan, *, compensating: bool) -> Iterator[str]:
     """Yield a warning for each; the plan is applied as it stands."""
     reference = plan.analysis

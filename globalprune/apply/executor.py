@@ -29,7 +29,7 @@ from globalprune.artifacts.results.metrics_record import (
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.card.writing import write_card
-from globalprune.errors import ApplyError
+from globalprune.errors import ApplyError, UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.gguf_quantisation import quantisation_of
 from globalprune.models.checkpoints.result_folder import refuse_place
@@ -46,15 +46,18 @@ def explain_plan(
     analysis: Path | None = None,
     overwrite: bool = False,
     compensation: CompensationRequest | None = None,
+    save_dtype: str | None = None,
 ) -> Explanation:
     """Say what `apply_plan` would do with the same; nothing is written.
 
     With an `out`, raise what it would refuse of that place too.
     """
     if out is None:
-        return _explained(prepare(model, plan_path, compensation))
+        prepared = prepare(model, plan_path, compensation, save_dtype)
+        _refuse_broken_promise(prepared)
+        return _explained(prepared)
     place = _Place(out.expanduser(), analysis, overwrite=overwrite)
-    return _explained(_ready(model, plan_path, place, compensation)[0])
+    return _explained(_ready(model, plan_path, place, compensation, save_dtype)[0])
 
 
 def check_apply(
@@ -65,6 +68,7 @@ def check_apply(
     analysis: Path | None = None,
     overwrite: bool = False,
     compensation: Compensation | None = None,
+    save_dtype: str | None = None,
 ) -> tuple[str, ...]:
     """Raise what `apply_plan` would refuse before it writes; return what it would warn of.
 
@@ -72,7 +76,7 @@ def check_apply(
     """
     place = _Place(out.expanduser(), analysis, overwrite=overwrite)
     request = None if compensation is None else compensation.request
-    prepared, record = _ready(model, plan_path, place, request)
+    prepared, record = _ready(model, plan_path, place, request, save_dtype)
     text = None
     if compensation is not None:
         text = read_windows(compensation, prepared.checkpoint).record
@@ -88,6 +92,7 @@ def apply_plan(
     analysis: Path | None = None,
     overwrite: bool = False,
     compensation: Compensation | None = None,
+    save_dtype: str | None = None,
     command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> ApplyResult:
@@ -95,13 +100,14 @@ def apply_plan(
 
     `out` is replaced only with `overwrite`, and only if this function wrote it. `analysis` names
     the record to keep beside the result; without it, the plan's own is taken if it is found. With
-    a `compensation`, what stays is solved anew on its text first.
+    a `compensation`, what stays is solved anew on its text first. Every tensor keeps its dtype,
+    unless floating-point ones are to be written as `save_dtype`.
     """
     started = time.monotonic()
     out = out.expanduser()
     place = _Place(out, analysis, overwrite=overwrite)
     request = None if compensation is None else compensation.request
-    prepared, record = _ready(model, plan_path, place, request)
+    prepared, record = _ready(model, plan_path, place, request, save_dtype)
     repaired = None if compensation is None else solve(compensation, prepared, progress)
     solved = None
     if compensation is not None and repaired is not None:
@@ -146,18 +152,29 @@ class _Place:
 
 
 def _ready(
-    model: str, plan_path: Path, place: _Place, compensation: CompensationRequest | None = None
+    model: str,
+    plan_path: Path,
+    place: _Place,
+    compensation: CompensationRequest | None = None,
+    save_dtype: str | None = None,
 ) -> tuple[Prepared, Path | None]:
     """Everything that can be refused, and what the rest needs: the steps, and analysis.json."""
-    prepared = prepare(model, plan_path, compensation)
+    prepared = prepare(model, plan_path, compensation, save_dtype)
+    _refuse_broken_promise(prepared)
     record = find_analysis(prepared, place.analysis)
     refuse_place(
         place.out,
         [prepared.checkpoint.source],
-        needed_bytes=_weight_bytes(prepared),
+        needed_bytes=prepared.files.bytes_after,
         overwrite=place.overwrite,
     )
     return prepared, record
+
+
+def _refuse_broken_promise(prepared: Prepared) -> None:
+    """Raise `UsageError` where the plan's size would be broken by the dtype that is written."""
+    if prepared.promise.broken is not None:
+        raise UsageError(prepared.promise.broken)
 
 
 def _weight_bytes(prepared: Prepared) -> int:
@@ -172,6 +189,7 @@ def _explained(prepared: Prepared) -> Explanation:
         prepared.structure,
         prepared.effect,
         model=prepared.checkpoint.source.name,
+        weights=prepared.files,
         warnings=prepared.warnings,
     )
 
@@ -179,7 +197,9 @@ def _explained(prepared: Prepared) -> Explanation:
 def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
     """Open what was written, and compare it with the promise."""
     expected = promised(prepared.steps)
-    return verify(folder, str(out), expected, prepared.effect, prepared.adapter)
+    return verify(
+        folder, str(out), expected, prepared.effect, prepared.adapter, prepared.files.bytes_after
+    )
 
 
 def _metrics(
@@ -211,6 +231,9 @@ def _metrics(
         uneven=prepared.edit.uneven,
         reason=prepared.edit.reason,
         weight_bytes=_weight_bytes(prepared),
+        bytes_before=prepared.files.bytes_before,
+        bytes_after=prepared.files.bytes_after,
+        save_dtype=prepared.files.save_dtype,
         weights=weights,
         seconds=time.monotonic() - started,
         command=tuple(command),

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 
 from globalprune.apply.facts import TensorFacts
 from globalprune.apply.steps import (
+    ConvertTensor,
     CopyCompanion,
     CopyModelingFile,
     DropLayer,
@@ -26,6 +27,7 @@ from globalprune.apply.steps import (
     WriteTokenizer,
     promised,
 )
+from globalprune.apply.weight_files import WeightFiles
 from globalprune.artifacts.groups import GROUP_TYPES, LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 
@@ -46,26 +48,35 @@ def explanation_of(
     effect: PlanEffect,
     *,
     model: str,
+    weights: WeightFiles,
     warnings: Sequence[str] = (),
 ) -> Explanation:
     """Tell the steps; nothing is decided here."""
     written = promised(steps)
     before, after = effect.parameters_before, sum(facts.parameters for facts in written.values())
-    lines = [f"{model}: {before:,} → {after:,} parameters ({(before - after) / before:.2%} cut)"]
+    lines = [
+        f"{model}: {before:,} → {after:,} parameters ({(before - after) / before:.2%} cut)",
+        weights.text,
+    ]
+    told = len(lines)
     cutting = [step for step in steps if not isinstance(step, FileStep)]
     for layer in effect.layers:
         own = [step for step in cutting if step.layer == layer.layer_idx]
         lines += _layer_lines(own, structure.layers[layer.layer_idx], layer)
-    if len(lines) == 1:
+    if len(lines) == told:
         lines.append("no layer changes")
     lines += [f"{step.name} is refitted" for step in steps if isinstance(step, RefitTensor)]
     kept = sum(isinstance(step, KeepTensor) for step in steps)
     lines.append(f"{kept} of {len(written)} written tensors are copied bit for bit")
+    rounded = sum(isinstance(step, ConvertTensor) for step in steps)
+    if weights.save_dtype is not None:
+        lines.append(f"{rounded} are copied whole and converted to {weights.save_dtype}")
     lines += [_file_line(step) for step in steps if isinstance(step, FileStep)]
     document = {
         "model": model,
         "parameters_before": before,
         "parameters_after": after,
+        **asdict(weights),
         "warnings": list(warnings),
         "steps": [{"step": type(step).__name__, **asdict(step)} for step in steps],
     }
@@ -77,7 +88,7 @@ def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEf
     heads, sliced, solved, dropped = _widths(had, layer), [], [], []
     for step in steps:
         match step:
-            case KeepTensor() | RefitTensor():  # the latter belongs to no layer
+            case KeepTensor() | ConvertTensor() | RefitTensor():  # told together, for all layers
                 continue
             case SliceTensor():
                 sliced.append(f"{_short(step.name)} {_shape(step.facts)}")

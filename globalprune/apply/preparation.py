@@ -17,8 +17,11 @@ from globalprune.apply.steps import (
     Step,
     WriteConfig,
     WriteTokenizer,
+    converted,
     cutting_steps,
+    promised,
 )
+from globalprune.apply.weight_files import SizePromise, WeightFiles, size_promise, weight_files
 from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
@@ -31,8 +34,14 @@ from globalprune.models.checkpoints.companions import companions_of
 from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import FULL_PREFIX, weights_fingerprint
+from globalprune.models.checkpoints.weights_on_disk import stored_weights
 from globalprune.models.configs.traits import traits_of
-from globalprune.models.configs.uneven_config import MODELING_FILE, ConfigEdit, write_layer_shapes
+from globalprune.models.configs.uneven_config import (
+    MODELING_FILE,
+    ConfigEdit,
+    with_dtype,
+    write_layer_shapes,
+)
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
@@ -53,20 +62,28 @@ class Prepared:
     edit: ConfigEdit
     steps: tuple[Step, ...]
     history: History
+    files: WeightFiles
+    promise: SizePromise
     warnings: tuple[str, ...]
 
 
 def prepare(
-    model: str, plan_path: Path, compensation: CompensationRequest | None = None
+    model: str,
+    plan_path: Path,
+    compensation: CompensationRequest | None = None,
+    save_dtype: str | None = None,
 ) -> Prepared:
-    """Open the model, check the plan against it, decide every step."""
+    """Open the model, check the plan against it, decide every step.
+
+    Floating-point tensors are written as `save_dtype`, or each as it is stored.
+    """
     checkpoint = open_checkpoint(resolve_model(model))
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
     plan = read_plan(plan_path, structure)
     refuse_misfit(checkpoint)
     effect = effect_of(plan, structure)
-    edit = write_layer_shapes(checkpoint.config, structure, effect)
+    edit = with_dtype(write_layer_shapes(checkpoint.config, structure, effect), save_dtype)
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
     history = history_of(checkpoint, structure, weights)
@@ -75,6 +92,11 @@ def prepare(
     steps = cutting_steps(facts, effect)
     if compensation is not None:
         steps = compensated(steps, facts, effect, gates=compensation.gate_steps > 0)
+    unconverted = promised(steps)
+    steps = converted(steps, save_dtype)
+    files = weight_files(facts.tensors, promised(steps), save_dtype)
+    promise = size_promise(plan, plan_path, unconverted, files)
+    storage = stored_weights(checkpoint, adapter, structure)
     return Prepared(
         checkpoint=checkpoint,
         adapter=adapter,
@@ -85,8 +107,10 @@ def prepare(
         plan_folder=plan_path.resolve().parent,
         effect=effect,
         edit=edit,
-        steps=(*steps, *_file_steps(checkpoint, effect, edit)),
+        steps=(*steps, *_file_steps(checkpoint, effect, edit, save_dtype)),
         history=history,
+        files=files,
+        promise=promise,
         warnings=(
             *history.warnings,
             *quantisation_notes(checkpoint.source),
@@ -95,7 +119,11 @@ def prepare(
                 f"{plan_path}: {doubt}"
                 for doubt in unmet_assumptions(plan, compensating=compensation is not None)
             ),
-            *(f"{plan_path}: {wish}" for wish in broken_wishes(plan, effect, structure, traits)),
+            *filter(None, [promise.warning]),
+            *(
+                f"{plan_path}: {wish}"
+                for wish in broken_wishes(plan, effect, structure, traits, storage)
+            ),
         ),
     )
 
@@ -133,10 +161,10 @@ def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -
 
 
 def _file_steps(
-    checkpoint: Checkpoint, effect: PlanEffect, edit: ConfigEdit
+    checkpoint: Checkpoint, effect: PlanEffect, edit: ConfigEdit, save_dtype: str | None
 ) -> tuple[FileStep, ...]:
     """What is written beside the weights."""
-    changed = effect.parameters_after != effect.parameters_before
+    changed = effect.parameters_after != effect.parameters_before or save_dtype is not None
     steps: list[FileStep] = [WriteConfig(changed, edit.uneven, edit.reason)]
     if edit.uneven:
         steps.append(CopyModelingFile(f"{MODELING_FILE}.py"))

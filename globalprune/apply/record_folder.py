@@ -75,6 +75,12 @@ def write_records(
     (folder / DESCRIPTION_FILE).write_text(_description(metrics), encoding="utf-8")
 
 
+def _weights(metrics: ApplyMetrics) -> str:
+    """The bytes of the files, and what they were converted to."""
+    as_dtype = f", converted to {metrics.save_dtype}" if metrics.save_dtype else ""
+    return f"{metrics.bytes_before:,} -> {metrics.bytes_after:,} bytes{as_dtype}"
+
+
 def _description(metrics: ApplyMetrics) -> str:
     """The configuration of this run, for a person who finds the folder later."""
     removed = ", ".join(f"{count:,} {kind}" for kind, count in metrics.removed_groups.items())
@@ -85,6 +91,7 @@ def _description(metrics: ApplyMetrics) -> str:
         "structure": metrics.model.structure,
         "plan": metrics.plan,
         "parameters": f"{metrics.parameters_before:,} -> {metrics.parameters_after:,}",
+        "files of weights": _weights(metrics),
         "removed groups": removed,
         "dropped layers": ", ".join(map(str, metrics.dropped_layers)) or "-",
         "form": "uneven layers, see README.md" if metrics.uneven else "native",

@@ -5,12 +5,13 @@ Pure: facts and a plan's effect in, steps out. Nothing is read or written, torch
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.results.compensation_record import SolvedPart
+from globalprune.artifacts.stored_dtypes import written_dtype
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class SliceTensor:
     becomes: str
     dim: int
     kept: tuple[tuple[int, int], ...]  # half-open ranges of slices along dim, in order
+    before: TensorFacts
+    facts: TensorFacts
+
+
+@dataclass(frozen=True)
+class ConvertTensor:
+    """Copy a whole tensor, its numbers rounded to another dtype."""
+
+    layer: int | None
+    name: str
+    becomes: str
     before: TensorFacts
     facts: TensorFacts
 
@@ -124,7 +136,7 @@ class WriteTokenizer:
     """Write the tokenizer that a GGUF file carries inside."""
 
 
-WrittenTensor = KeepTensor | SliceTensor | SolveTensor | RefitTensor
+WrittenTensor = KeepTensor | SliceTensor | ConvertTensor | SolveTensor | RefitTensor
 TensorStep = WrittenTensor | DropTensor
 LayerStep = TensorStep | EmptyHalf | DropLayer | RenumberLayer
 FileStep = WriteConfig | CopyModelingFile | CopyCompanion | WriteTokenizer
@@ -142,6 +154,23 @@ def cutting_steps(facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
         steps += _layer_steps(facts, layer, becomes, names.get(layer.layer_idx, ()))
         becomes += not layer.dropped
     return tuple(steps)
+
+
+def converted(steps: Sequence[Step], save_dtype: str | None) -> tuple[Step, ...]:
+    """The same steps, with every floating-point tensor written as `save_dtype`; None keeps all."""
+    return tuple(_converted(step, save_dtype) for step in steps)
+
+
+def _converted(step: Step, save_dtype: str | None) -> Step:
+    """One step that writes another dtype, if it writes a tensor of another."""
+    if not isinstance(step, WrittenTensor):
+        return step
+    facts = TensorFacts(step.facts.shape, written_dtype(step.facts.dtype, save_dtype))
+    if facts == step.facts:
+        return step
+    if isinstance(step, KeepTensor):
+        return ConvertTensor(step.layer, step.name, step.becomes, step.facts, facts)
+    return replace(step, facts=facts)
 
 
 def promised(steps: Sequence[Step]) -> dict[str, TensorFacts]:

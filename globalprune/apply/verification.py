@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from globalprune.apply.facts import TensorFacts
+from globalprune.apply.weight_files import bytes_on_disk
 from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
@@ -25,6 +26,7 @@ def verify(
     promised: Mapping[str, TensorFacts],
     effect: PlanEffect,
     adapter: ModelAdapter,
+    most_bytes: int,
 ) -> Checkpoint:
     """Open `folder` and return its checkpoint; raise `VerificationFailed` with every difference."""
     differences: list[str] = []
@@ -33,6 +35,7 @@ def verify(
         # one after the other: where a later look finds no sense in the file, the first ones say why
         differences += _tensor_differences(promised, checkpoint)
         differences += _parameter_differences(effect, checkpoint)
+        differences += _byte_differences(most_bytes, folder)
         differences += _group_differences(effect, adapter, checkpoint)
         differences += class_differences(checkpoint.config, checkpoint.tensors)
     except (CheckpointError, UnsupportedArchitecture) as error:
@@ -79,6 +82,13 @@ def _parameter_differences(effect: PlanEffect, checkpoint: Checkpoint) -> Iterat
             f"parameters: promised {effect.parameters_after:,}, found {checkpoint.parameters:,} "
             f"(of {effect.parameters_before:,} before)"
         )
+
+
+def _byte_differences(most_bytes: int, folder: Path) -> Iterator[str]:
+    """Compare what the files of weights take with what was said that they would."""
+    found = bytes_on_disk(folder)
+    if found > most_bytes:
+        yield f"bytes of weight files: promised {most_bytes:,}, found {found:,}"
 
 
 def _group_differences(

@@ -12,6 +12,7 @@ import torch
 
 from globalprune.apply.preparation import Prepared
 from globalprune.apply.steps import (
+    ConvertTensor,
     CopyCompanion,
     CopyModelingFile,
     DropLayer,
@@ -25,15 +26,17 @@ from globalprune.apply.steps import (
     Step,
     WriteConfig,
     WriteTokenizer,
+    WrittenTensor,
     promised,
 )
 from globalprune.apply.surgery import cut
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.companions import copy_companion, write_generation_config
-from globalprune.models.checkpoints.finite import refuse_non_finite
+from globalprune.models.checkpoints.finite import converted, refuse_non_finite
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.configs.raw_config import write_config
 from globalprune.models.loading import load_tokenizer
+from globalprune.models.placement import DTYPES, STORED
 from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress
 
@@ -65,11 +68,14 @@ def _do(
         case KeepTensor() | SliceTensor():
             whole = checkpoint.read(step.name)
             refuse_non_finite(step.name, whole, checkpoint.source.name)
-            writer.put(step.becomes, cut(whole, step))
+            writer.put(step.becomes, _as_promised(cut(whole, step), step, checkpoint.source.name))
+        case ConvertTensor():
+            whole = checkpoint.read(step.name)
+            writer.put(step.becomes, _as_promised(whole, step, checkpoint.source.name))
         case SolveTensor() | RefitTensor():
             weight = _solved(step, solved)
             refuse_non_finite(step.becomes, weight, "compensation")
-            writer.put(step.becomes, weight)
+            writer.put(step.becomes, _as_promised(weight, step, "compensation"))
         case DropTensor() | EmptyHalf() | DropLayer() | RenumberLayer():
             return  # told to people; done by what isn't written, and by the new names
         case WriteConfig():
@@ -84,6 +90,14 @@ def _do(
             write_generation_config(checkpoint.config, folder)
         case _:
             assert_never(step)
+
+
+def _as_promised(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch.Tensor:
+    """The tensor in the dtype that the step promises; raise where that can't hold a number."""
+    stored = step.facts.dtype
+    if stored not in STORED or tensor.dtype == DTYPES[STORED[stored]]:
+        return tensor
+    return converted(step.becomes, tensor, DTYPES[STORED[stored]], where)
 
 
 def _solved(step: SolveTensor | RefitTensor, solved: SolvedHalves | None) -> torch.Tensor:

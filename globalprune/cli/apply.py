@@ -79,6 +79,7 @@ def apply(
     distil: options.Distil = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    save_dtype: options.SaveDtype = None,
     resume: options.Resume = False,
     overwrite: Annotated[
         bool,
@@ -95,6 +96,7 @@ def apply(
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
     from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.stored_dtypes import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery
@@ -138,6 +140,7 @@ def apply(
             device=device,
             dtype=dtype,
             compensation=request,
+            save_dtype=read_save_dtype(save_dtype),
             overwrite=overwrite,
             resume=resume,
             command=console.command_line(),
@@ -148,12 +151,23 @@ def apply(
             refuse_later_phases(cutting, recovery, evaluate)
             refuse_compensation(cutting)
             _explain(cutting, plan, named=out is not None, as_json=as_json)
+            _advise(plan, compensating=request is not None)
             return
         if in_stages:
             outcome = cut_and_recover(cutting, plan, recovery=recovery, evaluate=evaluate)
         else:
             outcome = cut_and_judge(cutting, plan, evaluate=evaluate)
     show_outcome(outcome, as_json=as_json)
+    _advise(plan, compensating=request is not None)
+
+
+def _advise(plan: Path, *, compensating: bool) -> None:
+    """Say it where the plan, which was read before, would gain by a repair."""
+    from globalprune.apply.assumptions import repair_advice
+    from globalprune.artifacts.plans.plan_file import read_plan
+
+    if advice := repair_advice(read_plan(plan), compensating=compensating):
+        console.note(advice)
 
 
 def _refuse_without_compensation(*values: str | int | None) -> None:
@@ -178,6 +192,7 @@ def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> N
         analysis=cutting.analysis,
         overwrite=cutting.overwrite,
         compensation=cutting.compensation,
+        save_dtype=cutting.save_dtype,
     )
     for warning in explanation.document["warnings"]:
         console.warn(warning)

@@ -20,7 +20,7 @@ Size = Annotated[
     str | None,
     typer.Option(
         metavar="12GB",
-        help="Bytes that all weights may take at --dtype; GB are powers of ten, GiB of two.",
+        help="Bytes that the files of all weights may take; GB are powers of ten, GiB of two.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -29,7 +29,7 @@ KvCache = Annotated[
     str | None,
     typer.Option(
         metavar="96KiB",
-        help="Bytes that each token may take in the KV cache, at --dtype.",
+        help="Bytes that each token may take in the KV cache.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -65,8 +65,9 @@ Dtype = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What --size and --kv-cache count by: float32, bfloat16, float16 or int8.",
-        show_default="bfloat16",
+        help="What --size and --kv-cache count in: float32, bfloat16, float16 or int8. For --size "
+        "of another one than MODEL's, cut with gp apply --save-dtype.",
+        show_default="as MODEL is stored",
         rich_help_panel=_PANEL,
     ),
 ]

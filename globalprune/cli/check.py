@@ -1,5 +1,6 @@
 """`gp check`: what a plan removes, what a person changed, and whether it fits."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,7 +98,8 @@ def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None
         prepared = prepare(model, review.path)
     except (PlanStale, PlanInvalid) as error:
         return fit | {"problem": str(error)}, None
-    for warning in prepared.warnings:
+    warnings = (*filter(None, [prepared.promise.broken]), *prepared.warnings)
+    for warning in warnings:
         if warning not in review.notes:
             console.warn(warning)
     return fit | {
@@ -105,7 +107,9 @@ def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None
         "parameters_after": prepared.effect.parameters_after,
         "uneven": prepared.edit.uneven,
         "reason": prepared.edit.reason,
-        "warnings": prepared.warnings,
+        **asdict(prepared.files),
+        "weights": prepared.files.text,
+        "warnings": warnings,
     }, prepared
 
 
@@ -119,7 +123,7 @@ def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
         else "the result loads with transformers alone"
     )
     counts = f"{fit['parameters_before']:,} → {fit['parameters_after']:,} parameters"
-    return [f"fits {fit['model']}: {counts}", form]
+    return [f"fits {fit['model']}: {counts}", fit["weights"], form]
 
 
 def _refresh(review: "Review") -> None:
@@ -134,5 +138,5 @@ def _refresh(review: "Review") -> None:
         )
     scoring = known.worth.scoring
     parts = (review.plan, known.structure, known.effect, scoring, known.optimality, known.doubt)
-    header = header_of(*parts)
+    header = header_of(*parts, known.analysis.record.model.storage)
     refresh_header(review.path, header)

@@ -26,6 +26,7 @@ def review_lines(review: "Review") -> list[str]:
     return [
         *filter(None, [known.doubt]),
         f"{review.path}: {removal_text(known.effect)}",
+        *known.resources.lines,
         *importance_lines(review.plan, known.worth.scoring, known.optimality),
         *([] if known.latency is None else [f"takes {known.latency:.3f} ms a token"]),
         *_edits(review),
@@ -92,6 +93,7 @@ def _figures(known: "Known") -> dict[str, Any]:
         "ratio": known.effect.ratio,
         "removed_groups": known.effect.removed_groups,
         "dropped_layers": known.effect.dropped_layers,
+        **known.resources.document,
         "latency": known.latency,
         "importance": known.worth.scoring.importance,
         "normaliser": known.worth.scoring.normaliser,

@@ -44,7 +44,10 @@ def export(
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="f32, f16, bf16 or q8_0; vectors are f32 in all of them.",
+            "--save-dtype",
+            "--dtype",
+            metavar="float32|float16|bfloat16|q8_0",
+            help="What matrices are written in, f32, f16 and bf16 for short; vectors stay f32.",
             show_default="bf16 for a checkpoint in bfloat16, else f16",
         ),
     ] = None,
@@ -64,7 +67,7 @@ def export(
     and channels by layer. What llama.cpp has no form for is refused, and so is a tokenizer that it
     would run in another way. Tensors are written one by one, so memory never holds the model.
 
-    Example:  gp export smaller --to gguf -o smaller.gguf --dtype q8_0
+    Example:  gp export smaller --to gguf -o smaller.gguf --save-dtype q8_0
     """
     if to not in _FORMATS:
         raise UsageError(f"--to {to}: is not known; there is {', '.join(_FORMATS)}.")

@@ -54,6 +54,14 @@ Dtype = Annotated[
         show_default="float32 on cpu, the checkpoint's elsewhere",
     ),
 ]
+SaveDtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="float32|bfloat16|float16",
+        help="Write every floating-point tensor in this dtype.",
+        show_default="each tensor's own",
+    ),
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option(

@@ -47,8 +47,11 @@ def _cut_summary(result: "ApplyResult") -> str:
     if repaired is not None:
         norm = ", the final norm refitted" if result.final_norm_refitted else ""
         removed += f"\ncompensated: {repaired} halves solved anew{norm}"
+    saved = f", converted to {result.save_dtype}" if result.save_dtype else ""
+    weights = f"weights: {result.bytes_before:,} → {result.bytes_after:,} bytes, whole files{saved}"
     return (
         f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
+        f"{weights}\n"
         f"removed groups: {removed}\n{form}\n"
         f"its plan and records are in {result.out}/{OWN_FOLDER}"
     )

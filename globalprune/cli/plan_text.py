@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
     """What every plan that was written removes, and what that costs."""
-    from globalprune.artifacts.plans.budget_needs import PARAMETERS
     from globalprune.planning.header import importance_lines, removal_text
 
     lines = []
@@ -23,10 +22,11 @@ def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
             continue
         lines.append(f"{plan.path}: {removal_text(plan.planned.effect)}")
         scoring = plan.planned.scoring
+        lines += [f"  {line}" for line in plan.planned.resources.lines]
         lines += [
             f"  leaves {met.need.text(met.after)}, of {met.need.text(met.need.before)}"
             for met in plan.planned.met
-            if met.need.unit != PARAMETERS
+            if "latency" in met.need.asked
         ]
         lines += [
             f"  {line}" for line in importance_lines(plan.planned.plan, scoring, plan.optimality)
@@ -91,6 +91,7 @@ def plan_document(written: "WrittenPlan") -> dict[str, Any]:
         "parameters_before": effect.parameters_before,
         "parameters_after": effect.parameters_after,
         "removed": effect.removed,
+        **planned.resources.document,
         "removed_groups": effect.removed_groups,
         "dropped_layers": effect.dropped_layers,
         "reached": planned.reached,

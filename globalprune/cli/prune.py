@@ -85,6 +85,7 @@ def prune(
     ] = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    save_dtype: options.SaveDtype = None,
     resume: options.Resume = False,
     largest: options.Largest = False,
     overwrite: Annotated[
@@ -104,6 +105,7 @@ def prune(
     """
     from globalprune.analyze.analyzer import analyze
     from globalprune.artifacts.results.compensation_request import CompensationRequest
+    from globalprune.artifacts.stored_dtypes import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.plan_text import raise_if_short
@@ -177,6 +179,7 @@ def prune(
             device=device,
             dtype=dtype,
             compensation=request if chosen.compensate else None,
+            save_dtype=read_save_dtype(save_dtype),
             overwrite=overwrite,
             resume=resume,
             command=command,

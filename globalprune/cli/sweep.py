@@ -89,6 +89,7 @@ def sweep(
     ] = False,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    save_dtype: options.SaveDtype = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Judge many plans of one model by the same text: one table and one curve.
@@ -104,6 +105,7 @@ def sweep(
         markdown_lines,
         write_sweep,
     )
+    from globalprune.artifacts.stored_dtypes import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import sweep as run_sweep
@@ -146,6 +148,7 @@ def sweep(
                     keep_models=keep_models,
                     device=device,
                     dtype=dtype,
+                    save_dtype=read_save_dtype(save_dtype),
                     command=console.command_line(),
                     warn=console.warn,
                     progress=progress,

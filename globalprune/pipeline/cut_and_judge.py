@@ -24,6 +24,7 @@ def cut_and_judge(cutting: Cutting, plan: Path, *, evaluate: str | None = None) 
         cutting.out,
         analysis=cutting.analysis,
         overwrite=cutting.overwrite,
+        save_dtype=cutting.save_dtype,
         command=cutting.command,
         progress=cutting.progress,
     )

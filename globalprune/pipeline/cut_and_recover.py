@@ -139,6 +139,7 @@ def _cut(cutting: Cutting, plan: Path, out: Path, work: RunFolder) -> ApplyResul
         out,
         analysis=cutting.analysis,
         compensation=cutting.compensated_in(work.part("compensating")),
+        save_dtype=cutting.save_dtype,
         command=cutting.command,
         progress=cutting.progress,
     )

@@ -23,6 +23,7 @@ class Cutting:
     device: str | None = None
     dtype: str | None = None
     compensation: CompensationRequest | None = None
+    save_dtype: str | None = None  # that floats are written as; None: each as it is stored
     overwrite: bool = False
     resume: bool = False
     command: Sequence[str] = ()
@@ -46,6 +47,7 @@ class Cutting:
             "device": torch.device(placement.device).type,
             "dtype": self.dtype,
             "compensation": compensation,
+            "save_dtype": self.save_dtype,
         }
 
     def compensated_in(self, work: RunFolder) -> "Compensation | None":

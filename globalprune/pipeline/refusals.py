@@ -33,6 +33,7 @@ def refuse_early(
         compensation=cutting.compensated_in(
             RunFolder(None)
         ),  # nothing is solved, so nothing is kept
+        save_dtype=cutting.save_dtype,
     )
     for warning in warnings:
         cutting.warn(warning)

@@ -106,4 +106,5 @@ def _key(
         "plan": plan.decisions_digest(),
         "repaired_on": repaired_on.digest,
         "texts": text_digests([repaired]),
+        "save_dtype": request.save_dtype,
     }

@@ -46,6 +46,7 @@ class SweepRequest:
     keep_models: bool = False
     device: str | None = None
     dtype: str | None = None
+    save_dtype: str | None = None  # of models that are cut
     command: Sequence[str] = ()
     warn: Callable[[str], None] = tell_nobody
     progress: Progress = silent
@@ -58,6 +59,7 @@ class SweepRequest:
             device=self.device,
             dtype=self.dtype,
             compensation=self.compensation,
+            save_dtype=self.save_dtype,
             overwrite=True,
             resume=True,
             command=self.command,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.plans.budget_needs import PARAMETERS, Need
+from globalprune.artifacts.plans.budget_needs import Need
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.errors import PlanInvalid
 from globalprune.planning.knapsack.problem import Ceilings, Ints, Knapsack, Mask
@@ -74,14 +74,14 @@ def _rows(
 ) -> tuple[Ints, list[int]]:
     """What each unit saves, and what is to be saved beside what must go: a column a need.
 
-    A share of the attention makes two needs of the parameters.
+    A share of the attention makes two needs of the parameters, or of their bytes.
     """
     columns: list[Ints] = []
     amounts: list[int] = []
     for need in needs:
         cost = need.of_rows(table.layer_idx, table.group_type)
         parts = [(cost, need.amount)]
-        if constraints.attention_share is not None and need.unit == PARAMETERS:
+        if constraints.attention_share is not None and need.of_weights:
             attention = math.ceil(Fraction(repr(constraints.attention_share)) * need.amount)
             kinds = [np.where(table.group_type == kind, cost, 0) for kind in (0, 1)]
             parts = list(zip(kinds, (attention, need.amount - attention), strict=True))

@@ -1,11 +1,13 @@
 """The comment at the top of a plan: what it does, recomputed, so that no edit makes it lie."""
 
 from globalprune.artifacts.analyses.scoring import Scoring
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.optimality import Optimality
+from globalprune.planning.resources import resources_of
 
 _NO_PERPLEXITY = "(sums of importance are no perplexity)"
 _NAMES: dict[GroupType, tuple[str, str]] = {
@@ -21,6 +23,7 @@ def header_of(
     scoring: Scoring,
     found: Optimality | None,
     doubt: str | None,
+    storage: StoredWeights | None = None,
 ) -> tuple[str, ...]:
     """The lines of the comment; the first says whether a person had a hand in the decisions.
 
@@ -33,6 +36,7 @@ def header_of(
         f"{state}: {removal_text(effect)}",
         *filter(None, [doubt]),
         f"leaves {effect.parameters_after:,} parameters{_shares_text(effect, structure)}",
+        *resources_of(plan, effect, structure, storage).lines,
         *importance_lines(plan, scoring, found),
     )
 

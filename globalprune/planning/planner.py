@@ -15,7 +15,7 @@ from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.plans.budget_needs import Met
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plans.plan_target import Budgets, Target
+from globalprune.artifacts.plans.plan_target import Target
 from globalprune.artifacts.plans.plan_wishes import broken_bounds
 from globalprune.artifacts.plans.prune_plan import (
     AnalysisReference,
@@ -28,6 +28,7 @@ from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.notes import plan_notes
 from globalprune.planning.pins import Pins
 from globalprune.planning.question import Answer, Question
+from globalprune.planning.resources import Resources, resources_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Planned:
     plan: PrunePlan
     effect: PlanEffect
     met: tuple[Met, ...]  # what was asked, and how far it is kept
+    resources: Resources
     in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
     broken: tuple[str, ...]  # constraints that are not kept, whether the budgets are or not
     all_measured: bool  # no layer was left out of the analysis
@@ -56,7 +58,7 @@ class Planned:
 
     def reachable_text(self, met: Met) -> str:
         """What they could ask for."""
-        return met.need.reachable(self.plan.target or Budgets(), met.saved)
+        return met.need.reachable(met.saved)
 
     @property
     def limits_text(self) -> str:
@@ -105,15 +107,15 @@ def make_plan(
     effect = effect_of(plan, structure)
     broken = tuple(broken_bounds(plan, effect, structure, analysis.record.model.traits))
     in_the_way = () if answer.reached else tuple(question.in_the_way())
-    notes = (
-        *plan_notes(analysis.record, scoring, question.target, effect.ratio),
-        *_notes(answer, effect),
-    )
+    resources = resources_of(plan, effect, structure, analysis.record.model.storage)
+    doubts = plan_notes(analysis.record, scoring, question.target, effect.ratio)
+    notes = (*resources.notes, *doubts, *_notes(answer, effect))
     all_measured = analysis.record.layers == (0, len(structure.layers))
     return Planned(
         plan,
         effect,
         answer.met,
+        resources,
         in_the_way,
         broken,
         all_measured,

@@ -3,8 +3,10 @@
 The same question without one of its constraints tells which of them is in the way.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,7 +17,7 @@ from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.evaluations.latencies import Latencies
 from globalprune.artifacts.plans.budget_needs import Met, Need, needs_of
 from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan_target import Budgets, Target
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.asked import option_of
 from globalprune.planning.choice import Choice, choose
@@ -99,7 +101,8 @@ class Question:
 
     def _answer(self, attention: int | None = None) -> Answer:
         """Choose what goes, where so many attention groups of every layer stay, if that is said."""
-        needs = needs_of(self.target, self.analysis.record.structure)
+        record = self.analysis.record
+        needs = needs_of(self.target, record.structure, record.model.storage)
         pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
         bounded = self._bounded(pinned, attention)
         choice = self._choice(bounded, needs)
@@ -124,7 +127,8 @@ class Question:
         if self.target.strategy == "layerwise":
             share = constraints.attention_share
             share = DEFAULT_SHARE if share is None else share
-            taken = choose_by_layer(self.table, wishes, needs[0].amount, share, **bounds)
+            amount = self._parameters_to_go(needs)
+            taken = choose_by_layer(self.table, wishes, amount, share, **bounds)
             return Choice(taken, 0.0)
         choose_for = partial(choose, self.table, wishes, constraints, **bounds)
         goal = self._goal()
@@ -179,3 +183,20 @@ class Question:
         ]
         goal = self._goal()
         return (*met, *([] if goal is None else [goal.met_by(taken)]))
+
+    def _parameters_to_go(self, needs: tuple[Need, ...]) -> int:
+        """The fewest parameters that save enough of parameters and bytes, whatever groups go."""
+        (parameters,) = needs_of(Budgets(ratio=0), self.analysis.record.structure, None)
+        cost = parameters.cost
+        fewest = []
+        for need in needs:
+            may_go = need.cost > 0
+            worst = max(
+                (
+                    Fraction(int(a), int(b))
+                    for a, b in zip(cost[may_go], need.cost[may_go], strict=True)
+                ),
+                default=Fraction(0),
+            )
+            fewest.append(math.ceil(need.amount * worst))
+        return max(fewest)

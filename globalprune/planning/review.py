@@ -19,6 +19,7 @@ from globalprune.planning.knowledge import worth_of
 from globalprune.planning.machines import broken_latency, find_machine, latency_of
 from globalprune.planning.optimality import Optimality, optimality_of
 from globalprune.planning.planner import make_plan
+from globalprune.planning.resources import Resources, resources_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Known:
     effect: PlanEffect
     worth: ImportanceByGroup
     optimality: Optimality | None  # None: layers go that were not measured
+    resources: Resources
     latency: float | None  # milliseconds a token, by the machine that the plan names
     edits: tuple[HalfDifference, ...] | None  # None: what gp plan wrote can't be made again
 
@@ -70,12 +72,17 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     latencies = machine.latencies if machine else None
     edits = _edits(plan, analysis, latencies)
     latency = latency_of(effect, latencies) if latencies else None
-    known = Known(analysis, effect, worth, optimality, latency, edits)
-    traits = analysis.record.model.traits
-    wishes = list(broken_wishes(plan, effect, known.structure, traits))
+    model = analysis.record.model
+    resources = resources_of(plan, effect, analysis.record.structure, model.storage)
+    known = Known(analysis, effect, worth, optimality, resources, latency, edits)
+    wishes = list(broken_wishes(plan, effect, known.structure, model.traits, model.storage))
     if machine is not None:
         wishes += broken_latency(plan, effect, machine.latencies)
-    notes = (*filter(None, (note, doubt, unknown)), *(f"{path}: {wish}" for wish in wishes))
+    notes = (
+        *filter(None, (note, doubt, unknown)),
+        *resources.notes,
+        *(f"{path}: {wish}" for wish in wishes),
+    )
     return Review(path, plan, known, notes)
 
 

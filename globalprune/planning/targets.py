@@ -4,9 +4,24 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_target import STRATEGIES, Budgets, MachineReference, Target
+from globalprune.artifacts.stored_dtypes import NUMBER_BYTES
 from globalprune.errors import UsageError
+
+
+def counted_as_stored(budgets: Budgets, storage: StoredWeights | None) -> Budgets:
+    """The budgets, in whose bytes numbers count as they are stored, unless a dtype is named.
+
+    Of weights in several dtypes each counts in its own.
+    """
+    if budgets.size is None and budgets.kv_cache is None:
+        return budgets
+    stored = None if storage is None else storage.dtype
+    if budgets.dtype is not None or stored not in NUMBER_BYTES:
+        return budgets
+    return budgets.model_copy(update={"dtype": stored})
 
 
 def targets_of(

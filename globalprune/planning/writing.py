@@ -27,7 +27,7 @@ from globalprune.planning.pins import Pins
 from globalprune.planning.places import plan_places
 from globalprune.planning.planner import Planned, make_plan
 from globalprune.planning.replanning import edited_pins, standing_pins
-from globalprune.planning.targets import targets_of
+from globalprune.planning.targets import counted_as_stored, targets_of
 
 Wanted = tuple[Pins, Path, tuple[str, ...]]  # pins, where they stand, and what to say of them
 
@@ -86,6 +86,7 @@ def write_plans(
             ratios = [] if plan.target.ratio is None else [plan.target.ratio]
             budgets = budgets_of(plan.target)
             machine = machine or cited_machine(plan, replanned)
+    budgets = counted_as_stored(budgets, analysis.record.model.storage)
     places = plan_places(analysis.folder, ratios, out)
     timed = machine_asked(machine, budgets, analysis.record.structure)
     targets = targets_of(
@@ -119,7 +120,7 @@ def write_plans(
         optimality = optimality_of(planned.plan, structure, planned.effect, worth)
         doubt = doubt_of(analysis.record, planned.scoring)
         parts = (planned.plan, structure, planned.effect, planned.scoring, optimality, doubt)
-        header = header_of(*parts)
+        header = header_of(*parts, analysis.record.model.storage)
         will_do = planned.reached or largest
         if will_do:
             drafts.append(Draft(path, planned.plan, header))

@@ -28,7 +28,8 @@ def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
         return Part("plan", "The plan", blocks), ()
     effect = effect_of(plan, record.structure)
     layers, scoring, doubt = _layers(known, effect)
-    wishes = broken_wishes(plan, effect, record.structure, record.model.traits)
+    model = record.model
+    wishes = broken_wishes(plan, effect, record.structure, model.traits, model.storage)
     doubts = tuple(filter(None, (plan_doubt(plan, record), known.doubt, doubt, *wishes)))
     lost = _lost(known, layers, scoring)
     blocks = (

@@ -9,6 +9,7 @@ from exporting import furthest_apart, save_cut
 
 PLAN = """\
 format: globalprune.plan/1
+target: {size: 1000}
 remove_empty_layers: false
 layers:
   0: {attention: all, mlp: "0-31"}
@@ -29,12 +30,13 @@ def test_a_cut_by_a_plan_says_in_llama_cpp_what_it_says_here(model: Path, tmp_pa
     plan.write_text(PLAN, "utf-8")
     checked = gp("check", plan, "--model", model, "--for", "llama.cpp", "--json")
     assert gp("apply", model, "--plan", plan, "-o", cut).code == 0
-    done = gp("export", cut, "--to", "gguf", "-o", out, "--dtype", "f32", "--json")
+    done = gp("export", cut, "--to", "gguf", "-o", out, "--save-dtype", "float32", "--json")
 
     assert done.code == 0, done.err
     assert done.json["padded"] == [{"layer": 0, "half": "attention"}, {"layer": 1, "half": "mlp"}]
     assert done.json["notes"][0] in checked.json["loading"]["notes"]
     assert f"note: {done.json['notes'][1]}" in done.err
+    assert "was asked for 1,000 bytes at most, which is a promise for the folder" in done.err
     assert furthest_apart(out, cut) < 1e-4
     assert files_below(out.parent) == {"cut.gguf"}
 
@@ -51,7 +53,11 @@ def test_a_line_tells_what_was_written(model: Path, tmp_path: Path) -> None:
     ("out", "words", "message"),
     [
         ("m.gguf", ("--to", "onnx"), "--to onnx: is not known; there is gguf"),
-        ("m.gguf", ("--dtype", "q4"), "--dtype q4: is not known; there are f32, f16, bf16, q8_0"),
+        (
+            "m.gguf",
+            ("--dtype", "q4"),
+            "--save-dtype q4: is not known; there are float32, float16, bfloat16, q8_0",
+        ),
         ("notes.txt", (), "notes.txt: is there and is no GGUF file; name another with -o"),
         (".", (), "is a folder, where a file should be written"),
         ("{model}/m.gguf", (), "lies inside the model's folder"),

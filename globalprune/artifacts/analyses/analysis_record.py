@@ -8,6 +8,7 @@ from pydantic import Field
 from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.analyses.trial import Trial, doubt_text
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.groups import ModelStructure
@@ -47,6 +48,7 @@ class ModelRecord(Record):
     parameters: int = Field(gt=0)
     prunable_parameters: int = Field(ge=0)
     traits: ModelTraits | None = None  # None: measured before they were recorded
+    storage: StoredWeights | None = None  # likewise
 
 
 class GivenPlan(Record):
@@ -110,7 +112,8 @@ class AnalysisRecord(Record):
         """`sha256:…` of what was measured and how; the table's metadata cites it."""
         passing: Any = {
             "table": True, "reliability": True, "trial": True, "seconds": True,
-            "peak_memory_bytes": True, "command": True, "warnings": True, "model": {"traits"},
+            "peak_memory_bytes": True, "command": True, "warnings": True,
+            "model": {"traits", "storage"},
         }  # fmt: skip
         return digest_json(self.model_dump(mode="json", exclude=passing))
 

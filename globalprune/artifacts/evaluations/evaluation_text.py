@@ -89,7 +89,8 @@ def _machine_line(comparison: Comparison) -> str:
     hardware = comparison.hardware
     machine = hardware.gpu or f"{hardware.cpu}, {hardware.threads} threads"
     return (
-        f"{dtypes} on {comparison.device} ({machine}), batch size {comparison.settings.batch_size}"
+        f"{dtypes} on {comparison.device} ({machine}), the KV cache too, batch size "
+        f"{comparison.settings.batch_size}"
     )
 
 

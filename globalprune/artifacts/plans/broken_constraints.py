@@ -7,25 +7,30 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
-import numpy as np
-
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.plans.budget_needs import Need, needs_of
+from globalprune.artifacts.plans.budget_needs import left_of
 from globalprune.artifacts.plans.index_ranges import IndexRanges
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.plans.plan_target import Target
 
 
-def broken_budgets(target: Target, effect: PlanEffect, structure: ModelStructure) -> Iterator[str]:
-    """Yield a sentence for every budget that is not kept."""
-    for need in needs_of(target, structure):
-        saved = _saved(need, effect, structure)
-        if saved >= need.amount:
+def broken_budgets(
+    target: Target, effect: PlanEffect, structure: ModelStructure, storage: StoredWeights | None
+) -> Iterator[str]:
+    """Yield a sentence for every budget that is not kept, or can't be counted."""
+    counted = target
+    if target.size is not None and storage is None:
+        yield "target.size can't be counted: its analysis doesn't say how weights are stored."
+        counted = target.model_copy(update={"size": None})
+    for met in left_of(counted, effect, structure, storage):
+        if met.reached:
             continue
         said = target.said()
-        asked = " and ".join(f"target.{name} ({said[name]})" for name in need.asked)
-        yield f"saves {saved:,} {need.unit} where {asked} asks for {need.amount:,}."
+        asked = " and ".join(f"target.{name} ({said[name]})" for name in met.need.asked)
+        wanted = met.need.in_units(met.need.amount)
+        yield f"saves {met.need.text(met.saved)} where {asked} asks for {wanted:,}."
 
 
 def broken_constraints(
@@ -93,12 +98,3 @@ def _gone(layer: LayerEffect, structure: ModelStructure) -> tuple[int, int]:
         (had.half(kind).groups - len(layer.of(kind))) * had.half(kind).cost for kind in GROUP_TYPES
     )
     return attention, mlp
-
-
-def _saved(need: Need, effect: PlanEffect, structure: ModelStructure) -> int:
-    """What the cut saves of it."""
-    gone = [
-        [had.half(kind).groups - len(layer.of(kind)) for kind in GROUP_TYPES]
-        for had, layer in zip(structure.layers, effect.layers, strict=True)
-    ]
-    return int((np.asarray(gone, np.int64) * need.cost).sum())

@@ -1,10 +1,10 @@
 """What the budgets of a target ask to be saved, and what every group saves of it.
 
-Parameters count all of the model. A KV cache holds a key and a value of each attention group for
-every token of a context; a layer with a sliding window holds no more than its window, so a token
-takes a part of them there. FLOPs are those of the decoder layers for one token: two for each
-parameter, and for the attention two products, of two FLOPs a number, with every token before it
-that the layer still sees.
+Parameters count all of the model, and bytes the files that hold its weights. A KV cache holds a key
+and a value of each attention group for every token of a context; a layer with a sliding window
+holds no more than its window, so a token takes a part of them there. FLOPs are those of the decoder
+layers for one token: two for each parameter, and for the attention two products, of two FLOPs a
+number, with every token before it that the layer still sees.
 """
 
 import math
@@ -16,11 +16,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.artifacts.stored_dtypes import NUMBER_BYTES
 from globalprune.errors import UsageError
 
 PARAMETERS: Final = "parameters"
+WEIGHTS: Final = "bytes of weight files"  # the unit's first words; the dtype is behind them
 _RATIO_STEPS: Final = 10_000  # of a ratio that is told
 Rows = NDArray[np.integer[Any]]
 _CostOf = Callable[[LayerStructure, GroupType], int]  # of one group
@@ -46,7 +50,7 @@ class Need:
         """So much of it in whole units, a part of one being one."""
         return -(-amount // self.parts)
 
-    def reachable(self, budgets: Budgets, saved: int) -> str:
+    def reachable(self, saved: int) -> str:
         """What its budgets could ask for at most, where no more than `saved` can go."""
         found = []
         for name in self.asked:
@@ -54,12 +58,17 @@ class Need:
                 ratio = math.floor(_RATIO_STEPS * saved / self.before) / _RATIO_STEPS
                 found.append(f"--ratio {ratio}")
             elif name == "size":
-                found.append(f"--size {(self.before - saved) * budgets.bytes_per_number}B")
+                found.append(f"--size {self.before - saved}B")
             elif name == "parameters":
                 found.append(f"--params {self.before - saved}")
             else:
                 found.append(f"at most {self.text(self.before - saved)}")
         return " and ".join(found)
+
+    @property
+    def of_weights(self) -> bool:
+        """Whether it counts weights, their number or their bytes."""
+        return self.unit.startswith((PARAMETERS, WEIGHTS))
 
     @property
     def amount(self) -> int:
@@ -90,30 +99,51 @@ class Met:
         return self.need.before - self.saved
 
 
-def needs_of(budgets: Budgets, structure: ModelStructure) -> tuple[Need, ...]:
-    """One need for each thing that is counted; raise `UsageError` for a ratio that is none."""
+def needs_of(
+    budgets: Budgets, structure: ModelStructure, storage: StoredWeights | None = None
+) -> tuple[Need, ...]:
+    """One need for each thing that is counted; raise `UsageError` for a ratio that is none.
+
+    `storage` tells what the weights take on disk; where nothing does, a size is refused.
+    """
     found = []
+    parameter_costs = _costs(structure, lambda layer, kind: layer.half(kind).cost)
     if (parameters := _parameters_left(budgets, structure)) is not None:
-        asked = tuple(name for name in ("ratio", "parameters", "size") if _says(budgets, name))
-        cost = _costs(structure, lambda layer, kind: layer.half(kind).cost)
-        found.append(Need(asked, PARAMETERS, structure.parameters, parameters, cost))
+        asked = tuple(name for name in ("ratio", "parameters") if _says(budgets, name))
+        found.append(Need(asked, PARAMETERS, structure.parameters, parameters, parameter_costs))
+    if budgets.size is not None:
+        found.append(_weights_need(budgets, budgets.size, parameter_costs, storage))
     if budgets.kv_cache is not None:
         cost, parts = _kv_cache(structure, budgets)
         amounts = _total(structure, cost), budgets.kv_cache * parts
-        found.append(Need(("kv_cache",), "bytes of KV cache a token", *amounts, cost, parts=parts))
+        unit = f"bytes of KV cache a token in {budgets.cache_dtype}"
+        found.append(Need(("kv_cache",), unit, *amounts, cost, parts=parts))
     if budgets.flops is not None:
         cost = _costs(structure, _flops(budgets.context))
-        found.append(
-            Need(("flops",), "FLOPs a token", _total(structure, cost), budgets.flops, cost)
-        )
+        unit = f"FLOPs a token behind {budgets.context:,} others"
+        found.append(Need(("flops",), unit, _total(structure, cost), budgets.flops, cost))
     return tuple(found)
+
+
+def left_of(
+    budgets: Budgets, effect: PlanEffect, structure: ModelStructure, storage: StoredWeights | None
+) -> tuple[Met, ...]:
+    """How far each of the budgets is met by a cut."""
+    gone = np.asarray(
+        [
+            [had.half(kind).groups - len(layer.of(kind)) for kind in GROUP_TYPES]
+            for had, layer in zip(structure.layers, effect.layers, strict=True)
+        ],
+        np.int64,
+    )
+    needs = needs_of(budgets, structure, storage)
+    return tuple(Met(need, int((gone * need.cost).sum())) for need in needs)
 
 
 def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[str, Any]:
     """What each group saves beside its parameters, by what is counted; an int64 a row.
 
-    Bytes of KV cache at the default dtype, rounded, and FLOPs, both of the default context, of
-    `Budgets`.
+    Bytes of KV cache in bfloat16, rounded, and FLOPs, both of the default context, of `Budgets`.
     """
     default = Budgets()
     cache, parts = _kv_cache(structure, default)
@@ -151,9 +181,27 @@ def _parameters_left(budgets: Budgets, structure: ModelStructure) -> int | None:
         limits.append(whole - asked_parameters(budgets.ratio, whole))
     if budgets.parameters is not None:
         limits.append(budgets.parameters)
-    if budgets.size is not None:
-        limits.append(budgets.size // budgets.bytes_per_number)
     return min(limits, default=None)
+
+
+def _weights_need(
+    budgets: Budgets,
+    size: int,
+    parameter_costs: NDArray[np.int64],
+    storage: StoredWeights | None,
+) -> Need:
+    """The bytes of all files of weights: as much as they can take at most."""
+    if storage is None:
+        raise UsageError(
+            "--size: the analysis was made before it was recorded how weights are stored, so that "
+            "bytes can't be counted; run gp analyze again."
+        )
+    dtype = budgets.dtype
+    cost = np.asarray(storage.group_bytes, np.int64)
+    if dtype is not None:
+        cost = parameter_costs * NUMBER_BYTES[dtype]
+    unit = f"{WEIGHTS} in {dtype or storage.dtypes_text}"
+    return Need(("size",), unit, storage.most_bytes(dtype), size, cost)
 
 
 def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.int64], int]:

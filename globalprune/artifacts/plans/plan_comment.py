@@ -16,8 +16,8 @@ _CONTINUES = "#   "
 _LAST = "`gp check --write` refreshes these lines after an edit"
 _GENERATED = re.compile(  # a line of ours, by its first words; whatever else stands there is not
     r"# as (generated|edited|written): removes "
-    r"|#   (leaves [\d,]+ parameters|importance lost: |doubted: the plan of "
-    r"|keeps \S+ %; any (cut as large|plan of) "
+    r"|#   (leaves (at most )?[\d,]+ (parameters|bytes of|FLOPs a)|importance lost: "
+    r"|doubted: the plan of |keeps \S+ %; any (cut as large|plan of) "
     rf"|any (cut as large|plan of this size) |{re.escape(_LAST)})"
 )
 _QUOTED = r"""(?<![^\s\[{,:])(?:"(?:\\.|[^"\\])*"|'(?:[^']|'')*')"""  # where a value begins

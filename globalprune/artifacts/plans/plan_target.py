@@ -10,10 +10,9 @@ from pydantic import Field, model_validator
 
 from globalprune.artifacts.plans.plan_constraints import Constraints
 from globalprune.artifacts.record import Record
+from globalprune.artifacts.stored_dtypes import NUMBER_BYTES, Dtype
 
-Dtype = Literal["float32", "bfloat16", "float16", "int8"]
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-_BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+_CACHE_DTYPE: Dtype = "bfloat16"  # where nothing is said
 Strategy = Literal["knapsack", "layerwise"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Ratio = Annotated[float, Field(ge=0, lt=1, strict=True)]
@@ -35,17 +34,23 @@ class Budgets(Record):
 
     ratio: Ratio | None = None  # of all parameters, to go
     parameters: _Amount | None = None  # that are left, at most
-    size: _Amount | None = None  # bytes of all weights at `dtype`, at most
+    size: _Amount | None = None  # bytes of the files of all weights at `dtype`, at most
     kv_cache: _Amount | None = None  # bytes that a token of `context` takes at `dtype`, at most
     flops: _Amount | None = None  # that the layers need for a token behind `context` others
     latency: Annotated[float, Field(gt=0)] | None = None  # milliseconds a decoded token, at most
-    dtype: Dtype = "bfloat16"
+    # None: each tensor's own for `size`, bfloat16 for `kv_cache`
+    dtype: Dtype | None = None
     context: _Amount = _CONTEXT
 
     @property
+    def cache_dtype(self) -> Dtype:
+        """What numbers of the KV cache count as."""
+        return self.dtype or _CACHE_DTYPE
+
+    @property
     def bytes_per_number(self) -> int:
-        """What a number takes at `dtype`."""
-        return _BYTES[self.dtype]
+        """What a number of the KV cache takes."""
+        return NUMBER_BYTES[self.cache_dtype]
 
     def counted(self) -> dict[str, Any]:
         """The budgets that were asked for."""
@@ -58,7 +63,7 @@ class Budgets(Record):
     def said(self) -> dict[str, Any]:
         """Only what was asked for, as it is spelled in a plan."""
         said = self.counted()
-        if "size" in said or "kv_cache" in said:
+        if self.dtype is not None and ("size" in said or "kv_cache" in said):
             said["dtype"] = self.dtype
         if "flops" in said or ("kv_cache" in said and self.context != _CONTEXT):
             said["context"] = self.context

@@ -6,6 +6,7 @@ Contradictions are errors. A decision that breaks a wish is a hand edit, which i
 from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.groups import GROUP_TYPES, GroupType, HalfStructure, ModelStructure
 from globalprune.artifacts.plans.broken_constraints import broken_budgets, broken_constraints
 from globalprune.artifacts.plans.fixed_halves import why_fixed
@@ -38,11 +39,15 @@ def contradictions(
 
 
 def broken_wishes(
-    plan: PrunePlan, effect: PlanEffect, structure: ModelStructure, traits: ModelTraits | None
+    plan: PrunePlan,
+    effect: PlanEffect,
+    structure: ModelStructure,
+    traits: ModelTraits | None,
+    storage: StoredWeights | None = None,
 ) -> Iterator[str]:
     """Yield a sentence for every wish that the plan's decisions don't keep."""
     if plan.target is not None:
-        yield from broken_budgets(plan.target, effect, structure)
+        yield from broken_budgets(plan.target, effect, structure, storage)
     yield from broken_bounds(plan, effect, structure, traits)
 
 

@@ -83,7 +83,10 @@ class ApplyMetrics(Record):
     layers: tuple[LayerWidths, ...]
     uneven: bool
     reason: str | None  # why the native format could not be used
-    weight_bytes: int
+    weight_bytes: int  # of the tensors alone
+    bytes_before: int | None = None  # of all files of weights, as MODEL stores them
+    bytes_after: int | None = None
+    save_dtype: str | None = None  # that floats were converted to; None: each kept its own
     weights: str  # fingerprint of the result
     seconds: float
     command: Command

@@ -1,11 +1,14 @@
 """From a folder of safetensors, cut or not, to a GGUF file for llama.cpp."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
 from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.errors import UsageError
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
+from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.errors import ArtifactError, UsageError
 from globalprune.export.exported import Exported
 from globalprune.export.gguf.donor import DonatedVocabulary, read_donor
 from globalprune.export.gguf.layout import tensors_of
@@ -49,7 +52,11 @@ def export_gguf(
         parameters=subject.checkpoint.parameters,
         padding=subject.shape.padding(hidden),
         padded=tuple((layer.layer_idx, kind) for layer in layers for kind in layer.padded),
-        notes=(*_notes(subject, tensors, numbers), *vocabulary.notes),
+        notes=(
+            *_notes(subject, tensors, numbers),
+            *_promise_notes(subject, out.stat().st_size),
+            *vocabulary.notes,
+        ),
     )
 
 
@@ -67,6 +74,21 @@ def _vocabulary(subject: Subject, donor: Path | None) -> Vocabulary | DonatedVoc
     if donor is not None:
         return read_donor(donor, subject.rows)
     return read_vocabulary(subject.checkpoint.source.path, subject.rows)
+
+
+def _promise_notes(subject: Subject, found: int) -> Iterator[str]:
+    """Yield where the file is larger than the plan behind the model was asked for."""
+    source = subject.checkpoint.source
+    path = source.path / OWN_FOLDER / PLAN_FILE
+    if source.adapter is not None or not path.is_file():
+        return
+    with suppress(ArtifactError):
+        target = read_plan(path).target
+        if target is not None and target.size is not None and found > target.size:
+            yield (
+                f"the plan behind this model was asked for {target.size:,} bytes at most, which is "
+                f"a promise for the folder that gp apply wrote; this file takes {found:,}."
+            )
 
 
 def _notes(subject: Subject, tensors: tuple[GgufTensor, ...], numbers: Numbers) -> Iterator[str]:

@@ -26,6 +26,7 @@ KINDS: Final[NumberKinds] = {
     "bf16": (Kind.BF16, LlamaFileType.MOSTLY_BF16),
     "q8_0": (Kind.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
+_LONG: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _LARGEST: Final = {Kind.F16: 65_504, Kind.Q8_0: 127 * 65_504}  # its scales are float16
 
 
@@ -61,7 +62,7 @@ class Numbers:
         if largest > _LARGEST.get(kind, np.inf):
             raise CheckpointError(
                 f"{tensor.name}: holds numbers beyond {_LARGEST[kind]:,}, where those of "
-                f"{kind.name} end; say --dtype bf16 or f32."
+                f"{kind.name} end; say --save-dtype bf16 or f32."
             )
         encoded: NDArray[Any] = quantize(exact, kind)
         return encoded
@@ -71,9 +72,13 @@ def choose_numbers(dtype: str | None, stored: str) -> Numbers:
     """What was asked for, else the checkpoint's own sixteen bits, or float16 for wider ones."""
     if dtype is None:
         return Numbers("bf16" if stored == "BF16" else "f16")
-    if dtype not in KINDS:
-        raise UsageError(f"--dtype {dtype}: is not known; there are {', '.join(KINDS)}.")
-    return Numbers(dtype)
+    name = _LONG.get(dtype, dtype)
+    if name not in KINDS:
+        raise UsageError(
+            f"--save-dtype {dtype}: is not known; there are {', '.join((*_LONG, 'q8_0'))} (or "
+            f"{', '.join(_LONG.values())})."
+        )
+    return Numbers(name)
 
 
 def unquantised(numbers: Numbers, tensors: tuple[GgufTensor, ...]) -> tuple[str, ...]:

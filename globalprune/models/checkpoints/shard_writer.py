@@ -1,18 +1,19 @@
 """Writes tensors as safetensors shards while they come: memory holds one shard, not the model."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
 from globalprune.artifacts.disk import current_umask
-
-MAX_SHARD_BYTES = 5 * 10**9
-_PATTERN = "model{suffix}.safetensors"
-_INDEX = "model.safetensors.index.json"
+from globalprune.models.checkpoints.file_bytes import (
+    INDEX_FILE,
+    MAX_SHARD_BYTES,
+    METADATA,
+    index_text,
+    split_tensors,
+)
 
 
 class ShardWriter:
@@ -28,12 +29,7 @@ class ShardWriter:
         max_shard_bytes: int = MAX_SHARD_BYTES,
     ) -> None:
         self._folder = folder
-        self._split = split_state_dict_into_shards_factory(
-            dict(promised),
-            get_storage_size=lambda size: size,
-            filename_pattern=_PATTERN,
-            max_shard_size=max_shard_bytes,
-        )
+        self._split = split_tensors(promised, max_shard_bytes)
         self._held: dict[str, dict[str, torch.Tensor]] = {}
         self._missing = set(promised)
         self._parameters = 0
@@ -47,7 +43,7 @@ class ShardWriter:
         self._parameters += tensor.numel()
         if len(held) == len(self._split.filename_to_tensors[filename]):
             path = self._folder / filename
-            save_file(self._held.pop(filename), path, metadata={"format": "pt"})
+            save_file(self._held.pop(filename), path, metadata=METADATA)
             path.chmod(0o666 & ~current_umask())  # safetensors leaves it to its owner alone
 
     def finish(self) -> None:
@@ -55,8 +51,5 @@ class ShardWriter:
         if self._missing:
             raise ValueError(f"tensors were promised but never came: {sorted(self._missing)}")
         if self._split.is_sharded:
-            # as save_pretrained has it
-            metadata = self._split.metadata | {"total_parameters": self._parameters}
-            index = {"metadata": metadata, "weight_map": self._split.tensor_to_filename}
-            text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-            (self._folder / _INDEX).write_text(text, encoding="utf-8")
+            text = index_text(self._split, self._parameters)
+            (self._folder / INDEX_FILE).write_text(text, encoding="utf-8")

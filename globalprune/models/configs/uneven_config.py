@@ -6,7 +6,7 @@ are described under `per_layer_config`, from which `modeling_globalprune.py` bui
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -80,6 +80,14 @@ def write_layer_shapes(
         if reason is None:
             return ConfigEdit(native, uneven=False, reason=None)
     return ConfigEdit(_uneven(edited, layers, sizes), uneven=True, reason=reason)
+
+
+def with_dtype(edit: ConfigEdit, save_dtype: str | None) -> ConfigEdit:
+    """The same config, saying that the weights are saved so; None changes nothing."""
+    if save_dtype is None:
+        return edit
+    older = {"torch_dtype": save_dtype} if "torch_dtype" in edit.config else {}
+    return replace(edit, config={**edit.config, "dtype": save_dtype, **older})
 
 
 def _is_cut(layer: LayerStructure, effect: LayerEffect) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command_line import gp
 
-from globalprune.apply.assumptions import unmet_assumptions
+from globalprune.apply.assumptions import repair_advice, unmet_assumptions
 from globalprune.artifacts.plans.plan_file import read_plan
 
 Tiny = Callable[[str], Path]
@@ -75,3 +75,16 @@ def test_the_command_warns_and_goes_on(
     assert done.code == 0, done.err
     assert f"warning: {plan}: {WITHOUT}" in done.err
     assert (tmp_path / "out").exists() == (not explain)
+
+
+def test_a_cut_that_would_gain_by_a_repair_is_told_so(tiny: Tiny, tmp_path: Path) -> None:
+    """One line; none where it is repaired, counts on it anyway, or nothing is cut."""
+    plan = written(tmp_path, assumes=None)
+    said = gp("apply", tiny("llama"), "--plan", plan, "--explain").err
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("format: globalprune.plan/1\nlayers: {}\n")
+
+    assert said.startswith("note: what stays is not repaired: --compensate --data SRC solves it")
+    assert repair_advice(read_plan(plan), compensating=True) is None
+    assert repair_advice(read_plan(empty), compensating=False) is None
+    assert repair_advice(read_plan(written(tmp_path)), compensating=False) is None

@@ -47,7 +47,10 @@ def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:
     plan = write_removals(tmp_path / "plan.yaml", MIXED)
     document = explain_plan(str(tiny("llama_tied_bias")), plan).document
     read = json.loads(json.dumps(document))
-    assert read.keys() == {"model", "parameters_before", "parameters_after", "warnings", "steps"}
+    assert read.keys() == {
+        "model", "parameters_before", "parameters_after", "warnings", "steps",
+        "bytes_before", "bytes_after", "before_dtypes", "after_dtypes", "save_dtype",
+    }  # fmt: skip
     by_name = {step.get("name"): step for step in read["steps"]}
     assert by_name["model.layers.3.mlp.down_proj.weight"] == {
         "step": "SliceTensor",

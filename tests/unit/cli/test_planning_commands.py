@@ -36,7 +36,10 @@ def test_the_document_tells_every_budget_and_the_gap(folder: Path) -> None:
     )  # fmt: skip
     (plan,) = json.loads(done.out)["plans"]
 
-    assert plan["asked"] == {"ratio": 0.2, "kv_cache": 40, "dtype": "bfloat16"}
+    assert plan["asked"] == {"ratio": 0.2, "kv_cache": 40}
+    assert plan["budgets"][1]["unit"] == "bytes of KV cache a token in bfloat16"
+    assert (plan["kv_cache_after"], plan["flops_context"]) == (plan["budgets"][1]["after"], 2048)
+    assert plan["bytes_after"] is None
     assert [budget["reached"] for budget in plan["budgets"]] == [True, True]
     assert plan["budgets"][1]["after"] <= 40
     assert 0 <= plan["gap"] < 1

@@ -55,7 +55,7 @@ def test_the_page_has_the_table_and_all_that_it_rests_on(comparison: Comparison)
     assert "| parameters | 20,000,000 | 15,000,000<br>-25.0 % |" in lines
     text = "\n".join(lines)
     assert "text test: 1 windows of 8 tokens" in text
-    assert "float32 on cpu (a processor, 2 threads), batch size 1" in text
+    assert "float32 on cpu (a processor, 2 threads), the KV cache too, batch size 1" in text
     assert "median of 2 rounds after a warm-up, models in turn" in text
     assert "- `gp eval test/model`" in lines
     assert r"- warning: a\|b: it has seen the text." in lines

@@ -2,23 +2,39 @@
 
 import numpy as np
 import pytest
-from analyses import structure_of
+from analyses import storage_of, structure_of
 
 from globalprune.artifacts.groups import ModelStructure
 from globalprune.artifacts.plans.budget_needs import Met, further_costs, needs_of
 from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.errors import UsageError
 
 STRUCTURE = structure_of(((2, 4), (2, 4)))  # 2 layers; 50 and 6 parameters a group, 2 x 2 numbers
 WHOLE = STRUCTURE.parameters
 
 
 def test_the_strictest_budget_of_parameters_counts() -> None:
-    """A ratio, a number and a size are one need; a size is divided by the bytes of a number."""
-    (need,) = needs_of(Budgets(ratio=0.1, parameters=WHOLE - 100, size=2 * (WHOLE - 70)), STRUCTURE)
+    """A ratio and a number are one need."""
+    (need,) = needs_of(Budgets(ratio=0.1, parameters=WHOLE - 100), STRUCTURE)
 
-    assert need.asked == ("ratio", "parameters", "size")
+    assert need.asked == ("ratio", "parameters")
     assert (need.before, need.amount) == (WHOLE, 100)
     assert need.cost.tolist() == [[50, 6], [50, 6]]
+
+
+def test_a_size_counts_whole_files() -> None:
+    """Headers too; each tensor in its own dtype unless one is named, which nothing else decides."""
+    storage = storage_of(STRUCTURE, "BF16", attention="F32", overhead=40)
+    (own,) = needs_of(Budgets(size=100), STRUCTURE, storage)
+    (halves,) = needs_of(Budgets(size=100, dtype="float16"), STRUCTURE, storage)
+
+    assert own.unit == "bytes of weight files in bfloat16 and float32"
+    assert (own.before, own.amount) == (2 * WHOLE + 2 * 200 + 40, 2 * WHOLE + 340)
+    assert own.cost.tolist() == [[200, 12], [200, 12]]
+    assert (halves.before, halves.cost.tolist()) == (2 * WHOLE + 40, [[100, 12], [100, 12]])
+    assert own.reachable(100) == f"--size {own.before - 100}B"
+    with pytest.raises(UsageError, match=r"--size: the analysis was made before it was recorded"):
+        needs_of(Budgets(size=100), STRUCTURE)
 
 
 def test_a_cache_holds_a_key_and_a_value() -> None:
