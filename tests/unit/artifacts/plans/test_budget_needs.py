@@ -60,7 +60,7 @@ def test_a_window_holds_and_sees_no_more_than_it_is_long() -> None:
 
     assert cache.cost.tolist() == [[3 * 16, 0], [2 * 16, 0]]
     assert (cache.parts, cache.before, cache.at_most) == (3, 3 * 32 + 2 * 32, 3 * 20)
-    assert cache.text(cache.before) == "54 bytes of KV cache a token"
+    assert cache.text(cache.before) == "54 bytes of KV cache a token in float32"
     assert flops.cost[0, 0] - flops.cost[1, 0] == 4 * (12 - 8) * 2 * 2
 
 
