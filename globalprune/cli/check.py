@@ -55,7 +55,6 @@ def check(
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.check_runtime import loading_in, runtime_named
     from globalprune.cli.check_text import document_of, review_lines
-    from globalprune.artifacts.writer_lock import one_writer
     from globalprune.planning.review import review_plan
 
     target = None if runtime is None else runtime_named(runtime)

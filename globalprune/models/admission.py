@@ -28,7 +28,7 @@ def refuse_uncuttable(model: str) -> None:
     else:
         # an adapter's base, whose shapes merging keeps
         checkpoint = SafetensorsCheckpoint.open(place)
-        adapter_for(checkpoint.config).structure(checkpoint)
+        adapter_for(checkpoint.config).check_shapes(checkpoint)
 
 
 def refuse_unreadable(model: str) -> None:

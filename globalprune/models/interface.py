@@ -86,6 +86,10 @@ class ModelAdapter(Protocol):
         """The layer's attribute by which what a half makes is multiplied before it joins it."""
         ...
 
+    def check_shapes(self, checkpoint: Checkpoint) -> None:
+        """Raise as `structure` does where shapes and config make no sense; loads no library."""
+        ...
+
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read what there is to cut from shapes and config; no weight is read."""
         ...

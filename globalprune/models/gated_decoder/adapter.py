@@ -70,6 +70,10 @@ class GatedDecoder:
         """`post_attention_layernorm` and `post_feedforward_layernorm`, in families with both."""
         return self.form.norms.leaving.get(group_type)
 
+    def check_shapes(self, checkpoint: Checkpoint) -> None:
+        """Read every layer's shapes, and leave it at that."""
+        read_shapes(checkpoint, _PREFIX, self.form)
+
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read every layer from shapes and config; raise where they don't make sense together."""
         shapes = read_shapes(checkpoint, _PREFIX, self.form)
