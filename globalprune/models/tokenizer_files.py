@@ -79,13 +79,17 @@ def naming_the_file(where: str, files: tuple[Path, ...]) -> Iterator[None]:
 
 def try_out(tokenizer: object, where: str, files: tuple[Path, ...]) -> PreTrainedTokenizerBase:
     """Return the tokenizer if it is one and gives ids for a short text."""
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise CheckpointError(
+            f"{where}: tokenizer_class in tokenizer_config.json names "
+            f"{type(tokenizer).__name__}, no tokenizer; {_AGAIN}"
+        )
     with naming_the_file(where, files):
-        if not isinstance(tokenizer, PreTrainedTokenizerBase):
-            raise TypeError(f"tokenizer_class names {type(tokenizer).__name__}, no tokenizer")
         encoded: Any = tokenizer([_TRIAL], add_special_tokens=True, verbose=False)
-        if not encoded["input_ids"][0]:
-            raise ValueError(f"it finds no token in {_TRIAL!r}")
-        return tokenizer
+    if not encoded["input_ids"][0]:
+        names = ", ".join(path.name for path in files)
+        raise CheckpointError(f"{where}: {names} find no token in {_TRIAL!r}; {_AGAIN}")
+    return tokenizer
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
