@@ -62,7 +62,7 @@ def load_model(
             refuse_lost(read_gguf_header(found.path), found.name)
             model, report = _load_gguf(found, torch.float32 if dtype is None else dtype)
         else:
-            checkpoint = open_folder(found)
+            checkpoint = open_folder(found, to_load=True)
             if dtype is None:
                 on_cpu = torch.device(device).type == "cpu"
                 dtype = torch.float32 if on_cpu else _own_dtype(checkpoint)

@@ -9,12 +9,13 @@ from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsChe
 from globalprune.models.sources.source import ModelSource
 
 
-def open_folder(source: ModelSource) -> Checkpoint:
+def open_folder(source: ModelSource, *, to_load: bool = False) -> Checkpoint:
     """Open a folder of safetensors; raise `CheckpointError` for what can't be read.
 
-    An adapter is opened with its base model, as merging would leave it.
+    An adapter is opened with its base model, as merging would leave it. `to_load`: every tensor is
+    read once.
     """
-    base = SafetensorsCheckpoint.open(source)
+    base = SafetensorsCheckpoint.open(source, to_load=to_load)
     if source.adapter is None:
         return base
     from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint

@@ -5,7 +5,7 @@ for a head stored beside the embedding that it should be tied to; torch loads wi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,10 +42,15 @@ class SafetensorsCheckpoint:
     config: dict[str, Any]
     tensors: Mapping[str, TensorInfo]
     places: Mapping[str, Slice]  # where each lies
+    # maps that are kept, for whoever reads each tensor once: what is written into one stays in it
+    opened: dict[Path, Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def open(cls, source: ModelSource) -> "SafetensorsCheckpoint":
-        """Read config and headers; raise `CheckpointError` for all that can't be used."""
+    def open(cls, source: ModelSource, *, to_load: bool = False) -> "SafetensorsCheckpoint":
+        """Read config and headers; raise `CheckpointError` for all that can't be used.
+
+        `to_load`: every tensor is read once, through one map for each file.
+        """
         folder = source.path
         _refuse_pipes(folder)
         config = read_config(folder / CONFIG_FILE)
@@ -63,7 +68,7 @@ class SafetensorsCheckpoint:
         places = {name: place for name, (_, place) in found.items()}
         config = _tie(config, tensors, places)
         taken_apart(config, tensors, places)
-        return cls(source, config, tensors, places)
+        return cls(source, config, tensors, places, {} if to_load else None)
 
     @property
     def parameters(self) -> int:
@@ -77,7 +82,7 @@ class SafetensorsCheckpoint:
 
     def read(self, name: str) -> "torch.Tensor":
         """One tensor, mapped from its file: only the pages that are touched are loaded."""
-        return _read_tensor(self.places[name])
+        return _read_tensor(self.places[name], self.opened)
 
 
 def _refuse_pipes(folder: Path) -> None:
@@ -116,13 +121,15 @@ def _tie(
     return config
 
 
-def _read_tensor(place: Slice) -> "torch.Tensor":
-    """One tensor of one file."""
+def _read_tensor(place: Slice, opened: dict[Path, Any] | None = None) -> "torch.Tensor":
+    """One tensor of one file, through the maps in `opened` if there are any."""
+    held = {} if opened is None else opened
     try:
-        with safe_open(place.file, framework="pt") as opened:
-            tensor: torch.Tensor = place.of(opened)
-            return tensor
+        if place.file not in held:
+            held[place.file] = safe_open(place.file, framework="pt")
+        tensor: torch.Tensor = place.of(held[place.file])
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{place.file}: {place.name} can't be read ({error}); {AGAIN}"
         ) from error
+    return tensor
