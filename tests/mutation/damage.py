@@ -6,6 +6,7 @@ command on it in this process, and puts the file back.
 
 import resource
 import signal
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ TARGETS: Final = (
     Target("r/config.json", mutators.mutate_json, _model("r", plan="b/plan.yaml"), 3, ("r:",)),
     Target("l/adapter_config.json", mutators.mutate_json, _model("l"), 4, ("l:",)),
     Target("l/adapter_model.safetensors", mutators.mutate_safetensors, _model("l"), 3, ("l:",)),
-    Target("m.gguf", mutators.mutate_header, _model("m.gguf"), 6),
+    Target("m.gguf", mutators.mutate_header, _model("m.gguf"), 6, ("a/plan.yaml",)),
 )  # fmt: skip
 
 
@@ -178,7 +179,10 @@ def _outcome(target: Target, command: tuple[str, ...]) -> str:
     except TooSlowError:
         return f"took more than {SECONDS} s"
     except Exception as error:  # noqa: BLE001 - the very thing that is looked for
-        return f"{type(error).__name__}: {error}"
+        places = [
+            f"{one.filename}:{one.lineno}" for one in traceback.extract_tb(error.__traceback__)
+        ]
+        return f"{type(error).__name__}: {error} (at {', '.join(places[-6:])})"
     return _complaint(target, said)
 
 

@@ -160,9 +160,13 @@ def _refusal(native: RawConfig) -> str | None:
     return None
 
 
+# what a class is built without: a precision that torch lacks would end in one of its own errors
+_OF_NO_SIZE = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
+
+
 def native_config(config: RawConfig) -> PretrainedConfig:
     """Build the architecture's own config object, with the sizes of the whole model."""
-    plain = {k: v for k, v in config.items() if k not in ("per_layer_config", "auto_map")}
+    plain = {key: value for key, value in config.items() if key not in _OF_NO_SIZE}
     native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain))
     return native
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import FAMILIES, random_ids, tiny_model
+from tiny_models import FAMILIES, random_ids, tiny_config, tiny_model
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from uneven_models import Cut, masked, save_uneven
 
-from globalprune.models.configs.uneven_config import is_uneven
+from globalprune.models.configs.uneven_config import is_uneven, native_config
 from globalprune.models.loading import load_model
 
 CUTS: dict[str, Cut] = {
@@ -90,3 +90,11 @@ def test_code_in_the_base_models_folder_is_not_asked_for() -> None:
         even: Cut = {layer: {"mlp": tuple(range(8))} for layer in range(4)}
         edit = write_layer_shapes(raw, structure, effect_of_cut(structure, even))
         assert "auto_map" not in edit.config
+
+
+@pytest.mark.parametrize("dtype", ["float32x", "", []])
+def test_a_precision_that_torch_lacks_decides_no_size(dtype: Any) -> None:
+    """A class would end in an error of its own where it reads one."""
+    config = tiny_config("llama").to_dict() | {"dtype": dtype}
+
+    assert native_config(config).hidden_size == 32
