@@ -86,9 +86,9 @@ def try_out(tokenizer: object, where: str, files: tuple[Path, ...]) -> PreTraine
         )
     with naming_the_file(where, files):
         encoded: Any = tokenizer([_TRIAL], add_special_tokens=True, verbose=False)
-    if not encoded["input_ids"][0]:
-        names = ", ".join(path.name for path in files)
-        raise CheckpointError(f"{where}: {names} find no token in {_TRIAL!r}; {_AGAIN}")
+        if not encoded["input_ids"][0]:
+            names = ", ".join(path.name for path in files)
+            raise CheckpointError(f"{where}: {names} find no token in {_TRIAL!r}; {_AGAIN}")
     return tokenizer
 
 
