@@ -120,7 +120,9 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
     edited.pop(EXPERT_WIDTHS, None)
     edited.pop("auto_map", None)  # code in the base model's folder doesn't travel, nor is needed
     if names := edited.get("architectures"):
-        edited["architectures"] = [name.removeprefix(PREFIX) for name in names]
+        edited["architectures"] = [
+            name.removeprefix(PREFIX) for name in names if isinstance(name, str)
+        ]
     config["num_hidden_layers"]
     edited["num_hidden_layers"] = len(kept)
     facts = {
