@@ -47,6 +47,7 @@ def _finite_losses(model: PreTrainedModel, ids: torch.Tensor) -> list[float]:
         if not math.isfinite(value):
             raise NonFiniteError(
                 f"{model.config._name_or_path or 'the model'}: the loss of a window is {value}; "  # noqa: SLF001 - the only name a loaded model has
-                "try --dtype float32 (float16 overflows in many models)."
+                "try --dtype float32 (float16 overflows in many models), and check the model's "
+                "weights."
             )
     return losses

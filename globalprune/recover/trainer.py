@@ -123,5 +123,5 @@ class _Watch(TrainerCallback):
         if not math.isfinite(loss):
             raise NonFiniteError(
                 f"finetuning: the loss of step {state.global_step} is {loss}; say a smaller --lr, "
-                "or --dtype float32 or bfloat16."
+                "or --dtype float32 or bfloat16, and check the model's weights."
             )

@@ -21,6 +21,14 @@ from globalprune.text.rows import (
 BATCH: Final = 256  # rows
 _ARROW_FILE_MAGIC: Final = b"ARROW1"  # what lacks it is a stream, as `datasets` writes them
 
+_LISTS: Final = (  # as tools write them: arrays of one length are fixed in size
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
 # A table's schema, and what reads some of its columns as a sequence of batches.
 _Table = tuple[Any, Callable[[list[str]], Iterator[Any]]]
 
@@ -51,7 +59,7 @@ def _belongs(name: str, column: Column, schema: Any, names: list[str]) -> bool:
     if name in TOKEN_COLUMNS:
         return True
     kind = schema.types[names.index(name)]
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+    if not any(is_such(kind) for is_such in _LISTS):
         return False
     inner = kind.value_type
     return bool(

@@ -39,6 +39,7 @@ _NO_MATTER: Final = frozenset(  # keys of how it was trained, or that the factor
 # how factors began; the others (PiSSA, OLoRA, CorDA, LoftQ …) change the base's weights too
 _BEGINNINGS: Final = (True, False, "gaussian", "eva", "orthogonal")
 _INITIAL: Final = "init_lora_weights"
+_HUGE: Final = 1e30  # of either number: far beyond any use, and within what float32 computes with
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ def read_adapter_config(folder: Path) -> LoraConfig:
     if found := _beyond(config):
         raise CheckpointError(f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {MERGE}")
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank < _HUGE:
         raise CheckpointError(
             f"{path}: r is {_told(rank)}, not the rank of an adapter; write the one it was trained "
             "with."
         )
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not abs(alpha) < _HUGE:
         raise CheckpointError(
             f"{path}: lora_alpha is {_told(alpha)}, not a number; write the one that it was "
             "trained with."

@@ -64,6 +64,23 @@ def test_every_spelling_of_a_string_column_is_text(
 
 
 @BINARY_KINDS
+@pytest.mark.parametrize(
+    "list_of",
+    [pa.list_, pa.large_list, lambda inner: pa.list_(inner, 2)],
+    ids=["", "large", "fixed"],
+)
+def test_numbers_for_every_token_come_with_the_ids(
+    tmp_path: Path, kind: str, list_of: Callable[[Any], Any]
+) -> None:
+    """Whatever list wrote them: what they say of the tokens is the reader's to refuse."""
+    ids = pa.array([[1, 2], [3, 4]], list_of(pa.int64()))
+    weights = pa.array([[0.0, 1.0], [1.0, 1.0]], list_of(pa.float32()))
+    path = write(tmp_path, kind, pa.table({"input_ids": ids, "weights": weights}))
+    (_, row), _ = table_rows(path).values
+    assert row == {"input_ids": [1, 2], "weights": [0.0, 1.0]}
+
+
+@BINARY_KINDS
 def test_a_table_of_no_rows_gives_none(tmp_path: Path, kind: str) -> None:
     """Its schema still says which column it would be."""
     path = write(tmp_path, kind, pa.table({"text": pa.array([], pa.string())}))

@@ -150,6 +150,8 @@ def test_what_goes_beyond_plain_lora_is_refused(
         ({"r": 4}, r"are \[3, 24\] and \[32, 3\], where adapter_config\.json says r 4"),
         ({"lora_alpha": "7"}, "lora_alpha is '7', not a number"),
         ({"lora_alpha": float("nan")}, "lora_alpha is nan, not a number"),
+        ({"lora_alpha": 10**400}, "lora_alpha is 1000000000.*, not a number"),
+        ({"r": 10**400, "use_rslora": True}, "r is 1000000000.*, not the rank"),
     ],
 )
 def test_figures_that_make_no_scale_are_refused(
