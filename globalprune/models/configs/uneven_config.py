@@ -119,11 +119,12 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
     edited.pop("per_layer_config", None)
     edited.pop(EXPERT_WIDTHS, None)
     edited.pop("auto_map", None)  # code in the base model's folder doesn't travel, nor is needed
-    if names := edited.get("architectures"):
-        edited["architectures"] = [
-            name.removeprefix(PREFIX) for name in names if isinstance(name, str)
-        ]
-    config["num_hidden_layers"]
+    names = edited.get("architectures")
+    if isinstance(names, list):
+        own = [name.removeprefix(PREFIX) for name in names if isinstance(name, str)]
+        edited["architectures"] = own
+    else:  # names no class, and transformers has model_type to go by
+        edited.pop("architectures", None)
     edited["num_hidden_layers"] = len(kept)
     facts = {
         key: [own[i] for i in kept] for key, own in facts_by_layer(native_config(config)).items()

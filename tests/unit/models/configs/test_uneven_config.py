@@ -98,3 +98,20 @@ def test_a_precision_that_torch_lacks_decides_no_size(dtype: Any) -> None:
     config = tiny_config("llama").to_dict() | {"dtype": dtype}
 
     assert native_config(config).hidden_size == 32
+
+
+@pytest.mark.parametrize("names", [5, "LlamaForCausalLM", [5], None])
+def test_architectures_that_are_no_names_are_left_out(names: Any) -> None:
+    """A cut that the native format has words for is written without them."""
+    from uneven_models import effect_of_cut, structure_of
+
+    from globalprune.models.configs.uneven_config import write_layer_shapes
+
+    model = tiny_model("llama")
+    structure = structure_of(model)
+    narrower: Cut = {layer: {"mlp": tuple(range(8))} for layer in range(4)}
+    raw = json.loads(model.config.to_json_string()) | {"architectures": names}
+
+    edit = write_layer_shapes(raw, structure, effect_of_cut(structure, narrower))
+
+    assert edit.config.get("architectures", []) == []
