@@ -8,8 +8,9 @@ import typer
 from globalprune.errors import UsageError
 
 _TEXT = (
-    "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, or `input_ids`: "
-    "each row is a window as it stands), a Hub data set id[:config][:split], or `builtin`, "
+    "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, `messages` for "
+    "conversations, or `input_ids`: each row is a window as it stands), a Hub data set "
+    "id[:config][:split], or `builtin`, "
 )
 IMPORTANCES = "taylor, taylor_2nd, fisher, fisher_winsorised, obs, obs_measured, wanda or magnitude"
 NORMALISERS = (
