@@ -6,10 +6,11 @@ from typing import Any
 
 from globalprune.artifacts.analyses.stored_weights import StoredWeights
 from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.budget_needs import WEIGHTS, Met, left_of
+from globalprune.artifacts.plans.budget_needs import Met, left_of
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.plan_target import Budgets
 from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.planning.targets import counted_as_stored
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Resources:
     flops: Met
     storage: StoredWeights | None
     budgets: Budgets
+    cache_dtype: str
 
     @property
     def lines(self) -> Iterator[str]:
@@ -57,7 +59,7 @@ class Resources:
             "bytes_dtype": None if self.weights is None else self._weights_dtype,
             "kv_cache_before": self.kv_cache.need.in_units(self.kv_cache.need.before),
             "kv_cache_after": self.kv_cache.need.in_units(self.kv_cache.after),
-            "kv_cache_dtype": self.budgets.cache_dtype,
+            "kv_cache_dtype": self.cache_dtype,
             "flops_before": self.flops.need.before,
             "flops_after": self.flops.after,
             "flops_context": self.budgets.context,
@@ -72,16 +74,16 @@ class Resources:
 def resources_of(
     plan: PrunePlan, effect: PlanEffect, structure: ModelStructure, storage: StoredWeights | None
 ) -> Resources:
-    """Count what the plan leaves, by its own target's dtype and context."""
+    """Count what the plan leaves, by its own target's dtype and context.
+
+    Where the target names no dtype, each weight counts in its own, and the cache as `--kv-cache`
+    would count it.
+    """
     budgets: Budgets = plan.target or Budgets()
-    everything = Budgets(
-        size=None if storage is None else 0,
-        kv_cache=0,
-        flops=0,
-        dtype=budgets.dtype,
-        context=budgets.context,
-    )
-    found = left_of(everything, effect, structure, storage)
-    kv_cache, flops = found[-2:]
-    weights = found[0] if found[0].need.unit.startswith(WEIGHTS) else None
-    return Resources(weights, kv_cache, flops, storage, budgets)
+    running = Budgets(kv_cache=0, flops=0, dtype=budgets.dtype, context=budgets.context)
+    running = counted_as_stored(running, storage)
+    kv_cache, flops = left_of(running, effect, structure, storage)
+    weights: Met | None = None
+    if storage is not None:
+        [weights] = left_of(Budgets(size=0, dtype=budgets.dtype), effect, structure, storage)
+    return Resources(weights, kv_cache, flops, storage, budgets, running.cache_dtype)

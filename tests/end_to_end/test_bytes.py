@@ -85,6 +85,23 @@ def test_no_file_is_larger_than_was_asked_for(
         assert (told["bytes_before"], told["bytes_after"]) == (whole, found)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "counted"), [("float32", "float32"), ("float16", "float16"), (MIXED, "bfloat16")]
+)
+def test_the_kv_cache_counts_as_stored_whatever_is_asked(
+    tiny: Tiny, tmp_path: Path, dtype: str, counted: str
+) -> None:
+    """A plan by a ratio and one by bytes of the cache tell the same of the same model."""
+    analysis = analyzed(stored_as(tiny("llama"), tmp_path / "model", dtype), tmp_path / "analysis")
+    by_ratio = gp("plan", analysis.folder, "--ratio", 0.2, "--json").json["plans"][0]
+    checked = gp("check", analysis.folder / "plan.yaml").out
+    by_cache = gp("plan", analysis.folder, "--kv-cache", "400B", "--json").json["plans"][0]
+
+    assert f"bytes of KV cache a token in {counted}, of" in checked
+    assert by_ratio["kv_cache_dtype"] == by_cache["kv_cache_dtype"] == counted
+    assert by_ratio["kv_cache_before"] == by_cache["kv_cache_before"]
+
+
 def test_bytes_in_another_dtype_are_kept_by_converting(tiny: Tiny, tmp_path: Path) -> None:
     """The plan says how, gp check repeats it, gp apply refuses to write more, and does convert."""
     model = tiny("llama")
