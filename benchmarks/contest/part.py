@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +24,8 @@ class Judged(Record):
 
 class Part(Record):
     """One item's figures, or why there are none."""
+
+    verbatim: ClassVar[frozenset[str]] = Record.verbatim | {"error"}  # a traceback has lines
 
     key: str  # digest of all that they depend on
     item: Item

@@ -72,7 +72,9 @@ def _the_one_layer(structure: ModelStructure, name: str) -> LayerStructure:
             "latencies can't be measured."
         )
     layer = structure.layers[0]
-    alike = all(other == layer for other in structure.layers)
+    alike = all(
+        other.model_copy(update={"window": layer.window}) == layer for other in structure.layers
+    )
     if not alike or not layer.attention.groups or not layer.mlp.groups:
         raise UsageError(
             f"{name}: its layers differ or have lost a half, and latencies are measured where all "

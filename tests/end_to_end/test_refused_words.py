@@ -18,7 +18,10 @@ WORDS = {
         "is not called .csv; name a .csv file",
     ),
     "csv is a person's": ("plan {dir} --ratio 0.1 --csv notes.csv", "is there and is no such tab"),
-    "plan is no yaml": ("plan {dir} --ratio 0.1 -o notes.csv", "is a file and no .yaml; name a"),
+    "plan is no yaml": (
+        "plan {dir} --ratio 0.1 -o notes.csv",
+        r"is called \.csv, and a plan is YAML; name a \.yaml",
+    ),
     "into the model": ("analyze {llama} -o {llama}/a --data builtin", "lies inside the model's fo"),
     "csv is a folder": ("plan {dir} --ratio 0.1 --csv {dir}", "is a folder, where a file should"),
     "plan is a file": ("plan {dir}/plan.yaml --ratio 0.1", "plan.yaml: is a file; name a folder"),

@@ -1,6 +1,7 @@
 """`gp report`: what the real commands leave, in one page that stands alone."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_figures_are_those_of_the_artifacts(made: Path, page: WebPage) -> None:
         run.data_digest,
         analysis["table"],
         analysis["calibration"]["digest"],
-        analysis["command"],
+        shlex.join(analysis["command"]),
     ):
         assert " ".join(figure.split()) in page.text
     widths = [[str(w.layer_idx), str(w.origin_layer_idx), str(w.attention_groups),

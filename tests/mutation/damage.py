@@ -25,6 +25,8 @@ from peft import LoraConfig, get_peft_model
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 
+from globalprune.models.adapters import quiet_peft
+
 SECONDS: Final = 20  # that a command may take, on a machine where others work too
 MEMORY: Final = 6 * 2**30  # bytes of address space beyond what the process has when it begins
 _TEXT: Final = ("--data", "text.txt", "--samples", "2", "--seq-len", "16")
@@ -139,9 +141,10 @@ def build() -> None:
     _must("measure", "m", "-o", "machine.json", *quick)
     model = AutoModelForCausalLM.from_pretrained("m")
     config = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
-    adapted = get_peft_model(model, config)
-    adapted.peft_config["default"].base_model_name_or_path = "m"
-    adapted.save_pretrained("l")
+    with quiet_peft():
+        adapted = get_peft_model(model, config)
+        adapted.peft_config["default"].base_model_name_or_path = "m"
+        adapted.save_pretrained("l")
     exported(save_cut(Path("g"), "llama"), "f32").path.rename("m.gguf")
 
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from huggingface_hub import split_state_dict_into_shards_factory
 from huggingface_hub.serialization._base import StateDictSplit
 
-MAX_SHARD_BYTES: Final = 5 * 10**9
+MAX_SHARD_BYTES = 5 * 10**9
 INDEX_FILE: Final = "model.safetensors.index.json"
 METADATA: Final = {"format": "pt"}
 _PATTERN: Final = "model{suffix}.safetensors"
@@ -48,13 +48,13 @@ class StoredTensor(Protocol):
         ...
 
 
-def split_tensors(sizes: Mapping[str, int], max_shard_bytes: int) -> StateDictSplit:
-    """Which tensor goes into which file; `sizes` are bytes."""
+def split_tensors(sizes: Mapping[str, int]) -> StateDictSplit:
+    """Which tensor goes into which file of at most `MAX_SHARD_BYTES`; `sizes` are bytes."""
     return split_state_dict_into_shards_factory(
         dict(sizes),
         get_storage_size=lambda size: size,
         filename_pattern=_PATTERN,
-        max_shard_size=max_shard_bytes,
+        max_shard_size=MAX_SHARD_BYTES,
     )
 
 
@@ -65,11 +65,9 @@ def index_text(split: StateDictSplit, parameters: int) -> str:
     return json.dumps(index, indent=2, sort_keys=True) + "\n"
 
 
-def weight_file_bytes(
-    tensors: Mapping[str, StoredTensor], max_shard_bytes: int = MAX_SHARD_BYTES
-) -> int:
+def weight_file_bytes(tensors: Mapping[str, StoredTensor]) -> int:
     """All that files of these tensors take: headers, numbers, and the index of several."""
-    split = split_tensors({name: one.bytes for name, one in tensors.items()}, max_shard_bytes)
+    split = split_tensors({name: one.bytes for name, one in tensors.items()})
     total = sum(
         _header_bytes({name: tensors[name] for name in names})
         for names in split.filename_to_tensors.values()
@@ -78,12 +76,10 @@ def weight_file_bytes(
     return total + _index_bytes(split, tensors)
 
 
-def overhead_at_most(
-    tensors: Mapping[str, StoredTensor], max_shard_bytes: int = MAX_SHARD_BYTES
-) -> int:
+def overhead_at_most(tensors: Mapping[str, StoredTensor]) -> int:
     """What headers and index take at most, whatever is cut and whatever floats are converted to."""
     wide = {name: max(one.bytes, 4 * one.parameters) for name, one in tensors.items()}
-    split = split_tensors(wide, max_shard_bytes)
+    split = split_tensors(wide)
     end = sum(wide.values())
     entries = {
         name: {

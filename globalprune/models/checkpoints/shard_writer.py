@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from globalprune.artifacts.disk import current_umask
 from globalprune.models.checkpoints.file_bytes import (
     INDEX_FILE,
-    MAX_SHARD_BYTES,
     METADATA,
     index_text,
     split_tensors,
@@ -22,14 +21,9 @@ class ShardWriter:
     `promised` gives the bytes of each. A tensor larger than a shard gets one of its own.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        promised: Mapping[str, int],
-        max_shard_bytes: int = MAX_SHARD_BYTES,
-    ) -> None:
+    def __init__(self, folder: Path, promised: Mapping[str, int]) -> None:
         self._folder = folder
-        self._split = split_tensors(promised, max_shard_bytes)
+        self._split = split_tensors(promised)
         self._held: dict[str, dict[str, torch.Tensor]] = {}
         self._missing = set(promised)
         self._parameters = 0

@@ -83,7 +83,7 @@ def test_the_default_text_is_the_held_out_builtin_one(tiny: Tiny) -> None:
     """So that a command without options judges by what calibration never sees."""
     found = evaluate_models([str(tiny("llama"))], samples=1, seq_len=16, speed=None)
     held_out = builtin_rows(Part.EVALUATION).values
-    first = digest_bytes(str(next(iter(held_out))[1]).encode())
+    first = digest_bytes(str(next(iter(held_out))[1]["text"]).encode())
     assert (found.text.source, found.text.document_digests) == ("builtin", (first,))
 
 

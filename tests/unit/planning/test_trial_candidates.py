@@ -17,6 +17,11 @@ STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 chan
 ANALYSIS = analysis_of(STRUCTURE)
 
 
+def ratio_of(parameters: int) -> float:
+    """A ratio that asks for so many parameters and not for one more, however it is rounded."""
+    return (parameters - 0.5) / STRUCTURE.parameters
+
+
 def candidates_at(ratio: float) -> dict[str, Candidate]:
     """The candidates of the plan at that ratio, by name."""
     plan = make_plan(ANALYSIS, Target(ratio=ratio)).plan
@@ -25,8 +30,8 @@ def candidates_at(ratio: float) -> dict[str, Candidate]:
 
 def test_every_cut_is_as_large_as_the_plan() -> None:
     """By less than the smallest group; a kind that doesn't hold as much is left out."""
-    small = candidates_at(50 / STRUCTURE.parameters)
-    large = candidates_at(200 / STRUCTURE.parameters)
+    small = candidates_at(ratio_of(51))
+    large = candidates_at(ratio_of(201))
 
     assert set(small) == {"plan", "attention", "mlp", "random"}
     assert set(large) == {"plan", "attention", "random"}  # all channels hold 72
@@ -42,7 +47,7 @@ def test_every_cut_is_as_large_as_the_plan() -> None:
 
 def test_a_kind_gives_what_is_worth_least() -> None:
     """The lowest scores of the table, of that kind alone; what it predicts is their sum."""
-    mlp = candidates_at(50 / STRUCTURE.parameters)["mlp"]
+    mlp = candidates_at(ratio_of(50))["mlp"]
     table = ANALYSIS.table
     rows = np.flatnonzero(table.group_type == 1)[:9]
 
@@ -64,9 +69,9 @@ def test_what_was_decided_is_in_all_of_them() -> None:
     columns = (table.layer_idx, table.group_type, table.group_idx, table.cost)
     analysis = replace(ANALYSIS, table=GroupTable.build(*columns, {"mine": mine}, table.metadata))
 
-    plan = make_plan(analysis, Target(ratio=150 / STRUCTURE.parameters)).plan
+    plan = make_plan(analysis, Target(ratio=ratio_of(165))).plan
     found = trial_candidates(analysis, plan, decided)
-    smaller = make_plan(analysis, Target(ratio=62 / STRUCTURE.parameters)).plan
+    smaller = make_plan(analysis, Target(ratio=ratio_of(62))).plan
 
     assert {one.name for one in found} > {"plan", "random"}
     for one in found:

@@ -23,8 +23,8 @@ Tiny = Callable[[str], Path]
 def twice(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with a model that was finetuned, one, and one finetuned from it, two."""
     folder = tmp_path_factory.mktemp("twice")
-    finetuned(tiny("llama"), folder / "one", small(samples=24), command="gp finetune one")
-    finetuned(folder / "one", folder / "two", small(lora=None), command="gp finetune two")
+    finetuned(tiny("llama"), folder / "one", small(samples=24), command=("gp", "finetune", "one"))
+    finetuned(folder / "one", folder / "two", small(lora=None), command=("gp", "finetune", "two"))
     return folder
 
 
@@ -43,7 +43,7 @@ def test_finetuning_again_keeps_the_runs_before(twice: Path) -> None:
     """In order, each with what went in: the second began with what the first wrote."""
     first, second = recorded(twice / "two")["runs"]
     assert [first] == recorded(twice / "one")["runs"]
-    assert (first["command"], second["command"]) == ("gp finetune one", "gp finetune two")
+    assert (first["command"][-1], second["command"][-1]) == ("one", "two")
     assert second["model"]["weights"] == first["weights"] != second["weights"]
     assert second["settings"]["method"] == "full"
 

@@ -12,6 +12,7 @@ from cutting import Removals, tensors_in
 from safetensors.torch import load_file
 from tiny_models import random_ids
 
+from globalprune.models.checkpoints import file_bytes
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.loading import load_model
 
@@ -22,9 +23,18 @@ PROMISED = {name: tensor.nbytes for name, tensor in TENSORS.items()}
 INDEX = "model.safetensors.index.json"
 
 
-def test_a_shard_goes_to_disk_with_its_last_tensor(tmp_path: Path) -> None:
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let files be of at most so many bytes."""
+    return partial(monkeypatch.setattr, file_bytes, "MAX_SHARD_BYTES")
+
+
+def test_a_shard_goes_to_disk_with_its_last_tensor(
+    tmp_path: Path, small_shards: Callable[[int], None]
+) -> None:
     """Memory holds one shard: the first is written before the last tensor has come."""
-    writer = ShardWriter(tmp_path, PROMISED, 2 * SIZE)
+    small_shards(2 * SIZE)
+    writer = ShardWriter(tmp_path, PROMISED)
     writer.put("a", TENSORS["a"])
     assert not list(tmp_path.iterdir())
     writer.put("b", TENSORS["b"])
@@ -32,9 +42,12 @@ def test_a_shard_goes_to_disk_with_its_last_tensor(tmp_path: Path) -> None:
     assert load_file(first).keys() == {"a", "b"}
 
 
-def test_the_index_says_where_everything_is(tmp_path: Path) -> None:
+def test_the_index_says_where_everything_is(
+    tmp_path: Path, small_shards: Callable[[int], None]
+) -> None:
     """Every tensor is in the file that the index names, and the sizes add up."""
-    writer = ShardWriter(tmp_path, PROMISED, 2 * SIZE)
+    small_shards(2 * SIZE)
+    writer = ShardWriter(tmp_path, PROMISED)
     for name, tensor in TENSORS.items():
         writer.put(name, tensor)
     writer.finish()
@@ -61,9 +74,12 @@ def test_what_fits_into_one_file_has_no_index(tmp_path: Path) -> None:
         assert file.metadata() == {"format": "pt"}
 
 
-def test_a_tensor_that_never_came_is_named(tmp_path: Path) -> None:
+def test_a_tensor_that_never_came_is_named(
+    tmp_path: Path, small_shards: Callable[[int], None]
+) -> None:
     """No index is written over a hole."""
-    writer = ShardWriter(tmp_path, PROMISED, 2 * SIZE)
+    small_shards(2 * SIZE)
+    writer = ShardWriter(tmp_path, PROMISED)
     for name in ("a", "b", "huge"):
         writer.put(name, TENSORS[name])
     with pytest.raises(ValueError, match=r"promised but never came: \['c', 'd', 'e'\]"):
@@ -77,13 +93,15 @@ def test_a_tensor_that_never_came_is_named(tmp_path: Path) -> None:
     ids=["native", "uneven"],
 )
 def test_a_sharded_result_is_the_same_model(
-    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: Removals
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    small_shards: Callable[[int], None],
+    gone: Removals,
 ) -> None:
     """However small the shards are, tensors and logits are those of the single file."""
     (tmp_path / "whole").mkdir()
     whole = Path(applied(tiny("llama"), tmp_path / "whole", gone).out)
-    small = partial(ShardWriter, max_shard_bytes=20_000)
-    monkeypatch.setattr("globalprune.apply.walk.ShardWriter", small)
+    small_shards(20_000)
     out = Path(applied(tiny("llama"), tmp_path, gone).out)
 
     assert len(list(out.glob("*.safetensors"))) > 3
