@@ -21,8 +21,10 @@ def perplexity(
     windows: TokenWindows,
     batch_size: int = 1,
     progress: Progress = silent,
+    *,
+    name: str = "the model",
 ) -> PerplexityResult:
-    """Judge a model by windows; raise `NonFiniteError` where it gives no finite loss.
+    """Judge a model by windows; raise `NonFiniteError` with its `name` for a loss not finite.
 
     The batch size changes time and memory, and the figure by no more than rounding.
     """
@@ -33,20 +35,20 @@ def perplexity(
     try:
         with torch.inference_mode():
             for batch in progress(work, total=len(work), label="perplexity", unit="batches"):
-                nll += _finite_losses(model, batch.to(model.device))
+                nll += _finite_losses(model, batch.to(model.device), name)
     finally:
         model.train(was_training)
     predicted = [len(row) - 1 for row in windows.rows]
     return perplexity_of(nll, predicted, windows.record.digest)
 
 
-def _finite_losses(model: PreTrainedModel, ids: torch.Tensor) -> list[float]:
+def _finite_losses(model: PreTrainedModel, ids: torch.Tensor, name: str) -> list[float]:
     """The loss of every window of a batch; raise `NonFiniteError` where one is none."""
     losses = window_losses(model, ids)
     for value in losses:
         if not math.isfinite(value):
             raise NonFiniteError(
-                f"{model.config._name_or_path or 'the model'}: the loss of a window is {value}; "  # noqa: SLF001 - the only name a loaded model has
+                f"{name}: the loss of a window is {value}; "
                 "try --dtype float32 (float16 overflows in many models), and check the model's "
                 "weights."
             )

@@ -15,38 +15,10 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, library_errors
 from globalprune.models import modeling_globalprune
+from globalprune.models.configs.raw_config import OF_ANOTHER_RUN
 from globalprune.models.configs.uneven_config import RawConfig, is_uneven, pruned_class
 from globalprune.models.quiet_transformers import quiet_transformers
 
-# Without them the class's own default holds: outputs with names, the hidden states and attentions
-# left out, the kernels that torch brings.
-_OF_ANOTHER_RUN: Final = frozenset(
-    {
-        "_attn_implementation",
-        "_attn_implementation_internal",
-        "_experts_implementation",
-        "_experts_implementation_internal",
-        "attn_implementation",
-        "experts_implementation",
-        "chunk_size_feed_forward",
-        "gradient_checkpointing",
-        "id2label",
-        "label2id",
-        "loss_type",
-        "num_labels",
-        "output_attentions",
-        "output_hidden_states",
-        "output_router_logits",
-        "problem_type",
-        "pruned_heads",
-        "return_dict",
-        "task_specific_params",
-        "tie_last_hidden_states",
-        "torchscript",
-        "use_cache",
-        "use_return_dict",
-    }
-)
 _ANSWERS: Final = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
 _DTYPES: Final = ("dtype", "torch_dtype")
 _COMPUTED: Final = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -108,7 +80,7 @@ def _class_of(config: RawConfig) -> Any:
 
 def _own_settings(config: RawConfig) -> RawConfig:
     """A copy without what belongs to another run, and without a precision that torch has not."""
-    own = {key: value for key, value in config.items() if key not in _OF_ANOTHER_RUN}
+    own = {key: value for key, value in config.items() if key not in OF_ANOTHER_RUN}
     for key in _DTYPES:
         own.pop(key, None)
     if (dtype := precision_of(config)) is not None:

@@ -34,6 +34,35 @@ _LARGEST: Final = 2**31 - 1  # what no size of a model exceeds
 _MOST: Final = dict.fromkeys(  # what is built one by one
     ("num_hidden_layers", "num_experts", "num_local_experts", "num_experts_per_tok"), 2**16
 )
+# Settings that a training script leaves there. Without them the class's own defaults hold: outputs
+# with names, hidden states and attentions left out, the kernels that torch brings.
+OF_ANOTHER_RUN: Final = frozenset(
+    {
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "_experts_implementation",
+        "_experts_implementation_internal",
+        "attn_implementation",
+        "experts_implementation",
+        "chunk_size_feed_forward",
+        "gradient_checkpointing",
+        "id2label",
+        "label2id",
+        "loss_type",
+        "num_labels",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "problem_type",
+        "pruned_heads",
+        "return_dict",
+        "task_specific_params",
+        "tie_last_hidden_states",
+        "torchscript",
+        "use_cache",
+        "use_return_dict",
+    }
+)
 _SHOWN: Final = 5
 _DEEPEST: Final = 32  # objects within objects
 

@@ -27,6 +27,7 @@ from globalprune.models.configs.mlp_config import (
     mlp_part,
     odd_width,
 )
+from globalprune.models.configs.raw_config import OF_ANOTHER_RUN
 
 MODELING_FILE = "modeling_globalprune"  # without .py: how auto_map names it
 PREFIX = "Pruned"
@@ -169,7 +170,8 @@ _OF_NO_SIZE = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
 
 def native_config(config: RawConfig) -> PretrainedConfig:
     """Build the architecture's own config object, with the sizes of the whole model."""
-    plain = {key: value for key, value in config.items() if key not in _OF_NO_SIZE}
+    left_out = OF_ANOTHER_RUN.union(_OF_NO_SIZE)
+    plain = {key: value for key, value in config.items() if key not in left_out}
     native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain))
     return native
 

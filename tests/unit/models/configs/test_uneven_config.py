@@ -93,9 +93,9 @@ def test_code_in_the_base_models_folder_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32x", "", []])
-def test_a_precision_that_torch_lacks_decides_no_size(dtype: Any) -> None:
+def test_settings_of_another_run_decide_no_size(dtype: Any) -> None:
     """A class would end in an error of its own where it reads one."""
-    config = tiny_config("llama").to_dict() | {"dtype": dtype}
+    config = tiny_config("llama").to_dict() | {"dtype": dtype, "use_cache": "all"}
 
     assert native_config(config).hidden_size == 32
 
