@@ -53,8 +53,9 @@ _held: dict[Path, _Held] = {}
 def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
     """Hold the right to write into the file or folder `place`; within it, a phase may ask again.
 
-    Raise `UsageError` at once where another run holds it, or where this process is one of several
-    ranks. With `ranks_share` ranks are welcome, and the first of them holds it for all.
+    Raise `UsageError` at once where another run holds it, the folder around it or something right
+    in it, or where this process is one of several ranks. With `ranks_share` ranks are welcome, and
+    the first of them holds it for all.
     """
     if not ranks_share:
         refuse_ranks()
@@ -75,6 +76,7 @@ def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
         made = _make_above(target)
         lock = _lock_of(target)
         descriptor = _acquire(place, lock)
+        _refuse_around(target)
         clear_up(target)
         yield
     finally:
@@ -179,6 +181,34 @@ def _acquire(place: Path, lock: Path) -> int | None:
             os.write(descriptor, json.dumps(holder).encode())
             return descriptor
         os.close(descriptor)  # its holder removed it between the two steps
+
+
+def _refuse_around(target: Path) -> None:
+    """Raise `UsageError` where another run holds the folder around, or something right in it.
+
+    Each of two such runs takes its own lock before it looks, so one of them sees the other.
+    """
+    if sys.platform == "win32":
+        return
+    with _guard:
+        own = {_lock_of(held) for held in _held}
+    inside = sorted(target.glob(f".*{LOCK_SUFFIX}")) if target.is_dir() else []
+    for lock in (_lock_of(target.parent), *inside):
+        if lock in own:
+            continue
+        try:
+            descriptor = os.open(lock, os.O_RDONLY)
+        except OSError:  # nobody holds it, or nobody whom this user may know of
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            held = target.parent if lock.parent != target else target
+            raise _busy(held, _holder(descriptor)) from error
+        except OSError:  # it knows no locks, which was said already
+            os.close(descriptor)
+        else:
+            os.close(descriptor)
 
 
 def _is_at(descriptor: int, lock: Path) -> bool:

@@ -54,6 +54,26 @@ def test_the_second_run_is_refused_and_a_dead_one_holds_nothing(
     assert not list((tmp_path / "deep").iterdir())
 
 
+def test_a_folder_and_what_lies_in_it_have_one_writer(tmp_path: Path) -> None:
+    """Plans lie in the folder of their analysis, which is written as one; neighbours are free."""
+    folder = tmp_path / "analysis"
+    folder.mkdir()
+    with holding(folder) as number:
+        told = rf"analysis: another gp writes there: process {number}, started"
+        with pytest.raises(UsageError, match=told), one_writer(folder / "plan.yaml"):
+            pass
+        with one_writer(tmp_path / "other"):
+            pass
+    with holding(folder / "plan.yaml") as number:
+        with pytest.raises(UsageError, match=rf"process {number}, started"), one_writer(folder):
+            pass
+        with one_writer(folder / "plan-0.20.yaml"):
+            pass
+    with one_writer(folder), one_writer(folder / "plan.yaml"):
+        pass
+    assert not list(folder.iterdir())
+
+
 def test_phases_in_a_row_hold_it_together_and_threads_do_not(tmp_path: Path) -> None:
     """A phase inside a command asks again; another thread is another run."""
     found = []
