@@ -4,7 +4,6 @@ It is read from the records in the model's own folder. Where they are of other w
 had the model since; its groups are then still those of the first model, if their numbers agree.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def history_of(checkpoint: Checkpoint, structure: ModelStructure, weights: str) 
     runs = read_recovery(recovery).runs if recovery.is_file() else ()
     if cut is None and not runs:
         return History()
-    steps = [*(cut.earlier if cut else ()), *(_cut(folder, cut) if cut else ())]
+    steps = [*(cut.earlier if cut else ()), *([_cut(folder, cut)] if cut else ())]
     steps += map(_finetuning, runs)
     path, warnings = folder / ORIGIN_FILE, []
     origin = read_origin(path) if cut is not None and path.is_file() else None
@@ -83,13 +82,13 @@ def _first(cut: ApplyMetrics | None, runs: tuple[RecoveryRun, ...], parameters: 
     )
 
 
-def _cut(folder: Path, cut: ApplyMetrics) -> Iterator[EarlierStep]:
+def _cut(folder: Path, cut: ApplyMetrics) -> EarlierStep:
     """The cut that the folder is the result of."""
     analysis = folder / ANALYSIS_FILE
     measured: Command = ()
     if analysis.is_file():
         measured = read_analysis_record(analysis).command
-    yield EarlierStep(
+    return EarlierStep(
         kind="cut",
         model=cut.model.source,
         revision=cut.model.revision,

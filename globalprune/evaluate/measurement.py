@@ -82,8 +82,13 @@ def measure(
             candidate, question.placement, trust_remote_code=question.trust_remote_code
         )
         if text is None:
-            how = (question.batch_size, question.progress)
-            judged = perplexity(model, windows, *how, name=candidate.name)
+            judged = perplexity(
+                model,
+                windows,
+                question.batch_size,
+                question.progress,
+                name=candidate.name,
+            )
             _refuse_changed(candidate)
             text = parts.keep(_text_part(model, judged, meter, candidate, windows, text_key))
         if tasks and answers is None:
