@@ -147,6 +147,6 @@ def _front_matter(readme: Path) -> dict[str, Any]:
     end = [line.strip() for line in lines[1:]].index("---") + 1
     try:
         loaded = YAML(typ="safe", pure=True).load("\n".join(lines[1:end]))
-    except (YAMLError, ValueError, RecursionError):
+    except (YAMLError, RecursionError, TypeError, ValueError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

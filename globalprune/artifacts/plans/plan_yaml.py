@@ -49,7 +49,7 @@ def load_document(path: Path) -> tuple[CommentedMap, list[Problem]]:
         line = shortened.line(mark.line, mark.column) + 1 if mark else 1
         what = error.problem or error.context or "can't be parsed"
         raise PlanInvalid(str(path), [f"line {line}: is not YAML ({what}); {_MEND}"]) from error
-    except (YAMLError, RecursionError, ValueError) as error:
+    except (YAMLError, RecursionError, TypeError, ValueError) as error:  # a mapping in a key
         raise PlanInvalid(str(path), [f"is not YAML ({str(error) or error!r}); {_MEND}"]) from error
     if document is None:
         raise PlanInvalid(str(path), [f"the file is empty; {_BEGIN}."])

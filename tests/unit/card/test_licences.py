@@ -60,6 +60,7 @@ BROKEN = [
     pytest.param("---\nlicense: mit\nnever closed", id="open"),
     pytest.param("---\nlicense: [mit\n---\n", id="no YAML"),
     pytest.param("---\n- a\n- list\n---\n", id="a list"),
+    pytest.param("---\nx: !!omap [{? {a: b}: 1}]\n---\n", id="a mapping in a key"),
     pytest.param("---\nlicense: [mit, apache-2.0]\n---\n", id="several"),
     pytest.param("", id="empty"),
 ]

@@ -32,6 +32,7 @@ BEGIN = r"a plan is a mapping that starts with `format: globalprune\.plan/1`\."
             r"is not YAML \('maximum recursion depth exceeded.*\); see that quotes and",
         ),
         (b"a: 1\nb: \xfc\n", r"byte 8 is not UTF-8; save the file as UTF-8 text\."),
+        (b"? {a: {b: c}}\n: 1\n", r"is not YAML \(.*unhashable"),
     ],
     ids=[
         "empty",
@@ -46,6 +47,7 @@ BEGIN = r"a plan is a mapping that starts with `format: globalprune\.plan/1`\."
         "NUL",
         "deep",
         "Latin-1",
+        "mapping in a key",
     ],
 )
 def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
