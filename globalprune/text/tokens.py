@@ -135,5 +135,6 @@ def check_vocabulary(
         raise TextError(
             f"{name}: the tokenizer gives id {largest} "
             f"({tokenizer.convert_ids_to_tokens(largest)!r}), but the model has only {vocab_size} "
-            "embeddings; use the model's own tokenizer, without tokens added to it later."
+            "embeddings by vocab_size in its config.json; use the model's own tokenizer, without "
+            "tokens added to it later."
         )

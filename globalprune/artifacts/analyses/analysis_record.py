@@ -149,3 +149,6 @@ def _refuse_contradictions(path: Path, record: AnalysisRecord) -> None:
             f"{path}: default_importance {record.default_importance!r} is none of the methods "
             f"({', '.join(record.methods)}); run gp analyze again."
         )
+    storage = record.model.storage
+    if storage is not None and (fault := storage.fault(record.structure)) is not None:
+        raise RecordInvalid(f"{path}: model.storage {fault}; run gp analyze again.")

@@ -7,6 +7,7 @@ known as the most that it can take.
 
 from pydantic import Field
 
+from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.record import Record
 from globalprune.artifacts.stored_dtypes import (
     DTYPE_BYTES,
@@ -35,6 +36,23 @@ class StoredWeights(Record):
     def dtypes_text(self) -> str:
         """`float32`, or `float32 and bfloat16`."""
         return " and ".join(sorted(map(dtype_word, self.numbers)))
+
+    def fault(self, structure: ModelStructure) -> str | None:
+        """Why no model of that structure is stored so; None where one may be."""
+        layers = len(structure.layers)
+        if len(self.group_bytes) != layers:
+            return f"says the groups' bytes of {len(self.group_bytes)} layers of {layers}"
+        strange = [of for of, count in self.numbers.items() if of not in DTYPE_BYTES or count < 1]
+        if strange or not self.numbers:
+            return f"counts numbers of {', '.join(strange) or 'no dtype'}, and a model has others"
+        in_groups = [
+            half.groups * self.group_bytes[layer][GROUP_TYPES.index(kind)]
+            for layer, kind, half in structure.halves()
+        ]
+        whole = self.tensor_bytes(None)
+        if min(in_groups, default=0) < 0 or sum(in_groups) > whole:
+            return f"gives the groups {sum(in_groups):,} bytes of {whole:,}"
+        return None
 
     def tensor_bytes(self, dtype: Dtype | None) -> int:
         """All numbers as they are stored, or the floating-point ones as `dtype`."""

@@ -150,8 +150,8 @@ def test_ids_that_the_model_lacks_are_refused(make: Make, texts: list[str], larg
     """Those of special tokens too: the embedding would fail, or on a GPU crash."""
     with pytest.raises(
         TextError,
-        match=rf"gives id {largest} \('.+'\), but the model has only {largest} embeddings; "
-        "use the model's own tokenizer",
+        match=rf"gives id {largest} \('.+'\), but the model has only {largest} embeddings "
+        r"by vocab_size in its config\.json; use the model's own tokenizer",
     ):
         tokenised(documents(*texts), make(), vocab_size=largest)
     assert tokenised(documents(*texts), make(), vocab_size=largest + 1).ids.max() <= largest

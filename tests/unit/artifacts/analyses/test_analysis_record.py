@@ -81,6 +81,12 @@ def edit(path: Path, change: Callable[[Json], None]) -> None:
     path.write_text(json.dumps(content))
 
 
+def stored(**changes: Any) -> Json:
+    """How a model of that structure is stored, changed."""
+    whole = {"file_bytes": 9, "overhead": 1, "numbers": {"F32": 10**6}, "group_bytes": [[1, 1]] * 4}
+    return whole | changes
+
+
 MALFORMED: dict[str, tuple[Callable[[Json], Any], str]] = {
     "missing": (
         lambda record: record["model"].pop("parameters"),
@@ -125,6 +131,22 @@ MALFORMED: dict[str, tuple[Callable[[Json], Any], str]] = {
     "default that was not measured": (
         lambda record: record.update(default_importance="taylor"),
         r"default_importance 'taylor' is none of the methods \(fisher, wanda\); run gp analyze",
+    ),
+    "storage of other layers": (
+        lambda record: record["model"].update(storage=stored(group_bytes=[[1, 1]])),
+        r"model\.storage says the groups' bytes of 1 layers of 4; run gp analyze again\.",
+    ),
+    "storage of no dtype": (
+        lambda record: record["model"].update(storage=stored(numbers={})),
+        r"model\.storage counts numbers of no dtype, and a model has others; run gp",
+    ),
+    "storage of a strange dtype": (
+        lambda record: record["model"].update(storage=stored(numbers={"F3": 9})),
+        r"model\.storage counts numbers of F3, and a model has others; run gp",
+    ),
+    "storage of less than its groups": (
+        lambda record: record["model"].update(storage=stored(numbers={"F32": 1})),
+        r"model\.storage gives the groups [\d,]+ bytes of 4; run gp analyze again\.",
     ),
 }
 
