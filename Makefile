@@ -69,7 +69,7 @@ fast: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not runtimes"
 
 schemas: .venv/installed  ## write schemas/ anew from the pydantic models
-	$(BIN)/python -m globalprune.artifacts.json_schemas schemas
+	$(BIN)/python -m globalprune.artifacts.schemas schemas
 golden: .venv/installed  ## write tests/golden/ anew; review the diff
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 clean:  ## remove what was built and demonstrated

@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from globalprune.artifacts.analyses.analysis_record import (
+from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
     AnalysisRecord,
     ModelRecord,
@@ -32,7 +32,12 @@ from globalprune.artifacts.analyses.group_table import (
     GroupTable,
     write_group_table,
 )
-from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import (
+    GROUP_TYPES,
+    HalfStructure,
+    LayerStructure,
+    ModelStructure,
+)
 
 
 @dataclass(frozen=True)

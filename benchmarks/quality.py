@@ -23,7 +23,7 @@ from contest.table import markdown
 from peers.recipes import PEERS
 
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.records import tool_versions
 
 RATIOS = (0.1, 0.2, 0.3)
 RESULTS = "quality.json"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from globalprune.apply.executor import apply_plan
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.evaluate.comparison import evaluate_models
 from globalprune.planning.header import shares_of
 from globalprune.planning.writing import write_plans

@@ -20,10 +20,10 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from globalprune.apply.executor import apply_plan
+from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettings
 from globalprune.artifacts.evaluations.evaluation_files import markdown_text
-from globalprune.artifacts.evaluations.evaluation_record import Comparison, SpeedSettings
-from globalprune.artifacts.evaluations.evaluation_rows import SECONDS, SPEEDS, rows_of
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.evaluations.evaluation_table import SECONDS, SPEEDS, rows_of
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.evaluate.comparison import evaluate_models
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.registry import adapter_for

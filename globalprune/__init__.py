@@ -8,10 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
+    from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
     from globalprune.artifacts.analyses.group_table import GroupTable, read_group_table
+    from globalprune.artifacts.plans.plan import PrunePlan
     from globalprune.artifacts.plans.plan_file import read_plan
-    from globalprune.artifacts.plans.prune_plan import PrunePlan
     from globalprune.errors import GlobalPruneError
     from globalprune.models.loading import load_model, load_tokenizer
 
@@ -30,13 +30,13 @@ __all__ = [
     "read_plan",
 ]
 _HOMES = {
-    "Analysis": "artifacts.analyses.analysis_folder",
+    "Analysis": "artifacts.analyses.analysis",
     "GlobalPruneError": "errors",
     "GroupTable": "artifacts.analyses.group_table",
-    "PrunePlan": "artifacts.plans.prune_plan",
+    "PrunePlan": "artifacts.plans.plan",
     "load_model": "models.loading",
     "load_tokenizer": "models.loading",
-    "read_analysis": "artifacts.analyses.analysis_folder",
+    "read_analysis": "artifacts.analyses.analysis",
     "read_group_table": "artifacts.analyses.group_table",
     "read_plan": "artifacts.plans.plan_file",
 }

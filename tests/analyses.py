@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from records import analysis_record
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.analyses.analysis_record import (
+from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
+    Analysis,
     AnalysisRecord,
+    read_analysis,
     write_analysis_record,
 )
 from globalprune.artifacts.analyses.group_table import (
@@ -19,10 +20,14 @@ from globalprune.artifacts.analyses.group_table import (
     GroupTable,
     write_group_table,
 )
-from globalprune.artifacts.analyses.model_traits import ModelTraits
-from globalprune.artifacts.analyses.stored_weights import StoredWeights
-from globalprune.artifacts.groups import GROUP_TYPES, HalfStructure, LayerStructure, ModelStructure
-from globalprune.artifacts.stored_dtypes import stored_bytes
+from globalprune.artifacts.stored_weights import StoredWeights, stored_bytes
+from globalprune.artifacts.structure import (
+    GROUP_TYPES,
+    HalfStructure,
+    LayerStructure,
+    ModelStructure,
+    ModelTraits,
+)
 
 
 def structure_of(

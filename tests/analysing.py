@@ -9,8 +9,8 @@ import torch
 from tiny_models import random_ids
 
 from globalprune.analyze.analyzer import analyze
-from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
+from globalprune.artifacts.structure import HalfStructure, LayerStructure, ModelStructure
 
 ROWS = random_ids(5, 10)
 

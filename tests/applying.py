@@ -8,9 +8,9 @@ from cutting import Removals, write_removals
 from records import analysis_record, text_record
 
 from globalprune.apply.executor import apply_plan
-from globalprune.artifacts.analyses.analysis_record import write_analysis_record
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.results.metrics_record import ApplyResult
+from globalprune.artifacts.analyses.analysis import write_analysis_record
+from globalprune.artifacts.results.metrics import ApplyResult
+from globalprune.artifacts.structure import ModelStructure
 
 ALL_GROUPS = {"llama": (0, 1, 2, 3), "llama_tied_bias": (0, 1), "qwen2": (0, 1, 2)}
 ALL_CHANNELS = tuple(range(24))

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from records import analysis_record
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
-from globalprune.artifacts.groups import (
+from globalprune.artifacts.structure import (
     GROUP_TYPES,
     HalfStructure,
     LayerStructure,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from handwriting import Keys, Value, rarely
 
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.structure import GROUP_TYPES
 
 UNKNOWN = "is no key that a plan knows; "
 SETS = {

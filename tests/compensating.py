@@ -12,9 +12,13 @@ from torch import nn
 
 from globalprune.apply.compensator import Compensation
 from globalprune.apply.executor import apply_plan
-from globalprune.artifacts.results.compensation_record import CompensationRecord, read_compensation
-from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
-from globalprune.artifacts.results.metrics_record import ApplyResult
+from globalprune.artifacts.results.compensation import (
+    GATE_STEPS,
+    CompensationRecord,
+    CompensationRequest,
+    read_compensation,
+)
+from globalprune.artifacts.results.metrics import ApplyResult
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.loading import load_model

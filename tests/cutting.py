@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_models import MLP_ONLY, tiny_config
 from uneven_models import Cut
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 LAYERS = 4  # of every tiny model
 Removals = Mapping[int, Mapping[GroupType, Sequence[int]]]

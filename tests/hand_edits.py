@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import removed_by
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 
 Group = tuple[int, GroupType, int]
 

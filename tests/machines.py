@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from globalprune.artifacts.evaluations.evaluation_record import Hardware
-from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.prune_plan import ModelReference
-from globalprune.artifacts.record_file import write_record
+from globalprune.artifacts.evaluations.evaluation import Hardware
+from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.plans.plan import ModelReference
+from globalprune.artifacts.records import write_record
+from globalprune.artifacts.structure import ModelStructure
 
 Seconds = Callable[[int, int], float]  # of a token, by what every layer keeps
 

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import torch
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import IMPORTANCES
 from globalprune.models.checkpoints.opening import open_checkpoint

@@ -7,7 +7,7 @@ from cutting import LAYERS, Removals
 from hypothesis import strategies as st
 from tiny_models import tiny_config, tiny_model
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 EXPERTS = 4
 WIDTH = 8  # of every expert

@@ -9,7 +9,7 @@ from typing import Any
 from hand_edits import Pin, Sheet
 from handwriting import Keys, Value, annotated, rarely, spelled, typed
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord, ModelRecord, TextRecord
-from globalprune.artifacts.evaluations.evaluation_record import (
+from globalprune.artifacts.analyses.analysis import AnalysisRecord, ModelRecord, TextRecord
+from globalprune.artifacts.evaluations.evaluation import (
     Comparison,
     EvaluationSettings,
     Hardware,
@@ -11,11 +11,11 @@ from globalprune.artifacts.evaluations.evaluation_record import (
     PerplexityResult,
     SpeedResult,
     SpeedSettings,
+    perplexity_of,
 )
-from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_of
-from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.prune_plan import ModelReference
+from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.plans.plan import ModelReference
+from globalprune.artifacts.structure import ModelStructure
 
 
 def text_record(**changes: Any) -> TextRecord:

@@ -11,8 +11,7 @@ from cutting import Removals, groups_of
 from texts import numbered, write_lines
 from tiny_models import random_ids, tiny_tokenizer
 
-from globalprune.artifacts.results.recovery_record import RecoveryRun
-from globalprune.artifacts.results.recovery_settings import LoraSettings, RecoverySettings
+from globalprune.artifacts.results.finetuning import LoraSettings, RecoveryRun, RecoverySettings
 from globalprune.models.loading import load_model
 from globalprune.progress import Item, Progress
 from globalprune.recover.finetuner import finetune

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from tiny_models import MLP_ONLY, tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.groups import HalfStructure, LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.structure import HalfStructure, LayerStructure, ModelStructure
 from globalprune.models import modeling_globalprune
 from globalprune.models.configs.uneven_config import ConfigEdit, write_layer_shapes
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.disk import temporary_file
-from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.records import digest_json
 from globalprune.text.windows import TokenWindows
 
 States = dict[str, torch.Tensor]  # [windows, T, D] of each text

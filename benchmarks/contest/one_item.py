@@ -17,7 +17,7 @@ from contest import ours
 from contest.measured_run import Cost, own_peak
 from contest.part import Part, write_part
 from contest.question import DENSE, Job
-from globalprune.artifacts.plans.budget_needs import asked_parameters
+from globalprune.artifacts.plans.budgets import asked_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from contest.question import Item
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record
 
 PARTS = "parts"
 

@@ -14,8 +14,7 @@ from peers.recipes import PEERS, READS_NO_TEXT, files_of
 
 import globalprune
 from contest import ours
-from globalprune.artifacts.provenance import digest_bytes, digest_json, tool_versions
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record, digest_bytes, digest_json, tool_versions
 
 DENSE: Final = "dense"
 PACKAGES: Final = ("torch-pruning", "optipfair")

@@ -8,7 +8,7 @@ https://arxiv.org/abs/2403.03853
 import torch
 from torch.nn import functional
 
-from globalprune.artifacts.groups import LayerStructure
+from globalprune.artifacts.structure import LayerStructure
 from globalprune.text.windows import TokenWindows
 from peers.layer_stream import LayerStream
 from peers.subject import Subject

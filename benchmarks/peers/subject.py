@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.groups import GroupType, ModelStructure
+from globalprune.artifacts.structure import GroupType, ModelStructure
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.interface import ModelAdapter
 from globalprune.models.loading import load_model

@@ -23,12 +23,12 @@ from globalprune.analyze.output import write_analysis
 from globalprune.analyze.run_log import RunLog
 from globalprune.analyze.subject import Subject, model_record, subject_of
 from globalprune.analyze.trial import Candidates, PlanTrial
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.trial import window_count
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
-from globalprune.artifacts.provenance import tool_versions
-from globalprune.artifacts.results.compensation_request import GATE_STEPS, check_gate_steps
+from globalprune.artifacts.records import tool_versions
+from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import Ordered

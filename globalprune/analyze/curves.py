@@ -3,8 +3,8 @@
 import numpy as np
 
 from globalprune.analyze.ordering import Ordered
-from globalprune.artifacts.analyses.curves import Curves
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.analyses.loss_curves import Curves
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 
 
 def curves_of(ordered: Ordered, structure: ModelStructure) -> Curves:

@@ -1,6 +1,6 @@
 """description.txt: the record of an analysis for people, in the order in which they ask."""
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord, TextRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord, TextRecord
 from globalprune.artifacts.analyses.normalisers import scored_by
 from globalprune.artifacts.analyses.reliability import agreement
 from globalprune.artifacts.analyses.trial import trial_text

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.normalisers import NormaliserName
-from globalprune.artifacts.plans.fixed_halves import why_fixed
+from globalprune.artifacts.structure import why_fixed
 from globalprune.importance.interface import Importance
 from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
 from globalprune.text.windows import TokenWindows

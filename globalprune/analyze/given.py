@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from globalprune.analyze.subject import Subject
-from globalprune.artifacts.analyses.analysis_record import GivenPlan
-from globalprune.artifacts.groups import RemovedGroups
+from globalprune.artifacts.analyses.analysis import GivenPlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.structure import RemovedGroups
 from globalprune.passes.halves.composition import check_composition, halves_of, layers_of
 from globalprune.passes.halves.gating import gate_and_up
 from globalprune.passes.halves.running_half import RunningHalf

@@ -2,7 +2,7 @@
 
 import re
 
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import UsageError
 
 _LAYERS = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*")

@@ -15,17 +15,17 @@ from globalprune.analyze.reliability import reliabilities
 from globalprune.analyze.run_log import RunLog, layer_summary
 from globalprune.analyze.subject import Subject
 from globalprune.analyze.table import build_table
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.analysis_record import (
+from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
+    Analysis,
     AnalysisRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.analyses.curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.group_table import TABLE_FILE, write_group_table
+from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.trial import Trial, broken_promise
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
-from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.importance.interface import Importance
 from globalprune.text.windows import TokenWindows

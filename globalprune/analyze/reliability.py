@@ -7,7 +7,7 @@ import numpy as np
 from globalprune.analyze.table import build_table
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability, reliability_of
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.importance.interface import Importance
 from globalprune.passes.interface import GroupSums, Statistic
 

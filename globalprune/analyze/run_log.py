@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.command import spelled_command
 from globalprune.printable import printable, printable_lines

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from globalprune.analyze.layers import chosen_layers
-from globalprune.artifacts.analyses.analysis_record import ModelRecord
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.analyses.analysis import ModelRecord
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.weights_on_disk import stored_weights

@@ -11,9 +11,9 @@ import torch
 
 from globalprune.analyze.given import Given
 from globalprune.analyze.subject import Subject
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.trial import Candidate, Trial, trial_of, window_count
-from globalprune.artifacts.groups import RemovedGroups
+from globalprune.artifacts.structure import RemovedGroups
 from globalprune.passes.hooks import frozen
 from globalprune.passes.masking import masked
 from globalprune.passes.sites import find_sites

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan import PrunePlan
 
 
 def repair_advice(plan: PrunePlan, *, compensating: bool) -> str | None:

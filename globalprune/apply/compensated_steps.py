@@ -11,9 +11,9 @@ from globalprune.apply.steps import (
     SolveTensor,
     Step,
 )
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.results.compensation_record import SolvedPart
+from globalprune.artifacts.results.compensation import SolvedPart
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 _Part = tuple[GroupType, SolvedPart]
 _GATING: Final[dict[int, tuple[SolvedPart, ...]]] = {  # what so many tensors are

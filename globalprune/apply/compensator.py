@@ -13,8 +13,12 @@ from typing import Any
 import torch
 
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.results.compensation_record import CompensationRecord, FinalNormRefit
-from globalprune.artifacts.results.compensation_request import CompensationRequest, check_gate_steps
+from globalprune.artifacts.results.compensation import (
+    CompensationRecord,
+    CompensationRequest,
+    FinalNormRefit,
+    check_gate_steps,
+)
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.analyses.analysis_record import TextRecord, read_analysis_record
-from globalprune.artifacts.plans.plan_analysis import plan_doubt
+from globalprune.artifacts.analyses.analysis import TextRecord, read_analysis_record
 from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_summary import plan_doubt
 
 _ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
 

@@ -18,14 +18,9 @@ from globalprune.apply.record_folder import find_analysis, write_records
 from globalprune.apply.steps import promised
 from globalprune.apply.verification import verify
 from globalprune.apply.walk import walk
-from globalprune.artifacts.provenance import tool_versions
-from globalprune.artifacts.results.compensation_request import CompensationRequest
-from globalprune.artifacts.results.metrics_record import (
-    ApplyMetrics,
-    ApplyResult,
-    CutModel,
-    widths_of,
-)
+from globalprune.artifacts.records import tool_versions
+from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, CutModel, widths_of
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.card.writing import write_card

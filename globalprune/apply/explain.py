@@ -28,8 +28,8 @@ from globalprune.apply.steps import (
     promised,
 )
 from globalprune.apply.weight_files import WeightFiles
-from globalprune.artifacts.groups import GROUP_TYPES, LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.structure import GROUP_TYPES, LayerStructure, ModelStructure
 
 _CALLED = {"attention": "groups", "mlp": "channels"}
 

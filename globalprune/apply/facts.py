@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from globalprune.artifacts.groups import GroupType
-from globalprune.artifacts.stored_dtypes import stored_bytes
+from globalprune.artifacts.stored_weights import stored_bytes
+from globalprune.artifacts.structure import GroupType
 
 
 @dataclass(frozen=True)

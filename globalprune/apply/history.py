@@ -11,22 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from globalprune.apply.origin import compose, group_key, group_keys, read_origin
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.command import Command
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
 from globalprune.artifacts.own_files import ORIGIN_FILE
-from globalprune.artifacts.results.metrics_record import (
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE, RecoveryRun, read_recovery
+from globalprune.artifacts.results.metrics import (
     METRICS_FILE,
     ApplyMetrics,
     EarlierStep,
     FirstModel,
     read_metrics,
 )
-from globalprune.artifacts.results.recovery_record import (
-    RECOVERY_FILE,
-    RecoveryRun,
-    read_recovery,
-)
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.result_folder import records_of
 

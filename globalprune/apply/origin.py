@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import TableInvalid
 
 FORMAT = "globalprune.origin/1"

@@ -22,12 +22,12 @@ from globalprune.apply.steps import (
     promised,
 )
 from globalprune.apply.weight_files import SizePromise, WeightFiles, size_promise, weight_files
-from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.plan_wishes import broken_wishes
-from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.class_shapes import refuse_misfit
 from globalprune.models.checkpoints.companions import companions_of

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from globalprune.apply.origin import origin_table, write_origin
 from globalprune.apply.preparation import Prepared
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.command import spelled_command
-from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_texts
 from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.record_file import write_record
-from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
-from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics
+from globalprune.artifacts.records import OWN_FOLDER, write_record
+from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
+from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_texts
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.printable import printable, printable_message
 

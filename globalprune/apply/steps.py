@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from globalprune.apply.facts import HalfFacts, ModelFacts, TensorFacts
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.results.compensation_record import SolvedPart
-from globalprune.artifacts.stored_dtypes import written_dtype
+from globalprune.artifacts.results.compensation import SolvedPart
+from globalprune.artifacts.stored_weights import written_dtype
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from globalprune.apply.facts import TensorFacts
 from globalprune.apply.weight_files import bytes_on_disk
-from globalprune.artifacts.groups import GROUP_TYPES
 from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.class_shapes import class_differences

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.apply.facts import TensorFacts
-from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.artifacts.stored_dtypes import SAVE_DTYPES, Dtype, dtype_word, written_dtype
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.stored_weights import SAVE_DTYPES, Dtype, dtype_word, written_dtype
 from globalprune.models.checkpoints.file_bytes import weight_file_bytes
 
 

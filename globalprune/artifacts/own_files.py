@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts import json_schemas
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
-from globalprune.artifacts.analyses.curves import CURVES_FILE
+from globalprune.artifacts import schemas
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
 from globalprune.artifacts.disk import is_passing
 from globalprune.artifacts.evaluations import evaluation_files
-from globalprune.artifacts.plans.plan_comment import has_comments
-from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
-from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE
-from globalprune.artifacts.results.loss_curve import LOSS_FILE
-from globalprune.artifacts.results.metrics_record import METRICS_FILE, read_metrics
-from globalprune.artifacts.results.recovery_record import RECOVERY_FILE
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, has_comments, read_plan
+from globalprune.artifacts.results.compensation import COMPENSATION_FILE
+from globalprune.artifacts.results.finetuning import LOSS_FILE, RECOVERY_FILE
+from globalprune.artifacts.results.metrics import METRICS_FILE, read_metrics
 from globalprune.errors import ArtifactError
 
 ORIGIN_FILE: Final = "origin.parquet"
@@ -34,7 +32,7 @@ MARKS_OF_ANALYSIS: Final = (ANALYSIS_FILE, TABLE_FILE)  # no other tool has file
 RECORDS: Final = frozenset(
     (
         *ANALYSIS_FILES,
-        json_schemas.PLAN_SCHEMA_FILE,
+        schemas.PLAN_SCHEMA_FILE,
         ORIGIN_FILE,
         METRICS_FILE,
         COMPENSATION_FILE,

@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from pydantic import ValidationError
 
 from globalprune.artifacts.disk import temporary_file, write_atomically
-from globalprune.artifacts.provenance import digest_json
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record, digest_json
 from globalprune.artifacts.staging import link_tree, move_into_place, remove_folder, staged_folder
 from globalprune.errors import UsageError
 

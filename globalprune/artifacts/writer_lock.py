@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from globalprune.artifacts.disk import LOCK_SUFFIX, refuse_closed
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.records import digest_bytes
 from globalprune.artifacts.staging import clear_up
 from globalprune.errors import UsageError
 

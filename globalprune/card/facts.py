@@ -6,7 +6,7 @@ from pathlib import Path
 
 from globalprune.artifacts.command import Command, with_plan
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.card.licences import Licence, licence_of
 from globalprune.card.records import ModelRecords, read_records
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import markdown_text
-from globalprune.artifacts.evaluations.evaluation_record import Comparison
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.markdown import code, plain
-from globalprune.artifacts.results.compensation_record import CompensationRecord
-from globalprune.artifacts.results.metrics_record import ApplyMetrics, EarlierStep
-from globalprune.artifacts.results.recovery_record import RecoveryRun
+from globalprune.artifacts.formatting import code, plain
+from globalprune.artifacts.results.compensation import CompensationRecord
+from globalprune.artifacts.results.finetuning import RecoveryRun
+from globalprune.artifacts.results.metrics import ApplyMetrics, EarlierStep
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.card.facts import CardFacts, last_part
 
 _WORDS = {

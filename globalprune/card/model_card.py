@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from globalprune.artifacts.markdown import code, plain, string_literal
+from globalprune.artifacts.formatting import code, plain, string_literal
 from globalprune.card.facts import CardFacts
 from globalprune.card.history import history, repetition
 from globalprune.card.licences import Licence, unmet_name

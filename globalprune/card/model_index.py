@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
-from globalprune.artifacts.evaluations.evaluation_record import ModelResult
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.card.facts import CardFacts, last_part
 
 _TASK: Final = {"type": "text-generation"}

@@ -6,14 +6,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, AnalysisRecord
+from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
-from globalprune.artifacts.evaluations.evaluation_record import Comparison
-from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.record import Record
-from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, CompensationRecord
-from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics
-from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, RecoveryRecord, RecoveryRun
+from globalprune.artifacts.records import OWN_FOLDER, Record
+from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE, RecoveryRecord, RecoveryRun
+from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
 
 Kind = TypeVar("Kind", bound=Record)
 

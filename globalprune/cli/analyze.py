@@ -11,7 +11,7 @@ from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.analyze.trial import Candidates
-    from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+    from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 _RATIO = 0.25  # of the first plan, where nobody asks for one
 
@@ -116,7 +116,7 @@ def analyze(
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
-    from globalprune.artifacts.results.compensation_request import GATE_STEPS
+    from globalprune.artifacts.results.compensation import GATE_STEPS
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.pipeline.analyze_and_plan import analyze_and_plan

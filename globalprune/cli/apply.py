@@ -95,8 +95,8 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
-    from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
-    from globalprune.artifacts.stored_dtypes import read_save_dtype
+    from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.stored_weights import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery

@@ -7,9 +7,9 @@ from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.apply.preparation import Prepared
-    from globalprune.artifacts.groups import ModelStructure
     from globalprune.artifacts.plans.plan_effect import PlanEffect
     from globalprune.artifacts.plans.runtimes import Runtime
+    from globalprune.artifacts.structure import ModelStructure
     from globalprune.planning.review import Review
 
 
@@ -59,9 +59,12 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
 
     Raise `UsageError` where nothing tells what the model is.
     """
-    from globalprune.artifacts.plans.gguf_shape import gguf_shape
-    from globalprune.artifacts.plans.runtime_obstacles import obstacles
-    from globalprune.artifacts.plans.vllm_notes import narrow_qwen2, vllm_notes
+    from globalprune.artifacts.plans.gguf_layout import gguf_shape
+    from globalprune.artifacts.plans.runtime_compatibility import (
+        narrow_qwen2,
+        obstacles,
+        vllm_notes,
+    )
 
     known = review.known
     if prepared is not None:
@@ -89,7 +92,7 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
 
 def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str, ...]:
     """Tell of MLPs that can't be quantised, although those of the whole model can."""
-    from globalprune.artifacts.plans.index_ranges import IndexRanges
+    from globalprune.artifacts.plans.index_set import IndexRanges
     from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 
     odd = [

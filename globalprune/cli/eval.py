@@ -11,7 +11,7 @@ from globalprune.cli.interruption import telling_of_parts
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluations.evaluation_record import Comparison, TaskSettings
+    from globalprune.artifacts.evaluations.evaluation import Comparison, TaskSettings
 
 
 def eval_(
@@ -100,7 +100,7 @@ def eval_(
 
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
-    from globalprune.artifacts.evaluations.evaluation_record import SpeedSettings
+    from globalprune.artifacts.evaluations.evaluation import SpeedSettings
     from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
     from globalprune.evaluate.comparison import evaluate_models
     from globalprune.evaluate.parts import PARTS_FOLDER
@@ -140,7 +140,7 @@ def _tasks(
     apply_chat_template: bool,
 ) -> "TaskSettings | None":
     """What is asked of lm-eval; refuse what says how without saying what."""
-    from globalprune.artifacts.evaluations.evaluation_record import TaskSettings
+    from globalprune.artifacts.evaluations.evaluation import TaskSettings
 
     if names:
         return TaskSettings(

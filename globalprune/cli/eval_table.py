@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from globalprune.cli.table_text import lines_of
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluations.evaluation_record import Comparison
+    from globalprune.artifacts.evaluations.evaluation import Comparison
 
 
 def render(comparison: "Comparison") -> str:
@@ -13,10 +13,10 @@ def render(comparison: "Comparison") -> str:
     from rich import box
     from rich.table import Table
 
-    from globalprune.artifacts.evaluations.evaluation_rows import rows_of
-    from globalprune.artifacts.evaluations.evaluation_text import (
+    from globalprune.artifacts.evaluations.evaluation_table import (
         difference_text,
         label,
+        rows_of,
         stamp_lines,
         value_text,
     )

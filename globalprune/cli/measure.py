@@ -54,8 +54,8 @@ def measure(
     Example:  gp measure MODEL -o machine.json --context 2048
     """
     from globalprune.artifacts.disk import refuse_inside
-    from globalprune.artifacts.evaluations.machine_record import refuse_machine_place
-    from globalprune.artifacts.record_file import write_record
+    from globalprune.artifacts.evaluations.latency import refuse_machine_place
+    from globalprune.artifacts.records import write_record
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.measure_table import render
     from globalprune.evaluate.latencies import measure_latencies

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 from globalprune.cli.table_text import lines_of
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
-    from globalprune.artifacts.groups import GroupType
+    from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+    from globalprune.artifacts.structure import GroupType
 
 _MILLISECONDS: Final = 1000
 _PERCENT: Final = 100
@@ -34,11 +34,8 @@ def _figures(point: "TimedPoint", record: "MachineRecord") -> tuple[str, str, st
     """The median, the fastest and the slowest round, and the part of the full model's time."""
     from statistics import median
 
-    from globalprune.artifacts.evaluations.evaluation_statistics import (
-        median_of_rounds,
-        ratio_of_rounds,
-    )
-    from globalprune.artifacts.rounding import spelled, spelled_with_error
+    from globalprune.artifacts.evaluations.evaluation import median_of_rounds, ratio_of_rounds
+    from globalprune.artifacts.formatting import spelled, spelled_with_error
 
     rounds = [_MILLISECONDS * seconds for seconds in point.seconds_per_token]
     middle, error = median_of_rounds(rounds)

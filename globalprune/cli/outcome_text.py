@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from globalprune.cli import console
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.results.metrics_record import ApplyResult
+    from globalprune.artifacts.results.metrics import ApplyResult
     from globalprune.pipeline.cut_and_recover import Outcome
 
 
@@ -31,7 +31,7 @@ def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
 
 def _cut_summary(result: "ApplyResult") -> str:
     """Say what was made of what, and how it loads."""
-    from globalprune.artifacts.provenance import OWN_FOLDER
+    from globalprune.artifacts.records import OWN_FOLDER
 
     before, after = result.parameters_before, result.parameters_after
     cut = f"{(before - after) / before:.2%} cut"

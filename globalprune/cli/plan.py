@@ -10,7 +10,7 @@ from globalprune.cli import console, options
 from globalprune.cli import constraint_options as constraints
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analyses.analysis_folder import Analysis
+    from globalprune.artifacts.analyses.analysis import Analysis
     from globalprune.artifacts.analyses.group_table import GroupTable
     from globalprune.planning.writing import WrittenPlan
 
@@ -125,8 +125,12 @@ def plan(
 
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
-    from globalprune.artifacts.analyses.analysis_folder import read_analysis
-    from globalprune.artifacts.analyses.scoring import doubt_of, scored_table, scoring_of
+    from globalprune.artifacts.analyses.analysis import (
+        doubt_of,
+        read_analysis,
+        scored_table,
+        scoring_of,
+    )
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.planning.asked import budgets_asked, constraints_asked

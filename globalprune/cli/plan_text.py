@@ -7,7 +7,7 @@ from globalprune.cli import console
 from globalprune.errors import BudgetError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.budget_needs import Met
+    from globalprune.artifacts.plans.budgets import Met
     from globalprune.planning.planner import Planned
     from globalprune.planning.writing import WrittenPlan
 

@@ -104,8 +104,8 @@ def prune(
     Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
     """
     from globalprune.analyze.analyzer import analyze
-    from globalprune.artifacts.results.compensation_request import CompensationRequest
-    from globalprune.artifacts.stored_dtypes import read_save_dtype
+    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune.artifacts.stored_weights import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.outcome_text import show_outcome
     from globalprune.cli.plan_text import raise_if_short

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.index_ranges import IndexRanges
+    from globalprune.artifacts.plans.index_set import IndexRanges
 
 SHOWN_HALVES = 200  # more are for --json
 _WIDTH = 32  # characters of indices

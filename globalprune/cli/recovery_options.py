@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.results.recovery_settings import RecoverySettings
+    from globalprune.artifacts.results.finetuning import RecoverySettings
     from globalprune.pipeline.recovery import Recovery
 
 _FINETUNE = "--finetune-"  # how the options of gp apply and gp prune begin
@@ -55,7 +55,7 @@ def choose_settings(
     """
     from pydantic import ValidationError
 
-    from globalprune.artifacts.results.recovery_settings import RecoverySettings
+    from globalprune.artifacts.results.finetuning import RecoverySettings
 
     base = _base(said).model_dump()
     lora, distillation = _said(said.lora), _said(said.distillation)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.results.recovery_record import RecoveryRun
+    from globalprune.artifacts.results.finetuning import RecoveryRun
 
 
 def recovery_summary(run: "RecoveryRun") -> str:

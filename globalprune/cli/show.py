@@ -8,7 +8,7 @@ import typer
 from globalprune.cli import console, options
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.layer_pictures import HalfPicture, LayerPicture
+    from globalprune.artifacts.plans.plan_summary import HalfPicture, LayerPicture
     from globalprune.planning.picture import Picture
 
 _BAR = 24  # characters

@@ -10,7 +10,7 @@ from globalprune.cli.interruption import telling_of_parts
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.results.compensation_request import CompensationRequest
+    from globalprune.artifacts.results.compensation import CompensationRequest
     from globalprune.planning.writing import WrittenPlan
 
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -100,12 +100,8 @@ def sweep(
 
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
-    from globalprune.artifacts.evaluations.sweep_files import (
-        CURVE_FILE,
-        markdown_lines,
-        write_sweep,
-    )
-    from globalprune.artifacts.stored_dtypes import read_save_dtype
+    from globalprune.artifacts.evaluations.sweep import CURVE_FILE, markdown_lines, write_sweep
+    from globalprune.artifacts.stored_weights import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import sweep as run_sweep
@@ -165,7 +161,7 @@ def sweep(
 def _refuse_place(out: Path, model: str) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
-    from globalprune.artifacts.evaluations.sweep_files import SWEEP_FILE
+    from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
     from globalprune.pipeline.sweep_request import MARK
 
     refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
@@ -183,7 +179,7 @@ def _planned(
     largest: bool,
 ) -> "list[WrittenPlan]":
     """Write a plan for every importance and every ratio that can be reached."""
-    from globalprune.artifacts.analyses.analysis_folder import read_analysis
+    from globalprune.artifacts.analyses.analysis import read_analysis
     from globalprune.pipeline.sweep import structure_of
     from globalprune.pipeline.sweep_request import PLANS, mark
     from globalprune.planning.writing import write_plans
@@ -231,7 +227,7 @@ def _compensation(
     **text: "str | int | None",
 ) -> "CompensationRequest | None":
     """What compensation is asked for; refuse options that nothing reads."""
-    from globalprune.artifacts.results.compensation_request import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
 
     if compensate is False:
         given = {**text, "gate_steps": gate_steps}

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts.evaluations.evaluation_record import (
+from globalprune.artifacts.evaluations.evaluation import (
     Comparison,
     EvaluationSettings,
     SpeedSettings,
     TaskSettings,
 )
-from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.evaluate.candidates import Candidate, find_candidate, masked_by

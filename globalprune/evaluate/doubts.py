@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from globalprune.artifacts.evaluations.evaluation_record import ModelResult, SpeedSettings
+from globalprune.artifacts.evaluations.evaluation import ModelResult, SpeedSettings
 
 
 def warn_of_other_tokens(results: Sequence[ModelResult]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.artifacts.plans.plan import Budgets
 from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.sources.source import ModelSource
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from globalprune.artifacts.evaluations.evaluation_record import Hardware
+from globalprune.artifacts.evaluations.evaluation import Hardware
 
 _CPU_INFO = Path("/proc/cpuinfo")
 

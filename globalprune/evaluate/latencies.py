@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
-from globalprune.artifacts.provenance import tool_versions
+from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.records import tool_versions
 from globalprune.evaluate.decoding import Decoding, seconds_per_token
 from globalprune.evaluate.hardware import this_machine
 from globalprune.evaluate.latency_doubts import warn_of_latencies

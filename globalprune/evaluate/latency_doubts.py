@@ -5,13 +5,10 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from globalprune.artifacts.evaluations.evaluation_statistics import (
-    median_of_rounds,
-    ratio_of_rounds,
-)
-from globalprune.artifacts.evaluations.machine_record import MachineRecord, TimedPoint
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.rounding import spelled_with_error
+from globalprune.artifacts.evaluations.evaluation import median_of_rounds, ratio_of_rounds
+from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.formatting import spelled_with_error
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 _ERRORS: Final = 2  # standard errors within which a difference may be nothing
 _MILLISECONDS: Final = 1000

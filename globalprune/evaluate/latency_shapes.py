@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.groups import LayerStructure, ModelStructure
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
+from globalprune.artifacts.structure import LayerStructure, ModelStructure
 from globalprune.models.configs.uneven_config import RawConfig, write_layer_shapes
 from globalprune.models.empty_model import empty_model
 

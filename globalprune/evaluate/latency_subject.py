@@ -5,9 +5,9 @@ from typing import Final
 
 import torch
 
-from globalprune.artifacts.groups import LayerStructure, ModelStructure
-from globalprune.artifacts.plans.prune_plan import ModelReference
-from globalprune.artifacts.rounding import size
+from globalprune.artifacts.formatting import size
+from globalprune.artifacts.plans.plan import ModelReference
+from globalprune.artifacts.structure import LayerStructure, ModelStructure
 from globalprune.errors import UsageError
 from globalprune.evaluate.decoding import Decoding
 from globalprune.evaluate.efficiency import free_memory

@@ -11,10 +11,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.evaluate.efficiency import CONTEXT
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.interface import ModelAdapter

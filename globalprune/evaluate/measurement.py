@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluations.evaluation_record import ModelResult, PerplexityResult
+from globalprune.artifacts.evaluations.evaluation import ModelResult, PerplexityResult
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.evaluate.candidates import Candidate, load_candidate
 from globalprune.evaluate.efficiency import (

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from globalprune.artifacts.evaluations.evaluation_record import PerplexityResult, TaskResult
+from globalprune.artifacts.evaluations.evaluation import PerplexityResult, TaskResult
 from globalprune.artifacts.run_folder import KeyedRecord
 
 PARTS_FOLDER = "parts"

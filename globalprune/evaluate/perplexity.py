@@ -8,8 +8,7 @@ import math
 import torch
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluations.evaluation_record import PerplexityResult
-from globalprune.artifacts.evaluations.evaluation_statistics import perplexity_of
+from globalprune.artifacts.evaluations.evaluation import PerplexityResult, perplexity_of
 from globalprune.errors import NonFiniteError
 from globalprune.passes.window_losses import window_losses
 from globalprune.progress import Progress, silent

@@ -6,14 +6,10 @@ Documents are compared whole, by digest: the same text cut into other documents 
 from collections.abc import Iterator
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_record import (
-    ANALYSIS_FILE,
-    TextRecord,
-    read_analysis_record,
-)
-from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, read_compensation
-from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, TextRecord, read_analysis_record
+from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.results.compensation import COMPENSATION_FILE, read_compensation
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE, read_recovery
 from globalprune.errors import RecordInvalid
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluations.evaluation_record import SpeedResult, SpeedSettings
+from globalprune.artifacts.evaluations.evaluation import SpeedResult, SpeedSettings
 from globalprune.evaluate.efficiency import free_memory
 from globalprune.evaluate.turns import now, turns_of
 from globalprune.progress import Progress

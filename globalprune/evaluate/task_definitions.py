@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.evaluations.evaluation_record import TaskSettings
+from globalprune.artifacts.evaluations.evaluation import TaskSettings
 from globalprune.errors import TextError, UsageError
 from globalprune.evaluate.quiet_harness import quiet_harness
 from globalprune.evaluate.task_digests import code_digests, config_digest, documents_digest

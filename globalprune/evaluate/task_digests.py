@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.evaluations.evaluation_record import TaskSettings
-from globalprune.artifacts.provenance import digest_bytes, digest_json
+from globalprune.artifacts.evaluations.evaluation import TaskSettings
+from globalprune.artifacts.records import digest_bytes, digest_json
 
 _CODE: Final = (".py", ".yaml", ".yml", ".jinja")
 

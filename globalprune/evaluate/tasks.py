@@ -11,11 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from globalprune.artifacts.evaluations.evaluation_record import (
-    MetricResult,
-    TaskResult,
-    TaskSettings,
-)
+from globalprune.artifacts.evaluations.evaluation import MetricResult, TaskResult, TaskSettings
 from globalprune.errors import UsageError
 from globalprune.evaluate.quiet_harness import quiet_harness
 from globalprune.evaluate.task_definitions import Tasks

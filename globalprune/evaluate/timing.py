@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from globalprune.artifacts.evaluations.evaluation_record import ModelResult, SpeedSettings
+from globalprune.artifacts.evaluations.evaluation import ModelResult, SpeedSettings
 from globalprune.evaluate.candidates import Candidate, load_candidate
 from globalprune.evaluate.measurement import Question
 from globalprune.evaluate.speed import Subject, measure_speeds

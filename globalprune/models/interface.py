@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 

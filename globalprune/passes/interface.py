@@ -13,7 +13,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import torch
 from torch import nn
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 from globalprune.models.interface import GroupAxis
 from globalprune.passes.norms import NormBehind
 

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from safetensors import SafetensorError
 
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.passes.interface import Site, StatisticReducer

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from globalprune.artifacts.groups import RemovedGroups
+from globalprune.artifacts.structure import RemovedGroups
 from globalprune.passes.interface import Site
 
 

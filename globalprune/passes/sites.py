@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.interface import GroupAxis, ModelAdapter
 from globalprune.passes.interface import Site

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
-from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
+from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import standing_plan
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.pipeline.trial import candidates_at
@@ -19,7 +19,7 @@ from globalprune.planning.writing import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
     from globalprune.analyze.trial import Candidates
-    from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+    from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 
 def analyze_and_plan(

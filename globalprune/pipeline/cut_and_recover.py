@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyResult, read_metrics
-from globalprune.artifacts.results.recovery_record import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.pipeline.cutting import Cutting
@@ -22,8 +22,8 @@ from globalprune.pipeline.refusals import refuse_early
 from globalprune.pipeline.texts import text_digests
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluations.evaluation_record import Comparison
-    from globalprune.artifacts.results.recovery_record import RecoveryRun
+    from globalprune.artifacts.evaluations.evaluation import Comparison
+    from globalprune.artifacts.results.finetuning import RecoveryRun
 
 Done = TypeVar("Done")
 _CUT, _TUNED = "cut", "finetuned"

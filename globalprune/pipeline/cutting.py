@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.progress import Progress, silent, tell_nobody
 
@@ -34,7 +34,7 @@ class Cutting:
         """All of it that decides what comes out, for telling one run from another."""
         import torch
 
-        from globalprune.artifacts.provenance import tool_versions
+        from globalprune.artifacts.records import tool_versions
         from globalprune.models.checkpoints.identity import identify_model
         from globalprune.models.placement import choose_placement
         from globalprune.models.sources.source import resolve_model

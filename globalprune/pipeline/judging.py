@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.pipeline.cutting import Cutting
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluations.evaluation_record import Comparison
+    from globalprune.artifacts.evaluations.evaluation import Comparison
 
 
 def judge_states(cutting: Cutting, evaluate: str, cut: Path, tuned: Path | None) -> "Comparison":

@@ -7,7 +7,7 @@ say why `best` is what it is.
 from dataclasses import dataclass
 from typing import Final
 
-from globalprune.artifacts.results.compensation_request import GATE_STEPS
+from globalprune.artifacts.results.compensation import GATE_STEPS
 from globalprune.errors import UsageError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.finetuning import RecoverySettings
 
 
 @dataclass(frozen=True)

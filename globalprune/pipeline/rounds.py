@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.writing import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
     from globalprune.analyze.trial import Candidates
-    from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+    from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 # the folder to write, the plan that is given, what to try at the end
 Measure = Callable[[Path, Path | None, "Candidates"], "AnalysisRecord"]

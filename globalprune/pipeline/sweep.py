@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.disk import way_from
-from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint, UnreachedRatio
-from globalprune.artifacts.plans.plan_analysis import recorded_doubt
+from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint, UnreachedRatio
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_summary import recorded_doubt
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.pipeline.refusals import refuse_early
@@ -22,10 +22,10 @@ from globalprune.pipeline.sweep_points import cut_and_judge, forget_other_runs, 
 from globalprune.pipeline.sweep_request import MODELS, SweepRequest, mark
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analyses.analysis_record import TextRecord
-    from globalprune.artifacts.evaluations.evaluation_record import ModelResult
-    from globalprune.artifacts.groups import ModelStructure
-    from globalprune.artifacts.plans.prune_plan import PrunePlan
+    from globalprune.artifacts.analyses.analysis import TextRecord
+    from globalprune.artifacts.evaluations.evaluation import ModelResult
+    from globalprune.artifacts.plans.plan import PrunePlan
+    from globalprune.artifacts.structure import ModelStructure
     from globalprune.planning.writing import WrittenPlan
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.plan_target import Target
-    from globalprune.artifacts.plans.prune_plan import PrunePlan
+    from globalprune.artifacts.plans.plan import PrunePlan, Target
 
 
 def line_names(

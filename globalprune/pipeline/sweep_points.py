@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from globalprune.artifacts.evaluations.evaluation_record import ModelResult
+from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.run_folder import KeyedRecord, RunFolder, short_digest
 from globalprune.artifacts.staging import remove_folder
 from globalprune.pipeline.cut_and_recover import cut_and_recover
@@ -16,9 +16,9 @@ from globalprune.pipeline.sweep_request import MODELS, PARTS, POINTS, SweepReque
 from globalprune.pipeline.texts import text_digests
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analyses.analysis_record import TextRecord
-    from globalprune.artifacts.evaluations.evaluation_record import Comparison
-    from globalprune.artifacts.plans.prune_plan import PrunePlan
+    from globalprune.artifacts.analyses.analysis import TextRecord
+    from globalprune.artifacts.evaluations.evaluation import Comparison
+    from globalprune.artifacts.plans.plan import PrunePlan
 
 
 class CutPoint(KeyedRecord):

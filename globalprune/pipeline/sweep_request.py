@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.pipeline.cutting import Cutting
 from globalprune.printable import printable
 from globalprune.progress import Progress, silent, tell_nobody

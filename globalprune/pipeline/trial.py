@@ -6,11 +6,11 @@ Analysing knows nothing of planning, so the pipeline hands this in.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.trial import Candidate
-from globalprune.artifacts.groups import RemovedGroups
+from globalprune.artifacts.plans.plan import Target
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, standing_plan
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.structure import RemovedGroups
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.planner import Planned, make_plan
 from globalprune.planning.replanning import standing_pins

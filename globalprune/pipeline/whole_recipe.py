@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
-from globalprune.artifacts.analyses.curves import CURVES_FILE
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
 from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import ANALYZE_LOG, ROUNDS_FOLDER
-from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
+from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place

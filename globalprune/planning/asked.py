@@ -10,9 +10,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import Budgets, Constraints
 from globalprune.errors import UsageError
 
 _Said = TypeVar("_Said", Budgets, Constraints)

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.plans.budget_needs import Need
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.budgets import Need
+from globalprune.artifacts.plans.plan import Constraints
 from globalprune.errors import PlanInvalid
 from globalprune.planning.knapsack.problem import Ceilings, Ints, Knapsack, Mask
 from globalprune.planning.knapsack.solver import nearest, solve

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.scoring import Scoring
-from globalprune.artifacts.plans.plan_analysis import find_analysis, other_table
+from globalprune.artifacts.analyses.analysis import Analysis, Scoring
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import open_plan
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_summary import find_analysis, other_table
 from globalprune.errors import PlanStale
 from globalprune.planning.difference import (
     HalfDifference,

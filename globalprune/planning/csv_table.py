@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from globalprune.artifacts.analyses.group_table import COST_PREFIX, GroupTable
 from globalprune.artifacts.analyses.table_columns import IMPORTANCE_PREFIX
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.plans.budget_needs import further_costs
+from globalprune.artifacts.plans.budgets import further_costs
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import removed_by
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import UsageError
 
 _SUFFIX = ".csv"

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import LayerCuts, LayerPins, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.prune_plan import LayerCuts, LayerPins, PrunePlan
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.planning.figures import ImportanceByGroup
 
 Removal = tuple[int, GroupType, IndexRanges]

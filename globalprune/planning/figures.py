@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from globalprune.artifacts.analyses.analysis import Scoring
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.analyses.scoring import Scoring
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 
 
 @dataclass(frozen=True)

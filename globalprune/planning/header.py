@@ -1,11 +1,11 @@
 """The comment at the top of a plan: what it does, recomputed, so that no edit makes it lie."""
 
-from globalprune.artifacts.analyses.scoring import Scoring
-from globalprune.artifacts.analyses.stored_weights import StoredWeights
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.analyses.analysis import Scoring
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.stored_weights import StoredWeights
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.planning.optimality import Optimality
 from globalprune.planning.resources import resources_of
 

@@ -1,9 +1,8 @@
 """What an analysis knows of a plan: the importance that the plan was made by."""
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.scoring import scored_table
-from globalprune.artifacts.plans.plan_analysis import plan_scoring
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.analyses.analysis import Analysis, scored_table
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.plans.plan_summary import plan_scoring
 from globalprune.planning.figures import ImportanceByGroup
 
 

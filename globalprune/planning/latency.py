@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.evaluations.latencies import Latencies
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.plans.budget_needs import Met, Need
+from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.plans.budgets import Met, Need
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.planning.choice import Choice
 from globalprune.planning.knapsack.problem import Ints, Mask
 

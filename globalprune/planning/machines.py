@@ -8,13 +8,11 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.disk import way_from
-from globalprune.artifacts.evaluations.latencies import Latencies
-from globalprune.artifacts.evaluations.machine_record import MachineRecord, read_machine_record
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.evaluations.latency import Latencies, MachineRecord, read_machine_record
+from globalprune.artifacts.plans.plan import Budgets, MachineReference, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.plans.plan_target import Budgets, MachineReference
-from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.records import digest_json
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import ArtifactError, UsageError
 
 _MILLION: Final = 1e6  # nanoseconds a millisecond

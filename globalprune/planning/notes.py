@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
-from globalprune.artifacts.analyses.scoring import Scoring
-from globalprune.artifacts.plans.fixed_halves import why_fixed
-from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.artifacts.analyses.analysis import AnalysisRecord, Scoring
+from globalprune.artifacts.plans.plan import Budgets
+from globalprune.artifacts.structure import why_fixed
 
 
 def plan_notes(

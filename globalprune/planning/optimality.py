@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, removed_by
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.knapsack.problem import Knapsack, fractional_bound
 

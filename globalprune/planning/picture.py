@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.analyses.scoring import Scoring, doubt_of, scored_table, scoring_of
-from globalprune.artifacts.plans.layer_pictures import LayerPicture, layer_pictures
+from globalprune.artifacts.analyses.analysis import (
+    Scoring,
+    doubt_of,
+    read_analysis,
+    scored_table,
+    scoring_of,
+)
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_summary import LayerPicture, layer_pictures
 from globalprune.errors import UsageError
 from globalprune.planning.review import review_plan
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.plans.plan_wishes import contradictions
-from globalprune.artifacts.plans.prune_plan import HalfPins, LayerPins
+from globalprune.artifacts.plans.plan import HalfPins, LayerPins
+from globalprune.artifacts.plans.plan_compliance import contradictions
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.errors import PlanInvalid
 
 Mask = NDArray[np.bool_]

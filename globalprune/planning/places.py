@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from globalprune.artifacts.plans.budget_needs import refuse_bad_ratio
+from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.results.metrics_record import METRICS_FILE
+from globalprune.artifacts.results.metrics import METRICS_FILE
 from globalprune.errors import UsageError
 
 _SUFFIXES = (".yaml", ".yml")

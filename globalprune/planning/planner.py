@@ -7,22 +7,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import (
+    Analysis,
+    AnalysisRecord,
+    Scoring,
+    scored_table,
+    scoring_of,
+)
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.analyses.scoring import Scoring, scored_table, scoring_of
-from globalprune.artifacts.evaluations.latencies import Latencies
-from globalprune.artifacts.plans.budget_needs import Met
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.plans.plan_wishes import broken_bounds
-from globalprune.artifacts.plans.prune_plan import (
+from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.plans.budgets import Met
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import (
     AnalysisReference,
     LayerCuts,
     ModelReference,
     PrunePlan,
+    Target,
 )
+from globalprune.artifacts.plans.plan_compliance import broken_bounds
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.planning.asked import option_of
 from globalprune.planning.knapsack.problem import Mask
 from globalprune.planning.notes import plan_notes

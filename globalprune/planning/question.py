@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.evaluations.latencies import Latencies
-from globalprune.artifacts.plans.budget_needs import Met, Need, needs_of
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Budgets, Target
+from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.plans.budgets import Met, Need, needs_of
+from globalprune.artifacts.plans.plan import Budgets, Constraints, Target
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.asked import option_of
 from globalprune.planning.choice import Choice, choose

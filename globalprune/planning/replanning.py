@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.analyses.analysis import Analysis
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import HalfPins, LayerPins, PrunePlan
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, StandingPlan, read_plan
-from globalprune.artifacts.plans.prune_plan import HalfPins, LayerPins, PrunePlan
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.pins import Pins

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from globalprune.artifacts.analyses.stored_weights import StoredWeights
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.budget_needs import Met, left_of
+from globalprune.artifacts.plans.budgets import Met, left_of
+from globalprune.artifacts.plans.plan import Budgets, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.plans.plan_target import Budgets
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.stored_weights import StoredWeights
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.planning.targets import counted_as_stored
 
 

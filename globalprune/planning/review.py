@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.scoring import doubt_of
-from globalprune.artifacts.evaluations.latencies import Latencies
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.plan_analysis import find_analysis
+from globalprune.artifacts.analyses.analysis import Analysis, doubt_of
+from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import open_plan
-from globalprune.artifacts.plans.plan_wishes import broken_wishes
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_summary import find_analysis
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.difference import HalfDifference, differences
 from globalprune.planning.figures import ImportanceByGroup

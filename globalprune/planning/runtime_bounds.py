@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.analyses.model_traits import ModelTraits
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
-from globalprune.artifacts.plans.layer_positions import counted_by_position, miscounted_whole
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
+from globalprune.artifacts.plans.plan import Constraints
+from globalprune.artifacts.plans.runtime_compatibility import counted_by_position, miscounted_whole
 from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention
+from globalprune.artifacts.structure import ModelStructure, ModelTraits
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.pins import Wishes
 

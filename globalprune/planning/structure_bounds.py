@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.fixed_halves import why_fixed
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import Constraints
+from globalprune.artifacts.structure import ModelStructure, why_fixed
 from globalprune.errors import UsageError
 from globalprune.planning.asked import option_of
 

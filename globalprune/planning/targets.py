@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from globalprune.artifacts.analyses.stored_weights import StoredWeights
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import STRATEGIES, Budgets, MachineReference, Target
-from globalprune.artifacts.stored_dtypes import NUMBER_BYTES
+from globalprune.artifacts.plans.plan import (
+    STRATEGIES,
+    Budgets,
+    Constraints,
+    MachineReference,
+    Target,
+)
+from globalprune.artifacts.stored_weights import NUMBER_BYTES, StoredWeights
 from globalprune.errors import UsageError
 
 

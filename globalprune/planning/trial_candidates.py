@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.group_table import GroupTable, Ints
 from globalprune.artifacts.analyses.trial import Candidate, CandidateName
-from globalprune.artifacts.groups import GROUP_TYPES, RemovedGroups
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import removed_groups
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.structure import GROUP_TYPES, RemovedGroups
 from globalprune.planning.knapsack.problem import Mask
 
 _SEED: Final = 0

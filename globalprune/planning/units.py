@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan import Constraints
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.errors import PlanInvalid
 from globalprune.planning.knapsack.problem import Floats, Ints, Mask
 from globalprune.planning.pins import Wishes

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.scoring import doubt_of
+from globalprune.artifacts.analyses.analysis import Analysis, doubt_of
 from globalprune.artifacts.disk import way_from
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.plans.plan import Budgets, Constraints, PrunePlan, Target, budgets_of
 from globalprune.artifacts.plans.plan_file import (
     PLAN_FILE,
     Draft,
@@ -16,8 +15,6 @@ from globalprune.artifacts.plans.plan_file import (
     replace_plans,
     standing_plan,
 )
-from globalprune.artifacts.plans.plan_target import Budgets, Target, budgets_of
-from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.asked import constraints_kept
 from globalprune.planning.header import header_of
 from globalprune.planning.knowledge import worth_of

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from transformers import TrainingArguments
 
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.finetuning import RecoverySettings
 from globalprune.recover.windows import TrainingWindows
 
 KEPT_CHECKPOINTS: Final = 2  # the last may be half written when the machine dies

@@ -8,7 +8,7 @@ the divergence stays one: at least 0, and 0 only where both agree.
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from globalprune.artifacts.results.recovery_settings import DistillationSettings
+from globalprune.artifacts.results.finetuning import DistillationSettings
 
 CHUNK_LOGITS = 2**25  # that are compared at once; 128 MiB in float32
 _LEAST = 1e-8  # mass of the rest: below it float32 says nothing

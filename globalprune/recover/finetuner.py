@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from globalprune.artifacts.provenance import tool_versions
-from globalprune.artifacts.results.recovery_record import RecoveryRun
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.records import tool_versions
+from globalprune.artifacts.results.finetuning import RecoveryRun, RecoverySettings
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer

@@ -9,7 +9,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from globalprune.artifacts.results.recovery_settings import LoraSettings
+from globalprune.artifacts.results.finetuning import LoraSettings
 from globalprune.errors import UsageError
 from globalprune.models.adapters import quiet_peft
 

@@ -5,7 +5,7 @@ from typing import Literal, cast
 
 import torch
 
-from globalprune.artifacts.results.recovery_settings import Method
+from globalprune.artifacts.results.finetuning import Method
 from globalprune.errors import UsageError
 from globalprune.models.placement import DTYPES, choose_placement
 

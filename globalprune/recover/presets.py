@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from globalprune.artifacts.results.recovery_settings import LoraSettings, RecoverySettings
+from globalprune.artifacts.results.finetuning import LoraSettings, RecoverySettings
 from globalprune.errors import UsageError
 
 PRESETS: Final[dict[str, RecoverySettings]] = {

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from globalprune.artifacts.provenance import OWN_FOLDER, tool_versions
-from globalprune.artifacts.record_file import write_record
-from globalprune.artifacts.results.loss_curve import LOSS_FILE, write_loss_curve
-from globalprune.artifacts.results.recovery_record import (
+from globalprune.artifacts.records import OWN_FOLDER, tool_versions, write_record
+from globalprune.artifacts.results.finetuning import (
+    LOSS_FILE,
     RECOVERY_FILE,
     KnownModel,
     LossPoint,
     RecoveryRecord,
     RecoveryRun,
+    RecoverySettings,
     read_recovery,
+    write_loss_curve,
 )
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.card.writing import write_card
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.opening import open_checkpoint

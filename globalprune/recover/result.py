@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.errors import NonFiniteError, VerificationFailed
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS

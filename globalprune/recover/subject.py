@@ -6,13 +6,13 @@ from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.results.recovery_record import (
+from globalprune.artifacts.results.finetuning import (
     RECOVERY_FILE,
     KnownModel,
+    RecoverySettings,
     TrainingData,
     read_recovery,
 )
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.identity import ModelIdentity, identify_model

@@ -19,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.finetuning import RecoverySettings
 from globalprune.errors import NonFiniteError
 from globalprune.progress import Progress
 from globalprune.recover.distillation import distillation_sum

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from globalprune.artifacts.results.recovery_record import LossPoint
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.finetuning import LossPoint, RecoverySettings
 from globalprune.models.loading import load_model
 from globalprune.models.quiet_transformers import quiet_logs
 from globalprune.progress import Progress

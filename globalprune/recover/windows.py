@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.records import digest_bytes
 from globalprune.text.chat_windows import TrainingText
 from globalprune.text.token_rows import IGNORED
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
-from globalprune.artifacts.analyses.curves import Curves
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.normalisers import scored_by
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.layer_pictures import layer_pictures
-from globalprune.artifacts.rounding import size
+from globalprune.artifacts.formatting import size
+from globalprune.artifacts.plans.plan_summary import layer_pictures
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.report.content import Block, Facts, Lines, Part, Table, commands, warnings
 from globalprune.report.curve_pictures import curves_picture, lines_of, trials_picture
 from globalprune.report.depth import Spread, spreads_of

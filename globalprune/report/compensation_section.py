@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.results.compensation_record import CompensationRecord, ModuleRepair
-from globalprune.artifacts.rounding import size
+from globalprune.artifacts.formatting import size
+from globalprune.artifacts.results.compensation import CompensationRecord, ModuleRepair
 from globalprune.report.content import Block, Facts, Part, Table
 from globalprune.report.drawing import NAMES
 from globalprune.report.result_pictures import repairs_picture

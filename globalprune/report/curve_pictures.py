@@ -6,8 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analyses.curves import Curves
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.analyses.loss_curves import Curves
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.report.content import Picture
 from globalprune.report.drawing import COLOURS, NAMES, halves_apart, picture, positive
 

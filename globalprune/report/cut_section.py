@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
-from globalprune.artifacts.results.metrics_record import ApplyMetrics
-from globalprune.artifacts.rounding import size
+from globalprune.artifacts.formatting import size
+from globalprune.artifacts.results.metrics import ApplyMetrics
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.report.content import Block, Facts, Part, Table, commands, warnings
 from globalprune.report.depth_pictures import widths_picture
 from globalprune.report.drawing import GROUPS

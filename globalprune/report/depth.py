@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 
 QUANTILES: Final = (0.1, 0.5, 0.9)
 

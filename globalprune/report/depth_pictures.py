@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from globalprune.artifacts.groups import GroupType
-from globalprune.artifacts.plans.layer_pictures import LayerPicture
+from globalprune.artifacts.plans.plan_summary import LayerPicture
+from globalprune.artifacts.structure import GroupType
 from globalprune.report.content import Picture
 from globalprune.report.depth import QUANTILES, Spread
 from globalprune.report.drawing import COLOURS, halves_apart, picture, positive, span_of

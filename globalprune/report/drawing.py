@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 from globalprune.printable import printable_lines
 from globalprune.report.content import Picture
 

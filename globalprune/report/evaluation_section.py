@@ -1,11 +1,13 @@
 """What an evaluation says: models side by side, each figure with its error."""
 
+from globalprune.artifacts.evaluations.evaluation import Comparison, ModelResult
 from globalprune.artifacts.evaluations.evaluation_files import all_warnings
-from globalprune.artifacts.evaluations.evaluation_record import Comparison, ModelResult
-from globalprune.artifacts.evaluations.evaluation_rows import Cell, Row, rows_of
-from globalprune.artifacts.evaluations.evaluation_text import (
+from globalprune.artifacts.evaluations.evaluation_table import (
+    Cell,
+    Row,
     difference_text,
     label,
+    rows_of,
     stamp_lines,
     value_text,
 )

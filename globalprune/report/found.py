@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
-from globalprune.artifacts.evaluations.sweep_files import SWEEP_FILE
-from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.results.metrics_record import METRICS_FILE
-from globalprune.artifacts.results.recovery_record import RECOVERY_FILE
+from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
+from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE
+from globalprune.artifacts.results.metrics import METRICS_FILE
 from globalprune.errors import UsageError
 
 Kind = Literal["plan", "result", "records"]

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
-from globalprune.artifacts.analyses.analysis_record import (
+from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
+    Analysis,
     AnalysisRecord,
+    read_analysis,
     read_analysis_record,
 )
-from globalprune.artifacts.analyses.curves import CURVES_FILE, Curves, read_curves
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, Curves, read_curves
 
 
 @dataclass(frozen=True)

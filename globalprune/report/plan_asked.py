@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.plans.prune_plan import HalfPins, PrunePlan
+from globalprune.artifacts.plans.plan import HalfPins, PrunePlan, Target
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.report.drawing import NAMES
 
 

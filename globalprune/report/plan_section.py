@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 
-from globalprune.artifacts.analyses.scoring import Scoring, scored_table
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.layer_pictures import HalfPicture, LayerPicture, layer_pictures
-from globalprune.artifacts.plans.plan_analysis import plan_doubt, plan_scoring
+from globalprune.artifacts.analyses.analysis import Scoring, scored_table
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plans.plan_wishes import broken_wishes
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.plans.plan_summary import (
+    HalfPicture,
+    LayerPicture,
+    layer_pictures,
+    plan_doubt,
+    plan_scoring,
+)
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.report.content import Block, Facts, Glance, Part, Table, warnings
 from globalprune.report.depth_pictures import stays_picture
 from globalprune.report.drawing import GROUPS

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from globalprune.artifacts.results.recovery_record import LossPoint, RecoveryRecord, RecoveryRun
+from globalprune.artifacts.results.finetuning import LossPoint, RecoveryRecord, RecoveryRun
 from globalprune.report.content import Block, Facts, Part, commands, warnings
 from globalprune.report.result_pictures import loss_picture
 from globalprune.report.wording import duration, model_phrase, provenance, text_phrase

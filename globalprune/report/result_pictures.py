@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from globalprune.artifacts.results.compensation_record import ModuleRepair
-from globalprune.artifacts.results.recovery_record import LossPoint
+from globalprune.artifacts.results.compensation import ModuleRepair
+from globalprune.artifacts.results.finetuning import LossPoint
 from globalprune.report.content import Picture
 from globalprune.report.drawing import COLOURS, halves_apart, picture, span_of
 

@@ -6,18 +6,19 @@ After gp prune its records are an analysis folder too, and the plan lies there a
 from dataclasses import replace
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
+from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
-from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.results.compensation_record import COMPENSATION_FILE, read_compensation
-from globalprune.artifacts.results.loss_curve import LOSS_FILE, read_loss_curve
-from globalprune.artifacts.results.metrics_record import METRICS_FILE, ApplyMetrics, read_metrics
-from globalprune.artifacts.results.recovery_record import (
+from globalprune.artifacts.results.compensation import COMPENSATION_FILE, read_compensation
+from globalprune.artifacts.results.finetuning import (
+    LOSS_FILE,
     RECOVERY_FILE,
     RecoveryRecord,
+    read_loss_curve,
     read_recovery,
 )
+from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics, read_metrics
 from globalprune.report.analysis_section import analysis_part
 from globalprune.report.compensation_section import compensation_part
 from globalprune.report.content import Block, Commands, Glance, Part, Section

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
-from globalprune.artifacts.evaluations.sweep_files import SWEEP_FILE, read_sweep
+from globalprune.artifacts.evaluations.sweep import SWEEP_FILE, read_sweep
 from globalprune.report.analysis_section import analysis_part
 from globalprune.report.content import Glance, Part, Section
 from globalprune.report.evaluation_section import evaluation_glances, evaluation_part

@@ -6,7 +6,7 @@ Drawn by matplotlib, which the extra `report` brings; the picture is SVG.
 import io
 from typing import Any, Final
 
-from globalprune.artifacts.evaluations.sweep_record import Sweep, SweepPoint
+from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint
 
 SIZE: Final = (7.0, 4.5)  # inches
 _LOGARITHMIC_FROM: Final = 4.0  # where the worst perplexity is so many times the dense one

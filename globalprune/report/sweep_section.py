@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from globalprune.artifacts.evaluations.sweep_files import HEAD, table_of, text_line
-from globalprune.artifacts.evaluations.sweep_record import Sweep
+from globalprune.artifacts.evaluations.sweep import HEAD, Sweep, table_of, text_line
 from globalprune.report.content import Block, Lines, Part, Table, commands
 from globalprune.report.drawing import picture
 from globalprune.report.sweep_curve import SIZE, draw_curve

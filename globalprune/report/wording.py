@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.report.content import Facts
 
 UNKNOWN = "not known"

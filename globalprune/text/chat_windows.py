@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
+from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.errors import TextError
 from globalprune.progress import Progress
 from globalprune.text.calibration import SEQ_LEN, spread_of

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, library_errors
 from globalprune.text.chat_template import ChatTemplate
 from globalprune.text.documents import Document, read_documents, utf8

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError
 from globalprune.text.builtin import Part, builtin_rows
 from globalprune.text.files import local_rows

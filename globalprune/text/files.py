@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.records import digest_json
 from globalprune.errors import TextError
 from globalprune.text.rows import TO_MEASURE, Column, Rows, choose_column
 from globalprune.text.tables import table_rows

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.records import digest_bytes
 from globalprune.text.tokens import Ids
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
+from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.models.gated_decoder.adapter import GatedDecoder
 from globalprune.models.gated_decoder.form import LayerForm
 from globalprune.models.registry import ADAPTERS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of, traits_with
 
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.structure import ModelStructure
 
 PAGE = Path(__file__).parents[2] / "docs" / "planning.md"
 

@@ -8,7 +8,7 @@ import pytest
 from command_line import gp
 from exporting import furthest_apart, save_cut
 
-from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
+from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.export.gguf.numbers import KINDS
 
 TREE = Path(__file__).parents[2]

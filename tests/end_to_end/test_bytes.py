@@ -11,7 +11,7 @@ from analyses import saved_analysis
 from command_line import gp, refused
 from safetensors.torch import load_file, save_file
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_on_disk import stored_weights
 from globalprune.models.registry import adapter_for

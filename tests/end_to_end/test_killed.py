@@ -12,7 +12,7 @@ import pytest
 from command_line import files_below, gp
 
 from globalprune.analyze.analyzer import analyze
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.evaluations.evaluation_files import (
     csv_text,
     markdown_text,

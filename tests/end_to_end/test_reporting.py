@@ -11,12 +11,11 @@ from command_line import files_below, gp, refused
 from web_pages import WebPage, assert_stands_alone
 
 from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
-from globalprune.artifacts.evaluations.evaluation_rows import rows_of
-from globalprune.artifacts.evaluations.evaluation_text import value_text
-from globalprune.artifacts.evaluations.sweep_files import read_sweep, table_of
-from globalprune.artifacts.results.compensation_record import read_compensation
-from globalprune.artifacts.results.metrics_record import read_metrics
-from globalprune.artifacts.results.recovery_record import read_recovery
+from globalprune.artifacts.evaluations.evaluation_table import rows_of, value_text
+from globalprune.artifacts.evaluations.sweep import read_sweep, table_of
+from globalprune.artifacts.results.compensation import read_compensation
+from globalprune.artifacts.results.finetuning import read_recovery
+from globalprune.artifacts.results.metrics import read_metrics
 
 Tiny = Callable[[str], Path]
 TEXT = ("--data", "builtin", "--samples", 16, "--seq-len", 24)

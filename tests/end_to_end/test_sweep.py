@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 from command_line import gp, refused
 
-from globalprune.artifacts.evaluations.sweep_files import read_sweep
+from globalprune.artifacts.evaluations.sweep import read_sweep
 from globalprune.cli.interruption import Interrupted
 from globalprune.pipeline import sweep, sweep_points
 

@@ -8,12 +8,11 @@ from analyses import analysis_of, storage_of, structure_of
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
-from globalprune.artifacts.plans.budget_needs import left_of
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.stored_dtypes import Dtype
+from globalprune.artifacts.analyses.analysis import Analysis
+from globalprune.artifacts.plans.budgets import left_of
+from globalprune.artifacts.plans.plan import Constraints, Target
+from globalprune.artifacts.stored_weights import Dtype
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.planner import Planned, make_plan
 

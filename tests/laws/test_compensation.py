@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES
 
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 Tiny = Callable[[str], Path]
 SOLVED = {

@@ -10,17 +10,15 @@ from analyses import analysis_of, structure_of, traits_with
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.analyses.model_traits import ModelTraits
-from globalprune.artifacts.plans.budget_needs import needs_of
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.analyses.analysis import Analysis
+from globalprune.artifacts.plans.budgets import needs_of
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import Constraints, LayerCuts, PrunePlan, Target
+from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.plans.plan_wishes import broken_wishes
-from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
-from globalprune.artifacts.plans.runtime_obstacles import obstacles
+from globalprune.artifacts.plans.runtime_compatibility import obstacles
 from globalprune.artifacts.plans.runtimes import Runtime
+from globalprune.artifacts.structure import ModelTraits
 from globalprune.errors import PlanInvalid
 from globalprune.planning.planner import Planned, make_plan
 

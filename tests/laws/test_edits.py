@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_typing import File, file_of, keys_of
 
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.planning.writing import write_plans
 
 STRUCTURE = structure_of(((2, 7), (1, 5), (3, 7), (2, 1), (2, 120)))

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import Seconds, machine_record, steady
 
-from globalprune.artifacts.evaluations.latencies import Latencies
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import MachineReference, Target
+from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.plans.plan import Constraints, MachineReference, Target
 from globalprune.planning.planner import Planned, make_plan
 
 STRUCTURE = structure_of(((3, 8), (3, 8), (3, 8)))

@@ -17,7 +17,7 @@ from recovering import (
 from texts import write_lines
 from torch.nn import functional
 
-from globalprune.artifacts.results.recovery_settings import (
+from globalprune.artifacts.results.finetuning import (
     DistillationSettings,
     LoraSettings,
     RecoverySettings,

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, MIXTURES
 
 from globalprune.analyze.analyzer import analyze
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.analyses.analysis_record import ANALYSIS_FILE
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.own_files import ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.errors import UsageError
 from globalprune.importance.registry import IMPORTANCES

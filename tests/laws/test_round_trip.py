@@ -13,18 +13,18 @@ from globalprune.artifacts.analyses.group_table import (
     read_group_table,
     write_group_table,
 )
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_file import read_plan, write_plan
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.plans.prune_plan import (
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import (
     AnalysisReference,
     HalfPins,
     LayerCuts,
     LayerPins,
     ModelReference,
     PrunePlan,
+    Target,
 )
+from globalprune.artifacts.plans.plan_file import read_plan, write_plan
+from globalprune.artifacts.structure import GROUP_TYPES
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=150)
 INDEX = st.integers(0, 3000)

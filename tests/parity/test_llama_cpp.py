@@ -20,7 +20,7 @@ from exporting import (
 from llama_cpp import LlamaCpp, loads
 from uneven_models import Cut
 
-from globalprune.artifacts.plans.gguf_forms import GgufForm
+from globalprune.artifacts.plans.gguf_layout import GgufForm
 from globalprune.export.gguf import layout
 from globalprune.export.gguf.tensors import GgufTensor, Rows
 

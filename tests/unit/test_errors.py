@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.artifacts import record_file
-from globalprune.artifacts.results.metrics_record import CutModel
+from globalprune.artifacts import records
+from globalprune.artifacts.results.metrics import CutModel
 from globalprune.errors import CheckpointError, UsageError, library_errors
 
 
@@ -64,6 +64,6 @@ def test_what_is_no_fault_of_the_input_passes(error: BaseException) -> None:
 def test_a_slip_in_a_function_of_ours_stays_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not dressed up as one of the file."""
     record = CutModel(source="m", revision=None, structure="", weights="")
-    monkeypatch.setattr(record_file, "write_atomically", None)
+    monkeypatch.setattr(records, "write_atomically", None)
     with pytest.raises(TypeError), library_errors(CheckpointError, "x", "y"):
-        record_file.write_record(Path("x"), record)
+        records.write_record(Path("x"), record)

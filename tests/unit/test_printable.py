@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record
 from globalprune.printable import (
     printable,
     printable_json,

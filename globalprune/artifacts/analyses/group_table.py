@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from globalprune.artifacts.analyses.expert_column import EXPERT_COLUMN, expert_of_rows
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normalised
-from globalprune.artifacts.analyses.table_checks import refuse_bad_rows, refuse_misfit
 from globalprune.artifacts.analyses.table_columns import (
+    EXPERT_COLUMN,
     IMPORTANCE_PREFIX,
     Columns,
+    expert_of_rows,
     order_by_half,
     read_columns,
+    refuse_bad_rows,
+    refuse_misfit,
     rows_by_half,
 )
 from globalprune.artifacts.disk import temporary_file
-from globalprune.artifacts.groups import GROUP_TYPES, GroupType, ModelStructure
-from globalprune.artifacts.plans.budget_needs import further_costs
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.plans.budgets import further_costs
+from globalprune.artifacts.records import digest_bytes
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.errors import TableInvalid
 
 TABLE_FORMAT = "globalprune.groups/1"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from globalprune.artifacts.analyses.normalisers import average_ranks
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 ENOUGH = 0.9  # below it, a plan says that its importances are unsure

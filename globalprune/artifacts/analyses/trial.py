@@ -13,9 +13,9 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from globalprune.artifacts.groups import RemovedGroups
-from globalprune.artifacts.record import Record
-from globalprune.artifacts.rounding import spelled
+from globalprune.artifacts.formatting import spelled
+from globalprune.artifacts.records import Record
+from globalprune.artifacts.structure import RemovedGroups
 
 CandidateName = Literal["plan", "attention", "mlp", "random"]
 LEAST_WINDOWS: Final = 6

@@ -9,16 +9,17 @@ import io
 from pathlib import Path
 
 from globalprune.artifacts.command import spelled_command
-from globalprune.artifacts.evaluations.evaluation_record import Comparison
-from globalprune.artifacts.evaluations.evaluation_rows import Row, rows_of
-from globalprune.artifacts.evaluations.evaluation_text import (
+from globalprune.artifacts.evaluations.evaluation import Comparison
+from globalprune.artifacts.evaluations.evaluation_table import (
+    Row,
     difference_text,
     label,
+    rows_of,
     stamp_lines,
     value_text,
 )
-from globalprune.artifacts.markdown import code, plain
-from globalprune.artifacts.record_file import read_record, write_record
+from globalprune.artifacts.formatting import code, plain
+from globalprune.artifacts.records import read_record, write_record
 from globalprune.artifacts.staging import updated_folder
 
 EVALUATION_FILE = "evaluation.json"

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.groups import (
+from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
+from globalprune.artifacts.structure import (
     GROUP_TYPES,
     GroupType,
     LayerStructure,
     ModelStructure,
     RemovedGroups,
 )
-from globalprune.artifacts.plans.prune_plan import LayerCuts, PrunePlan
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""plan.yaml, read with every problem at once and written so that no person's work is lost.
+"""plan.yaml on disk: read with every problem at once, written without losing hand edits.
 
-A generated plan may be replaced; an edited one only when the caller says so; a file that is no plan
-never.
+A generated plan may be replaced, an edited one only when the caller says so, and a file that is no
+plan never. The comment at the top is written, recognised and refreshed here.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,76 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from globalprune.artifacts.disk import refuse_impossible, write_atomically
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.json_schemas import PLAN_SCHEMA_FILE, schema_of
-from globalprune.artifacts.plans.plan_comment import SCHEMA_LINE, comment_lines, has_comments
-from globalprune.artifacts.plans.plan_problems import refuse_other_format, shape_problems
-from globalprune.artifacts.plans.plan_ranges import range_problems
-from globalprune.artifacts.plans.plan_spelling import spell_plan
-from globalprune.artifacts.plans.plan_yaml import Problem, load_document
-from globalprune.artifacts.plans.prune_plan import AnalysisReference, PrunePlan
+from globalprune.artifacts.plans.plan import AnalysisReference, PrunePlan
+from globalprune.artifacts.plans.plan_validation import (
+    range_problems,
+    refuse_other_format,
+    shape_problems,
+)
+from globalprune.artifacts.plans.plan_yaml import Problem, load_document, spell_plan
+from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.staging import updated_folder
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
+
+SCHEMA_LINE = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
+_CONTINUES = "#   "
+_LAST = "`gp check --write` refreshes these lines after an edit"
+_GENERATED = re.compile(  # a line of ours, by its first words; whatever else stands there is not
+    r"# as (generated|edited|written): removes "
+    r"|#   (leaves (at most )?[\d,]+ (parameters|bytes of|FLOPs a)|importance lost: "
+    r"|doubted: the plan of |keeps \S+ %; any (cut as large|plan of) "
+    rf"|any (cut as large|plan of this size) |{re.escape(_LAST)})"
+)
+_QUOTED = r"""(?<![^\s\[{,:])(?:"(?:\\.|[^"\\])*"|'(?:[^']|'')*')"""  # where a value begins
+_COMMENT = re.compile(rf"{_QUOTED}|(?:^|\s)(#)", re.MULTILINE)
+
+
+def comment_lines(header: Sequence[str]) -> list[str]:
+    """The header as comments that are known again by their first and last words."""
+    first, *more = header
+    return [f"# {first}", *(_CONTINUES + line for line in (*more, _LAST))]
+
+
+def refresh_header(path: Path, header: Sequence[str]) -> None:
+    """Replace the generated comment lines; every other byte of the file stays as it is."""
+    text = path.read_bytes().decode("utf-8")
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    lines = text.removeprefix(mark).splitlines(keepends=True)
+    newline = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+    ours = _generated_lines(lines)
+    place = ours[0] if ours else _place(lines)
+    fresh = [line + newline for line in comment_lines(header)]
+    others = [line for at, line in enumerate(lines) if at not in ours]
+    text = "".join([mark, *others[:place], *fresh, *others[place:]])
+    write_atomically(path, text.encode("utf-8"))
+
+
+def has_comments(path: Path) -> bool:
+    """Whether a person wrote comments of their own."""
+    lines = path.read_text("utf-8-sig").splitlines()
+    ours = _generated_lines(lines)
+    others = [line for at, line in enumerate(lines) if at not in ours and line != SCHEMA_LINE]
+    return any(found[1] for found in _COMMENT.finditer("\n".join(others)))
+
+
+def _generated_lines(lines: Sequence[str]) -> list[int]:
+    """Find the lines of the generated comment; a person's may stand among them."""
+    found = []
+    for at, line in enumerate(lines):
+        if line.strip() and not line.lstrip().startswith(("#", "---")):
+            break
+        if _GENERATED.match(line):
+            found.append(at)
+        if line.rstrip() == _CONTINUES + _LAST:
+            break
+    return found
+
+
+def _place(lines: Sequence[str]) -> int:
+    """Where the generated comment belongs that a person took out."""
+    return 1 if lines and "yaml-language-server" in lines[0] else 0
+
 
 PLAN_FILE = "plan.yaml"
 

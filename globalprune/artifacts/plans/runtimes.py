@@ -8,7 +8,7 @@ the architecture, which needs no code of ours.
 
 from typing import Final, Literal, get_args
 
-from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.structure import ModelTraits
 
 Runtime = Literal["transformers", "vllm", "llama.cpp", "any"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)

@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
-from globalprune.artifacts.provenance import OWN_FOLDER
+from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.export.exported import Exported
 from globalprune.export.gguf.donor import DonatedVocabulary, read_donor

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from globalprune.artifacts.groups import GroupType
-from globalprune.artifacts.plans.gguf_shape import GgufLayer
+from globalprune.artifacts.plans.gguf_layout import GgufLayer
+from globalprune.artifacts.structure import GroupType
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.export.gguf.rope import FACTORS, frequency_factors
 from globalprune.export.gguf.subject import Subject

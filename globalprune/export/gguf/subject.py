@@ -5,13 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from globalprune.artifacts.analyses.model_traits import ModelTraits
 from globalprune.artifacts.disk import refuse_inside
-from globalprune.artifacts.groups import ModelStructure
-from globalprune.artifacts.plans.gguf_shape import GgufShape, gguf_shape
+from globalprune.artifacts.plans.gguf_layout import GgufShape, gguf_shape
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.prune_plan import PrunePlan
-from globalprune.artifacts.plans.runtime_obstacles import obstacles
+from globalprune.artifacts.plans.runtime_compatibility import obstacles
+from globalprune.artifacts.structure import ModelStructure, ModelTraits
 from globalprune.errors import UsageError
 from globalprune.export.gguf.rope import refuse_strange_rope
 from globalprune.models.checkpoints.checkpoint import Checkpoint

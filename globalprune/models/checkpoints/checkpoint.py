@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from globalprune.artifacts.stored_dtypes import stored_bytes
+from globalprune.artifacts.stored_weights import stored_bytes
 from globalprune.models.sources.source import ModelSource
 
 if TYPE_CHECKING:

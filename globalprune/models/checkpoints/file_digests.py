@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.provenance import PREFIX, digest_json
+from globalprune.artifacts.records import PREFIX, digest_json
 from globalprune.errors import UsageError
 from globalprune.progress import Progress, silent
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.provenance import digest_json
+from globalprune.artifacts.records import digest_json
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.file_digests import digests_of
 from globalprune.models.sources.hub import ADAPTER_CONFIG

@@ -11,8 +11,8 @@ from typing import Final
 
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.own_files import ORIGIN_FILE, strangers_in
-from globalprune.artifacts.provenance import OWN_FOLDER
-from globalprune.artifacts.results.recovery_record import RECOVERY_FILE
+from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.companions import PATTERNS, TEMPLATE_FOLDERS
 from globalprune.models.sources.source import ModelSource

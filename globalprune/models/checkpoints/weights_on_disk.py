@@ -2,9 +2,8 @@
 
 from collections import Counter
 
-from globalprune.artifacts.analyses.stored_weights import StoredWeights
-from globalprune.artifacts.groups import GroupType, LayerStructure, ModelStructure
-from globalprune.artifacts.stored_dtypes import stored_bytes
+from globalprune.artifacts.stored_weights import StoredWeights, stored_bytes
+from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.file_bytes import overhead_at_most, weight_file_bytes
 from globalprune.models.interface import ModelAdapter

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from transformers import PretrainedConfig
 
-from globalprune.artifacts.analyses.model_traits import LayerKind
+from globalprune.artifacts.structure import LayerKind
 
 _INDEX_LISTS: Final = ("mlp_only_layers",)  # numbers of layers, not an entry for each
 _NO_ROPE: Final = "no_rope_layers"  # an entry of 0 is a layer that turns nothing

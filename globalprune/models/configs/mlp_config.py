@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from transformers import PretrainedConfig
 
-from globalprune.artifacts.groups import HalfStructure, LayerStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect
 from globalprune.artifacts.plans.runtimes import EXPERT_ROWS
+from globalprune.artifacts.structure import HalfStructure, LayerStructure
 from globalprune.models.configs.config_figures import EXPERT_WIDTHS
 
 WIDTH: Final = "intermediate_size"

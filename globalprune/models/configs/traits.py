@@ -1,6 +1,6 @@
 """The traits of a model, as its architecture's own config class reads its config.json."""
 
-from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.structure import ModelTraits
 from globalprune.models.configs.layer_facts import layer_kinds
 from globalprune.models.configs.uneven_config import RawConfig, native_config
 

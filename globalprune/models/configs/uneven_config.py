@@ -16,8 +16,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING_NAMES,
 )
 
-from globalprune.artifacts.groups import LayerStructure, ModelStructure
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.structure import LayerStructure, ModelStructure
 from globalprune.models.configs.config_figures import EXPERT_WIDTHS
 from globalprune.models.configs.layer_facts import facts_by_layer
 from globalprune.models.configs.mlp_config import (

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from globalprune.artifacts.groups import GroupType, HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import GroupType, HalfStructure, LayerStructure, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.configs.attention_windows import attention_windows
 from globalprune.models.gated_decoder.form import PLAIN, LayerForm

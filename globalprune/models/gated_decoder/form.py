@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 from globalprune.models.gated_decoder.mixtures import Mixture
 from globalprune.models.gated_decoder.norms import BEFORE, HEAD, LayerNorms
 from globalprune.models.gated_decoder.projections import MODEL_WIDTH, SEPARATE, Projections

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 
 HEAD: Final = "H"  # the axis of one head's size
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 from globalprune.models.interface import GatingModules
 
 MODEL_WIDTH: Final = "D"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.configs.config_figures import ConfigFigures

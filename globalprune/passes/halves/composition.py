@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import NonFiniteError, UnsupportedArchitecture
 from globalprune.models.interface import GatingModules, ModelAdapter
 from globalprune.passes.halves.gating import Gating

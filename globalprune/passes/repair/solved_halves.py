@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 
-from globalprune.artifacts.results.compensation_record import ModuleRepair, SolvedPart
+from globalprune.artifacts.results.compensation import ModuleRepair, SolvedPart
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.passes.interface import Half, half_name
 from globalprune.passes.repair.half_weights import HalfWeights

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.results.compensation_record import ModuleRepair
+from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.passes.halves.gating import gate_and_up
 from globalprune.passes.halves.running_half import RunningHalf
 from globalprune.passes.halves.streams import StreamBatch

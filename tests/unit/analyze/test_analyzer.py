@@ -13,8 +13,8 @@ from tiny_models import random_ids, tiny_model
 from transformers import LlamaModel
 from uneven_models import masked, save_uneven, uneven_cut
 
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.provenance import RECORDED_TOOLS
+from globalprune.artifacts.records import RECORDED_TOOLS
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.importance.registry import DEFAULT_IMPORTANCE
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint

@@ -8,7 +8,7 @@ from analysing import analysed, write_ids
 from tiny_models import random_ids
 
 from globalprune.analyze.description import describe
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 Tiny = Callable[[str], Path]
 

@@ -13,9 +13,9 @@ from cutting import Removals, write_removals
 from globalprune.analyze.analyzer import analyze
 from globalprune.apply.compensator import Compensation
 from globalprune.apply.executor import apply_plan
-from globalprune.artifacts.analyses.analysis_folder import Analysis, read_analysis
+from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.passes.removal.trials import counts_tried
 from globalprune.planning.writing import write_plans

@@ -9,7 +9,7 @@ import pytest
 from analysing import ROWS, analysed, write_ids
 from numpy.typing import NDArray
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.reliability import reliability_of
 
 Tiny = Callable[[str], Path]

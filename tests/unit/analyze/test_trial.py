@@ -9,8 +9,7 @@ from analysing import write_ids
 from tiny_models import random_ids
 
 from globalprune.analyze.analyzer import analyze
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.analyses.analysis_record import AnalysisRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord, read_analysis
 from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.writing import write_plans
 

@@ -18,7 +18,7 @@ from globalprune.apply.steps import (
     Step,
     promised,
 )
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
 
 Tiny = Callable[[str], Path]
 

@@ -16,7 +16,7 @@ from tiny_models import random_ids
 
 from globalprune.apply.compensator import Compensation
 from globalprune.apply.executor import apply_plan, check_apply
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import GlobalPruneError, TextError, UsageError, VerificationFailed

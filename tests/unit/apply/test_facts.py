@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from globalprune.apply.facts import TensorFacts
-from globalprune.artifacts.stored_dtypes import DTYPE_BYTES
+from globalprune.artifacts.stored_weights import DTYPE_BYTES
 from globalprune.errors import CheckpointError
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int8, torch.bool)

@@ -9,7 +9,7 @@ from cutting import Removals
 from measuring import described
 
 from globalprune.apply.executor import apply_plan, explain_plan
-from globalprune.artifacts.results.metrics_record import ApplyMetrics, ApplyResult, read_metrics
+from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, read_metrics
 from globalprune.errors import RecordInvalid, UsageError
 
 Tiny = Callable[[str], Path]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from applying import bytes_below
 
-from globalprune.artifacts.record import Record
+from globalprune.artifacts.records import Record
 from globalprune.artifacts.run_folder import RUN_FILE, RunFolder
 from globalprune.artifacts.staging import exchange
 from globalprune.errors import UsageError

@@ -11,7 +11,7 @@ from peers.recipes import Prune
 from recipe_subjects import emptied, logits_of, some_windows, subject_in
 
 from globalprune.apply.executor import apply_plan
-from globalprune.artifacts.groups import GroupType
+from globalprune.artifacts.structure import GroupType
 from globalprune.evaluate.efficiency import count_parameters
 from globalprune.models.loading import load_model
 

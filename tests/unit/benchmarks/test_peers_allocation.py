@@ -11,7 +11,7 @@ from peers.allocation import even_counts, global_cut, lowest
 from peers.subject import Subject, halves_of, removed_parameters
 from recipe_subjects import subject_in
 
-from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.passes.interface import Half
 
 Tiny = Callable[[str], Path]

@@ -3,11 +3,7 @@
 import pytest
 from records import comparison_of, judged, model_result, speed_of
 
-from globalprune.artifacts.evaluations.evaluation_record import (
-    MetricResult,
-    ModelResult,
-    TaskResult,
-)
+from globalprune.artifacts.evaluations.evaluation import MetricResult, ModelResult, TaskResult
 from globalprune.cli.eval_table import render
 
 

@@ -2,7 +2,7 @@
 
 from records import machine_record, timed
 
-from globalprune.artifacts.evaluations.evaluation_record import Hardware
+from globalprune.artifacts.evaluations.evaluation import Hardware
 from globalprune.cli.measure_table import render
 
 FULL, NO_ATTENTION = timed(2, 8, 0.03, 0.0301, 0.0305), timed(0, 8, 0.01, 0.0102, 0.0101)

@@ -9,8 +9,8 @@ from analyses import saved_analysis, structure_of, traits_with
 from command_line import gp, refused
 from machines import machine_record, saved_machine, steady
 
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
-from globalprune.artifacts.record_file import write_record
+from globalprune.artifacts.analyses.analysis import read_analysis
+from globalprune.artifacts.records import write_record
 
 
 @pytest.fixture

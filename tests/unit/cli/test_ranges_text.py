@@ -1,6 +1,6 @@
 """Long sets of indices, cut short for the terminal."""
 
-from globalprune.artifacts.plans.index_ranges import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.cli.ranges_text import shortened
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from globalprune.artifacts.results.recovery_settings import (
+from globalprune.artifacts.results.finetuning import (
     DistillationSettings,
     LoraSettings,
     RecoverySettings,

@@ -11,8 +11,8 @@ import pytest
 from applying import applied
 from tokenizers import Tokenizer
 
-from globalprune.artifacts.evaluations.evaluation_record import Comparison, SpeedSettings
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettings
+from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
 from globalprune.evaluate.comparison import evaluate_models
 from globalprune.text.builtin import Part, builtin_rows

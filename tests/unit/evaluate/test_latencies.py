@@ -10,7 +10,7 @@ from measuring import described
 from tiny_models import FAMILIES, save_tiny, tiny_model
 from uneven_models import save_uneven
 
-from globalprune.artifacts.evaluations.machine_record import MachineRecord
+from globalprune.artifacts.evaluations.latency import MachineRecord
 from globalprune.errors import UsageError
 from globalprune.evaluate import latencies
 from globalprune.evaluate.latencies import measure_latencies

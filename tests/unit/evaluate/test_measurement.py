@@ -14,8 +14,8 @@ from applying import write_record
 from measuring import described, loaded, windows_of
 from tiny_models import random_ids
 
-from globalprune.artifacts.analyses.analysis_record import TextRecord
-from globalprune.artifacts.evaluations.evaluation_record import ModelResult
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.evaluate.candidates import find_candidate
 from globalprune.evaluate.measurement import Question, cut_windows, measure

@@ -8,8 +8,7 @@ from applying import write_record
 from measuring import described
 from records import text_record
 
-from globalprune.artifacts.results.recovery_record import read_recovery
-from globalprune.artifacts.results.recovery_settings import RecoverySettings
+from globalprune.artifacts.results.finetuning import RecoverySettings, read_recovery
 from globalprune.evaluate.seen import warn_of_seen_text
 from globalprune.recover.finetuner import finetune
 

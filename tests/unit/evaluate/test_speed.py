@@ -11,7 +11,7 @@ from records import model_result
 from tiny_models import random_ids, tiny_model
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.evaluations.evaluation_record import SpeedSettings
+from globalprune.artifacts.evaluations.evaluation import SpeedSettings
 from globalprune.evaluate import speed
 from globalprune.evaluate.doubts import warn_of_speed
 from globalprune.evaluate.speed import Subject, Turn, measure_speeds

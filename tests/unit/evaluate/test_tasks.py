@@ -11,7 +11,7 @@ from applying import applied
 from cutting import Removals
 from task_files import QUESTIONS, write_task
 
-from globalprune.artifacts.evaluations.evaluation_record import TaskResult, TaskSettings
+from globalprune.artifacts.evaluations.evaluation import TaskResult, TaskSettings
 from globalprune.errors import TextError, UsageError
 from globalprune.evaluate import task_definitions
 from globalprune.evaluate.task_definitions import read_tasks

@@ -11,7 +11,7 @@ from command_line import Said, gp, refused
 from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
-from globalprune.artifacts.results.compensation_request import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.passes.repair.half_repair import repair_half
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.cutting import Cutting
@@ -331,6 +331,6 @@ def test_a_model_that_changed_meanwhile_is_another(
         refused(apply(model, plan, data, "--resume"), told)
         (model / name).write_text(content)
     with monkeypatch.context() as patch:
-        patch.setattr("globalprune.artifacts.provenance.platform.python_version", lambda: "3.1")
+        patch.setattr("globalprune.artifacts.records.platform.python_version", lambda: "3.1")
         refused(apply(model, plan, data, "--resume"), r"\(versions\.python was .*, is 3\.1\)")
     assert apply(model, plan, data, "--resume").code == 0

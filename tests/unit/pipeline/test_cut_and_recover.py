@@ -7,7 +7,7 @@ import pytest
 from command_line import gp, refused
 from cutting import write_removals
 
-from globalprune.artifacts.results.recovery_record import read_recovery
+from globalprune.artifacts.results.finetuning import read_recovery
 from globalprune.models.loading import load_model
 
 Tiny = Callable[[str], Path]

@@ -7,7 +7,7 @@ import pytest
 from command_line import gp, refused
 from compensating import ids_file
 
-from globalprune.artifacts.analyses.analysis_record import read_analysis_record
+from globalprune.artifacts.analyses.analysis import read_analysis_record
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.pipeline.presets import PRESETS, preset_named
 

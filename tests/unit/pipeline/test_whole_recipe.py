@@ -9,9 +9,9 @@ import pytest
 from applying import bytes_below
 from command_line import files_below, gp, refused
 
-from globalprune.artifacts.analyses.analysis_folder import read_analysis
+from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
-from globalprune.artifacts.results.recovery_record import read_recovery
+from globalprune.artifacts.results.finetuning import read_recovery
 
 Tiny = Callable[[str], Path]
 Item = TypeVar("Item")

@@ -8,12 +8,11 @@ import pytest
 from analyses import analysis_of, structure_of
 from trials import trial_with
 
-from globalprune.artifacts.analyses.scoring import Scoring
+from globalprune.artifacts.analyses.analysis import Scoring
 from globalprune.artifacts.analyses.trial import doubt_text
-from globalprune.artifacts.plans.plan_comment import has_comments, refresh_header
+from globalprune.artifacts.plans.plan import AnalysisReference, LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.plan_file import write_plan
-from globalprune.artifacts.plans.prune_plan import AnalysisReference, LayerCuts, PrunePlan
+from globalprune.artifacts.plans.plan_file import has_comments, refresh_header, write_plan
 from globalprune.planning.figures import ImportanceByGroup
 from globalprune.planning.header import header_of, importance_lines, removal_text, shares_of
 from globalprune.planning.optimality import optimality_of

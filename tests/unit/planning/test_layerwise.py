@@ -10,8 +10,7 @@ from command_line import gp, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan import Constraints, Target
 from globalprune.planning.planner import Planned, make_plan
 
 SHAPE = ((4, 60), (4, 60), (4, 60))

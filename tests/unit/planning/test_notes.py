@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.analyses.model_traits import ModelTraits
+from globalprune.artifacts.analyses.analysis import Scoring
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
-from globalprune.artifacts.analyses.scoring import Scoring
-from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.artifacts.plans.plan import Budgets
+from globalprune.artifacts.structure import ModelTraits
 from globalprune.planning.notes import plan_notes
 
 SURE = Reliability(rank_correlation=0.95, cuts=(SharedCut(ratio=0.2, shared=0.93),))

@@ -5,8 +5,7 @@ import re
 import pytest
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.plans.prune_plan import LayerPins
+from globalprune.artifacts.plans.plan import LayerPins, Target
 from globalprune.errors import PlanInvalid
 from globalprune.planning.planner import Planned, make_plan
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.budget_needs import asked_parameters
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.budgets import asked_parameters
+from globalprune.artifacts.plans.plan import Target
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import TableInvalid, UsageError
 from globalprune.planning.planner import make_plan
 from globalprune.planning.writing import write_plans

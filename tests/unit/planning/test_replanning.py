@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.plans.index_ranges import IndexRanges
-from globalprune.artifacts.plans.plan_constraints import Constraints
+from globalprune.artifacts.analyses.analysis import Analysis
+from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.plan import Constraints, PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.prune_plan import PrunePlan
 from globalprune.errors import UsageError
 from globalprune.planning.writing import write_plans
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from analyses import saved_analysis, structure_of
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
-from globalprune.artifacts.plans.plan_comment import refresh_header
+from globalprune.artifacts.analyses.analysis import Analysis
+from globalprune.artifacts.plans.plan_file import refresh_header
 from globalprune.errors import PlanInvalid, PlanStale
 from globalprune.planning.comparison import compare_plans
 from globalprune.planning.header import header_of

@@ -3,9 +3,8 @@
 import pytest
 from analyses import analysis_of, structure_of, traits_with
 
-from globalprune.artifacts.analyses.model_traits import ModelTraits
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan import Constraints, Target
+from globalprune.artifacts.structure import ModelTraits
 from globalprune.errors import UsageError
 from globalprune.planning.planner import make_plan
 from globalprune.planning.runtime_bounds import bound_by_runtime

@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.plans.plan_constraints import Constraints
-from globalprune.artifacts.plans.plan_target import Target
-from globalprune.artifacts.plans.prune_plan import LayerPins
+from globalprune.artifacts.plans.plan import Constraints, LayerPins, Target
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.planner import Planned, make_plan
 

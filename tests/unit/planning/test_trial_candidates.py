@@ -8,8 +8,8 @@ from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.trial import Candidate
-from globalprune.artifacts.groups import GroupType
-from globalprune.artifacts.plans.plan_target import Target
+from globalprune.artifacts.plans.plan import Target
+from globalprune.artifacts.structure import GroupType
 from globalprune.planning.planner import make_plan
 from globalprune.planning.trial_candidates import trial_candidates
 

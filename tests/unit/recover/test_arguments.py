@@ -11,7 +11,7 @@ from texts import write_lines
 from tiny_models import random_ids, save_tiny
 from torch.nn import functional
 
-from globalprune.artifacts.results.recovery_settings import DistillationSettings
+from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.models.loading import load_model
 from globalprune.progress import Item
 from globalprune.recover.arguments import training_arguments

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from globalprune.artifacts.results.recovery_settings import DistillationSettings
+from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.recover import distillation
 from globalprune.recover.distillation import distillation_sum
 

@@ -12,7 +12,7 @@ from recovering import (
     small,
 )
 
-from globalprune.artifacts.results.recovery_settings import DistillationSettings
+from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import UsageError
 from globalprune.recover.finetuner import finetune
 

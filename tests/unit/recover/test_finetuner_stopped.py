@@ -15,7 +15,7 @@ from recovering import (
     write_text,
 )
 
-from globalprune.artifacts.results.recovery_settings import LoraSettings
+from globalprune.artifacts.results.finetuning import LoraSettings
 from globalprune.errors import UsageError
 
 Tiny = Callable[[str], Path]

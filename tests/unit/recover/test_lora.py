@@ -11,7 +11,7 @@ from recovering import IDS, cut_unevenly
 from tiny_models import FAMILIES, tiny_model
 from torch import nn
 
-from globalprune.artifacts.results.recovery_settings import LoraSettings
+from globalprune.artifacts.results.finetuning import LoraSettings
 from globalprune.errors import UsageError
 from globalprune.models.loading import load_model
 from globalprune.recover.lora import add_adapters

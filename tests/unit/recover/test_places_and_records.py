@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from recovering import finetuned, small
 
-from globalprune.artifacts.results.recovery_record import read_recovery
+from globalprune.artifacts.results.finetuning import read_recovery
 from globalprune.errors import RecordInvalid, UsageError
 
 Tiny = Callable[[str], Path]
@@ -55,7 +55,7 @@ def test_no_input_is_in_danger(made: Tiny, tmp_path: Path, which: str) -> None:
             finetuned(adapter, adapter, overwrite=True)
         return
     teacher = Path(copytree(made("llama") / "merged", tmp_path / "teacher"))
-    from globalprune.artifacts.results.recovery_settings import DistillationSettings
+    from globalprune.artifacts.results.finetuning import DistillationSettings
 
     settings = small(distillation=DistillationSettings())
     with pytest.raises(UsageError, match=r"lies inside the model's folder .*/teacher"):

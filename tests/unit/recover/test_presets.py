@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from globalprune.artifacts.results.recovery_settings import LoraSettings, RecoverySettings
+from globalprune.artifacts.results.finetuning import LoraSettings, RecoverySettings
 from globalprune.errors import UsageError
 from globalprune.recover.presets import recipe_named
 

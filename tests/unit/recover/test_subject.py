@@ -14,7 +14,7 @@ from recovering import (
 )
 from tiny_models import save_tiny
 
-from globalprune.artifacts.results.recovery_settings import DistillationSettings
+from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import CheckpointError, UsageError
 
 Tiny = Callable[[str], Path]

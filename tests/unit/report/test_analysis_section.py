@@ -3,9 +3,9 @@
 import numpy as np
 from analyses import analysis_of, structure_of
 
-from globalprune.artifacts.analyses.curves import Curves
+from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
-from globalprune.artifacts.groups import GROUP_TYPES
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.report.analysis_section import analysis_part
 from globalprune.report.content import Part, Picture, Table
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from globalprune.artifacts.analyses.curves import Curves
-from globalprune.artifacts.results.compensation_record import ModuleRepair
-from globalprune.artifacts.results.recovery_record import LossPoint
+from globalprune.artifacts.analyses.loss_curves import Curves
+from globalprune.artifacts.results.compensation import ModuleRepair
+from globalprune.artifacts.results.finetuning import LossPoint
 from globalprune.report.content import Picture
 from globalprune.report.curve_pictures import curves_picture, trials_picture
 from globalprune.report.depth import Spread

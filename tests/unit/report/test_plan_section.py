@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis, structure_of
 
-from globalprune.artifacts.analyses.analysis_folder import Analysis
+from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.planning.review import review_plan
 from globalprune.planning.writing import write_plans
 from globalprune.report.content import Facts, Glance, Lines, Part, Picture, Table

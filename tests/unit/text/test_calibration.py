@@ -22,7 +22,7 @@ from texts import (
 )
 from tiny_models import tiny_tokenizer
 
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.records import digest_bytes
 from globalprune.text.calibration import calibration_text, calibration_windows
 from globalprune.text.windows import TokenWindows, batches
 

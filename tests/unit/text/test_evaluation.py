@@ -18,7 +18,7 @@ from texts import (
 )
 from tiny_models import tiny_tokenizer
 
-from globalprune.artifacts.provenance import digest_bytes
+from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, UsageError
 from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.windows import TokenWindows

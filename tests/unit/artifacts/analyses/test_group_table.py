@@ -21,9 +21,9 @@ from globalprune.artifacts.analyses.group_table import (
     read_group_table,
     write_group_table,
 )
-from globalprune.artifacts.groups import GROUP_TYPES
-from globalprune.artifacts.plans.budget_needs import needs_of
-from globalprune.artifacts.plans.plan_target import Budgets
+from globalprune.artifacts.plans.budgets import needs_of
+from globalprune.artifacts.plans.plan import Budgets
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import TableInvalid, UsageError
 
 TABLE = table_of(structure_of())

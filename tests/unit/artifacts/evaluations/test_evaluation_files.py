@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from records import comparison_of, model_result, speed_of
 
+from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import (
     csv_text,
     markdown_text,
     read_evaluation,
     write_evaluation,
 )
-from globalprune.artifacts.evaluations.evaluation_record import Comparison
 from globalprune.errors import RecordInvalid
 
 

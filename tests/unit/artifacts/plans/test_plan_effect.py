@@ -13,9 +13,9 @@ from artifact_values import (
     structure_of,
 )
 
-from globalprune.artifacts.groups import ModelStructure
+from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_by
-from globalprune.artifacts.plans.prune_plan import PrunePlan
+from globalprune.artifacts.structure import ModelStructure
 
 WHOLE = {"attention": "all", "mlp": "all"}
 LAYER = 4 * ATTENTION_COST + 24 * MLP_COST

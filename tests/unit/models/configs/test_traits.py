@@ -7,7 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tiny_models import tiny_config
 from transformers import CONFIG_MAPPING
 
-from globalprune.artifacts.plans.gguf_forms import GGUF_FORMS
+from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS, stock_attention
 from globalprune.models.configs.traits import traits_of
 from globalprune.models.registry import ADAPTERS

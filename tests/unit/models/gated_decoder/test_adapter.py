@@ -7,7 +7,7 @@ import pytest
 from shape_checkpoint import layer_shapes, shape_checkpoint
 from tiny_models import FAMILIES, tiny_model
 
-from globalprune.artifacts.groups import GROUP_TYPES, ModelStructure
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.models.checkpoints.opening import open_checkpoint
 from globalprune.models.gated_decoder.adapter import GatedDecoder
 from globalprune.models.registry import adapter_for

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from globalprune.artifacts.results.compensation_record import ModuleRepair
+from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.passes.repair.half_weights import HalfWeights
 from globalprune.passes.repair.solved_halves import SolvedHalves

@@ -26,7 +26,7 @@ from uneven_models import save_uneven, uneven_cut
 
 from globalprune.apply.compensator import read_windows
 from globalprune.apply.preparation import prepare
-from globalprune.artifacts.results.compensation_record import ModuleRepair
+from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model
 from globalprune.passes.halves.streams import StreamBatch, stream_batches

@@ -1,0 +1,282 @@
+"""An evaluation as a table: one row per figure, one cell per model, differences to the first.
+
+The terminal, CSV and Markdown all draw these rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from globalprune.artifacts.evaluations.evaluation import (
+    Comparison,
+    ModelResult,
+    SpeedSettings,
+    TaskSettings,
+    median_of_rounds,
+    metric_difference,
+    perplexity_difference,
+    ratio_of_rounds,
+)
+from globalprune.artifacts.formatting import byte_unit, size, spelled_with_error
+
+MEMORY_NOISE: Final = 2e7  # bytes; what repeated measurements of one model differed by
+BYTES: Final = "bytes"
+SECONDS: Final = "s"
+RATE: Final = "tokens/s"
+COUNTS: Final = {
+    "parameters": ("", "parameters"),
+    "file": (BYTES, "file_bytes"),
+    "KV cache per token": (BYTES, "kv_cache_bytes_per_token"),
+}
+SPEEDS: Final = {
+    "prefill": (RATE, "prefill_tokens_per_second"),
+    "decode": (RATE, "decode_tokens_per_second"),
+    "time to first token": (SECONDS, "time_to_first_token_seconds"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model's figure, and how far it is from the baseline's; None is unknown or impossible."""
+
+    value: float | None = None
+    error: float | None = None
+    difference: float | None = None
+    difference_error: float | None = None
+    paired: bool = False  # how the difference's error came about: pair by pair, or in quadrature
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of every model, the baseline's first."""
+
+    metric: str
+    unit: str
+    cells: tuple[Cell, ...]
+    exact: bool = False  # a count: neither it nor its difference has an error
+    relative: bool = False  # differences are fractions of the baseline's figure
+    detail: bool = False  # of a task whose group has a row of its own
+
+
+_CellOf = Callable[[ModelResult, ModelResult | None], Cell]  # beside the baseline; None: it is it
+
+
+def rows_of(comparison: Comparison) -> tuple[Row, ...]:
+    """Every figure that some model has: sizes, perplexity, tasks, speed."""
+    models = comparison.models
+    counts = [
+        Row(metric, unit, _cells(models, _count_of(field)), exact=True, relative=True)
+        for metric, (unit, field) in COUNTS.items()
+    ]
+    return (
+        *counts,
+        Row("peak memory", BYTES, _cells(models, _memory)),
+        Row("perplexity", "", _cells(models, _perplexity)),
+        *_task_rows(models),
+        *_speed_rows(comparison),
+    )
+
+
+def _cells(models: Sequence[ModelResult], cell: _CellOf) -> tuple[Cell, ...]:
+    """The cells of all models, each but the first beside the first."""
+    return (cell(models[0], None), *(cell(model, models[0]) for model in models[1:]))
+
+
+def _count_of(field: str) -> _CellOf:
+    """What makes the cells of an exact count."""
+    read: Callable[[ModelResult | None], float | None] = attrgetter(field)
+
+    def cell(model: ModelResult, first: ModelResult | None) -> Cell:
+        count = read(model)
+        base = read(first) if first else None
+        return Cell(count, None, count / base - 1 if count is not None and base else None)
+
+    return cell
+
+
+def _memory(model: ModelResult, first: ModelResult | None) -> Cell:
+    """Peak memory; its noise is the same for large and small, so differences are absolute."""
+    peak = model.peak_memory_bytes
+    if peak is None:
+        return Cell()
+    if first is None or first.peak_memory_bytes is None:
+        return Cell(peak, MEMORY_NOISE)
+    return Cell(peak, MEMORY_NOISE, peak - first.peak_memory_bytes, 2**0.5 * MEMORY_NOISE)
+
+
+def _perplexity(model: ModelResult, first: ModelResult | None) -> Cell:
+    """Perplexity; paired by window."""
+    found = model.perplexity
+    moved = perplexity_difference(found, first.perplexity) if first else None
+    if moved is None:
+        return Cell(found.value, found.standard_error)
+    return Cell(found.value, found.standard_error, *moved, paired=True)
+
+
+def _task_rows(models: Sequence[ModelResult]) -> list[Row]:
+    """A row for every metric of every task that some model has."""
+    found = [(name, task) for model in models for name, task in model.tasks.items()]
+    details = {name for name, task in found if task.part_of}
+    metrics = dict.fromkeys((name, metric) for name, task in found for metric in task.metrics)
+    return [
+        Row(
+            f"{name} {metric}", "", _cells(models, _metric_of(name, metric)), detail=name in details
+        )
+        for name, metric in metrics
+    ]
+
+
+def _metric_of(name: str, metric: str) -> _CellOf:
+    """What makes the cells of a task's metric; paired by document where that can be."""
+
+    def cell(model: ModelResult, first: ModelResult | None) -> Cell:
+        task, base = model.tasks.get(name), first.tasks.get(name) if first else None
+        found = task.metrics.get(metric) if task else None
+        old = base.metrics.get(metric) if base else None
+        if task is None or found is None:
+            return Cell()
+        if base is None or old is None:
+            return Cell(found.value, found.standard_error)
+        moved = metric_difference(
+            found, old, same_documents=task.document_digest == base.document_digest
+        )
+        return Cell(found.value, found.standard_error, *(moved or ()))
+
+    return cell
+
+
+def _speed_rows(comparison: Comparison) -> list[Row]:
+    """Medians over rounds; differences by the rounds' own ratios where all models share them."""
+    settings = comparison.settings.speed
+    if settings is None:
+        return []
+    return [
+        Row(
+            metric,
+            unit,
+            _cells(comparison.models, _speed_of(field, comparable=settings.interleaved)),
+            relative=True,
+        )
+        for metric, (unit, field) in SPEEDS.items()
+    ]
+
+
+def _speed_of(field: str, *, comparable: bool) -> _CellOf:
+    """What makes the cells of a speed."""
+    read: Callable[[object], tuple[float, ...]] = attrgetter(field)
+
+    def cell(model: ModelResult, first: ModelResult | None) -> Cell:
+        if model.speed is None:
+            return Cell()
+        median = median_of_rounds(read(model.speed))
+        if first is None or first.speed is None or not comparable:
+            return Cell(*median)
+        ratio, error = ratio_of_rounds(read(model.speed), read(first.speed))
+        return Cell(*median, ratio - 1, error, paired=True)
+
+    return cell
+
+
+UNKNOWN = "not measured"
+_WHOLE = 1000  # milliseconds in a second
+_PERCENT = 100
+
+
+def label(row: Row) -> str:
+    """What a row is called, with its unit where the figures don't carry it."""
+    return f"{row.metric}, {row.unit}" if row.unit == RATE else row.metric
+
+
+def value_text(row: Row, cell: Cell) -> str:
+    """A figure with its unit and its standard error."""
+    if cell.value is None:
+        return "infinite" if row.metric == "perplexity" else UNKNOWN
+    if row.exact:
+        return size(round(cell.value)) if row.unit == BYTES else f"{round(cell.value):,}"
+    step, unit = _scale(row, cell.value)
+    error = None if cell.error is None else cell.error / step
+    return f"{spelled_with_error(cell.value / step, error)}{unit}"
+
+
+def difference_text(row: Row, cell: Cell) -> str:
+    """How far a figure is from the baseline's; nothing where that can't be said."""
+    if cell.difference is None:
+        return ""
+    if row.exact:
+        return f"{_PERCENT * cell.difference:+.1f} %"
+    if cell.difference_error is None:  # of unknown noise: it might be nothing but noise
+        return ""
+    if row.relative:
+        step, unit = 1 / _PERCENT, " %"
+    else:
+        step, unit = _scale(row, cell.value or 0)
+    moved, error = cell.difference / step, cell.difference_error / step
+    return f"{spelled_with_error(moved, error, signed=True)}{unit}"
+
+
+def _scale(row: Row, value: float) -> tuple[float, str]:
+    """What a row's figures are divided by to be read, and the unit that they then have."""
+    if row.unit == BYTES:
+        step, unit = byte_unit(value)
+        return step, f" {unit}"
+    if row.unit == SECONDS:
+        return 1 / _WHOLE, " ms"
+    return 1, ""
+
+
+def stamp_lines(comparison: Comparison) -> list[str]:
+    """What the figures were measured with: without it none can be compared with another run's."""
+    settings = comparison.settings
+    lines = [_text_line(comparison), _machine_line(comparison)]
+    if settings.tasks is not None:
+        lines.append(_tasks_line(settings.tasks, comparison))
+    if settings.speed is not None:
+        lines.append(_speed_line(settings.speed))
+    if any(model.perplexity.standard_error is None for model in comparison.models):
+        lines.append(
+            "one window tells no error of perplexity, so no difference is shown: take more"
+        )
+    lines.append("± is the standard error; under a figure stands the difference to the first model")
+    return lines
+
+
+def _text_line(comparison: Comparison) -> str:
+    """The text that perplexity is of."""
+    text = comparison.text
+    length = "ragged lengths" if text.seq_len is None else f"{text.seq_len} tokens"
+    stride = "" if text.stride is None else f", stride {text.stride}"
+    bos = ", BOS first" if text.bos else ""
+    return (
+        f"text {text.source}: {text.samples} windows of {length}{stride}{bos}, "
+        f"{text.predicted_tokens:,} predicted tokens"
+    )
+
+
+def _machine_line(comparison: Comparison) -> str:
+    """Precision and machine."""
+    dtypes = " and ".join(dict.fromkeys(result.dtype for result in comparison.models))
+    hardware = comparison.hardware
+    machine = hardware.gpu or f"{hardware.cpu}, {hardware.threads} threads"
+    return (
+        f"{dtypes} on {comparison.device} ({machine}), the KV cache too, batch size "
+        f"{comparison.settings.batch_size}"
+    )
+
+
+def _tasks_line(tasks: TaskSettings, comparison: Comparison) -> str:
+    """How the tasks were asked."""
+    version = comparison.versions.get("lm_eval", "")
+    limit = "all documents" if tasks.limit is None else f"the first {tasks.limit} documents of each"
+    shots = "as each task says" if tasks.fewshot is None else str(tasks.fewshot)
+    template = ", with the chat template" if tasks.apply_chat_template else ""
+    return f"tasks by lm-eval {version}: {limit}, examples in the prompt: {shots}{template}"
+
+
+def _speed_line(speed: SpeedSettings) -> str:
+    """How speed was measured."""
+    order = "models in turn" if speed.interleaved else "one model after the other"
+    return (
+        f"speed: {speed.prompt_tokens} tokens of prompt, then {speed.decoded_tokens} one by one, "
+        f"batch size 1; median of {speed.rounds} rounds after a warm-up, {order}"
+    )

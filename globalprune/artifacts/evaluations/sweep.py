@@ -1,0 +1,192 @@
+"""A sweep on disk: sweep.json, and the same points as CSV and Markdown."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, model_validator
+
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.command import Command, spelled_command
+from globalprune.artifacts.evaluations.evaluation import (
+    EvaluationSettings,
+    Hardware,
+    ModelResult,
+    perplexity_difference,
+    refuse_other_windows,
+)
+from globalprune.artifacts.formatting import code, plain
+from globalprune.artifacts.records import Record, read_record, write_record
+from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.staging import updated_folder
+
+SWEEP_FORMAT: Literal["globalprune.sweep/1"] = "globalprune.sweep/1"
+
+
+class SweepPoint(Record):
+    """One plan, and what it leaves."""
+
+    plan: str  # its path, seen from the folder of the sweep
+    decisions: str  # the digest of what it removes
+    line: str  # the points of one line of the curve differ in how much goes, and in nothing else
+    removed: float = Field(ge=0, le=1)  # parameters of the groups that go, as a fraction of all
+    compensated: bool  # cut and repaired; otherwise judged as a mask
+    result: ModelResult
+
+
+class UnreachedRatio(Record):
+    """A ratio that no plan reaches, so that there is nothing to judge."""
+
+    line: str  # that its point would belong to
+    asked: float  # parameters to go, as a fraction of all
+    reachable: float  # the most that can go
+    reason: str
+
+
+class Sweep(Record):
+    """The model as it is, and a point for every plan."""
+
+    format: Literal["globalprune.sweep/1"] = SWEEP_FORMAT
+    dense: ModelResult
+    points: tuple[SweepPoint, ...] = Field(min_length=1)
+    unreached: tuple[UnreachedRatio, ...] = ()
+    compensation: CompensationRequest | None  # what compensated points were repaired by
+    repaired_on: TextRecord | None = None  # the text of the repairs, as it was read
+    text: TextRecord
+    settings: EvaluationSettings
+    device: str
+    hardware: Hardware
+    versions: dict[str, str]
+    command: Command
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Sweep":
+        """Refuse points that are said to be of the dense model's windows, and can't be."""
+        results = [self.dense, *(point.result for point in self.points)]
+        refuse_other_windows([result.perplexity for result in results])
+        return self
+
+    @property
+    def lines(self) -> dict[str, tuple[SweepPoint, ...]]:
+        """The points of every line, those that remove least first."""
+        found: dict[str, list[SweepPoint]] = {}
+        for point in sorted(self.points, key=lambda point: point.removed):
+            found.setdefault(point.line, []).append(point)
+        return {name: tuple(found[name]) for name in dict.fromkeys(p.line for p in self.points)}
+
+
+SWEEP_FILE: Final = "sweep.json"
+CSV_FILE: Final = "sweep.csv"
+MARKDOWN_FILE: Final = "sweep.md"
+CURVE_FILE: Final = "sweep.svg"
+_COLUMNS: Final = (
+    "line", "removed", "parameters", "kv_cache_bytes_per_token", "perplexity", "standard_error",
+    "difference", "difference_standard_error", "plan", "note",
+)  # fmt: skip
+HEAD: Final = (
+    "", "removed", "parameters", "KV cache a token", "perplexity", "to the model as it is"
+)  # fmt: skip
+_DENSE: Final = "as it is"
+
+
+def write_sweep(folder: Path, sweep: Sweep, curve: bytes | None = None) -> None:
+    """Write the files, all together or none of them; `curve` is the picture, if there is one."""
+    with updated_folder(folder, (SWEEP_FILE, CSV_FILE, MARKDOWN_FILE, CURVE_FILE)) as new:
+        (new / CSV_FILE).write_bytes(csv_text(sweep).encode())
+        (new / MARKDOWN_FILE).write_bytes(("\n".join(markdown_lines(sweep)) + "\n").encode())
+        if curve is not None:
+            (new / CURVE_FILE).write_bytes(curve)
+        write_record(new / SWEEP_FILE, sweep)
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read sweep.json; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, Sweep, what="a sweep", command="gp sweep")
+
+
+def csv_text(sweep: Sweep) -> str:
+    """One row for the model as it is, then one for every point, then for what can't be reached."""
+    drawn = io.StringIO()
+    writer = csv.writer(drawn, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows(tuple(row.values()) for row in _rows(sweep))
+    return drawn.getvalue()
+
+
+def markdown_lines(sweep: Sweep) -> list[str]:
+    """The table, and under it what it was measured with."""
+    return [
+        f"| | {' | '.join(HEAD[1:])} |",
+        f"| --- |{' ---: |' * (len(HEAD) - 1)}",
+        *map(_markdown, table_of(sweep)),
+        "",
+        f"- {plain(text_line(sweep))}",
+        *([f"- {code(spelled_command(sweep.command))}"] if sweep.command else []),
+    ]
+
+
+def table_of(sweep: Sweep) -> list[tuple[str, ...]]:
+    """The cells of every row under `HEAD`, as a person reads them."""
+    return [_cells(row) for row in _rows(sweep)]
+
+
+def text_line(sweep: Sweep) -> str:
+    """The text that all perplexities are of."""
+    text = sweep.text
+    return f"perplexity on {text.source}: {text.samples} windows, {text.predicted_tokens:,} tokens"
+
+
+def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """Yield every row by the names of its columns."""
+    yield _row(sweep, _DENSE, 0.0, sweep.dense, None)
+    for name, points in sweep.lines.items():
+        for point in points:
+            yield _row(sweep, name, point.removed, point.result, point.plan)
+    for missed in sweep.unreached:
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+        yield row | {"line": missed.line, "removed": missed.asked, "note": missed.reason}
+
+
+def _row(
+    sweep: Sweep, name: str, removed: float, result: ModelResult, plan: str | None
+) -> dict[str, Any]:
+    """One model's figures."""
+    moved = None
+    if plan is not None:
+        moved = perplexity_difference(result.perplexity, sweep.dense.perplexity)
+    difference, error = moved or (None, None)
+    judged = result.perplexity
+    figures = (
+        name, removed, result.parameters, result.kv_cache_bytes_per_token, judged.value,
+        judged.standard_error, difference, error, plan,
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, (*figures, None), strict=True))
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row for people."""
+    cache = row["kv_cache_bytes_per_token"]
+    if row["note"] is not None:
+        return (row["line"], f"{100 * row['removed']:.1f} %", "", "", row["note"], "")
+    return (
+        row["line"],
+        f"{100 * row['removed']:.1f} %",
+        f"{row['parameters']:,}",
+        "unknown" if cache is None else f"{cache:,} B",
+        _estimate(row["perplexity"], row["standard_error"]),
+        _estimate(row["difference"], row["difference_standard_error"], sign="+"),
+    )
+
+
+def _markdown(cells: Iterable[str]) -> str:
+    """A row of cells that none of them can end."""
+    return f"| {' | '.join(map(plain, cells))} |"
+
+
+def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:
+    """A figure with its standard error."""
+    if value is None:
+        return ""
+    return f"{value:{sign},.2f}" + ("" if error is None else f" ± {error:,.2f}")

@@ -1,0 +1,161 @@
+"""recovery.json and loss.csv of a result: settings, runs and the loss at every step.
+
+A model that is finetuned again keeps its earlier runs; the last run is the last in the list.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.command import Command
+from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.records import Record, read_record
+from globalprune.errors import RecordInvalid
+
+Method = Literal["lora", "full"]
+
+
+class LoraSettings(Record):
+    """Low-rank adapters: W + (alpha / r) · B·A, of which A and B are trained."""
+
+    r: int = Field(default=8, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: tuple[str, ...] | None = None  # names of linear modules; None: all in the layers
+
+
+class DistillationSettings(Record):
+    """What is learned from a teacher beside the text: its most likely next tokens.
+
+    The loss is (1 - weight) · cross-entropy + weight · T² · KL(teacher ‖ student), both at
+    temperature T, over the teacher's `top_k` tokens and the rest as one.
+    """
+
+    top_k: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=0.5, gt=0, le=1)
+
+
+class RecoverySettings(Record):
+    """Everything that decides what a finetuning run computes, but for model and text."""
+
+    method: Method = "lora"
+    samples: int = Field(default=500, ge=1)
+    seq_len: int = Field(default=512, ge=2)
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    batch_size: int = Field(default=4, ge=1)  # windows that run at once on one device
+    accumulate: int = Field(default=1, ge=1)  # batches to one step of the optimiser
+    warmup: float = Field(default=0.03, ge=0, lt=1)  # of the steps; then falls linearly to 0
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    recompute: bool = False  # activations in the backward pass: less memory, a third more time
+    lora: LoraSettings | None = LoraSettings()  # None where the method is full
+    distillation: DistillationSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_method(self) -> "RecoverySettings":
+        """Refuse adapters in a full run, and LoRA without them."""
+        if (self.method == "lora") != (self.lora is not None):
+            raise ValueError("`lora` belongs to the method lora, and to it alone")
+        return self
+
+
+RECOVERY_FILE = "recovery.json"
+FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
+
+
+class KnownModel(Record):
+    """A model by its name and its weights."""
+
+    source: str
+    revision: str | None
+    weights: str  # fingerprint
+
+
+class TrainingData(Record):
+    """One source of the text that was trained on."""
+
+    text: TextRecord
+    weight: float
+    is_chat: bool  # only what the assistant says was learned
+
+
+class LossPoint(Record):
+    """One step of the loss curve; `loss` is in nats a learned token, before the step."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float | None = None
+
+
+class RecoveryRun(Record):
+    """One finetuning, with all that repeats it."""
+
+    model: KnownModel  # what went in
+    teacher: KnownModel | None
+    settings: RecoverySettings
+    data: tuple[TrainingData, ...]
+    data_digest: str  # of windows, labels and their order before they are shuffled
+    steps: int = Field(ge=1)
+    learned_tokens: int = Field(ge=1)  # that the loss is over, in one epoch
+    trained_parameters: int = Field(ge=1)
+    first_loss: float  # mean over the first tenth of the steps
+    last_loss: float  # mean over the last tenth
+    processes: int = Field(ge=1)
+    device: str
+    weights: str | None  # fingerprint of the result; None where the adapter was kept by itself
+    seconds: float = Field(ge=0)  # of the last start, where it was resumed
+    resumed_at: int | None = None  # the step from which the last start went on
+    command: Command
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class RecoveryRecord(Record):
+    """Every finetuning of a model since it was cut."""
+
+    format: Literal["globalprune.recovery/1"] = FORMAT
+    runs: tuple[RecoveryRun, ...] = Field(min_length=1)
+
+
+def read_recovery(path: Path) -> RecoveryRecord:
+    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, RecoveryRecord, what="a record of finetuning", command="gp finetune")
+
+
+LOSS_FILE: Final = "loss.csv"
+
+
+def write_loss_curve(path: Path, curve: Sequence[LossPoint]) -> None:
+    """Write one row a step, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(LossPoint.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(point.model_dump() for point in curve)
+    write_atomically(path, text.getvalue())
+
+
+def read_loss_curve(path: Path) -> tuple[LossPoint, ...]:
+    """Read the steps in order; raise `RecordInvalid` for a file that holds other rows."""
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        return tuple(LossPoint.model_validate(_without_empty(row)) for row in rows)
+    except (OSError, UnicodeDecodeError, csv.Error, ValidationError) as error:
+        raise RecordInvalid(
+            f"{path}: is no loss curve ({str(error).splitlines()[0]}); remove it, or run "
+            "gp finetune again."
+        ) from error
+
+
+def _without_empty(row: dict[str, str]) -> dict[str, str]:
+    """A row without the cells that hold nothing."""
+    return {name: value for name, value in row.items() if value not in ("", None)}

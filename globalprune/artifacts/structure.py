@@ -1,0 +1,139 @@
+"""The structure of a model: layers, sublayers, groups, their costs, and its fingerprint.
+
+A structure is read from a checkpoint's tensors by `models/`. Here it is a value, so planning and
+checking know every cost without torch. `why_fixed` gives the reason why a sublayer is never cut,
+and `ModelTraits` holds what decides which runtimes can load a cut model.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from globalprune.artifacts.records import Record, digest_json
+
+GroupType = Literal["attention", "mlp"]
+GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)  # also the order in which ties fall
+RemovedGroups = Mapping[tuple[int, GroupType], NDArray[np.int64]]  # indices by layer and kind
+
+
+class HalfStructure(Record):
+    """One half of a layer: its attention or its MLP."""
+
+    groups: int = Field(ge=0)  # 0: an earlier cut took this half whole
+    cost: int = Field(ge=0)  # parameters that go with one group, equal for all; 0: none may go
+    shared: int = Field(default=0, ge=0)  # parameters that go with the last group: q/k norms
+    kept: int = Field(default=0, ge=0)  # parameters that no cut removes: output biases
+    # channels of every expert, whose groups lie one behind the other; empty where there are none
+    experts: tuple[int, ...] = Field(default=(), exclude_if=lambda experts: not experts)
+    chosen: int = Field(default=0, ge=0, exclude_if=lambda chosen: not chosen)  # for every token
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is there and none of its groups may go; all its parameters are then kept."""
+        return self.groups > 0 and self.cost == 0
+
+    @property
+    def weight(self) -> int:
+        """The parameters of one group, whether it may go or not."""
+        return self.kept // self.groups if self.fixed else self.cost
+
+    @property
+    def candidates(self) -> int:
+        """How many groups a plan may take."""
+        return 0 if self.fixed else self.groups
+
+    @property
+    def prunable(self) -> int:
+        """Parameters of all groups together."""
+        return self.groups * self.cost
+
+    def widths(self, kept: Sequence[int]) -> tuple[int, ...]:
+        """How many of these groups, in order, every expert has."""
+        ends = list(accumulate(self.experts))
+        places = [0, *(bisect_left(kept, end) for end in ends)]
+        return tuple(stop - start for start, stop in pairwise(places))
+
+
+class LayerStructure(Record):
+    """One decoder layer; `tensors` maps the name below the layer to the shape."""
+
+    attention: HalfStructure
+    mlp: HalfStructure
+    norms: int = Field(ge=0)  # parameters that go only when the whole layer is dropped
+    query_heads_per_group: int = Field(ge=1)
+    head_dim: int = Field(ge=1)
+    tensors: dict[str, tuple[int, ...]]
+    # tokens that its attention sees at most; in no older analysis, which counts all as seen
+    window: int | None = Field(default=None, ge=1, exclude_if=lambda window: window is None)
+
+    def seen_of(self, context: int) -> int:
+        """How many of so many tokens its attention sees, and its cache holds."""
+        return context if self.window is None else min(context, self.window)
+
+    def half(self, group_type: GroupType) -> HalfStructure:
+        """The half of that kind."""
+        return self.attention if group_type == "attention" else self.mlp
+
+
+class ModelStructure(Record):
+    """Every layer of a model, and the parameters of the whole, tied tensors counted once."""
+
+    layers: tuple[LayerStructure, ...]
+    parameters: int = Field(gt=0)
+
+    @property
+    def prunable(self) -> int:
+        """Parameters of all groups of all layers."""
+        return sum(half.prunable for _, _, half in self.halves())
+
+    @property
+    def fixed(self) -> tuple[GroupType, ...]:
+        """The kinds of halves that no plan can cut in any layer."""
+        fixed = {kind for _, kind, half in self.halves() if half.fixed}
+        return tuple(kind for kind in GROUP_TYPES if kind in fixed)
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether the MLP of any layer is a mixture."""
+        return any(layer.mlp.experts for layer in self.layers)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """`sha256:…` of the prunable geometry; vocabulary, dtype and windows don't enter."""
+        layers = [layer.model_dump(mode="json", exclude={"window"}) for layer in self.layers]
+        return digest_json(layers)
+
+    def halves(self) -> Iterator[tuple[int, GroupType, HalfStructure]]:
+        """Every half with its layer and kind, in the order in which ties fall."""
+        for index, layer in enumerate(self.layers):
+            for group_type in GROUP_TYPES:
+                yield index, group_type, layer.half(group_type)
+
+
+_WHY: Final = "its query and key norms span all heads, so that no head goes without changing others"
+
+
+def why_fixed(kind: GroupType) -> str:
+    """Say, without an end, that such halves stay whole in a model, and why."""
+    return f"the {kind} of this model can't be cut ({_WHY})"
+
+
+LayerKind = Literal["full", "sliding", "no_rope"]
+
+
+class ModelTraits(Record):
+    """The architecture and its variant, as plain values; sizes of layers are in the structure."""
+
+    model_type: str
+    hidden_size: int
+    tied_embeddings: bool
+    sliding_window: bool  # in any layer
+    rope_type: str  # default, llama3, yarn, …
+    activation: str
+    layer_kinds: tuple[LayerKind, ...] | None = None  # of each layer; None in older analyses
