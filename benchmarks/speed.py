@@ -25,7 +25,7 @@ from globalprune.artifacts.evaluations.evaluation_files import markdown_text
 from globalprune.artifacts.evaluations.evaluation_table import SECONDS, SPEEDS, rows_of
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.evaluate.comparison import evaluate_models
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

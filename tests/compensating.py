@@ -20,7 +20,7 @@ from globalprune.artifacts.results.compensation import (
 )
 from globalprune.artifacts.results.metrics import ApplyResult
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model

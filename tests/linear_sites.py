@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from globalprune.models.interface import GroupAxis
+from globalprune.models.architecture import GroupAxis
 from globalprune.passes.interface import Counts, Site, Split
 
 

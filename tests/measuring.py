@@ -11,9 +11,9 @@ from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import IMPORTANCES
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.experts import take_apart
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.architecture import ModelAdapter
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.loading import take_apart
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.passes.interface import Collectable, GroupSums, Site

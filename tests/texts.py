@@ -13,8 +13,8 @@ from tiny_models import tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.text.rows import Rows
-from globalprune.text.tokens import Ids
+from globalprune.text.readers import Rows
+from globalprune.text.tokenization import Ids
 
 BOS, EOS, PAD = 256, 257, 258
 VOCABULARY = 260

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.structure import HalfStructure, LayerStructure, ModelStructure
 from globalprune.models import modeling_globalprune
-from globalprune.models.configs.uneven_config import ConfigEdit, write_layer_shapes
+from globalprune.models.configs.pruned_config import ConfigEdit, write_layer_shapes
 
 Cut = Mapping[int, Mapping[str, Sequence[int]]]
 ONLY_ATTENTION: Cut = {0: {"attention": ()}, 2: {"attention": ()}}  # whole halves, nothing narrower

@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.structure import GroupType, ModelStructure
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.architecture import ModelAdapter
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.placement import choose_placement
 from globalprune.models.registry import adapter_for

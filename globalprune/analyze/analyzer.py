@@ -35,18 +35,15 @@ from globalprune.errors import UsageError
 from globalprune.importance.interface import Importance
 from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
 from globalprune.models.checkpoints.identity import identify_model, refuse_changed
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.experts import take_apart
-from globalprune.models.loading import load_model, load_tokenizer
-from globalprune.models.placement import Placement, choose_placement
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.loading import load_model, load_tokenizer, take_apart
+from globalprune.models.placement import Placement, choose_placement, peak_memory
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.repair.repair_text import judging_every
 from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import SAMPLES, calibration_text
-from globalprune.text.cutting import check_counts
-from globalprune.text.windows import TokenWindows
+from globalprune.text.windows import TokenWindows, check_counts
 
 BATCH_SIZE = 4
 _NOTHING_LEFT = "no earlier run left anything to go on with"

@@ -6,7 +6,7 @@ from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.structure import why_fixed
 from globalprune.importance.interface import Importance
-from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
+from globalprune.models.checkpoints.gguf_header import quantisation_notes
 from globalprune.text.windows import TokenWindows
 
 

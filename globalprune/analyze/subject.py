@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from globalprune.analyze.layers import chosen_layers
 from globalprune.artifacts.analyses.analysis import ModelRecord
 from globalprune.artifacts.structure import ModelStructure
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
-from globalprune.models.checkpoints.weights_on_disk import stored_weights
-from globalprune.models.configs.config_figures import ConfigFigures
-from globalprune.models.configs.traits import traits_of
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.checkpoints.fingerprint import stored_weights, weights_fingerprint
+from globalprune.models.configs.config import ConfigFigures
+from globalprune.models.configs.pruned_config import traits_of
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource
 

@@ -23,22 +23,19 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.configs.config_figures import ConfigFigures
-from globalprune.models.experts import take_apart
-from globalprune.models.loading import load_model, load_tokenizer
-from globalprune.models.placement import Placement, choose_placement
+from globalprune.models.configs.config import ConfigFigures
+from globalprune.models.loading import load_model, load_tokenizer, take_apart
+from globalprune.models.placement import Placement, choose_placement, peak_memory
 from globalprune.passes.halves.composition import check_composition, halves_of, layers_of
 from globalprune.passes.halves.streams import StreamBatch
 from globalprune.passes.hooks import frozen
-from globalprune.passes.peak_memory import peak_memory
 from globalprune.passes.repair.final_norm import refit_final_norm
 from globalprune.passes.repair.repair_text import beginnings, judging_every, streams_to_repair
 from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.passes.repair.stream_repair import repair_streams
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import calibration_windows
-from globalprune.text.cutting import check_counts
-from globalprune.text.windows import TokenWindows
+from globalprune.text.windows import TokenWindows, check_counts
 
 
 @dataclass(frozen=True)

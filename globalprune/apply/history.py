@@ -24,7 +24,7 @@ from globalprune.artifacts.results.metrics import (
 )
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.result_folder import records_of
+from globalprune.models.checkpoints.output_folder import records_of
 
 
 @dataclass(frozen=True)

@@ -28,21 +28,24 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.class_shapes import refuse_misfit
-from globalprune.models.checkpoints.companions import companions_of
-from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import FULL_PREFIX, weights_fingerprint
-from globalprune.models.checkpoints.weights_on_disk import stored_weights
-from globalprune.models.configs.traits import traits_of
-from globalprune.models.configs.uneven_config import (
+from globalprune.models.checkpoints.fingerprint import (
+    FULL_PREFIX,
+    stored_weights,
+    weights_fingerprint,
+)
+from globalprune.models.checkpoints.gguf_header import quantisation_notes
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.output_folder import companions_of
+from globalprune.models.configs.pruned_config import (
     MODELING_FILE,
     ConfigEdit,
+    traits_of,
     with_dtype,
     write_layer_shapes,
 )
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.meta_model import refuse_misfit
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

@@ -11,10 +11,10 @@ from globalprune.apply.weight_files import bytes_on_disk
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.class_shapes import class_differences
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.meta_model import class_differences
 from globalprune.models.sources.source import ModelSource
 
 _SHOWN = 20  # differences; the first ones tell what went wrong

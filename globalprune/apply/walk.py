@@ -31,10 +31,10 @@ from globalprune.apply.steps import (
 )
 from globalprune.apply.surgery import cut
 from globalprune.models import modeling_globalprune
-from globalprune.models.checkpoints.companions import copy_companion, write_generation_config
-from globalprune.models.checkpoints.finite import converted, refuse_non_finite
+from globalprune.models.checkpoints.output_folder import copy_companion, write_generation_config
 from globalprune.models.checkpoints.shard_writer import ShardWriter
-from globalprune.models.configs.raw_config import write_config
+from globalprune.models.checkpoints.weight_checks import converted, refuse_non_finite
+from globalprune.models.configs.config import write_config
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import DTYPES, STORED
 from globalprune.passes.repair.solved_halves import SolvedHalves

@@ -7,7 +7,7 @@ from pathlib import Path
 from globalprune.apply.facts import TensorFacts
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.stored_weights import SAVE_DTYPES, Dtype, dtype_word, written_dtype
-from globalprune.models.checkpoints.file_bytes import weight_file_bytes
+from globalprune.models.checkpoints.shard_writer import weight_file_bytes
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ _READ_ONLY = (
 
 def refuse_uncuttable(model: str | None) -> str | None:
     """Raise for a model that nothing can be cut of, before the slow libraries load."""
-    from globalprune.models import admission
+    from globalprune.models import preflight
 
     if model is not None:
-        admission.refuse_uncuttable(model)
+        preflight.refuse_uncuttable(model)
     return model
 
 
 def _refuse_unreadable(model: str) -> str:
     """Raise for a model that can't be read, before the slow libraries load."""
-    from globalprune.models import admission
+    from globalprune.models import preflight
 
-    admission.refuse_unreadable(model)
+    preflight.refuse_unreadable(model)
     return model
 
 

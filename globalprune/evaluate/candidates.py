@@ -7,11 +7,10 @@ from transformers import PreTrainedModel
 
 from globalprune.errors import CheckpointError
 from globalprune.evaluate.masks import Mask, put_on, read_mask
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
-from globalprune.models.experts import take_apart
-from globalprune.models.loading import load_model
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.loading import load_model, take_apart
 from globalprune.models.placement import Placement
 from globalprune.models.sources.source import ModelSource, resolve_model
 from globalprune.progress import Progress

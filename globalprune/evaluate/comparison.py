@@ -28,8 +28,8 @@ from globalprune.evaluate.timing import time_models
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import choose_placement
 from globalprune.progress import Progress, silent
-from globalprune.text.cutting import check_counts
 from globalprune.text.source import BUILTIN, parse_source
+from globalprune.text.windows import check_counts
 
 DEFAULT_SPEED: Final = SpeedSettings()
 _DECIDING: Final = ("globalprune", "torch", "transformers", "tokenizers", HARNESS)

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.plans.plan import Budgets
-from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS
+from globalprune.models.checkpoints.lora_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.sources.source import ModelSource
 
 _RESET_PEAK: Final = "5"  # proc(5): clear_refs sets the peak resident set back

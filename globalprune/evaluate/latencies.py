@@ -18,7 +18,7 @@ from globalprune.evaluate.latency_doubts import warn_of_latencies
 from globalprune.evaluate.latency_shapes import Kept, model_of, shapes_to_time
 from globalprune.evaluate.latency_subject import Subject, find_subject, refuse_small
 from globalprune.evaluate.turns import turns_of
-from globalprune.models.empty_model import lay_into, numbers_in, random_block
+from globalprune.models.meta_model import lay_into, numbers_in, random_block
 from globalprune.models.placement import choose_placement
 from globalprune.progress import Progress, silent
 

@@ -9,8 +9,8 @@ from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.structure import LayerStructure, ModelStructure
-from globalprune.models.configs.uneven_config import RawConfig, write_layer_shapes
-from globalprune.models.empty_model import empty_model
+from globalprune.models.configs.pruned_config import RawConfig, write_layer_shapes
+from globalprune.models.meta_model import empty_model
 
 _ALIGNED: Final = 64  # GPUs are slower at widths that are no such multiple
 

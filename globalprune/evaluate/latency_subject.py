@@ -12,9 +12,9 @@ from globalprune.errors import UsageError
 from globalprune.evaluate.decoding import Decoding
 from globalprune.evaluate.efficiency import free_memory
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.class_shapes import refuse_misfit
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.configs.uneven_config import RawConfig
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.configs.pruned_config import RawConfig
+from globalprune.models.meta_model import refuse_misfit
 from globalprune.models.placement import Placement, dtype_at
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model

@@ -16,8 +16,8 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, remov
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.evaluate.efficiency import CONTEXT
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.interface import ModelAdapter
 from globalprune.models.registry import adapter_for
 from globalprune.passes.masking import mask_groups
 from globalprune.passes.sites import find_sites

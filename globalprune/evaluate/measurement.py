@@ -23,7 +23,7 @@ from globalprune.evaluate.perplexity import perplexity
 from globalprune.evaluate.seen import warn_of_seen_text
 from globalprune.evaluate.task_definitions import Tasks
 from globalprune.evaluate.tasks import ask
-from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes
+from globalprune.models.checkpoints.gguf_header import quantisation_notes
 from globalprune.models.checkpoints.identity import refuse_changed
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement

@@ -1,13 +1,14 @@
-"""Load a model or a tokenizer to run it: any folder, Hub id or GGUF file, even or uneven.
+"""A checkpoint loaded as a torch model, with its tokenizer.
 
-A load succeeds whole or not at all: nothing is ever left at random weights. Uneven models are built
-by this package's own classes, so that no code from a model's folder runs.
+Models with fused experts are taken apart into one module for each expert, so that every expert has
+hooks and weights of its own.
 """
 
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
@@ -21,15 +22,15 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from globalprune.errors import CheckpointError, ModelError, library_errors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.class_shapes import refuse_other_shapes
-from globalprune.models.checkpoints.folder import open_folder
 from globalprune.models.checkpoints.gguf_families import refuse_lost
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.open import open_folder
 from globalprune.models.configs.class_config import class_config, code_of, precision_of
-from globalprune.models.configs.raw_config import read_config
-from globalprune.models.empty_model import empty_model
+from globalprune.models.configs.config import read_config
+from globalprune.models.meta_model import empty_model, refuse_other_shapes
+from globalprune.models.modeling_globalprune import Expert, Experts, expert_names
 from globalprune.models.placement import DTYPES, STORED
-from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.quiet import quiet_transformers
 from globalprune.models.sources.source import ModelSource, resolve_model
 from globalprune.models.tokenizer_files import naming_the_file, tokenizer_files, try_out
 
@@ -210,3 +211,33 @@ def _refuse_gaps(found: ModelSource, report: dict[str, Any]) -> None:
                 f"{', '.join(sorted(names)[:_SHOWN])}{more}; "
                 "config.json and the weights don't belong together: fetch or write them again."
             )
+
+
+def take_apart(model: nn.Module) -> None:
+    """Let every layer run its experts one by one, in the memory of the fused weights.
+
+    A model without experts, or one whose experts lie apart already, is left alone.
+    """
+    for module in list(model.modules()):
+        fused: Any = getattr(module, "experts", None)
+        if isinstance(fused, nn.Module) and hasattr(fused, "gate_up_proj"):
+            module.experts = _apart(fused, model.config)
+
+
+def _apart(fused: Any, config: Any) -> Experts:
+    """The experts as modules; `gate_up_proj` is `[E, 2F, D]`, `down_proj` `[E, D, F]`."""
+    names = expert_names(config)
+    experts = {}
+    for number, (both, down) in enumerate(zip(fused.gate_up_proj, fused.down_proj, strict=True)):
+        gate, up = both.chunk(2)
+        linears = _sharing(gate), _sharing(up), _sharing(down)
+        experts[str(number)] = Expert(linears, names, fused.act_fn)
+    return Experts(experts)
+
+
+def _sharing(weight: torch.Tensor) -> nn.Linear:
+    """A linear layer without a bias, whose weight is this memory."""
+    rows, columns = weight.shape
+    linear = nn.Linear(columns, rows, bias=False, device="meta")
+    linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    return linear

@@ -1,5 +1,7 @@
-"""Where a model runs and in what precision, checked before anything is loaded."""
+"""The device and dtype of a run, and the peak memory of the process."""
 
+import resource
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -48,3 +50,11 @@ def dtype_at(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
             f"{checkpoint.source.name}: is stored as {stored}; name a --dtype: {', '.join(DTYPES)}."
         )
     return DTYPES[STORED[stored]]
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: of the GPU's allocator if the model ran there, else of this process."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB

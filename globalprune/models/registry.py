@@ -3,12 +3,17 @@
 from typing import Any
 
 from globalprune.errors import UnsupportedArchitecture
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.gated_decoder.adapter import GatedDecoder
-from globalprune.models.gated_decoder.form import LayerForm
-from globalprune.models.gated_decoder.mixtures import Mixture
-from globalprune.models.gated_decoder.norms import AROUND, BEHIND, OF_A_HEAD, OVER_HEADS
-from globalprune.models.gated_decoder.projections import FUSED
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.gated_decoder.form import (
+    AROUND,
+    BEHIND,
+    FUSED,
+    OF_A_HEAD,
+    OVER_HEADS,
+    LayerForm,
+    Mixture,
+)
 
 ADAPTERS: dict[str, ModelAdapter] = {
     "llama": GatedDecoder("llama"),  # https://arxiv.org/abs/2302.13971

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.errors import CheckpointError, library_errors
-from globalprune.models.quiet_transformers import quiet_rust
+from globalprune.models.quiet import quiet_rust
 
 _VOCABULARIES: Final = (
     "tokenizer.json",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from globalprune.artifacts.structure import GroupType
-from globalprune.models.interface import GroupAxis
+from globalprune.models.architecture import GroupAxis
 from globalprune.passes.norms import NormBehind
 
 Collectable = Literal[  # in one pass of the windows

@@ -6,7 +6,7 @@ from torch import nn
 
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
-from globalprune.models.interface import GroupAxis, ModelAdapter
+from globalprune.models.architecture import GroupAxis, ModelAdapter
 from globalprune.passes.interface import Site
 from globalprune.passes.norms import NormBehind
 

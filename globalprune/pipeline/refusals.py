@@ -10,8 +10,8 @@ from globalprune.artifacts.writer_lock import refuse_ranks
 from globalprune.errors import TextError
 from globalprune.pipeline.cutting import Cutting
 from globalprune.pipeline.recovery import Recovery
-from globalprune.text.mixture import parse_mixture
 from globalprune.text.source import parse_source
+from globalprune.text.training import parse_mixture
 
 
 def refuse_early(
@@ -46,7 +46,7 @@ def refuse_compensation(cutting: Cutting) -> None:
     Text from the Hub that nobody named is not fetched for that.
     """
     from globalprune.apply.compensator import read_windows
-    from globalprune.models.checkpoints.opening import open_checkpoint
+    from globalprune.models.checkpoints.open import open_checkpoint
     from globalprune.models.sources.source import resolve_model
 
     compensation = cutting.compensated_in(RunFolder(None))
@@ -61,7 +61,7 @@ def refuse_unusable_texts(
 
     Text from the Hub that nobody named is not fetched for that.
     """
-    from globalprune.models.checkpoints.opening import open_checkpoint
+    from globalprune.models.checkpoints.open import open_checkpoint
     from globalprune.models.loading import load_tokenizer
     from globalprune.models.sources.source import resolve_model
     from globalprune.text.evaluation import evaluation_windows

@@ -110,7 +110,7 @@ def _text_of_repairs(request: SweepRequest, cut: Sequence[Path]) -> "TextRecord 
             )
         return None
     from globalprune.apply.compensator import read_windows
-    from globalprune.models.checkpoints.opening import open_checkpoint
+    from globalprune.models.checkpoints.open import open_checkpoint
     from globalprune.models.sources.source import resolve_model
 
     cutting = request.cutting(request.out / MODELS / "first")
@@ -138,7 +138,7 @@ def _warn_of_masks(
 
 def structure_of(model: str) -> "ModelStructure":
     """What there is to cut."""
-    from globalprune.models.checkpoints.opening import open_checkpoint
+    from globalprune.models.checkpoints.open import open_checkpoint
     from globalprune.models.registry import adapter_for
     from globalprune.models.sources.source import resolve_model
 

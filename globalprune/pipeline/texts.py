@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from globalprune.text.files import files_digest
-from globalprune.text.mixture import parse_mixture
 from globalprune.text.source import LocalText
+from globalprune.text.training import parse_mixture
 
 
 def text_digests(names: Iterable[str | None]) -> dict[str, str | None]:

@@ -126,7 +126,7 @@ def _left_behind(analysis: Path) -> list[Path]:
 
 def _refuse_place(cutting: Cutting) -> None:
     """Refuse an OUT that the last phase would refuse, before the first begins."""
-    from globalprune.models.checkpoints.result_folder import refuse_place
+    from globalprune.models.checkpoints.output_folder import refuse_place
     from globalprune.models.sources.source import resolve_model
 
     model = resolve_model(cutting.model)

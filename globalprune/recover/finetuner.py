@@ -17,9 +17,9 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
-from globalprune.models.checkpoints.adapter_checkpoint import AdapterCheckpoint
 from globalprune.models.checkpoints.identity import refuse_changed
-from globalprune.models.checkpoints.result_folder import refuse_place, refuse_strangers
+from globalprune.models.checkpoints.lora_checkpoint import AdapterCheckpoint
+from globalprune.models.checkpoints.output_folder import refuse_place, refuse_strangers
 from globalprune.progress import Progress, silent, tell_nobody
 from globalprune.recover.arguments import CHECKPOINT_BYTES, KEPT_CHECKPOINTS
 from globalprune.recover.checkpoints import last_checkpoint, no_half_checkpoints

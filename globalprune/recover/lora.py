@@ -11,7 +11,7 @@ from torch import nn
 
 from globalprune.artifacts.results.finetuning import LoraSettings
 from globalprune.errors import UsageError
-from globalprune.models.adapters import quiet_peft
+from globalprune.models.quiet import quiet_peft
 
 
 def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:

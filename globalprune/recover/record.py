@@ -19,8 +19,8 @@ from globalprune.artifacts.results.finetuning import (
 )
 from globalprune.card.writing import write_card
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import ModelSource
 from globalprune.recover.subject import Lesson
 from globalprune.recover.training import Trained

@@ -14,14 +14,13 @@ import torch
 from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.errors import NonFiniteError, VerificationFailed
 from globalprune.models import modeling_globalprune
-from globalprune.models.checkpoints.adapter_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.companions import companions_of, copy_companion
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.result_folder import records_of
+from globalprune.models.checkpoints.lora_checkpoint import ADAPTER_WEIGHTS
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.output_folder import companions_of, copy_companion, records_of
 from globalprune.models.checkpoints.shard_writer import ShardWriter
-from globalprune.models.configs.raw_config import write_config
-from globalprune.models.configs.uneven_config import MODELING_FILE, is_uneven
+from globalprune.models.configs.config import write_config
+from globalprune.models.configs.pruned_config import MODELING_FILE, is_uneven
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.source import ModelSource
 

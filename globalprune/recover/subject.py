@@ -15,19 +15,17 @@ from globalprune.artifacts.results.finetuning import (
 )
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.result_folder import records_of
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
-from globalprune.models.configs.config_figures import ConfigFigures
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.output_folder import records_of
+from globalprune.models.configs.config import ConfigFigures
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress, silent
 from globalprune.recover.windows import TrainingWindows
-from globalprune.text.chat_windows import TrainingText
-from globalprune.text.mixture import parse_mixture
-from globalprune.text.rows import Column
-from globalprune.text.training import training_texts
+from globalprune.text.readers import Column
+from globalprune.text.training import TrainingText, parse_mixture, training_texts
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 
 from globalprune.artifacts.results.finetuning import LossPoint, RecoverySettings
 from globalprune.models.loading import load_model
-from globalprune.models.quiet_transformers import quiet_logs
+from globalprune.models.quiet import quiet_logs
 from globalprune.progress import Progress
 from globalprune.recover.arguments import recompute_activations, training_arguments
 from globalprune.recover.checkpoints import last_checkpoint, step_of

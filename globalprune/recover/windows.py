@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import Dataset
 
 from globalprune.artifacts.records import digest_bytes
-from globalprune.text.chat_windows import TrainingText
 from globalprune.text.token_rows import IGNORED
+from globalprune.text.training import TrainingText
 
 Row = dict[str, torch.Tensor]
 

@@ -8,15 +8,17 @@ from transformers import PreTrainedTokenizerBase
 
 from globalprune.errors import TextError, UsageError
 from globalprune.progress import Progress, silent
-from globalprune.text.builtin import Part
 from globalprune.text.conversations import read_texts
-from globalprune.text.cutting import WindowShape, check_counts
-from globalprune.text.documents import open_rows
-from globalprune.text.id_windows import id_windows
-from globalprune.text.rows import Column
+from globalprune.text.readers import Column, Part
 from globalprune.text.source import BUILTIN, parse_source
-from globalprune.text.tokens import TokenisedText, tokenise
-from globalprune.text.windows import TokenWindows, make_windows
+from globalprune.text.tokenization import TokenisedText, open_rows, tokenise
+from globalprune.text.windows import (
+    TokenWindows,
+    WindowShape,
+    check_counts,
+    id_windows,
+    make_windows,
+)
 
 SEQ_LEN: Final = 512
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from globalprune.errors import TextError
-from globalprune.text.rows import (
+from globalprune.text.readers import (
     LABELS,
     LEARNED,
     PACKED,
@@ -23,7 +23,7 @@ from globalprune.text.rows import (
     TOKEN_COLUMNS,
     Column,
 )
-from globalprune.text.tokens import Ids
+from globalprune.text.tokenization import Ids
 
 IGNORED: Final = -100  # the label that transformers leaves out of a loss
 SHORTEST: Final = 2  # a window of one token predicts none

@@ -1,24 +1,176 @@
-"""Windows to train on: full ones, without padding, from any mixture of sources.
+"""Training windows: mixtures of sources, plain text and conversations with labels."""
 
-Documents and conversations are joined and cut, as text for calibration is. Of a conversation only
-the assistant's words are learned; the rest of the window is there to be read.
-"""
-
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase
 
+from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
-from globalprune.text.builtin import Part
-from globalprune.text.calibration import DEFAULT_SOURCE, text_windows
-from globalprune.text.chat_windows import TrainingText, Wish, chat_windows, labels_of
-from globalprune.text.cutting import check_counts
-from globalprune.text.documents import open_rows
-from globalprune.text.id_windows import token_rows, windows_of
-from globalprune.text.mixture import WeightedSource, parse_mixture, windows_of_each
-from globalprune.text.rows import TO_TRAIN, Column, Rows
+from globalprune.text.calibration import DEFAULT_SOURCE, SEQ_LEN, spread_of, text_windows
+from globalprune.text.conversations import Conversation, read_conversations
+from globalprune.text.readers import TO_TRAIN, Column, Part, Rows
+from globalprune.text.source import TextSource, parse_source
+from globalprune.text.token_rows import IGNORED, Mask
+from globalprune.text.tokenization import Ids, TokenisedText, check_vocabulary, open_rows
+from globalprune.text.windows import (
+    TokenWindows,
+    WindowShape,
+    check_counts,
+    make_windows,
+    token_rows,
+    windows_of,
+)
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """What one source gives: rows of ids and of labels, 1-D int64 of equal length each."""
+
+    rows: tuple[torch.Tensor, ...]
+    labels: tuple[torch.Tensor, ...]
+    record: TextRecord
+    kind: Column
+    asked: int  # windows; rows of ids may be fewer
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of every source alike."""
+
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase]
+    vocab_size: int
+    seq_len: int | None
+    seed: int
+    progress: Progress
+
+
+def chat_windows(source: TextSource, rows: Rows, samples: int, wish: Wish) -> TrainingText:
+    """Windows of joined conversations, each with something to learn in it."""
+    tokenizer = wish.load_tokenizer()
+    shape = WindowShape.of(tokenizer, wish.seq_len or SEQ_LEN, rows.column)
+    text, trained = _joined(source, rows, tokenizer, spread_of(source) * samples * shape.body, wish)
+    positions = _positions(source, trained, shape, samples, wish.seed)
+    digests = text.documents_in(positions, shape.body)
+    windows = make_windows(
+        shape.cut(text.ids, positions),
+        source=source.name,
+        documents=len(digests),
+        document_digests=digests,
+        seq_len=shape.seq_len,
+        stride=None,
+        seed=wish.seed,
+        bos=False,
+    )
+    labels = labels_of(windows, shape.bodies(trained, positions))
+    return TrainingText(windows.rows, labels, windows.record, rows.column, samples)
+
+
+def labels_of(windows: TokenWindows, learned: Sequence[Mask]) -> tuple[torch.Tensor, ...]:
+    """The ids of each window, `IGNORED` where they are not learned."""
+    masks = map(torch.from_numpy, learned)
+    return tuple(
+        torch.where(mask, row, IGNORED) for row, mask in zip(windows.rows, masks, strict=True)
+    )
+
+
+def _joined(
+    source: TextSource, rows: Rows, tokenizer: PreTrainedTokenizerBase, enough: int, wish: Wish
+) -> tuple[TokenisedText, Mask]:
+    """Conversations one behind the other until there are `enough` tokens; templates end them."""
+    taken: list[Conversation] = []
+    count = 0
+    for conversation in read_conversations(rows, tokenizer, source.name):
+        taken.append(conversation)
+        count += len(conversation.ids)
+        if count >= enough:
+            break
+    if not count:
+        raise TextError(f"{source.name}: holds no conversation.")
+    lengths = [len(conversation.ids) for conversation in taken]
+    ids = np.concatenate([conversation.ids for conversation in taken])
+    check_vocabulary([ids], tokenizer, wish.vocab_size, source.name)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    text = TokenisedText(ids, starts, tuple(conversation.digest for conversation in taken))
+    return text, np.concatenate([conversation.trained for conversation in taken])
+
+
+def _positions(
+    source: TextSource, trained: Mask, shape: WindowShape, samples: int, seed: int
+) -> Ids:
+    """Starts of windows, none over another, drawn from those in which the assistant speaks."""
+    generator = np.random.default_rng(seed)
+    slack = len(trained) % shape.body if len(trained) >= shape.body else 0
+    starts = np.arange(generator.integers(0, slack + 1), len(trained) - shape.body + 1, shape.body)
+    # the first token of a window is never predicted
+    useful = [start for start in starts if trained[start + 1 : start + shape.body].any()]
+    if len(useful) < samples:
+        raise TextError(
+            f"{source.name}: its conversations give {len(useful)} windows of {shape.seq_len} "
+            f"tokens with something to learn, not {samples}; say --samples {len(useful) or 1}, a "
+            "smaller --seq-len, or give more."
+        )
+    return np.sort(generator.choice(np.array(useful, np.int64), samples, replace=False))
+
+
+_MOST: Final = 1e9
+_WEIGHTED: Final = re.compile(r"(?P<source>.+)@(?P<weight>[^@/\\]+)")
+
+
+@dataclass(frozen=True)
+class WeightedSource:
+    """A source, and its part of all windows beside the others' weights."""
+
+    source: TextSource
+    weight: float
+
+
+def parse_mixture(texts: Sequence[str]) -> tuple[WeightedSource, ...]:
+    """Take `SRC[@WEIGHT]` apart; without a weight it is 1. Only their proportions matter."""
+    return tuple(_parse(text) for text in texts)
+
+
+def windows_of_each(weights: Sequence[float], samples: int) -> list[int]:
+    """Divide `samples` by weight, to the last one: the largest remainders are rounded up."""
+    total = sum(weights)
+    exact = [samples * weight / total for weight in weights]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda index: counts[index] - exact[index])
+    for index in by_remainder[: samples - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
+def _parse(text: str) -> WeightedSource:
+    """A path that exists as it stands is never taken apart."""
+    found = _WEIGHTED.fullmatch(text)
+    if found is None or _exists(text):
+        return WeightedSource(parse_source(text), 1.0)
+    try:
+        weight = float(found["weight"])
+    except ValueError as error:
+        raise TextError(
+            f"{text}: what stands behind @ is the source's weight, and {found['weight']!r} is no "
+            "number; write SRC@0.7."
+        ) from error
+    if not 0 < weight < _MOST:
+        raise TextError(f"{text}: the weight {found['weight']} is not a number above 0 (to 1e9).")
+    return WeightedSource(parse_source(found["source"]), weight)
+
+
+def _exists(text: str) -> bool:
+    """Whether the whole text names something on this machine."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, RuntimeError):
+        return False
+
 
 SAMPLES: Final = 500
 

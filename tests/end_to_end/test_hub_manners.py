@@ -12,7 +12,7 @@ from cutting import Removals, write_removals
 from huggingface_hub import ModelCard
 from texts import numbered
 
-from globalprune.models.checkpoints import file_bytes
+from globalprune.models.checkpoints import shard_writer
 
 UNEVEN: Removals = {1: {"mlp": range(9)}}
 OWN = {
@@ -54,7 +54,7 @@ def test_what_is_not_cut_is_byte_for_byte_the_bases(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokenizer, chat template and licence; and the index of shards says where all is."""
-    monkeypatch.setattr(file_bytes, "MAX_SHARD_BYTES", 20_000)
+    monkeypatch.setattr(shard_writer, "MAX_SHARD_BYTES", 20_000)
     plan = write_removals(tmp_path / "plan.yaml", UNEVEN)
     done = gp("apply", base, "--plan", plan, "-o", tmp_path / "small", "--json")
     assert done.code == 0, done.err

@@ -25,7 +25,7 @@ from peft import LoraConfig, get_peft_model
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 
-from globalprune.models.adapters import quiet_peft
+from globalprune.models.quiet import quiet_peft
 
 SECONDS: Final = 20  # that a command may take, on a machine where others work too
 MEMORY: Final = 6 * 2**30  # bytes of address space beyond what the process has when it begins

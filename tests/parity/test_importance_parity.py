@@ -21,7 +21,7 @@ from globalprune.analyze.ordering import order_groups
 from globalprune.analyze.subject import subject_of
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.importance.registry import IMPORTANCES
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 from globalprune.passes.interface import Split, Statistic
 from globalprune.progress import silent

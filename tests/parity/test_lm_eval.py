@@ -14,8 +14,8 @@ from task_files import write_task
 from tiny_models import tiny_model
 from uneven_models import save_uneven, uneven_cut
 
-from globalprune.models.adapters import quiet_peft
 from globalprune.models.loading import load_model
+from globalprune.models.quiet import quiet_peft
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from globalprune.errors import UnsupportedArchitecture
 from globalprune.export.gguf.rope import FACTORS, frequency_factors
 from globalprune.export.gguf.subject import Subject
 from globalprune.export.gguf.tensors import GgufTensor, Rows
-from globalprune.models.checkpoints.tied_head import EMBEDDING, HEAD
+from globalprune.models.checkpoints.weight_checks import EMBEDDING, HEAD
 
 _OUTSIDE: Final = {
     "token_embd.weight": EMBEDDING,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.export.gguf.tensors import GgufTensor
-from globalprune.models.checkpoints.finite import refuse_non_finite
+from globalprune.models.checkpoints.weight_checks import refuse_non_finite
 
 NumberKinds = dict[str, tuple[Kind, LlamaFileType]]
 KINDS: Final[NumberKinds] = {

@@ -13,13 +13,12 @@ from globalprune.artifacts.plans.runtime_compatibility import obstacles
 from globalprune.artifacts.structure import ModelStructure, ModelTraits
 from globalprune.errors import UsageError
 from globalprune.export.gguf.rope import refuse_strange_rope
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.class_shapes import refuse_misfit
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.tied_head import EMBEDDING
-from globalprune.models.configs.traits import traits_of
-from globalprune.models.configs.uneven_config import native_config
-from globalprune.models.interface import ModelAdapter
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.weight_checks import EMBEDDING
+from globalprune.models.configs.pruned_config import native_config, traits_of
+from globalprune.models.meta_model import refuse_misfit
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

@@ -19,7 +19,7 @@ from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.checkpoints.gguf_families import refuse_lost
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
 from globalprune.models.loading import load_model
-from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.quiet import quiet_transformers
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource
 

@@ -1,1 +1,1 @@
-"""What config.json says of a model, as it was and as a cut leaves it."""
+"""config.json: read, judged, and written for a cut model."""

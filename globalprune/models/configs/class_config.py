@@ -15,9 +15,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, library_errors
 from globalprune.models import modeling_globalprune
-from globalprune.models.configs.raw_config import OF_ANOTHER_RUN
-from globalprune.models.configs.uneven_config import RawConfig, is_uneven, pruned_class
-from globalprune.models.quiet_transformers import quiet_transformers
+from globalprune.models.configs.config import OF_ANOTHER_RUN
+from globalprune.models.configs.pruned_config import RawConfig, is_uneven, pruned_class
+from globalprune.models.quiet import quiet_transformers
 
 _ANSWERS: Final = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
 _DTYPES: Final = ("dtype", "torch_dtype")

@@ -9,15 +9,38 @@ that globalprune cut before are read like any other, empty halves included.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from globalprune.artifacts.structure import GroupType, HalfStructure, LayerStructure, ModelStructure
+from globalprune.models.architecture import GatingModules, GroupAxis
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.configs.attention_windows import attention_windows
-from globalprune.models.gated_decoder.form import PLAIN, LayerForm
-from globalprune.models.gated_decoder.mixture_shapes import NO_EXPERTS, MixtureShapes
-from globalprune.models.gated_decoder.projections import MODEL_WIDTH
-from globalprune.models.gated_decoder.shapes import LayerShapes, read_shapes
-from globalprune.models.interface import GatingModules, GroupAxis
+from globalprune.models.gated_decoder.form import MODEL_WIDTH, PLAIN, LayerForm
+from globalprune.models.gated_decoder.shapes import (
+    NO_EXPERTS,
+    LayerShapes,
+    MixtureShapes,
+    read_shapes,
+)
+from globalprune.models.sources.source import ModelSource
+
+
+def attention_windows(config: dict[str, Any], source: ModelSource) -> tuple[int | None, ...]:
+    """Tokens that each layer's attention sees, itself among them; None where it sees all.
+
+    Raise `CheckpointError` for a config that no class takes.
+    """
+    # transformers is slow to import, and what is refused before takes none of it
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicSlidingWindowLayer
+
+    from globalprune.models.configs.class_config import class_config
+
+    built = class_config(config, None if source.is_gguf else source.path)
+    return tuple(
+        layer.sliding_window or None if isinstance(layer, DynamicSlidingWindowLayer) else None
+        for layer in DynamicCache(config=built).layers
+    )
+
 
 _PREFIX = "model.layers."
 _FINAL_NORM = "model.norm"

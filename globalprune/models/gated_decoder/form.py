@@ -1,13 +1,143 @@
-"""Which tensors a gated decoder layer may have, and their shapes: a family's facts put together."""
+"""The parts of gated decoder layers as data: projections, norms and experts.
 
-from collections.abc import Mapping
+A family is one entry of these values in `models/registry.py`; nothing here reads a checkpoint.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Final
 
 from globalprune.artifacts.structure import GroupType
-from globalprune.models.gated_decoder.mixtures import Mixture
-from globalprune.models.gated_decoder.norms import BEFORE, HEAD, LayerNorms
-from globalprune.models.gated_decoder.projections import MODEL_WIDTH, SEPARATE, Projections
+from globalprune.models.architecture import GatingModules, GroupAxis
+
+HEAD: Final = "H"  # the axis of one head's size
+
+
+@dataclass(frozen=True)
+class LayerNorms:
+    """Norms by the half that they stand before or behind, by their names below the layer.
+
+    A half that none stands before reads the residual stream itself.
+    """
+
+    entering: Mapping[GroupType, str]
+    leaving: Mapping[GroupType, str] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The names of their weights."""
+        return tuple(f"{name}.weight" for name in (*self.entering.values(), *self.leaving.values()))
+
+
+BEFORE: Final = LayerNorms({"attention": "input_layernorm", "mlp": "post_attention_layernorm"})
+AROUND: Final = LayerNorms(
+    {"attention": "input_layernorm", "mlp": "pre_feedforward_layernorm"},
+    {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
+)
+BEHIND: Final = LayerNorms(
+    {},
+    {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
+)
+OF_A_HEAD: Final = {"self_attn.q_norm.weight": HEAD, "self_attn.k_norm.weight": HEAD}
+OVER_HEADS: Final = {"self_attn.q_norm.weight": "Q", "self_attn.k_norm.weight": "K"}
+
+
+MODEL_WIDTH: Final = "D"
+
+
+@dataclass(frozen=True)
+class Projections:
+    """Rows and columns of every linear layer, by its name below the layer."""
+
+    halves: Mapping[GroupType, Mapping[str, tuple[str, str]]]
+    measured_at: Mapping[str, tuple[str, int]]  # by axis: the layer and the dimension that tell it
+    gating: GatingModules
+
+    @property
+    def all(self) -> dict[str, tuple[str, str]]:
+        """Those of both halves."""
+        return {name: axes for half in self.halves.values() for name, axes in half.items()}
+
+
+SEPARATE: Final = Projections(
+    {
+        "attention": {
+            "self_attn.q_proj": ("Q", "D"),
+            "self_attn.k_proj": ("K", "D"),
+            "self_attn.v_proj": ("K", "D"),
+            "self_attn.o_proj": ("D", "Q"),
+        },
+        "mlp": {
+            "mlp.gate_proj": ("F", "D"),
+            "mlp.up_proj": ("F", "D"),
+            "mlp.down_proj": ("D", "F"),
+        },
+    },
+    {"Q": ("self_attn.q_proj", 0), "K": ("self_attn.k_proj", 0), "F": ("mlp.up_proj", 0)},
+    GatingModules(("mlp.gate_proj", "mlp.up_proj"), "mlp.act_fn"),
+)
+FUSED: Final = Projections(  # queries, keys and values in one; gate and up in one
+    {
+        "attention": {"self_attn.qkv_proj": ("QKK", "D"), "self_attn.o_proj": ("D", "Q")},
+        "mlp": {"mlp.gate_up_proj": ("FF", "D"), "mlp.down_proj": ("D", "F")},
+    },
+    {"Q": ("self_attn.o_proj", 1), "K": ("self_attn.qkv_proj", 0), "F": ("mlp.gate_up_proj", 0)},
+    GatingModules(("mlp.gate_up_proj",), "mlp.activation_fn"),
+)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a family calls the parts of its mixtures."""
+
+    stored: str = "mlp."  # what their tensors' names begin with, below the layer
+    gate: str = "gate_proj"
+    up: str = "up_proj"
+    down: str = "down_proj"
+    width_key: str = "moe_intermediate_size"
+    count_keys: tuple[str, ...] = ("num_experts", "num_local_experts")
+
+    @property
+    def router(self) -> str:
+        """The weight of the router."""
+        return f"{self.stored}gate.weight"
+
+    def module(self, name: str) -> str:
+        """What the loaded model calls a module that is stored under that name, below the layer."""
+        inner = name.removeprefix(self.stored)
+        return name if inner == name else f"mlp.{inner}"
+
+    def outputs(self, experts: Sequence[int]) -> tuple[str, ...]:
+        """The modules whose inputs are the channels, of all experts that have any."""
+        return tuple(self._name(e, self.down) for e, width in enumerate(experts) if width)
+
+    def axes(self, experts: Sequence[int]) -> tuple[GroupAxis, ...]:
+        """Rows of every expert's gate and up, and columns of its down."""
+        firsts = accumulate(experts, initial=0)
+        return tuple(
+            GroupAxis(self.weight(number, linear), dim, (1,), first)
+            for number, (width, first) in enumerate(zip(experts, firsts, strict=False))
+            if width
+            for linear, dim in ((self.gate, 0), (self.up, 0), (self.down, 1))
+        )
+
+    def shapes(self, experts: Sequence[int], hidden: int) -> dict[str, tuple[int, ...]]:
+        """Every tensor of experts of these widths, and the router's."""
+        found: dict[str, tuple[int, ...]] = {self.router: (len(experts), hidden)}
+        for number, width in enumerate(experts):
+            if width:
+                found |= {self.weight(number, way): (width, hidden) for way in (self.gate, self.up)}
+                found[self.weight(number, self.down)] = (hidden, width)
+        return found
+
+    def weight(self, number: int, linear: str) -> str:
+        """The name of one of an expert's weights."""
+        return f"{self._name(number, linear)}.weight"
+
+    def _name(self, number: int, linear: str) -> str:
+        return f"{self.stored}experts.{number}.{linear}"
+
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MATRIX: Final = 2  # dimensions

@@ -11,7 +11,7 @@ from torch import nn
 
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import NonFiniteError, UnsupportedArchitecture
-from globalprune.models.interface import GatingModules, ModelAdapter
+from globalprune.models.architecture import GatingModules, ModelAdapter
 from globalprune.passes.halves.gating import Gating
 from globalprune.passes.halves.layer_calls import layer_calls
 from globalprune.passes.halves.running_half import RunningHalf

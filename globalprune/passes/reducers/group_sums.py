@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from globalprune.models.interface import GroupAxis
+from globalprune.models.architecture import GroupAxis
 from globalprune.passes.interface import Counts, GroupSums, Half, Part, Site, Split
 
 PartSums = dict[Part, torch.Tensor]  # float64 [groups] for every part of a half

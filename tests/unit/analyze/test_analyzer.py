@@ -16,8 +16,8 @@ from uneven_models import masked, save_uneven, uneven_cut
 from globalprune.artifacts.records import RECORDED_TOOLS
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.importance.registry import DEFAULT_IMPORTANCE
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]

@@ -14,8 +14,8 @@ from tiny_models import save_tiny
 from globalprune.apply.preparation import prepare
 from globalprune.apply.steps import CopyModelingFile, WriteConfig
 from globalprune.errors import PlanInvalid, PlanStale
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]

@@ -10,8 +10,8 @@ from globalprune.apply.steps import cutting_steps, promised
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.class_shapes import class_differences
-from globalprune.models.configs.uneven_config import write_layer_shapes
+from globalprune.models.configs.pruned_config import write_layer_shapes
+from globalprune.models.meta_model import class_differences
 from globalprune.models.registry import adapter_for
 from globalprune.planning.header import removal_text
 

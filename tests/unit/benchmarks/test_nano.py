@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from nano import SHAPES, Training, file_documents, make_nano, python_documents, split_texts
 
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

@@ -15,7 +15,7 @@ from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettin
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
 from globalprune.evaluate.comparison import evaluate_models
-from globalprune.text.builtin import Part, builtin_rows
+from globalprune.text.readers import Part, builtin_rows
 
 Tiny = Callable[[str], Path]
 TEXT = "A text to judge by, of no great length. " * 3

@@ -17,7 +17,7 @@ from globalprune.evaluate.efficiency import (
     count_parameters,
     stored_bytes,
 )
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.sources.source import resolve_model
 

@@ -11,7 +11,7 @@ from measuring import described
 from tiny_models import FAMILIES
 
 from globalprune.evaluate.latency_shapes import Kept, fewer_than, model_of, shapes_to_time
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

@@ -16,8 +16,8 @@ from globalprune.models.loading import load_model
 from globalprune.progress import Item
 from globalprune.recover.arguments import training_arguments
 from globalprune.recover.windows import TrainingWindows
-from globalprune.text.chat_windows import TrainingText
-from globalprune.text.rows import Column
+from globalprune.text.readers import Column
+from globalprune.text.training import TrainingText
 
 Tiny = Callable[[str], Path]
 ROWS = random_ids(4, 20)

@@ -76,7 +76,7 @@ def test_full_finetuning_needs_room_for_its_checkpoints(
     """A disk that holds the result alone is refused before hours of work."""
     cut = made("llama") / "cut" / "out"
     size = (cut / "model.safetensors").stat().st_size
-    path = "globalprune.models.checkpoints.result_folder.shutil.disk_usage"
+    path = "globalprune.models.checkpoints.output_folder.shutil.disk_usage"
     monkeypatch.setattr(path, lambda _: Usage(10**9, 0, 2 * size))
     with pytest.raises(UsageError, match=r"the result takes .* are free; make room"):
         finetuned(cut, tmp_path / "out", small(lora=None))

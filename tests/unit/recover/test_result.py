@@ -16,8 +16,8 @@ from recovering import (
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 
-from globalprune.models.checkpoints.opening import open_checkpoint
-from globalprune.models.checkpoints.weights_fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]

@@ -16,7 +16,7 @@ from recovering import (
 )
 
 from globalprune.errors import UsageError
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]

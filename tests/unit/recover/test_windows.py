@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from globalprune.recover.windows import TrainingWindows, stack
-from globalprune.text.chat_windows import TrainingText
-from globalprune.text.rows import Column
+from globalprune.text.readers import Column
 from globalprune.text.token_rows import IGNORED
+from globalprune.text.training import TrainingText
 
 RECORD: Any = None
 

@@ -7,9 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import BOS, ids_of, tokenizer_with_bos
 
-from globalprune.text.tokens import Ids
-from globalprune.text.windows import TokenWindows, batches, make_windows, row_digest
+from globalprune.errors import UsageError
+from globalprune.text.tokenization import Ids
+from globalprune.text.windows import (
+    TokenWindows,
+    WindowShape,
+    batches,
+    check_counts,
+    make_windows,
+    row_digest,
+)
 
 LENGTHS = st.lists(st.integers(2, 5), min_size=1, max_size=12)
 
@@ -83,3 +92,34 @@ def test_a_row_digest_is_of_the_ids_and_not_of_their_memory() -> None:
     spread: Ids = np.array([5, 0, 6, 0, 7], dtype=np.int64)[::2]
     assert row_digest(spread) == row_digest(np.array([5, 6, 7], dtype=np.int64))
     assert row_digest(spread) == row_digest(np.array([5, 6, 7], dtype=">i8"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"samples": 0, "seq_len": None}, "--samples 0: must be at least 1"),
+        ({"samples": -3, "seq_len": 8}, "--samples -3: must be at least 1"),
+        ({"samples": 1, "seq_len": 1}, "--seq-len 1: must be at least 2"),
+        ({"samples": 1, "seq_len": 2, "stride": 0}, "--stride 0: must be at least 1"),
+    ],
+    ids=["no samples", "fewer than none", "nothing to predict", "standing still"],
+)
+def test_impossible_numbers_are_refused(counts: dict[str, int], message: str) -> None:
+    """The message names the option and its least value."""
+    with pytest.raises(UsageError, match=message):
+        check_counts(**counts)
+
+
+def test_the_least_numbers_are_taken() -> None:
+    """One window of two tokens predicts one; a number left out is no number."""
+    check_counts(samples=1, seq_len=2, stride=1)
+    check_counts(samples=None, seq_len=None, stride=None)
+
+
+def test_a_bos_takes_a_place_of_the_window_and_of_no_text() -> None:
+    """Windows keep their length; the text in them is one token shorter."""
+    ids = ids_of("abcdefgh")
+    shape = WindowShape.of(tokenizer_with_bos(), 4)
+    windows = shape.cut(ids, np.array([0, 5]))
+    assert shape.body == 3
+    assert [list(window) for window in windows] == [[BOS, *ids[:3]], [BOS, *ids[5:]]]

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.export.gguf.exporter import export_gguf
-from globalprune.models.adapters import quiet_peft
 from globalprune.models.loading import load_model
+from globalprune.models.quiet import quiet_peft
 
 
 def keys_of(file: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

@@ -12,11 +12,11 @@ from tiny_models import FAMILIES as ALL_FAMILIES
 from tiny_models import MIXTURES, random_ids
 
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.admission import refuse_uncuttable, refuse_unreadable
 from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES
-from globalprune.models.checkpoints.gguf_quantisation import quantisation_notes, quantisation_of
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.gguf_header import quantisation_notes, quantisation_of
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
+from globalprune.models.preflight import refuse_uncuttable, refuse_unreadable
 from globalprune.models.registry import ADAPTERS, adapter_for
 from globalprune.models.sources.source import ModelSource
 

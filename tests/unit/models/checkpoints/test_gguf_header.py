@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from globalprune.errors import CheckpointError
-from globalprune.models.admission import refuse_unreadable
 from globalprune.models.loading import load_model
+from globalprune.models.preflight import refuse_unreadable
 
 
 def text(value: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.checkpoints.quantisation import refuse_quantised
-from globalprune.models.configs.raw_config import read_config
+from globalprune.models.configs.config import read_config
 
 ORIGINAL = r"give the model that it was made of, and quantise the result\.$"
 WAYS_OUT: dict[str, str] = {

@@ -13,7 +13,7 @@ from tiny_models import FAMILIES, tiny_model
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
-from globalprune.models.checkpoints.opening import open_checkpoint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]

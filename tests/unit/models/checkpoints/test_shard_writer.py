@@ -12,7 +12,7 @@ from cutting import Removals, tensors_in
 from safetensors.torch import load_file
 from tiny_models import random_ids
 
-from globalprune.models.checkpoints import file_bytes
+from globalprune.models.checkpoints import shard_writer
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.loading import load_model
 
@@ -26,7 +26,7 @@ INDEX = "model.safetensors.index.json"
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let files be of at most so many bytes."""
-    return partial(monkeypatch.setattr, file_bytes, "MAX_SHARD_BYTES")
+    return partial(monkeypatch.setattr, shard_writer, "MAX_SHARD_BYTES")
 
 
 def test_a_shard_goes_to_disk_with_its_last_tensor(

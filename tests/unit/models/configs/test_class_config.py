@@ -9,8 +9,8 @@ import torch
 from tiny_models import save_tiny
 
 from globalprune.errors import ModelError
-from globalprune.models.empty_model import empty_model
 from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.meta_model import empty_model
 
 IDS = torch.arange(20)[None]
 OF_ANOTHER_RUN: list[dict[str, Any]] = [

@@ -6,9 +6,7 @@ import pytest
 from shape_checkpoint import Shapes, layer_shapes, shape_checkpoint
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
-from globalprune.models.gated_decoder.form import PLAIN, LayerForm
-from globalprune.models.gated_decoder.norms import OF_A_HEAD, OVER_HEADS
-from globalprune.models.gated_decoder.projections import FUSED
+from globalprune.models.gated_decoder.form import FUSED, OF_A_HEAD, OVER_HEADS, PLAIN, LayerForm
 from globalprune.models.gated_decoder.shapes import LayerShapes, read_shapes
 
 PREFIX = "model.layers."

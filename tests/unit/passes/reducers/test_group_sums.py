@@ -4,7 +4,7 @@ import pytest
 import torch
 from linear_sites import linear_site
 
-from globalprune.models.interface import GroupAxis
+from globalprune.models.architecture import GroupAxis
 from globalprune.passes.reducers.group_sums import PartSums, add_to_part, of_halves, sum_to_groups
 
 COUNTED = torch.arange(12.0).reshape(4, 3)

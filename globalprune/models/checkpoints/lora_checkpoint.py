@@ -1,0 +1,221 @@
+"""A LoRA adapter merged into its base model, as a checkpoint."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from globalprune.errors import CheckpointError
+from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
+from globalprune.models.checkpoints.weight_checks import refuse_non_finite
+from globalprune.models.sources.hub import ADAPTER_CONFIG
+from globalprune.models.sources.plain_files import read_json_object, refuse_special
+from globalprune.models.sources.source import ModelSource
+
+MERGE: Final = (
+    "merge it with peft (merge_and_unload, then save_pretrained) and name the merged folder."
+)
+_READ: Final = frozenset({"peft_type", "bias", "r", "lora_alpha", "use_rslora"})
+_NO_MATTER: Final = frozenset(  # keys of how it was trained, or that the factors' names tell
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "eva_config",
+        "exclude_modules",
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_dropout",
+        "megatron_core",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+    }
+)
+# how factors began; the others (PiSSA, OLoRA, CorDA, LoftQ …) change the base's weights too
+_BEGINNINGS: Final = (True, False, "gaussian", "eva", "orthogonal")
+_INITIAL: Final = "init_lora_weights"
+_HUGE: Final = 1e30  # of either number: far beyond any use, and within what float32 computes with
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """By what the product of two factors of that rank is multiplied."""
+
+    rank: int
+    scale: float
+
+
+def read_adapter_config(folder: Path) -> LoraConfig:
+    """Read it; raise `CheckpointError` for what is no plain LoRA, and for figures that are none."""
+    path = folder / ADAPTER_CONFIG
+    config = read_json_object(path)
+    if found := _beyond(config):
+        raise CheckpointError(f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {MERGE}")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank < _HUGE:
+        raise CheckpointError(
+            f"{path}: r is {_told(rank)}, not the rank of an adapter; write the one it was trained "
+            "with."
+        )
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not abs(alpha) < _HUGE:
+        raise CheckpointError(
+            f"{path}: lora_alpha is {_told(alpha)}, not a number; write the one that it was "
+            "trained with."
+        )
+    return LoraConfig(rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def _beyond(config: dict[str, Any]) -> list[str]:
+    """What makes merging more than adding a product, by its keys."""
+    known = _READ | _NO_MATTER | {_INITIAL}
+    found = sorted(key for key in config.keys() - known if _says_something(config[key]))
+    if (initial := config.get(_INITIAL, True)) not in _BEGINNINGS:
+        found.append(f"{_INITIAL} {_told(initial)}")
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
+        found.append(f"{config.get('peft_type')}, bias {config.get('bias', 'none')}")
+    if not isinstance(config.get("use_rslora"), bool | None):
+        found.append(f"use_rslora {_told(config['use_rslora'])}")
+    return found
+
+
+def _says_something(value: Any) -> bool:
+    """Whether a key is more than there; configs nest ones whose values are all empty."""
+    if isinstance(value, dict):
+        return any(map(_says_something, value.values()))
+    return bool(value)
+
+
+def _told(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"  # noqa: PLR2004
+
+
+_PICKLED: Final = "adapter_model.bin"
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_PREFIX: Final = "base_model.model."
+_SUFFIX: Final = ".lora_A.weight"
+_FLOATS: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_MATRIX: Final = 2  # dimensions
+
+
+@dataclass(frozen=True)
+class AdapterCheckpoint:
+    """The base's tensors, some of which have a low-rank part added when they are read."""
+
+    source: ModelSource
+    base: Checkpoint
+    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]  # of a weight: A [r, in], B [out, r]
+    scale: float
+
+    @classmethod
+    def open(cls, source: ModelSource, base: Checkpoint) -> "AdapterCheckpoint":
+        """Read the adapter; raise `CheckpointError` if it is not plain LoRA on this base."""
+        folder = source.adapter or source.path
+        config = read_adapter_config(folder)
+        factors = {
+            name: (down, up)
+            for name, (down, up) in _factors(folder, config.rank).items()
+            # on what is left of an emptied half, its output bias, peft lays factors without inputs
+            if name in base.tensors or down.shape[1]
+        }
+        if strangers := sorted(factors.keys() - base.tensors.keys()):
+            raise CheckpointError(
+                f"{folder}: adapts tensors that {base.source.path} doesn't have "
+                f"({', '.join(strangers[:3])}); the adapter belongs to another model."
+            )
+        for name, (down, up) in factors.items():
+            adapted, stored = (up.shape[0], down.shape[1]), base.tensors[name].shape
+            if adapted != stored:
+                raise CheckpointError(
+                    f"{folder}: adapts {name} as {list(adapted)}, and {base.source.path} has "
+                    f"{list(stored)}; the adapter belongs to another model, as one made before "
+                    "the cut does."
+                )
+        return cls(source, base, factors, config.scale)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The base's config."""
+        return self.base.config
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """The base's tensors: merging changes no shape."""
+        return self.base.tensors
+
+    @property
+    def parameters(self) -> int:
+        """The base's parameters."""
+        return self.base.parameters
+
+    @property
+    def companions(self) -> Path | None:
+        """The base's."""
+        return self.base.companions
+
+    def read(self, name: str) -> torch.Tensor:
+        """W + (alpha / r) · B·A in float32, rounded once to the base's dtype."""
+        weight = self.base.read(name)
+        if name not in self.factors:
+            return weight
+        down, up = self.factors[name]
+        merged = weight.float() + self.scale * (up.float() @ down.float())
+        return merged.to(weight.dtype)
+
+
+def _factors(folder: Path, rank: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The two factors of every adapted weight, by the weight's name."""
+    file = folder / ADAPTER_WEIGHTS
+    refuse_special(file)
+    if not file.is_file() and (folder / _PICKLED).is_file():
+        raise CheckpointError(
+            f"{folder}: has its factors in a pickle alone ({_PICKLED}), which is not read because "
+            "a pickle can run code; save the adapter again with safe_serialization=True."
+        )
+    try:
+        stored = load_file(file)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{file}: can't be read ({error}); save the adapter again."
+        ) from error
+    names = [key for key in stored if key.endswith(_SUFFIX)]
+    pairs = {key: key.replace("lora_A", "lora_B") for key in names}
+    if others := sorted(stored.keys() ^ {*pairs, *pairs.values()}):
+        raise CheckpointError(
+            f"{folder}: is no plain LoRA adapter, which is a pair of factors for each linear "
+            f"module ({', '.join(others[:3])}); {MERGE}"
+        )
+    for down, up in pairs.items():
+        _refuse_odd_factors(file, down, stored[down], stored[up], rank)
+    return {
+        down.removeprefix(_PREFIX).replace(_SUFFIX, ".weight"): (stored[down], stored[up])
+        for down, up in pairs.items()
+    }
+
+
+def _refuse_odd_factors(
+    file: Path, name: str, down: torch.Tensor, up: torch.Tensor, rank: int
+) -> None:
+    """Raise for a pair that is not two matrices of numbers, of the rank that the config says."""
+    shapes = f"{list(down.shape)} and {list(up.shape)}"
+    if {down.dim(), up.dim()} != {_MATRIX} or {down.dtype, up.dtype} - {*_FLOATS}:
+        raise CheckpointError(
+            f"{file}: {name} and its lora_B are {shapes} ({down.dtype}, {up.dtype}), no two "
+            "matrices of floats; save the adapter again."
+        )
+    if not down.shape[0] == up.shape[1] == rank:
+        raise CheckpointError(
+            f"{file}: {name} and its lora_B are {shapes}, where {ADAPTER_CONFIG} says r {rank}; "
+            "write the rank that it was trained with, by which its scale is divided."
+        )
+    for factor in (down, up):
+        refuse_non_finite(name, factor, str(file))

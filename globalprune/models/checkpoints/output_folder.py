@@ -1,0 +1,167 @@
+"""Where a model may be written, and which auxiliary files travel with it."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+from globalprune.artifacts.own_files import ORIGIN_FILE, strangers_in
+from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.results.finetuning import RECOVERY_FILE
+from globalprune.errors import UsageError
+from globalprune.models.sources.source import ModelSource
+
+# names are compared in lower case; licence texts come in every spelling
+PATTERNS = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "*-vocab.json",  # as tokenizers saves one by itself
+    "merges.txt",
+    "*-merges.txt",
+    "*.model",
+    "*.model.v[0-9]*",  # Mistral's: tokenizer.model.v3
+    "*.tiktoken",
+    "tekken.json",
+    "spiece*",
+    "sentencepiece*",
+    "bpe.codes",
+    "normalizer.json",
+    "chat_template*",
+    "chat_templates/*.jinja",
+    "additional_chat_templates/*.jinja",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "system_prompt*",
+    "license*",
+    "licence*",
+    "notice*",
+    "use_policy*",
+    "*acceptable_use_policy*",
+    "copying*",
+    "copyright*",
+)  # not Mistral's params.json, which tells the sizes of the whole model
+TEMPLATE_FOLDERS = ("chat_templates", "additional_chat_templates")
+_FORBIDDEN_SUFFIXES = (
+    ".py",
+    ".pyc",
+    ".pkl",
+    ".pickle",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".so",
+    ".gguf",
+    ".safetensors",
+)
+_GENERATION_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def companions_of(folder: Path | None) -> tuple[str, ...]:
+    """Name, in order, the files of a model's folder that travel with it."""
+    if folder is None:
+        return ()
+    return tuple(sorted(_travelling(folder)))
+
+
+def copy_companion(folder: Path, name: str, out: Path) -> None:
+    """Copy one of them; what is a link in a cache becomes a file."""
+    target = out / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / name, target)
+
+
+def write_generation_config(config: dict[str, Any], out: Path) -> None:
+    """Write the generation config that a GGUF file has no place for: its special tokens."""
+    known = {key: config[key] for key in _GENERATION_KEYS if config.get(key) is not None}
+    text = json.dumps({"_from_model_config": True, **known}, indent=2) + "\n"
+    (out / "generation_config.json").write_text(text, encoding="utf-8")
+
+
+def _travelling(folder: Path) -> Iterator[str]:
+    """Yield the names of files in the folder that the allow-list knows."""
+    for pattern in ("*", *(f"{folder}/*" for folder in TEMPLATE_FOLDERS)):
+        for path in folder.glob(pattern):
+            name = path.relative_to(folder).as_posix()
+            wanted = any(fnmatchcase(name.lower(), known) for known in PATTERNS)
+            if wanted and path.is_file() and path.suffix.lower() not in _FORBIDDEN_SUFFIXES:
+                yield name
+
+
+# not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
+OURS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{RECOVERY_FILE}")
+_WRITTEN: Final = (
+    OWN_FOLDER,
+    "config.json",
+    "readme.md",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "modeling_globalprune.py",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    *TEMPLATE_FOLDERS,
+    "__pycache__",
+)
+_SHOWN: Final = 5
+
+
+def records_of(source: ModelSource) -> Path:
+    """Where the records of a model lie, if it has any."""
+    return (source.adapter or source.path) / OWN_FOLDER
+
+
+def refuse_place(
+    out: Path, inputs: Sequence[ModelSource], *, needed_bytes: int, overwrite: bool
+) -> None:
+    """Raise `UsageError` unless a model made from `inputs` can be written to `out` without harm."""
+    for source in inputs:
+        for folder in filter(None, (source.path, source.adapter)):
+            _refuse_overlap(out, folder.resolve())
+    refuse_occupied(out, ours=OURS, overwrite=overwrite)
+    refuse_strangers(out)
+    _refuse_small_disk(out.absolute(), needed_bytes)
+
+
+def _refuse_overlap(out: Path, model: Path) -> None:
+    """What is read is never written into, nor replaced."""
+    place = out.resolve()
+    if place == model:
+        raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
+    refuse_inside(out, model)
+    if model.is_relative_to(place):
+        raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
+
+
+def refuse_strangers(out: Path) -> None:
+    """A folder that we may replace can hold files that a person put there since."""
+    entries = out.iterdir() if out.is_dir() else ()
+    strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
+    own = out / OWN_FOLDER
+    strange += [f"{OWN_FOLDER}/{name}" for name in (strangers_in(own) if own.is_dir() else ())]
+    if strange:
+        shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
+        raise UsageError(
+            f"{out}: holds what globalprune didn't write ({shown}), which --overwrite would "
+            "delete; move it away, or choose another folder."
+        )
+
+
+def _is_written_by_us(name: str) -> bool:
+    """Whether a result has such a file or folder."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
+
+
+def _refuse_small_disk(out: Path, needed: int) -> None:
+    """Compare what will be written with what is free, before anything is."""
+    existing = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UsageError(
+            f"{out}: the result takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; "
+            "make room or choose another disk with -o."
+        )
