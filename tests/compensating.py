@@ -24,8 +24,8 @@ from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.halves.composition import halves_of, layers_of
-from globalprune.passes.halves.running_half import RunningHalf
+from globalprune.sublayers.residual_stream import halves_of, layers_of
+from globalprune.sublayers.sublayer import RunningHalf
 
 ROWS, LENGTH = 16, 24
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from globalprune.models.architecture import GroupAxis
-from globalprune.passes.interface import Counts, Site, Split
+from globalprune.statistics.interface import Counts, Site, Split
 
 
 def linear_site(

@@ -9,17 +9,16 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.structure import ModelStructure
-from globalprune.importance.interface import Importance
-from globalprune.importance.registry import IMPORTANCES
+from globalprune.importance import IMPORTANCES, Importance
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import take_apart
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.interface import Collectable, GroupSums, Site
-from globalprune.passes.labels import LabelDraw
-from globalprune.passes.sites import find_sites
-from globalprune.passes.statistics import Collected, collect
+from globalprune.statistics.collect import Collected, collect
+from globalprune.statistics.hooks import find_sites
+from globalprune.statistics.interface import Collectable, GroupSums, Site
+from globalprune.statistics.loss import LabelDraw
 from globalprune.text.windows import TokenWindows
 
 Groups = dict[tuple[int, str, int], torch.Tensor]

@@ -7,7 +7,7 @@ from measuring import windows_of
 from peers.subject import Subject, columns, load_subject
 from tiny_models import random_ids
 
-from globalprune.passes.interface import Half, Site
+from globalprune.statistics.interface import Half, Site
 from globalprune.text.windows import TokenWindows
 
 WINDOWS = 6

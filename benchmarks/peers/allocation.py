@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from globalprune.passes.interface import Half
+from globalprune.statistics.interface import Half
 from peers.subject import Gone, Scores, Subject, halves_of
 from peers.walk import select
 

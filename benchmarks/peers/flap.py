@@ -11,7 +11,7 @@ Biases that the model didn't have are parameters, so that many more are taken ou
 import torch
 from torch import nn
 
-from globalprune.passes.interface import Half, Site
+from globalprune.statistics.interface import Half, Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import global_cut
 from peers.layer_stream import LayerStream

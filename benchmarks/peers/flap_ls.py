@@ -7,7 +7,7 @@ https://arxiv.org/abs/2602.23795
 
 import torch
 
-from globalprune.passes.interface import Site
+from globalprune.statistics.interface import Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import global_cut
 from peers.flap import fluctuations

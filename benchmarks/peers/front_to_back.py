@@ -6,7 +6,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 
-from globalprune.passes.interface import Half, Site
+from globalprune.statistics.interface import Half, Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import lowest
 from peers.layer_stream import LayerStream

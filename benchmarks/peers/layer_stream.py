@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from globalprune.passes.interface import Site
+from globalprune.statistics.interface import Site
 from globalprune.text.windows import TokenWindows, batches
 from peers.subject import Subject
 

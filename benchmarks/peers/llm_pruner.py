@@ -9,8 +9,13 @@ Its LoRA that follows is left out: every recipe here is judged before any traini
 
 import torch
 
-from globalprune.passes.interface import GroupSums
-from globalprune.passes.reducers.group_sums import PartSums, add_to_part, of_halves, sum_to_groups
+from globalprune.statistics.interface import GroupSums
+from globalprune.statistics.reducers.group_sums import (
+    PartSums,
+    add_to_part,
+    of_halves,
+    sum_to_groups,
+)
 from globalprune.text.windows import TokenWindows, batches
 from peers.allocation import even_counts, lowest_of_each
 from peers.subject import Subject, take_out

@@ -3,7 +3,7 @@
 The baseline `mag_sp` of FLAP's tables, https://arxiv.org/abs/2312.11983.
 """
 
-from globalprune.passes.reducers.activations import magnitudes
+from globalprune.statistics.reducers.activations import magnitudes
 from globalprune.text.windows import TokenWindows
 from peers.allocation import even_counts, lowest_of_each
 from peers.subject import Subject, take_out

@@ -3,7 +3,7 @@
 The norm baseline of LLM-Pruner, https://arxiv.org/abs/2305.11627, under one global budget.
 """
 
-from globalprune.passes.reducers.activations import magnitudes
+from globalprune.statistics.reducers.activations import magnitudes
 from globalprune.text.windows import TokenWindows
 from peers.allocation import global_cut
 from peers.subject import Subject, take_out

@@ -8,7 +8,7 @@ behind it is measured. The share of attention groups that goes is spread over th
 
 import torch
 
-from globalprune.passes.interface import Site
+from globalprune.statistics.interface import Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import Heads, even_counts
 from peers.front_to_back import Method, prune_front_to_back

@@ -18,8 +18,8 @@ from globalprune.models.loading import load_model
 from globalprune.models.placement import choose_placement
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.interface import Half, Site
-from globalprune.passes.sites import find_sites
+from globalprune.statistics.hooks import find_sites
+from globalprune.statistics.interface import Half, Site
 
 Scores = Mapping[Half, torch.Tensor]  # one number for each group of a half
 Gone = Mapping[Half, torch.Tensor]  # bool: which groups of a half go

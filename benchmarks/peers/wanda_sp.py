@@ -8,7 +8,7 @@ Wanda: https://arxiv.org/abs/2306.11695; the structured form: https://arxiv.org/
 
 import torch
 
-from globalprune.passes.interface import Site
+from globalprune.statistics.interface import Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import even_counts
 from peers.front_to_back import Method, prune_front_to_back, zeroed

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2602.23795. Its published code walks front to back instead
 
 import torch
 
-from globalprune.passes.interface import Site
+from globalprune.statistics.interface import Site
 from globalprune.text.windows import TokenWindows
 from peers.allocation import even_counts
 from peers.front_to_back import Method, prune_front_to_back

@@ -31,16 +31,15 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import sole_writer
+from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.split import judging_every
 from globalprune.errors import UsageError
-from globalprune.importance.interface import Importance
-from globalprune.importance.registry import DEFAULT_IMPORTANCE, importances_named
+from globalprune.importance import DEFAULT_IMPORTANCE, Importance, importances_named
 from globalprune.models.checkpoints.identity import identify_model, refuse_changed
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model, load_tokenizer, take_apart
 from globalprune.models.placement import Placement, choose_placement, peak_memory
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.repair.repair_text import judging_every
-from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import SAMPLES, calibration_text
 from globalprune.text.windows import TokenWindows, check_counts

@@ -6,9 +6,9 @@ from typing import get_args
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import UsageError
-from globalprune.importance.interface import Importance
-from globalprune.passes.interface import Ordered
-from globalprune.passes.labels import LabelDraw
+from globalprune.importance import Importance
+from globalprune.statistics.interface import Ordered
+from globalprune.statistics.loss import LabelDraw
 from globalprune.text.windows import TokenWindows
 
 LABELS = ("text", "sampled")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.structure import why_fixed
-from globalprune.importance.interface import Importance
+from globalprune.importance import Importance
 from globalprune.models.checkpoints.gguf_header import quantisation_notes
 from globalprune.text.windows import TokenWindows
 

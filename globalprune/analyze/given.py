@@ -17,18 +17,20 @@ from globalprune.artifacts.analyses.analysis import GivenPlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.structure import RemovedGroups
-from globalprune.passes.halves.composition import check_composition, halves_of, layers_of
-from globalprune.passes.halves.gating import gate_and_up
-from globalprune.passes.halves.running_half import RunningHalf
-from globalprune.passes.halves.streams import StreamBatch
-from globalprune.passes.hooks import frozen
-from globalprune.passes.interface import Half
-from globalprune.passes.repair.final_norm import refit_final_norm
-from globalprune.passes.repair.half_weights import HalfWeights
-from globalprune.passes.repair.repair_text import streams_to_repair
-from globalprune.passes.repair.solved_halves import SolvedHalves
-from globalprune.passes.repair.stream_repair import repair_streams
+from globalprune.compensation.compensate import HalfWeights, repair_streams
+from globalprune.compensation.final_norm import refit_final_norm
+from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.split import streams_to_repair
 from globalprune.progress import Progress
+from globalprune.statistics.hooks import frozen
+from globalprune.statistics.interface import Half
+from globalprune.sublayers.residual_stream import (
+    StreamBatch,
+    check_composition,
+    halves_of,
+    layers_of,
+)
+from globalprune.sublayers.sublayer import RunningHalf, gate_and_up
 from globalprune.text.windows import TokenWindows
 
 

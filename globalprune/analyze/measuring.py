@@ -11,13 +11,13 @@ from globalprune.analyze.given import Given
 from globalprune.analyze.ordering import Ordered, order_groups
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.importance.interface import Importance
-from globalprune.passes.interface import Collectable, GroupSums, Split, Statistic
-from globalprune.passes.kept_pass import KeptPass
-from globalprune.passes.labels import LabelDraw
-from globalprune.passes.sites import find_sites
-from globalprune.passes.statistics import Collected, collect
+from globalprune.importance import Importance
 from globalprune.progress import Progress
+from globalprune.statistics.checkpointing import KeptPass
+from globalprune.statistics.collect import Collected, collect
+from globalprune.statistics.hooks import find_sites
+from globalprune.statistics.interface import Collectable, GroupSums, Split, Statistic
+from globalprune.statistics.loss import LabelDraw
 from globalprune.text.windows import TokenWindows
 
 

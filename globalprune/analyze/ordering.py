@@ -8,13 +8,13 @@ from typing import Any
 
 from globalprune.analyze.subject import Subject
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.measured_losses import measured_losses
-from globalprune.passes.halves.composition import halves_of, layers_of
-from globalprune.passes.hooks import frozen
-from globalprune.passes.interface import GroupSums, Split, Statistic
-from globalprune.passes.removal.orders import Removal, removal_of
-from globalprune.passes.removal.trials import Trials, removal_trials
+from globalprune.obs.order_groups import Removal, removal_of
+from globalprune.obs.removal_order import measured_losses
+from globalprune.obs.trials import Trials, removal_trials
 from globalprune.progress import Progress
+from globalprune.statistics.hooks import frozen
+from globalprune.statistics.interface import GroupSums, Split, Statistic
+from globalprune.sublayers.residual_stream import halves_of, layers_of
 from globalprune.text.windows import TokenWindows
 
 

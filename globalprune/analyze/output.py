@@ -27,7 +27,7 @@ from globalprune.artifacts.analyses.trial import Trial, broken_promise
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
-from globalprune.importance.interface import Importance
+from globalprune.importance import Importance
 from globalprune.text.windows import TokenWindows
 
 

@@ -8,8 +8,8 @@ from globalprune.analyze.table import build_table
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability, reliability_of
 from globalprune.artifacts.structure import ModelStructure
-from globalprune.importance.interface import Importance
-from globalprune.passes.interface import GroupSums, Statistic
+from globalprune.importance import Importance
+from globalprune.statistics.interface import GroupSums, Statistic
 
 Statistics = Mapping[Statistic, GroupSums]
 

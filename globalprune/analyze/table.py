@@ -8,8 +8,8 @@ import torch
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.structure import GROUP_TYPES, HalfStructure, ModelStructure
-from globalprune.importance.interface import Importance
-from globalprune.passes.interface import GroupSums, Half, Statistic
+from globalprune.importance import Importance
+from globalprune.statistics.interface import GroupSums, Half, Statistic
 
 
 def build_table(

@@ -14,11 +14,10 @@ from globalprune.analyze.subject import Subject
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.trial import Candidate, Trial, trial_of, window_count
 from globalprune.artifacts.structure import RemovedGroups
-from globalprune.passes.hooks import frozen
-from globalprune.passes.masking import masked
-from globalprune.passes.sites import find_sites
-from globalprune.passes.window_losses import window_losses
 from globalprune.progress import Progress
+from globalprune.statistics.hooks import find_sites, frozen
+from globalprune.statistics.loss import window_losses
+from globalprune.statistics.masking import masked
 from globalprune.text.calibration import CalibrationText
 from globalprune.text.windows import TokenWindows
 

@@ -20,20 +20,24 @@ from globalprune.artifacts.results.compensation import (
     check_gate_steps,
 )
 from globalprune.artifacts.run_folder import RunFolder
+from globalprune.compensation.compensate import repair_streams
+from globalprune.compensation.final_norm import refit_final_norm
 from globalprune.compensation.ridge import STRENGTHS
+from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.split import beginnings, judging_every, streams_to_repair
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.configs.config import ConfigFigures
 from globalprune.models.loading import load_model, load_tokenizer, take_apart
 from globalprune.models.placement import Placement, choose_placement, peak_memory
-from globalprune.passes.halves.composition import check_composition, halves_of, layers_of
-from globalprune.passes.halves.streams import StreamBatch
-from globalprune.passes.hooks import frozen
-from globalprune.passes.repair.final_norm import refit_final_norm
-from globalprune.passes.repair.repair_text import beginnings, judging_every, streams_to_repair
-from globalprune.passes.repair.solved_halves import SolvedHalves
-from globalprune.passes.repair.stream_repair import repair_streams
 from globalprune.progress import Progress, silent
+from globalprune.statistics.hooks import frozen
+from globalprune.sublayers.residual_stream import (
+    StreamBatch,
+    check_composition,
+    halves_of,
+    layers_of,
+)
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.windows import TokenWindows, check_counts
 

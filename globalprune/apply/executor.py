@@ -24,12 +24,12 @@ from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, Cut
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.card.writing import write_card
+from globalprune.compensation.solved_weights import SolvedHalves
 from globalprune.errors import ApplyError, UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.gguf_header import quantisation_of
 from globalprune.models.checkpoints.output_folder import refuse_place
-from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress, silent
 
 

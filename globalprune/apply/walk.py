@@ -30,6 +30,7 @@ from globalprune.apply.steps import (
     promised,
 )
 from globalprune.apply.surgery import cut
+from globalprune.compensation.solved_weights import SolvedHalves
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.output_folder import copy_companion, write_generation_config
 from globalprune.models.checkpoints.shard_writer import ShardWriter
@@ -37,7 +38,6 @@ from globalprune.models.checkpoints.weight_checks import converted, refuse_non_f
 from globalprune.models.configs.config import write_config
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import DTYPES, STORED
-from globalprune.passes.repair.solved_halves import SolvedHalves
 from globalprune.progress import Progress
 
 

@@ -129,7 +129,7 @@ def analyze(
 
         def measure(folder: Path, candidates: "Candidates") -> "AnalysisRecord":
             from globalprune.analyze.analyzer import analyze as measure_model  # loads torch
-            from globalprune.importance.registry import DEFAULT_IMPORTANCE
+            from globalprune.importance import DEFAULT_IMPORTANCE
 
             return measure_model(
                 model,

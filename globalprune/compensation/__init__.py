@@ -1,1 +1,1 @@
-"""Closed-form repair of what a cut leaves: least squares and OBS on tensors and Gram matrices."""
+"""Weights that are left, solved again so that a cut model computes what the whole one did."""

@@ -1,17 +1,37 @@
-"""Ridge regression towards given weights, its strength chosen on tokens that it doesn't see.
-
-W' = W + (H + λD)⁻¹ (C - H·W) minimises Σ_t |x_tᵀW' - y_t|² + λ tr((W' - W)ᵀ D (W' - W)) with D the
-mean of H's diagonal times the identity. A strong ridge means no change, where the usual one about
-zero would mean no weights (Hoerl and Kennard 1970, https://doi.org/10.1080/00401706.1970.10488634).
-Least squares as a repair of pruned language models: GRAIL, arXiv:2602.23795.
-"""
+"""Ridge regression towards the weights there are, from normal equations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from globalprune.compensation.normal_equations import NormalEquations
+
+class NormalEquations:
+    """Σ_t x_t x_tᵀ, Σ_t x_t y_tᵀ and Σ_t |y_t|² over all tokens seen."""
+
+    def __init__(self, inputs: int, outputs: int, device: torch.device | str = "cpu") -> None:
+        self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
+        self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)
+        self.energy = 0.0
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Add tokens."""
+        x, y = _widened(x), _widened(y)
+        self.gram += x.T @ x
+        self.cross += x.T @ y
+        self.energy += float(y.double().square().sum())
+
+    def error(self, weights: torch.Tensor) -> float:
+        """Σ_t |x_tᵀ·weights - y_t|² as a part of Σ_t |y_t|², for `weights [n, o]`."""
+        weights = weights.double()
+        explained = (weights * (self.gram @ weights - 2 * self.cross)).sum()
+        return (float(explained) + self.energy) / (self.energy or 1.0)
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32 or wider."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)  # λ: parts of mean(diag(H))
 

@@ -19,8 +19,8 @@ from globalprune.evaluate.efficiency import CONTEXT
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.registry import adapter_for
-from globalprune.passes.masking import mask_groups
-from globalprune.passes.sites import find_sites
+from globalprune.statistics.hooks import find_sites
+from globalprune.statistics.masking import mask_groups
 
 _STUB: Final = 2  # numbers
 

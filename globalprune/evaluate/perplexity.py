@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation import PerplexityResult, perplexity_of
 from globalprune.errors import NonFiniteError
-from globalprune.passes.window_losses import window_losses
 from globalprune.progress import Progress, silent
+from globalprune.statistics.loss import window_losses
 from globalprune.text.windows import TokenWindows, batches
 
 

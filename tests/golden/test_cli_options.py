@@ -43,7 +43,7 @@ def test_help_reads_like_a_manual_page(name: str) -> None:
 @pytest.mark.parametrize("name", ["analyze", "prune"])
 def test_the_help_names_every_importance(name: str) -> None:
     """It can't import their registry, which loads torch."""
-    from globalprune.importance.registry import IMPORTANCES
+    from globalprune.importance import IMPORTANCES
 
     command: Any = app.LazyGroup().get_command(None, name)
     [option] = [parameter for parameter in command.params if parameter.name == "importance"]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, random_ids
 
-from globalprune.importance.registry import IMPORTANCES
-from globalprune.passes.interface import Collectable
-from globalprune.passes.labels import LabelDraw
+from globalprune.importance import IMPORTANCES
+from globalprune.statistics.interface import Collectable
+from globalprune.statistics.loss import LabelDraw
 
 LENGTHS = st.lists(st.sampled_from([2, 3, 7, 12]), min_size=1, max_size=7)
 

@@ -20,7 +20,7 @@ from globalprune.analyze.analyzer import analyze
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.own_files import ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.errors import UsageError
-from globalprune.importance.registry import IMPORTANCES
+from globalprune.importance import IMPORTANCES
 from globalprune.progress import Progress, silent
 
 Item = TypeVar("Item")
@@ -32,7 +32,7 @@ OWN = ("seconds", "peak_memory_bytes", "command", "calibration")  # clock, memor
 
 def keeping_all() -> AbstractContextManager[object]:
     """Let every batch be written, however long that takes."""
-    return mock.patch.multiple("globalprune.passes.kept_pass", PAUSE=0.0, SHARE=0)
+    return mock.patch.multiple("globalprune.statistics.checkpointing", PAUSE=0.0, SHARE=0)
 
 
 class Killed(BaseException):

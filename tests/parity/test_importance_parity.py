@@ -20,11 +20,11 @@ from tiny_models import CONFIGS, MIXTURES, random_ids, save_tiny, tiny_config
 from globalprune.analyze.ordering import order_groups
 from globalprune.analyze.subject import subject_of
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.importance.registry import IMPORTANCES
+from globalprune.importance import IMPORTANCES
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
-from globalprune.passes.interface import Split, Statistic
 from globalprune.progress import silent
+from globalprune.statistics.interface import Split, Statistic
 
 ROWS = [*random_ids(4, 11, seed=1), *random_ids(2, 7, seed=2), *random_ids(1, 9, seed=3)]
 PROMISED = 1e-4

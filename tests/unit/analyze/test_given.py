@@ -17,7 +17,7 @@ from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.passes.removal.trials import counts_tried
+from globalprune.obs.trials import counts_tried
 from globalprune.planning.writing import write_plans
 
 Tiny = Callable[[str], Path]

@@ -4,8 +4,8 @@ import torch
 from analysing import plain_structure
 
 from globalprune.analyze.table import build_table
-from globalprune.importance.registry import importances_named
-from globalprune.passes.interface import GroupSums, Statistic
+from globalprune.importance import importances_named
+from globalprune.statistics.interface import GroupSums, Statistic
 
 SUMS: dict[Statistic, GroupSums] = {
     "first_order": {

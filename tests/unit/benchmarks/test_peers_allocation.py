@@ -12,7 +12,7 @@ from peers.subject import Subject, halves_of, removed_parameters
 from recipe_subjects import subject_in
 
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.passes.interface import Half
+from globalprune.statistics.interface import Half
 
 Tiny = Callable[[str], Path]
 

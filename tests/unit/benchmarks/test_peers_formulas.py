@@ -19,7 +19,7 @@ from recipe_subjects import (
     subject_in,
 )
 
-from globalprune.passes.interface import Half
+from globalprune.statistics.interface import Half
 
 Tiny = Callable[[str], Path]
 

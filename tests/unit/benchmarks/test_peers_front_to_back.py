@@ -19,7 +19,7 @@ from peers.front_to_back import Method, prune_front_to_back, zeroed
 from peers.least_squares import Gram
 from recipe_subjects import emptied, inputs_of, logits_of, some_windows, subject_in
 
-from globalprune.passes.interface import Half, Site
+from globalprune.statistics.interface import Half, Site
 
 Tiny = Callable[[str], Path]
 Sees = Literal["dense", "layers", "halves"]

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globalprune.compensation.normal_equations import NormalEquations
-from globalprune.compensation.ridge import STRENGTHS, repair, towards_prior
+from globalprune.compensation.ridge import STRENGTHS, NormalEquations, repair, towards_prior
 
 INPUTS, OUTPUTS = 6, 4
 

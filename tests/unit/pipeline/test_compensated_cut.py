@@ -12,7 +12,7 @@ from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.passes.repair.half_repair import repair_half
+from globalprune.compensation.compensate import repair_half
 from globalprune.pipeline.cut_and_recover import cut_and_recover
 from globalprune.pipeline.cutting import Cutting
 
@@ -74,7 +74,7 @@ def solving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         solved.append(len(columns))
         return repair_half(half, output, columns, *rest)
 
-    monkeypatch.setattr("globalprune.passes.repair.stream_repair.repair_half", noting)
+    monkeypatch.setattr("globalprune.compensation.compensate.repair_half", noting)
     return solved
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from linear_sites import linear_site, over
 
-from globalprune.passes.interface import Batch, Counts, Half, Site, Split
-from globalprune.passes.reducers.curvature import Curvature
-from globalprune.passes.reducers.first_order import FirstOrder
+from globalprune.statistics.interface import Batch, Counts, Half, Site, Split
+from globalprune.statistics.reducers.taylor import Curvature, FirstOrder
 
 Reckon = Callable[..., list[float]]
 HALF: Half = (0, "mlp")

@@ -1,1 +1,0 @@
-"""What a group is worth: one file a method, one literal registry."""

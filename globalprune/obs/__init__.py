@@ -1,0 +1,1 @@
+"""Optimal brain surgeon: removal orders, their losses, and trial removals."""

@@ -1,1 +1,0 @@
-"""One half of a layer run by itself, and the streams that walk through all of them."""

@@ -1,1 +1,0 @@
-"""Statistics: what passes through the sites, reduced to a number for every group."""

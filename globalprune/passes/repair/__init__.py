@@ -1,1 +1,0 @@
-"""What stays of every half solved anew, front to back."""

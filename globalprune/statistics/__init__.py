@@ -1,0 +1,1 @@
+"""Passes of windows through a model: hooks, losses, accumulated statistics."""

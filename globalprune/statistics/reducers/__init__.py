@@ -1,0 +1,1 @@
+"""One module per statistic: what is accumulated at the sites of a pass."""

@@ -1,0 +1,1 @@
+"""Attention and MLP of a layer, run alone on streams of hidden states."""

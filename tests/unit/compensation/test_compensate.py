@@ -1,0 +1,230 @@
+"""What compensation takes for the cut model's stream is the saved model's, and it is nearer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from applying import ALL_CHANNELS, applied
+from compensating import (
+    ROWS,
+    changed_in,
+    compensated,
+    compensation,
+    differing,
+    ids_file,
+    leaving,
+    record_of,
+    running,
+    save_with_twins,
+)
+from cutting import Removals, cuttable, groups_of, tensors_in, write_removals
+from texts import write_column
+from tiny_models import FAMILIES, random_ids, tiny_model
+from uneven_models import save_uneven, uneven_cut
+
+from globalprune.apply.compensator import read_windows
+from globalprune.apply.preparation import prepare
+from globalprune.artifacts.results.compensation import ModuleRepair
+from globalprune.compensation.compensate import repair_streams
+from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.split import HELD_OUT_EVERY
+from globalprune.errors import NonFiniteError
+from globalprune.models.loading import load_model
+from globalprune.progress import silent
+from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
+
+Tiny = Callable[[str], Path]
+IDS = random_ids(ROWS, 24)
+PARTS: Removals = {1: {"attention": [0], "mlp": [1, 2, 3, 4, 5]}, 3: {"mlp": range(0, 24, 2)}}
+
+
+def emptied(family: str) -> Removals:
+    """Halves that go whole, one of them first of all, another right behind a narrowed one."""
+    groups = range(groups_of(family, "attention"))
+    return {0: {"mlp": ALL_CHANNELS}, 2: {"attention": groups, "mlp": [7]}, 3: {"attention": [0]}}
+
+
+def layer_gone(family: str) -> Removals:
+    """A layer of which nothing but biases is left."""
+    return {1: {"attention": range(groups_of(family, "attention")), "mlp": ALL_CHANNELS}}
+
+
+CUTS: dict[str, Callable[[str], Removals]] = {
+    "parts": lambda _family: PARTS,
+    "emptied halves": emptied,
+    "a layer": layer_gone,
+}
+
+
+def walked(
+    base: Path, folder: Path, gone: Removals, batch_size: int = 4
+) -> tuple[list[StreamBatch], list[ModuleRepair]]:
+    """Take both streams through a model by hand, and keep what is solved where applying looks."""
+    asked = compensation(folder)
+    plan = write_removals(folder / "plan.yaml", gone)
+    prepared = prepare(str(base), plan, asked.request)
+    windows = read_windows(asked, prepared.checkpoint)
+    found = running(base)
+    batches = stream_batches(
+        found.model, found.layers, windows, batch_size=batch_size, every=HELD_OUT_EVERY
+    )
+    solved = SolvedHalves(asked.work)
+    modules = repair_streams(
+        found.halves,
+        prepared.effect,
+        batches,
+        solved,
+        prepared.checkpoint.read,
+        asked.request.gate_steps,
+        silent,
+    )
+    return batches, modules
+
+
+def assert_streams(batches: list[StreamBatch], base: Path, out: Path) -> None:
+    """Both streams are those of the models as stored, as they leave the last layer."""
+    dense = torch.cat([batch.dense for batch in batches])
+    pruned = torch.cat([batch.pruned for batch in batches])
+    torch.testing.assert_close(dense, leaving(load_model(base), IDS), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(pruned, leaving(load_model(out), IDS), rtol=1e-4, atol=1e-4)
+
+
+def missed(model: Path, base: Path) -> float:
+    """How far a model's stream is from that of the uncut one, as a sum of squares."""
+    off = leaving(load_model(model), IDS) - leaving(load_model(base), IDS)
+    return float(off.square().sum())
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_streams_are_those_of_the_saved_models(
+    tiny: Tiny, tmp_path: Path, family: str, cut: str
+) -> None:
+    """Nothing is solved for another model than the one that is written, and it is nearer."""
+    gone = cuttable(family, CUTS[cut](family))
+    batches, modules = walked(tiny(family), tmp_path, gone)
+    compensated(tiny(family), tmp_path, gone)
+    assert_streams(batches, tiny(family), tmp_path / "out")
+    assert modules == list(record_of(tmp_path / "out").modules)
+    assert any(module.accepted for module in modules)
+    assert all(module.error_after <= module.error_before for module in modules)
+
+    (tmp_path / "plain").mkdir()
+    plain = Path(applied(tiny(family), tmp_path / "plain", gone).out)
+    assert missed(tmp_path / "out", tiny(family)) < missed(plain, tiny(family))
+
+
+def test_a_model_that_was_cut_before_is_repaired_too(tmp_path: Path) -> None:
+    """Its emptied halves are walked through as they are, with the biases that outlived them."""
+    base = tmp_path / "base"
+    save_uneven(base, tiny_model("llama_tied_bias"), uneven_cut("llama_tied_bias"))
+    gone: Removals = {1: {"mlp": [0]}, 3: {"mlp": [1, 2]}}
+    batches, modules = walked(base, tmp_path, gone)
+    compensated(base, tmp_path, gone)
+    assert_streams(batches, base, tmp_path / "out")
+    places = [(module.layer_idx, module.group_type) for module in modules]
+    assert places == [(1, "mlp"), (2, "attention"), (3, "attention"), (3, "mlp")]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_cut_is_nothing_solved(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    """The streams stay one, and that one is the model's own."""
+    batches, modules = walked(tiny(family), tmp_path, {})
+    assert modules == []
+    assert all(batch.alike for batch in batches)
+    expected = leaving(load_model(tiny(family)), IDS)
+    torch.testing.assert_close(torch.cat([batch.dense for batch in batches]), expected)
+
+
+def test_the_stream_runs_with_weights_as_they_are_saved(tmp_path: Path) -> None:
+    """Of a bfloat16 checkpoint: rounded before the next half is solved, and of that dtype."""
+    base = tmp_path / "base"
+    tiny_model("qwen2").bfloat16().save_pretrained(base)
+    batches, _ = walked(base, tmp_path, PARTS)
+    compensated(base, tmp_path, PARTS)
+    assert_streams(batches, base, tmp_path / "out")
+    assert {tensor.dtype for tensor in tensors_in(tmp_path / "out").values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_nothing_helps_keeps_the_bits_of_the_checkpoint(
+    tiny: Tiny, tmp_path: Path, dtype: str
+) -> None:
+    """In whatever dtype the streams run: only what was accepted differs from the plain cut."""
+    compensated(tiny("llama"), tmp_path, PARTS, dtype=dtype, gate_steps=0)
+    (tmp_path / "plain").mkdir()
+    plain = applied(tiny("llama"), tmp_path / "plain", PARTS).out
+    record = record_of(tmp_path / "out")
+    assert differing(tmp_path / "out", plain) == changed_in(tmp_path / "out")
+    assert 0 < record.accepted < len(record.modules)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])
+def test_what_others_can_say_is_not_lost(tmp_path: Path, family: str) -> None:
+    """A channel whose twin stays: the model is the uncut one again, biases counted once."""
+    base = save_with_twins(tmp_path / "base", family, layer=1, channel=4, twin=9)
+    gone: Removals = {1: {"mlp": [9]}}
+    compensated(base, tmp_path, gone)
+    (tmp_path / "plain").mkdir()
+    plain = Path(applied(base, tmp_path / "plain", gone).out)
+    assert missed(tmp_path / "out", base) < 1e-4 * missed(plain, base)
+    with torch.no_grad():
+        logits = [load_model(folder)(IDS).logits for folder in (tmp_path / "out", base)]
+    torch.testing.assert_close(*logits, rtol=0, atol=2e-3)
+    down = record_of(tmp_path / "out").modules[0]
+    assert (down.strength, down.kept_inputs) == (1e-4, 23)
+    assert down.error_after < 1e-5 < down.error_before
+
+
+def test_batches_change_nothing_beyond_rounding(tiny: Tiny, tmp_path: Path) -> None:
+    """One window at a time, a few, and all at once."""
+    found = []
+    for size in (1, 3, ROWS):
+        folder = tmp_path / str(size)
+        ids_file(folder)
+        compensated(tiny("qwen3"), folder, PARTS, batch_size=size)
+        found.append(tensors_in(folder / "out"))
+    for other in found[1:]:
+        for name, tensor in found[0].items():
+            torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stream_that_is_not_finite_is_told_with_its_half(tmp_path: Path) -> None:
+    """A window behind the first, which the check of the composition doesn't see."""
+    model: Any = tiny_model("llama")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[250] = torch.inf
+    model.save_pretrained(tmp_path / "base")
+    rows = IDS.masked_fill(IDS == 250, 0)
+    rows[5, 3] = 250
+    write_column(tmp_path, "parquet", "input_ids", rows.tolist())
+    text = r"the stream through the mlp of layer 1 is not finite; try --dtype float32"
+    with pytest.raises(NonFiniteError, match=text):
+        compensated(tmp_path / "base", tmp_path, {1: {"mlp": [1]}})
+    assert not (tmp_path / "out").exists()
+
+
+def test_gates_take_steps_only_where_held_out_windows_gain(tiny: Tiny, tmp_path: Path) -> None:
+    """The first solved half sees the same stream however many steps: more are never worse."""
+    found = []
+    for steps in (0, 1, 4):
+        ids_file(tmp_path / str(steps))
+        compensated(tiny("llama"), tmp_path / str(steps), PARTS, gate_steps=steps)
+        record = record_of(tmp_path / str(steps) / "out")
+        assert record.gate_steps == steps
+        assert all(module.gate_steps <= steps for module in record.modules)
+        for module in record.modules:
+            assert bool(module.gates) == (module.gate_steps > 0)
+            assert not module.gates or module.group_type == "mlp"
+        assert any(module.gates for module in record.modules) == (steps > 0)
+        found.append(record.modules[1])
+    none, one, four = (module.error_after for module in found)
+    assert four <= one <= none
+    names = {name for module in record.modules for name in module.gates}
+    assert names <= {
+        f"model.layers.{layer}.mlp.{name}.weight"
+        for layer in (1, 2, 3)
+        for name in ("gate_proj", "up_proj")
+    }

@@ -1,0 +1,182 @@
+"""Trials of removals, against cutting the model by hand and running all of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import measuring
+import pytest
+import torch
+from compensating import Running, running
+from tiny_models import FAMILIES, random_ids
+from torch.nn import functional
+
+from globalprune.errors import NonFiniteError
+from globalprune.obs import trials as trials_of
+from globalprune.obs.removal_order import RemovalOrder
+from globalprune.obs.trials import JudgedBatch, Trials, counts_tried, divergence, removal_trials
+from globalprune.progress import silent
+from globalprune.sublayers.sublayer import entered_at, layer_calls
+
+Tiny = Callable[[str], Path]
+ROWS = [random_ids(1, 16, seed)[0] for seed in range(6)]
+
+
+def tried(here: Running, batch_size: int = 4, rows: list[torch.Tensor] = ROWS) -> Trials:
+    """Try removals of every half, in the order in which its groups lie."""
+    orders = {}
+    for half in here.halves:
+        assert half.output is not None
+        groups = half.output.in_features // half.width
+        orders[half.place] = RemovalOrder(torch.arange(groups), torch.ones(groups).double())
+    windows = measuring.windows_of(rows)
+    return removal_trials(
+        here.model,
+        here.layers,
+        here.halves,
+        windows,
+        orders,
+        batch_size=batch_size,
+        progress=silent,
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_call_can_begin_in_any_layer(tiny: Tiny, family: str) -> None:
+    """With the stream that enters there, the model says what it says when all of it runs."""
+    here = running(tiny(family))
+    ids = torch.stack(ROWS[:2])
+    with torch.no_grad():
+        whole = here.model(ids, use_cache=False).logits
+        calls = layer_calls(here.model, here.layers, ids)
+        stream = calls.entering
+        for number in range(len(here.layers)):
+            with entered_at(here.layers, number, stream):
+                found = here.model(torch.zeros_like(ids) + 1, use_cache=False).logits
+            if number:  # what comes before the first layer is run in any case
+                torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+            for half in here.halves[2 * number : 2 * number + 2]:
+                stream = half.through(stream, calls)
+    assert not any("forward" in vars(layer) for layer in here.layers)
+
+
+def test_a_forward_of_a_layers_own_comes_back(tiny: Tiny) -> None:
+    """Others put one there too, to move weights about."""
+    here = running(tiny("llama"))
+    own = here.layers[0].forward
+    here.layers[0].forward = own
+    with entered_at(here.layers, 1, torch.zeros(1)):
+        assert here.layers[0].forward is not own
+    assert vars(here.layers[0])["forward"] is own
+
+
+def test_nothing_changed_nothing_diverges(tiny: Tiny) -> None:
+    """And a changed weight diverges, by what running the whole model says."""
+    here = running(tiny("llama"))
+    ids = torch.stack(ROWS[:2])
+    with torch.no_grad():
+        said = functional.log_softmax(here.model(ids).logits, dim=-1)
+        batch = JudgedBatch(ids, said, layer_calls(here.model, here.layers, ids).entering)
+        assert divergence(here.model, here.layers, 0, [batch]) == pytest.approx(0, abs=1e-6)
+        here.model.model.layers[1].mlp.down_proj.weight.mul_(0.5)
+        changed = functional.log_softmax(here.model(ids).logits, dim=-1)
+        expected = (said.exp() * (said - changed)).sum(-1).mean()
+        found = divergence(here.model, here.layers, 0, [batch])
+    assert found == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_half_is_tried_and_is_itself_again(tiny: Tiny, family: str) -> None:
+    """All families, and batches are no matter; removals cost something."""
+    here = running(tiny(family))
+    before = {name: value.clone() for name, value in here.model.state_dict().items()}
+    found = tried(here)
+    assert found.keys() == {half.place for half in here.halves}
+    for half in here.halves:
+        assert half.output is not None
+        counts = counts_tried(torch.ones(half.output.in_features // half.width))
+        assert list(found[half.place]) == counts
+        assert all(nats > 0 for nats in found[half.place].values())
+    for place, values in tried(here, batch_size=1).items():
+        assert values == pytest.approx(found[place], rel=1e-3, abs=1e-7)
+    after = here.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_trial_is_a_cut_and_a_repair_of_the_other_windows(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a ridge so strong that nothing is solved anew, it is the plain cut."""
+    monkeypatch.setattr(trials_of, "_STRENGTH", 1e9)
+    here = running(tiny("llama"))
+    found = tried(here)[1, "mlp"]
+    judging = ROWS[5][None]  # of so few windows one judges
+    with torch.no_grad():
+        said = functional.log_softmax(here.model(judging).logits, dim=-1)
+        for count, nats in found.items():
+            weight = here.model.model.layers[1].mlp.down_proj.weight
+            own = weight.clone()
+            weight[:, :count] = 0
+            cut = functional.log_softmax(here.model(judging).logits, dim=-1)
+            weight.copy_(own)
+            expected = (said.exp() * (said - cut)).sum(-1).mean()
+            assert nats == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_what_stays_is_solved_anew_on_the_windows_that_do_not_judge(tiny: Tiny) -> None:
+    """Ridge regression written out, about the old weights, on five windows; judged by the sixth."""
+    here = running(tiny("llama"))
+    found = tried(here)[1, "mlp"]
+    output = here.model.model.layers[1].mlp.down_proj
+    seen: list[torch.Tensor] = []
+    handle = output.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()))
+    with torch.no_grad():
+        here.model(torch.stack(ROWS[:5]))
+        handle.remove()
+        inputs = seen[0].flatten(0, 1).double()
+        own = output.weight.double().clone()
+        said = functional.log_softmax(here.model(ROWS[5][None]).logits, dim=-1)
+        for count, nats in found.items():
+            kept = inputs[:, count:]
+            ridge = (0.1 * kept.square().sum(dim=0).mean()).sqrt() * torch.eye(kept.shape[1])
+            lost = inputs[:, :count] @ own[:, :count].T
+            stacked = torch.cat([kept, ridge.double()])
+            target = torch.cat([lost, torch.zeros(kept.shape[1], len(own)).double()])
+            change = torch.linalg.lstsq(stacked, target).solution
+            output.weight.zero_()
+            output.weight[:, count:] = (own[:, count:] + change.T).float()
+            cut = functional.log_softmax(here.model(ROWS[5][None]).logits, dim=-1)
+            expected = (said.exp() * (said - cut)).sum(-1).mean()
+            assert nats == pytest.approx(float(expected), rel=1e-2)
+
+
+def test_how_many_groups_a_trial_takes() -> None:
+    """Some of an MLP's channels; of few heads one at least, and none is tried twice."""
+    assert counts_tried(torch.ones(1536)) == [384, 922]
+    assert counts_tried(torch.ones(3)) == [1, 2]
+    assert counts_tried(torch.ones(1)) == [1]
+
+
+def test_what_a_plan_took_already_is_gone_in_every_trial() -> None:
+    """Shares are of what stands; a half of which nothing stands is not tried."""
+    losses = torch.cat([torch.zeros(60), torch.ones(40)])
+    assert counts_tried(losses) == [70, 84]
+    assert counts_tried(torch.tensor([0.0, 0.0, 1.0])) == [3]
+    assert counts_tried(torch.zeros(3)) == []
+
+
+@pytest.mark.parametrize("nats", [float("nan"), float("inf")])
+def test_a_trial_without_a_number_stops_there(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, nats: float
+) -> None:
+    """The half is named; at the end of the run nobody could tell which it was."""
+    monkeypatch.setattr(trials_of, "divergence", lambda *_: nats)
+    with pytest.raises(NonFiniteError, match=r"a part of the attention of layer 0.*float32"):
+        tried(running(tiny("llama")))
+
+
+def test_rounding_makes_no_loss_negative(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A divergence of almost nothing may come out below zero, and would turn an order round."""
+    monkeypatch.setattr(trials_of, "divergence", lambda *_: -1e-8)
+    assert {
+        nats for found in tried(running(tiny("llama"))).values() for nats in found.values()
+    } == {0.0}

@@ -1,0 +1,176 @@
+"""Halves run one after the other are the model, and what is not so is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compensating import Running, leaving, running
+from tiny_models import FAMILIES, random_ids, tiny_model
+from torch import nn
+from uneven_models import ONLY_ATTENTION, save_uneven, uneven_cut
+
+from globalprune.errors import NonFiniteError, UnsupportedArchitecture
+from globalprune.sublayers.residual_stream import check_composition
+from globalprune.sublayers.sublayer import layer_calls
+
+Tiny = Callable[[str], Path]
+IDS = random_ids(2, 9)
+SUBJECTS = [
+    *FAMILIES,
+    *(f"{family}, uneven" for family in FAMILIES),
+    "llama, no attention",
+    "llama_tied_bias, no attention",
+]
+
+
+@pytest.fixture(params=SUBJECTS)
+def subject(request: pytest.FixtureRequest, tiny: Tiny, tmp_path: Path) -> Running:
+    """A model of every family, as it is and with layers of all sizes."""
+    family, _, cut = request.param.partition(", ")
+    if not cut:
+        return running(tiny(family))
+    gone = uneven_cut(family) if cut == "uneven" else ONLY_ATTENTION
+    save_uneven(tmp_path, tiny_model(family), gone)
+    return running(tmp_path)
+
+
+def hooks_of(model: nn.Module) -> int:
+    """How many hooks hang on a model, and forwards that aren't those of a class."""
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) + ("forward" in vars(module))
+        for module in model.modules()
+    )
+
+
+def entering_layers(subject: Running) -> list[torch.Tensor]:
+    """The model's own stream before every layer, and behind the last."""
+    with torch.no_grad():
+        states = subject.model(IDS, output_hidden_states=True).hidden_states
+    return [*states[:-1], leaving(subject.model, IDS)]  # the last of `states` is normalised
+
+
+def entering_outputs(subject: Running) -> list[torch.Tensor]:
+    """What enters every output projection that is left, in the model's own run."""
+    outputs = [half.output for half in subject.halves if half.output is not None]
+    seen: list[torch.Tensor] = []
+    handles = [
+        output.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+        for output in outputs
+    ]
+    with torch.no_grad():
+        subject.model(IDS)
+    for handle in handles:
+        handle.remove()
+    assert len(seen) == len(outputs)
+    return seen
+
+
+@torch.no_grad()
+def test_the_halves_one_by_one_are_the_model(subject: Running) -> None:
+    """Behind every layer the stream is the model's own, and at the end too."""
+    expected = entering_layers(subject)
+    calls = layer_calls(subject.model, subject.layers, IDS)
+    stream = calls.entering
+    assert [half.place for half in subject.halves] == [
+        (layer, kind) for layer in range(len(subject.layers)) for kind in ("attention", "mlp")
+    ]
+    for half in subject.halves:
+        if half.place[1] == "attention":
+            torch.testing.assert_close(stream, expected[half.place[0]])
+        stream = half.through(stream, calls)
+    torch.testing.assert_close(stream, expected[-1])
+
+
+@torch.no_grad()
+def test_the_inputs_are_what_enters_the_output_projection(subject: Running) -> None:
+    """As the model itself feeds it, all columns of all groups; of an emptied half, none."""
+    expected = iter(entering_outputs(subject))
+    calls = layer_calls(subject.model, subject.layers, IDS)
+    stream = calls.entering
+    for half in subject.halves:
+        inputs = half.inputs(stream, calls)
+        if half.output is None:
+            assert inputs.shape == (*stream.shape[:2], 0)
+        else:
+            assert inputs.shape[-1] == half.output.in_features
+            assert half.output.in_features % half.width == 0
+            torch.testing.assert_close(inputs, next(expected))
+        stream = half.through(stream, calls)
+
+
+@torch.no_grad()
+def test_looking_leaves_no_trace(subject: Running) -> None:
+    """No hook, no forward of its own, the same logits to the last bit."""
+    before = subject.model(IDS).logits
+    calls = layer_calls(subject.model, subject.layers, IDS)
+    for half in subject.halves:
+        half.inputs(calls.entering, calls)
+    check_composition(subject.model, subject.layers, subject.halves, IDS)
+    assert torch.equal(subject.model(IDS).logits, before)
+    assert hooks_of(subject.model) == 0
+
+
+def test_half_precision_passes_the_check(tiny: Tiny) -> None:
+    """Rounding is no other composition."""
+    found = running(tiny("qwen3"), torch.bfloat16)
+    check_composition(found.model, found.layers, found.halves, IDS)
+
+
+def parallel(layer: Any, hidden_states: torch.Tensor, **beside: Any) -> torch.Tensor:
+    """A layer whose halves both read the stream that enters it, as some families' do."""
+    attended = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **beside)[0]
+    fed = layer.mlp(layer.post_attention_layernorm(hidden_states))
+    total: torch.Tensor = hidden_states + attended + fed
+    return total
+
+
+def scaled(layer: Any, hidden_states: torch.Tensor, **beside: Any) -> torch.Tensor:
+    """A layer that scales what its halves add."""
+    added = 0.5 * (parallel(layer, hidden_states, **beside) - hidden_states)
+    total: torch.Tensor = hidden_states + added
+    return total
+
+
+def broken(layer: Any, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
+    """A layer that makes no numbers."""
+    del layer
+    return hidden_states * torch.nan
+
+
+@pytest.mark.parametrize("forward", [parallel, scaled])
+def test_layers_of_another_composition_are_refused(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, forward: Callable[..., torch.Tensor]
+) -> None:
+    """The message names the model, how far off it is, and the way without compensation."""
+    found = running(tiny("llama"))
+    monkeypatch.setattr(type(found.layers[0]), "forward", forward)
+    text = (
+        r"LlamaForCausalLM: its layers don't add attention and MLP to one residual stream "
+        r"\(rebuilt from its halves, the stream is off by \d+\.\d%\).*"
+        r"apply the plan without compensation"
+    )
+    with pytest.raises(UnsupportedArchitecture, match=text):
+        check_composition(found.model, found.layers, found.halves, IDS)
+    assert hooks_of(found.model) == 0
+
+
+def test_a_stream_that_is_no_number_is_called_so(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of how the layers are composed."""
+    found = running(tiny("llama"))
+    monkeypatch.setattr(type(found.layers[0]), "forward", broken)
+    with pytest.raises(NonFiniteError, match=r"not finite behind.*--dtype float32"):
+        check_composition(found.model, found.layers, found.halves, IDS)
+
+
+def test_a_single_wrong_half_is_found(tiny: Tiny) -> None:
+    """A norm that isn't the one in front of its half makes the whole differ."""
+    found = running(tiny("llama"))
+    halves = list(found.halves)
+    swapped = replace(halves[3], norm=halves[2].norm)
+    with pytest.raises(UnsupportedArchitecture):
+        check_composition(found.model, found.layers, [*halves[:3], swapped, *halves[4:]], IDS)
