@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from globalprune.planning.knapsack.problem import Ceilings, Ints, Knapsack, Mask
-from globalprune.planning.knapsack.search import solve_searching
+from globalprune.planning.knapsack import Ceilings, Ints, Knapsack, Mask
+from globalprune.planning.lagrangian import solve_searching
 
 EQUAL: Final = 1e-6  # of the value, to which HiGHS proves it
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tiny_models import random_ids
 
-from globalprune.analyze.analyzer import analyze
+from globalprune.analysis.analyzer import analyze
 from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.structure import HalfStructure, LayerStructure, ModelStructure
 

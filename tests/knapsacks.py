@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from hypothesis import strategies as st
 
-from globalprune.planning.knapsack.problem import Ceilings, Knapsack
+from globalprune.planning.knapsack import Ceilings, Knapsack
 
 # by the number of budgets
 KINDS: tuple[tuple[tuple[int, ...], ...], ...] = ((6,), (50,), (7,)), ((6, 0), (0, 50), (7, 0))

@@ -10,7 +10,7 @@ from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.analyze.trial import Candidates
+    from globalprune.analysis.trial import Candidates
     from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 _RATIO = 0.25  # of the first plan, where nobody asks for one
@@ -128,7 +128,7 @@ def analyze(
     with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
 
         def measure(folder: Path, candidates: "Candidates") -> "AnalysisRecord":
-            from globalprune.analyze.analyzer import analyze as measure_model  # loads torch
+            from globalprune.analysis.analyzer import analyze as measure_model  # loads torch
             from globalprune.importance import DEFAULT_IMPORTANCE
 
             return measure_model(

@@ -129,7 +129,7 @@ def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
 def _refresh(review: "Review") -> None:
     """Write the comment anew; all else in the file stays."""
     from globalprune.artifacts.plans.plan_file import refresh_header
-    from globalprune.planning.header import header_of
+    from globalprune.planning.summary import header_of
 
     known = review.known
     if known is None:

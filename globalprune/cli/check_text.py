@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from globalprune.cli.ranges_text import SHOWN_HALVES, shortened
 
 if TYPE_CHECKING:
-    from globalprune.planning.difference import HalfDifference
-    from globalprune.planning.optimality import Optimality
+    from globalprune.planning.diff import HalfDifference
     from globalprune.planning.review import Known, Review
+    from globalprune.planning.summary import Optimality
 
 _NOT_AGAIN = (
     "edited by hand; what gp plan wrote can't be made again from its target and analysis (was one "
@@ -17,7 +17,7 @@ _NOT_AGAIN = (
 
 def review_lines(review: "Review") -> list[str]:
     """Say what the plan does, and what was edited since gp plan wrote it."""
-    from globalprune.planning.header import importance_lines, removal_text
+    from globalprune.planning.summary import importance_lines, removal_text
 
     known = review.known
     if known is None:

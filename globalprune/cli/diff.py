@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.cli.ranges_text import SHOWN_HALVES, shortened
 
 if TYPE_CHECKING:
-    from globalprune.planning.comparison import PlanComparison
+    from globalprune.planning.diff import PlanComparison
 
 
 def diff(
@@ -29,7 +29,7 @@ def diff(
 
     Example:  gp diff analysis/plan-0.10.yaml analysis/plan-0.20.yaml
     """
-    from globalprune.planning.comparison import compare_plans
+    from globalprune.planning.diff import compare_plans
 
     found = compare_plans(first, second, analysis)
     for note in found.notes:

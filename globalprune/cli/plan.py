@@ -12,7 +12,7 @@ from globalprune.cli import constraint_options as constraints
 if TYPE_CHECKING:
     from globalprune.artifacts.analyses.analysis import Analysis
     from globalprune.artifacts.analyses.group_table import GroupTable
-    from globalprune.planning.writing import WrittenPlan
+    from globalprune.planning.write import WrittenPlan
 
 
 def plan(
@@ -133,9 +133,8 @@ def plan(
     )
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
-    from globalprune.planning.asked import budgets_asked, constraints_asked
-    from globalprune.planning.csv_table import refuse_csv_place
-    from globalprune.planning.writing import write_plans
+    from globalprune.planning.options import budgets_asked, constraints_asked
+    from globalprune.planning.write import refuse_csv_place, write_plans
 
     if csv is not None:
         refuse_csv_place(csv)
@@ -193,7 +192,7 @@ def _write_csv(
     path: Path, analysis: "Analysis", table: "GroupTable", written: "tuple[WrittenPlan, ...]"
 ) -> None:
     """Write the table, a column for each plan."""
-    from globalprune.planning.csv_table import write_csv
+    from globalprune.planning.write import write_csv
 
     plans = {"removed": written[0].planned.plan}
     if len(written) > 1:

@@ -9,12 +9,12 @@ from globalprune.errors import BudgetError
 if TYPE_CHECKING:
     from globalprune.artifacts.plans.budgets import Met
     from globalprune.planning.planner import Planned
-    from globalprune.planning.writing import WrittenPlan
+    from globalprune.planning.write import WrittenPlan
 
 
 def plan_lines(written: "Sequence[WrittenPlan]") -> list[str]:
     """What every plan that was written removes, and what that costs."""
-    from globalprune.planning.header import importance_lines, removal_text
+    from globalprune.planning.summary import importance_lines, removal_text
 
     lines = []
     for plan in written:

@@ -10,7 +10,7 @@ from globalprune.cli import console, model_arguments, options
 from globalprune.cli.interruption import telling_of_unfinished
 
 if TYPE_CHECKING:
-    from globalprune.planning.writing import WrittenPlan
+    from globalprune.planning.write import WrittenPlan
 
 
 def prune(
@@ -103,7 +103,7 @@ def prune(
 
     Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
     """
-    from globalprune.analyze.analyzer import analyze
+    from globalprune.analysis.analyzer import analyze
     from globalprune.artifacts.results.compensation import CompensationRequest
     from globalprune.artifacts.stored_weights import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
@@ -205,7 +205,7 @@ def prune(
 def _show_plan(written: "WrittenPlan") -> None:
     """Say what will go; raise `BudgetError` where the ratio can't be reached, and has to be."""
     from globalprune.cli.plan_text import finish, say_notes
-    from globalprune.planning.header import removal_text
+    from globalprune.planning.summary import removal_text
 
     if not written.written:
         finish([written], go_on="--resume --largest")

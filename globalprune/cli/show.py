@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 
 if TYPE_CHECKING:
     from globalprune.artifacts.plans.plan_summary import HalfPicture, LayerPicture
-    from globalprune.planning.picture import Picture
+    from globalprune.planning.review import Picture
 
 _BAR = 24  # characters
 _PARTS = " ▏▎▍▌▋▊▉█"
@@ -41,7 +41,7 @@ def show(
 
     Example:  gp show analysis/plan.yaml
     """
-    from globalprune.planning.picture import picture_of
+    from globalprune.planning.review import picture_of
 
     picture = picture_of(path, analysis, importance)
     for note in picture.notes:
@@ -56,7 +56,7 @@ def _lines(picture: "Picture") -> list[str]:
     """The picture, a layer a line."""
     lines = list(filter(None, [picture.doubt]))
     if picture.effect is not None:
-        from globalprune.planning.header import removal_text
+        from globalprune.planning.summary import removal_text
 
         lines.append(removal_text(picture.effect))
     what = "kept" if picture.plan is not None else "importance"

@@ -11,7 +11,7 @@ from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.artifacts.results.compensation import CompensationRequest
-    from globalprune.planning.writing import WrittenPlan
+    from globalprune.planning.write import WrittenPlan
 
 _RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -182,7 +182,7 @@ def _planned(
     from globalprune.artifacts.analyses.analysis import read_analysis
     from globalprune.pipeline.sweep import structure_of
     from globalprune.pipeline.sweep_request import PLANS, mark
-    from globalprune.planning.writing import write_plans
+    from globalprune.planning.write import write_plans
 
     if folder is None:
         if ratios or importances:

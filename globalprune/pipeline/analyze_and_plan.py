@@ -14,11 +14,11 @@ from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import standing_plan
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.pipeline.trial import candidates_at
-from globalprune.planning.places import plan_places
-from globalprune.planning.writing import WrittenPlan, write_plans
+from globalprune.planning.options import plan_places
+from globalprune.planning.write import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
-    from globalprune.analyze.trial import Candidates
+    from globalprune.analysis.trial import Candidates
     from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 

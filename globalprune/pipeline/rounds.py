@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.pipeline.trial import candidates_at
-from globalprune.planning.writing import WrittenPlan, write_plans
+from globalprune.planning.write import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
-    from globalprune.analyze.trial import Candidates
+    from globalprune.analysis.trial import Candidates
     from globalprune.artifacts.analyses.analysis import AnalysisRecord
 
 # the folder to write, the plan that is given, what to try at the end

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation import ModelResult
     from globalprune.artifacts.plans.plan import PrunePlan
     from globalprune.artifacts.structure import ModelStructure
-    from globalprune.planning.writing import WrittenPlan
+    from globalprune.planning.write import WrittenPlan
 
 
 def sweep(request: SweepRequest) -> Sweep:

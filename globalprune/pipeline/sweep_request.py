@@ -13,7 +13,7 @@ from globalprune.printable import printable
 from globalprune.progress import Progress, silent, tell_nobody
 
 if TYPE_CHECKING:
-    from globalprune.planning.writing import WrittenPlan
+    from globalprune.planning.write import WrittenPlan
 
 PARTS: Final = "parts"  # judged models, as gp eval keeps them
 POINTS: Final = "points"  # judged cuts, whose models are gone

@@ -13,11 +13,11 @@ from globalprune.artifacts.plans.plan_file import PLAN_FILE, standing_plan
 from globalprune.artifacts.structure import RemovedGroups
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.planner import Planned, make_plan
-from globalprune.planning.replanning import standing_pins
 from globalprune.planning.trial_candidates import trial_candidates
+from globalprune.planning.write import standing_pins
 
 if TYPE_CHECKING:
-    from globalprune.analyze.trial import Candidates
+    from globalprune.analysis.trial import Candidates
 
 _MODEST: Final = 0.1  # of all parameters: what is tried where there is no first plan, at most
 _SHARE: Final = 0.25  # of what may go, at most

@@ -30,7 +30,7 @@ from globalprune.pipeline.refusals import (
 )
 from globalprune.pipeline.rounds import Measure, plan_in_rounds, round_folders
 from globalprune.pipeline.texts import text_digests
-from globalprune.planning.writing import WrittenPlan
+from globalprune.planning.write import WrittenPlan
 
 _LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.errors import PlanInvalid
-from globalprune.planning.choice import PINS_TAKE_ALL, spare_one
-from globalprune.planning.knapsack.problem import Floats, Mask
-from globalprune.planning.pins import Wishes
+from globalprune.planning.eligibility import Wishes
+from globalprune.planning.knapsack import Floats, Mask
+from globalprune.planning.selection import PINS_TAKE_ALL, spare_one
 
 DEFAULT_SHARE: Final = 0.2  # attention's part of what goes, where none is asked
 _ATTENTION, _MLP = 0, 1  # positions in GROUP_TYPES

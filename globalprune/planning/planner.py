@@ -1,8 +1,11 @@
-"""From an analysis and a target to a plan. Nothing is read or written here."""
+"""From a target and a table to a plan, with the notes that a reader needs."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,12 @@ from globalprune.artifacts.analyses.analysis import (
 )
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.evaluations.latency import Latencies
-from globalprune.artifacts.plans.budgets import Met
+from globalprune.artifacts.plans.budgets import Met, Need, needs_of
 from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan import (
     AnalysisReference,
+    Budgets,
+    Constraints,
     LayerCuts,
     ModelReference,
     PrunePlan,
@@ -27,12 +32,238 @@ from globalprune.artifacts.plans.plan import (
 )
 from globalprune.artifacts.plans.plan_compliance import broken_bounds
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.planning.asked import option_of
-from globalprune.planning.knapsack.problem import Mask
-from globalprune.planning.notes import plan_notes
-from globalprune.planning.pins import Pins
-from globalprune.planning.question import Answer, Question
-from globalprune.planning.resources import Resources, resources_of
+from globalprune.artifacts.structure import why_fixed
+from globalprune.errors import PlanInvalid, UsageError
+from globalprune.planning.eligibility import (
+    Pins,
+    Wishes,
+    at_width,
+    bound_by_runtime,
+    limited,
+    refuse_impossible,
+    stock_widths,
+    wishes_of,
+)
+from globalprune.planning.knapsack import Mask
+from globalprune.planning.latency import LatencyGoal, choose_in_time
+from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
+from globalprune.planning.options import option_of
+from globalprune.planning.selection import Choice, choose
+from globalprune.planning.summary import Resources, resources_of
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What goes, and how far every need is met."""
+
+    choice: Choice
+    met: tuple[Met, ...]
+    pinned: tuple[Met, ...]  # the same by the pins alone
+    bound: tuple[Met, ...]  # the same by all that must go, before anything is chosen
+
+    @property
+    def reached(self) -> bool:
+        """Whether at least what was asked is saved."""
+        return all(one.reached for one in self.met)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A target and a person's pins, for the groups of a table."""
+
+    analysis: Analysis
+    table: GroupTable  # scored as the plan is to be
+    target: Target
+    pins: Pins
+    pins_of: str  # the file that they stand in
+    latencies: Latencies | None = None  # of the machine that the target names
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """What binds the answer: what was asked, and what the runtime needs."""
+        return bound_by_runtime(self.target.constraints, self.analysis.record)
+
+    def answer(self) -> Answer:
+        """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
+        record = self.analysis.record
+        refuse_impossible(self.constraints, record.structure)
+        if self.constraints.uniform and len(record.measured) < len(record.structure.layers):
+            raise UsageError(
+                "layers that are alike: only layers "
+                f"{record.layers[0]}:{record.layers[1]} were measured, and the others stay as they "
+                "are; analyze all of them, or plan without --uniform (and without --for)."
+            )
+        widths = stock_widths(record) if self.constraints.uniform else []
+        if not widths:
+            return self._answer()
+        answers, refusals = [], []
+        for width in widths:  # few; the best of the choices for each is the best choice
+            try:
+                answers.append(self._answer(width))
+            except PlanInvalid as error:
+                refusals.append(error)
+        if not answers:
+            raise refusals[-1]
+        best = min(answers, key=self._shortfall_and_loss)
+        lost = self._lost(best)
+        least = min(
+            self._lost(one) * (1 - one.choice.gap) for one in answers if one.reached or one is best
+        )
+        gap = max(0.0, 1 - least / lost) if lost else 0.0
+        return replace(best, choice=replace(best.choice, gap=gap))
+
+    def _shortfall_and_loss(self, answer: Answer) -> tuple[int, float]:
+        """What is missing of the needs, and the importance that goes."""
+        missing = sum(max(0, one.need.amount - one.saved) for one in answer.met)
+        return missing, self._lost(answer)
+
+    def _lost(self, answer: Answer) -> float:
+        """The importance that goes."""
+        return float(self.table.importance[answer.choice.taken].sum())
+
+    def _answer(self, attention: int | None = None) -> Answer:
+        """Choose what goes, where so many attention groups of every layer stay, if that is said."""
+        record = self.analysis.record
+        needs = needs_of(self.target, record.structure, record.model.storage)
+        pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
+        bounded = self._bounded(pinned, attention)
+        choice = self._choice(bounded, needs)
+        masks = (choice.taken, pinned.must_go, bounded.must_go)
+        return Answer(choice, *(self._met(needs, mask) for mask in masks))
+
+    def _bounded(self, wishes: Wishes, attention: int | None) -> Wishes:
+        """What must and may go by all that binds single halves."""
+        inner = self._taken_within
+        wishes = Wishes(wishes.must_go | inner, wishes.free & ~inner)
+        if attention is not None:
+            wishes = at_width(self.table, wishes, attention, self.pins_of)
+        return limited(self.table, wishes, self.constraints, self.pins_of)
+
+    def _choice(self, wishes: Wishes, needs: tuple[Need, ...]) -> Choice:
+        """What goes of that, by the strategy that was asked for."""
+        constraints = self.constraints
+        bounds: Any = {
+            "prunable": self.analysis.record.structure.prunable,
+            "where": self.pins_of,
+        }
+        if self.target.strategy == "layerwise":
+            share = constraints.attention_share
+            share = DEFAULT_SHARE if share is None else share
+            amount = self._parameters_to_go(needs)
+            taken = choose_by_layer(self.table, wishes, amount, share, **bounds)
+            return Choice(taken, 0.0)
+        choose_for = partial(choose, self.table, wishes, constraints, **bounds)
+        goal = self._goal()
+        if goal is None:
+            return choose_for(needs=needs)
+        most = wishes.must_go | wishes.free
+        return choose_in_time(goal, most, lambda need: choose_for(needs=(*needs, need)))
+
+    def _goal(self) -> LatencyGoal | None:
+        """The latency that is asked for."""
+        milliseconds, structure = self.target.latency, self.analysis.record.structure
+        if milliseconds is None:
+            return None
+        if self.latencies is None:
+            raise UsageError(
+                "target.latency: is told by what gp measure wrote, and no such record is at hand; "
+                "name it with --machine."
+            )
+        return LatencyGoal(self.latencies, milliseconds, self.table, structure)
+
+    def in_the_way(self) -> Iterator[str]:
+        """Yield every constraint without which a budget could be kept, and the pins if so."""
+        constraints = self.target.constraints
+        for name in constraints.said():
+            lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
+            if replace(self, target=lifted).can_be_reached():
+                yield option_of(name)
+        if self.pins and replace(self, pins={}).can_be_reached():
+            yield "the pins"
+
+    def can_be_reached(self) -> bool:
+        """Whether it can be answered, and the answer is enough."""
+        try:
+            return self.answer().reached
+        except (PlanInvalid, UsageError):
+            return False
+
+    @cached_property
+    def _taken_within(self) -> Mask:
+        """What the plans of smaller ratios remove, each all of the one before."""
+        if not self.target.within:
+            return np.zeros(len(self.table), bool)
+        *smaller, last = self.target.within
+        inner = Target(ratio=last, within=tuple(smaller), constraints=self.target.constraints)
+        return replace(self, target=inner).answer().choice.taken
+
+    def _met(self, needs: tuple[Need, ...], taken: Mask) -> tuple[Met, ...]:
+        """How far each need is met."""
+        kinds = self.table.group_type
+        met = [
+            Met(need, int(need.of_rows(self.table.layer_idx, kinds)[taken].sum())) for need in needs
+        ]
+        goal = self._goal()
+        return (*met, *([] if goal is None else [goal.met_by(taken)]))
+
+    def _parameters_to_go(self, needs: tuple[Need, ...]) -> int:
+        """The fewest parameters that save enough of parameters and bytes, whatever groups go."""
+        (parameters,) = needs_of(Budgets(ratio=0), self.analysis.record.structure, None)
+        cost = parameters.cost
+        fewest = []
+        for need in needs:
+            may_go = need.cost > 0
+            worst = max(
+                (
+                    Fraction(int(a), int(b))
+                    for a, b in zip(cost[may_go], need.cost[may_go], strict=True)
+                ),
+                default=Fraction(0),
+            )
+            fewest.append(math.ceil(need.amount * worst))
+        return max(fewest)
+
+
+def plan_notes(
+    record: AnalysisRecord, scoring: Scoring, target: Budgets, ratio: float
+) -> Iterator[str]:
+    """Yield a sentence for each; the plan for `target` removes `ratio` of all parameters."""
+    incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
+    if incomparable and len(record.measured) > 1:
+        yield (
+            f"{scoring.importance} is not comparable between layers: one ranking over all of them "
+            "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
+            "or measure few layers (gp analyze --layers)."
+        )
+    for kind in record.structure.fixed:
+        yield f"{why_fixed(kind)}; only other groups go."
+    if _counts_windows_as_all(record) and {"kv_cache", "flops"} & target.counted().keys():
+        yield (
+            "this analysis is older than the counting of sliding windows, so every layer counts as "
+            "one that sees the whole context; measure again for figures of its windows."
+        )
+    if ratio:
+        yield from _unsure(record, scoring, ratio)
+
+
+def _counts_windows_as_all(record: AnalysisRecord) -> bool:
+    """Whether the model has layers with a window, which the analysis doesn't say of any."""
+    traits = record.model.traits
+    said = any(layer.window for layer in record.structure.layers)
+    return traits is not None and traits.sliding_window and not said
+
+
+def _unsure(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:
+    """Yield a doubt where the halves of the windows disagree about what the plan ranks by."""
+    found = record.reliability.get(scoring.importance)
+    if found is None or scoring.normaliser != record.normaliser_of(scoring.importance):
+        return  # nothing is known of other scores
+    doubts = " and ".join(found.doubts(ratio))
+    if doubts:
+        yield (
+            f"{scoring} is unsure: each half of the {record.calibration.samples} windows ranks the "
+            f"groups for itself, and {doubts}; measure with more --samples."
+        )
 
 
 @dataclass(frozen=True)

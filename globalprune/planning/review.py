@@ -1,24 +1,35 @@
-"""What there is to say of a plan: what it removes, what was edited, and what stays unknown."""
+"""What is known of a plan: its analysis, hand edits, broken pins; for gp check and gp show."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis import Analysis, doubt_of
+from globalprune.artifacts.analyses.analysis import (
+    Analysis,
+    Scoring,
+    doubt_of,
+    read_analysis,
+    scored_table,
+    scoring_of,
+)
 from globalprune.artifacts.evaluations.latency import Latencies
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import open_plan
-from globalprune.artifacts.plans.plan_summary import find_analysis
+from globalprune.artifacts.plans.plan_summary import LayerPicture, find_analysis, layer_pictures
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
-from globalprune.planning.difference import HalfDifference, differences
-from globalprune.planning.figures import ImportanceByGroup
-from globalprune.planning.knowledge import worth_of
-from globalprune.planning.machines import broken_latency, find_machine, latency_of
-from globalprune.planning.optimality import Optimality, optimality_of
+from globalprune.planning.diff import HalfDifference, differences
+from globalprune.planning.latency import broken_latency, find_machine, latency_of
 from globalprune.planning.planner import make_plan
-from globalprune.planning.resources import Resources, resources_of
+from globalprune.planning.summary import (
+    ImportanceByGroup,
+    Optimality,
+    Resources,
+    optimality_of,
+    resources_of,
+    worth_of,
+)
 
 
 @dataclass(frozen=True)
@@ -108,3 +119,41 @@ def _edits(
         if again.decisions_digest() == plan.generated:
             return differences(again, plan, analysis.record.structure)
     return None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All layers; `plan` is None where only an analysis is shown."""
+
+    layers: tuple[LayerPicture, ...]
+    scoring: Scoring
+    plan: PrunePlan | None
+    effect: PlanEffect | None
+    notes: tuple[str, ...]
+    doubt: str | None  # about the analysis, if it is of these scores
+
+
+def picture_of(path: Path, analysis_folder: Path | None, importance: str | None) -> Picture:
+    """Look at an analysis folder, or at a plan through the analysis that it was made from.
+
+    Raise `UsageError` for a plan whose analysis is not there.
+    """
+    if path.is_dir():
+        analysis = read_analysis(path)
+        scoring = scoring_of(analysis.record, importance)
+        layers = layer_pictures(analysis.record.structure, scored_table(analysis, scoring), None)
+        return Picture(layers, scoring, None, None, (), doubt_of(analysis.record, scoring))
+    review = review_plan(path, analysis_folder)
+    if review.known is None:
+        raise UsageError(
+            f"{path}: its analysis is needed for the sizes of the layers; name it with --analysis."
+            f"\n{' '.join(review.notes)}"
+        )
+    known = review.known
+    scoring = known.worth.scoring
+    if importance is not None:
+        scoring = scoring_of(known.analysis.record, importance)
+    table = scored_table(known.analysis, scoring)
+    layers = layer_pictures(known.structure, table, known.effect)
+    doubt = doubt_of(known.analysis.record, scoring)
+    return Picture(layers, scoring, review.plan, known.effect, review.notes, doubt)

@@ -14,7 +14,7 @@ from globalprune.artifacts.analyses.trial import Candidate, CandidateName
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import removed_groups
 from globalprune.artifacts.structure import GROUP_TYPES, RemovedGroups
-from globalprune.planning.knapsack.problem import Mask
+from globalprune.planning.knapsack import Mask
 
 _SEED: Final = 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis
 
-from globalprune.planning.writing import write_plans
+from globalprune.planning.write import write_plans
 
 HEAVY = ("torch", "transformers", "datasets", "peft", "pandas")
 REFUSING = {

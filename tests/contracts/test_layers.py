@@ -19,8 +19,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compensation": BASE | {"text", "models", "statistics", "sublayers", "compensation"},
     "obs": BASE | {"text", "models", "statistics", "sublayers", "compensation", "obs"},
     "importance": BASE | {"statistics", "importance"},
-    "analyze": BASE
-    | {"text", "models", "statistics", "sublayers", "compensation", "obs", "importance", "analyze"},
+    "analysis": BASE
+    | {
+        "text",
+        "models",
+        "statistics",
+        "sublayers",
+        "compensation",
+        "obs",
+        "importance",
+        "analysis",
+    },
     "planning": BASE | {"planning"},
     "card": BASE | {"card"},
     "report": BASE | {"report"},
@@ -29,7 +38,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": BASE | {"text", "models", "statistics", "evaluate"},
     "export": BASE | {"text", "models", "statistics", "card", "export"},
     "pipeline": BASE
-    | {"models", "text", "analyze", "planning", "apply", "recover", "evaluate", "card", "pipeline"},
+    | {
+        "models",
+        "text",
+        "analysis",
+        "planning",
+        "apply",
+        "recover",
+        "evaluate",
+        "card",
+        "pipeline",
+    },
 }
 HEAVY = {"torch", "transformers", "datasets", "peft", "accelerate", "safetensors", "gguf"}
 LIGHT = (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command_line import files_below, gp
 
-from globalprune.analyze.analyzer import analyze
+from globalprune.analysis.analyzer import analyze
 from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.evaluations.evaluation_files import (
     csv_text,

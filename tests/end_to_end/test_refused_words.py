@@ -7,7 +7,7 @@ import pytest
 from analyses import saved_analysis
 from command_line import files_below, gp, refused
 
-from globalprune.planning.writing import write_plans
+from globalprune.planning.write import write_plans
 
 WORDS = {
     "no folder": ("plan gone --ratio 0.2", "gone: there is no such folder"),

@@ -18,7 +18,7 @@ from plan_typing import File, file_of, keys_of
 from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.planning.writing import write_plans
+from globalprune.planning.write import write_plans
 
 STRUCTURE = structure_of(((2, 7), (1, 5), (3, 7), (2, 1), (2, 120)))
 COSTS, NORMS = {"attention": 50, "mlp": 6}, 4  # of structure_of

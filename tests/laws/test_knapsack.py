@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from knapsacks import brute_force, keeps_ceilings, knapsacks
 
-from globalprune.planning.knapsack.problem import Ceilings, Knapsack, Solution, fractional_bound
-from globalprune.planning.knapsack.search import solve_searching
-from globalprune.planning.knapsack.solver import solve
+from globalprune.planning.knapsack import Ceilings, Knapsack, Solution, fractional_bound
+from globalprune.planning.lagrangian import solve_searching
+from globalprune.planning.solver import solve
 
 
 def assert_best(problem: Knapsack, found: Solution | None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from knapsack import EQUAL, by_highs, difference, drawn
 
-from globalprune.planning.knapsack.search import solve_searching
+from globalprune.planning.lagrangian import solve_searching
 
 
 @pytest.mark.parametrize("first", range(0, 100, 20))

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, MIXTURES
 
-from globalprune.analyze.analyzer import analyze
+from globalprune.analysis.analyzer import analyze
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.own_files import ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.errors import UsageError

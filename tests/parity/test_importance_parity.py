@@ -17,8 +17,8 @@ import torch
 from double_arithmetic import DoubleArithmetic
 from tiny_models import CONFIGS, MIXTURES, random_ids, save_tiny, tiny_config
 
-from globalprune.analyze.ordering import order_groups
-from globalprune.analyze.subject import subject_of
+from globalprune.analysis.measure import order_groups
+from globalprune.analysis.request import subject_of
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.importance import IMPORTANCES
 from globalprune.models.checkpoints.open import open_checkpoint

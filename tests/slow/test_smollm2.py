@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from globalprune.artifacts.plans.plan_effect import effect_of, removed_by
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.models.loading import load_model, load_tokenizer
-from globalprune.planning.header import removal_text
+from globalprune.planning.summary import removal_text
 
 pytestmark = pytest.mark.slow
 PLANS = Path(__file__).parents[2] / "plans"

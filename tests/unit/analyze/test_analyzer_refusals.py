@@ -11,7 +11,7 @@ import torch
 from analysing import analysed
 from safetensors.torch import load_file, save_file
 
-from globalprune.analyze import analyzer, output
+from globalprune.analysis import analyzer, output
 from globalprune.errors import GlobalPruneError, NonFiniteError, UsageError
 
 Tiny = Callable[[str], Path]

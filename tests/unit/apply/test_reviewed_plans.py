@@ -13,7 +13,7 @@ from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.configs.pruned_config import write_layer_shapes
 from globalprune.models.meta_model import class_differences
 from globalprune.models.registry import adapter_for
-from globalprune.planning.header import removal_text
+from globalprune.planning.summary import removal_text
 
 PLANS = Path(__file__).parents[3] / "plans"
 LARGE = sorted(path for path in PLANS.glob("*.yaml") if not path.name.startswith("smollm2"))

@@ -13,7 +13,7 @@ from command_line import gp
 
 from globalprune.cli import app
 from globalprune.errors import BudgetError, GlobalPruneError, TextError
-from globalprune.planning.writing import write_plans
+from globalprune.planning.write import write_plans
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -9,10 +9,10 @@ from analyses import saved_analysis, structure_of
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.plans.plan_file import refresh_header
 from globalprune.errors import PlanInvalid, PlanStale
-from globalprune.planning.comparison import compare_plans
-from globalprune.planning.header import header_of
+from globalprune.planning.diff import compare_plans
 from globalprune.planning.review import Known, review_plan
-from globalprune.planning.writing import write_plans
+from globalprune.planning.summary import header_of
+from globalprune.planning.write import write_plans
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.planning.review import review_plan
-from globalprune.planning.writing import write_plans
+from globalprune.planning.write import write_plans
 from globalprune.report.content import Facts, Glance, Lines, Part, Picture, Table
 from globalprune.report.known_plan import plan_at
 from globalprune.report.plan_section import plan_part

@@ -21,7 +21,7 @@ from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import UsageError
 from globalprune.planning.planner import make_plan
 from globalprune.planning.review import review_plan
-from globalprune.planning.writing import write_plans
+from globalprune.planning.write import write_plans
 
 STRUCTURE = structure_of()
 

@@ -1,0 +1,1 @@
+"""gp analyze: what every group of a model is worth, measured on text."""

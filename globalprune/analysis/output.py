@@ -1,0 +1,264 @@
+"""The files of an analysis: record, table, curves, log, warnings, and the text on the terminal."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from globalprune.analysis.measure import Measured, build_table, curves_of, reliabilities
+from globalprune.analysis.request import Subject
+from globalprune.artifacts.analyses.analysis import (
+    ANALYSIS_FILE,
+    Analysis,
+    AnalysisRecord,
+    TextRecord,
+    write_analysis_record,
+)
+from globalprune.artifacts.analyses.group_table import TABLE_FILE, GroupTable, write_group_table
+from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, write_curves
+from globalprune.artifacts.analyses.normalisers import NormaliserName, scored_by
+from globalprune.artifacts.analyses.reliability import agreement
+from globalprune.artifacts.analyses.trial import Trial, broken_promise, trial_text
+from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
+from globalprune.artifacts.records import tool_versions
+from globalprune.artifacts.staging import updated_folder
+from globalprune.artifacts.structure import why_fixed
+from globalprune.importance import Importance
+from globalprune.models.checkpoints.gguf_header import quantisation_notes
+from globalprune.printable import printable, printable_lines
+from globalprune.text.windows import TokenWindows
+
+
+def describe(record: AnalysisRecord, loss: float | None) -> str:
+    """Write the record as lines of `what: value`; `loss` is the model's on the text."""
+    model, first, end = record.model, *record.layers
+    lines = {
+        "model": f"{model.source} ({model.model_type}{_revision(model.revision)})",
+        "parameters": f"{model.parameters:,}, of which {model.prunable_parameters:,} in groups",
+        "layers": f"{first}:{end} of {len(record.structure.layers)}",
+        "measured": f"{record.removable:,} parameters, the most that a plan can remove",
+        "text": _text(record.calibration),
+        "importance": f"{_importance(record)} (measured: {', '.join(record.methods)})",
+        "labels": _labels(record),
+        "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
+        **{f"halves on {name}": agreement(found) for name, found in record.reliability.items()},
+        "trial": trial_text(record.trial),
+        "precision": record.dtype,
+        "batch size": str(record.batch_size),
+        "time": f"{record.seconds:.1f} s",
+        "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB",
+        "tools": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "structure": model.structure_fingerprint,
+        "weights": model.weights_fingerprint,
+        "table": record.table,
+        "command": spelled_command(record.command) or "-",
+    }
+    width = max(map(len, lines)) + 2
+    text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]
+    text = [*filter(None, [record.doubt]), *text]
+    return "\n".join([*text, *(f"warning: {warning}" for warning in record.warnings)]) + "\n"
+
+
+def _text(text: TextRecord) -> str:
+    """What text it was, and how it was cut."""
+    length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
+    seed = "in order" if text.seed is None else f"seed {text.seed}"
+    bos = ", each begins with BOS" if text.bos else ""
+    return (
+        f"{text.source}, {text.samples} windows of {length}, {seed}{bos} ({text.tokens:,} tokens)"
+    )
+
+
+def _importance(record: AnalysisRecord) -> str:
+    """What the table is scored by."""
+    name = record.default_importance
+    return scored_by(name, record.normaliser_of(name))
+
+
+def _labels(record: AnalysisRecord) -> str:
+    """Whose next tokens the gradients are of."""
+    if record.labels == "text":
+        return "the text's own next tokens"
+    return f"drawn from the model, seed {record.label_seed}"
+
+
+def _revision(revision: str | None) -> str:
+    """The Hub revision, if there is one."""
+    return "" if revision is None else f", revision {revision}"
+
+
+def doubts(
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    normaliser: NormaliserName,
+    labels: str,
+    dtype: str,
+) -> Iterator[str]:
+    """Yield a sentence or two for every reason to doubt."""
+    yield from quantisation_notes(subject.source)
+    if not methods[0].in_nats and normaliser == "none":
+        yield (
+            f"{methods[0].name} is not comparable between layers: one ranking over all of them "
+            "destroys a model; plan with a normaliser or another importance, or measure few "
+            "layers (--layers)."
+        )
+    first_order = [method.name for method in methods if "first_order" in method.needs]
+    if labels == "sampled" and first_order:
+        yield (
+            f"{' and '.join(first_order)} with --labels sampled: the mean gradient of labels that "
+            "the model draws itself tends to zero, so its first order is noise; use fisher, or "
+            "--labels text."
+        )
+    judging = [method.name for method in methods if "measured_removal_loss" in method.needs]
+    if judging and dtype != "float32":
+        yield (
+            f"{judging[0]} in {dtype}: what a trial measures is blurred by rounding, the more the "
+            "less it removes; measure with --dtype float32 where that fits."
+        )
+    if len(windows.rows) == 1:
+        yield (
+            "one window can't be halved, so nothing tells how sure its importances are; measure "
+            "with more --samples."
+        )
+    for kind in subject.structure.fixed:
+        yield f"{why_fixed(kind)}; only the other groups are measured."
+    longest = max(len(row) for row in windows.rows)
+    positions = subject.figures.find("max_position_embeddings")
+    if positions is not None and longest > positions:
+        yield (
+            f"windows of {longest} tokens are longer than the {positions} positions that the "
+            "model was trained for; say a smaller --seq-len."
+        )
+
+
+class RunLog:
+    """Lines with the seconds since the start; nothing is written before the run has ended well."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._started = time.monotonic()
+        self._lines = [
+            f"{datetime.now(UTC).isoformat(timespec='seconds')}  {spelled_command(command)}"
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._started
+
+    def say(self, line: str) -> None:
+        """Note one line."""
+        self._lines.append(f"{self.seconds:8.1f} s  {printable_lines(line)}")
+
+    def say_record(self, record: AnalysisRecord) -> None:
+        """Note everything but what is long: the structure and the documents' digests."""
+        self._say_facts("measured", record.model_dump(exclude={"structure", "calibration"}))
+        self._say_facts("text", record.calibration.model_dump(exclude={"document_digests"}))
+
+    def _say_facts(self, title: str, facts: Mapping[str, Any]) -> None:
+        """Note a block of facts, one a line, those inside others by their path."""
+        self.say(title)
+        self._lines += [f"{'':12}{name}: {printable(str(value))}" for name, value in _flat(facts)]
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Note how long the block took."""
+        started = time.monotonic()
+        yield
+        self.say(f"{name}: {time.monotonic() - started:.1f} s")
+
+    def text(self) -> str:
+        """The whole log."""
+        return "\n".join(self._lines) + "\n"
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield `model.source` and so on; lists in words."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif name == "command":
+            yield prefix + name, spelled_command(value) or "none"
+        elif isinstance(value, tuple | list):
+            yield prefix + name, ", ".join(map(str, value)) or "none"
+        else:
+            yield prefix + name, value
+
+
+def layer_summary(table: GroupTable) -> str:
+    """A line for every half: its groups, the spread of their scores, its part of all importance."""
+    columns = ("lowest", "median", "highest")
+    lines = [
+        "layer  kind       groups" + "".join(f"  {name:>10}" for name in columns) + "    share"
+    ]
+    total = float(table.importance.sum()) or 1.0
+    for (layer, kind), rows in table.halves.items():
+        scores = table.score[rows]
+        share = float(table.importance[rows].sum()) / total
+        lines.append(
+            f"{layer:>5}  {kind:<9}  {len(scores):>6}  {scores.min():>10.3e}  "
+            f"{np.median(scores):>10.3e}  {scores.max():>10.3e}  {share:>7.2%}"
+        )
+    return "\n".join(lines)
+
+
+def write_analysis(
+    out: Path,
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    measured: Measured,
+    log: RunLog,
+    how: dict[str, Any],
+    try_plan: Callable[[Analysis], Trial | None],
+) -> AnalysisRecord:
+    """Write table, record, description and log, all or none; return the record.
+
+    `try_plan` makes the trial of what there is so far.
+    """
+    collected, ordered = measured.collected, measured.ordered
+    normaliser = how["normalisers"].get(methods[0].name, "none")
+    parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
+    draft = build_table(*parts)  # its digest doesn't depend on the metadata
+    record = AnalysisRecord(
+        structure=subject.structure,
+        layers=(subject.layers.start, subject.layers.stop),
+        calibration=windows.record,
+        methods=tuple(method.name for method in methods),
+        default_importance=methods[0].name,
+        compensated=tuple(method.name for method in methods if method.counts_on_compensation),
+        incomparable=tuple(method.name for method in methods if not method.in_nats),
+        reliability=reliabilities(
+            subject.structure, subject.layers, methods, collected.halves, how["normalisers"]
+        ),
+        table=draft.digest,
+        versions=tool_versions(),
+        seconds=0.0,
+        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"], how["dtype"])),
+        **how,
+    )
+    with log.phase("try what the first plan removes"):
+        trial = try_plan(Analysis(out, record, draft))
+    more = {
+        "trial": trial,
+        "seconds": round(log.seconds, 3),
+        "warnings": (*record.warnings, *filter(None, [broken_promise(trial)])),
+    }
+    record = record.model_copy(update=more)
+    log.say_record(record)
+    log.say(f"scores by layer\n{layer_summary(draft)}")
+    with updated_folder(out, ANALYSIS_FILES) as folder:
+        table = build_table(*parts, identity=record.identity)
+        write_group_table(folder / TABLE_FILE, table, subject.structure)
+        if ordered is not None:
+            curves = curves_of(ordered, subject.structure)
+            write_curves(folder / CURVES_FILE, curves, identity=record.identity)
+        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
+        (folder / ANALYZE_LOG).write_text(log.text(), "utf-8")
+        write_analysis_record(folder / ANALYSIS_FILE, record)
+    return record

@@ -1,0 +1,119 @@
+"""What an analysis measures: the model, its layers, the importances and labels; refused early."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from globalprune.artifacts.analyses.analysis import ModelRecord
+from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named
+from globalprune.artifacts.structure import ModelStructure
+from globalprune.errors import UsageError
+from globalprune.importance import Importance
+from globalprune.models.architecture import ModelAdapter
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.fingerprint import stored_weights, weights_fingerprint
+from globalprune.models.configs.config import ConfigFigures
+from globalprune.models.configs.pruned_config import traits_of
+from globalprune.models.registry import adapter_for
+from globalprune.models.sources.source import ModelSource
+from globalprune.statistics.interface import Ordered
+from globalprune.statistics.loss import LabelDraw
+from globalprune.text.windows import TokenWindows
+
+LABELS = ("text", "sampled")
+
+
+def label_draw(labels: str, seed: int) -> LabelDraw | None:
+    """What draws the labels, None where the text gives them; raise `UsageError` for other names."""
+    if labels not in LABELS:
+        raise UsageError(f"--labels: {labels} is not known; there are {', '.join(LABELS)}.")
+    return LabelDraw(seed) if labels == "sampled" else None
+
+
+def chosen_normalisers(
+    methods: Sequence[Importance], said: str | None
+) -> dict[str, NormaliserName]:
+    """The normaliser of each method that has one; what a person says is of the first."""
+    found = {method.name: method.normaliser for method in methods}
+    if said is not None:
+        found[methods[0].name] = normaliser_named(said)
+    return {name: normaliser for name, normaliser in found.items() if normaliser != "none"}
+
+
+def refuse_ordering_experts(methods: Sequence[Importance], structure: ModelStructure) -> None:
+    """Raise `UsageError` for a method that orders what enters a single output projection."""
+    ordering = [method.name for method in methods if set(method.needs) & set(get_args(Ordered))]
+    if ordering and structure.has_experts:
+        raise UsageError(
+            f"--importance {ordering[0]}: can't be made of experts, whose channels enter many "
+            "output projections; say --importance fisher, or another."
+        )
+
+
+def refuse_single_window(methods: Sequence[Importance], windows: TokenWindows) -> None:
+    """Raise `UsageError` for a method that judges by windows which it isn't fitted to."""
+    judging = [method.name for method in methods if "measured_removal_loss" in method.needs]
+    if judging and len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
+        raise UsageError(
+            f"--importance {judging[0]}: a single window of text can't be both fitted to and "
+            "judged by; say --samples 2 at least, better 128."
+        )
+
+
+_LAYERS = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*")
+
+
+def chosen_layers(text: str | None, structure: ModelStructure) -> range:
+    """The layers that `A:B` names, half-open, either end left out; all without a text."""
+    count = len(structure.layers)
+    where = f"--layers {text}"
+    match = _LAYERS.fullmatch(":" if text is None else text)
+    if match is None:
+        raise UsageError(f"{where}: is not A:B (from layer A up to, not including, B); say 10:15.")
+    first, end = int(match[1] or 0), int(match[2] or count)
+    if end > count:
+        raise UsageError(
+            f"{where}: the model has {count} layers, 0 to {count - 1}; end at {count}."
+        )
+    if first >= end:
+        raise UsageError(f"{where}: names no layer of the {count}; A must be less than B.")
+    layers = range(first, end)
+    if not any(half.candidates for index, _, half in structure.halves() if index in layers):
+        raise UsageError(f"{where}: these layers have no groups left to measure; name others.")
+    return layers
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and which of its layers are measured; it holds no weights."""
+
+    source: ModelSource
+    figures: ConfigFigures
+    adapter: ModelAdapter
+    structure: ModelStructure
+    layers: range
+
+
+def subject_of(checkpoint: Checkpoint, layers: str | None) -> Subject:
+    """Read what there is to cut; raise if the model or `layers` is none of ours."""
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    source = checkpoint.source
+    figures = ConfigFigures(checkpoint.config, source.name)
+    return Subject(source, figures, adapter, structure, chosen_layers(layers, structure))
+
+
+def model_record(checkpoint: Checkpoint, subject: Subject) -> ModelRecord:
+    """Name the model so that it can be known again; reads a part of every tensor."""
+    return ModelRecord(
+        source=subject.source.name,
+        revision=subject.source.revision,
+        model_type=subject.adapter.name,
+        structure_fingerprint=subject.structure.fingerprint,
+        weights_fingerprint=weights_fingerprint(checkpoint),
+        parameters=subject.structure.parameters,
+        prunable_parameters=subject.structure.prunable,
+        traits=traits_of(checkpoint.config),
+        storage=stored_weights(checkpoint, subject.adapter, subject.structure),
+    )

@@ -1,1 +1,0 @@
-"""The first phase: passes and importance become a table and a record."""

@@ -1,1 +1,0 @@
-"""The knapsack of planning, and how it is solved. Nothing here knows of models or plans."""
