@@ -16,9 +16,8 @@ from typing import Annotated, Any
 import typer
 import xllamacpp
 
-from globalprune.evaluate.turns import turns_of
-from globalprune.export.exported import Exported
-from globalprune.export.gguf.exporter import export_gguf
+from globalprune.evaluation.speed import turns_of
+from globalprune.export.gguf.exporter import Exported, export_gguf
 
 MARGIN = 32  # tokens of context beyond what is asked
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analyses.analysis import read_analysis
-from globalprune.evaluate.comparison import evaluate_models
+from globalprune.evaluation.comparison import evaluate_models
 from globalprune.planning.summary import shares_of
 from globalprune.planning.write import write_plans
+from globalprune.surgery.executor import apply_plan
 
 RATIOS = (0.1, 0.2, 0.3, 0.4)
 

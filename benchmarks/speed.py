@@ -19,15 +19,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
-from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettings
 from globalprune.artifacts.evaluations.evaluation_files import markdown_text
 from globalprune.artifacts.evaluations.evaluation_table import SECONDS, SPEEDS, rows_of
 from globalprune.artifacts.structure import ModelStructure
-from globalprune.evaluate.comparison import evaluate_models
+from globalprune.evaluation.comparison import evaluate_models
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
+from globalprune.surgery.executor import apply_plan
 
 HEAD_DIM = 64
 VOCABULARY = 128_256

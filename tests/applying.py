@@ -7,10 +7,10 @@ from typing import Any
 from cutting import Removals, write_removals
 from records import analysis_record, text_record
 
-from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analyses.analysis import write_analysis_record
 from globalprune.artifacts.results.metrics import ApplyResult
 from globalprune.artifacts.structure import ModelStructure
+from globalprune.surgery.executor import apply_plan
 
 ALL_GROUPS = {"llama": (0, 1, 2, 3), "llama_tied_bias": (0, 1), "qwen2": (0, 1, 2)}
 ALL_CHANNELS = tuple(range(24))

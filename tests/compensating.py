@@ -10,8 +10,6 @@ from texts import write_column
 from tiny_models import random_ids, tiny_model
 from torch import nn
 
-from globalprune.apply.compensator import Compensation
-from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.results.compensation import (
     GATE_STEPS,
     CompensationRecord,
@@ -26,6 +24,8 @@ from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.sublayers.residual_stream import halves_of, layers_of
 from globalprune.sublayers.sublayer import RunningHalf
+from globalprune.surgery.compensate import Compensation
+from globalprune.surgery.executor import apply_plan
 
 ROWS, LENGTH = 16, 24
 

@@ -12,8 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from uneven_models import Cut, save_uneven
 
-from globalprune.export.exported import Exported
-from globalprune.export.gguf.exporter import export_gguf
+from globalprune.export.gguf.exporter import Exported, export_gguf
 from globalprune.models.loading import load_model
 
 VOCABULARY = 320

@@ -12,9 +12,9 @@ from texts import numbered, write_lines
 from tiny_models import random_ids, tiny_tokenizer
 
 from globalprune.artifacts.results.finetuning import LoraSettings, RecoveryRun, RecoverySettings
+from globalprune.finetuning.finetuner import finetune
 from globalprune.models.loading import load_model
 from globalprune.progress import Item, Progress
-from globalprune.recover.finetuner import finetune
 
 IDS = random_ids(2, 9)
 CHATML = (

@@ -95,7 +95,7 @@ def _judged(job: Job, pruned: Pruned) -> Part:
     from contest.dense_states import dense_states, states_path
     from contest.judge import judge
     from contest.texts import STRIDED, judging_texts
-    from globalprune.evaluate.efficiency import count_parameters
+    from globalprune.evaluation.resources import count_parameters
     from globalprune.models.loading import load_tokenizer
 
     dense = _load(job.question.model)

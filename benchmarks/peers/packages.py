@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from globalprune.artifacts.structure import HalfStructure
-from globalprune.evaluate.efficiency import count_parameters
+from globalprune.evaluation.resources import count_parameters
 from peers.subject import Subject
 
 

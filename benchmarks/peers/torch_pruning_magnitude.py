@@ -11,7 +11,7 @@ from typing import Any
 import torch_pruning
 from torch import nn
 
-from globalprune.evaluate.efficiency import count_parameters
+from globalprune.evaluation.resources import count_parameters
 from globalprune.text.windows import TokenWindows
 from peers.packages import channels_wanted, mlp_of, removed_since
 from peers.subject import Subject

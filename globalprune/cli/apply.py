@@ -163,8 +163,8 @@ def apply(
 
 def _advise(plan: Path, *, compensating: bool) -> None:
     """Say it where the plan, which was read before, would gain by a repair."""
-    from globalprune.apply.assumptions import repair_advice
     from globalprune.artifacts.plans.plan_file import read_plan
+    from globalprune.surgery.prepare import repair_advice
 
     if advice := repair_advice(read_plan(plan), compensating=compensating):
         console.note(advice)
@@ -183,7 +183,7 @@ def _refuse_without_compensation(*values: str | int | None) -> None:
 
 def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> None:
     """Print the steps, unless the run itself would be refused; `named`: OUT is known."""
-    from globalprune.apply.executor import explain_plan
+    from globalprune.surgery.executor import explain_plan
 
     explanation = explain_plan(
         cutting.model,

@@ -10,8 +10,8 @@ from globalprune.cli import console, model_arguments, options
 from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersion, UsageError
 
 if TYPE_CHECKING:
-    from globalprune.apply.preparation import Prepared
     from globalprune.planning.review import Review
+    from globalprune.surgery.prepare import Prepared
 
 
 def check(
@@ -91,7 +91,7 @@ def check(
 
 def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None]":
     """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
-    from globalprune.apply.preparation import prepare
+    from globalprune.surgery.prepare import prepare
 
     fit: dict[str, Any] = {"model": model, "problem": None}
     try:

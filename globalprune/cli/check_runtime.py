@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.apply.preparation import Prepared
     from globalprune.artifacts.plans.plan_effect import PlanEffect
     from globalprune.artifacts.plans.runtimes import Runtime
     from globalprune.artifacts.structure import ModelStructure
     from globalprune.planning.review import Review
+    from globalprune.surgery.prepare import Prepared
 
 
 @dataclass(frozen=True)

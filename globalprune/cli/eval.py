@@ -102,8 +102,8 @@ def eval_(
     """
     from globalprune.artifacts.evaluations.evaluation import SpeedSettings
     from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
-    from globalprune.evaluate.comparison import evaluate_models
-    from globalprune.evaluate.parts import PARTS_FOLDER
+    from globalprune.evaluation.comparison import evaluate_models
+    from globalprune.evaluation.model import PARTS_FOLDER
 
     asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
     refuse_ranks()
@@ -166,7 +166,7 @@ def _refuse_place(out: Path, models: list[str]) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
     from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
-    from globalprune.evaluate.parts import PARTS_FOLDER
+    from globalprune.evaluation.model import PARTS_FOLDER
 
     refuse_occupied(out, ours=(EVALUATION_FILE, PARTS_FOLDER), overwrite=True)
     for model in models:

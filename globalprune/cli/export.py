@@ -9,7 +9,7 @@ from globalprune.cli import console, model_arguments, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.export.exported import Exported
+    from globalprune.export.gguf.exporter import Exported
 
 _FORMATS = ("gguf",)
 

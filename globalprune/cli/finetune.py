@@ -120,7 +120,7 @@ def finetune(
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.recovery_options import RecoveryOptions, choose_settings
     from globalprune.cli.recovery_text import recovery_summary
-    from globalprune.recover.finetuner import finetune as train
+    from globalprune.finetuning.finetuner import finetune as train
 
     said = RecoveryOptions(
         method=method,

@@ -58,7 +58,7 @@ def measure(
     from globalprune.artifacts.records import write_record
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.measure_table import render
-    from globalprune.evaluate.latencies import measure_latencies
+    from globalprune.evaluation.latency import measure_latencies
 
     refuse_machine_place(out)
     refuse_inside(out, Path(model).expanduser())

@@ -102,8 +102,8 @@ def choose_recovery(
         if alone:
             raise UsageError(f"{alone[0]}: says how to finetune; say --finetune lora too.")
         return None
+    from globalprune.finetuning.settings import PRESETS, recipe_named
     from globalprune.pipeline.recovery import Recovery
-    from globalprune.recover.presets import PRESETS, recipe_named
 
     recipe_named(recipe)
     said = replace(said, preset=recipe) if recipe in PRESETS else replace(said, method=recipe)
@@ -113,7 +113,7 @@ def choose_recovery(
 
 def _base(said: RecoveryOptions) -> "RecoverySettings":
     """The settings to begin with."""
-    from globalprune.recover.presets import METHODS, PRESETS, recipe_named
+    from globalprune.finetuning.settings import METHODS, PRESETS, recipe_named
 
     if said.preset is not None and said.preset not in PRESETS:
         raise UsageError(f"--preset {said.preset}: is none; there are {', '.join(PRESETS)}.")

@@ -14,7 +14,7 @@ from globalprune.pipeline.refusals import refuse_early
 
 def cut_and_judge(cutting: Cutting, plan: Path, *, evaluate: str | None = None) -> Outcome:
     """Apply the plan into OUT, and put both models side by side as asked."""
-    from globalprune.apply.executor import apply_plan
+    from globalprune.surgery.executor import apply_plan
 
     said = refuse_early(cutting, plan, None, evaluate)
     before = None if evaluate is None else judged({cutting.model: cutting.model}, evaluate, cutting)

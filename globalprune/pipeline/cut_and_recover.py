@@ -131,7 +131,7 @@ def _read_cut(metrics: Path) -> ApplyResult:
 
 def _cut(cutting: Cutting, plan: Path, out: Path, work: RunFolder) -> ApplyResult:
     """Apply the plan into the work's folder; what compensation has solved already is taken."""
-    from globalprune.apply.executor import apply_plan
+    from globalprune.surgery.executor import apply_plan
 
     return apply_plan(
         cutting.model,
@@ -149,7 +149,7 @@ def _finetune(
     cutting: Cutting, recovery: Recovery, cut: Path, out: Path, work: RunFolder
 ) -> "RecoveryRun":
     """Let the cut model learn, with the model before the cut for a teacher if that was asked."""
-    from globalprune.recover.finetuner import finetune
+    from globalprune.finetuning.finetuner import finetune
 
     run = finetune(
         str(cut),

@@ -10,7 +10,7 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.progress import Progress, silent, tell_nobody
 
 if TYPE_CHECKING:
-    from globalprune.apply.compensator import Compensation
+    from globalprune.surgery.compensate import Compensation
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ class Cutting:
         """What the cut is told of compensation, if that is asked; `work` keeps what is solved."""
         if self.compensation is None:
             return None
-        from globalprune.apply.compensator import Compensation
+        from globalprune.surgery.compensate import Compensation
 
         return Compensation(self.compensation, work, self.device, self.dtype)

@@ -24,7 +24,7 @@ def judge_states(cutting: Cutting, evaluate: str, cut: Path, tuned: Path | None)
 
 def judged(states: dict[str, str], evaluate: str, cutting: Cutting) -> "Comparison":
     """Judge models by where they lie, and name them as said."""
-    from globalprune.evaluate.comparison import evaluate_models
+    from globalprune.evaluation.comparison import evaluate_models
 
     found = evaluate_models(
         list(states),

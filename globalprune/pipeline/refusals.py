@@ -21,7 +21,7 @@ def refuse_early(
 
     What applying would warn of is said now, and returned.
     """
-    from globalprune.apply.executor import check_apply
+    from globalprune.surgery.executor import check_apply
 
     refuse_later_phases(cutting, recovery, evaluate)
     warnings = check_apply(
@@ -45,9 +45,9 @@ def refuse_compensation(cutting: Cutting) -> None:
 
     Text from the Hub that nobody named is not fetched for that.
     """
-    from globalprune.apply.compensator import read_windows
     from globalprune.models.checkpoints.open import open_checkpoint
     from globalprune.models.sources.source import resolve_model
+    from globalprune.surgery.compensate import read_windows
 
     compensation = cutting.compensated_in(RunFolder(None))
     if compensation is not None and compensation.request.data is not None:
@@ -104,7 +104,7 @@ def refuse_later_phases(cutting: Cutting, recovery: Recovery | None, evaluate: s
     """Raise for text that isn't there, and for a device that can't be trained on."""
     refuse_ranks()
     if recovery is not None:
-        from globalprune.recover.precision import choose_arithmetic
+        from globalprune.finetuning.settings import choose_arithmetic
 
         parse_mixture(recovery.data)
         choose_arithmetic(cutting.device, cutting.dtype, recovery.settings.method)

@@ -109,9 +109,9 @@ def _text_of_repairs(request: SweepRequest, cut: Sequence[Path]) -> "TextRecord 
                 "--compensate to cut and repair by every plan, or leave --data out."
             )
         return None
-    from globalprune.apply.compensator import read_windows
     from globalprune.models.checkpoints.open import open_checkpoint
     from globalprune.models.sources.source import resolve_model
+    from globalprune.surgery.compensate import read_windows
 
     cutting = request.cutting(request.out / MODELS / "first")
     refuse_early(cutting, cut[0], None, None)

@@ -33,7 +33,7 @@ class CutPoint(KeyedRecord):
 
 def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -> "Comparison":
     """The figures, kept and found again in the folder."""
-    from globalprune.evaluate.comparison import evaluate_models
+    from globalprune.evaluation.comparison import evaluate_models
 
     judging = request.judging
     return evaluate_models(

@@ -33,9 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "planning": BASE | {"planning"},
     "card": BASE | {"card"},
     "report": BASE | {"report"},
-    "apply": BASE | {"text", "models", "statistics", "sublayers", "compensation", "card", "apply"},
-    "recover": BASE | {"text", "models", "statistics", "card", "recover"},
-    "evaluate": BASE | {"text", "models", "statistics", "evaluate"},
+    "surgery": BASE
+    | {"text", "models", "statistics", "sublayers", "compensation", "card", "surgery"},
+    "finetuning": BASE | {"text", "models", "statistics", "card", "finetuning"},
+    "evaluation": BASE | {"text", "models", "statistics", "evaluation"},
     "export": BASE | {"text", "models", "statistics", "card", "export"},
     "pipeline": BASE
     | {
@@ -43,9 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "text",
         "analysis",
         "planning",
-        "apply",
-        "recover",
-        "evaluate",
+        "surgery",
+        "finetuning",
+        "evaluation",
         "card",
         "pipeline",
     },
@@ -62,7 +63,7 @@ LIGHT = (
     "pipeline",
     "cli",
 )
-LIGHT_FILES = ("apply/steps.py", "apply/explain.py")
+LIGHT_FILES = ("surgery/steps.py", "surgery/explain.py")
 
 
 def part_of(path: Path) -> str:

@@ -9,7 +9,7 @@ from command_line import gp
 from exporting import furthest_apart, save_cut
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
-from globalprune.export.gguf.numbers import KINDS
+from globalprune.export.gguf.tensors import KINDS
 
 TREE = Path(__file__).parents[2]
 PAGE = (TREE / "docs" / "serving.md").read_text("utf-8")

@@ -18,7 +18,7 @@ from globalprune.artifacts.evaluations.evaluation_files import (
     markdown_text,
     read_evaluation,
 )
-from globalprune.evaluate.comparison import evaluate_models
+from globalprune.evaluation.comparison import evaluate_models
 
 Tiny = Callable[[str], Path]
 TEXT = ("--data", "builtin", "--samples", 4, "--seq-len", 16)

@@ -65,7 +65,7 @@ def test_the_same_command_judges_nothing_again(tiny: Tiny, analysis: Path, tmp_p
     command = ("sweep", tiny("llama"), "--analysis", analysis, "-o", tmp_path, *JUDGED)
     first = gp(*command, "--ratio", 0.1, "--json").json
     curve = (tmp_path / "sweep.svg").read_bytes()
-    with mock.patch("globalprune.evaluate.measurement.load_candidate") as loading:
+    with mock.patch("globalprune.evaluation.model.load_candidate") as loading:
         again = gp(*command, "--ratio", 0.1, "--json").json
     assert curve == (tmp_path / "sweep.svg").read_bytes()
     more = gp(*command, "--ratio", 0.1, "--ratio", 0.2, "--json").json
@@ -219,7 +219,7 @@ def test_a_sweep_that_was_interrupted_says_how_it_goes_on(
     out = tmp_path / "out"
     with mock.patch("globalprune.pipeline.sweep.judge", side_effect=Interrupted(2)):
         swept = gp("sweep", tiny("llama"), "--analysis", analysis, "--ratio", 0.2, "-o", out)
-    with mock.patch("globalprune.evaluate.comparison.measure", side_effect=Interrupted(2)):
+    with mock.patch("globalprune.evaluation.comparison.measure", side_effect=Interrupted(2)):
         judged = gp("eval", tiny("llama"), "--samples", 1, "--seq-len", 24)
 
     assert swept.code == judged.code == 130

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES
 
-from globalprune.apply.executor import apply_plan, explain_plan
 from globalprune.models.loading import load_model
+from globalprune.surgery.executor import apply_plan, explain_plan
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,8 +9,8 @@ from cutting import tensors_in, write_removals
 from tiny_models import FAMILIES, random_ids
 from uneven_models import save_uneven, uneven_cut
 
-from globalprune.apply.executor import apply_plan
 from globalprune.models.loading import load_model
+from globalprune.surgery.executor import apply_plan
 
 
 @pytest.mark.parametrize("family", FAMILIES)

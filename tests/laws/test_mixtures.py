@@ -16,8 +16,8 @@ from mixture_cuts import EXPERTS, WIDTH, masked_mixture, removals
 from tiny_models import MIXTURES, random_ids
 from transformers import AutoModelForCausalLM
 
-from globalprune.apply.executor import apply_plan
 from globalprune.models.loading import load_model
+from globalprune.surgery.executor import apply_plan
 
 IDS = random_ids(2, 9)
 Tiny = Callable[[str], Path]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES
 
-from globalprune.apply.executor import apply_plan
+from globalprune.surgery.executor import apply_plan
 
 WRITTEN = ("model.safetensors", "config.json", "README.md", "globalprune/origin.parquet")
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_models import random_ids, tiny_model
 from uneven_models import masked
 
-from globalprune.apply.executor import apply_plan
+from globalprune.surgery.executor import apply_plan
 
 # a stranger's machine: transformers, and no globalprune to import
 STRANGER = """

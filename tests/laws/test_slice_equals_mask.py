@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import masked
 
-from globalprune.apply.executor import apply_plan
 from globalprune.models.loading import load_model
+from globalprune.surgery.executor import apply_plan
 
 IDS = random_ids(2, 9)
 

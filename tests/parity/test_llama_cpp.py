@@ -21,7 +21,7 @@ from llama_cpp import LlamaCpp, loads
 from uneven_models import Cut
 
 from globalprune.artifacts.plans.gguf_layout import GgufForm
-from globalprune.export.gguf import layout
+from globalprune.export.gguf import tensors
 from globalprune.export.gguf.tensors import GgufTensor, Rows
 
 ROUNDING = 1e-4  # of float32, in another order of sums
@@ -157,7 +157,7 @@ def test_padding_that_adds_something_would_be_seen(
     folder = save_cut(tmp_path / "model", "llama", EVERYTHING, rope_parameters=rope)
     assert furthest_apart(exported(folder).path, folder) < ROUNDING
     with monkeypatch.context() as context:
-        context.setattr(layout, "frequency_factors", lambda *_: np.ones(8))
+        context.setattr(tensors, "frequency_factors", lambda *_: np.ones(8))
         assert furthest_apart(exported(folder).path, folder) > 0.05
     read = GgufTensor.read
     monkeypatch.setattr(

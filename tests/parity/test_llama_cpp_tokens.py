@@ -16,8 +16,8 @@ from tokenizing import (
     sentencepiece_tokenizer,
 )
 
-from globalprune.export.gguf.byte_level import NAMES, Steps
 from globalprune.export.gguf.exporter import export_gguf
+from globalprune.export.gguf.tokenizer import NAMES, Steps
 from globalprune.models.loading import load_tokenizer
 
 

@@ -7,11 +7,11 @@ import pytest
 from smollm2_cut import PLAN, PROMPTS, cut_by
 from vllm_runtime import CACHE, Answer, Question, ask_vllm, furthest_from_transformers
 
-from globalprune.apply.preparation import prepare
 from globalprune.artifacts.plans.budgets import needs_of
 from globalprune.artifacts.plans.plan import Budgets
 from globalprune.artifacts.plans.runtime_compatibility import cached_though_empty
 from globalprune.artifacts.structure import GROUP_TYPES
+from globalprune.surgery.prepare import prepare
 
 pytestmark = pytest.mark.runtimes
 ROUNDING = 1e-3  # of float32, behind 29 layers; transformers itself is 2e-4 from float64

@@ -1,24 +1,146 @@
-"""From a folder of safetensors, cut or not, to a GGUF file for llama.cpp."""
+"""gp export: a checkpoint checked and written as a GGUF file."""
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
+
+import gguf
+import numpy as np
+from gguf.utility import size_label
 
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
 from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
 from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.card.licences import licence_of
 from globalprune.errors import ArtifactError, UsageError
-from globalprune.export.exported import Exported
-from globalprune.export.gguf.donor import DonatedVocabulary, read_donor
-from globalprune.export.gguf.layout import tensors_of
-from globalprune.export.gguf.numbers import Numbers, choose_numbers, unquantised
-from globalprune.export.gguf.subject import Subject, find_subject
-from globalprune.export.gguf.tensors import GgufTensor
-from globalprune.export.gguf.vocabulary import Vocabulary, read_vocabulary
-from globalprune.export.gguf.writing import write_gguf
+from globalprune.export.gguf.model import Subject, add_rope, find_subject
+from globalprune.export.gguf.tensors import (
+    GgufTensor,
+    Numbers,
+    choose_numbers,
+    tensors_of,
+    unquantised,
+)
+from globalprune.export.gguf.tokenizer import (
+    DonatedVocabulary,
+    Vocabulary,
+    read_donor,
+    read_vocabulary,
+)
 from globalprune.models.checkpoints.gguf_header import is_gguf
+from globalprune.models.sources.source import ModelSource
 from globalprune.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model in a runtime's own format."""
+
+    path: Path
+    architecture: str  # the runtime's word for it
+    dtype: str
+    bytes: int
+    parameters: int  # the model's own
+    padding: int  # parameters of zeros that the format wants beside them
+    padded: tuple[tuple[int, str], ...]  # the halves that are zeros alone: layer and kind
+    notes: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The answer for a program."""
+        halves = [{"layer": layer, "half": half} for layer, half in self.padded]
+        return asdict(self) | {"path": str(self.path), "padded": halves, "notes": list(self.notes)}
+
+
+def add_keys(writer: gguf.GGUFWriter, subject: Subject, file_type: int) -> None:
+    """Write the general keys and those of the architecture."""
+    _add_general(writer, subject, file_type)
+    _add_architecture(writer, subject)
+
+
+def _add_general(writer: gguf.GGUFWriter, subject: Subject, file_type: int) -> None:
+    writer.add_type("model")
+    writer.add_name(_name(subject.checkpoint.source))
+    writer.add_size_label(size_label(subject.checkpoint.parameters, 0, 0, 0))
+    stated = dict(licence_of(subject.checkpoint.companions).front_matter)
+    for key, add in (
+        ("license", writer.add_license),
+        ("license_name", writer.add_license_name),
+        ("license_link", writer.add_license_link),
+    ):
+        add(stated.get(key, ""))  # an empty one isn't written
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _name(source: ModelSource) -> str:
+    """The name of its folder, or the last part of its Hub id: the rest tells of a machine."""
+    if source.revision is not None:
+        return source.name.partition("@")[0].rpartition("/")[2]
+    return (source.adapter or source.path).resolve().name
+
+
+def _add_architecture(writer: gguf.GGUFWriter, subject: Subject) -> None:
+    config = subject.config
+    shape = subject.shape
+    head_dim = subject.structure.layers[0].head_dim
+    heads = [layer.query_heads for layer in shape.layers]
+    key_heads = [layer.groups["attention"] for layer in shape.layers]
+    channels = [layer.groups["mlp"] for layer in shape.layers]
+    by_layer = shape.form.by_layer
+    writer.add_block_count(len(shape.layers))
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(subject.traits.hidden_size)
+    writer.add_head_count(heads if by_layer else heads[0])
+    writer.add_head_count_kv(key_heads if by_layer else key_heads[0])
+    writer.add_feed_forward_length(channels if by_layer else channels[0])
+    writer.add_key_length(head_dim)  # else llama.cpp divides the hidden size by the heads
+    writer.add_value_length(head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(subject.rows)
+    add_rope(writer, subject.rope, head_dim)
+
+
+class WritesKeys(Protocol):
+    """A tokenizer, the model's own or another file's."""
+
+    def add_to(self, writer: gguf.GGUFWriter) -> None:
+        """Write its keys."""
+        ...
+
+
+def write_gguf(
+    path: Path,
+    subject: Subject,
+    tensors: tuple[GgufTensor, ...],
+    vocabulary: WritesKeys,
+    *,
+    numbers: Numbers,
+    progress: Progress,
+) -> None:
+    """Write keys, the list of tensors, then their numbers in that order."""
+    writer = gguf.GGUFWriter(path, subject.shape.form.architecture)
+    try:
+        add_keys(writer, subject, numbers.file_type)
+        vocabulary.add_to(writer)
+        for tensor in tensors:
+            writer.add_tensor_info(
+                tensor.name,
+                tensor.shape,
+                np.dtype(np.float32),  # of no account: the kind says it all
+                numbers.bytes_of(tensor),
+                raw_dtype=numbers.kind_of(tensor),
+            )
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor in progress(tensors, total=len(tensors), label="writing", unit="tensors"):
+            writer.write_tensor_data(numbers.encode(tensor, tensor.read(subject.checkpoint)))
+    finally:
+        writer.close()
 
 
 def export_gguf(

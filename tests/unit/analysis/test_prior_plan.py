@@ -11,14 +11,14 @@ from compensating import ids_file
 from cutting import Removals, write_removals
 
 from globalprune.analysis.analyzer import analyze
-from globalprune.apply.compensator import Compensation
-from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.obs.trials import counts_tried
 from globalprune.planning.write import write_plans
+from globalprune.surgery.compensate import Compensation
+from globalprune.surgery.executor import apply_plan
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 3, 7]}, 2: {"attention": [1]}}

@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from named_shapes import CONFIGS, checkpoint_of
 
-from globalprune.apply.preparation import facts_of
-from globalprune.apply.steps import cutting_steps, promised
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.models.checkpoints.checkpoint import TensorInfo
@@ -14,6 +12,8 @@ from globalprune.models.configs.pruned_config import write_layer_shapes
 from globalprune.models.meta_model import class_differences
 from globalprune.models.registry import adapter_for
 from globalprune.planning.summary import removal_text
+from globalprune.surgery.prepare import facts_of
+from globalprune.surgery.steps import cutting_steps, promised
 
 PLANS = Path(__file__).parents[3] / "plans"
 LARGE = sorted(path for path in PLANS.glob("*.yaml") if not path.name.startswith("smollm2"))

@@ -10,10 +10,10 @@ from peers import magnitude_global, wanda_sp
 from peers.recipes import Prune
 from recipe_subjects import emptied, logits_of, some_windows, subject_in
 
-from globalprune.apply.executor import apply_plan
 from globalprune.artifacts.structure import GroupType
-from globalprune.evaluate.efficiency import count_parameters
+from globalprune.evaluation.resources import count_parameters
 from globalprune.models.loading import load_model
+from globalprune.surgery.executor import apply_plan
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])

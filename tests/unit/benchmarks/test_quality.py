@@ -16,7 +16,7 @@ from contest_parts import part_of, question_of
 from texts import numbered
 from typer.testing import CliRunner
 
-from globalprune.evaluate.comparison import evaluate_models
+from globalprune.evaluation.comparison import evaluate_models
 
 Tiny = Callable[[str], Path]
 

@@ -9,7 +9,7 @@ import torch
 from peers.recipes import PEERS, files_of, peer_named
 from recipe_subjects import logits_of, parameters_emptied, some_windows, subject_in
 
-from globalprune.evaluate.efficiency import count_parameters
+from globalprune.evaluation.resources import count_parameters
 
 FAMILIES = ("llama", "qwen2", "qwen3", "llama_tied_bias")
 PACKAGES = tuple(name for name in PEERS if name.startswith(("torch_pruning", "optipfair")))

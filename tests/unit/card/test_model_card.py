@@ -101,7 +101,7 @@ def test_a_result_carries_its_licence(
     """Licence files are copied and listed, and a wrong name is also a warning of the run."""
     from shutil import copytree
 
-    from globalprune.apply.executor import apply_plan
+    from globalprune.surgery.executor import apply_plan
 
     base = Path(copytree(tiny("llama"), tmp_path / "base"))
     (base / "LICENSE").write_text("META LLAMA 3 COMMUNITY LICENSE AGREEMENT")

@@ -11,7 +11,7 @@ from globalprune.artifacts.results.finetuning import (
 )
 from globalprune.cli.recovery_options import RecoveryOptions, choose_recovery, choose_settings
 from globalprune.errors import UsageError
-from globalprune.recover.presets import PRESETS
+from globalprune.finetuning.settings import PRESETS
 
 
 def settings_of(*, teacher: bool = False, **said: Any) -> RecoverySettings:

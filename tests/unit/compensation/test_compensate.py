@@ -24,8 +24,6 @@ from texts import write_column
 from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
-from globalprune.apply.compensator import read_windows
-from globalprune.apply.preparation import prepare
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.compensation.compensate import repair_streams
 from globalprune.compensation.solved_weights import SolvedHalves
@@ -34,6 +32,8 @@ from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model
 from globalprune.progress import silent
 from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
+from globalprune.surgery.compensate import read_windows
+from globalprune.surgery.prepare import prepare
 
 Tiny = Callable[[str], Path]
 IDS = random_ids(ROWS, 24)

@@ -10,10 +10,10 @@ from compensating import running
 from cutting import write_removals
 from tiny_models import CONFIGS, MIXTURES, random_ids, tiny_model
 
-from globalprune.apply.executor import apply_plan
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.loading import load_model
 from globalprune.statistics.loss import head_of, hidden_states, widened_head
+from globalprune.surgery.executor import apply_plan
 
 IDS = random_ids(1, 9)
 Tiny = Callable[[str], Path]

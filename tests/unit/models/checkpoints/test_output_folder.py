@@ -10,13 +10,13 @@ import pytest
 from applying import applied, bytes_below
 from cutting import Removals, write_removals
 
-from globalprune.apply.executor import check_apply
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.output_folder import (
     companions_of,
     copy_companion,
     write_generation_config,
 )
+from globalprune.surgery.executor import check_apply
 
 Tiny = Callable[[str], Path]
 

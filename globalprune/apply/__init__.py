@@ -1,1 +1,0 @@
-"""The second phase: a plan becomes steps, the steps become a smaller checkpoint."""

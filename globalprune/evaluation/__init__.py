@@ -1,0 +1,1 @@
+"""gp eval and gp measure: perplexity, tasks, size and speed of models side by side."""

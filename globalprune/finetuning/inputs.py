@@ -1,0 +1,195 @@
+"""What is trained: the student, the teacher, and the training windows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from globalprune.artifacts.records import digest_bytes
+from globalprune.artifacts.results.finetuning import (
+    RECOVERY_FILE,
+    KnownModel,
+    RecoverySettings,
+    TrainingData,
+    read_recovery,
+)
+from globalprune.errors import CheckpointError, UsageError
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.output_folder import records_of
+from globalprune.models.configs.config import ConfigFigures
+from globalprune.models.loading import load_tokenizer
+from globalprune.models.sources.source import resolve_model
+from globalprune.progress import Progress, silent
+from globalprune.text.readers import Column
+from globalprune.text.token_rows import IGNORED
+from globalprune.text.training import TrainingText, parse_mixture, training_texts
+
+Row = dict[str, torch.Tensor]
+
+
+class TrainingWindows(Dataset[Row]):
+    """The windows of all sources, one source behind the other; Trainer shuffles them."""
+
+    def __init__(self, texts: Sequence[TrainingText]) -> None:
+        self._rows = [
+            {"input_ids": ids, "labels": _predicted(labels)}
+            for text in texts
+            for ids, labels in zip(text.rows, text.labels, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Row:
+        """One window: its ids `[T]`, and its labels `[T]`."""
+        return self._rows[index]
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether the windows differ in length, so that no two can be stacked."""
+        return len({len(row["input_ids"]) for row in self._rows}) > 1
+
+    @property
+    def learned_tokens(self) -> int:
+        """Tokens that the loss is over, in one epoch."""
+        return sum(int((row["labels"][1:] != IGNORED).sum()) for row in self._rows)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of every id and label, in order, and of the windows' lengths."""
+        lengths = torch.tensor([len(row["input_ids"]) for row in self._rows])
+        values = (value for row in self._rows for value in row.values())
+        return digest_bytes(*(value.numpy().tobytes() for value in (lengths, *values)))
+
+
+def _predicted(labels: torch.Tensor) -> torch.Tensor:
+    """The labels without the first, which nothing predicts: some Trainers would count it."""
+    return torch.cat([labels.new_full((1,), IGNORED), labels[1:]])
+
+
+def stack(rows: Sequence[Row]) -> Row:
+    """A batch `[B, T]` of rows of equal length."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """A model on disk, known by its weights; nothing of it is loaded."""
+
+    checkpoint: Checkpoint
+    known: KnownModel
+    identity: ModelIdentity
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The text of a run as windows, and what its record says of it."""
+
+    windows: TrainingWindows
+    data: tuple[TrainingData, ...]
+    warnings: tuple[str, ...]
+
+
+def find_pupil(name: str, progress: Progress = silent) -> Pupil:
+    """Open a model; raise `CheckpointError` for one that can't be trained as it stands."""
+    source = resolve_model(name)
+    if source.is_gguf:
+        raise CheckpointError(
+            f"{name}: a .gguf file holds quantised weights, which can't be trained; make a folder "
+            "of it first: gp apply with an empty plan (`layers: {}`) writes one."
+        )
+    checkpoint = open_checkpoint(source)
+    earlier = records_of(source) / RECOVERY_FILE
+    if earlier.exists():
+        read_recovery(earlier)  # it is to be carried on; what can't be is refused now
+    known = KnownModel(
+        source=source.name, revision=source.revision, weights=weights_fingerprint(checkpoint)
+    )
+    identity = identify_model(source, progress)
+    return Pupil(
+        checkpoint, known, identity, ConfigFigures(checkpoint.config, name).need("vocab_size")
+    )
+
+
+def find_teacher(name: str, pupil: Pupil, progress: Progress = silent) -> Pupil:
+    """Open the teacher; raise `UsageError` unless it speaks the pupil's tokens."""
+    teacher = find_pupil(name, progress)
+    theirs, ours = (load_tokenizer(one.checkpoint.source.path) for one in (teacher, pupil))
+    if teacher.vocab_size != pupil.vocab_size or theirs.get_vocab() != ours.get_vocab():
+        raise UsageError(
+            f"--teacher {name}: has another tokenizer than {pupil.known.source} "
+            f"({teacher.vocab_size} and {pupil.vocab_size} tokens), so their next tokens can't be "
+            "compared; name the model that was pruned."
+        )
+    return teacher
+
+
+def find_lesson(
+    pupil: Pupil, sources: Sequence[str], settings: RecoverySettings, progress: Progress
+) -> Lesson:
+    """Read the text and cut it into windows."""
+    longest = pupil.checkpoint.config.get("max_position_embeddings")
+    if longest is not None and settings.seq_len > longest:
+        raise UsageError(
+            f"windows of {settings.seq_len} tokens to learn from: the model was made for {longest} "
+            f"positions; say --seq-len {longest} at most (--finetune-seq-len of gp apply and gp "
+            "prune)."
+        )
+    load = partial(load_tokenizer, pupil.checkpoint.source.path)
+    texts = training_texts(
+        sources,
+        load,
+        vocab_size=pupil.vocab_size,
+        samples=settings.samples,
+        seq_len=settings.seq_len,
+        seed=settings.seed,
+        progress=progress,
+    )
+    windows = TrainingWindows(texts)
+    if not windows.learned_tokens:
+        raise UsageError("--data: no window has a token to learn; give other text.")
+    warnings = (*_few_rows(texts), *_plain_text(texts, load))
+    return Lesson(windows, _data(sources, texts), warnings)
+
+
+def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[TrainingData, ...]:
+    """The sources as the record keeps them."""
+    weights = [part.weight for part in parse_mixture(sources)] or [1.0]
+    return tuple(
+        TrainingData(text=text.record, weight=weight, is_chat=text.kind is Column.MESSAGES)
+        for text, weight in zip(texts, weights, strict=True)
+    )
+
+
+def _few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
+    """Say where a source of ids has fewer rows than were asked of it."""
+    for text in texts:
+        if text.record.samples < text.asked:
+            yield (
+                f"{text.record.source}: has {text.record.samples} rows of `input_ids`, and "
+                f"{text.asked} windows were asked of it; all of them are learned."
+            )
+
+
+def _plain_text(
+    texts: Sequence[TrainingText],
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
+) -> Iterator[str]:
+    """Say that a model with a chat template is about to learn plain text alone."""
+    kinds = {text.kind for text in texts}
+    if Column.MESSAGES in kinds or Column.TEXT not in kinds:
+        return
+    if load_tokenizer().chat_template is not None:
+        yield (
+            "the model has a chat template, and all of the text is plain: finetuning on it may "
+            "cost the model its manners. Mix in conversations (a source with a column "
+            "`messages`), or look at its answers afterwards."
+        )

@@ -1,0 +1,170 @@
+"""What a finetuning leaves: weights or adapter, auxiliary files, records."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from globalprune.artifacts.records import OWN_FOLDER, tool_versions, write_record
+from globalprune.artifacts.results.finetuning import (
+    LOSS_FILE,
+    RECOVERY_FILE,
+    KnownModel,
+    LossPoint,
+    RecoveryRecord,
+    RecoveryRun,
+    RecoverySettings,
+    read_recovery,
+    write_loss_curve,
+)
+from globalprune.card.writing import write_card
+from globalprune.errors import NonFiniteError, VerificationFailed
+from globalprune.finetuning.inputs import Lesson
+from globalprune.finetuning.training import Trained
+from globalprune.models import modeling_globalprune
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.lora_checkpoint import ADAPTER_WEIGHTS
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.output_folder import companions_of, copy_companion, records_of
+from globalprune.models.checkpoints.shard_writer import ShardWriter
+from globalprune.models.configs.config import write_config
+from globalprune.models.configs.pruned_config import MODELING_FILE, is_uneven
+from globalprune.models.sources.hub import ADAPTER_CONFIG
+from globalprune.models.sources.source import ModelSource
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+Reader = Callable[[str], torch.Tensor]
+
+
+def write_model(base: Checkpoint, read: Reader, folder: Path) -> None:
+    """Write every tensor of `base` with the value that `read` gives, and all that lies beside."""
+    writer = ShardWriter(folder, {name: info.bytes for name, info in base.tensors.items()})
+    for name, info in base.tensors.items():
+        value = read(name).to(DTYPES[info.dtype]).contiguous()
+        if value.shape != info.shape:
+            raise VerificationFailed(
+                f"{name}: was trained as {list(value.shape)}, and should be {list(info.shape)}; "
+                "this is a fault of globalprune, please report it."
+            )
+        if not value.isfinite().all():
+            raise NonFiniteError(
+                f"{name}: is not finite in {info.dtype} after training; say a smaller --lr."
+            )
+        writer.put(name, value)
+    writer.finish()
+    write_config(base.config, base.source.path, folder)
+    if is_uneven(base.config):
+        shutil.copyfile(Path(modeling_globalprune.__file__), folder / f"{MODELING_FILE}.py")
+    copy_companions(base, folder)
+
+
+def write_adapter(base: Checkpoint, trained: Path, folder: Path) -> None:
+    """Copy the adapter by itself, which names its base, and the tokenizer for whoever loads it."""
+    shutil.copyfile(trained / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
+    config = json.loads((trained / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    source = base.source
+    on_hub = source.revision is not None
+    config["base_model_name_or_path"] = (
+        source.name.partition("@")[0] if on_hub else str(source.path.resolve())
+    )
+    config["revision"] = source.revision
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+    copy_companions(base, folder)
+
+
+def copy_companions(base: Checkpoint, folder: Path) -> None:
+    """Copy the tokenizer, the licence and the like."""
+    if base.companions is not None:
+        for name in companions_of(base.companions):
+            copy_companion(base.companions, name, folder)
+
+
+def copy_records(base: Checkpoint, folder: Path) -> None:
+    """Take along what is known of the cut: plan, origin, analysis, logs.
+
+    An evaluation stays behind: it is of other weights.
+    """
+    records = records_of(base.source)
+    if records.is_dir():
+        others = shutil.ignore_patterns("evaluation.*")
+        shutil.copytree(records, folder / OWN_FOLDER, ignore=others)
+    else:
+        (folder / OWN_FOLDER).mkdir()
+
+
+def reader_of_folder(folder: Path) -> Reader:
+    """Read from a folder that Trainer saved a model into."""
+    return open_checkpoint(ModelSource(str(folder), folder)).read
+
+
+_RUINED = 1.0  # nats; single windows differ by less
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run when its weights are written."""
+
+    model: KnownModel
+    teacher: KnownModel | None
+    settings: RecoverySettings
+    lesson: Lesson
+    trained: Trained
+    seconds: float
+    command: Sequence[str]
+
+
+def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
+    """The record of a run; `result` is the folder of the merged model, if there is one."""
+    losses = [point.loss for point in facts.trained.curve]
+    tenth = max(1, len(losses) // 10)
+    weights = None
+    if result is not None:
+        weights = weights_fingerprint(open_checkpoint(ModelSource(result.name, result)))
+    return RecoveryRun(
+        model=facts.model,
+        teacher=facts.teacher,
+        settings=facts.settings,
+        data=facts.lesson.data,
+        data_digest=facts.lesson.windows.digest,
+        steps=facts.trained.curve[-1].step,
+        learned_tokens=facts.lesson.windows.learned_tokens,
+        trained_parameters=facts.trained.trained_parameters,
+        first_loss=fmean(losses[:tenth]),
+        last_loss=fmean(losses[-tenth:]),
+        processes=facts.trained.processes,
+        device=facts.trained.device,
+        weights=weights,
+        seconds=round(facts.seconds, 3),
+        resumed_at=facts.trained.resumed_at,
+        command=tuple(facts.command),
+        versions=tool_versions("peft", "accelerate"),
+        warnings=(*facts.lesson.warnings, *_risen(losses[:tenth], losses[-tenth:])),
+    )
+
+
+def _risen(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
+    """Say where the loss rose by more than windows differ."""
+    before, after = fmean(first), fmean(last)
+    if after > before + _RUINED:
+        yield (
+            f"the loss rose from {before:.2f} to {after:.2f}: the model is worse than before; "
+            "say a smaller --lr."
+        )
+
+
+def write_run(
+    folder: Path, run: RecoveryRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
+) -> None:
+    """Write the records into a result, behind those of the runs before; then its card."""
+    own = folder / OWN_FOLDER
+    path = own / RECOVERY_FILE
+    earlier = read_recovery(path).runs if path.exists() else ()
+    write_record(path, RecoveryRecord(runs=(*earlier, run)))
+    write_loss_curve(own / LOSS_FILE, curve)
+    write_card(folder, name=name, licence_from=base.companions)

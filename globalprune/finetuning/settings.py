@@ -1,0 +1,62 @@
+"""Presets of finetuning, and the arithmetic that a device can train in."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+import torch
+
+from globalprune.artifacts.results.finetuning import LoraSettings, Method, RecoverySettings
+from globalprune.errors import UsageError
+from globalprune.models.placement import DTYPES, choose_placement
+
+PRESETS: Final[dict[str, RecoverySettings]] = {
+    "light": RecoverySettings(samples=500, lora=LoraSettings(r=8, alpha=16)),  # below 20 %
+    "moderate": RecoverySettings(samples=1000, lora=LoraSettings(r=16, alpha=32)),  # to 30 %
+    "aggressive": RecoverySettings(method="full", samples=2000, learning_rate=1e-5, lora=None),
+}
+METHODS: Final[dict[str, RecoverySettings]] = {
+    "lora": PRESETS["light"],  # the founding defaults
+    "full": RecoverySettings(method="full", lora=None),
+}
+RECIPES: Final = METHODS | PRESETS
+
+
+def recipe_named(name: str) -> RecoverySettings:
+    """The settings of a method or a preset; raise `UsageError` for another word."""
+    if name not in RECIPES:
+        raise UsageError(f"{name}: is no way to finetune; there are {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+PrecisionName = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Mixed precision is Trainer's and accelerate's; this says what they are given."""
+
+    name: PrecisionName
+    on_cpu: bool
+    weights: torch.dtype  # of the model that is trained
+    frozen: torch.dtype  # of a teacher
+
+
+def choose_arithmetic(device: str | None, dtype: str | None, method: Method) -> Arithmetic:
+    """float32 on a CPU, bfloat16 on a GPU; weights that are trained themselves are float32.
+
+    Under LoRA only the adapters are trained, which peft keeps in float32, so the frozen weights may
+    be as short as the arithmetic. Raise `UsageError` for a device that can't be asked for.
+    """
+    kind = (device or "").partition(":")
+    if device is not None and device not in ("cpu", "cuda"):
+        raise UsageError(
+            f"--device {device}: finetuning takes cpu or cuda; choose among GPUs with "
+            f"CUDA_VISIBLE_DEVICES={kind[2] or '0'}, and use several with accelerate launch."
+        )
+    placement = choose_placement(device, dtype)
+    on_cpu = placement.device == "cpu"
+    name = dtype or ("float32" if on_cpu else "bfloat16")
+    if on_cpu and name == "float16":
+        raise UsageError("--dtype float16: can't be trained in on a cpu; say float32.")
+    weights = torch.float32 if method == "full" else DTYPES[name]
+    return Arithmetic(cast("PrecisionName", name), on_cpu, weights, DTYPES[name])

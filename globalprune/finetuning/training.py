@@ -1,0 +1,213 @@
+"""The training run: arguments, checkpoints and resuming."""
+
+import gc
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import TrainingArguments
+
+from globalprune.artifacts.results.finetuning import LossPoint, RecoverySettings
+from globalprune.finetuning.inputs import Pupil, TrainingWindows
+from globalprune.finetuning.settings import Arithmetic
+from globalprune.finetuning.trainer import RecoveryTrainer, add_adapters
+from globalprune.models.loading import load_model
+from globalprune.models.quiet import quiet_logs
+from globalprune.progress import Progress
+
+KEPT_CHECKPOINTS: Final = 2  # the last may be half written when the machine dies
+CHECKPOINT_BYTES: Final = 12  # of a trained parameter: float32, with two moments of AdamW
+CHECKPOINTS_A_RUN: Final = 10
+
+
+def training_arguments(
+    folder: Path, settings: RecoverySettings, windows: TrainingWindows, *, use_cpu: bool
+) -> TrainingArguments:
+    """Trainer's arguments for these settings; a checkpoint after about every tenth of the steps.
+
+    Windows of several lengths run one at a time, and as many are accumulated to a step.
+    """
+    batch, accumulate = settings.batch_size, settings.accumulate
+    if windows.is_ragged:
+        batch, accumulate = 1, batch * accumulate
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
+        use_cpu=use_cpu,
+        average_tokens_across_devices=True,
+        dataloader_pin_memory=not use_cpu,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would log a loss that is not finite as 0
+        save_total_limit=KEPT_CHECKPOINTS,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # emptied halves hang on their input, so none is
+        disable_tqdm=True,
+        report_to="none",
+    )
+    if arguments.n_gpu > 1:  # one process takes one GPU; `accelerate launch` starts more
+        arguments._n_gpu = 1  # noqa: SLF001 - DataParallel has no other switch
+    steps = _steps(settings, arguments, len(windows))
+    arguments.warmup_steps = round(settings.warmup * steps)
+    arguments.save_steps = max(1, -(-steps // CHECKPOINTS_A_RUN))
+    return arguments
+
+
+def recompute_activations(model: Any) -> None:
+    """Keep no activations inside layers for the backward pass; each is computed again there."""
+    # transformers renamed it in 5.20; the old name warns
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})
+    model.enable_input_require_grads()
+
+
+def _steps(settings: RecoverySettings, arguments: TrainingArguments, windows: int) -> int:
+    """Steps of the optimiser in the whole run."""
+    processes: int = arguments.world_size
+    batches = -(-windows // (arguments.per_device_train_batch_size * processes))
+    return settings.epochs * -(-batches // arguments.gradient_accumulation_steps)
+
+
+_LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it behind everything else
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that is whole."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}") if _ended(path)]
+    return max(whole, key=step_of, default=None)
+
+
+def _ended(state: Path) -> bool:
+    """Whether the file that is written last was written to its end."""
+    try:
+        step = json.loads(state.read_text(encoding="utf-8"))["global_step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(step == step_of(state.parent))
+
+
+@contextmanager
+def no_half_checkpoints(folder: Path) -> Iterator[None]:
+    """Where the block fails, take away the checkpoint that it was writing."""
+    try:
+        yield
+    except BaseException:
+        for path in folder.glob("checkpoint-*"):
+            if not _ended(path / _LAST_WRITTEN):
+                shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def step_of(checkpoint: Path) -> int:
+    """`checkpoint-120` is of step 120."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Who learns what, from whom, and how."""
+
+    pupil: Pupil
+    teacher: Pupil | None
+    windows: TrainingWindows
+    settings: RecoverySettings
+    arithmetic: Arithmetic
+    trust_remote_code: bool
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left: a folder with weights or an adapter, and the curve."""
+
+    folder: Path
+    curve: tuple[LossPoint, ...]
+    resumed_at: int | None
+    trained_parameters: int
+    processes: int
+    device: str
+
+
+def train(assignment: Assignment, work: Path, *, resume: bool) -> Trained:
+    """Train as assigned, with checkpoints in `work`, from the last of them where one is resumed."""
+    arguments = training_arguments(
+        work,
+        assignment.settings,
+        assignment.windows,
+        use_cpu=assignment.arithmetic.on_cpu,
+    )
+    teacher: Any = None
+    if assignment.teacher is not None:
+        teacher = _load(assignment.teacher, assignment.arithmetic.frozen, assignment)
+    trainer = RecoveryTrainer(
+        _student(assignment),
+        arguments,
+        assignment.windows,
+        assignment.settings,
+        teacher,
+        assignment.progress,
+    )
+    checkpoint = last_checkpoint(work) if resume else None
+    folder = work / "trained"
+    with quiet_logs():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.save_model(str(folder))
+    done = Trained(
+        folder=folder,
+        curve=_curve(trainer.state.log_history),
+        trained_parameters=trainer.get_num_trainable_parameters(),
+        resumed_at=None if checkpoint is None else step_of(checkpoint),
+        processes=arguments.world_size,
+        device=str(arguments.device),
+    )
+    del trainer, teacher
+    gc.collect()
+    return done
+
+
+def _load(pupil: Pupil, dtype: torch.dtype, assignment: Assignment) -> Any:
+    """Load a model on the CPU; Trainer places it."""
+    return load_model(
+        pupil.checkpoint.source,
+        dtype=dtype,
+        trust_remote_code=assignment.trust_remote_code,
+    )
+
+
+def _student(assignment: Assignment) -> Any:
+    """The model with what is to be trained of it ready."""
+    settings = assignment.settings
+    model = _load(assignment.pupil, assignment.arithmetic.weights, assignment)
+    if settings.recompute:
+        recompute_activations(model)
+    if settings.lora is None:
+        return model.requires_grad_(requires_grad=True)
+    torch.manual_seed(settings.seed)  # the adapters' first values
+    return add_adapters(model, settings.lora)
+
+
+def _curve(history: Sequence[dict[str, float]]) -> tuple[LossPoint, ...]:
+    """The steps of Trainer's log, those before a resume too."""
+    return tuple(
+        LossPoint(
+            step=int(entry["step"]),
+            loss=entry["loss"],
+            learning_rate=entry["learning_rate"],
+            grad_norm=entry.get("grad_norm"),
+        )
+        for entry in history
+        if "loss" in entry
+    )

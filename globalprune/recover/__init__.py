@@ -1,1 +1,0 @@
-"""Finetuning after the cut: LoRA or all weights, from text or from a teacher too."""

@@ -1,0 +1,1 @@
+"""gp apply: a model and a plan become a cut model."""

@@ -1,0 +1,153 @@
+"""`--explain`: the executor's own list of steps, told layer by layer; pure, and no torch.
+
+Every step is also in the JSON document, so that a script sees what a person sees and more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, assert_never
+
+from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
+from globalprune.artifacts.structure import GROUP_TYPES, LayerStructure, ModelStructure
+from globalprune.surgery.steps import (
+    ConvertTensor,
+    CopyCompanion,
+    CopyModelingFile,
+    DropLayer,
+    DropTensor,
+    EmptyHalf,
+    FileStep,
+    KeepTensor,
+    LayerStep,
+    RefitTensor,
+    RenumberLayer,
+    SliceTensor,
+    SolveTensor,
+    Step,
+    TensorFacts,
+    WriteConfig,
+    WriteTokenizer,
+    promised,
+)
+from globalprune.surgery.weight_files import WeightFiles
+
+_CALLED = {"attention": "groups", "mlp": "channels"}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What applying would do, as text and as a JSON document."""
+
+    lines: tuple[str, ...]
+    document: dict[str, Any]
+
+
+def explanation_of(
+    steps: Sequence[Step],
+    structure: ModelStructure,
+    effect: PlanEffect,
+    *,
+    model: str,
+    weights: WeightFiles,
+    warnings: Sequence[str] = (),
+) -> Explanation:
+    """Tell the steps; nothing is decided here."""
+    written = promised(steps)
+    before, after = effect.parameters_before, sum(facts.parameters for facts in written.values())
+    lines = [
+        f"{model}: {before:,} → {after:,} parameters ({(before - after) / before:.2%} cut)",
+        weights.text,
+    ]
+    told = len(lines)
+    cutting = [step for step in steps if not isinstance(step, FileStep)]
+    for layer in effect.layers:
+        own = [step for step in cutting if step.layer == layer.layer_idx]
+        lines += _layer_lines(own, structure.layers[layer.layer_idx], layer)
+    if len(lines) == told:
+        lines.append("no layer changes")
+    lines += [f"{step.name} is refitted" for step in steps if isinstance(step, RefitTensor)]
+    kept = sum(isinstance(step, KeepTensor) for step in steps)
+    lines.append(f"{kept} of {len(written)} written tensors are copied bit for bit")
+    rounded = sum(isinstance(step, ConvertTensor) for step in steps)
+    if weights.save_dtype is not None:
+        lines.append(f"{rounded} are copied whole and converted to {weights.save_dtype}")
+    lines += [_file_line(step) for step in steps if isinstance(step, FileStep)]
+    document = {
+        "model": model,
+        "parameters_before": before,
+        "parameters_after": after,
+        **asdict(weights),
+        "warnings": list(warnings),
+        "steps": [{"step": type(step).__name__, **asdict(step)} for step in steps],
+    }
+    return Explanation(tuple(lines), document)
+
+
+def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEffect) -> list[str]:
+    """Say what becomes of one layer; nothing, if nothing does."""
+    heads, sliced, solved, dropped = _widths(had, layer), [], [], []
+    for step in steps:
+        match step:
+            case KeepTensor() | ConvertTensor() | RefitTensor():  # told together, for all layers
+                continue
+            case SliceTensor():
+                sliced.append(f"{_short(step.name)} {_shape(step.facts)}")
+            case SolveTensor():
+                solved.append(f"{_short(step.name)} {_shape(step.facts)}")
+            case DropTensor():
+                dropped.append(_short(step.name))
+            case EmptyHalf():
+                stays = f" but {_short(step.keeps)}" if step.keeps else ""
+                heads.append(f"{step.group_type} goes whole{stays}")
+            case DropLayer():
+                heads.append("the whole layer goes")
+            case RenumberLayer():
+                heads.append(f"becomes layer {step.becomes}")
+            case _:
+                assert_never(step)
+    if solved and not heads:
+        heads.append("keeps its widths")
+    lines = [f"layer {layer.layer_idx}: {', '.join(heads)}"] if heads else []
+    lines += [f"    cut to  {', '.join(sliced)}"] if sliced else []
+    lines += [f"    solve   {', '.join(solved)}"] if solved else []
+    return [*lines, f"    drop    {', '.join(dropped)}"] if dropped else lines
+
+
+def _file_line(step: FileStep) -> str:
+    """Say how one file beside the weights comes about."""
+    match step:
+        case WriteConfig(changed=False):
+            return "config.json stays as it was"
+        case WriteConfig(uneven=False):
+            return "config.json gets new sizes, the same for every layer"
+        case WriteConfig():
+            why = f": {step.reason}" if step.reason else ""
+            return f"config.json gets the sizes of every layer{why}"
+        case CopyModelingFile():
+            return f"{step.name} goes along, for transformers to build such layers"
+        case CopyCompanion():
+            return f"{step.name} is copied"
+        case WriteTokenizer():
+            return "the tokenizer that the GGUF file carries is written"
+        case _:
+            assert_never(step)
+
+
+def _widths(had: LayerStructure, layer: LayerEffect) -> list[str]:
+    """How many groups a kept layer had and has, where that differs."""
+    if layer.dropped:
+        return []
+    return [
+        f"{kind} {had.half(kind).groups:,} → {len(layer.of(kind)):,} {_CALLED[kind]}"
+        for kind in GROUP_TYPES
+        if len(layer.of(kind)) != had.half(kind).groups
+    ]
+
+
+def _short(name: str) -> str:
+    """A tensor's name without the path of its layer and half."""
+    return ".".join(name.split(".")[-2:])
+
+
+def _shape(facts: TensorFacts) -> str:
+    return "×".join(str(size) for size in facts.shape)

@@ -1,0 +1,257 @@
+"""A model and a plan become steps; what does not fit is refused, what is unusual is warned of."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from globalprune.artifacts.analyses.analysis import TextRecord, read_analysis_record
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.plans.plan_compliance import broken_wishes
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_summary import plan_doubt
+from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
+from globalprune.models.architecture import ModelAdapter
+from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.fingerprint import (
+    FULL_PREFIX,
+    stored_weights,
+    weights_fingerprint,
+)
+from globalprune.models.checkpoints.gguf_header import quantisation_notes
+from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.output_folder import companions_of
+from globalprune.models.configs.pruned_config import (
+    MODELING_FILE,
+    ConfigEdit,
+    traits_of,
+    with_dtype,
+    write_layer_shapes,
+)
+from globalprune.models.meta_model import refuse_misfit
+from globalprune.models.registry import adapter_for
+from globalprune.models.sources.source import resolve_model
+from globalprune.surgery.history import History, history_of
+from globalprune.surgery.steps import (
+    Axis,
+    CopyCompanion,
+    CopyModelingFile,
+    FileStep,
+    HalfFacts,
+    LayerFacts,
+    ModelFacts,
+    Step,
+    TensorFacts,
+    WriteConfig,
+    WriteTokenizer,
+    compensated,
+    converted,
+    cutting_steps,
+    promised,
+)
+from globalprune.surgery.weight_files import SizePromise, WeightFiles, size_promise, weight_files
+
+
+def repair_advice(plan: PrunePlan, *, compensating: bool) -> str | None:
+    """What a cut by the plan would gain by, where it neither counts on a repair nor gets one."""
+    counts_on_it = plan.analysis is not None and plan.analysis.assumes == "compensation"
+    if compensating or counts_on_it or not plan.layers:
+        return None
+    return (
+        "what stays is not repaired: --compensate --data SRC solves it anew on text, without "
+        "training, and mostly wins back a good part of what the cut costs."
+    )
+
+
+def unmet_assumptions(plan: PrunePlan, *, compensating: bool) -> Iterator[str]:
+    """Yield a warning for each; the plan is applied as it stands."""
+    reference = plan.analysis
+    if reference is None or reference.assumes is None:
+        return
+    if not compensating:
+        yield (
+            f"was made by {reference.importance}, which counts what is lost behind compensation, "
+            "and none is asked for; gp apply it with --compensate --data SRC, or plan by another "
+            "importance."
+        )
+    if plan.edited:
+        yield (
+            f"was edited, and {reference.importance} counts what is lost along its own order; its "
+            "figures no longer hold for the groups that were exchanged."
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model, a plan that fits it, and all that follows from the two."""
+
+    checkpoint: Checkpoint
+    adapter: ModelAdapter
+    structure: ModelStructure
+    weights: str  # fingerprint
+    plan: PrunePlan
+    plan_bytes: bytes  # as a person wrote them, to be kept beside the result
+    plan_folder: Path  # what the plan's own paths are relative to
+    effect: PlanEffect
+    edit: ConfigEdit
+    steps: tuple[Step, ...]
+    history: History
+    files: WeightFiles
+    promise: SizePromise
+    warnings: tuple[str, ...]
+
+
+def prepare(
+    model: str,
+    plan_path: Path,
+    compensation: CompensationRequest | None = None,
+    save_dtype: str | None = None,
+) -> Prepared:
+    """Open the model, check the plan against it, decide every step.
+
+    Floating-point tensors are written as `save_dtype`, or each as it is stored.
+    """
+    checkpoint = open_checkpoint(resolve_model(model))
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    plan = read_plan(plan_path, structure)
+    refuse_misfit(checkpoint)
+    effect = effect_of(plan, structure)
+    edit = with_dtype(write_layer_shapes(checkpoint.config, structure, effect), save_dtype)
+    expected = plan.model.weights if plan.model else None
+    weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
+    history = history_of(checkpoint, structure, weights)
+    facts = facts_of(checkpoint, adapter, structure)
+    traits = traits_of(checkpoint.config)
+    steps = cutting_steps(facts, effect)
+    if compensation is not None:
+        steps = compensated(steps, facts, effect, gates=compensation.gate_steps > 0)
+    unconverted = promised(steps)
+    steps = converted(steps, save_dtype)
+    files = weight_files(facts.tensors, promised(steps), save_dtype)
+    promise = size_promise(plan, plan_path, unconverted, files)
+    storage = stored_weights(checkpoint, adapter, structure)
+    return Prepared(
+        checkpoint=checkpoint,
+        adapter=adapter,
+        structure=structure,
+        weights=weights,
+        plan=plan,
+        plan_bytes=plan_path.read_bytes(),
+        plan_folder=plan_path.resolve().parent,
+        effect=effect,
+        edit=edit,
+        steps=(*steps, *_file_steps(checkpoint, effect, edit, save_dtype)),
+        history=history,
+        files=files,
+        promise=promise,
+        warnings=(
+            *history.warnings,
+            *quantisation_notes(checkpoint.source),
+            *_other_weights(plan, plan_path, checkpoint, weights),
+            *(
+                f"{plan_path}: {doubt}"
+                for doubt in unmet_assumptions(plan, compensating=compensation is not None)
+            ),
+            *filter(None, [promise.warning]),
+            *(
+                f"{plan_path}: {wish}"
+                for wish in broken_wishes(plan, effect, structure, traits, storage)
+            ),
+        ),
+    )
+
+
+def facts_of(
+    checkpoint: Checkpoint, adapter: ModelAdapter, structure: ModelStructure
+) -> ModelFacts:
+    """What the cut must know of a checkpoint, as plain values."""
+    tensors = {
+        name: TensorFacts(tuple(info.shape), info.dtype)
+        for name, info in checkpoint.tensors.items()
+    }
+    count = len(structure.layers)
+    layers = tuple(
+        LayerFacts(_half(adapter, layer, "attention"), _half(adapter, layer, "mlp"))
+        for layer in structure.layers
+    )
+    prefixes = tuple(adapter.layer_prefix(index) for index in range(count))
+    return ModelFacts(tensors, prefixes, layers, f"{adapter.final_norm}.weight")
+
+
+def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> HalfFacts:
+    """The tensors of one half."""
+    axes, gating = adapter.axes(layer, group_type), adapter.gating(group_type)
+    output = f"{adapter.output(group_type)}.weight"
+    solvable = bool(axes) and not layer.half(group_type).experts
+    bias = f"{adapter.output(group_type)}.bias"
+    return HalfFacts(
+        axes=tuple(Axis(axis.tensor, axis.dim, axis.widths, axis.first) for axis in axes),
+        shared=adapter.shared(layer, group_type),
+        gating=tuple(f"{name}.weight" for name in gating.linears) if solvable and gating else (),
+        output=output if solvable else None,
+        output_bias=bias if bias in layer.tensors else None,
+    )
+
+
+def _file_steps(
+    checkpoint: Checkpoint, effect: PlanEffect, edit: ConfigEdit, save_dtype: str | None
+) -> tuple[FileStep, ...]:
+    """What is written beside the weights."""
+    changed = effect.parameters_after != effect.parameters_before or save_dtype is not None
+    steps: list[FileStep] = [WriteConfig(changed, edit.uneven, edit.reason)]
+    if edit.uneven:
+        steps.append(CopyModelingFile(f"{MODELING_FILE}.py"))
+    if checkpoint.source.is_gguf:
+        return (*steps, WriteTokenizer())
+    return (*steps, *(CopyCompanion(name) for name in companions_of(checkpoint.companions)))
+
+
+def _other_weights(
+    plan: PrunePlan, plan_path: Path, checkpoint: Checkpoint, weights: str
+) -> tuple[str, ...]:
+    """Warn where a plan is applied to a relative of the model that it was made for."""
+    made_for = plan.model
+    if made_for is None or made_for.weights is None or made_for.weights == weights:
+        return ()
+    warning = (
+        f"{plan_path}: was made for {made_for.source} (weights {made_for.weights}); "
+        f"{checkpoint.source.name} has the same structure but other weights ({weights}). "
+        "The plan is applied as it stands."
+    )
+    return (warning,)
+
+
+_ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
+
+
+def doubts_of(prepared: Prepared, record: Path | None, text: TextRecord | None) -> tuple[str, ...]:
+    """All that is doubtful about a plan, its analysis and the text to compensate with."""
+    short = () if text is None else _short(text, prepared.effect)
+    analysis = None if record is None else read_analysis_record(record)
+    tried = filter(None, [plan_doubt(prepared.plan, analysis)])
+    return (*tried, *prepared.warnings, *_unknown_text(prepared, record), *short)
+
+
+def _unknown_text(prepared: Prepared, record: Path | None) -> Iterator[str]:
+    """Warn where the plan's analysis is gone, and with it what text the model was measured on."""
+    reference = prepared.plan.analysis
+    if record is None and reference is not None:
+        yield (
+            f"the analysis that the plan names ({reference.path}, from where the plan lies) was "
+            "not found, so gp eval can't warn of text that calibration saw; name it with "
+            "--analysis."
+        )
+
+
+def _short(text: TextRecord, effect: PlanEffect) -> Iterator[str]:
+    """Yield a warning where what is solved has hardly more unknowns than the text has tokens."""
+    inputs = max(len(layer.mlp) for layer in effect.layers)
+    if text.tokens <= _ENOUGH * inputs:
+        yield (
+            f"{text.tokens:,} tokens of text are few to solve {inputs:,} channels of an MLP anew, "
+            f"so the repair may fit this text alone; give it more than {_ENOUGH * inputs:,} "
+            "(--samples, --seq-len)."
+        )

@@ -1,0 +1,101 @@
+"""OUT/globalprune/: the plan, the map to the original, the analysis record, figures, a log."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
+from globalprune.artifacts.records import OWN_FOLDER, write_record
+from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
+from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_texts
+from globalprune.errors import ArtifactError, UsageError
+from globalprune.printable import printable, printable_message
+from globalprune.surgery.history import origin_table, write_origin
+from globalprune.surgery.prepare import Prepared
+
+
+def find_analysis(prepared: Prepared, named: Path | None) -> Path | None:
+    """The analysis.json that belongs to the plan: the named one, else that of the plan's own path.
+
+    A named folder that holds another analysis is refused; the plan's own path may be out of date.
+    """
+    reference = prepared.plan.analysis
+    if named is not None:
+        path = named / ANALYSIS_FILE if named.is_dir() else named
+        table = read_analysis_record(path).table
+        if reference is not None and table != reference.table:
+            raise UsageError(
+                f"{path}: describes table {table}, but the plan was made from {reference.table}; "
+                "name the plan's own analysis, or leave --analysis out."
+            )
+        return path
+    if reference is None:
+        return None
+    path = prepared.plan_folder / reference.path / ANALYSIS_FILE
+    try:
+        return path if read_analysis_record(path).table == reference.table else None
+    except (ArtifactError, OSError):
+        return None
+
+
+def write_records(
+    out: Path,
+    prepared: Prepared,
+    metrics: ApplyMetrics,
+    *,
+    analysis: Path | None,
+    compensation: CompensationRecord | None,
+    lines: Sequence[str],
+) -> None:
+    """Write every record of one application into a model's folder."""
+    folder = out / OWN_FOLDER
+    folder.mkdir()
+    (folder / PLAN_FILE).write_bytes(prepared.plan_bytes)
+    schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it
+    (folder / PLAN_SCHEMA_FILE).write_text(schema, encoding="utf-8")
+    table = origin_table(
+        prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
+    )
+    write_origin(folder / ORIGIN_FILE, prepared.history.origin_of(table))
+    if analysis is not None:
+        shutil.copyfile(analysis, folder / ANALYSIS_FILE)
+    if compensation is not None:
+        write_record(folder / COMPENSATION_FILE, compensation)
+    write_record(folder / METRICS_FILE, metrics)
+    warnings = [f"warning: {warning}" for warning in metrics.warnings]
+    log = [spelled_command(metrics.command), *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
+    (folder / APPLY_LOG).write_text(
+        "\n".join(map(printable_message, filter(None, log))) + "\n", encoding="utf-8"
+    )
+    (folder / DESCRIPTION_FILE).write_text(_description(metrics), encoding="utf-8")
+
+
+def _weights(metrics: ApplyMetrics) -> str:
+    """The bytes of the files, and what they were converted to."""
+    as_dtype = f", converted to {metrics.save_dtype}" if metrics.save_dtype else ""
+    return f"{metrics.bytes_before:,} -> {metrics.bytes_after:,} bytes{as_dtype}"
+
+
+def _description(metrics: ApplyMetrics) -> str:
+    """The configuration of this run, for a person who finds the folder later."""
+    removed = ", ".join(f"{count:,} {kind}" for kind, count in metrics.removed_groups.items())
+    rows = {
+        "model": metrics.model.source,
+        "revision": metrics.model.revision or "-",
+        "weights": metrics.model.weights,
+        "structure": metrics.model.structure,
+        "plan": metrics.plan,
+        "parameters": f"{metrics.parameters_before:,} -> {metrics.parameters_after:,}",
+        "files of weights": _weights(metrics),
+        "removed groups": removed,
+        "dropped layers": ", ".join(map(str, metrics.dropped_layers)) or "-",
+        "form": "uneven layers, see README.md" if metrics.uneven else "native",
+        "tools": ", ".join(f"{name} {version}" for name, version in metrics.versions.items()),
+        "command": spelled_command(metrics.command) or "-",
+    }
+    width = max(map(len, rows))
+    return "".join(f"{key:<{width}}  {printable(value)}\n" for key, value in rows.items())

@@ -1,0 +1,110 @@
+"""`--explain` tells the executor's own steps, layer by layer."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from applying import ALL_CHANNELS, applied
+from cutting import Removals, cuttable, write_removals
+from tiny_models import FAMILIES
+
+from globalprune.surgery import executor
+from globalprune.surgery.executor import explain_plan
+
+Tiny = Callable[[str], Path]
+MIXED: Removals = {
+    0: {"attention": [0]},
+    1: {"attention": [0, 1], "mlp": ALL_CHANNELS},
+    3: {"mlp": [2, 3, 9]},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_document_lists_the_steps_that_are_walked(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """Each step once, in order, with all that it knows; nothing more is done."""
+    walked: list[dict[str, Any]] = []
+    do = executor._do
+
+    def noting(step: Any, *arguments: Any) -> None:
+        walked.append({"step": type(step).__name__, **asdict(step)})
+        do(step, *arguments)
+
+    monkeypatch.setattr(executor, "_do", noting)
+    gone = cuttable(family, {0: {"attention": [0]}, 3: {"mlp": [2, 3, 9]}})
+    told = explain_plan(str(tiny(family)), write_removals(tmp_path / "plan.yaml", gone)).document
+    applied(tiny(family), tmp_path, gone)
+    assert told["steps"] == walked
+    assert {"KeepTensor", "SliceTensor", "WriteConfig"} <= {step["step"] for step in walked}
+
+
+def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:
+    """Every value survives the way through a file, ranges as lists."""
+    plan = write_removals(tmp_path / "plan.yaml", MIXED)
+    document = explain_plan(str(tiny("llama_tied_bias")), plan).document
+    read = json.loads(json.dumps(document))
+    assert read.keys() == {
+        "model", "parameters_before", "parameters_after", "warnings", "steps",
+        "bytes_before", "bytes_after", "before_dtypes", "after_dtypes", "save_dtype",
+    }  # fmt: skip
+    by_name = {step.get("name"): step for step in read["steps"]}
+    assert by_name["model.layers.3.mlp.down_proj.weight"] == {
+        "step": "SliceTensor",
+        "layer": 3,
+        "name": "model.layers.3.mlp.down_proj.weight",
+        "becomes": "model.layers.3.mlp.down_proj.weight",
+        "dim": 1,
+        "kept": [[0, 2], [4, 9], [10, 24]],
+        "before": {"shape": [32, 24], "dtype": "F32"},
+        "facts": {"shape": [32, 21], "dtype": "F32"},
+    }
+
+
+def test_the_text_tells_what_changes_and_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
+    """A layer that stays as it is gets no line; biases that outlive their half are named."""
+    plan = write_removals(tmp_path / "plan.yaml", MIXED)
+    lines = explain_plan(str(tiny("llama_tied_bias")), plan).lines
+    layers = [line for line in lines if line.startswith("layer ")]
+    emptied = "attention goes whole but o_proj.bias, mlp goes whole but down_proj.bias"
+    assert layers == [
+        "layer 0: attention 2 → 1 groups",
+        f"layer 1: attention 2 → 0 groups, mlp 24 → 0 channels, {emptied}",
+        "layer 3: mlp 24 → 21 channels",
+    ]
+    [cut] = [line for line in lines if "down_proj.weight 32×21" in line]
+    assert "gate_proj.bias 21" in cut
+    assert "up_proj.weight 21×32" in cut
+    assert "down_proj.bias" not in cut
+
+
+def test_dropped_and_renumbered_layers_are_told(tiny: Tiny, tmp_path: Path) -> None:
+    """A reader sees which layer becomes which."""
+    whole: Removals = {1: {"attention": [0, 1, 2, 3], "mlp": ALL_CHANNELS}}
+    lines = explain_plan(str(tiny("llama")), write_removals(tmp_path / "plan.yaml", whole)).lines
+    assert [line for line in lines if line.startswith("layer ")] == [
+        "layer 1: the whole layer goes",
+        "layer 2: becomes layer 1",
+        "layer 3: becomes layer 2",
+    ]
+    assert "config.json gets new sizes, the same for every layer" in lines
+
+
+@pytest.mark.parametrize(
+    ("gone", "text"),
+    [
+        ({}, "config.json stays as it was"),
+        ({0: {"mlp": [1]}}, "config.json gets the sizes of every layer: layer 0 has 23 mlp"),
+    ],
+    ids=["empty plan", "uneven"],
+)
+def test_the_form_of_the_config_is_told(
+    tiny: Tiny, tmp_path: Path, gone: Removals, text: str
+) -> None:
+    """And why the native format won't do, where it won't."""
+    explanation = explain_plan(str(tiny("llama")), write_removals(tmp_path / "plan.yaml", gone))
+    assert any(line.startswith(text) for line in explanation.lines)
+    assert ("no layer changes" in explanation.lines) == (not gone)
