@@ -1,9 +1,8 @@
 """A result of Llama 3 on the Hub, as its card would tell of it."""
 
 from globalprune.artifacts.results.metrics import ApplyMetrics, CutModel
-from globalprune.card.facts import CardFacts
+from globalprune.card.facts import CardFacts, ModelRecords
 from globalprune.card.licences import Licence
-from globalprune.card.records import ModelRecords
 
 CUT = ApplyMetrics(
     model=CutModel(

@@ -1,18 +1,68 @@
-"""The text of the card: what was done to what, how to load it, what its licence asks.
+"""README.md of a result: the model card, made from its records."""
 
-It claims nothing that was not measured; that safety was not evaluated again, it says.
-"""
-
+import re
 from io import StringIO
+from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
 
+from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.disk import write_atomically
+from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.formatting import code, plain, string_literal
-from globalprune.card.facts import CardFacts
+from globalprune.card.facts import CardFacts, gather_facts, last_part
 from globalprune.card.history import history, repetition
 from globalprune.card.licences import Licence, unmet_name
-from globalprune.card.model_index import model_index
+
+_TASK: Final = {"type": "text-generation"}
+_BUILTIN: Final = "builtin"
+_BUILTIN_NAME: Final = "the part of CPython's manual that calibration never sees"
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def model_index(facts: CardFacts) -> list[dict[str, Any]]:
+    """The figures of this very model, by its weights; empty where it was never judged."""
+    evaluation = facts.records.evaluation
+    if evaluation is None:
+        return []
+    weights = _weights(facts)
+    judged = [model for model in evaluation.models if model.weights == weights]
+    metrics = [metric for model in judged[-1:] for metric in _metrics(model, evaluation.text)]
+    if not metrics:
+        return []
+    results = [{"task": _TASK, "dataset": _dataset(evaluation.text.source), "metrics": metrics}]
+    return [{"name": facts.name, "results": results}]
+
+
+def _weights(facts: CardFacts) -> str | None:
+    """The fingerprint of what lies in the folder: of the last finetuning, else of the cut."""
+    records = facts.records
+    if records.runs:
+        return records.runs[-1].weights
+    return None if records.cut is None else records.cut.weights
+
+
+def _metrics(model: ModelResult, text: TextRecord) -> list[dict[str, Any]]:
+    value = model.perplexity.value
+    if value is None:
+        return []
+    length = "rows" if text.seq_len is None else f"windows of {text.seq_len} tokens"
+    name = f"perplexity, {text.samples:,} {length}, computed in {model.dtype}"
+    return [{"type": "perplexity", "value": float(f"{value:.6g}"), "name": name}]
+
+
+def _dataset(source: str) -> dict[str, str]:
+    """How the Hub would name the text, as far as the record says."""
+    if source == _BUILTIN:
+        return {"name": _BUILTIN_NAME, "type": _BUILTIN}
+    identifier, *more = source.split(":")
+    if Path(source).expanduser().exists() or not _HUB_ID.fullmatch(identifier):
+        name = last_part(source)
+        return {"name": name, "type": name}
+    named = dict(zip(("config", "split"), more, strict=True)) if len(more) == 2 else {}  # noqa: PLR2004
+    return {"name": source, "type": identifier, **named}
+
 
 _WIDTH: Final = 100_000  # columns: a value that is folded could look like a line of its own
 
@@ -147,3 +197,16 @@ def _licence(facts: CardFacts) -> str:
     if warning is not None:
         lines += ["", f"**{plain(warning)}**"]
     return "\n".join(lines) + "\n"
+
+
+CARD_FILE = "README.md"
+
+
+def write_card(folder: Path, *, name: str, licence_from: Path | None) -> str | None:
+    """Write the card of the model in `folder`; return what its licence wants of its name, if unmet.
+
+    `licence_from` is the folder of the model that this one was made from.
+    """
+    facts = gather_facts(folder, name=name, licence_from=licence_from)
+    write_atomically(folder / CARD_FILE, model_card(facts))
+    return naming_warning(facts.licence, name)

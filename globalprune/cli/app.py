@@ -74,7 +74,7 @@ class LazyGroup(TyperGroup):
 
 def _load(name: str, entry: Entry) -> Any:
     """Make the command that the module's function describes."""
-    module = importlib.import_module(f"globalprune.cli.{entry.module}")
+    module = importlib.import_module(f"globalprune.cli.commands.{entry.module}")
     function: Callable[..., Any] = getattr(module, entry.function)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(function)

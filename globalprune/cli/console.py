@@ -1,13 +1,11 @@
-"""Where words go: artifacts and answers to stdout, talk and progress to stderr.
-
-Nothing else in the package prints. rich is imported only once something long is running.
-"""
+"""stdout, stderr, progress bars and tables of the command line."""
 
 import io
 import json
 import logging
 import os
 import re
+import shutil
 import sys
 import time
 import traceback
@@ -26,6 +24,8 @@ from globalprune.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+    from rich.table import Table
+
 
 Item = TypeVar("Item")
 _VERBOSITY = ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY", "TRANSFORMERS_VERBOSITY")
@@ -188,3 +188,16 @@ def quiet_libraries() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+NARROWEST: Final = 100  # columns where there is no terminal to ask
+
+
+def lines_of(table: "Table") -> list[str]:
+    """Draw it without colours, and without blanks at the ends of lines."""
+    from rich.console import Console
+
+    drawn = io.StringIO()
+    width = shutil.get_terminal_size((NARROWEST, 24)).columns
+    Console(file=drawn, width=width, color_system=None, highlight=False, markup=False).print(table)
+    return [line.rstrip() for line in drawn.getvalue().splitlines()]

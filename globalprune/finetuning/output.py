@@ -21,7 +21,7 @@ from globalprune.artifacts.results.finetuning import (
     read_recovery,
     write_loss_curve,
 )
-from globalprune.card.writing import write_card
+from globalprune.card.model_card import write_card
 from globalprune.errors import NonFiniteError, VerificationFailed
 from globalprune.finetuning.inputs import Lesson
 from globalprune.finetuning.training import Trained

@@ -1,32 +1,224 @@
-"""Many plans of one model judged by the same text: as masks, or cut and compensated one by one.
+"""gp sweep: many plans of one model, each judged on the same windows."""
 
-A plan whose importance counts on compensation is applied with it, all others are masks. What was
-finished in an earlier run is taken from the folder, so the same command goes on where it stopped.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from globalprune.artifacts.disk import way_from
+from globalprune.artifacts.disk import way_from, write_atomically
+from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint, UnreachedRatio
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.plan_summary import recorded_doubt
-from globalprune.artifacts.run_folder import RunFolder
+from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.run_folder import KeyedRecord, RunFolder, short_digest
+from globalprune.artifacts.staging import remove_folder
 from globalprune.errors import UsageError
-from globalprune.pipeline.refusals import refuse_early
-from globalprune.pipeline.sweep_lines import line_names
-from globalprune.pipeline.sweep_points import cut_and_judge, forget_other_runs, judge
-from globalprune.pipeline.sweep_request import MODELS, SweepRequest, mark
+from globalprune.pipeline.cut import cut_and_recover
+from globalprune.pipeline.options import Cutting
+from globalprune.pipeline.preflight import refuse_early, text_digests
+from globalprune.printable import printable
+from globalprune.progress import Progress, silent, tell_nobody
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analyses.analysis import TextRecord
-    from globalprune.artifacts.evaluations.evaluation import ModelResult
-    from globalprune.artifacts.plans.plan import PrunePlan
+    from globalprune.artifacts.evaluations.evaluation import Comparison, ModelResult
+    from globalprune.artifacts.plans.plan import PrunePlan, Target
     from globalprune.artifacts.structure import ModelStructure
     from globalprune.planning.write import WrittenPlan
+
+
+def line_names(
+    plans: "Mapping[Path, PrunePlan]", compensated: Mapping[Path, bool]
+) -> dict[Path, str]:
+    """The name of every plan's line; plans that a person had a hand in stand alone."""
+    tables = {plan.analysis.table for plan in plans.values() if plan.analysis is not None}
+    names = {}
+    for path, plan in plans.items():
+        said = list(_words(path, plan, several_tables=len(tables) > 1))
+        names[path] = ", ".join([*said, "compensated"] if compensated[path] else said)
+    return names
+
+
+def _words(path: Path, plan: "PrunePlan", *, several_tables: bool) -> Iterator[str]:
+    """Yield what tells how a plan came about, but for how much it removes."""
+    if plan.analysis is None:
+        yield f"by hand ({path.stem})"
+        return
+    yield plan.analysis.importance
+    if plan.analysis.normaliser is not None:
+        yield plan.analysis.normaliser
+    if several_tables:
+        yield f"table {plan.analysis.table.partition(':')[2][:6]}"
+    if plan.target is not None:
+        yield from _target_words(plan.target)
+    if plan.pin:
+        yield "pinned"
+    if not plan.remove_empty_layers:
+        yield "empty layers stay"
+    if plan.edited:
+        yield f"edited ({path.stem})"
+
+
+def _target_words(target: "Target") -> Iterator[str]:
+    """Yield the strategy, the constraints, and budgets other than a ratio."""
+    if target.strategy != "knapsack":
+        yield target.strategy
+    for name, value in target.constraints.said().items():
+        yield name if value is True else f"{name} {value}"
+    yield from (f"by {name}" for name in target.counted() if name != "ratio")
+    if target.within:
+        yield "nested"
+
+
+PARTS: Final = "parts"  # judged models, as gp eval keeps them
+POINTS: Final = "points"  # judged cuts, whose models are gone
+MODELS: Final = "models"
+PLANS: Final = "plans"
+MARK: Final = "sweep.asked.json"  # shows that a folder is a sweep's, before there is a result
+
+
+@dataclass(frozen=True)
+class Judging:
+    """By what text every point is judged; None is the default of gp eval."""
+
+    data: str | None = None
+    samples: int | None = None
+    seq_len: int | None = None
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What is swept, and how; `compensation` None judges every plan as a mask."""
+
+    model: str
+    out: Path
+    plans: tuple[Path, ...]
+    judging: Judging = Judging()
+    unreached: "tuple[WrittenPlan, ...]" = ()  # ratios that no plan reaches, told with the points
+    compensation: CompensationRequest | None = None
+    compensate_all: bool = False  # plans that don't count on it too
+    keep_models: bool = False
+    device: str | None = None
+    dtype: str | None = None
+    save_dtype: str | None = None  # of models that are cut
+    command: Sequence[str] = ()
+    warn: Callable[[str], None] = tell_nobody
+    progress: Progress = silent
+
+    def cutting(self, out: Path) -> Cutting:
+        """How a plan is applied into `out`, or gone on with."""
+        return Cutting(
+            self.model,
+            out,
+            device=self.device,
+            dtype=self.dtype,
+            compensation=self.compensation,
+            save_dtype=self.save_dtype,
+            overwrite=True,
+            resume=True,
+            command=self.command,
+            warn=self.warn,
+            progress=self.progress,
+        )
+
+
+def mark(out: Path, model: str, command: Sequence[str]) -> None:
+    """Let the folder be known as a sweep's, should this one be stopped."""
+    asked = {"model": printable(model), "command": list(map(printable, command))}
+    write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")
+
+
+class CutPoint(KeyedRecord):
+    """A cut model, and its figures once it was judged."""
+
+    kind: ClassVar[str] = "cut"
+
+    plan: str
+    result: ModelResult | None = None
+    kept: bool = False  # whether its model was to stay
+
+
+def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -> "Comparison":
+    """The figures, kept and found again in the folder."""
+    from globalprune.evaluation.comparison import evaluate_models
+
+    judging = request.judging
+    return evaluate_models(
+        models,
+        judging.data,
+        plans=plans,
+        seq_len=judging.seq_len,
+        samples=judging.samples,
+        batch_size=judging.batch_size,
+        device=request.device,
+        dtype=request.dtype,
+        speed=None,
+        parts=request.out / PARTS,
+        command=request.command,
+        progress=request.progress,
+    )
+
+
+def cut_and_judge(
+    request: SweepRequest,
+    path: Path,
+    plan: "PrunePlan",
+    dense: "Comparison",
+    repaired_on: "TextRecord",
+    run: dict[str, Any],
+) -> ModelResult:
+    """Apply one plan, judge what comes out, and let it go; a point that is known is not cut.
+
+    `run` is the identity of all cuts of a sweep.
+    """
+    points = RunFolder(request.out / POINTS)
+    key = _key(request, plan, dense, repaired_on, run)
+    model = request.out / MODELS / f"{path.stem}-{short_digest(key)}"
+    point = points.find(CutPoint, key)
+    known = point.result if point else None
+    missing = not model.is_dir() and (known is None or request.keep_models)
+    if point is None or missing:
+        cut_and_recover(request.cutting(model), path)
+        point = points.keep(CutPoint(key=key, plan=str(path), result=known))
+    if known is None:
+        (result,) = judge(request, [str(model)], ()).models
+    else:
+        result = known.model_copy(update={"from_earlier_run": ("text",)})
+    kept = point.kept or request.keep_models
+    points.keep(point.model_copy(update={"result": result, "kept": kept}))
+    if not kept:
+        remove_folder(model)
+    return result
+
+
+def forget_other_runs(request: SweepRequest) -> None:
+    """Remove what cuts of an earlier sweep left unfinished; those of this one are done by now."""
+    for path in (request.out / MODELS).glob("*.unfinished"):
+        RunFolder(path).remove()
+
+
+def _key(
+    request: SweepRequest,
+    plan: "PrunePlan",
+    dense: "Comparison",
+    repaired_on: "TextRecord",
+    run: dict[str, Any],
+) -> dict[str, Any]:
+    """All that the figures of a cut model depend on."""
+    repaired = request.compensation.data if request.compensation else None
+    return {
+        **run,
+        "windows": dense.text.digest,
+        "batch_size": request.judging.batch_size,
+        "plan": plan.decisions_digest(),
+        "repaired_on": repaired_on.digest,
+        "texts": text_digests([repaired]),
+        "save_dtype": request.save_dtype,
+    }
 
 
 def sweep(request: SweepRequest) -> Sweep:

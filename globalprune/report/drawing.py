@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from globalprune.artifacts.structure import GroupType
 from globalprune.printable import printable_lines
-from globalprune.report.content import Picture
+from globalprune.report.blocks import Picture
 
 COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}
 NAMES: Final[dict[GroupType, str]] = {"attention": "attention", "mlp": "MLP"}

@@ -1,7 +1,4 @@
-"""Renders a report: one HTML page that needs nothing but itself, and opens from disk.
-
-No script, no font and no picture from elsewhere; all text from artifacts is escaped.
-"""
+"""The HTML page: sections, an overview table, and the rendering."""
 
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -12,14 +9,73 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.disk import refuse_impossible, write_atomically
+from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
+from globalprune.artifacts.evaluations.sweep import SWEEP_FILE, read_sweep
 from globalprune.errors import UsageError
 from globalprune.printable import printable_lines
-from globalprune.report.content import Page
+from globalprune.report.analysis import analysis_part
+from globalprune.report.blocks import Glance, Page, Part, Section, Table
 from globalprune.report.drawing import MISSING, can_draw, with_own_ids
-from globalprune.report.found import found_at, names_of
-from globalprune.report.glance import comparable, glance_table
-from globalprune.report.sections import section_of
+from globalprune.report.evaluation import evaluation_glances, evaluation_part, sweep_part
+from globalprune.report.inputs import Found, found_at, names_of, plan_at, read_measured
+from globalprune.report.plan import plan_part
+from globalprune.report.result import result_section
+
+_HEAD: Final = ("", "what", "parameters", "removed", "perplexity", "judged on")
+_FEWEST: Final = 2  # rows that are worth a table
+
+
+def glance_table(page: Page) -> Table | None:
+    """A row for every plan, result and judged model; None where there is nothing to compare."""
+    rows = tuple(
+        (section.name, one.what, one.parameters, one.removed, one.perplexity, one.judged_on)
+        for section in page.sections
+        for one in section.glances
+    )
+    return Table(_HEAD, rows) if len(rows) >= _FEWEST else None
+
+
+def comparable(page: Page) -> bool:
+    """Whether all perplexities of the table are of the same windows of text."""
+    windows = {
+        one.windows for section in page.sections for one in section.glances if one.windows
+    }  # fmt: skip
+    return len(windows) <= 1
+
+
+def section_of(found: Found, name: str, note: Callable[[str], None]) -> Section:
+    """All that one path holds; `note` is told what a person at the terminal may want to mend."""
+    match found.kind:
+        case "plan":
+            known, missing = plan_at(found.place)
+            if missing:
+                note(missing)
+            part, glances = plan_part(known)
+            return Section(name, (part,), glances)
+        case "result":
+            return result_section(found.place, name)
+        case "records":
+            return _records(found.place, name)
+
+
+def _records(folder: Path, name: str) -> Section:
+    """An analysis, an evaluation and a sweep, as far as they lie in one folder."""
+    parts: list[Part] = []
+    glances: tuple[Glance, ...] = ()
+    if (folder / ANALYSIS_FILE).is_file():
+        measured = read_measured(folder)
+        table = measured.analysis.table if measured.analysis else None
+        parts.append(analysis_part(measured.record, table, measured.curves))
+    if (folder / EVALUATION_FILE).is_file():
+        comparison = read_evaluation(folder / EVALUATION_FILE)
+        parts.append(evaluation_part(comparison))
+        glances = evaluation_glances(comparison)
+    if (folder / SWEEP_FILE).is_file():
+        parts.append(sweep_part(read_sweep(folder / SWEEP_FILE)))
+    return Section(name, tuple(parts), glances)
+
 
 TITLE: Final = "globalprune report"
 _TEMPLATE: Final = "page.html.jinja"

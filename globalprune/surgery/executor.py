@@ -15,7 +15,7 @@ from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, CutModel, widths_of
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
-from globalprune.card.writing import write_card
+from globalprune.card.model_card import write_card
 from globalprune.compensation.solved_weights import SolvedHalves
 from globalprune.errors import ApplyError, UsageError
 from globalprune.models import modeling_globalprune

@@ -10,7 +10,7 @@ from command_line import gp, refused
 
 from globalprune.artifacts.evaluations.sweep import read_sweep
 from globalprune.cli.interruption import Interrupted
-from globalprune.pipeline import sweep, sweep_points
+from globalprune.pipeline import sweep
 
 Tiny = Callable[[str], Path]
 JUDGED = ("--eval-samples", 3, "--eval-seq-len", 24)
@@ -85,10 +85,10 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
         "--importance", "obs", "--ratio", 0.3, "-o", tmp_path, *JUDGED, *REPAIRED, "--json",
     )  # fmt: skip
     assert callable(sweep.sweep)  # loaded by now, so that only the judging of cuts is stopped
-    with mock.patch.object(sweep_points, "judge", side_effect=OSError("stopped")):
+    with mock.patch.object(sweep, "judge", side_effect=OSError("stopped")):
         assert gp(*command).code == 2
     cut = list((tmp_path / "models").iterdir())
-    with mock.patch.object(sweep_points, "cut_and_recover") as cutting:
+    with mock.patch.object(sweep, "cut_and_recover") as cutting:
         done = gp(*command)
     points = {point["line"]: point for point in done.json["points"]}
 
@@ -98,7 +98,7 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
     assert points["obs, compensated"]["compensated"]
     assert points["obs, compensated"]["result"]["file_bytes"]
     assert not list((tmp_path / "models").iterdir())
-    with mock.patch.object(sweep_points, "cut_and_recover") as cutting:
+    with mock.patch.object(sweep, "cut_and_recover") as cutting:
         again = gp(*command).json["points"]
     assert [p["result"]["perplexity"] for p in again] == [
         p["result"]["perplexity"] for p in done.json["points"]

@@ -13,8 +13,8 @@ from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.compensation.compensate import repair_half
-from globalprune.pipeline.cut_and_recover import cut_and_recover
-from globalprune.pipeline.cutting import Cutting
+from globalprune.pipeline.cut import cut_and_recover
+from globalprune.pipeline.options import Cutting
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 1, 2]}, 2: {"attention": [3]}}

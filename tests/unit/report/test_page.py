@@ -6,7 +6,7 @@ import pytest
 from web_pages import WebPage, assert_stands_alone
 
 from globalprune.report import drawing, page
-from globalprune.report.content import (
+from globalprune.report.blocks import (
     Block,
     Commands,
     Facts,

@@ -6,11 +6,10 @@ import pytest
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.artifacts.results.finetuning import LossPoint
-from globalprune.report.content import Picture
-from globalprune.report.curve_pictures import curves_picture, trials_picture
-from globalprune.report.depth import Spread
-from globalprune.report.depth_pictures import spread_picture, widths_picture
-from globalprune.report.result_pictures import loss_picture, repairs_picture
+from globalprune.report.analysis import curves_picture, trials_picture
+from globalprune.report.blocks import Picture
+from globalprune.report.layers import Spread, spread_picture, widths_picture
+from globalprune.report.result import loss_picture, repairs_picture
 
 NONE = Spread(0.0, 0.0, 0.0)
 LOG_TICK = "10^{"  # how matplotlib names what it draws as a power

@@ -1,0 +1,202 @@
+"""`gp analyze`: measure what every group of a model is worth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_unfinished
+from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.analysis.trial import Candidates
+    from globalprune.artifacts.analyses.analysis import AnalysisRecord
+
+
+_RATIO = 0.25  # of the first plan, where nobody asks for one
+
+
+def analyze(
+    *,
+    model: options.Model,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+    ],
+    data: options.MeasuredText = None,
+    samples: options.MeasuredSamples = None,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
+    seed: options.Seed = 0,
+    importance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{options.IMPORTANCES}. Say it again for more in the same pass; the table is "
+            "scored by the first.",
+            show_default="fisher",
+        ),
+    ] = None,
+    normaliser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{options.NORMALISERS} It acts on the first importance.",
+            show_default="none for importances in nats, mean for wanda and magnitude",
+        ),
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        options.ratio_option(
+            "Fraction of all parameters that the first plan removes.", show_default="0.25"
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A:B",
+            help="Measure and cut only layers A up to, not including, B.",
+            show_default="all",
+        ),
+    ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Measure what this plan leaves standing; the groups that it removes are worth "
+            "nothing, so that the next plan removes them first.",
+            show_default="nothing is decided",
+        ),
+    ] = None,
+    compensate: Annotated[
+        bool,
+        typer.Option(
+            "--compensate",
+            help="With --given: measure it as gp apply --compensate would leave it, on the same "
+            "text.",
+        ),
+    ] = False,
+    gate_steps: options.GateSteps = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="text|sampled",
+            help="Next tokens that gradients are taken of: the text's own, or drawn from the model "
+            "itself with --seed, which makes fisher the true Fisher information.",
+        ),
+    ] = "text",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    largest: options.Largest = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run that was stopped, in DIR.unfinished."),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an analysis that lies in DIR, and its plan.yaml even if "
+            "it was edited (pins are kept), or a stopped run.",
+        ),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure what every group of a model is worth, and write it down.
+
+    DIR gets groups.parquet (importance, cost and score of every attention group and MLP channel),
+    analysis.json (what was measured on what, and how), a first plan.yaml, and a description and a
+    log for people. The model is run once over the text, whatever the number of importances. What
+    long work has so far is kept in DIR.unfinished every minute or so; --resume goes on from there,
+    to the same numbers. In the end the first plan is tried on text that nothing was measured with,
+    beside other cuts of its size; an analysis whose plan costs clearly more is doubted. A --ratio
+    that can't be reached keeps the analysis and writes no plan; exit code 1, or 0 where nobody
+    asked for it.
+
+    Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
+    """
+    from globalprune.artifacts.results.compensation import GATE_STEPS
+    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.cli.plan_text import finish, plan_document, plan_lines
+    from globalprune.pipeline.prune import analyze_and_plan
+
+    if compensate and given is None:
+        raise UsageError("--compensate: is for a plan that is given; say --given PLAN too.")
+    if gate_steps is not None and not compensate:
+        raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
+    with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
+
+        def measure(folder: Path, candidates: "Candidates") -> "AnalysisRecord":
+            from globalprune.analysis.analyzer import analyze as measure_model  # loads torch
+            from globalprune.importance import DEFAULT_IMPORTANCE
+
+            return measure_model(
+                model,
+                folder,
+                data=data,
+                samples=samples,
+                seq_len=seq_len,
+                batch_size=batch_size,
+                seed=seed,
+                importances=importance or (DEFAULT_IMPORTANCE,),
+                layers=layers,
+                given=given,
+                compensating=compensate,
+                gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
+                candidates=candidates,
+                labels=labels,
+                normaliser=normaliser,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                resume=resume,
+                overwrite=overwrite,
+                command=console.command_line(),
+                progress=progress,
+            )
+
+        record, written = analyze_and_plan(
+            measure,
+            out,
+            _RATIO if ratio is None else ratio,
+            resume=resume,
+            overwrite=overwrite,
+            largest=largest,
+        )
+    for warning in record.warnings:
+        console.warn(warning)
+    if as_json:
+        document = {**record.model_dump(mode="json"), "plan": plan_document(written)}
+        console.print_json({"doubt": record.doubt, **document})
+    else:
+        lines = [_summary(record, out), *plan_lines([written])]
+        console.print_text("\n".join([*filter(None, [record.doubt]), *lines]))
+    finish([written], by_default=ratio is None, go_on="gp plan --largest")
+
+
+def _summary(record: "AnalysisRecord", out: Path) -> str:
+    """Say what was measured, and where it lies."""
+    text, model = record.calibration, record.model
+    halves = record.structure.halves()
+    groups = sum(half.candidates for layer, _, half in halves if layer in record.measured)
+    share = f"{100 * record.removable / model.parameters:.1f} %"
+    return (
+        f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
+        f"  {text.samples} windows, {text.tokens:,} tokens of {text.source}, "
+        f"{record.seconds:.0f} s; they hold {record.removable:,} of {model.parameters:,} "
+        f"parameters ({share})\n"
+        f"{_agreement(record)}"
+    )
+
+
+def _agreement(record: "AnalysisRecord") -> str:
+    """Say of each importance how far the halves of the windows agree on it."""
+    from globalprune.artifacts.analyses.reliability import agreement
+
+    lines = [
+        f"  both halves of the windows on {name}: {agreement(found)}"
+        for name, found in record.reliability.items()
+    ]
+    return "\n".join(lines) or "  one window can't be halved: how sure it is, nothing tells"

@@ -1,0 +1,241 @@
+"""gp check: what a plan removes, whether it fits a model, and which runtimes load it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersion, UsageError
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.plans.plan_effect import PlanEffect
+    from globalprune.artifacts.plans.runtimes import Runtime
+    from globalprune.artifacts.structure import ModelStructure
+    from globalprune.planning.review import Review
+    from globalprune.surgery.prepare import Prepared
+
+
+def check(
+    *,
+    plan: Annotated[
+        Path,
+        typer.Argument(metavar="PLAN", help="The plan: a .yaml file.", show_default=False),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also say whether it fits this model, and in what form the result would be.",
+            show_default=False,
+            callback=options.refuse_uncuttable,
+        ),
+    ] = None,
+    analysis: options.AnalysisFolder = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="transformers|vllm|llama.cpp|any",
+            help="Also say whether this program could load what is left.",
+            show_default=False,
+        ),
+    ] = None,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Refresh the comment at the top of the plan after an edit."),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check a plan: all its errors at once, or what it removes and what was edited by hand.
+
+    Without a model and without its analysis only the plan's own rules are checked, and the rest is
+    said to be unknown. Exit code 1: the plan is valid and doesn't fit; 2: it is not valid.
+
+    Example:  gp check analysis/plan.yaml --model MODEL --write
+    """
+    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.cli.plan_text import document_of, review_lines
+    from globalprune.planning.review import review_plan
+
+    target = None if runtime is None else runtime_named(runtime)
+    try:
+        review = review_plan(plan, analysis)
+    except PlanStale as error:  # the plan is valid, and --analysis is of another structure
+        raise PlanDoesNotFit(str(error)) from error
+    except (PlanInvalid, PlanVersion) as error:
+        if as_json:
+            problems = list(error.problems) if isinstance(error, PlanInvalid) else [str(error)]
+            console.print_json({"plan": str(plan), "valid": False, "problems": problems})
+        raise
+    if write:
+        with one_writer(plan):
+            _refresh(review)
+        console.say(f"{plan}: the comment at its top was refreshed")
+    for note in review.notes:
+        console.note(note)
+    fit, prepared = (None, None) if model is None else _fit(model, review)
+    loading = None
+    if target is not None and (model is None or prepared is not None):
+        loading = loading_in(target, review, prepared)
+    if as_json:
+        loads = loading.document if loading else None
+        console.print_json({**document_of(review), "fit": fit, "loading": loads})
+    else:
+        lines = [*review_lines(review), *_fit_lines(fit), *(loading.lines if loading else ())]
+        console.print_text("\n".join(lines))
+    if fit is not None and fit["problem"]:
+        raise PlanDoesNotFit(fit["problem"])
+    if loading is not None and loading.obstacles:
+        raise PlanDoesNotFit(f"{plan}: what it leaves doesn't load in {loading.where}.")
+
+
+def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None]":
+    """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
+    from globalprune.surgery.prepare import prepare
+
+    fit: dict[str, Any] = {"model": model, "problem": None}
+    try:
+        prepared = prepare(model, review.path)
+    except (PlanStale, PlanInvalid) as error:
+        return fit | {"problem": str(error)}, None
+    warnings = (*filter(None, [prepared.promise.broken]), *prepared.warnings)
+    for warning in warnings:
+        if warning not in review.notes:
+            console.warn(warning)
+    return fit | {
+        "parameters_before": prepared.effect.parameters_before,
+        "parameters_after": prepared.effect.parameters_after,
+        "uneven": prepared.edit.uneven,
+        "reason": prepared.edit.reason,
+        **asdict(prepared.files),
+        "weights": prepared.files.text,
+        "warnings": warnings,
+    }, prepared
+
+
+def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
+    """Say that it fits, and how the result would load."""
+    if fit is None or fit["problem"]:
+        return []
+    form = (
+        f"the result carries the sizes of every layer and its modeling file ({fit['reason']})"
+        if fit["uneven"]
+        else "the result loads with transformers alone"
+    )
+    counts = f"{fit['parameters_before']:,} → {fit['parameters_after']:,} parameters"
+    return [f"fits {fit['model']}: {counts}", fit["weights"], form]
+
+
+def _refresh(review: "Review") -> None:
+    """Write the comment anew; all else in the file stays."""
+    from globalprune.artifacts.plans.plan_file import refresh_header
+    from globalprune.planning.summary import header_of
+
+    known = review.known
+    if known is None:
+        raise UsageError(
+            f"{review.path}: --write needs the analysis, for its costs; name it with --analysis."
+        )
+    scoring = known.worth.scoring
+    parts = (review.plan, known.structure, known.effect, scoring, known.optimality, known.doubt)
+    header = header_of(*parts, known.analysis.record.model.storage)
+    refresh_header(review.path, header)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What stands against loading the cut model somewhere, and what is to be known if it loads."""
+
+    runtime: str
+    obstacles: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """The runtime, in words."""
+        return "every runtime, as a plain checkpoint" if self.runtime == "any" else self.runtime
+
+    @property
+    def lines(self) -> list[str]:
+        """The answer for a person."""
+        if self.obstacles:
+            return [f"doesn't load in {self.where}: {one}" for one in self.obstacles]
+        return [f"loads in {self.where}", *(f"  {note}" for note in self.notes)]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The answer for a program."""
+        return {
+            "runtime": self.runtime,
+            "loads": not self.obstacles,
+            "obstacles": list(self.obstacles),
+            "notes": list(self.notes),
+        }
+
+
+def runtime_named(name: str) -> "Runtime":
+    """The runtime of that name; raise `UsageError` where there is none."""
+    from globalprune.artifacts.plans.runtimes import RUNTIMES
+
+    runtime = next((known for known in RUNTIMES if known == name), None)
+    if runtime is None:
+        raise UsageError(f"--for {name}: is not known; there are {', '.join(RUNTIMES)}.")
+    return runtime
+
+
+def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None") -> Loading:
+    """Judge by the model if there is one, else by the analysis.
+
+    Raise `UsageError` where nothing tells what the model is.
+    """
+    from globalprune.artifacts.plans.gguf_layout import gguf_shape
+    from globalprune.artifacts.plans.runtime_compatibility import (
+        narrow_qwen2,
+        obstacles,
+        vllm_notes,
+    )
+
+    known = review.known
+    if prepared is not None:
+        from globalprune.models.configs.pruned_config import traits_of
+
+        traits = traits_of(prepared.checkpoint.config)
+        structure, effect = prepared.structure, prepared.effect
+    elif known is not None and known.analysis.record.model.traits is not None:
+        traits = known.analysis.record.model.traits
+        structure, effect = known.structure, known.effect
+    else:
+        raise UsageError(f"--for {runtime}: nothing tells what the model is; name it with --model.")
+    found = tuple(obstacles(runtime, traits, structure, effect))
+    notes: tuple[str, ...] = ()
+    if runtime in ("llama.cpp", "any"):
+        notes = _unquantised(structure, effect)
+    if runtime == "llama.cpp" and (shape := gguf_shape(traits, structure, effect)):
+        notes = (*notes, *shape.told(traits.hidden_size))
+    if runtime == "any":
+        notes = (*notes, *narrow_qwen2(traits, structure, effect))
+    if runtime == "vllm":
+        notes = tuple(vllm_notes(traits, structure, effect))
+    return Loading(runtime, found, notes)
+
+
+def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str, ...]:
+    """Tell of MLPs that can't be quantised, although those of the whole model can."""
+    from globalprune.artifacts.plans.index_set import IndexRanges
+    from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
+
+    odd = [
+        layer.layer_idx
+        for layer in effect.kept_layers
+        if len(layer.mlp) % QUANTISED_BLOCK
+        and structure.layers[layer.layer_idx].mlp.groups % QUANTISED_BLOCK == 0
+    ]
+    if not odd:
+        return ()
+    note = (
+        f"the MLP widths of layers {IndexRanges.of(odd)} are no multiples of {QUANTISED_BLOCK}, so "
+        "that their down projections can't be quantised; plan with --for llama.cpp."
+    )
+    return (note,)

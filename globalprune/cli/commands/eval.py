@@ -1,0 +1,194 @@
+"""`gp eval`: models side by side."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_parts
+from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.evaluations.evaluation import Comparison, TaskSettings
+
+
+def eval_(
+    *,
+    models: options.Models,
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Also judge the first model as this plan would leave it, without cutting it: as a "
+            "mask. Repeatable.",
+            show_default="none",
+        ),
+    ] = None,
+    data: Annotated[
+        str,
+        options.text_option(
+            "Text to judge by", "the part of the Python manual that calibration never sees"
+        ),
+    ] = "builtin",
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Number of windows, from the start of the text.", show_default="all"),
+    ] = None,
+    seq_len: options.SeqLen = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens from one window's start to the next, at least a window: none overlap.",
+            show_default="the window's length",
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A task of lm-eval (needs the extra `eval`), or a .yaml file of one; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
+    tasks_path: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of further tasks for lm-eval.", show_default="none"
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Documents of each task, from its start.", show_default="all"),
+    ] = None,
+    fewshot: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Examples in the prompt of each task.", show_default="as each task says"
+        ),
+    ] = None,
+    apply_chat_template: Annotated[
+        bool,
+        typer.Option("--apply-chat-template", help="Ask tasks as the chat template would."),
+    ] = False,
+    no_speed: Annotated[
+        bool, typer.Option("--no-speed", help="Leave out the rounds that time the models.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Write evaluation.json, .csv and .md there, and each model's figures as soon as "
+            "they are known: the same command goes on where it was cut short.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: options.BatchSize = 1,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Put models side by side: size, memory, perplexity, tasks, speed; each with its error.
+
+    Every model reads the same windows of text. Perplexity is exp(total loss / predicted tokens).
+    Speed is measured with all models in memory, in turns. A model that saw this very text when it
+    was cut gets a warning.
+
+    Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
+    """
+    from globalprune.artifacts.evaluations.evaluation import SpeedSettings
+    from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
+    from globalprune.evaluation.comparison import evaluate_models
+    from globalprune.evaluation.model import PARTS_FOLDER
+
+    asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
+    refuse_ranks()
+    with nullcontext() if out is None else one_writer(out):
+        if out is not None:
+            _refuse_place(out, models)
+        with telling_of_parts(out), console.progress_bars() as progress:
+            comparison = evaluate_models(
+                models,
+                data,
+                plans=plan or (),
+                seq_len=seq_len,
+                stride=stride,
+                samples=samples,
+                batch_size=batch_size,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                tasks=asked,
+                speed=None if no_speed else SpeedSettings(),
+                parts=out / PARTS_FOLDER if out else None,
+                command=console.command_line(),
+                progress=progress,
+            )
+        _show(comparison, out, as_json=as_json)
+
+
+def _tasks(
+    names: list[str] | None,
+    include: Path | None,
+    limit: int | None,
+    fewshot: int | None,
+    *,
+    apply_chat_template: bool,
+) -> "TaskSettings | None":
+    """What is asked of lm-eval; refuse what says how without saying what."""
+    from globalprune.artifacts.evaluations.evaluation import TaskSettings
+
+    if names:
+        return TaskSettings(
+            names=tuple(names),
+            include_path=None if include is None else str(include),
+            limit=limit,
+            fewshot=fewshot,
+            apply_chat_template=apply_chat_template,
+        )
+    given = {
+        "--tasks-path": include,
+        "--limit": limit,
+        "--fewshot": fewshot,
+        "--apply-chat-template": apply_chat_template or None,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option}: says how tasks are asked, and none is; name --tasks.")
+    return None
+
+
+def _refuse_place(out: Path, models: list[str]) -> None:
+    """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
+    from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+    from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
+    from globalprune.evaluation.model import PARTS_FOLDER
+
+    refuse_occupied(out, ours=(EVALUATION_FILE, PARTS_FOLDER), overwrite=True)
+    for model in models:
+        refuse_inside(out, Path(model).expanduser())
+
+
+def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
+    """Write the files, say what is doubtful, and print the answer."""
+    import json
+
+    from globalprune.artifacts.evaluations.evaluation_files import all_warnings, write_evaluation
+    from globalprune.cli.result_text import render
+
+    for result in comparison.models:
+        if result.from_earlier_run:
+            parts = " and ".join(result.from_earlier_run)
+            console.say(f"{result.source}: {parts} taken from {out}/parts")
+    for warning in all_warnings(comparison):
+        console.warn(warning)
+    if out is not None:
+        write_evaluation(out, comparison)
+    if as_json:
+        console.print_json(json.loads(comparison.model_dump_json()))
+    else:
+        console.print_text(render(comparison))

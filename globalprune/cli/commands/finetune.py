@@ -1,0 +1,170 @@
+"""`gp finetune`: let a model recover."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_unfinished
+
+
+def finetune(
+    *,
+    model: options.AnyModel,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="OUT", help="Folder to write.", show_default=False),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="lora|full", help="Train adapters, or all weights.", show_default="lora"
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="light (under 20 % cut: lora, 500 windows, r 8, alpha 16), moderate (20 to 30 %: "
+            "lora, 1000, r 16, alpha 32) or aggressive (over: full, 2000, lr 1e-5). Options "
+            "said beside it win.",
+            show_default=False,
+        ),
+    ] = None,
+    data: options.TrainingData = None,
+    samples: options.TrainingSamples = None,
+    seq_len: options.SeqLen = None,
+    epochs: options.Epochs = None,
+    learning_rate: options.LearningRate = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Windows that run at once on a device.", show_default="4"),
+    ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(help="Batches to one step of the optimiser.", show_default="1"),
+    ] = None,
+    lora_r: options.LoraR = None,
+    lora_alpha: options.LoraAlpha = None,
+    lora_dropout: Annotated[
+        float | None, typer.Option(help="Dropout before the adapters.", show_default="0.05")
+    ] = None,
+    lora_targets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Linear modules that get adapters, as q_proj,v_proj.",
+            show_default="all in the layers",
+        ),
+    ] = None,
+    keep_adapter: Annotated[
+        bool,
+        typer.Option("--keep-adapter", help="Write the adapter alone; by default it is merged."),
+    ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Learn from this model's next-token probabilities too: the unpruned one.",
+            show_default=False,
+        ),
+    ] = None,
+    distil_weight: Annotated[
+        float | None,
+        typer.Option(help="The teacher's part of the loss; 1 is all.", show_default="0.5"),
+    ] = None,
+    distil_top_k: Annotated[
+        int | None,
+        typer.Option(help="Tokens of the teacher that are compared.", show_default="64"),
+    ] = None,
+    distil_temperature: Annotated[
+        float | None, typer.Option(help="Softens both distributions.", show_default="1.0")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Draws windows, their order, and the adapters' first values.")
+    ] = 0,
+    recompute: Annotated[
+        bool,
+        typer.Option("--recompute", help="Less memory, a third more time (checkpointing)."),
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is one")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Precision of the arithmetic: float32, bfloat16 or float16.",
+            show_default="float32 on cpu, bfloat16 elsewhere",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run that was stopped, in OUT.unfinished."),
+    ] = False,
+    trust_remote_code: options.TrustRemoteCode = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Finetune a model, cut or not, and write it as a model that loads like any other.
+
+    Windows are full, without padding; of conversations only what the assistant says is learned.
+    Training is transformers' Trainer: `accelerate launch -m globalprune finetune …` runs it on
+    several GPUs. A run that was stopped goes on with --resume and ends as if it hadn't been.
+
+    Example:  gp finetune smaller -o recovered --data wiki.txt --teacher MODEL
+    """
+    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.cli.finetune_options import RecoveryOptions, choose_settings
+    from globalprune.cli.result_text import recovery_summary
+    from globalprune.finetuning.finetuner import finetune as train
+
+    said = RecoveryOptions(
+        method=method,
+        preset=preset,
+        samples=samples,
+        seq_len=seq_len,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        seed=seed,
+        recompute=recompute,
+        lora={"r": lora_r, "alpha": lora_alpha, "dropout": lora_dropout, "targets": lora_targets},
+        distillation={
+            "weight": distil_weight,
+            "top_k": distil_top_k,
+            "temperature": distil_temperature,
+        },
+    )
+    settings = choose_settings(said, has_teacher=teacher is not None)
+    with (
+        one_writer(out, ranks_share=True),
+        telling_of_unfinished(out),
+        console.progress_bars() as progress,
+    ):
+        run = train(
+            model,
+            out,
+            settings,
+            data=data or (),
+            teacher=teacher,
+            keep_adapter=keep_adapter,
+            device=device,
+            dtype=dtype,
+            resume=resume,
+            overwrite=overwrite,
+            trust_remote_code=trust_remote_code,
+            command=console.command_line(),
+            warn=console.warn,
+            progress=progress,
+        )
+    if run is None:  # another process of the same launch writes and tells
+        return
+    if as_json:
+        console.print_json(run.model_dump(mode="json"))
+    else:
+        console.print_text(f"{out}: {recovery_summary(run)}")

@@ -1,0 +1,212 @@
+"""`gp prune`: the phases in a row."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_unfinished
+
+if TYPE_CHECKING:
+    from globalprune.planning.write import WrittenPlan
+
+
+def prune(
+    *,
+    model: options.Model,
+    ratio: Annotated[
+        float,
+        options.ratio_option("Fraction of all parameters to remove.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="OUT", help="Folder for the smaller model.", show_default=False
+        ),
+    ],
+    data: options.MeasuredText = None,
+    samples: options.MeasuredSamples = None,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
+    seed: options.Seed = 0,
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="founding|fast|best",
+            help="founding: taylor, no compensation. fast: obs, output projections solved anew. "
+            "best: obs_measured, gate and up solved too; two to three times as long.",
+        ),
+    ] = "fast",
+    importance: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"{options.IMPORTANCES}.", show_default="the preset's"),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            help="Plans on the way to the ratio, each measured on what the one before leaves.",
+            show_default="1",
+        ),
+    ] = None,
+    compensate: Annotated[
+        bool | None,
+        typer.Option(
+            "--compensate/--no-compensate",
+            help="Solve the weights of what stays anew, on the text measured with.",
+            show_default="the preset's",
+        ),
+    ] = None,
+    gate_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Gauss-Newton steps that gate and up of every MLP may take in compensation.",
+            show_default="the preset's: fast 0, best 1",
+        ),
+    ] = None,
+    finetune: options.Finetune = None,
+    finetune_data: options.FinetuneData = None,
+    finetune_samples: options.TrainingSamples = None,
+    finetune_seq_len: options.SeqLen = None,
+    finetune_epochs: options.Epochs = None,
+    finetune_lr: options.FinetuneRate = None,
+    lora_r: options.LoraR = None,
+    lora_alpha: options.LoraAlpha = None,
+    distil: options.Distil = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            "--eval",
+            metavar="SRC",
+            help="Judge the model, what the cut left, and what came out, by all of this text.",
+            show_default=False,
+        ),
+    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    save_dtype: options.SaveDtype = None,
+    resume: options.Resume = False,
+    largest: options.Largest = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure, plan, cut and repair a model, and finetune and judge what is left if asked.
+
+    Each phase is the command of its own that you could run by hand, and leaves its files behind in
+    OUT/globalprune/: the table, the plan, every record. Go on from there with another ratio:
+    gp plan OUT/globalprune --ratio 0.3. Where the plan costs clearly more than other cuts of its
+    size, nothing is cut: analysis and plan are left in OUT.analysis; exit code 1.
+
+    Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
+    """
+    from globalprune.analysis.analyzer import analyze
+    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune.artifacts.stored_weights import read_save_dtype
+    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery
+    from globalprune.cli.plan_text import raise_if_short
+    from globalprune.cli.result_text import show_outcome
+    from globalprune.pipeline.options import Cutting, preset_named
+    from globalprune.pipeline.prune import Recipe, prune_model
+
+    said = RecoveryOptions(
+        samples=finetune_samples,
+        seq_len=finetune_seq_len,
+        epochs=finetune_epochs,
+        learning_rate=finetune_lr,
+        seed=seed if finetune else None,
+        lora={"r": lora_r, "alpha": lora_alpha},
+    )
+    chosen = preset_named(
+        preset,
+        importance=importance,
+        rounds=rounds,
+        compensate=compensate,
+        gate_steps=gate_steps,
+    )
+    request = CompensationRequest(
+        data=data,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        gate_steps=chosen.gate_steps,
+        batch_size=batch_size,
+    )
+    learned = finetune_data or ([data] if finetune and data else None)
+    measuring = {
+        "data": data,
+        "samples": samples,
+        "seq_len": seq_len,
+        "seed": seed,
+        "importance": chosen.importance,
+        "dtype": dtype,
+    }
+    recipe = Recipe(
+        ratio,
+        measuring,
+        chosen.rounds,
+        choose_recovery(finetune, said, data=learned, distil=distil),
+        evaluate,
+        largest,
+    )
+    command = console.command_line()
+    with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
+        measure = partial(
+            analyze,
+            model,
+            data=data,
+            samples=samples,
+            seq_len=seq_len,
+            seed=seed,
+            importances=(chosen.importance,),
+            compensating=chosen.compensate,
+            gate_steps=chosen.gate_steps,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            resume=resume,
+            command=command,
+            progress=progress,
+        )
+        cutting = Cutting(
+            model,
+            out.expanduser(),
+            device=device,
+            dtype=dtype,
+            compensation=request if chosen.compensate else None,
+            save_dtype=read_save_dtype(save_dtype),
+            overwrite=overwrite,
+            resume=resume,
+            command=command,
+            warn=console.warn,
+            progress=progress,
+        )
+        plans: list[WrittenPlan] = []
+
+        def show_plan(written: "WrittenPlan") -> None:
+            plans.append(written)
+            _show_plan(written)
+
+        outcome = prune_model(
+            lambda folder, given, candidates: measure(folder, given=given, candidates=candidates),
+            recipe,
+            cutting,
+            show_plan=show_plan,
+        )
+    show_outcome(outcome, as_json=as_json)
+    raise_if_short(plans)
+
+
+def _show_plan(written: "WrittenPlan") -> None:
+    """Say what will go; raise `BudgetError` where the ratio can't be reached, and has to be."""
+    from globalprune.cli.plan_text import finish, say_notes
+    from globalprune.planning.summary import removal_text
+
+    if not written.written:
+        finish([written], go_on="--resume --largest")
+    console.say(removal_text(written.planned.effect))
+    say_notes([written])

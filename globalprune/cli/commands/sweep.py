@@ -1,0 +1,244 @@
+"""`gp sweep`: many plans of one model, one table and one curve."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from globalprune.cli import console, options
+from globalprune.cli.interruption import telling_of_parts
+from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune.planning.write import WrittenPlan
+
+
+_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def sweep(
+    *,
+    model: options.Model,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder for table and curve.", show_default=False
+        ),
+    ],
+    analysis: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Plan from this analysis at every --ratio.", show_default=False
+        ),
+    ] = None,
+    ratio: Annotated[
+        list[float] | None,
+        options.ratio_option(
+            "Fraction of all parameters to remove; repeatable.",
+            show_default="0.1, 0.2, 0.3, 0.4, 0.5",
+        ),
+    ] = None,
+    importance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Plan by the analysis's column importance_NAME; repeatable.",
+            show_default="the one that the table is scored by",
+        ),
+    ] = None,
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PLAN", help="Also judge this plan of your own; repeatable.", show_default=False
+        ),
+    ] = None,
+    evaluate: Annotated[
+        str,
+        options.text_option(
+            "Text to judge by",
+            "the part of the Python manual that calibration never sees",
+            name="--eval",
+        ),
+    ] = "builtin",
+    eval_samples: Annotated[
+        int | None, typer.Option(help="Windows to judge by, from the start.", show_default="all")
+    ] = None,
+    eval_seq_len: options.SeqLen = None,
+    compensate: Annotated[
+        bool | None,
+        typer.Option(
+            "--compensate/--no-compensate",
+            help="Cut and repair the model by every plan, or by none: judge them as masks.",
+            show_default="plans whose importance counts on it",
+        ),
+    ] = None,
+    data: options.CompensationText = None,
+    samples: options.CompensationSamples = None,
+    seq_len: options.SeqLen = None,
+    batch_size: options.BatchSize = 4,
+    seed: options.Seed = 0,
+    gate_steps: options.GateSteps = None,
+    largest: options.Largest = False,
+    keep_models: Annotated[
+        bool,
+        typer.Option("--keep-models", help="Leave models that were cut in DIR/models."),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace plans in DIR/plans that were edited by hand."),
+    ] = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    save_dtype: options.SaveDtype = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge many plans of one model by the same text: one table and one curve.
+
+    Plans are judged as masks, without writing a model; those whose importance counts on
+    compensation are cut and repaired one by one, and their models let go. The same command goes on
+    where it was stopped.
+
+    Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
+    """
+    from globalprune.artifacts.evaluations.sweep import CURVE_FILE, markdown_lines, write_sweep
+    from globalprune.artifacts.stored_weights import read_save_dtype
+    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.cli.plan_text import finish
+    from globalprune.pipeline.sweep import Judging, SweepRequest
+    from globalprune.pipeline.sweep import sweep as run_sweep
+    from globalprune.report.drawing import can_draw
+    from globalprune.report.evaluation import sweep_picture
+
+    out = out.expanduser()
+    with one_writer(out):
+        _refuse_place(out, model)
+        if not can_draw():
+            console.say(
+                f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
+            )
+        planned = _planned(
+            analysis, model, ratio, importance, out, overwrite=overwrite, largest=largest
+        )
+        plans = [*(one.path for one in planned if one.written), *(plan or ())]
+        if planned and not plans:
+            finish(planned)
+        request = _compensation(
+            compensate,
+            data=data,
+            samples=samples,
+            seq_len=seq_len,
+            seed=seed,
+            gate_steps=gate_steps,
+            batch_size=batch_size,
+        )
+        with telling_of_parts(out), console.progress_bars() as progress:
+            swept = run_sweep(
+                SweepRequest(
+                    model,
+                    out,
+                    tuple(plans),
+                    Judging(evaluate, eval_samples, eval_seq_len, batch_size),
+                    tuple(one for one in planned if not one.written),
+                    request,
+                    compensate_all=bool(compensate),
+                    keep_models=keep_models,
+                    device=device,
+                    dtype=dtype,
+                    save_dtype=read_save_dtype(save_dtype),
+                    command=console.command_line(),
+                    warn=console.warn,
+                    progress=progress,
+                )
+            )
+        write_sweep(out, swept, sweep_picture(swept) if can_draw() else None)
+    if as_json:
+        console.print_text(swept.model_dump_json(indent=2))
+    else:
+        console.print_text("\n".join(markdown_lines(swept)))
+    finish(planned, by_default=ratio is None)
+
+
+def _refuse_place(out: Path, model: str) -> None:
+    """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
+    from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+    from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
+    from globalprune.pipeline.sweep import MARK
+
+    refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
+    refuse_inside(out, Path(model).expanduser())
+
+
+def _planned(
+    folder: Path | None,
+    model: str,
+    ratios: list[float] | None,
+    importances: list[str] | None,
+    out: Path,
+    *,
+    overwrite: bool,
+    largest: bool,
+) -> "list[WrittenPlan]":
+    """Write a plan for every importance and every ratio that can be reached."""
+    from globalprune.artifacts.analyses.analysis import read_analysis
+    from globalprune.pipeline.sweep import PLANS, mark, structure_of
+    from globalprune.planning.write import write_plans
+
+    if folder is None:
+        if ratios or importances:
+            raise UsageError("--ratio and --importance: plan from an analysis; name --analysis.")
+        return []
+    analysis = read_analysis(folder)
+    if structure_of(model).fingerprint != analysis.record.structure.fingerprint:
+        raise UsageError(
+            f"--analysis {folder}: is of {analysis.record.model.source}, whose structure is "
+            f"another than that of {model}; analyze that one."
+        )
+    mark(out, model, console.command_line())
+    _forget_old_plans(out / PLANS)
+    planned: list[WrittenPlan] = []
+    for name in dict.fromkeys(importances or [analysis.record.default_importance]):
+        planned += write_plans(
+            analysis,
+            ratios or _RATIOS,
+            out / PLANS / name,
+            importance=name,
+            overwrite=overwrite,
+            largest=largest,
+        )
+    return planned
+
+
+def _forget_old_plans(folder: Path) -> None:
+    """Remove plans that nobody edited: pins in them would outlive the analysis's own."""
+    from globalprune.artifacts.plans.plan_file import read_plan
+
+    for path in folder.glob("*/plan-*.yaml"):
+        if not read_plan(path).edited:
+            path.unlink()
+
+
+def _compensation(
+    compensate: bool | None,
+    *,
+    gate_steps: int | None,
+    batch_size: int,
+    seed: int,
+    **text: "str | int | None",
+) -> "CompensationRequest | None":
+    """What compensation is asked for; refuse options that nothing reads."""
+    from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
+
+    if compensate is False:
+        given = {**text, "gate_steps": gate_steps}
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: only compensation reads that (text to judge by "
+                    "is --eval); leave it out, or --no-compensate."
+                )
+        return None
+    steps = GATE_STEPS if gate_steps is None else gate_steps
+    return CompensationRequest.model_validate(
+        {**text, "seed": seed, "gate_steps": steps, "batch_size": batch_size}
+    )

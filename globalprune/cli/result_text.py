@@ -1,0 +1,100 @@
+"""What commands print about results: sizes, perplexities, finetuning."""
+
+from typing import TYPE_CHECKING
+
+from globalprune.cli import console
+from globalprune.cli.console import lines_of
+
+if TYPE_CHECKING:
+    from globalprune.artifacts.evaluations.evaluation import Comparison
+    from globalprune.artifacts.results.finetuning import RecoveryRun
+    from globalprune.artifacts.results.metrics import ApplyResult
+    from globalprune.pipeline.cut import Outcome
+
+
+def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
+    """Print it, and what is doubtful about it."""
+    from globalprune.artifacts.evaluations.evaluation_files import all_warnings
+
+    warnings = [said for said in outcome.result.warnings if said not in outcome.said]
+    warnings += all_warnings(outcome.evaluation) if outcome.evaluation else []
+    for warning in warnings:
+        console.warn(warning)
+    if as_json:
+        console.print_json(outcome.document)
+        return
+    console.print_text(_cut_summary(outcome.result))
+    if outcome.run:
+        console.print_text(recovery_summary(outcome.run))
+    if outcome.evaluation:
+        console.print_text("\n" + render(outcome.evaluation))
+
+
+def _cut_summary(result: "ApplyResult") -> str:
+    """Say what was made of what, and how it loads."""
+    from globalprune.artifacts.records import OWN_FOLDER
+
+    before, after = result.parameters_before, result.parameters_after
+    cut = f"{(before - after) / before:.2%} cut"
+    removed = ", ".join(f"{count:,} {kind}" for kind, count in result.removed_groups.items())
+    if result.dropped_layers:
+        removed += f", layers {', '.join(map(str, result.dropped_layers))} whole"
+    form = (
+        "its layers differ in size: load it with trust_remote_code=True or globalprune.load_model"
+        if result.uneven
+        else "its layers are alike: it loads with transformers alone"
+    )
+    repaired = result.repaired_modules
+    if repaired is not None:
+        norm = ", the final norm refitted" if result.final_norm_refitted else ""
+        removed += f"\ncompensated: {repaired} halves solved anew{norm}"
+    saved = f", converted to {result.save_dtype}" if result.save_dtype else ""
+    weights = f"weights: {result.bytes_before:,} → {result.bytes_after:,} bytes, whole files{saved}"
+    return (
+        f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
+        f"{weights}\n"
+        f"removed groups: {removed}\n{form}\n"
+        f"its plan and records are in {result.out}/{OWN_FOLDER}"
+    )
+
+
+def render(comparison: "Comparison") -> str:
+    """Draw the table, and under it what it was measured with."""
+    from rich import box
+    from rich.table import Table
+
+    from globalprune.artifacts.evaluations.evaluation_table import (
+        difference_text,
+        label,
+        rows_of,
+        stamp_lines,
+        value_text,
+    )
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", overflow="fold")
+    for result in comparison.models:
+        table.add_column(result.source, justify="right", overflow="fold")
+    for row in rows_of(comparison):
+        if row.detail:
+            continue
+        cells = [
+            "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
+            for cell in row.cells
+        ]
+        table.add_row(label(row), *cells)
+    return "\n".join([*lines_of(table), *stamp_lines(comparison)]).strip("\n")
+
+
+def recovery_summary(run: "RecoveryRun") -> str:
+    """Say what was trained, and how the loss fell."""
+    tokens = run.settings.epochs * sum(part.text.tokens for part in run.data)
+    steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"
+    of = "text and teacher" if run.teacher else "the text"
+    return (
+        f"finetuned ({run.settings.method}): {steps} over {tokens:,} tokens, "
+        f"{run.trained_parameters:,} parameters trained, {run.seconds:.0f} s\n"
+        f"loss {run.first_loss:.3f} -> {run.last_loss:.3f} nats a token of {of} "
+        "(first and last tenth of the steps; globalprune/loss.csv has all); gp eval tells what it "
+        "brought"
+    )

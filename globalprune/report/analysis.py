@@ -1,0 +1,223 @@
+"""The section of an analysis, with its loss curves and trials."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from globalprune.artifacts.analyses.analysis import AnalysisRecord
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.loss_curves import Curves
+from globalprune.artifacts.analyses.normalisers import scored_by
+from globalprune.artifacts.formatting import size
+from globalprune.artifacts.plans.plan_summary import layer_pictures
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
+from globalprune.report.blocks import (
+    Block,
+    Facts,
+    Lines,
+    Part,
+    Picture,
+    Table,
+    commands,
+    duration,
+    model_phrase,
+    of_all,
+    percent,
+    provenance,
+    text_phrase,
+    warnings,
+)
+from globalprune.report.drawing import COLOURS, NAMES, halves_apart, picture, positive
+from globalprune.report.layers import Spread, importance_picture, spread_picture, spreads_of
+
+_POINTS: Final = 60  # of a line: more than that nobody sees
+_PERCENT: Final = (0.0, 100.0)
+_FIELD: Final = (4.4, 3.2)  # inches
+
+
+def curves_picture(curves: Curves) -> tuple[Picture, ...]:
+    """What is predicted to be lost as groups go."""
+    caption = (
+        "Predicted loss as groups go, behind a repair: a line for every layer, from the first "
+        "group of the half to the last but one."
+    )
+    return picture(caption, partial(_draw_curves, curves=curves))
+
+
+def trials_picture(curves: Curves) -> tuple[Picture, ...]:
+    """What was predicted beside what was measured, where trial removals were made."""
+    if not np.isfinite(curves.measured_nats).any():
+        return ()
+    caption = (
+        "Trial removals: predicted and measured loss, a point for each. On the line both are the "
+        "same; a loss of 0 or less has no place here."
+    )
+    return picture(caption, partial(_draw_trials, curves=curves), _FIELD)
+
+
+def lines_of(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
+    """The rows of every half, along its order."""
+    found: dict[tuple[int, GroupType], NDArray[np.intp]] = {}
+    key = curves.layer_idx.astype(np.int64) * len(GROUP_TYPES) + curves.group_type
+    for number in np.unique(key).tolist():
+        layer, kind = divmod(number, len(GROUP_TYPES))
+        rows = np.flatnonzero(key == number)
+        found[layer, GROUP_TYPES[kind]] = rows[np.argsort(curves.removed_groups[rows])]
+    return found
+
+
+def _draw_curves(figure: Any, curves: Curves) -> None:
+    lines = lines_of(curves)
+    along = "% of the half's groups removed"
+    for kind, axes in halves_apart(figure, _PERCENT, along=along, share_y=True).items():
+        for (_, of), rows in lines.items():
+            if of != kind or len(rows) < 2:  # noqa: PLR2004 - one group alone is no line
+                continue
+            some = rows[np.unique(np.linspace(0, len(rows) - 2, _POINTS).astype(int))]
+            part = 100 * curves.removed_groups[some] / len(rows)
+            nats = positive(curves.predicted_nats[some])
+            axes.plot(part, nats, color=COLOURS[kind], alpha=0.55, lw=0.9)
+    if any(np.isfinite(line.get_ydata()).any() for axes in figure.axes for line in axes.lines):
+        figure.axes[0].set_yscale("log")
+    figure.axes[0].set_ylabel("nats a token")
+
+
+def _draw_trials(figure: Any, curves: Curves) -> None:
+    axes = figure.subplots()
+    predicted, measured = curves.predicted_nats, curves.measured_nats
+    shown = np.isfinite(measured) & (measured > 0) & (predicted > 0)
+    for position, kind in enumerate(GROUP_TYPES):
+        rows = shown & (curves.group_type == position)
+        axes.plot(predicted[rows], measured[rows], "o", color=COLOURS[kind], markersize=3.5,
+                  alpha=0.8, label=NAMES[kind])  # fmt: skip
+    if shown.any():
+        both = np.concatenate((predicted[shown], measured[shown]))
+        axes.plot([both.min(), both.max()], [both.min(), both.max()], "--", color="0.5", lw=1)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.set_xlabel("predicted, nats a token")
+    axes.set_ylabel("measured, nats a token")
+    axes.legend()
+
+
+def analysis_part(
+    record: AnalysisRecord, table: GroupTable | None, curves: Curves | None = None
+) -> Part:
+    """The whole of it; a result may hold the record alone."""
+    doubt = tuple(filter(None, [record.doubt]))
+    blocks: list[Block] = [*warnings(doubt), Facts(tuple(_facts(record)))]
+    blocks += warnings(record.warnings)
+    if record.reliability:
+        blocks += _how_sure(record)
+    if table is not None:
+        blocks += _over_depth(record, table)
+    if curves is not None:
+        blocks += _along_orders(curves)
+    digests = {
+        "weights": record.model.weights_fingerprint,
+        "structure": record.model.structure_fingerprint,
+        "windows of text": record.calibration.digest,
+        "table": record.table,
+    }
+    blocks += [*commands(record.command), provenance(digests, record.versions)]
+    return Part("analysis", "What was measured", tuple(blocks))
+
+
+def _facts(record: AnalysisRecord) -> Iterator[tuple[str, str]]:
+    """Yield what was measured, on what, how and at what price."""
+    model = record.model
+    yield "model", f"{model_phrase(model.source, model.revision)} ({model.model_type})"
+    yield "parameters", f"{model.parameters:,}"
+    yield "in groups that may go", of_all(model.prunable_parameters, model.parameters)
+    first, end = record.layers
+    count = len(record.structure.layers)
+    yield "layers", f"all {count}" if end - first == count else f"{first}:{end} of {count}"
+    yield "text", text_phrase(record.calibration)
+    yield "importances", "\n".join(_methods(record))
+    if record.labels == "sampled":
+        yield "labels", f"drawn from the model itself, seed {record.label_seed}"
+    if record.given is not None:
+        behind = ", and compensated for" if record.given.compensated else ""
+        yield "given", f"a plan that removes {percent(record.given.ratio)} was decided{behind}"
+    yield "precision", f"{record.dtype}, batch size {record.batch_size}"
+    memory = size(record.peak_memory_bytes)
+    yield "took", f"{duration(record.seconds)}, {memory} of memory at most"
+
+
+def _methods(record: AnalysisRecord) -> Iterator[str]:
+    """Yield every importance, the one that the table is scored by marked."""
+    for name in record.methods:
+        mark = " (the table is scored by it)" if name == record.default_importance else ""
+        counts = ", behind compensation" if name in record.compensated else ""
+        yield f"{scored_by(name, record.normaliser_of(name))}{counts}{mark}"
+
+
+def _how_sure(record: AnalysisRecord) -> Iterator[Block]:
+    """Yield how far the two halves of the windows agree on every importance."""
+    found = record.reliability
+    ratios = sorted({cut.ratio for one in found.values() for cut in one.cuts})
+    rows = []
+    for name, one in found.items():
+        shared = {cut.ratio: f"{100 * cut.shared:.0f} %" for cut in one.cuts}
+        cells = (shared.get(ratio, "") for ratio in ratios)
+        rows.append((name, f"{one.rank_correlation:.3f}", *cells))
+    head = ("", "ranks correlate by", *(f"cuts of {100 * ratio:.0f} % share" for ratio in ratios))
+    yield Table(head, tuple(rows))
+    yield Lines(("how sure: what the two halves of the windows, each for itself, have in common",))
+
+
+def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
+    """Yield how importance and scores lie over the layers."""
+    layers = layer_pictures(record.structure, table, None)
+    spreads = spreads_of(table)
+    yield from importance_picture(
+        layers, along_orders=record.default_importance in record.compensated
+    )
+    yield from spread_picture(spreads)
+    rows = tuple(
+        (
+            f"{layer.layer_idx} {NAMES[kind]}",
+            f"{layer.halves[kind].groups:,}",
+            percent(layer.halves[kind].importance),
+            *_spread_cells(spreads.get((layer.layer_idx, kind))),
+        )
+        for layer in layers
+        for kind in GROUP_TYPES
+    )
+    head = ("layer", "groups", "importance", "score, 10 %", "score, median", "score, 90 %")
+    yield Table(head, rows, title="Importance and scores, half by half")
+
+
+def _spread_cells(spread: Spread | None) -> tuple[str, str, str]:
+    """The scores of a half; nothing where it was not measured."""
+    if spread is None:
+        return "", "", ""
+    return f"{spread.low:.3g}", f"{spread.median:.3g}", f"{spread.high:.3g}"
+
+
+def _along_orders(curves: Curves) -> Iterator[Block]:
+    """Yield what is lost along the order of every half, predicted and measured."""
+    yield from curves_picture(curves)
+    yield from trials_picture(curves)
+    rows = tuple(
+        (
+            f"{layer} {NAMES[kind]}",
+            f"{curves.removed_groups[row]:,} of {len(half):,}",
+            f"{curves.removed_params[row]:,}",
+            f"{curves.predicted_nats[row]:.3g}",
+            _measured(float(curves.measured_nats[row])),
+        )
+        for (layer, kind), half in lines_of(curves).items()
+        for at, row in enumerate(half.tolist())
+        if at == len(half) // 2 or curves.measured_nats[row] == curves.measured_nats[row]
+    )
+    head = ("layer", "groups gone", "parameters gone", "predicted, nats", "measured, nats")
+    yield Table(head, rows, title="Losses along the orders: in the middle, and at every trial")
+
+
+def _measured(nats: float) -> str:
+    """A measured loss, NaN being none."""
+    return "" if nats != nats else f"{nats:.3g}"  # noqa: PLR0124 - NaN alone differs from itself

@@ -1,0 +1,158 @@
+"""The sections of an evaluation and of a sweep."""
+
+import io
+from functools import partial
+from typing import Any, Final
+
+from globalprune.artifacts.evaluations.evaluation import Comparison, ModelResult
+from globalprune.artifacts.evaluations.evaluation_files import all_warnings
+from globalprune.artifacts.evaluations.evaluation_table import (
+    Cell,
+    Row,
+    difference_text,
+    label,
+    rows_of,
+    stamp_lines,
+    value_text,
+)
+from globalprune.artifacts.evaluations.sweep import HEAD, Sweep, SweepPoint, table_of, text_line
+from globalprune.report.blocks import (
+    Block,
+    Glance,
+    Lines,
+    Part,
+    Table,
+    commands,
+    model_phrase,
+    percent,
+    provenance,
+    text_phrase,
+    warnings,
+)
+from globalprune.report.drawing import picture
+
+
+def evaluation_part(comparison: Comparison) -> Part:
+    """The table and what it was measured with."""
+    rows = rows_of(comparison)
+    blocks: list[Block] = [
+        _table(comparison, [row for row in rows if not row.detail]),
+        Lines(tuple(stamp_lines(comparison))),
+        *warnings(tuple(all_warnings(comparison))),
+    ]
+    if details := [row for row in rows if row.detail]:
+        blocks.append(_table(comparison, details, title="Tasks within groups of tasks"))
+    blocks += commands(comparison.command)
+    digests = {
+        f"weights of {model.source}": model.weights for model in comparison.models
+    } | {"windows of text": comparison.text.digest}  # fmt: skip
+    blocks.append(provenance(digests, comparison.versions))
+    return Part("evaluation", "What it is like", tuple(blocks))
+
+
+def evaluation_glances(comparison: Comparison) -> tuple[Glance, ...]:
+    """A line for every model; what is removed, beside the first one."""
+    first = comparison.models[0]
+    return tuple(
+        Glance(
+            model.source,
+            f"{model.parameters:,}",
+            "" if model is first else percent(1 - model.parameters / first.parameters),
+            *judged(comparison, model),
+        )
+        for model in comparison.models
+    )
+
+
+def judged(comparison: Comparison, model: ModelResult) -> tuple[str, str, str]:
+    """A model's perplexity, what it is of, and the digest of the windows."""
+    (row,) = (row for row in rows_of(comparison) if row.metric == "perplexity")
+    cell = row.cells[comparison.models.index(model)]
+    return value_text(row, cell), comparison.text.source, model.perplexity.windows
+
+
+def _table(comparison: Comparison, rows: list[Row], title: str = "") -> Table:
+    """A figure a row, a model a column."""
+    head = ("", *(model.source for model in comparison.models))
+    cells = tuple((label(row), *(_cell(row, cell) for cell in row.cells)) for row in rows)
+    return Table(head, cells, title)
+
+
+def _cell(row: Row, cell: Cell) -> str:
+    """A figure, and under it how far it is from the first model's."""
+    return "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
+
+
+SIZE: Final = (7.0, 4.5)  # inches
+_LOGARITHMIC_FROM: Final = 4.0  # where the worst perplexity is so many times the dense one
+
+
+def sweep_picture(sweep: Sweep) -> bytes:
+    """The picture as SVG; equal sweeps give equal bytes."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    draw_curve(figure, sweep)
+    drawn = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "globalprune"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue().encode()
+
+
+def draw_curve(figure: Any, sweep: Sweep) -> None:
+    """Draw it on an empty figure."""
+    axes = figure.subplots()
+    dense = sweep.dense.perplexity.value
+    worst = max((point.result.perplexity.value or 0.0 for point in sweep.points), default=0.0)
+    for name, points in sweep.lines.items():
+        _draw_line(axes, name, points)
+    if dense is not None:
+        axes.axhline(dense, color="0.5", linestyle="--", linewidth=1, label="as it is")
+        if worst > _LOGARITHMIC_FROM * dense:
+            axes.set_yscale("log")
+    axes.set_xlabel("parameters removed, % of all")
+    axes.set_ylabel("perplexity")
+    axes.set_title(sweep.text.source, fontsize="medium", parse_math=False)
+    axes.grid(color="0.5", alpha=0.3)
+    for entry in axes.legend().get_texts():
+        entry.set_parse_math(False)  # a name with two $ is no formula
+
+
+def _draw_line(axes: Any, name: str, points: tuple[SweepPoint, ...]) -> None:
+    """One line with its standard errors; a perplexity that no float holds has no point."""
+    shown = [point for point in points if point.result.perplexity.value is not None]
+    axes.errorbar(
+        [100 * point.removed for point in shown],
+        [point.result.perplexity.value for point in shown],
+        yerr=[point.result.perplexity.standard_error or 0.0 for point in shown],
+        marker="o",
+        markersize=4,
+        capsize=2,
+        label=name,
+    )
+
+
+def sweep_part(sweep: Sweep) -> Part:
+    """The table and the curve."""
+    caption = "Perplexity over what was removed; bars are standard errors."
+    lines = [text_line(sweep), *_repairs(sweep)]
+    blocks: list[Block] = [
+        Table(HEAD, tuple(table_of(sweep))),
+        Lines(tuple(lines)),
+        *picture(caption, partial(draw_curve, sweep=sweep), SIZE),
+    ]
+    blocks += commands(sweep.command)
+    digests = {"weights": sweep.dense.weights, "windows of text": sweep.text.digest}
+    blocks.append(provenance(digests, sweep.versions))
+    return Part("sweep", f"Many plans of {model_phrase(sweep.dense.source, None)}", tuple(blocks))
+
+
+def _repairs(sweep: Sweep) -> list[str]:
+    """How the points came about."""
+    repaired = sum(point.compensated for point in sweep.points)
+    masked = len(sweep.points) - repaired
+    lines = [f"judged as masks: {masked}; cut and compensated: {repaired}"]
+    if sweep.repaired_on is not None:
+        lines.append(f"compensated on {text_phrase(sweep.repaired_on)}")
+    return lines

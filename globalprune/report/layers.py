@@ -1,0 +1,127 @@
+"""Pictures over the depth of a model: importance, spread, and what stays."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.plans.plan_summary import LayerPicture
+from globalprune.artifacts.structure import GroupType
+from globalprune.report.blocks import Picture
+from globalprune.report.drawing import COLOURS, halves_apart, picture, positive, span_of
+
+QUANTILES: Final = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The scores of one half: importance a parameter, of the group at each of `QUANTILES`."""
+
+    low: float
+    median: float
+    high: float
+
+
+def spreads_of(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
+    """The spread of every half that was measured."""
+    return {
+        half: Spread(*np.quantile(table.score[rows], QUANTILES).tolist())
+        for half, rows in table.halves.items()
+    }
+
+
+_PALE = 0.22
+_BAR = 0.8  # of the room of a layer
+
+
+def importance_picture(
+    layers: Sequence[LayerPicture], *, along_orders: bool
+) -> tuple[Picture, ...]:
+    """How the importance lies over the depth, attention and MLP apart.
+
+    `along_orders` says that each group's importance counts on those before it being gone.
+    """
+    caption = (
+        "Importance over depth: the part of the summed importance that lies in each half. The two "
+        "scales differ."
+    )
+    if along_orders:
+        caption += (
+            " The last group of a half is worth what all before it hid, so a bar says what is lost "
+            "with the whole half, not how much of it can go: the scores below say that."
+        )
+    return picture(caption, partial(_draw_importance, layers=layers))
+
+
+def spread_picture(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Picture, ...]:
+    """How far the scores of one half lie apart."""
+    caption = (
+        "Scores over depth (importance a parameter): the median group of every half, and the band "
+        "from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
+    )
+    return picture(caption, partial(_draw_spread, spreads=spreads))
+
+
+def stays_picture(layers: Sequence[LayerPicture]) -> tuple[Picture, ...]:
+    """What a plan leaves of every half."""
+    caption = "What stays of every layer, in groups; × is a layer that goes whole."
+    return picture(caption, partial(_draw_stays, layers=layers))
+
+
+def widths_picture(widths: dict[GroupType, dict[int, int]]) -> tuple[Picture, ...]:
+    """How many groups every layer has, where nothing tells how many it had."""
+    caption = "Groups of every layer that is left, by its number in the original."
+    return picture(caption, partial(_draw_widths, widths=widths))
+
+
+def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
+    for kind, axes in halves_apart(figure, span_of(range(len(layers)))).items():
+        shares = {
+            layer.layer_idx: 100 * worth
+            for layer in layers
+            if (worth := layer.halves[kind].importance) is not None
+        }
+        axes.bar(list(shares), list(shares.values()), _BAR, color=COLOURS[kind])
+        axes.set_ylabel("% of all importance")
+
+
+def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> None:
+    span = span_of(layer for layer, _ in spreads)
+    lowest = min(
+        (value for one in spreads.values() for value in astuple(one) if value > 0), default=0
+    )
+    for kind, axes in halves_apart(figure, span, share_y=True).items():
+        found = {layer: astuple(spread) for (layer, of), spread in spreads.items() if of == kind}
+        low, median, high = positive(list(found.values())).reshape(-1, len(QUANTILES)).T
+        low = np.where(np.isnan(low) & np.isfinite(high), lowest, low)  # down to the field's end
+        colour = COLOURS[kind]
+        axes.fill_between(list(found), low, high, color=colour, alpha=_PALE, linewidth=0)
+        axes.plot(list(found), median, color=colour, marker="o", markersize=2.5)
+    if lowest:
+        figure.axes[0].set_yscale("log")
+    figure.axes[0].set_ylabel("score")
+
+
+def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
+    numbers = [layer.layer_idx for layer in layers]
+    dropped = [layer.layer_idx for layer in layers if layer.dropped]
+    for kind, axes in halves_apart(figure, span_of(numbers), share_y=True).items():
+        halves = [layer.halves[kind] for layer in layers]
+        kept = [100 * half.kept / half.groups if half.groups else 0.0 for half in halves]
+        whole = [100.0 * bool(half.groups) for half in halves]
+        axes.bar(numbers, whole, _BAR, color=COLOURS[kind], alpha=_PALE)
+        axes.bar(numbers, kept, _BAR, color=COLOURS[kind])
+        axes.plot(dropped, [3.0] * len(dropped), "x", color="0.5", markersize=5)
+        axes.set_ylim(0, 105)
+    figure.axes[0].set_ylabel("% of its groups")
+
+
+def _draw_widths(figure: Any, widths: dict[GroupType, dict[int, int]]) -> None:
+    span = span_of(layer for found in widths.values() for layer in found)
+    for kind, axes in halves_apart(figure, span).items():
+        found = widths[kind]
+        axes.bar(list(found), list(found.values()), _BAR, color=COLOURS[kind])
+    figure.axes[0].set_ylabel("groups")

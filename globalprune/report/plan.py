@@ -1,0 +1,202 @@
+"""The section of a plan, with the target it was made for."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from globalprune.artifacts.analyses.analysis import Scoring, scored_table
+from globalprune.artifacts.plans.plan import HalfPins, PrunePlan, Target
+from globalprune.artifacts.plans.plan_compliance import broken_wishes
+from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_summary import (
+    HalfPicture,
+    LayerPicture,
+    layer_pictures,
+    plan_doubt,
+    plan_scoring,
+)
+from globalprune.artifacts.structure import GROUP_TYPES
+from globalprune.report.blocks import (
+    Block,
+    Facts,
+    Glance,
+    Part,
+    Table,
+    model_phrase,
+    of_all,
+    percent,
+    warnings,
+)
+from globalprune.report.drawing import GROUPS, NAMES
+from globalprune.report.inputs import KnownPlan
+from globalprune.report.layers import stays_picture
+
+
+def asked_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
+    """Yield what is in `target`, and in `pin`."""
+    if plan.target is not None:
+        yield from _target(plan.target)
+    if not plan.remove_empty_layers:
+        yield "layers that lose everything", "stay as they are passed through"
+    if plan.pin:
+        yield "pins", "\n".join(_pins(plan))
+
+
+def _target(target: Target) -> Iterator[tuple[str, str]]:
+    """Yield budgets and constraints as a plan spells them."""
+    yield "asked", _spelled(target.said())
+    if target.constraints:
+        yield "constraints", _spelled(target.constraints.said())
+    if target.within:
+        yield "within plans of", ", ".join(f"{ratio:g}" for ratio in target.within)
+    if target.strategy != "knapsack":
+        yield "strategy", target.strategy
+    if target.machine is not None:
+        yield "latencies", target.machine.record
+
+
+def _spelled(said: dict[str, Any]) -> str:
+    """`ratio 0.2, dtype bfloat16`."""
+    return ", ".join(f"{name} {_value(value)}" for name, value in said.items())
+
+
+def _value(value: Any) -> str:
+    """Integers with commas, anything else as YAML has it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+def _pins(plan: PrunePlan) -> Iterator[str]:
+    """Yield a line for every half with a wish."""
+    for layer, pins in plan.pin.items():
+        for kind in GROUP_TYPES:
+            if pins.of(kind):
+                yield f"layer {layer} {NAMES[kind]}: {_wishes(pins.of(kind))}"
+
+
+def _wishes(pins: HalfPins) -> str:
+    """`keep 0; width 1,024`."""
+    said = [
+        f"{name} {ranges}" for name, ranges in (("keep", pins.keep), ("remove", pins.remove))
+        if ranges
+    ]  # fmt: skip
+    if pins.width is not None:
+        said.append(f"width {pins.width:,}")
+    return "; ".join(said)
+
+
+def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
+    """The whole of it, and its line in the first table."""
+    plan, record = known.plan, known.record
+    facts = [*_origin(plan), *asked_facts(plan)]
+    if record is None:
+        blocks: tuple[Block, ...] = (
+            Facts(tuple(facts)), *warnings((known.doubt,)), _ranges_table(plan)
+        )  # fmt: skip
+        return Part("plan", "The plan", blocks), ()
+    effect = effect_of(plan, record.structure)
+    layers, scoring, doubt = _layers(known, effect)
+    model = record.model
+    wishes = broken_wishes(plan, effect, record.structure, model.traits, model.storage)
+    doubts = tuple(filter(None, (plan_doubt(plan, record), known.doubt, doubt, *wishes)))
+    lost = _lost(known, layers, scoring)
+    blocks = (
+        Facts((*_removed(effect), *lost, *facts)),
+        *warnings(doubts),
+        *stays_picture(layers),
+        _layer_table(layers),
+    )
+    glance = Glance("plan", f"{effect.parameters_after:,}", percent(effect.ratio))
+    return Part("plan", "The plan", blocks), (glance,)
+
+
+def _layers(
+    known: KnownPlan, effect: PlanEffect
+) -> tuple[tuple[LayerPicture, ...], Scoring | None, str]:
+    """Every layer, by the importance that the plan was made by if its table is there."""
+    assert known.record is not None  # noqa: S101 - who calls this has looked
+    if known.analysis is None:
+        return layer_pictures(known.record.structure, None, effect), None, ""
+    scoring, doubt = plan_scoring(known.plan, known.analysis)
+    table = scored_table(known.analysis, scoring)
+    return layer_pictures(known.record.structure, table, effect), scoring, doubt
+
+
+def _origin(plan: PrunePlan) -> Iterator[tuple[str, str]]:
+    """Yield what it was made for, and by whom."""
+    if plan.model is not None:
+        yield "made for", model_phrase(plan.model.source, plan.model.revision)
+    if plan.generated is None:
+        yield "written", "by hand"
+    elif plan.edited:
+        yield "written", "by gp plan, and edited by hand since"
+    else:
+        yield "written", "by gp plan, not edited since"
+
+
+def _removed(effect: PlanEffect) -> Iterator[tuple[str, str]]:
+    """Yield what goes, by kinds."""
+    yield "parameters that go", of_all(effect.removed, effect.parameters_before)
+    yield "parameters that stay", f"{effect.parameters_after:,}"
+    for kind in GROUP_TYPES:
+        groups = effect.removed_groups[kind]
+        stay = sum(len(layer.of(kind)) for layer in effect.layers)
+        yield f"{GROUPS[kind]} that go", of_all(groups, groups + stay)
+    if effect.dropped_layers:
+        yield "layers that go whole", ", ".join(map(str, effect.dropped_layers))
+
+
+def _lost(
+    known: KnownPlan, layers: tuple[LayerPicture, ...], scoring: Scoring | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the part of the importance that goes; a sum of importances is no perplexity."""
+    name = "importance that goes"
+    if scoring is None or known.analysis is None:
+        return
+    halves = [layer.halves[kind] for layer in layers for kind in GROUP_TYPES]
+    if any(half.lost is None and half.kept < half.groups for half in halves):
+        yield name, f"not known, since layers go that were not measured ({scoring})"
+        return
+    lost = sum(half.lost or 0.0 for half in halves)
+    total = float(scored_table(known.analysis, scoring).importance.sum())
+    assumes = known.plan.analysis.assumes if known.plan.analysis else None
+    if assumes == "compensation":
+        # what comes last in an order is worth what all before it hid, so a share says nothing
+        yield name, f"{lost * total:.4g} nats a token by {scoring}, behind compensation"
+    elif total > 0:  # importances below 0 have no shares
+        yield name, f"{percent(lost)} of all, by {scoring}"
+
+
+def _layer_table(layers: tuple[LayerPicture, ...]) -> Table:
+    """What stays, a layer a row."""
+    rows = tuple(
+        (
+            f"{layer.layer_idx}{' (goes whole)' if layer.dropped else ''}",
+            *(f"{half.kept:,} of {half.groups:,}" for half in layer.halves.values()),
+            *(_lost_cell(half) for half in layer.halves.values()),
+        )
+        for layer in layers
+    )
+    head = (
+        "layer", "attention groups", "MLP channels", "attention: importance lost",
+        "MLP: importance lost",
+    )  # fmt: skip
+    return Table(head, rows, title="Layer by layer")
+
+
+def _lost_cell(half: HalfPicture) -> str:
+    return "" if half.lost is None else f"{100 * half.lost:.3f} %"
+
+
+def _ranges_table(plan: PrunePlan) -> Table:
+    """The decisions as they are spelled, where nothing tells how many groups there are."""
+    rows = tuple(
+        (str(layer), *(str(cuts.of(kind)) for kind in GROUP_TYPES))
+        for layer, cuts in plan.layers.items()
+    )
+    head = ("layer", *(f"{name} that go" for name in GROUPS.values()))
+    return Table(head, rows, title="Layer by layer")

@@ -1,0 +1,326 @@
+"""The section of a cut model: cut, compensation, finetuning."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
+from globalprune.artifacts.evaluations.evaluation import Comparison
+from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
+from globalprune.artifacts.formatting import size
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
+from globalprune.artifacts.results.compensation import (
+    COMPENSATION_FILE,
+    CompensationRecord,
+    ModuleRepair,
+    read_compensation,
+)
+from globalprune.artifacts.results.finetuning import (
+    LOSS_FILE,
+    RECOVERY_FILE,
+    LossPoint,
+    RecoveryRecord,
+    RecoveryRun,
+    read_loss_curve,
+    read_recovery,
+)
+from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics, read_metrics
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
+from globalprune.report.analysis import analysis_part
+from globalprune.report.blocks import (
+    Block,
+    Commands,
+    Facts,
+    Glance,
+    Part,
+    Picture,
+    Section,
+    Table,
+    commands,
+    duration,
+    model_phrase,
+    of_all,
+    percent,
+    provenance,
+    text_phrase,
+    warnings,
+)
+from globalprune.report.drawing import COLOURS, GROUPS, NAMES, halves_apart, picture, span_of
+from globalprune.report.evaluation import evaluation_part, judged
+from globalprune.report.inputs import plan_beside, read_measured
+from globalprune.report.layers import widths_picture
+from globalprune.report.plan import plan_part
+
+
+def cut_part(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Part:
+    """The whole of it; `drawn_elsewhere` says that a plan's part draws what stays."""
+    pictures = () if drawn_elsewhere else widths_picture(_widths(cut))
+    blocks: list[Block] = [Facts(tuple(_cut_facts(cut))), *warnings(cut.warnings), *pictures]
+    blocks += [_cut_table(cut), *commands(cut.command)]
+    digests = {
+        "weights of the base": cut.model.weights,
+        "structure of the base": cut.model.structure,
+        "plan": cut.plan,
+        "weights after the cut": cut.weights,
+    }
+    blocks.append(provenance(digests, cut.versions))
+    return Part("result", "What was cut", tuple(blocks))
+
+
+def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
+    """Yield what was, what is, and what became of the rest."""
+    yield "cut out of", model_phrase(cut.model.source, cut.model.revision)
+    if cut.model.quantisation is not None:
+        yield "its file", f"a {cut.model.quantisation} quantisation, dequantised"
+    if cut.first is not None:
+        first = cut.begun_with
+        yield "the first model", model_phrase(first.source, first.revision)
+        yield "left of the first model", of_all(cut.parameters_after, first.parameters)
+    yield "parameters before", f"{cut.parameters_before:,}"
+    yield "parameters after", of_all(cut.parameters_after, cut.parameters_before)
+    yield "ratio", f"{100 * cut.ratio:.2f} % of all parameters, in groups"
+    yield "weights after the cut", size(cut.weight_bytes)
+    for kind in GROUP_TYPES:
+        yield f"{GROUPS[kind]} removed", f"{cut.removed_groups.get(kind, 0):,}"
+    if cut.dropped_layers:
+        yield "layers removed whole", ", ".join(map(str, cut.dropped_layers))
+    if cut.repaired_modules is not None:
+        yield "halves compensated", f"{cut.repaired_modules:,}"
+    if cut.final_norm_refitted is not None:
+        yield "final norm", "refitted" if cut.final_norm_refitted else "not refitted"
+    yield "form", f"uneven: {cut.reason}" if cut.uneven and cut.reason else _form(cut)
+    yield "took", duration(cut.seconds)
+
+
+def _form(cut: ApplyMetrics) -> str:
+    return "layers that differ" if cut.uneven else "layers that are all alike"
+
+
+def _widths(cut: ApplyMetrics) -> dict[GroupType, dict[int, int]]:
+    """How many groups every layer has, by its number in the original."""
+    return {
+        "attention": {one.origin_layer_idx: one.attention_groups for one in cut.layers},
+        "mlp": {one.origin_layer_idx: one.mlp_channels for one in cut.layers},
+    }
+
+
+def _cut_table(cut: ApplyMetrics) -> Table:
+    """The widths of every layer of the result."""
+    rows = tuple(
+        (
+            str(one.layer_idx),
+            str(one.origin_layer_idx),
+            f"{one.attention_groups:,}",
+            f"{one.mlp_channels:,}",
+        )
+        for one in cut.layers
+    )
+    head = ("layer", "in the original", *GROUPS.values())
+    return Table(head, rows, title="Widths of every layer")
+
+
+_MEAN_OVER: Final = 20  # parts of a run
+_ROOM: Final = 1.08  # so that the highest mark is whole
+
+
+def repairs_picture(modules: Sequence[ModuleRepair]) -> tuple[Picture, ...]:
+    """The error of every half before and after compensation."""
+    caption = "Error of every half on held-out windows: hollow before its repair, filled after."
+    return picture(caption, partial(_draw_repairs, modules=modules))
+
+
+def loss_picture(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Picture, ...]:
+    """The loss while a model was finetuned."""
+    what = "of text and teacher mixed" if mixed else "of the text"
+    caption = f"Loss of the last finetuning, {what}: every step pale, a running mean strong."
+    return picture(caption, partial(_draw_loss, curve=curve))
+
+
+def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
+    span = span_of(module.layer_idx for module in modules)
+    for kind, axes in halves_apart(figure, span, share_y=True).items():
+        own = [module for module in modules if module.group_type == kind]
+        at = [module.layer_idx for module in own]
+        before = [100 * module.error_before for module in own]
+        after = [100 * module.error_after for module in own]
+        axes.vlines(at, after, before, color=COLOURS[kind], alpha=0.5, lw=1)
+        axes.plot(at, before, "o", color=COLOURS[kind], markersize=4, fillstyle="none")
+        axes.plot(at, after, "o", color=COLOURS[kind], markersize=4)
+    most = max((max(one.error_before, one.error_after) for one in modules), default=0.0)
+    figure.axes[0].set_ylim(0, 100 * _ROOM * (most or 1.0))
+    figure.axes[0].set_ylabel("% of the squares")
+
+
+def _draw_loss(figure: Any, curve: Sequence[LossPoint]) -> None:
+    axes = figure.subplots()
+    steps = np.array([point.step for point in curve])
+    losses = np.array([point.loss for point in curve])
+    colour = COLOURS["attention"]
+    width = max(1, len(losses) // _MEAN_OVER)
+    smooth = np.convolve(losses, np.full(width, 1 / width), "valid")
+    axes.plot(steps, losses, color=colour, alpha=0.35, lw=0.8)
+    axes.plot(steps[width - 1 :], smooth, color=colour, lw=1.6)
+    axes.set_xlabel("step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylabel("nats a learned token")
+
+
+def compensation_part(record: CompensationRecord) -> Part:
+    """The whole of it."""
+    pictures = repairs_picture(record.modules)
+    blocks: tuple[Block, ...] = (
+        Facts(tuple(_compensation_facts(record))),
+        *pictures,
+        _compensation_table(record),
+    )
+    return Part("compensation", "How the rest was compensated", blocks)
+
+
+def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]:
+    """Yield on what, how, and with what success."""
+    yield "text", text_phrase(record.text)
+    yield "windows that only judge", f"{record.held_out_windows:,}"
+    if record.beginnings:
+        yield "short windows beside", f"{record.beginnings:,}"
+    yield "halves that changed", f"{record.accepted:,} of {len(record.modules):,}"
+    if record.gate_steps:
+        yield "steps for gate and up", f"{record.gate_steps} at most"
+    yield "ridge strengths tried", ", ".join(f"{strength:g}" for strength in record.strengths)
+    norm = record.final_norm
+    if norm is not None:
+        what = "refitted" if norm.refitted else "left as it was"
+        before, after = norm.divergence_before, norm.divergence_after
+        yield "final norm", f"{what}: KL {before:.4g} → {after:.4g} nats a token"
+    yield "digest of the windows", record.text.digest
+    memory = size(record.peak_memory_bytes)
+    yield "took", f"{duration(record.seconds)} in {record.dtype}, {memory} of memory at most"
+
+
+def _compensation_table(record: CompensationRecord) -> Table:
+    """Every half that was looked at."""
+    rows = tuple(
+        (
+            f"{one.layer_idx} {NAMES[one.group_type]}",
+            f"{one.kept_inputs:,}",
+            f"{100 * one.error_before:.3f} %",
+            f"{100 * one.error_after:.3f} %",
+            _solved(one),
+        )
+        for one in record.modules
+    )
+    head = ("layer", "inputs that stay", "error before", "error after", "solved anew")
+    return Table(head, rows, title="Errors on held-out windows, half by half")
+
+
+def _solved(one: ModuleRepair) -> str:
+    """What of a half changed."""
+    parts = [*(["output"] if one.strength is not None else []), *one.gates]
+    return ", ".join(parts) or "nothing"
+
+
+def recovery_part(record: RecoveryRecord, curve: Sequence[LossPoint]) -> Part:
+    """Run after run; `curve` is of the last."""
+    blocks: list[Block] = []
+    for number, run in enumerate(record.runs, start=1):
+        if len(record.runs) > 1:
+            blocks.append(Facts((("run", f"{number} of {len(record.runs)}"),)))
+        blocks += _run(run)
+        if run is record.runs[-1] and curve:
+            blocks += loss_picture(curve, mixed=run.teacher is not None)
+        blocks += [*commands(run.command), _provenance(run)]
+    return Part("recovery", "How it was finetuned", tuple(blocks))
+
+
+def _run(run: RecoveryRun) -> Iterator[Block]:
+    """Yield one run."""
+    yield Facts(tuple(_recovery_facts(run)))
+    yield from warnings(run.warnings)
+
+
+def _recovery_facts(run: RecoveryRun) -> Iterator[tuple[str, str]]:
+    """Yield what was trained, how, on what, and how the loss fell."""
+    settings, lora = run.settings, run.settings.lora
+    yield "model", model_phrase(run.model.source, run.model.revision)
+    how = "all weights" if lora is None else f"LoRA, r {lora.r}, alpha {lora.alpha}"
+    yield "trained", f"{how}: {run.trained_parameters:,} parameters"
+    if run.teacher is not None:
+        yield "teacher", model_phrase(run.teacher.source, run.teacher.revision)
+    for part in run.data:
+        yield "text", text_phrase(part.text)
+    epochs = "one epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    yield (
+        "steps",
+        (
+            f"{run.steps:,} ({epochs}) at learning rate {settings.learning_rate:g}, batch size "
+            f"{settings.batch_size} × {settings.accumulate}, seed {settings.seed}"
+        ),
+    )
+    yield "learned tokens", f"{run.learned_tokens:,} an epoch"
+    yield "loss", f"{run.first_loss:.3f} → {run.last_loss:.3f} (first and last tenth of the steps)"
+    yield "took", f"{duration(run.seconds)} in {settings.precision} on {run.device}"
+
+
+def _provenance(run: RecoveryRun) -> Facts:
+    """What the run is known again by."""
+    digests = {
+        "weights before": run.model.weights,
+        "teacher": run.teacher.weights if run.teacher else None,
+        "windows of text": run.data_digest,
+        "weights after": run.weights,
+    }
+    return provenance(digests, run.versions)
+
+
+def result_section(own: Path, name: str) -> Section:
+    """Read every record in a result's own folder, in the order in which a person asks for them."""
+    has = {path.name for path in own.iterdir()}
+    cut = read_metrics(own / METRICS_FILE) if METRICS_FILE in has else None
+    recovery = read_recovery(own / RECOVERY_FILE) if RECOVERY_FILE in has else None
+    judgement = read_evaluation(own / EVALUATION_FILE) if EVALUATION_FILE in has else None
+    measured = read_measured(own, record_alone=True) if ANALYSIS_FILE in has else None
+    parts: list[Part] = []
+    if cut is not None:
+        drawn = measured is not None and PLAN_FILE in has
+        parts.append(cut_part(cut, drawn_elsewhere=drawn))
+    if judgement is not None:
+        parts.append(evaluation_part(judgement))
+    if COMPENSATION_FILE in has:
+        parts.append(compensation_part(read_compensation(own / COMPENSATION_FILE)))
+    if recovery is not None:
+        curve = read_loss_curve(own / LOSS_FILE) if LOSS_FILE in has else ()
+        parts.append(recovery_part(recovery, curve))
+    if PLAN_FILE in has:
+        parts.append(plan_part(plan_beside(own / PLAN_FILE, measured))[0])
+    if measured is not None:
+        table = measured.analysis.table if measured.analysis else None
+        parts.append(analysis_part(measured.record, table, measured.curves))
+    return Section(name, _each_command_once(parts), (_glance(cut, recovery, judgement),))
+
+
+def _each_command_once(parts: list[Part]) -> tuple[Part, ...]:
+    """The parts without commands that stand in one before: gp prune is one for every phase."""
+    said: set[Block] = set()
+    found = []
+    for part in parts:
+        blocks = tuple(block for block in part.blocks if block not in said)
+        said |= {block for block in blocks if isinstance(block, Commands)}
+        found.append(replace(part, blocks=blocks))
+    return tuple(found)
+
+
+def _glance(
+    cut: ApplyMetrics | None, recovery: RecoveryRecord | None, judgement: Comparison | None
+) -> Glance:
+    """The result in a line; its perplexity is that of the model with its last weights."""
+    last = recovery.runs[-1] if recovery else cut
+    models = judgement.models if judgement else ()
+    model = next((one for one in models if last and one.weights == last.weights), None)
+    figures = judged(judgement, model) if judgement and model else ("", "", "")
+    what = "finetuned" if recovery else "result"
+    if cut is None:
+        return Glance(what, f"{model.parameters:,}" if model else "", "", *figures)
+    return Glance(what, f"{cut.parameters_after:,}", percent(cut.ratio), *figures)
