@@ -32,7 +32,7 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import sole_writer
-from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import SolvedHalves
 from globalprune.compensation.split import judging_every
 from globalprune.errors import UsageError
 from globalprune.importance import DEFAULT_IMPORTANCE, Importance, importances_named

@@ -18,8 +18,8 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, remov
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.structure import RemovedGroups
 from globalprune.compensation.compensate import HalfWeights, repair_streams
+from globalprune.compensation.compensated_weights import SolvedHalves
 from globalprune.compensation.final_norm import refit_final_norm
-from globalprune.compensation.solved_weights import SolvedHalves
 from globalprune.compensation.split import streams_to_repair
 from globalprune.progress import Progress
 from globalprune.statistics.hooks import frozen

@@ -20,9 +20,9 @@ from globalprune.artifacts.results.compensation import (
 )
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.compensate import repair_streams
+from globalprune.compensation.compensated_weights import SolvedHalves
 from globalprune.compensation.final_norm import refit_final_norm
 from globalprune.compensation.ridge import STRENGTHS
-from globalprune.compensation.solved_weights import SolvedHalves
 from globalprune.compensation.split import beginnings, judging_every, streams_to_repair
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint

@@ -16,7 +16,7 @@ from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, Cut
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.card.model_card import write_card
-from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import SolvedHalves
 from globalprune.errors import ApplyError, UsageError
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint

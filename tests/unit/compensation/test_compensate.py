@@ -26,7 +26,7 @@ from uneven_models import save_uneven, uneven_cut
 
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.compensation.compensate import repair_streams
-from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import SolvedHalves
 from globalprune.compensation.split import HELD_OUT_EVERY
 from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model

@@ -174,7 +174,7 @@ def test_a_failed_verification_keeps_no_result(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Solved weights of a wrong shape are caught as a slip of the knife is."""
-    from globalprune.compensation.solved_weights import SolvedHalves
+    from globalprune.compensation.compensated_weights import SolvedHalves
 
     weight = SolvedHalves.weight
     monkeypatch.setattr(

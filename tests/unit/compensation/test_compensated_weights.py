@@ -8,7 +8,7 @@ import torch
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.compensate import HalfWeights
-from globalprune.compensation.solved_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import SolvedHalves
 
 MODULE = ModuleRepair(
     layer_idx=3,
