@@ -34,9 +34,9 @@ from globalprune.artifacts.analyses.group_table import (
 )
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
-    HalfStructure,
     LayerStructure,
     ModelStructure,
+    SublayerStructure,
 )
 
 
@@ -117,10 +117,10 @@ def structure_of(shape: Shape) -> ModelStructure:
         "mlp.down_proj.weight": (hidden, width),
     }
     layer = LayerStructure(
-        attention=HalfStructure(
+        attention=SublayerStructure(
             groups=shape.groups, cost=2 * hidden * (queries + keys) // shape.groups
         ),
-        mlp=HalfStructure(groups=width, cost=3 * hidden),
+        mlp=SublayerStructure(groups=width, cost=3 * hidden),
         norms=2 * hidden,
         query_heads_per_group=shape.heads // shape.groups,
         head_dim=shape.head_dim,
@@ -136,14 +136,14 @@ def structure_of(shape: Shape) -> ModelStructure:
 def draw_analysis(folder: Path, shape: Shape) -> None:
     """Write an analysis of drawn importances."""
     structure = structure_of(shape)
-    halves = list(structure.halves())
-    sizes = [half.groups for _, _, half in halves]
-    cost = np.repeat([half.cost for _, _, half in halves], sizes)
+    sublayers = list(structure.sublayers())
+    sizes = [sublayer.groups for _, _, sublayer in sublayers]
+    cost = np.repeat([sublayer.cost for _, _, sublayer in sublayers], sizes)
     draw = np.random.default_rng(0)
-    median = np.exp(draw.normal(0, 1, len(halves)))
+    median = np.exp(draw.normal(0, 1, len(sublayers)))
     table = GroupTable.build(
-        np.repeat([layer for layer, _, _ in halves], sizes),
-        np.repeat([GROUP_TYPES.index(kind) for _, kind, _ in halves], sizes),
+        np.repeat([layer for layer, _, _ in sublayers], sizes),
+        np.repeat([GROUP_TYPES.index(kind) for _, kind, _ in sublayers], sizes),
         np.concatenate([np.arange(size) for size in sizes]),
         cost,
         importances={"drawn": draw.lognormal(size=len(cost)) * np.repeat(median, sizes) * cost},

@@ -87,7 +87,7 @@ def make_model(folder: Path, hidden: int, layers: int, vocabulary: int) -> None:
 
 
 def even_plan(structure: ModelStructure, ratio: float) -> str:
-    """A plan that takes the same from every layer: as near to `ratio` of both halves as can be."""
+    """A plan that takes the same from every layer: nearest to `ratio` of both sublayers."""
     share = ratio * structure.parameters / structure.prunable
     if not 0 < share < 1:
         raise typer.BadParameter(f"{ratio} of all parameters is more than the layers hold.")
@@ -95,15 +95,17 @@ def even_plan(structure: ModelStructure, ratio: float) -> str:
     groups = int(share * layer.attention.groups)
     wanted = ratio * structure.parameters / len(structure.layers)
     channels = math.ceil((wanted - groups * layer.attention.cost) / layer.mlp.cost)
-    halves = {"attention": _last(layer.attention.groups, groups)}
-    halves["mlp"] = _last(layer.mlp.groups, channels)
-    cut = ", ".join(f'{half}: "{indices}"' for half, indices in halves.items() if indices)
+    sublayers = {"attention": _last(layer.attention.groups, groups)}
+    sublayers["mlp"] = _last(layer.mlp.groups, channels)
+    cut = ", ".join(
+        f'{sublayer}: "{indices}"' for sublayer, indices in sublayers.items() if indices
+    )
     lines = [f"  {index}: {{{cut}}}" for index in range(len(structure.layers))]
     return "\n".join(["format: globalprune.plan/1", "layers:", *lines]) + "\n"
 
 
 def _last(count: int, gone: int) -> str:
-    """The last of a half's groups, as a plan spells them."""
+    """The last of a sublayer's groups, as a plan spells them."""
     return f"{count - gone}-{count - 1}" if gone else ""
 
 

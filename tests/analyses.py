@@ -23,10 +23,10 @@ from globalprune.artifacts.analyses.group_table import (
 from globalprune.artifacts.stored_weights import StoredWeights, stored_bytes
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
-    HalfStructure,
     LayerStructure,
     ModelStructure,
     ModelTraits,
+    SublayerStructure,
 )
 
 
@@ -44,10 +44,10 @@ def structure_of(
     """
     made = tuple(
         LayerStructure(
-            attention=HalfStructure(
+            attention=SublayerStructure(
                 groups=groups, cost=attention_cost if groups else 0, kept=output_bias
             ),
-            mlp=HalfStructure(groups=channels, cost=mlp_cost if channels else 0),
+            mlp=SublayerStructure(groups=channels, cost=mlp_cost if channels else 0),
             norms=4,
             query_heads_per_group=2,
             head_dim=2,
@@ -56,7 +56,9 @@ def structure_of(
         for groups, channels in layers
     )
     inside = sum(
-        half.prunable + half.kept for layer in made for half in (layer.attention, layer.mlp)
+        sublayer.prunable + sublayer.kept
+        for layer in made
+        for sublayer in (layer.attention, layer.mlp)
     )
     return ModelStructure(layers=made, parameters=inside + 4 * len(made) + outside)
 
@@ -67,10 +69,10 @@ def table_of(
     """Random importances, `mine` first and `other` second, for the measured layers."""
     measured = layers or range(len(structure.layers))
     rows = [
-        (layer, GROUP_TYPES.index(kind), index, half.cost)
-        for layer, kind, half in structure.halves()
+        (layer, GROUP_TYPES.index(kind), index, sublayer.cost)
+        for layer, kind, sublayer in structure.sublayers()
         if layer in measured
-        for index in range(half.candidates)
+        for index in range(sublayer.candidates)
     ]
     layer_idx, group_type, group_idx, cost = np.asarray(rows).T
     draw = np.random.default_rng(seed)
@@ -105,9 +107,9 @@ def storage_of(
     """How a model of that structure is stored: all as `dtype`, or attention groups as another."""
     kinds = {"attention": attention or dtype, "mlp": dtype}
     numbers: dict[str, int] = {dtype: structure.parameters}
-    for _, kind, half in structure.halves():
-        numbers[dtype] -= half.prunable
-        numbers[kinds[kind]] = numbers.get(kinds[kind], 0) + half.prunable
+    for _, kind, sublayer in structure.sublayers():
+        numbers[dtype] -= sublayer.prunable
+        numbers[kinds[kind]] = numbers.get(kinds[kind], 0) + sublayer.prunable
     stored = sum(stored_bytes(count, of) for of, count in numbers.items())
     return StoredWeights(
         file_bytes=stored + overhead - 8,

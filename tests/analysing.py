@@ -10,7 +10,7 @@ from tiny_models import random_ids
 
 from globalprune.analysis.analyzer import analyze
 from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
-from globalprune.artifacts.structure import HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
 
 ROWS = random_ids(5, 10)
 
@@ -44,8 +44,8 @@ def plain_structure(attention: Sequence[int], mlp: Sequence[int]) -> ModelStruct
     """Layers of so many attention groups of cost 10 and channels of cost 1."""
     layers = tuple(
         LayerStructure(
-            attention=HalfStructure(groups=groups, cost=10),
-            mlp=HalfStructure(groups=channels, cost=1),
+            attention=SublayerStructure(groups=groups, cost=10),
+            mlp=SublayerStructure(groups=channels, cost=1),
             norms=1,
             query_heads_per_group=1,
             head_dim=8,

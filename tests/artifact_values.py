@@ -10,9 +10,9 @@ from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
-    HalfStructure,
     LayerStructure,
     ModelStructure,
+    SublayerStructure,
 )
 
 FORMAT = "format: globalprune.plan/1"
@@ -23,8 +23,8 @@ SHARED, NORMS, OUTSIDE = 6, 5, 1000  # q/k norms, norms of a layer, embeddings
 def layer_of(attention: int = 4, mlp: int = 24, *, kept: int = 0) -> LayerStructure:
     """A layer of so many groups; `kept` parameters of its MLP are an output bias."""
     return LayerStructure(
-        attention=HalfStructure(groups=attention, cost=ATTENTION_COST, shared=SHARED),
-        mlp=HalfStructure(groups=mlp, cost=MLP_COST, kept=kept),
+        attention=SublayerStructure(groups=attention, cost=ATTENTION_COST, shared=SHARED),
+        mlp=SublayerStructure(groups=mlp, cost=MLP_COST, kept=kept),
         norms=NORMS,
         query_heads_per_group=2,
         head_dim=8,
@@ -45,10 +45,10 @@ def structure_of(*layers: LayerStructure) -> ModelStructure:
 def table_of(structure: ModelStructure, layers: range | None = None, seed: int = 0) -> GroupTable:
     """Random importances by two methods for every group of some layers, or of all."""
     rows = [
-        (layer, GROUP_TYPES.index(kind), group, half.cost)
-        for layer, kind, half in structure.halves()
+        (layer, GROUP_TYPES.index(kind), group, sublayer.cost)
+        for layer, kind, sublayer in structure.sublayers()
         if layers is None or layer in layers
-        for group in range(half.groups)
+        for group in range(sublayer.groups)
     ]
     layer_idx, group_type, group_idx, cost = np.array(rows).T
     numbers = np.random.default_rng(seed)

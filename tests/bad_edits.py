@@ -26,7 +26,7 @@ SETS = {
     "": "None is not a set of indices; write ",
     "null": "None is not a set of indices; write ",
 }
-HALVES = {
+SUBLAYERS = {
     "mpl": UNKNOWN + "did you mean mlp?",
     "atention": UNKNOWN + "did you mean attention?",
     "experts": UNKNOWN + "known here: attention, mlp.",
@@ -112,9 +112,9 @@ def _set(hand: random.Random, keys: Keys, layer: int) -> str:
     return f"layers.{layer}.{kind}: {complaint}"
 
 
-def _half(hand: random.Random, keys: Keys, layer: int) -> str:
-    """A half that there isn't."""
-    name, complaint = hand.choice(list(HALVES.items()))
+def _sublayer(hand: random.Random, keys: Keys, layer: int) -> str:
+    """A sublayer that there isn't."""
+    name, complaint = hand.choice(list(SUBLAYERS.items()))
     put(inside(inside(keys, "layers"), str(layer)), name, "0")
     return f"layers.{layer}.{name}: {complaint}"
 
@@ -144,8 +144,8 @@ def _layer_again(hand: random.Random, keys: Keys, layer: int) -> str:
     return f"layers.{layer}: stands here again (first in line "
 
 
-def _half_again(hand: random.Random, keys: Keys, layer: int) -> str:
-    """A half that stands there already."""
+def _sublayer_again(hand: random.Random, keys: Keys, layer: int) -> str:
+    """A sublayer that stands there already."""
     kind = hand.choice(GROUP_TYPES)
     put(inside(keys, "layers"), str(layer), [(kind, "0"), (kind, "1")])
     return f"layers.{layer}.{kind}: stands here again (first in line "
@@ -159,5 +159,5 @@ def _pin(hand: random.Random, keys: Keys, layer: int) -> str:
 
 
 MISTAKES: tuple[Callable[[random.Random, Keys, int], str], ...] = (
-    *(_set, _set, _half, _layer, _number, _layer_again, _half_again, _pin, _pin),
+    *(_set, _set, _sublayer, _layer, _number, _layer_again, _sublayer_again, _pin, _pin),
 )

@@ -22,8 +22,8 @@ from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.sublayers.residual_stream import halves_of, layers_of
-from globalprune.sublayers.sublayer import RunningHalf
+from globalprune.sublayers.residual_stream import layers_of, sublayers_of
+from globalprune.sublayers.sublayer import Sublayer
 from globalprune.surgery.compensate import Compensation
 from globalprune.surgery.executor import apply_plan
 
@@ -32,21 +32,21 @@ ROWS, LENGTH = 16, 24
 
 @dataclass(frozen=True)
 class Running:
-    """A loaded model, its layers and its halves."""
+    """A loaded model, its layers and its sublayers."""
 
     model: Any
     layers: list[nn.Module]
-    halves: list[RunningHalf]
+    sublayers: list[Sublayer]
 
 
 def running(folder: Path | str, dtype: torch.dtype = torch.float32) -> Running:
-    """Load a model, an uneven one too, and find its halves."""
+    """Load a model, an uneven one too, and find its sublayers."""
     checkpoint = open_checkpoint(resolve_model(str(folder)))
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
     model = load_model(folder, dtype=dtype)
     return Running(
-        model, layers_of(model, adapter, structure), halves_of(model, adapter, structure)
+        model, layers_of(model, adapter, structure), sublayers_of(model, adapter, structure)
     )
 
 

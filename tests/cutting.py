@@ -24,15 +24,15 @@ def write_removals(path: Path, removals: Removals, *, remove_empty_layers: bool 
     if not remove_empty_layers:
         lines.append("remove_empty_layers: false")
     lines.append("layers:" if removals else "layers: {}")
-    for layer, halves in removals.items():
-        spelled = [f'{kind}: "{", ".join(map(str, gone))}"' for kind, gone in halves.items()]
+    for layer, sublayers in removals.items():
+        spelled = [f'{kind}: "{", ".join(map(str, gone))}"' for kind, gone in sublayers.items()]
         lines.append(f"  {layer}: {{{', '.join(spelled)}}}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def groups_of(family: str, kind: GroupType) -> int:
-    """How many groups a half of a tiny model has."""
+    """How many groups a sublayer of a tiny model has."""
     config = tiny_config(family)
     count: int = config.num_key_value_heads if kind == "attention" else config.intermediate_size
     return count
@@ -47,10 +47,10 @@ def cuttable(family: str, removals: Removals) -> dict[int, dict[GroupType, Seque
     """The same removals without those that no plan for the family may name."""
     kinds = kinds_of(family)
     kept = {
-        layer: {kind: gone for kind, gone in halves.items() if kind in kinds}
-        for layer, halves in removals.items()
+        layer: {kind: gone for kind, gone in sublayers.items() if kind in kinds}
+        for layer, sublayers in removals.items()
     }
-    return {layer: halves for layer, halves in kept.items() if halves}
+    return {layer: sublayers for layer, sublayers in kept.items() if sublayers}
 
 
 def what_stays(family: str, removals: Removals) -> Cut:
@@ -58,29 +58,29 @@ def what_stays(family: str, removals: Removals) -> Cut:
     return {
         layer: {
             kind: tuple(sorted(set(range(groups_of(family, kind))) - set(gone)))
-            for kind, gone in halves.items()
+            for kind, gone in sublayers.items()
         }
-        for layer, halves in removals.items()
+        for layer, sublayers in removals.items()
     }
 
 
 def removals(family: str) -> st.SearchStrategy[dict[int, dict[GroupType, list[int]]]]:
-    """Any removal from a tiny model that leaves something: parts of halves, halves, layers."""
-    half = {
+    """Any removal that leaves something of a tiny model: parts of sublayers, sublayers, layers."""
+    sublayer = {
         kind: st.one_of(
             st.just(list(range(groups_of(family, kind)))),
             st.lists(st.integers(0, groups_of(family, kind) - 1), min_size=1, unique=True),
         )
         for kind in kinds_of(family)
     }
-    layer = st.fixed_dictionaries({}, optional=half).filter(bool)
+    layer = st.fixed_dictionaries({}, optional=sublayer).filter(bool)
     plans = st.dictionaries(st.integers(0, LAYERS - 1), layer, max_size=LAYERS)
     return plans.filter(lambda plan: _leaves_something(family, plan))
 
 
 def _leaves_something(family: str, plan: Removals) -> bool:
     """Whether any group at all is left."""
-    gone = sum(len(indices) for halves in plan.values() for indices in halves.values())
+    gone = sum(len(indices) for sublayers in plan.values() for indices in sublayers.values())
     return gone < LAYERS * sum(groups_of(family, kind) for kind in GROUP_TYPES)
 
 

@@ -11,7 +11,7 @@ class DoubleArithmetic(TorchFunctionMode):
     """Within it, what asks for float32 gets float64.
 
     Equalities of arithmetic are then told apart from rounding, which a norm right after a nearly
-    silent half (Gemma's) makes as loud as 1e-4.
+    silent sublayer (Gemma's) makes as loud as 1e-4.
     """
 
     def __torch_function__(

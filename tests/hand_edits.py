@@ -17,7 +17,7 @@ Group = tuple[int, GroupType, int]
 
 
 class Pin(NamedTuple):
-    """What is wished of one half."""
+    """What is wished of one sublayer."""
 
     keep: set[int]
     remove: set[int]
@@ -39,12 +39,16 @@ class Sheet:
     @property
     def everything(self) -> set[Group]:
         """Every group of the model."""
-        halves = self.structure.halves()
-        return {(at, kind, index) for at, kind, half in halves for index in range(half.groups)}
+        sublayers = self.structure.sublayers()
+        return {
+            (at, kind, index)
+            for at, kind, sublayer in sublayers
+            for index in range(sublayer.groups)
+        }
 
     def groups(self, layer: int, kind: GroupType) -> int:
-        """How many groups a half has."""
-        return self.structure.layers[layer].half(kind).groups
+        """How many groups a sublayer has."""
+        return self.structure.layers[layer].sublayer(kind).groups
 
 
 def sheet_of(path: Path, structure: ModelStructure) -> Sheet:
@@ -66,11 +70,13 @@ def removed(plan: PrunePlan, structure: ModelStructure) -> set[Group]:
 
 
 def pins_of(plan: PrunePlan, structure: ModelStructure) -> Pins:
-    """Every half of which something is wished."""
+    """Every sublayer of which something is wished."""
     found: Pins = {}
-    for layer, kind, half in structure.halves():
+    for layer, kind, sublayer in structure.sublayers():
         if layer in plan.pin and (wish := plan.pin[layer].of(kind)):
-            keep, remove = (one.resolve(half.groups).tolist() for one in (wish.keep, wish.remove))
+            keep, remove = (
+                one.resolve(sublayer.groups).tolist() for one in (wish.keep, wish.remove)
+            )
             found[layer, kind] = Pin(set(keep), set(remove), wish.width)
     return found
 
@@ -97,38 +103,38 @@ def _add_numbers(hand: random.Random, sheet: Sheet) -> None:
 
 
 def _part(hand: random.Random, sheet: Sheet) -> set[Group]:
-    """All groups of a layer, or of one half of it."""
+    """All groups of a layer, or of one sublayer of it."""
     layer = hand.randrange(len(sheet.structure.layers))
     kinds = hand.choice([GROUP_TYPES, GROUP_TYPES[:1], GROUP_TYPES[1:]])
     return {group for group in sheet.everything if group[0] == layer and group[1] in kinds}
 
 
 def _add_all(hand: random.Random, sheet: Sheet) -> None:
-    """A layer or a half goes whole."""
+    """A layer or a sublayer goes whole."""
     sheet.gone |= _part(hand, sheet)
 
 
 def _thin_out(hand: random.Random, sheet: Sheet) -> None:
-    """Every second or third group of a half goes: a long line."""
+    """Every second or third group of a sublayer goes: a long line."""
     everything = sorted(sheet.everything)
-    half, step = hand.choice(everything)[:2], hand.randint(2, 3)
-    part = {group for group in everything if group[:2] == half}
+    sublayer, step = hand.choice(everything)[:2], hand.randint(2, 3)
+    part = {group for group in everything if group[:2] == sublayer}
     sheet.gone = (sheet.gone - part) | {group for group in part if group[2] % step == 0}
 
 
 def _delete_line(hand: random.Random, sheet: Sheet) -> None:
-    """A layer or a half stays whole."""
+    """A layer or a sublayer stays whole."""
     sheet.gone -= _part(hand, sheet)
 
 
 def _pin(hand: random.Random, sheet: Sheet) -> None:
-    """A half is pinned, or pinned otherwise, or no longer."""
-    layer, kind, half = hand.choice(list(sheet.structure.halves()))
+    """A sublayer is pinned, or pinned otherwise, or no longer."""
+    layer, kind, sublayer = hand.choice(list(sheet.structure.sublayers()))
     sheet.pins.pop((layer, kind), None)
-    indices = hand.sample(range(half.groups), hand.randint(0, half.groups))
+    indices = hand.sample(range(sublayer.groups), hand.randint(0, sublayer.groups))
     keep = set(indices[: hand.randint(0, len(indices))])
     remove = set(indices) - keep
-    width = hand.choice([None, len(keep), half.groups - len(remove)])
+    width = hand.choice([None, len(keep), sublayer.groups - len(remove)])
     if indices or width is not None:
         sheet.pins[layer, kind] = Pin(keep, remove, width)
 

@@ -92,9 +92,12 @@ def importance(
     method = IMPORTANCES[name]
     needs = collectable(method)
     sums = measured(model, sites, rows, needs, batch_size).sums
-    halves = sums[needs[0]]
+    sublayers = sums[needs[0]]
     return by_group(
-        {half: method.combine({need: sums[need][half] for need in needs}) for half in halves}
+        {
+            sublayer: method.combine({need: sums[need][sublayer] for need in needs})
+            for sublayer in sublayers
+        }
     )
 
 

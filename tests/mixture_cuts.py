@@ -14,7 +14,7 @@ WIDTH = 8  # of every expert
 
 
 def groups_in(family: str, layer: int, kind: GroupType) -> int:
-    """How many groups a half has; layer 1 of Qwen3-MoE is dense here."""
+    """How many groups a sublayer has; layer 1 of Qwen3-MoE is dense here."""
     if kind == "attention":
         return 2
     dense = layer in (getattr(tiny_config(family), "mlp_only_layers", None) or [])
@@ -22,7 +22,7 @@ def groups_in(family: str, layer: int, kind: GroupType) -> int:
 
 
 def removals(family: str) -> st.SearchStrategy[dict[int, dict[GroupType, list[int]]]]:
-    """Any removal that leaves something: channels, whole experts, halves, layers."""
+    """Any removal that leaves something: channels, whole experts, sublayers, layers."""
     plans = st.fixed_dictionaries(
         {}, optional={layer: _of_layer(family, layer) for layer in range(LAYERS)}
     )
@@ -34,9 +34,9 @@ def masked_mixture(family: str, gone: Removals) -> Any:
     model: Any = tiny_model(family)
     model.set_experts_implementation("eager")
     with torch.no_grad():
-        for index, halves in gone.items():
+        for index, sublayers in gone.items():
             layer = model.model.layers[index]
-            for kind, groups in halves.items():
+            for kind, groups in sublayers.items():
                 for group in groups:
                     _columns(layer, kind, group).zero_()
     return model
@@ -66,10 +66,10 @@ def _of_layer(family: str, layer: int) -> st.SearchStrategy[Any]:
     alike = st.integers(1, WIDTH - 1).map(
         lambda width: [u for u in range(count) if u % WIDTH >= width]
     )
-    halves = {"attention": attention, "mlp": st.one_of(some, whole, expert, alike)}
-    return st.fixed_dictionaries({}, optional=halves).filter(bool)
+    sublayers = {"attention": attention, "mlp": st.one_of(some, whole, expert, alike)}
+    return st.fixed_dictionaries({}, optional=sublayers).filter(bool)
 
 
 def _leaves_something(family: str, plan: Removals) -> bool:
-    gone = sum(len(groups) for halves in plan.values() for groups in halves.values())
+    gone = sum(len(groups) for sublayers in plan.values() for groups in sublayers.values())
     return gone < sum(groups_in(family, layer, k) for layer in range(LAYERS) for k in GROUP_TYPES)

@@ -26,7 +26,7 @@ def slices(model: Any, layer: int, kind: str, group: int) -> Iterator[tuple[str,
         inputs = {"q_proj": query_rows, "k_proj": key_rows, "v_proj": key_rows}
         whole = {"q_proj": config.num_attention_heads * size}
         whole |= dict.fromkeys(("k_proj", "v_proj"), config.num_key_value_heads * size)
-        output, columns, half, fused = "o_proj", query_rows, "self_attn", "qkv_proj"
+        output, columns, sublayer, fused = "o_proj", query_rows, "self_attn", "qkv_proj"
     elif is_mixture(model, layer):
         expert, channel = divmod(group, width_of(model, layer))
         where = f"model.layers.{layer}.mlp.experts"
@@ -38,19 +38,19 @@ def slices(model: Any, layer: int, kind: str, group: int) -> Iterator[tuple[str,
         row = slice(group, group + 1)
         inputs = {"gate_proj": row, "up_proj": row}
         whole = dict.fromkeys(inputs, width_of(model, layer))
-        output, columns, half, fused = "down_proj", row, "mlp", "gate_up_proj"
+        output, columns, sublayer, fused = "down_proj", row, "mlp", "gate_up_proj"
     names = dict(model.named_parameters())
     begin = 0
     for module, rows in inputs.items():
         for parameter in ("weight", "bias"):
-            name = f"model.layers.{layer}.{half}.{module}.{parameter}"
+            name = f"model.layers.{layer}.{sublayer}.{module}.{parameter}"
             if name in names:
                 yield name, (rows,)
-        together = f"model.layers.{layer}.{half}.{fused}.weight"
+        together = f"model.layers.{layer}.{sublayer}.{fused}.weight"
         if together in names:
             yield together, (slice(begin + rows.start, begin + rows.stop),)
         begin += whole[module]
-    yield f"model.layers.{layer}.{half}.{output}.weight", (slice(None), columns)
+    yield f"model.layers.{layer}.{sublayer}.{output}.weight", (slice(None), columns)
 
 
 def groups(model: Any) -> list[tuple[int, str, int]]:
@@ -141,12 +141,12 @@ def gate_gradients(model: Any, rows: Sequence[torch.Tensor]) -> dict[Any, torch.
 
 
 def has_norms_behind(model: Any) -> bool:
-    """Whether what a half makes passes a norm before the stream takes it."""
+    """Whether what a sublayer makes passes a norm before the stream takes it."""
     return hasattr(model.model.layers[0], "post_feedforward_layernorm")
 
 
 def norm_and_output(model: Any, layer: int, kind: str) -> tuple[Any, Any]:
-    """The norm behind a half, and the projection in front of that."""
+    """The norm behind a sublayer, and the projection in front of that."""
     below = model.model.layers[layer]
     if kind == "attention":
         return below.post_attention_layernorm, below.self_attn.o_proj
@@ -156,14 +156,14 @@ def norm_and_output(model: Any, layer: int, kind: str) -> tuple[Any, Any]:
 def secants(model: Any, rows: Sequence[torch.Tensor]) -> dict[Any, torch.Tensor]:
     """Σ_t δ_t · [n(o_t) - n(o_t - W_u a_tu)] of every group and window, each by itself."""
     keys = groups(model)
-    halves = dict.fromkeys(key[:2] for key in keys)
+    sublayers = dict.fromkeys(key[:2] for key in keys)
     found: dict[Any, list[torch.Tensor]] = {key: [] for key in keys}
     for row in rows:
-        seen, handles = _seen_at_norms(model, halves)
+        seen, handles = _seen_at_norms(model, sublayers)
         logits = model(input_ids=row[None]).logits[0, :-1]
         nll = torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum")
-        ends = [seen[half]["behind"] for half in halves]
-        deltas = dict(zip(halves, torch.autograd.grad(nll, ends), strict=True))
+        ends = [seen[sublayer]["behind"] for sublayer in sublayers]
+        deltas = dict(zip(sublayers, torch.autograd.grad(nll, ends), strict=True))
         for handle in handles:
             handle.remove()
         with torch.no_grad():
@@ -177,18 +177,18 @@ def secants(model: Any, rows: Sequence[torch.Tensor]) -> dict[Any, torch.Tensor]
     return {key: torch.stack(values) for key, values in found.items()}
 
 
-def _seen_at_norms(model: Any, halves: Any) -> tuple[Any, list[Any]]:
-    """Note a, o and what leaves the norm of every half, when the model runs."""
-    seen: dict[Any, dict[str, torch.Tensor]] = {half: {} for half in halves}
+def _seen_at_norms(model: Any, sublayers: Any) -> tuple[Any, list[Any]]:
+    """Note a, o and what leaves the norm of every sublayer, when the model runs."""
+    seen: dict[Any, dict[str, torch.Tensor]] = {sublayer: {} for sublayer in sublayers}
     handles = []
-    for half in halves:
-        norm, output = norm_and_output(model, *half)
+    for sublayer in sublayers:
+        norm, output = norm_and_output(model, *sublayer)
 
-        def at_output(_: Any, args: Any, made: torch.Tensor, half: Any = half) -> None:
-            seen[half] |= {"a": args[0].detach(), "o": made.detach()}
+        def at_output(_: Any, args: Any, made: torch.Tensor, sublayer: Any = sublayer) -> None:
+            seen[sublayer] |= {"a": args[0].detach(), "o": made.detach()}
 
-        def at_norm(_: Any, _args: Any, normed: torch.Tensor, half: Any = half) -> None:
-            seen[half]["behind"] = normed
+        def at_norm(_: Any, _args: Any, normed: torch.Tensor, sublayer: Any = sublayer) -> None:
+            seen[sublayer]["behind"] = normed
 
         handles += [output.register_forward_hook(at_output), norm.register_forward_hook(at_norm)]
     return seen, handles

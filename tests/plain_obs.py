@@ -10,7 +10,7 @@ from typing import Any
 import plain_autograd
 import torch
 
-Half = tuple[int, str]
+SublayerKey = tuple[int, str]
 Order = tuple[list[int], list[float]]  # groups, the first to go first; what each adds
 DAMPING, GUARDED, RIDGE = 0.01, 50, 0.1
 
@@ -23,24 +23,26 @@ def obs(model: Any, rows: Sequence[torch.Tensor]) -> plain_autograd.Groups:
 def obs_measured(model: Any, rows: Sequence[torch.Tensor]) -> plain_autograd.Groups:
     """The same, each stretch of an order by what trials of it came to on the last window."""
     scaled = {}
-    for half, (groups, losses) in orders(model, tuple(rows)).items():
+    for sublayer, (groups, losses) in orders(model, tuple(rows)).items():
         counts = sorted({max(1, round(share * len(groups))) for share in (0.25, 0.6)})
-        nats = [_tried(model, rows, half, groups[:count]) for count in counts]
-        scaled[half] = groups, _scaled(losses, counts, nats)
+        nats = [_tried(model, rows, sublayer, groups[:count]) for count in counts]
+        scaled[sublayer] = groups, _scaled(losses, counts, nats)
     return _growing(scaled)
 
 
 @lru_cache(maxsize=2)  # both importances are made of them
-def orders(model: Any, rows: tuple[torch.Tensor, ...]) -> dict[Half, Order]:
-    """The order of every half."""
+def orders(model: Any, rows: tuple[torch.Tensor, ...]) -> dict[SublayerKey, Order]:
+    """The order of every sublayer."""
     inputs, curvatures = _moments(model, rows)
     found = {}
-    for half, entered in inputs.items():
+    for sublayer, entered in inputs.items():
         columns = {
-            key[2]: _columns(model, key) for key in plain_autograd.groups(model) if key[:2] == half
+            key[2]: _columns(model, key)
+            for key in plain_autograd.groups(model)
+            if key[:2] == sublayer
         }
-        weight = _output(model, half).weight.detach().T
-        found[half] = _order(entered, curvatures[half], weight, columns)
+        weight = _output(model, sublayer).weight.detach().T
+        found[sublayer] = _order(entered, curvatures[sublayer], weight, columns)
     return found
 
 
@@ -80,37 +82,40 @@ def _order(
 
 def _moments(
     model: Any, rows: Sequence[torch.Tensor]
-) -> tuple[dict[Half, torch.Tensor], dict[Half, torch.Tensor]]:
-    """What enters every half's output projection, and the mean squared gradient behind it."""
-    halves = list(dict.fromkeys(key[:2] for key in plain_autograd.groups(model)))
-    entered: dict[Half, list[torch.Tensor]] = {half: [] for half in halves}
-    squares: dict[Half, Any] = dict.fromkeys(halves, 0.0)
-    made: dict[Half, torch.Tensor] = {}
+) -> tuple[dict[SublayerKey, torch.Tensor], dict[SublayerKey, torch.Tensor]]:
+    """What enters every sublayer's output projection, and the mean squared gradient behind it."""
+    sublayers = list(dict.fromkeys(key[:2] for key in plain_autograd.groups(model)))
+    entered: dict[SublayerKey, list[torch.Tensor]] = {sublayer: [] for sublayer in sublayers}
+    squares: dict[SublayerKey, Any] = dict.fromkeys(sublayers, 0.0)
+    made: dict[SublayerKey, torch.Tensor] = {}
 
-    def note(_: Any, args: Any, output: torch.Tensor, half: Half) -> None:
-        entered[half].append(args[0].detach()[0])
-        made[half] = output
+    def note(_: Any, args: Any, output: torch.Tensor, sublayer: SublayerKey) -> None:
+        entered[sublayer].append(args[0].detach()[0])
+        made[sublayer] = output
 
     handles = [
-        _output(model, half).register_forward_hook(partial(note, half=half)) for half in halves
+        _output(model, sublayer).register_forward_hook(partial(note, sublayer=sublayer))
+        for sublayer in sublayers
     ]
     for row in rows:
         logits = model(input_ids=row[None]).logits[0, :-1]
         nll = torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum")
-        gradients = torch.autograd.grad(nll, [made[half] for half in halves])
-        for half, gradient in zip(halves, gradients, strict=True):
-            squares[half] = squares[half] + gradient[0].square().sum(dim=0)
+        gradients = torch.autograd.grad(nll, [made[sublayer] for sublayer in sublayers])
+        for sublayer, gradient in zip(sublayers, gradients, strict=True):
+            squares[sublayer] = squares[sublayer] + gradient[0].square().sum(dim=0)
     for handle in handles:
         handle.remove()
     predicted = sum(len(row) - 1 for row in rows)
-    inputs = {half: torch.cat(values) for half, values in entered.items()}
-    return inputs, {half: total / predicted for half, total in squares.items()}
+    inputs = {sublayer: torch.cat(values) for sublayer, values in entered.items()}
+    return inputs, {sublayer: total / predicted for sublayer, total in squares.items()}
 
 
 @torch.no_grad()
-def _tried(model: Any, rows: Sequence[torch.Tensor], half: Half, gone: Sequence[int]) -> float:
+def _tried(
+    model: Any, rows: Sequence[torch.Tensor], sublayer: SublayerKey, gone: Sequence[int]
+) -> float:
     """KL(model || model without these groups), the rest solved anew on all rows but the last."""
-    output = _output(model, half)
+    output = _output(model, sublayer)
     seen: list[torch.Tensor] = []
     handle = output.register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
     for row in rows[:-1]:
@@ -120,7 +125,7 @@ def _tried(model: Any, rows: Sequence[torch.Tensor], half: Half, gone: Sequence[
     own = output.weight.data
     silent = torch.zeros(own.shape[1], dtype=torch.bool)
     for group in gone:
-        silent[_columns(model, (*half, group))] = True
+        silent[_columns(model, (*sublayer, group))] = True
     kept = ~silent
     gram = x[:, kept].T @ x[:, kept]
     ridged = gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
@@ -147,19 +152,19 @@ def _scaled(losses: Sequence[float], counts: Sequence[int], nats: Sequence[float
     return found[:done] + [loss * factor for loss in losses[done:]]
 
 
-def _growing(found: dict[Half, Order]) -> plain_autograd.Groups:
+def _growing(found: dict[SublayerKey, Order]) -> plain_autograd.Groups:
     """Every group's loss, never less than that of one that goes before it."""
     return {
-        (*half, group): torch.tensor(max(losses[: place + 1]), dtype=torch.float64)
-        for half, (groups, losses) in found.items()
+        (*sublayer, group): torch.tensor(max(losses[: place + 1]), dtype=torch.float64)
+        for sublayer, (groups, losses) in found.items()
         for place, group in enumerate(groups)
     }
 
 
-def _output(model: Any, half: Half) -> Any:
+def _output(model: Any, sublayer: SublayerKey) -> Any:
     """The projection whose inputs the groups own."""
-    layer = model.model.layers[half[0]]
-    return layer.self_attn.o_proj if half[1] == "attention" else layer.mlp.down_proj
+    layer = model.model.layers[sublayer[0]]
+    return layer.self_attn.o_proj if sublayer[1] == "attention" else layer.mlp.down_proj
 
 
 def _columns(model: Any, key: Any) -> Any:

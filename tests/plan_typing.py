@@ -44,15 +44,18 @@ def file_of(hand: random.Random, head: Sequence[str], keys: Keys) -> File:
 def keys_of(hand: random.Random, sheet: Sheet) -> Keys:
     """The sheet as a mapping of a file; `layers` is last, the rest in any order."""
     keys = [(name, _plain(value)) for name, value in sheet.others.items()]
-    pins = {half: _wishes(hand, pin, sheet.groups(*half)) for half, pin in sheet.pins.items()}
+    pins = {
+        sublayer: _wishes(hand, pin, sheet.groups(*sublayer))
+        for sublayer, pin in sheet.pins.items()
+    }
     if pins or rarely(hand):
         keys.append(("pin", _by_layer(hand, pins)))
     hand.shuffle(keys)
     cuts: dict[tuple[int, GroupType], Value] = {}
-    for layer, kind, half in sheet.structure.halves():
+    for layer, kind, sublayer in sheet.structure.sublayers():
         indices = {index for at, one, index in sheet.gone if (at, one) == (layer, kind)}
         if indices or rarely(hand):
-            cuts[layer, kind] = spelled(hand, indices, half.groups)
+            cuts[layer, kind] = spelled(hand, indices, sublayer.groups)
     return [*keys, ("layers", _by_layer(hand, cuts))]
 
 
@@ -70,9 +73,9 @@ def _wishes(hand: random.Random, pin: Pin, groups: int) -> Keys:
     return wishes + [("width", str(pin.width))] * (pin.width is not None)
 
 
-def _by_layer(hand: random.Random, halves: Mapping[tuple[int, GroupType], Value]) -> Keys:
+def _by_layer(hand: random.Random, sublayers: Mapping[tuple[int, GroupType], Value]) -> Keys:
     """A mapping of layers in any order, their numbers in quotes or not."""
     layers: dict[int, Keys] = {}
-    for layer, kind in hand.sample(sorted(halves), len(halves)):
-        layers.setdefault(layer, []).append((kind, halves[layer, kind]))
+    for layer, kind in hand.sample(sorted(sublayers), len(sublayers)):
+        layers.setdefault(layer, []).append((kind, sublayers[layer, kind]))
     return [(hand.choice([str(layer), f'"{layer}"']), said) for layer, said in layers.items()]

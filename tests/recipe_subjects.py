@@ -7,7 +7,7 @@ from measuring import windows_of
 from peers.subject import Subject, columns, load_subject
 from tiny_models import random_ids
 
-from globalprune.statistics.interface import Half, Site
+from globalprune.statistics.interface import Site, SublayerKey
 from globalprune.text.windows import TokenWindows
 
 WINDOWS = 6
@@ -30,16 +30,18 @@ def logits_of(subject: Subject, windows: TokenWindows) -> torch.Tensor:
     return found
 
 
-def inputs_of(subject: Subject, windows: TokenWindows) -> dict[Half, torch.Tensor]:
+def inputs_of(subject: Subject, windows: TokenWindows) -> dict[SublayerKey, torch.Tensor]:
     """What enters every output when the whole model runs, `[tokens, D]`."""
-    seen: dict[Half, torch.Tensor] = {}
+    seen: dict[SublayerKey, torch.Tensor] = {}
 
-    def note(half: Half, inputs: torch.Tensor) -> None:
-        seen[half] = inputs.flatten(0, 1)
+    def note(sublayer: SublayerKey, inputs: torch.Tensor) -> None:
+        seen[sublayer] = inputs.flatten(0, 1)
 
     handles = [
-        site.linear.register_forward_pre_hook(lambda _, args, half=half: note(half, args[0]))
-        for half, site in subject.outputs.items()
+        site.linear.register_forward_pre_hook(
+            lambda _, args, sublayer=sublayer: note(sublayer, args[0])
+        )
+        for sublayer, site in subject.outputs.items()
     ]
     logits_of(subject, windows)
     for handle in handles:
@@ -47,9 +49,9 @@ def inputs_of(subject: Subject, windows: TokenWindows) -> dict[Half, torch.Tenso
     return seen
 
 
-def emptied(subject: Subject) -> dict[Half, torch.Tensor]:
+def emptied(subject: Subject) -> dict[SublayerKey, torch.Tensor]:
     """The groups whose columns are all zero, seen from the weights alone."""
-    return {half: _zero_groups(site) for half, site in subject.outputs.items()}
+    return {sublayer: _zero_groups(site) for sublayer, site in subject.outputs.items()}
 
 
 def _zero_groups(site: Site) -> torch.Tensor:
@@ -61,4 +63,6 @@ def _zero_groups(site: Site) -> torch.Tensor:
 
 def parameters_emptied(subject: Subject) -> int:
     """Their parameters."""
-    return sum(int(zero.sum()) * subject.cost(half) for half, zero in emptied(subject).items())
+    return sum(
+        int(zero.sum()) * subject.cost(sublayer) for sublayer, zero in emptied(subject).items()
+    )

@@ -1,6 +1,6 @@
 """Cuts made by hand, apart from the product's surgery, and the masked originals they must equal.
 
-A cut says what stays, `{layer: {"attention": groups, "mlp": channels}}`; other halves stay whole.
+A cut says what stays, `{layer: {"attention": groups, "mlp": channels}}`; others stay whole.
 """
 
 import json
@@ -15,12 +15,15 @@ from tiny_models import MLP_ONLY, tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.structure import HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
 from globalprune.models import modeling_globalprune
 from globalprune.models.configs.pruned_config import ConfigEdit, write_layer_shapes
 
 Cut = Mapping[int, Mapping[str, Sequence[int]]]
-ONLY_ATTENTION: Cut = {0: {"attention": ()}, 2: {"attention": ()}}  # whole halves, nothing narrower
+ONLY_ATTENTION: Cut = {
+    0: {"attention": ()},
+    2: {"attention": ()},
+}  # whole sublayers, nothing narrower
 
 
 def uneven_cut(family: str) -> Cut:
@@ -43,8 +46,8 @@ def structure_of(model: PreTrainedModel) -> ModelStructure:
     """Describe a tiny model; only what a config is written from is right."""
     config: Any = model.config
     layer = LayerStructure(
-        attention=HalfStructure(groups=config.num_key_value_heads, cost=1),
-        mlp=HalfStructure(groups=config.intermediate_size, cost=1),
+        attention=SublayerStructure(groups=config.num_key_value_heads, cost=1),
+        mlp=SublayerStructure(groups=config.intermediate_size, cost=1),
         norms=1,
         query_heads_per_group=config.num_attention_heads // config.num_key_value_heads,
         head_dim=getattr(config, "head_dim", config.hidden_size // config.num_attention_heads),
@@ -89,20 +92,20 @@ def masked(model: PreTrainedModel, cut: Cut) -> PreTrainedModel:
     """Zero, in place, the columns of o_proj and down_proj that read the groups that go."""
     structure = structure_of(model)
     with torch.no_grad():
-        for index, halves in cut.items():
+        for index, sublayers in cut.items():
             layer: Any = model.get_submodule(f"model.layers.{index}")
-            for half, stays in halves.items():
-                linear = layer.self_attn.o_proj if half == "attention" else layer.mlp.down_proj
-                width = _columns(structure.layers[index], half)
+            for sublayer, stays in sublayers.items():
+                linear = layer.self_attn.o_proj if sublayer == "attention" else layer.mlp.down_proj
+                width = _columns(structure.layers[index], sublayer)
                 gone = torch.ones(linear.in_features, dtype=torch.bool)
                 gone[_span(stays, width)] = False
                 linear.weight[:, gone] = 0
     return model
 
 
-def _columns(layer: LayerStructure, half: str) -> int:
-    """How many inputs of the half's last projection one group owns."""
-    return layer.query_heads_per_group * layer.head_dim if half == "attention" else 1
+def _columns(layer: LayerStructure, sublayer: str) -> int:
+    """How many inputs of the sublayer's last projection one group owns."""
+    return layer.query_heads_per_group * layer.head_dim if sublayer == "attention" else 1
 
 
 def _span(groups: Sequence[int], width: int) -> torch.Tensor:
@@ -137,9 +140,9 @@ def _cut_tensor(
 ) -> torch.Tensor | None:
     """Slice one tensor of a layer; None if it goes."""
     if name.startswith("self_attn."):
-        half, stays, last = "attention", effect.attention, "o_proj"
+        sublayer, stays, last = "attention", effect.attention, "o_proj"
     elif name.startswith("mlp."):
-        half, stays, last = "mlp", effect.mlp, "down_proj"
+        sublayer, stays, last = "mlp", effect.mlp, "down_proj"
     else:
         return tensor
     if name.endswith(f"{last}.bias"):
@@ -149,14 +152,14 @@ def _cut_tensor(
     if "_norm" in name:
         return tensor
     if last in name:
-        return tensor[:, _span(stays, _columns(layer, half))]
+        return tensor[:, _span(stays, _columns(layer, sublayer))]
     widths = _rows(name, layer)
     blocks = torch.split(tensor, [width * len(tensor) // sum(widths) for width in widths])
     return torch.cat([b[_span(stays, width)] for b, width in zip(blocks, widths, strict=True)])
 
 
 def _rows(name: str, layer: LayerStructure) -> list[int]:
-    """How many rows of a projection that enters a half one group owns, block by block."""
+    """How many rows of a projection that enters a sublayer one group owns, block by block."""
     queries, keys = _columns(layer, "attention"), layer.head_dim
     widths = {"q_proj": [queries], "qkv_proj": [queries, keys, keys], "gate_up_proj": [1, 1]}
     return widths.get(name.split(".")[1], [keys] if name.startswith("self_attn.") else [1])

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from globalprune.statistics.interface import Half
-from peers.subject import Gone, Scores, Subject, halves_of
+from globalprune.statistics.interface import SublayerKey
+from peers.subject import Gone, Scores, Subject, sublayers_of
 from peers.walk import select
 
 Heads = Literal["spread", "floor"]
@@ -20,7 +20,7 @@ Heads = Literal["spread", "floor"]
 
 def even_counts(
     subject: Subject, need: int, *, layers: range | None = None, heads: Heads = "spread"
-) -> dict[Half, int]:
+) -> dict[SublayerKey, int]:
     """Take the same share of attention groups and of MLP channels from each of the layers.
 
     A share of a few attention groups is rarely whole. `spread` takes the nearest whole number of
@@ -28,8 +28,12 @@ def even_counts(
     layer, as FLAP's repository does. MLP channels make up what is missing.
     """
     chosen = layers or range(len(subject.structure.layers))
-    attention = [half for half in halves_of(subject.structure, "attention") if half[0] in chosen]
-    mlp = [half for half in halves_of(subject.structure, "mlp") if half[0] in chosen]
+    attention = [
+        sublayer
+        for sublayer in sublayers_of(subject.structure, "attention")
+        if sublayer[0] in chosen
+    ]
+    mlp = [sublayer for sublayer in sublayers_of(subject.structure, "mlp") if sublayer[0] in chosen]
     groups, group_cost = _alike(subject, attention)
     channels, channel_cost = _alike(subject, mlp)
     share = need / (len(chosen) * (groups * group_cost + channels * channel_cost))
@@ -43,24 +47,24 @@ def even_counts(
     total = max(total, math.ceil((need - every) / group_cost))
     wanted = math.ceil((need - total * group_cost) / channel_cost)
     counts = _dealt(total, attention) | _dealt(wanted, mlp)
-    return {half: count for half, count in counts.items() if count}
+    return {sublayer: count for sublayer, count in counts.items() if count}
 
 
-def _alike(subject: Subject, halves: Sequence[Half]) -> tuple[int, int]:
-    """Groups of each half and the cost of one, which must be the same in all layers."""
-    found = [subject.structure.layers[layer].half(kind) for layer, kind in halves]
-    sizes = {(half.groups, half.cost) for half in found}
+def _alike(subject: Subject, sublayers: Sequence[SublayerKey]) -> tuple[int, int]:
+    """Groups of each sublayer and the cost of one, which must be the same in all layers."""
+    found = [subject.structure.layers[layer].sublayer(kind) for layer, kind in sublayers]
+    sizes = {(sublayer.groups, sublayer.cost) for sublayer in found}
     if len(sizes) != 1:
         raise ValueError("the layers differ in size; the peers' recipes prune even models.")
     return sizes.pop()
 
 
-def _dealt(total: int, halves: Sequence[Half]) -> dict[Half, int]:
+def _dealt(total: int, sublayers: Sequence[SublayerKey]) -> dict[SublayerKey, int]:
     """Deal a number out as evenly as whole numbers can be."""
-    places = len(halves)
+    places = len(sublayers)
     return {
-        half: total * (place + 1) // places - total * place // places
-        for place, half in enumerate(halves)
+        sublayer: total * (place + 1) // places - total * place // places
+        for place, sublayer in enumerate(sublayers)
     }
 
 
@@ -71,23 +75,25 @@ def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
     return gone
 
 
-def lowest_of_each(scores: Scores, counts: dict[Half, int]) -> dict[Half, torch.Tensor]:
-    """Mark the lowest scores of every half that gives anything."""
-    return {half: lowest(scores[half], count) for half, count in counts.items()}
+def lowest_of_each(
+    scores: Scores, counts: dict[SublayerKey, int]
+) -> dict[SublayerKey, torch.Tensor]:
+    """Mark the lowest scores of every sublayer that gives anything."""
+    return {sublayer: lowest(scores[sublayer], count) for sublayer, count in counts.items()}
 
 
 def global_cut(subject: Subject, scores: Scores, need: int) -> Gone:
     """Walk all groups of the model from the lowest score on until enough parameters are gone."""
-    halves = list(scores)
-    values = np.concatenate([scores[half].double().cpu().numpy() for half in halves])
+    sublayers = list(scores)
+    values = np.concatenate([scores[sublayer].double().cpu().numpy() for sublayer in sublayers])
     costs = np.concatenate(
-        [np.full(len(scores[half]), subject.cost(half), np.int64) for half in halves]
+        [np.full(len(scores[sublayer]), subject.cost(sublayer), np.int64) for sublayer in sublayers]
     )
     order = np.argsort(values, kind="stable")
     taken = np.zeros(len(values), bool)
     taken[order] = select(costs[order], need)
-    ends = np.cumsum([len(scores[half]) for half in halves])[:-1]
+    ends = np.cumsum([len(scores[sublayer]) for sublayer in sublayers])[:-1]
     return {
-        half: torch.from_numpy(part).to(scores[half].device)
-        for half, part in zip(halves, np.split(taken, ends), strict=True)
+        sublayer: torch.from_numpy(part).to(scores[sublayer].device)
+        for sublayer, part in zip(sublayers, np.split(taken, ends), strict=True)
     }

@@ -1,7 +1,7 @@
 """FLAP: fluctuation of inputs, standardised in each layer, one ranking, and biases for the means.
 
 A column's score is WIFV, Var(x_j)·‖W_:j‖², squared for attention as in FLAP's repository; within a
-layer's half it is standardised, and a group takes the mean of its columns'. All groups are ranked
+sublayer it is standardised, and a group takes the mean of its columns'. All groups are ranked
 together, a group counting with its parameters (AL-AM). What goes is replaced by its mean: the
 output's bias grows by Σ_P mean(x_j)·W_:j. https://arxiv.org/abs/2312.11983
 
@@ -11,7 +11,7 @@ Biases that the model didn't have are parameters, so that many more are taken ou
 import torch
 from torch import nn
 
-from globalprune.statistics.interface import Half, Site
+from globalprune.statistics.interface import Site, SublayerKey
 from globalprune.text.windows import TokenWindows
 from peers.allocation import global_cut
 from peers.layer_stream import LayerStream
@@ -51,25 +51,28 @@ def prune(subject: Subject, windows: TokenWindows, need: int) -> int:
     bare = [site for site in subject.outputs.values() if not has_bias(site)]
     added = sum(site.linear.out_features for site in bare)
     gone = global_cut(subject, scores, need + added)
-    add_biases(subject, gone, {half: found.mean for half, found in moments.items()})
+    add_biases(subject, gone, {sublayer: found.mean for sublayer, found in moments.items()})
     return take_out(subject, gone) - added
 
 
 def fluctuations(subject: Subject, windows: TokenWindows) -> Scores:
-    """The standardised scores of every half, on the dense model."""
+    """The standardised scores of every sublayer, on the dense model."""
     return _scores(subject, _moments(subject, windows))
 
 
-def _scores(subject: Subject, moments: dict[Half, Moments]) -> Scores:
-    """Every half's scores."""
-    return {half: fluctuation(subject.outputs[half], found) for half, found in moments.items()}
+def _scores(subject: Subject, moments: dict[SublayerKey, Moments]) -> Scores:
+    """Every sublayer's scores."""
+    return {
+        sublayer: fluctuation(subject.outputs[sublayer], found)
+        for sublayer, found in moments.items()
+    }
 
 
 def fluctuation(site: Site, moments: Moments) -> torch.Tensor:
     """The standardised score of every group."""
     weights = site.parameter("weight").double().square().sum(dim=0)
     metric = moments.variance * weights
-    if site.half[1] == "attention":
+    if site.sublayer[1] == "attention":
         metric = metric.square()
     standard = (metric - metric.mean()) / metric.std()
     return by_group(site, standard).mean(dim=1)
@@ -81,20 +84,20 @@ def has_bias(site: Site) -> bool:
 
 
 @torch.no_grad()
-def add_biases(subject: Subject, gone: Gone, means: dict[Half, torch.Tensor]) -> None:
+def add_biases(subject: Subject, gone: Gone, means: dict[SublayerKey, torch.Tensor]) -> None:
     """Give every output what the columns that go added on average."""
-    for half, site in subject.outputs.items():
-        lost = columns(site, gone[half]) * means[half]
+    for sublayer, site in subject.outputs.items():
+        lost = columns(site, gone[sublayer]) * means[sublayer]
         bias = site.parameter("weight").double() @ lost
         old = site.parameter("bias") if has_bias(site) else torch.zeros_like(bias)
         site.linear.bias = nn.Parameter((old + bias).to(site.linear.weight.dtype))
 
 
-def _moments(subject: Subject, windows: TokenWindows) -> dict[Half, Moments]:
+def _moments(subject: Subject, windows: TokenWindows) -> dict[SublayerKey, Moments]:
     """Mean and variance of what enters every output of the dense model."""
     stream = LayerStream(subject, windows)
-    moments = {half: Moments() for half in subject.outputs}
+    moments = {sublayer: Moments() for sublayer in subject.outputs}
     for index in range(len(subject.structure.layers)):
-        sites = [site for half, site in subject.outputs.items() if half[0] == index]
-        stream.advance(index, {site: moments[site.half].take for site in sites})
+        sites = [site for sublayer, site in subject.outputs.items() if sublayer[0] == index]
+        stream.advance(index, {site: moments[site.sublayer].take for site in sites})
     return moments

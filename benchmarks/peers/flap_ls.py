@@ -21,10 +21,10 @@ DAMP = 1e-3
 def prune_with(subject: Subject, windows: TokenWindows, need: int, damp: float) -> int:
     """Rank by fluctuation, then take out and fit layer by layer."""
     gone = global_cut(subject, fluctuations(subject, windows), need)
-    counts = {half: int(groups.sum()) for half, groups in gone.items()}
+    counts = {sublayer: int(groups.sum()) for sublayer, groups in gone.items()}
 
     def chosen(site: Site, _gram: Gram) -> torch.Tensor:
-        return 1 - gone[site.half].double()  # what goes is lowest
+        return 1 - gone[site.sublayer].double()  # what goes is lowest
 
     def fitted(site: Site, gram: Gram, stays: torch.Tensor) -> torch.Tensor:
         return ridge(site.linear.weight, gram.matrix, stays, damp)

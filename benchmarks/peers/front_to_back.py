@@ -6,7 +6,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 
-from globalprune.statistics.interface import Half, Site
+from globalprune.statistics.interface import Site, SublayerKey
 from globalprune.text.windows import TokenWindows
 from peers.allocation import lowest
 from peers.layer_stream import LayerStream
@@ -32,8 +32,8 @@ class Method(Generic[Measured]):
     score: Callable[[Site, Measured], torch.Tensor]  # one number for each group
     # the output's weight after the groups (bool, of columns that stay) were chosen
     repair: Callable[[Site, Measured, torch.Tensor], torch.Tensor]
-    # what the statistics have seen: nothing pruned, the layers before, or also the half before
-    sees: Literal["dense", "layers", "halves"]
+    # what the statistics have seen: nothing pruned, the layers before, or also the sublayer before
+    sees: Literal["dense", "layers", "sublayers"]
 
 
 def zeroed(site: Site, _measured: object, stays: torch.Tensor) -> torch.Tensor:
@@ -42,15 +42,18 @@ def zeroed(site: Site, _measured: object, stays: torch.Tensor) -> torch.Tensor:
 
 
 def prune_front_to_back(
-    subject: Subject, windows: TokenWindows, counts: Mapping[Half, int], method: Method[Measured]
+    subject: Subject,
+    windows: TokenWindows,
+    counts: Mapping[SublayerKey, int],
+    method: Method[Measured],
 ) -> int:
     """Take out of every half the groups that the method scores lowest; return the parameters."""
     stream = LayerStream(subject, windows)
-    gone: dict[Half, torch.Tensor] = {}
+    gone: dict[SublayerKey, torch.Tensor] = {}
     for index in range(len(subject.structure.layers)):
-        sites = [site for half, site in subject.outputs.items() if half[0] == index]
-        pruned = [site for site in sites if counts.get(site.half)]
-        rounds = [[site] for site in pruned] if method.sees == "halves" else [pruned]
+        sites = [site for sublayer, site in subject.outputs.items() if sublayer[0] == index]
+        pruned = [site for site in sites if counts.get(site.sublayer)]
+        rounds = [[site] for site in pruned] if method.sees == "sublayers" else [pruned]
         for together in rounds:
             if together:
                 measured = _measure(stream, index, together, method)
@@ -75,13 +78,13 @@ def _measure(
 
 @torch.no_grad()
 def _edit(
-    measured: Mapping[Site, Measured], counts: Mapping[Half, int], method: Method[Measured]
+    measured: Mapping[Site, Measured], counts: Mapping[SublayerKey, int], method: Method[Measured]
 ) -> Gone:
     """Choose and repair each of the outputs."""
     gone = {}
     for site, statistic in measured.items():
-        groups = lowest(method.score(site, statistic), counts[site.half])
+        groups = lowest(method.score(site, statistic), counts[site.sublayer])
         stays = columns(site, ~groups)
         site.linear.weight.copy_(method.repair(site, statistic, stays))
-        gone[site.half] = groups
+        gone[site.sublayer] = groups
     return gone

@@ -13,7 +13,7 @@ from globalprune.statistics.interface import GroupSums
 from globalprune.statistics.reducers.group_sums import (
     PartSums,
     add_to_part,
-    of_halves,
+    join_parts,
     sum_to_groups,
 )
 from globalprune.text.windows import TokenWindows, batches
@@ -48,7 +48,7 @@ def taylor_scores(subject: Subject, windows: TokenWindows) -> GroupSums:
             values = (site.parameter(name) * gradient).abs()
             add_to_part(sums, site, sum_to_groups(values, axis, site.groups))
     subject.model.zero_grad(set_to_none=True)
-    return of_halves(sums)
+    return join_parts(sums)
 
 
 def accumulate_gradients(subject: Subject, windows: TokenWindows) -> None:

@@ -13,5 +13,5 @@ def prune(subject: Subject, windows: TokenWindows, need: int) -> int:
     """Take out the groups with the smallest mean |θ| of all."""
     del windows
     sums = magnitudes(subject.sites)
-    scores = {half: values / subject.cost(half) for half, values in sums.items()}
+    scores = {sublayer: values / subject.cost(sublayer) for sublayer, values in sums.items()}
     return take_out(subject, global_cut(subject, scores, need))

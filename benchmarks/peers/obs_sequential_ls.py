@@ -1,8 +1,8 @@
 """Optimal brain surgeon scores and least squares, evenly from every layer, front to back.
 
 The strongest simple recipe of the literature: SlimGPT's criterion and update
-(https://arxiv.org/abs/2412.18110) with all groups of a half removed at once and the exact solution
-on what stays, as in OSSCAR (https://arxiv.org/abs/2403.12983). Attention is pruned before the MLP
+(https://arxiv.org/abs/2412.18110) with all groups of a sublayer removed at once and the exact
+solution on what stays, as in OSSCAR (https://arxiv.org/abs/2403.12983). Attention is pruned before the MLP
 behind it is measured. The share of attention groups that goes is spread over the layers.
 """
 
@@ -28,12 +28,12 @@ def scores(site: Site, gram: Gram) -> torch.Tensor:
 def prune_with(
     subject: Subject, windows: TokenWindows, need: int, heads: Heads, damp: float = UPDATE_DAMP
 ) -> int:
-    """Choose and adapt every half by what the pruned model before it gives."""
+    """Choose and adapt every sublayer by what the pruned model before it gives."""
 
     def updated(site: Site, gram: Gram, stays: torch.Tensor) -> torch.Tensor:
         return obs_update(site.linear.weight, gram.matrix, stays, damp)
 
-    method = Method(measure=Gram, score=scores, repair=updated, sees="halves")
+    method = Method(measure=Gram, score=scores, repair=updated, sees="sublayers")
     return prune_front_to_back(subject, windows, even_counts(subject, need, heads=heads), method)
 
 

@@ -31,7 +31,7 @@ def prune_with(subject: Subject, need: int, dataloader: Any) -> int:
         subject.model,
         pruning_type="MLP_GLU",
         neuron_selection_method="MAW",
-        # it takes int(percentage of the channels): the half keeps the number whole
+        # it takes int(percentage of the channels): the sublayer keeps the number whole
         pruning_percentage=100 * (each + 0.5) / mlp_of(subject).groups,
         dataloader=dataloader,
         show_progress=False,

@@ -6,21 +6,21 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from globalprune.artifacts.structure import HalfStructure
+from globalprune.artifacts.structure import SublayerStructure
 from globalprune.evaluation.resources import count_parameters
 from peers.subject import Subject
 
 
 def channels_wanted(subject: Subject, need: int) -> int:
     """The fewest MLP channels of the whole model that hold `need` parameters."""
-    half = mlp_of(subject)
-    wanted = math.ceil(need / half.cost)
-    if wanted >= half.groups * len(subject.structure.layers):
+    sublayer = mlp_of(subject)
+    wanted = math.ceil(need / sublayer.cost)
+    if wanted >= sublayer.groups * len(subject.structure.layers):
         raise ValueError(f"{need:,} parameters are more than all MLP channels have.")
     return wanted
 
 
-def mlp_of(subject: Subject) -> HalfStructure:
+def mlp_of(subject: Subject) -> SublayerStructure:
     """The MLP that all layers have."""
     found = {layer.mlp.model_dump_json() for layer in subject.structure.layers}
     if len(found) != 1:

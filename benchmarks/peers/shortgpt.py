@@ -44,13 +44,15 @@ def block_influences(subject: Subject, windows: TokenWindows) -> torch.Tensor:
 @torch.no_grad()
 def silence(subject: Subject, index: int) -> None:
     """Let a layer add nothing to the residual stream, output biases included."""
-    for half, site in subject.outputs.items():
-        if half[0] == index:
+    for sublayer, site in subject.outputs.items():
+        if sublayer[0] == index:
             for parameter in site.linear.parameters():
                 parameter.zero_()
 
 
 def parameters_of(layer: LayerStructure) -> int:
     """Everything that goes with a layer."""
-    halves = (layer.attention, layer.mlp)
-    return layer.norms + sum(half.prunable + half.shared + half.kept for half in halves)
+    sublayers = (layer.attention, layer.mlp)
+    return layer.norms + sum(
+        sublayer.prunable + sublayer.shared + sublayer.kept for sublayer in sublayers
+    )

@@ -19,10 +19,10 @@ from globalprune.models.placement import choose_placement
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.statistics.hooks import find_sites
-from globalprune.statistics.interface import Half, Site
+from globalprune.statistics.interface import Site, SublayerKey
 
-Scores = Mapping[Half, torch.Tensor]  # one number for each group of a half
-Gone = Mapping[Half, torch.Tensor]  # bool: which groups of a half go
+Scores = Mapping[SublayerKey, torch.Tensor]  # one number for each group of a sublayer
+Gone = Mapping[SublayerKey, torch.Tensor]  # bool: which groups of a sublayer go
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Subject:
     sites: tuple[Site, ...]  # every linear layer that groups own a part of
 
     @property
-    def outputs(self) -> dict[Half, Site]:
+    def outputs(self) -> dict[SublayerKey, Site]:
         """o_proj and down_proj of every layer, in the order in which they are computed."""
-        return {site.half: site for site in self.sites if site.is_output}
+        return {site.sublayer: site for site in self.sites if site.is_output}
 
     def layer(self, index: int) -> nn.Module:
         """A decoder layer."""
         return self.model.get_submodule(self.adapter.layer_prefix(index).removesuffix("."))
 
-    def cost(self, half: Half) -> int:
-        """The parameters of one group of a half."""
-        layer, kind = half
-        return self.structure.layers[layer].half(kind).cost
+    def cost(self, sublayer: SublayerKey) -> int:
+        """The parameters of one group of a sublayer."""
+        layer, kind = sublayer
+        return self.structure.layers[layer].sublayer(kind).cost
 
 
 def load_subject(source: str) -> Subject:
@@ -73,22 +73,22 @@ def by_group(site: Site, values: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def take_out(subject: Subject, gone: Gone) -> int:
     """Zero what goes; return the parameters that a cut would remove."""
-    for half, groups in gone.items():
-        site = subject.outputs[half]
+    for sublayer, groups in gone.items():
+        site = subject.outputs[sublayer]
         site.linear.weight[:, columns(site, groups)] = 0
     return removed_parameters(subject.structure, gone)
 
 
 def removed_parameters(structure: ModelStructure, gone: Gone) -> int:
-    """The groups' parameters, and those that the last group of a half takes along."""
+    """The groups' parameters, and those that the last group of a sublayer takes along."""
     total = 0
     for (layer, kind), groups in gone.items():
-        half = structure.layers[layer].half(kind)
-        total += int(groups.sum()) * half.cost
-        total += half.shared if bool(groups.all()) else 0
+        sublayer = structure.layers[layer].sublayer(kind)
+        total += int(groups.sum()) * sublayer.cost
+        total += sublayer.shared if bool(groups.all()) else 0
     return total
 
 
-def halves_of(structure: ModelStructure, kind: GroupType) -> list[Half]:
-    """The halves of one kind, front to back."""
-    return [(index, found) for index, found, _ in structure.halves() if found == kind]
+def sublayers_of(structure: ModelStructure, kind: GroupType) -> list[SublayerKey]:
+    """The sublayers of one kind, front to back."""
+    return [(index, found) for index, found, _ in structure.sublayers() if found == kind]

@@ -54,7 +54,7 @@ def _choose(importance: Any, subject: Subject, windows: TokenWindows, asked: int
             example_inputs=windows.rows[0][None, :TRACED_TOKENS],
             importance=importance,
             global_pruning=True,
-            # it keeps int(every · (1 - ratio)): the half keeps the number whole
+            # it keeps int(every · (1 - ratio)): the sublayer keeps the number whole
             pruning_ratio=(asked - 0.5) / every,
             ignored_layers=_others(subject),
             output_transform=lambda output: output.logits,
@@ -70,7 +70,7 @@ def _channels(groups: list[Any]) -> int:
 def _others(subject: Subject) -> list[nn.Module]:
     """Every module that isn't the way into an MLP."""
     ways_in = {
-        site.linear for site in subject.sites if site.half[1] == "mlp" and not site.is_output
+        site.linear for site in subject.sites if site.sublayer[1] == "mlp" and not site.is_output
     }
     kinds = (nn.Linear, nn.Embedding)
     return [

@@ -32,7 +32,7 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import sole_writer
-from globalprune.compensation.compensated_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.split import judging_every
 from globalprune.errors import UsageError
 from globalprune.importance import DEFAULT_IMPORTANCE, Importance, importances_named
@@ -138,7 +138,7 @@ def analyze(
             take_apart(loaded)
         if decided is not None:
             with log.phase("take away what is decided"):
-                solved = SolvedHalves(work.part("given"))
+                solved = CompensatedWeights(work.part("given"))
                 parts = (loaded, subject, decided, windows, solved)
                 take_away(*parts, batch_size=batch_size, progress=progress)
         with log.phase("run the text through it"):

@@ -14,7 +14,7 @@ from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability, reliability_of
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.artifacts.structure import GROUP_TYPES, HalfStructure, ModelStructure
+from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure, SublayerStructure
 from globalprune.importance import Importance
 from globalprune.obs.order_groups import Removal, removal_of
 from globalprune.obs.removal_order import measured_losses
@@ -23,15 +23,15 @@ from globalprune.progress import Progress
 from globalprune.statistics.checkpointing import KeptPass
 from globalprune.statistics.collect import Collected, collect
 from globalprune.statistics.hooks import find_sites, frozen
-from globalprune.statistics.interface import Collectable, GroupSums, Half, Split, Statistic
+from globalprune.statistics.interface import Collectable, GroupSums, Split, Statistic, SublayerKey
 from globalprune.statistics.loss import LabelDraw
-from globalprune.sublayers.residual_stream import halves_of, layers_of
+from globalprune.sublayers.residual_stream import layers_of, sublayers_of
 from globalprune.text.windows import TokenWindows
 
 
 @dataclass(frozen=True)
 class Ordered:
-    """Every half's order of removal, and what trials of it came to, if there were any."""
+    """Every sublayer's order of removal, and what trials of it came to, if there were any."""
 
     removal: Removal
     trials: Trials
@@ -62,13 +62,13 @@ def order_groups(
     work: RunFolder,
     progress: Progress,
 ) -> Ordered:
-    """Order the groups of all halves, and try some removals if asked.
+    """Order the groups of all sublayers, and try some removals if asked.
 
     `work` keeps what is found, and what lies there is not looked for again.
     """
     layers = layers_of(loaded, subject.adapter, subject.structure)
-    halves = halves_of(loaded, subject.adapter, subject.structure)
-    running = (loaded, layers, halves, windows)
+    sublayers = sublayers_of(loaded, subject.adapter, subject.structure)
+    running = (loaded, layers, sublayers, windows)
     with frozen(loaded):
         removal = removal_of(
             *running,
@@ -113,7 +113,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """The statistics, and the order of removal of every half if it was asked for."""
+    """The statistics, and the order of removal of every sublayer if it was asked for."""
 
     collected: Collected
     ordered: Ordered | None
@@ -190,7 +190,7 @@ def _of_what_stands(collected: Collected, given: Given) -> Collected:
 def _zeroed(sums: Mapping[Statistic, GroupSums], given: Given) -> dict[Statistic, GroupSums]:
     """All statistics of groups, with zeros for those that are gone."""
     return {
-        name: {half: given.standing(half, values) for half, values in values_of.items()}
+        name: {sublayer: given.standing(sublayer, values) for sublayer, values in values_of.items()}
         for name, values_of in sums.items()
         if name != "output_curvature"  # of outputs, and used by now
     }
@@ -205,17 +205,19 @@ def build_table(
     identity: str = "",
 ) -> GroupTable:
     """Make the table, scored by the first method; `identity` is that of the analysis."""
-    halves = [
-        ((layer, group_type), half)
-        for layer, group_type, half in structure.halves()
-        if layer in layers and half.candidates
+    sublayers = [
+        ((layer, group_type), sublayer)
+        for layer, group_type, sublayer in structure.sublayers()
+        if layer in layers and sublayer.candidates
     ]
     importances = {
-        method.name: torch.cat([_combined(method, statistics, half) for half, _ in halves])
+        method.name: torch.cat(
+            [_combined(method, statistics, sublayer) for sublayer, _ in sublayers]
+        )
         for method in methods
     }
     return GroupTable.build(
-        **_facts(halves),
+        **_facts(sublayers),
         importances={name: values.cpu().numpy() for name, values in importances.items()},
         metadata={ANALYSIS_KEY: identity},
         normaliser=normaliser,
@@ -223,26 +225,30 @@ def build_table(
 
 
 def _combined(
-    method: Importance, statistics: Mapping[Statistic, GroupSums], half: Half
+    method: Importance, statistics: Mapping[Statistic, GroupSums], sublayer: SublayerKey
 ) -> torch.Tensor:
-    """One method's importance of one half's groups."""
-    return method.combine({need: statistics[need][half] for need in method.needs})
+    """One method's importance of one sublayer's groups."""
+    return method.combine({need: statistics[need][sublayer] for need in method.needs})
 
 
-def _facts(halves: Sequence[tuple[Half, HalfStructure]]) -> dict[str, np.ndarray]:
+def _facts(sublayers: Sequence[tuple[SublayerKey, SublayerStructure]]) -> dict[str, np.ndarray]:
     """What of a row no text changes: which group it is, and its parameters."""
     return {
-        "layer_idx": np.concatenate([np.full(half.groups, layer) for (layer, _), half in halves]),
-        "group_type": np.concatenate(
-            [np.full(half.groups, GROUP_TYPES.index(kind)) for (_, kind), half in halves]
+        "layer_idx": np.concatenate(
+            [np.full(sublayer.groups, layer) for (layer, _), sublayer in sublayers]
         ),
-        "group_idx": np.concatenate([np.arange(half.groups) for _, half in halves]),
-        "cost": np.concatenate([np.full(half.groups, half.cost) for _, half in halves]),
+        "group_type": np.concatenate(
+            [np.full(sublayer.groups, GROUP_TYPES.index(kind)) for (_, kind), sublayer in sublayers]
+        ),
+        "group_idx": np.concatenate([np.arange(sublayer.groups) for _, sublayer in sublayers]),
+        "cost": np.concatenate(
+            [np.full(sublayer.groups, sublayer.cost) for _, sublayer in sublayers]
+        ),
     }
 
 
 def curves_of(ordered: Ordered, structure: ModelStructure) -> Curves:
-    """Every half's removals in order, with what they have cost so far, as far as it is known."""
+    """Return the removals of every sublayer in order, with their known cumulative losses."""
     parts = []
     for (layer, group_type), order in ordered.removal.orders.items():
         count = len(order.groups)
@@ -256,7 +262,7 @@ def curves_of(ordered: Ordered, structure: ModelStructure) -> Curves:
                 "group_type": np.full(count, GROUP_TYPES.index(group_type), np.int8),
                 "removed_groups": steps.astype(np.int32),
                 "group_idx": order.groups.numpy().astype(np.int32),
-                "removed_params": steps * structure.layers[layer].half(group_type).cost,
+                "removed_params": steps * structure.layers[layer].sublayer(group_type).cost,
                 "predicted_nats": order.losses.cumsum(0).numpy(),
                 "measured_nats": measured,
             }
@@ -282,7 +288,7 @@ def reliabilities(
     for method in methods:
         normaliser = normalisers.get(method.name, "none")
         tables = [build_table(structure, layers, [method], half, normaliser) for half in halves]
-        rows = [np.concatenate(list(table.halves.values())) for table in tables]  # in one order
+        rows = [np.concatenate(list(table.sublayers.values())) for table in tables]  # in one order
         first, second = (table.score[order] for table, order in zip(tables, rows, strict=True))
         costs = tables[0].cost[rows[0]]
         found[method.name] = reliability_of(first, second, costs, structure.parameters)

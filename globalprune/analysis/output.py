@@ -46,7 +46,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "importance": f"{_importance(record)} (measured: {', '.join(record.methods)})",
         "labels": _labels(record),
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
-        **{f"halves on {name}": agreement(found) for name, found in record.reliability.items()},
+        **{f"sublayers on {name}": agreement(found) for name, found in record.reliability.items()},
         "trial": trial_text(record.trial),
         "precision": record.dtype,
         "batch size": str(record.batch_size),
@@ -191,13 +191,13 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, obj
 
 
 def layer_summary(table: GroupTable) -> str:
-    """A line for every half: its groups, the spread of their scores, its part of all importance."""
+    """Return one line per sublayer: groups, spread of scores, share of the importance."""
     columns = ("lowest", "median", "highest")
     lines = [
         "layer  kind       groups" + "".join(f"  {name:>10}" for name in columns) + "    share"
     ]
     total = float(table.importance.sum()) or 1.0
-    for (layer, kind), rows in table.halves.items():
+    for (layer, kind), rows in table.sublayers.items():
         scores = table.score[rows]
         share = float(table.importance[rows].sum()) / total
         lines.append(

@@ -17,20 +17,20 @@ from globalprune.artifacts.analyses.analysis import GivenPlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.structure import RemovedGroups
-from globalprune.compensation.compensate import HalfWeights, repair_streams
-from globalprune.compensation.compensated_weights import SolvedHalves
+from globalprune.compensation.compensate import SublayerWeights, repair_streams
+from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.final_norm import refit_final_norm
 from globalprune.compensation.split import streams_to_repair
 from globalprune.progress import Progress
 from globalprune.statistics.hooks import frozen
-from globalprune.statistics.interface import Half
+from globalprune.statistics.interface import SublayerKey
 from globalprune.sublayers.residual_stream import (
     StreamBatch,
     check_composition,
-    halves_of,
     layers_of,
+    sublayers_of,
 )
-from globalprune.sublayers.sublayer import RunningHalf, gate_and_up
+from globalprune.sublayers.sublayer import Sublayer, gate_and_up
 from globalprune.text.windows import TokenWindows
 
 
@@ -42,9 +42,9 @@ class Given:
     groups: RemovedGroups
     record: GivenPlan
 
-    def standing(self, half: Half, values: torch.Tensor) -> torch.Tensor:
+    def standing(self, sublayer: SublayerKey, values: torch.Tensor) -> torch.Tensor:
         """One number a group `[groups]`, zero where the group is gone."""
-        layer, group_type = half
+        layer, group_type = sublayer
         kept = list(self.effect.layers[layer].of(group_type))
         zeros = torch.zeros_like(values)
         zeros[kept] = values[kept]
@@ -73,7 +73,7 @@ def take_away(
     subject: Subject,
     given: Given,
     windows: TokenWindows,
-    solved: SolvedHalves,
+    solved: CompensatedWeights,
     *,
     batch_size: int,
     progress: Progress,
@@ -82,20 +82,20 @@ def take_away(
 
     What compensation solves goes through `solved`, and is not solved again where it lies there.
     """
-    halves = halves_of(loaded, subject.adapter, subject.structure)
+    sublayers = sublayers_of(loaded, subject.adapter, subject.structure)
     if given.record.compensated:
         with frozen(loaded):
             layers = layers_of(loaded, subject.adapter, subject.structure)
-            check_composition(loaded, layers, halves, windows.rows[0][None].to(loaded.device))
+            check_composition(loaded, layers, sublayers, windows.rows[0][None].to(loaded.device))
             batches = streams_to_repair(loaded, layers, windows, batch_size=batch_size)
             stored, steps = loaded.get_parameter, given.record.gate_steps
-            repair_streams(halves, given.effect, batches, solved, stored, steps, progress)
+            repair_streams(sublayers, given.effect, batches, solved, stored, steps, progress)
             _refit(loaded, subject, batches, windows)
-    for half in halves:
-        layer, group_type = half.place
-        known = solved.find(half.place)
+    for sublayer in sublayers:
+        layer, group_type = sublayer.place
+        known = solved.find(sublayer.place)
         weights = None if known is None else known[1]
-        _keep_only(half, given.effect.layers[layer].of(group_type), weights)
+        _keep_only(sublayer, given.effect.layers[layer].of(group_type), weights)
 
 
 def _refit(
@@ -109,17 +109,17 @@ def _refit(
         norm.weight.add_(offset).mul_(scales).sub_(offset)
 
 
-def _keep_only(half: RunningHalf, kept: Sequence[int], found: HalfWeights | None) -> None:
+def _keep_only(sublayer: Sublayer, kept: Sequence[int], found: SublayerWeights | None) -> None:
     """Write what stands into the output projection, zeros everywhere else."""
-    half.silence_experts(kept)
-    if half.output is None:
+    sublayer.silence_experts(kept)
+    if sublayer.output is None:
         return
-    weight = half.output.weight
-    columns = half.columns(kept).to(weight.device)
+    weight = sublayer.output.weight
+    columns = sublayer.columns(kept).to(weight.device)
     standing = weight[:, columns] if found is None else found.output.to(weight)
     weight.zero_()
     weight[:, columns] = standing
-    if half.gating is not None and found is not None and found.gating is not None:
-        stored = gate_and_up([linear.weight for linear in half.gating.linears])
+    if sublayer.gating is not None and found is not None and found.gating is not None:
+        stored = gate_and_up([linear.weight for linear in sublayer.gating.linears])
         for block, rows in zip(stored, found.gating, strict=True):
             block[columns] = rows.to(weight)

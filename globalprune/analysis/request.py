@@ -79,7 +79,9 @@ def chosen_layers(text: str | None, structure: ModelStructure) -> range:
     if first >= end:
         raise UsageError(f"{where}: names no layer of the {count}; A must be less than B.")
     layers = range(first, end)
-    if not any(half.candidates for index, _, half in structure.halves() if index in layers):
+    if not any(
+        sublayer.candidates for index, _, sublayer in structure.sublayers() if index in layers
+    ):
         raise UsageError(f"{where}: these layers have no groups left to measure; name others.")
     return layers
 

@@ -106,8 +106,8 @@ class StoredWeights(Record):
         if strange or not self.numbers:
             return f"counts numbers of {', '.join(strange) or 'no dtype'}, and a model has others"
         in_groups = [
-            half.groups * self.group_bytes[layer][GROUP_TYPES.index(kind)]
-            for layer, kind, half in structure.halves()
+            sublayer.groups * self.group_bytes[layer][GROUP_TYPES.index(kind)]
+            for layer, kind, sublayer in structure.sublayers()
         ]
         whole = self.tensor_bytes(None)
         if min(in_groups, default=0) < 0 or sum(in_groups) > whole:

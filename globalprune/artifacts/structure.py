@@ -22,10 +22,10 @@ GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)  # also the order in wh
 RemovedGroups = Mapping[tuple[int, GroupType], NDArray[np.int64]]  # indices by layer and kind
 
 
-class HalfStructure(Record):
-    """One half of a layer: its attention or its MLP."""
+class SublayerStructure(Record):
+    """One sublayer of a layer: its attention or its MLP."""
 
-    groups: int = Field(ge=0)  # 0: an earlier cut took this half whole
+    groups: int = Field(ge=0)  # 0: an earlier cut took this sublayer whole
     cost: int = Field(ge=0)  # parameters that go with one group, equal for all; 0: none may go
     shared: int = Field(default=0, ge=0)  # parameters that go with the last group: q/k norms
     kept: int = Field(default=0, ge=0)  # parameters that no cut removes: output biases
@@ -63,8 +63,8 @@ class HalfStructure(Record):
 class LayerStructure(Record):
     """One decoder layer; `tensors` maps the name below the layer to the shape."""
 
-    attention: HalfStructure
-    mlp: HalfStructure
+    attention: SublayerStructure
+    mlp: SublayerStructure
     norms: int = Field(ge=0)  # parameters that go only when the whole layer is dropped
     query_heads_per_group: int = Field(ge=1)
     head_dim: int = Field(ge=1)
@@ -76,8 +76,8 @@ class LayerStructure(Record):
         """How many of so many tokens its attention sees, and its cache holds."""
         return context if self.window is None else min(context, self.window)
 
-    def half(self, group_type: GroupType) -> HalfStructure:
-        """The half of that kind."""
+    def sublayer(self, group_type: GroupType) -> SublayerStructure:
+        """The sublayer of that kind."""
         return self.attention if group_type == "attention" else self.mlp
 
 
@@ -90,12 +90,12 @@ class ModelStructure(Record):
     @property
     def prunable(self) -> int:
         """Parameters of all groups of all layers."""
-        return sum(half.prunable for _, _, half in self.halves())
+        return sum(sublayer.prunable for _, _, sublayer in self.sublayers())
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:
-        """The kinds of halves that no plan can cut in any layer."""
-        fixed = {kind for _, kind, half in self.halves() if half.fixed}
+        """The kinds of sublayers that no plan can cut in any layer."""
+        fixed = {kind for _, kind, sublayer in self.sublayers() if sublayer.fixed}
         return tuple(kind for kind in GROUP_TYPES if kind in fixed)
 
     @property
@@ -109,18 +109,18 @@ class ModelStructure(Record):
         layers = [layer.model_dump(mode="json", exclude={"window"}) for layer in self.layers]
         return digest_json(layers)
 
-    def halves(self) -> Iterator[tuple[int, GroupType, HalfStructure]]:
-        """Every half with its layer and kind, in the order in which ties fall."""
+    def sublayers(self) -> Iterator[tuple[int, GroupType, SublayerStructure]]:
+        """Every sublayer with its layer and kind, in the order in which ties fall."""
         for index, layer in enumerate(self.layers):
             for group_type in GROUP_TYPES:
-                yield index, group_type, layer.half(group_type)
+                yield index, group_type, layer.sublayer(group_type)
 
 
 _WHY: Final = "its query and key norms span all heads, so that no head goes without changing others"
 
 
 def why_fixed(kind: GroupType) -> str:
-    """Say, without an end, that such halves stay whole in a model, and why."""
+    """Say, without an end, that such sublayers stay whole in a model, and why."""
     return f"the {kind} of this model can't be cut ({_WHY})"
 
 

@@ -144,7 +144,7 @@ def _compensated(compensation: CompensationRecord) -> str:
     norm = ", and the final norm was refitted" if compensation.final_norm_refitted else ""
     parts = "o_proj, down_proj" + (", gate and up" if compensation.gate_steps else "")
     return (
-        f"{compensation.accepted} of {len(compensation.modules)} halves of layers ({parts}) were "
+        f"{compensation.accepted} of {len(compensation.modules)} sublayers ({parts}) were "
         f"solved anew by least squares on {_text(compensation.text)}{norm}, "
         "without training; `globalprune/compensation.json` has the errors on held-out windows."
     )

@@ -14,9 +14,9 @@ _TEXT = (
 )
 IMPORTANCES = "taylor, taylor_2nd, fisher, fisher_winsorised, obs, obs_measured, wanda or magnitude"
 NORMALISERS = (
-    "What makes scores comparable between halves (a layer's attention, its MLP): mean, by how many "
-    "times its half's mean each is; rank, by where in its half it stands; standard, by how many "
-    "standard deviations off its half's mean; or none."
+    "What makes scores comparable between sublayers (a layer's attention, its MLP): mean, by how "
+    "many times its sublayer's mean each is; rank, by where in its sublayer it stands; standard, "
+    "by how many standard deviations off its sublayer's mean; or none."
 )
 
 

@@ -9,7 +9,7 @@ from globalprune.errors import BudgetError
 if TYPE_CHECKING:
     from globalprune.artifacts.plans.budgets import Met
     from globalprune.artifacts.plans.index_set import IndexRanges
-    from globalprune.planning.diff import HalfDifference
+    from globalprune.planning.diff import SublayerDifference
     from globalprune.planning.planner import Planned
     from globalprune.planning.review import Known, Review
     from globalprune.planning.summary import Optimality
@@ -204,12 +204,14 @@ def _edits(review: "Review") -> list[str]:
     if not edits:
         return ["edited by hand: pins or remove_empty_layers, no group"]
     lines = ["edited by hand:"]
-    for half in edits[:SHOWN_HALVES]:
-        at = f"  layer {half.layer_idx} {half.group_type}:"
-        lines += [f"{at} now stays {shortened(half.only_first)}"] if half.only_first else []
-        lines += [f"{at} now goes {shortened(half.only_second)}"] if half.only_second else []
+    for sublayer in edits[:SHOWN_HALVES]:
+        at = f"  layer {sublayer.layer_idx} {sublayer.group_type}:"
+        lines += [f"{at} now stays {shortened(sublayer.only_first)}"] if sublayer.only_first else []
+        lines += (
+            [f"{at} now goes {shortened(sublayer.only_second)}"] if sublayer.only_second else []
+        )
     if len(edits) > SHOWN_HALVES:
-        lines.append(f"  … and {len(edits) - SHOWN_HALVES} more halves (--json has all)")
+        lines.append(f"  … and {len(edits) - SHOWN_HALVES} more sublayers (--json has all)")
     return lines
 
 
@@ -230,16 +232,16 @@ def document_of(review: "Review") -> dict[str, Any]:
     }
 
 
-def _edit_list(edits: "tuple[HalfDifference, ...]") -> list[dict[str, Any]]:
-    """The edits, a half an entry."""
+def _edit_list(edits: "tuple[SublayerDifference, ...]") -> list[dict[str, Any]]:
+    """The edits, one entry per sublayer."""
     return [
         {
-            "layer_idx": half.layer_idx,
-            "group_type": half.group_type,
-            "now_stays": str(half.only_first),
-            "now_goes": str(half.only_second),
+            "layer_idx": sublayer.layer_idx,
+            "group_type": sublayer.group_type,
+            "now_stays": str(sublayer.only_first),
+            "now_goes": str(sublayer.only_second),
         }
-        for half in edits
+        for sublayer in edits
     ]
 
 
@@ -272,7 +274,7 @@ def optimality_document(found: "Optimality | None") -> dict[str, float | None]:
 
 
 def _removed(review: "Review", known: "Known") -> list[dict[str, Any]]:
-    """The groups that go, a half an entry."""
+    """The groups that go, one entry per sublayer."""
     from globalprune.artifacts.plans.plan_effect import removed_by
 
     return [

@@ -47,7 +47,7 @@ def _cut_summary(result: "ApplyResult") -> str:
     repaired = result.repaired_modules
     if repaired is not None:
         norm = ", the final norm refitted" if result.final_norm_refitted else ""
-        removed += f"\ncompensated: {repaired} halves solved anew{norm}"
+        removed += f"\ncompensated: {repaired} sublayers solved anew{norm}"
     saved = f", converted to {result.save_dtype}" if result.save_dtype else ""
     weights = f"weights: {result.bytes_before:,} → {result.bytes_after:,} bytes, whole files{saved}"
     return (

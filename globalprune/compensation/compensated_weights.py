@@ -9,8 +9,8 @@ import torch
 
 from globalprune.artifacts.results.compensation import ModuleRepair, SolvedPart
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import HalfWeights
-from globalprune.statistics.interface import Half, half_name
+from globalprune.compensation.compensate import SublayerWeights
+from globalprune.statistics.interface import SublayerKey, sublayer_name
 
 _FINAL_NORM: Final = "final-norm"
 _OUTPUT: Final[SolvedPart] = "output"
@@ -20,36 +20,36 @@ _FUSED: Final[SolvedPart] = "gate_up"
 _WEIGHT: Final = "weight"
 
 
-class SolvedHalves:
+class CompensatedWeights:
     """Solved weights of one run; those that another run left are as good as none."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
 
-    def keep(self, module: ModuleRepair, weights: HalfWeights) -> None:
+    def keep(self, module: ModuleRepair, weights: SublayerWeights) -> None:
         """Keep weights in their own dtype, with what is known of them."""
         tensors: dict[str, torch.Tensor] = {_OUTPUT: weights.output}
         if weights.gating is not None:
             tensors[_GATE], tensors[_UP] = weights.gating
-        half = (module.layer_idx, module.group_type)
-        self._run.keep_tensors(half_name(half), tensors, module)
+        sublayer = (module.layer_idx, module.group_type)
+        self._run.keep_tensors(sublayer_name(sublayer), tensors, module)
 
-    def find(self, half: Half) -> tuple[ModuleRepair, HalfWeights] | None:
-        """What was kept of a half, if it was."""
-        name = half_name(half)
+    def find(self, sublayer: SublayerKey) -> tuple[ModuleRepair, SublayerWeights] | None:
+        """What was kept of a sublayer, if it was."""
+        name = sublayer_name(sublayer)
         module = self._run.find_record_of(name, ModuleRepair)
         tensors = self._run.find_tensors(name)
         if module is None or tensors is None:
             return None
         gating = (tensors[_GATE], tensors[_UP]) if _GATE in tensors else None
-        return module, HalfWeights(tensors[_OUTPUT], gating)
+        return module, SublayerWeights(tensors[_OUTPUT], gating)
 
-    def weight(self, half: Half, part: SolvedPart) -> torch.Tensor:
-        """One of a half's weights, which must be there; only that is read."""
+    def weight(self, sublayer: SublayerKey, part: SolvedPart) -> torch.Tensor:
+        """One of a sublayer's weights, which must be there; only that is read."""
         names = (_GATE, _UP) if part == _FUSED else (part,)
-        tensors = self._run.find_tensors(half_name(half), names)
+        tensors = self._run.find_tensors(sublayer_name(sublayer), names)
         if tensors is None:
-            raise ValueError(f"{half} was never solved")
+            raise ValueError(f"{sublayer} was never solved")
         return torch.cat([tensors[name] for name in names])
 
     def keep_final_norm(self, weight: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from globalprune.statistics.interface import widened
 from globalprune.sublayers.residual_stream import StreamBatch
-from globalprune.sublayers.sublayer import GatedRows, RunningHalf
+from globalprune.sublayers.sublayer import GatedRows, Sublayer
 
 Blocks = tuple[torch.Tensor, ...]  # one point in the space of unknowns
 
@@ -80,7 +80,7 @@ _LEAST: Final = 1e-8  # of the mean: a channel that is never open makes no infin
 
 
 def refit_gates(
-    half: RunningHalf,
+    sublayer: Sublayer,
     rows: GatedRows,
     weight: torch.Tensor,
     batches: Sequence[StreamBatch],
@@ -89,7 +89,7 @@ def refit_gates(
 
     The error is that of held-out tokens, as a part of what they ask for. None where it won't fall.
     """
-    problem = _GateProblem(half, rows.widened(), widened(weight), batches)
+    problem = _GateProblem(sublayer, rows.widened(), widened(weight), batches)
     gradient = problem.gradient()
     found = descend(problem, gradient, problem.error(tuple(map(torch.zeros_like, gradient))))
     if found.step is None:
@@ -102,15 +102,15 @@ class _GateProblem:
 
     def __init__(
         self,
-        half: RunningHalf,
+        sublayer: Sublayer,
         rows: GatedRows,
         weight: torch.Tensor,
         batches: Sequence[StreamBatch],
     ) -> None:
         self.rows = rows
         self._weight = weight  # [O, n]
-        self._fitted = list(_tokens(half, batches, held_out=False))
-        self._judging = list(_tokens(half, batches, held_out=True))
+        self._fitted = list(_tokens(sublayer, batches, held_out=False))
+        self._judging = list(_tokens(sublayer, batches, held_out=True))
         self._slopes = [torch.zeros(len(rows.gate), device=weight.device) for _ in range(2)]
         width = rows.gate.shape[1]
         self._moment = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
@@ -182,13 +182,13 @@ class _GateProblem:
 
 
 def _tokens(
-    half: RunningHalf, batches: Sequence[StreamBatch], *, held_out: bool
+    sublayer: Sublayer, batches: Sequence[StreamBatch], *, held_out: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """What enters gate and up `[T, D]`, and what its output should make `[T, O]`."""
     for batch in batches:
         if bool((batch.held_out == held_out).any()):
-            inputs = half.norm(batch.pruned.to(half.device))
+            inputs = sublayer.norm(batch.pruned.to(sublayer.device))
             yield (
                 widened(batch.tokens(inputs, held_out=held_out)),
-                widened(batch.tokens(batch.asked(half), held_out=held_out)),
+                widened(batch.tokens(batch.asked(sublayer), held_out=held_out)),
             )

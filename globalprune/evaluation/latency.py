@@ -127,7 +127,7 @@ def refuse_small(decoding: Decoding, points: int, rounds: int) -> None:
 
 
 def _the_one_layer(structure: ModelStructure, name: str) -> LayerStructure:
-    """The layer that all are like; refuse ones that differ, or that lost a half."""
+    """The layer that all are like; refuse ones that differ, or that lost a sublayer."""
     if structure.has_experts:
         raise UsageError(
             f"{name}: has experts, and which of them a token meets no random model tells; their "
@@ -139,7 +139,7 @@ def _the_one_layer(structure: ModelStructure, name: str) -> LayerStructure:
     )
     if not alike or not layer.attention.groups or not layer.mlp.groups:
         raise UsageError(
-            f"{name}: its layers differ or have lost a half, and latencies are measured where all "
+            f"{name}: its layers differ or have lost a sublayer, and latencies are measured where "
             "are alike and whole; measure the model before it was cut."
         )
     return layer

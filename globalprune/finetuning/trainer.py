@@ -75,7 +75,7 @@ def _linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def _hollow(linears: dict[str, nn.Linear]) -> list[str]:
-    """What an emptied half leaves behind: modules without inputs, whose bias alone is left."""
+    """What an emptied sublayer leaves behind: modules without inputs, whose bias alone is left."""
     return [name for name, module in linears.items() if not module.in_features]
 
 

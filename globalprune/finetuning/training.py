@@ -54,7 +54,7 @@ def training_arguments(
         logging_nan_inf_filter=False,  # it would log a loss that is not finite as 0
         save_total_limit=KEPT_CHECKPOINTS,
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,  # emptied halves hang on their input, so none is
+        ddp_find_unused_parameters=False,  # emptied sublayers hang on their input, so none is
         disable_tqdm=True,
         report_to="none",
     )

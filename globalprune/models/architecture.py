@@ -14,7 +14,7 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class GroupAxis:
-    """One tensor of which every group of a half owns equal slices, or every group of an expert.
+    """One tensor of which every group of a sublayer owns equal slices, or every group of an expert.
 
     Along dimension `dim` lie blocks, one behind the other: one of every width in `widths`. In each
     of them group `first + u` owns the indices `[u * width, (u + 1) * width)`, counted from its
@@ -66,24 +66,24 @@ class ModelAdapter(Protocol):
         """What the tensor names of a layer begin with: `model.layers.3.`."""
         ...
 
-    def half_prefix(self, group_type: GroupType) -> str:
-        """What the tensor names of a half begin with, below the layer: `self_attn.`."""
+    def sublayer_prefix(self, group_type: GroupType) -> str:
+        """What the tensor names of a sublayer begin with, below the layer: `self_attn.`."""
         ...
 
     def entry_norm(self, group_type: GroupType) -> str | None:
-        """The norm below the layer whose input is the residual stream that the half adds to.
+        """The norm below the layer whose input is the residual stream that the sublayer adds to.
 
-        None where the half reads the stream itself.
+        None where the sublayer reads the stream itself.
         """
         ...
 
     def leaving_norm(self, group_type: GroupType) -> str | None:
-        """The norm below the layer that what the half makes passes before it joins the stream."""
+        """The norm below the layer that the sublayer's output passes before it joins the stream."""
         ...
 
     @property
     def residual_scale(self) -> str | None:
-        """The layer's attribute by which what a half makes is multiplied before it joins it."""
+        """The layer's attribute by which what a sublayer makes is multiplied before it joins it."""
         ...
 
     def check_shapes(self, checkpoint: Checkpoint) -> None:
@@ -95,7 +95,7 @@ class ModelAdapter(Protocol):
         ...
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
-        """Every tensor of which the half's groups own slices; none for an empty half."""
+        """Every tensor of which the sublayer's groups own slices; none for an empty sublayer."""
         ...
 
     def module(self, name: str) -> str:
@@ -111,9 +111,9 @@ class ModelAdapter(Protocol):
         ...
 
     def gating(self, group_type: GroupType) -> GatingModules | None:
-        """The way into a half whose groups are the channels of a gated MLP; else None."""
+        """The way into a sublayer whose groups are the channels of a gated MLP; else None."""
         ...
 
     def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """Tensors that all groups of the half use, and that go with the last of them."""
+        """Tensors that all groups of the sublayer use, and that go with the last of them."""
         ...

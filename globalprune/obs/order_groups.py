@@ -12,12 +12,12 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.obs.removal_order import RemovalOrder, one_shot_losses, removal_order
 from globalprune.progress import Progress
 from globalprune.statistics.collect import midpoint
-from globalprune.statistics.interface import GroupSums, Half, Split, half_name, widened
+from globalprune.statistics.interface import GroupSums, Split, SublayerKey, sublayer_name, widened
 from globalprune.sublayers.residual_stream import StreamBatch, check_composition, stream_batches
-from globalprune.sublayers.sublayer import RunningHalf
+from globalprune.sublayers.sublayer import Sublayer
 from globalprune.text.windows import TokenWindows
 
-GUARDED: Final = 50.0  # times the median of its half: such peaks steer the whole stream
+GUARDED: Final = 50.0  # times the median of its sublayer: such peaks steer the whole stream
 _GROUPS, _LOSSES, _ONE_SHOT = "groups", "losses", ("first half", "second half")
 
 
@@ -44,7 +44,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class HalfRemoval:
+class SublayerRemoval:
     """The order, and by each half of the windows what groups `[groups]` cost as the first to go."""
 
     order: RemovalOrder
@@ -56,30 +56,30 @@ class HalfRemoval:
         return {_GROUPS: self.order.groups, _LOSSES: self.order.losses, **one_shot}
 
     @classmethod
-    def of_tensors(cls, tensors: dict[str, torch.Tensor]) -> "HalfRemoval":
+    def of_tensors(cls, tensors: dict[str, torch.Tensor]) -> "SublayerRemoval":
         """What gave these tensors."""
         first, second = (tensors.get(name) for name in _ONE_SHOT)
         one_shot = None if first is None or second is None else (first, second)
         return cls(RemovalOrder(tensors[_GROUPS], tensors[_LOSSES]), one_shot)
 
 
-def half_removal(
+def sublayer_removal(
     output: nn.Linear, width: int, moments: Moments, curvature: Split[torch.Tensor]
-) -> HalfRemoval:
+) -> SublayerRemoval:
     """Order groups of `width` inputs each by what the `curvature` `[o]` says of their removal."""
     weights = output.weight.T
     whole = sum(moments.sums[1:], moments.sums[0]) / sum(moments.tokens)
     guarded = _guarded(moments.peaks, width)
     order = removal_order(whole, curvature.whole, weights, width, guarded)
     if curvature.halves is None:
-        return HalfRemoval(order, None)
+        return SublayerRemoval(order, None)
     first, second = (
-        one_shot_losses(moment / tokens, of_half, weights, width)
-        for moment, tokens, of_half in zip(
+        one_shot_losses(moment / tokens, of_sublayer, weights, width)
+        for moment, tokens, of_sublayer in zip(
             moments.sums, moments.tokens, curvature.halves, strict=True
         )
     )
-    return HalfRemoval(order, (first, second))
+    return SublayerRemoval(order, (first, second))
 
 
 def _guarded(peaks: torch.Tensor, width: int) -> torch.Tensor:
@@ -90,13 +90,13 @@ def _guarded(peaks: torch.Tensor, width: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Removal:
-    """The order of every measured half, and what each group adds to the loss when its turn comes.
+    """The order of every measured sublayer, and the loss that each group adds when it is removed.
 
     `losses` grow along each order, so that a ranking by them keeps it. The halves of the windows
     are compared by what each group costs as the first to go.
     """
 
-    orders: dict[Half, RemovalOrder]
+    orders: dict[SublayerKey, RemovalOrder]
     losses: GroupSums
     halves: tuple[GroupSums, GroupSums] | None
 
@@ -105,7 +105,7 @@ class Removal:
 def removal_of(
     model: Any,
     layers: Sequence[nn.Module],
-    halves: Sequence[RunningHalf],
+    sublayers: Sequence[Sublayer],
     windows: TokenWindows,
     curvature: Split[GroupSums],
     *,
@@ -113,52 +113,52 @@ def removal_of(
     kept: RunFolder | None = None,
     progress: Progress,
 ) -> Removal:
-    """Order the groups of every half that `curvature` knows; what was `kept` is known already."""
-    check_composition(model, layers, halves, windows.rows[0][None].to(model.device))
+    """Order the groups of every sublayer in `curvature`; those in `kept` are known already."""
+    check_composition(model, layers, sublayers, windows.rows[0][None].to(model.device))
     batches = stream_batches(model, layers, windows, batch_size=batch_size)
     last = max(layer for layer, _ in curvature.whole)
-    needed = [half for half in halves if half.place[0] <= last]
-    found: dict[Half, HalfRemoval] = {}
-    for half in progress(needed, total=len(needed), label="ordering", unit="halves"):
-        output, place = half.output, half.place
-        known = None if kept is None else kept.find_tensors(half_name(place))
+    needed = [sublayer for sublayer in sublayers if sublayer.place[0] <= last]
+    found: dict[SublayerKey, SublayerRemoval] = {}
+    for sublayer in progress(needed, total=len(needed), label="ordering", unit="sublayers"):
+        output, place = sublayer.output, sublayer.place
+        known = None if kept is None else kept.find_tensors(sublayer_name(place))
         if known is not None or output is None or place not in curvature.whole:
             for batch in batches:
-                batch.dense = half.through(batch.dense, batch.calls)
+                batch.dense = sublayer.through(batch.dense, batch.calls)
             if known is not None:
-                found[place] = HalfRemoval.of_tensors(known)
+                found[place] = SublayerRemoval.of_tensors(known)
             continue
-        moments = _advance(half, output, batches, midpoint(len(windows.rows)))
-        found[place] = half_removal(output, half.width, moments, _of(curvature, place))
+        moments = _advance(sublayer, output, batches, midpoint(len(windows.rows)))
+        found[place] = sublayer_removal(output, sublayer.width, moments, _of(curvature, place))
         if kept is not None:
-            kept.keep_tensors(half_name(place), found[place].tensors())
+            kept.keep_tensors(sublayer_name(place), found[place].tensors())
     return _together(found)
 
 
 def _advance(
-    half: RunningHalf, output: nn.Linear, batches: Sequence[StreamBatch], middle: int
+    sublayer: Sublayer, output: nn.Linear, batches: Sequence[StreamBatch], middle: int
 ) -> Moments:
-    """Take the stream through one half; return the moments of what entered its output."""
-    moments = Moments.zeros(output.in_features, half.device)
+    """Take the stream through one sublayer; return the moments of what entered its output."""
+    moments = Moments.zeros(output.in_features, sublayer.device)
     for batch in batches:
-        stream = batch.dense.to(half.device)
-        inputs = half.inputs(stream, batch.calls)
+        stream = batch.dense.to(sublayer.device)
+        inputs = sublayer.inputs(stream, batch.calls)
         for which, tokens in enumerate(batch.divided(inputs, middle)):
             if len(tokens):
                 moments.add(tokens, which)
         made = functional.linear(inputs, output.weight, output.bias)
-        batch.dense = (stream + half.joined(made)).cpu()
+        batch.dense = (stream + sublayer.joined(made)).cpu()
     return moments
 
 
-def _of(curvature: Split[GroupSums], place: Half) -> Split[torch.Tensor]:
-    """The curvature at one half's output."""
+def _of(curvature: Split[GroupSums], place: SublayerKey) -> Split[torch.Tensor]:
+    """The curvature at one sublayer's output."""
     halves = curvature.halves
     return Split(curvature.whole[place], halves and (halves[0][place], halves[1][place]))
 
 
-def _together(found: dict[Half, HalfRemoval]) -> Removal:
-    """What was found of all halves."""
+def _together(found: dict[SublayerKey, SublayerRemoval]) -> Removal:
+    """What was found of all sublayers."""
     one_shots = {place: known.one_shot for place, known in found.items() if known.one_shot}
     first, second = ({place: each[which] for place, each in one_shots.items()} for which in (0, 1))
     return Removal(

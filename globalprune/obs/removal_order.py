@@ -14,7 +14,7 @@ _COMPACTED: Final = 16  # as soon as one of so many is gone, the matrices are ma
 
 @dataclass(frozen=True)
 class RemovalOrder:
-    """All groups of a half, the first to go first, and the loss that each adds when it goes."""
+    """All groups of a sublayer, the first to go first, and the loss that each adds when it goes."""
 
     groups: torch.Tensor  # int64 [groups]
     losses: torch.Tensor  # float64 [groups], nats a token

@@ -16,9 +16,9 @@ from globalprune.compensation.split import HELD_OUT_EVERY
 from globalprune.errors import NonFiniteError
 from globalprune.obs.removal_order import RemovalOrder
 from globalprune.progress import Progress
-from globalprune.statistics.interface import Half, half_name
+from globalprune.statistics.interface import SublayerKey, sublayer_name
 from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
-from globalprune.sublayers.sublayer import RunningHalf, entered_at
+from globalprune.sublayers.sublayer import Sublayer, entered_at
 from globalprune.text.windows import TokenWindows, batches
 
 
@@ -68,29 +68,29 @@ def divergence(
     return total / tokens
 
 
-SHARES: Final = (0.25, 0.6)  # of a half's groups, that a trial removes
-_FREE: Final = 1e-9  # of a half's whole loss: so little is nothing
+SHARES: Final = (0.25, 0.6)  # of a sublayer's groups, that a trial removes
+_FREE: Final = 1e-9  # of a sublayer's whole loss: so little is nothing
 JUDGING_TOKENS: Final = 2048  # about so many judge; the other windows are fitted to
-_STRENGTH: Final = 0.1  # of the ridge: what held-out windows choose in most halves
+_STRENGTH: Final = 0.1  # of the ridge: what held-out windows choose in most sublayers
 
 _REMOVED, _NATS = "removed groups", "nats"
 
-Trials = dict[Half, dict[int, float]]  # by groups removed: nats a token
+Trials = dict[SublayerKey, dict[int, float]]  # by groups removed: nats a token
 
 
 @torch.no_grad()
 def removal_trials(
     model: Any,
     layers: Sequence[nn.Module],
-    halves: Sequence[RunningHalf],
+    sublayers: Sequence[Sublayer],
     windows: TokenWindows,
-    orders: Mapping[Half, RemovalOrder],
+    orders: Mapping[SublayerKey, RemovalOrder],
     *,
     batch_size: int,
     kept: RunFolder | None = None,
     progress: Progress,
 ) -> Trials:
-    """Measure KL(model || cut model) behind a few removals of every half that has an order.
+    """Measure KL(model || cut model) behind a few removals of every sublayer that has an order.
 
     Of the windows, two at least, one in so many judges and the others are fitted to. What was
     `kept` isn't tried again.
@@ -100,28 +100,28 @@ def removal_trials(
     )
     judged = judged_batches(model, windows, streams, batch_size)
     last = max(layer for layer, _ in orders)
-    needed = [half for half in halves if half.place[0] <= last]
+    needed = [sublayer for sublayer in sublayers if sublayer.place[0] <= last]
     found: Trials = {}
-    for half in progress(needed, total=len(needed), label="trying removals", unit="halves"):
-        layer, group_type = half.place
+    for sublayer in progress(needed, total=len(needed), label="trying removals", unit="sublayers"):
+        layer, group_type = sublayer.place
         if group_type == "attention":
             enter_layer(streams, judged)
-        output, place = half.output, half.place
-        known = None if kept is None else kept.find_tensors(half_name(place))
+        output, place = sublayer.output, sublayer.place
+        known = None if kept is None else kept.find_tensors(sublayer_name(place))
         if known is not None or output is None or place not in orders:
             for batch in streams:
-                batch.dense = half.through(batch.dense, batch.calls)
+                batch.dense = sublayer.through(batch.dense, batch.calls)
             if known is not None:
                 removed, nats = known[_REMOVED].tolist(), known[_NATS].tolist()
                 found[place] = dict(zip(removed, nats, strict=True))
             continue
         found[place] = {}
-        moments = _advance(half, output, streams)
-        for count, trial in _trials(half, output, orders[place], moments):
+        moments = _advance(sublayer, output, streams)
+        for count, trial in _trials(sublayer, output, orders[place], moments):
             with _weighing(output, trial):
                 found[place][count] = _credible(divergence(model, layers, layer, judged), place)
         if kept is not None:
-            kept.keep_tensors(half_name(place), _tensors(found[place]))
+            kept.keep_tensors(sublayer_name(place), _tensors(found[place]))
     return found
 
 
@@ -137,7 +137,7 @@ def counts_tried(losses: torch.Tensor) -> list[int]:
     return sorted({gone + max(1, round(share * standing)) for share in SHARES if standing})
 
 
-def _credible(nats: float, place: Half) -> float:
+def _credible(nats: float, place: SublayerKey) -> float:
     """A divergence without what rounding makes of none; raise `NonFiniteError` for no number."""
     if not math.isfinite(nats):
         layer, group_type = place
@@ -156,28 +156,28 @@ def _every(rows: Sequence[torch.Tensor]) -> int:
 
 
 def _tensors(tried: Mapping[int, float]) -> dict[str, torch.Tensor]:
-    """A half's trials as they are kept."""
+    """A sublayer's trials as they are kept."""
     return {
         _REMOVED: torch.tensor(list(tried), dtype=torch.int64),
         _NATS: torch.tensor(list(tried.values()), dtype=torch.float64),
     }
 
 
-def _advance(half: RunningHalf, output: nn.Linear, streams: Sequence[StreamBatch]) -> torch.Tensor:
-    """Take the stream through one half; return Σ a·aᵀ of the windows that are fitted to."""
-    sums = NormalEquations(output.in_features, 0, half.device)
+def _advance(sublayer: Sublayer, output: nn.Linear, streams: Sequence[StreamBatch]) -> torch.Tensor:
+    """Take the stream through one sublayer; return Σ a·aᵀ of the windows that are fitted to."""
+    sums = NormalEquations(output.in_features, 0, sublayer.device)
     for batch in streams:
-        stream = batch.dense.to(half.device)
-        inputs = half.inputs(stream, batch.calls)
+        stream = batch.dense.to(sublayer.device)
+        inputs = sublayer.inputs(stream, batch.calls)
         fitted = batch.tokens(inputs, held_out=False)
         sums.add(fitted, fitted[:, :0])
         made = functional.linear(inputs, output.weight, output.bias)
-        batch.dense = (stream + half.joined(made)).cpu()
+        batch.dense = (stream + sublayer.joined(made)).cpu()
     return sums.gram
 
 
 def _trials(
-    half: RunningHalf, output: nn.Linear, order: RemovalOrder, moments: torch.Tensor
+    sublayer: Sublayer, output: nn.Linear, order: RemovalOrder, moments: torch.Tensor
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield how many groups go, and the output weight `[O, n]` that is solved for the others."""
     weight = output.weight.detach()
@@ -185,7 +185,7 @@ def _trials(
         trial = torch.zeros_like(weight)
         kept = order.groups[count:].sort().values.tolist()
         if kept:
-            columns = half.columns(kept).to(weight.device)
+            columns = sublayer.columns(kept).to(weight.device)
             equations = NormalEquations(len(columns), len(weight), weight.device)
             equations.gram = moments[columns][:, columns]
             equations.cross = moments[columns] @ weight.double().T

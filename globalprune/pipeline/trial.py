@@ -81,8 +81,8 @@ def _candidate(analysis: Analysis, name: CandidateName, taken: Mask) -> Candidat
     importance = record.default_importance
     in_nats = importance not in (*record.incomparable, *record.compensated)
     groups = {
-        half: table.group_idx[rows[taken[rows]]].astype(np.int64)
-        for half, rows in table.halves.items()
+        sublayer: table.group_idx[rows[taken[rows]]].astype(np.int64)
+        for sublayer, rows in table.sublayers.items()
         if taken[rows].any()
     }
     predicted = float(table.importances[importance][taken].sum()) if in_nats else None
@@ -92,9 +92,9 @@ def _candidate(analysis: Analysis, name: CandidateName, taken: Mask) -> Candidat
 def _rows(table: GroupTable, groups: RemovedGroups) -> Mask:
     """The rows of these groups, as far as they were measured."""
     mask = np.zeros(len(table), bool)
-    for half, rows in table.halves.items():
-        if half in groups:
-            mask[rows[groups[half]]] = True
+    for sublayer, rows in table.sublayers.items():
+        if sublayer in groups:
+            mask[rows[groups[sublayer]]] = True
     return mask
 
 
@@ -130,7 +130,7 @@ def _modest_ratio(analysis: Analysis, decided: RemovedGroups) -> float:
     record = analysis.record
     layers = record.structure.layers
     gone = sum(
-        len(groups) * layers[layer].half(kind).cost for (layer, kind), groups in decided.items()
+        len(groups) * layers[layer].sublayer(kind).cost for (layer, kind), groups in decided.items()
     )
     allowed = max(0, record.removable - gone)
     return gone / record.structure.parameters + min(

@@ -18,8 +18,8 @@ Removal = tuple[int, GroupType, IndexRanges]
 
 
 @dataclass(frozen=True)
-class HalfDifference:
-    """One half of which the plans remove different groups."""
+class SublayerDifference:
+    """One sublayer of which the plans remove different groups."""
 
     layer_idx: int
     group_type: GroupType
@@ -38,9 +38,9 @@ class Total:
 
 def differences(
     first: PrunePlan, second: PrunePlan, structure: ModelStructure | None = None
-) -> tuple[HalfDifference, ...]:
+) -> tuple[SublayerDifference, ...]:
     """Compare two plans; without a structure, `all` beside numbers is shown as it stands."""
-    return tuple(_differing_halves(first, second, structure))
+    return tuple(_differing_sublayers(first, second, structure))
 
 
 def total_of(
@@ -52,10 +52,10 @@ def total_of(
         unknown = any(ranges.everything for _, _, ranges in removed)
         return Total(None if unknown else sum(len(ranges) for _, _, ranges in removed), None, None)
     costs = [
-        len(ranges) * structure.layers[layer].half(kind).cost for layer, kind, ranges in removed
+        len(ranges) * structure.layers[layer].sublayer(kind).cost for layer, kind, ranges in removed
     ]
     sums = [
-        worth.sum_of(layer, kind, ranges.resolve(structure.layers[layer].half(kind).groups))
+        worth.sum_of(layer, kind, ranges.resolve(structure.layers[layer].sublayer(kind).groups))
         if worth
         else None
         for layer, kind, ranges in removed
@@ -74,23 +74,23 @@ def other_differences(
     return {name: (one, other) for name, (one, other) in pairs.items() if one != other}
 
 
-def _differing_halves(
+def _differing_sublayers(
     first: PrunePlan, second: PrunePlan, structure: ModelStructure | None
-) -> Iterator[HalfDifference]:
-    """Yield the halves that differ, in order."""
+) -> Iterator[SublayerDifference]:
+    """Yield the sublayers that differ, in order."""
     nothing = LayerCuts()
     for layer in sorted(first.layers.keys() | second.layers.keys()):
         for kind in GROUP_TYPES:
             one = first.layers.get(layer, nothing).of(kind)
             other = second.layers.get(layer, nothing).of(kind)
             if structure is not None:
-                groups = structure.layers[layer].half(kind).groups
+                groups = structure.layers[layer].sublayer(kind).groups
                 one, other = _numbered(one, groups), _numbered(other, groups)
             if one == other:
                 continue
             if not one.everything and not other.everything:
                 one, other = one.minus(other), other.minus(one)
-            yield HalfDifference(layer, kind, one, other)
+            yield SublayerDifference(layer, kind, one, other)
 
 
 def _numbered(ranges: IndexRanges, groups: int) -> IndexRanges:
@@ -135,7 +135,7 @@ class PlanComparison:
 
     first: Path
     second: Path
-    halves: tuple[HalfDifference, ...]
+    sublayers: tuple[SublayerDifference, ...]
     only_first: Total
     only_second: Total
     scoring: Scoring | None
@@ -158,13 +158,17 @@ def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> Pl
     if structure is not None:
         one, other = (document.plan(structure) for document in documents)
     worth, doubt = worth_of(one, analysis) if analysis else (None, "")
-    halves = differences(one, other, structure)
-    firsts = [(half.layer_idx, half.group_type, half.only_first) for half in halves]
-    seconds = [(half.layer_idx, half.group_type, half.only_second) for half in halves]
+    sublayers = differences(one, other, structure)
+    firsts = [
+        (sublayer.layer_idx, sublayer.group_type, sublayer.only_first) for sublayer in sublayers
+    ]
+    seconds = [
+        (sublayer.layer_idx, sublayer.group_type, sublayer.only_second) for sublayer in sublayers
+    ]
     return PlanComparison(
         first=first,
         second=second,
-        halves=halves,
+        sublayers=sublayers,
         only_first=total_of(firsts, structure, worth),
         only_second=total_of(seconds, structure, worth),
         scoring=worth.scoring if worth else None,

@@ -13,7 +13,7 @@ from globalprune.artifacts.analyses.analysis import Analysis, AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.artifacts.plans.index_set import IndexRanges
-from globalprune.artifacts.plans.plan import Constraints, HalfPins, LayerPins
+from globalprune.artifacts.plans.plan import Constraints, LayerPins, SublayerPins
 from globalprune.artifacts.plans.plan_compliance import contradictions
 from globalprune.artifacts.plans.runtime_compatibility import counted_by_position, miscounted_whole
 from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention
@@ -48,17 +48,19 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
     if problems:
         raise PlanInvalid(where, problems)
     must_go, free = np.zeros(len(table), bool), np.ones(len(table), bool)
-    for layer, kind, half in _pinned_halves(pins):
-        if (layer, kind) not in table.halves:
+    for layer, kind, sublayer in _pinned_sublayers(pins):
+        if (layer, kind) not in table.sublayers:
             continue  # not measured, or empty: there is nothing to choose
-        rows = np.sort(table.halves[layer, kind])  # in the order of their scores: the worst first
+        rows = np.sort(
+            table.sublayers[layer, kind]
+        )  # in the order of their scores: the worst first
         indices = table.group_idx[rows]
-        kept = np.isin(indices, half.keep.resolve(len(rows)))
-        gone = np.isin(indices, half.remove.resolve(len(rows)))
+        kept = np.isin(indices, sublayer.keep.resolve(len(rows)))
+        gone = np.isin(indices, sublayer.remove.resolve(len(rows)))
         free[rows[kept | gone]] = False
         must_go[rows[gone]] = True
-        if half.width is not None:
-            more = len(rows) - half.width - int(gone.sum())
+        if sublayer.width is not None:
+            more = len(rows) - sublayer.width - int(gone.sum())
             must_go[rows[~kept & ~gone][:more]] = True
             free[rows] = False
     return Wishes(must_go, free)
@@ -67,21 +69,21 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
 def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
     """Yield what no plan can honour, with the way to it."""
     first, end = analysis.record.layers
-    for layer, kind, half in _pinned_halves(pins):
+    for layer, kind, sublayer in _pinned_sublayers(pins):
         at = f"pin.{layer}.{kind}"
         if not first <= layer < end:
-            if half.remove or half.width is not None:
+            if sublayer.remove or sublayer.width is not None:
                 yield (
                     f"{at}: layer {layer} was not measured (the analysis covers {first}:{end}), so "
                     "nothing of it is cut; take the pin out, or analyze that layer too."
                 )
             continue
-        had = analysis.record.structure.layers[layer].half(kind)
-        yield from (f"{at}.{wish}: {what}" for wish, what in contradictions(half, kind, had))
+        had = analysis.record.structure.layers[layer].sublayer(kind)
+        yield from (f"{at}.{wish}: {what}" for wish, what in contradictions(sublayer, kind, had))
 
 
-def _pinned_halves(pins: Pins) -> Iterator[tuple[int, GroupType, HalfPins]]:
-    """Yield every half that a wish is about."""
+def _pinned_sublayers(pins: Pins) -> Iterator[tuple[int, GroupType, SublayerPins]]:
+    """Yield every sublayer that a wish is about."""
     for layer, wishes in pins.items():
         for kind in GROUP_TYPES:
             if wishes.of(kind):
@@ -99,7 +101,7 @@ def limited(table: GroupTable, wishes: Wishes, constraints: Constraints, where: 
     must_go, free = wishes.must_go.copy(), wishes.free.copy()
     protected = set(constraints.protect_layers)
     problems: list[str] = []
-    for (layer, kind), by_index in table.halves.items():
+    for (layer, kind), by_index in table.sublayers.items():
         rows = np.sort(by_index)  # in the order of their scores: the worst first
         at = f"pin.{layer}.{kind}"
         if layer in protected or constraints.only not in (None, kind):
@@ -116,9 +118,9 @@ def limited(table: GroupTable, wishes: Wishes, constraints: Constraints, where: 
 
 
 def _floor(constraints: Constraints, kind: GroupType) -> int:
-    """How many groups of every half of a kind stay."""
+    """How many groups of every sublayer of a kind stay."""
     floor = constraints.min_attention_groups if kind == "attention" else constraints.min_mlp
-    return max(floor, 1) if constraints.uniform else floor  # no stock config has an empty half
+    return max(floor, 1) if constraints.uniform else floor  # no stock config has an empty sublayer
 
 
 def _pinned_to_go(must_go: NDArray[np.bool_], collision: str) -> Iterator[str]:
@@ -275,7 +277,7 @@ def at_width(table: GroupTable, wishes: Wishes, width: int, where: str) -> Wishe
     Raise `PlanInvalid` where they allow more or fewer only.
     """
     must_go, free = wishes.must_go.copy(), wishes.free.copy()
-    for (layer, kind), by_index in table.halves.items():
+    for (layer, kind), by_index in table.sublayers.items():
         if kind != "attention":
             continue
         rows = np.sort(by_index)  # the worst first

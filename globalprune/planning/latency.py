@@ -57,7 +57,10 @@ class LatencyGoal:
     def _whole(self) -> Ints:
         """The groups that every layer has, `[layers, kinds]`."""
         return np.asarray(
-            [[layer.half(kind).groups for kind in GROUP_TYPES] for layer in self.structure.layers]
+            [
+                [layer.sublayer(kind).groups for kind in GROUP_TYPES]
+                for layer in self.structure.layers
+            ]
         )
 
     def _kept(self, taken: Mask) -> Ints:
@@ -180,7 +183,7 @@ def _fits(record: MachineRecord, structure: ModelStructure) -> bool:
     return (
         record.model.structure == structure.fingerprint
         and record.layers == len(structure.layers)
-        and all(half.groups == timed[kind] for _, kind, half in structure.halves())
+        and all(sublayer.groups == timed[kind] for _, kind, sublayer in structure.sublayers())
     )
 
 

@@ -60,13 +60,13 @@ def _amounts(worth: Floats, whole: Floats, most: Floats, amount: int) -> Floats:
     return amounts
 
 
-def _take(table: GroupTable, wishes: Wishes, taken: Mask, half: Mask, wanted: float) -> None:
-    """Take the worst free rows of a half, to the nearest group."""
-    rows = np.flatnonzero(half & wishes.free)
+def _take(table: GroupTable, wishes: Wishes, taken: Mask, sublayer: Mask, wanted: float) -> None:
+    """Take the worst free rows of a sublayer, to the nearest group."""
+    rows = np.flatnonzero(sublayer & wishes.free)
     if not len(rows):
         return
     cost = int(table.cost[rows[0]])
-    missing = wanted - float(table.cost[half & taken].sum())
+    missing = wanted - float(table.cost[sublayer & taken].sum())
     taken[rows[: max(0, round(missing / cost))]] = True
 
 

@@ -132,7 +132,7 @@ class Question:
         return Answer(choice, *(self._met(needs, mask) for mask in masks))
 
     def _bounded(self, wishes: Wishes, attention: int | None) -> Wishes:
-        """What must and may go by all that binds single halves."""
+        """What must and may go by all that binds single sublayers."""
         inner = self._taken_within
         wishes = Wishes(wishes.must_go | inner, wishes.free & ~inner)
         if attention is not None:
@@ -385,13 +385,13 @@ def assumption_of(record: AnalysisRecord, importance: str) -> Literal["compensat
 def _cuts(table: GroupTable, taken: Mask) -> dict[int, LayerCuts]:
     """The taken rows, layer by layer, as ranges of indices."""
     cuts: dict[int, dict[str, IndexRanges]] = {}
-    for (layer, kind), rows in table.halves.items():
+    for (layer, kind), rows in table.sublayers.items():
         gone = np.flatnonzero(taken[rows])
         if len(gone):
             whole = len(gone) == len(rows)
             ranges = IndexRanges(everything=True) if whole else _ranges(gone)
             cuts.setdefault(layer, {})[kind] = ranges
-    return {layer: LayerCuts.model_validate(halves) for layer, halves in cuts.items()}
+    return {layer: LayerCuts.model_validate(sublayers) for layer, sublayers in cuts.items()}
 
 
 def _ranges(indices: NDArray[np.intp]) -> IndexRanges:

@@ -19,7 +19,7 @@ from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.plan_summary import LayerPicture, find_analysis, layer_pictures
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
-from globalprune.planning.diff import HalfDifference, differences
+from globalprune.planning.diff import SublayerDifference, differences
 from globalprune.planning.latency import broken_latency, find_machine, latency_of
 from globalprune.planning.planner import make_plan
 from globalprune.planning.summary import (
@@ -42,7 +42,7 @@ class Known:
     optimality: Optimality | None  # None: layers go that were not measured
     resources: Resources
     latency: float | None  # milliseconds a token, by the machine that the plan names
-    edits: tuple[HalfDifference, ...] | None  # None: what gp plan wrote can't be made again
+    edits: tuple[SublayerDifference, ...] | None  # None: what gp plan wrote can't be made again
 
     @property
     def doubt(self) -> str | None:
@@ -98,7 +98,7 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
 
 def _edits(
     plan: PrunePlan, analysis: Analysis, latencies: Latencies | None
-) -> tuple[HalfDifference, ...] | None:
+) -> tuple[SublayerDifference, ...] | None:
     """What a person changed, from what gp plan wrote to what stands there now."""
     if not plan.edited:
         return ()

@@ -69,7 +69,7 @@ def _blocks(table: GroupTable, wishes: Wishes, constraints: Constraints) -> Ints
     """MLP channels in blocks, worst first; what fills no block stays. Attention groups by one."""
     of_row = np.full(len(table), NONE, np.int64)
     done = 0
-    for (_, kind), rows in _free_halves(table, wishes):
+    for (_, kind), rows in _free_sublayers(table, wishes):
         size = constraints.round_mlp if kind == "mlp" else 1
         whole = len(rows) // size * size
         of_row[rows[:whole]] = done + np.arange(whole) // size
@@ -82,13 +82,13 @@ def _across_layers(table: GroupTable, wishes: Wishes, constraints: Constraints, 
     of_row = np.full(len(table), NONE, np.int64)
     done = 0
     for kind in GROUP_TYPES:
-        halves = [rows for (_, found), rows in _free_halves(table, wishes) if found == kind]
+        sublayers = [rows for (_, found), rows in _free_sublayers(table, wishes) if found == kind]
         if constraints.only not in (None, kind):
             continue
         _refuse_uneven(table, wishes, kind, where)
         size = constraints.round_mlp if kind == "mlp" else 1
-        steps = min(map(len, halves), default=0) // size
-        for rows in halves:
+        steps = min(map(len, sublayers), default=0) // size
+        for rows in sublayers:
             of_row[rows[: steps * size]] = done + np.arange(steps * size) // size
         done += steps
     return of_row
@@ -98,7 +98,7 @@ def _refuse_uneven(table: GroupTable, wishes: Wishes, kind: GroupType, where: st
     """Raise `PlanInvalid` where layers would differ in width whatever goes from all of them."""
     standing = {
         layer: int((~wishes.must_go[rows]).sum())
-        for (layer, found), rows in table.halves.items()
+        for (layer, found), rows in table.sublayers.items()
         if found == kind
     }
     widths = sorted(set(standing.values()))
@@ -130,13 +130,13 @@ def _whole_layers(table: GroupTable, wishes: Wishes, where: str) -> Ints:
     return of_row
 
 
-def _free_halves(
+def _free_sublayers(
     table: GroupTable, wishes: Wishes
 ) -> Iterator[tuple[tuple[int, GroupType], NDArray[np.intp]]]:
-    """Yield every half's rows that may go, the worst first."""
-    for half, by_index in table.halves.items():
+    """Yield every sublayer's rows that may go, the worst first."""
+    for sublayer, by_index in table.sublayers.items():
         rows = np.sort(by_index)
-        yield half, rows[wishes.free[rows]]
+        yield sublayer, rows[wishes.free[rows]]
 
 
 def _summed(table: GroupTable, of_row: Ints, constraints: Constraints) -> Units:

@@ -26,13 +26,13 @@ class ImportanceByGroup:
 
     scoring: Scoring
     table: GroupTable  # scored so
-    halves: dict[tuple[int, GroupType], NDArray[np.float64]]  # by group_idx
+    sublayers: dict[tuple[int, GroupType], NDArray[np.float64]]  # by group_idx
 
     @classmethod
     def of(cls, table: GroupTable, scoring: Scoring) -> "ImportanceByGroup":
-        """Take the table's importances apart by its halves."""
-        halves = {half: table.importance[rows] for half, rows in table.halves.items()}
-        return cls(scoring, table, halves)
+        """Take the table's importances apart by its sublayers."""
+        sublayers = {sublayer: table.importance[rows] for sublayer, rows in table.sublayers.items()}
+        return cls(scoring, table, sublayers)
 
     @property
     def total(self) -> float:
@@ -40,11 +40,11 @@ class ImportanceByGroup:
         return float(self.table.importance.sum())
 
     def sum_of(self, layer: int, kind: GroupType, indices: NDArray[np.int64]) -> float | None:
-        """The importance of these groups together; None where the half was not measured."""
-        half = self.halves.get((layer, kind))
-        if half is None:
+        """The importance of these groups together; None where the sublayer was not measured."""
+        sublayer = self.sublayers.get((layer, kind))
+        if sublayer is None:
             return None if len(indices) else 0.0
-        return float(half[indices].sum())
+        return float(sublayer[indices].sum())
 
 
 def worth_of(plan: PrunePlan, analysis: Analysis) -> tuple[ImportanceByGroup, str]:
@@ -242,8 +242,8 @@ def importance_lines(
 def shares_of(effect: PlanEffect, structure: ModelStructure) -> dict[GroupType, float]:
     """How what goes divides between attention and MLP: fractions of the removed parameters."""
     parts: dict[GroupType, int] = dict.fromkeys(GROUP_TYPES, 0)
-    for index, kind, half in structure.halves():
-        parts[kind] += (half.groups - len(effect.layers[index].of(kind))) * half.cost
+    for index, kind, sublayer in structure.sublayers():
+        parts[kind] += (sublayer.groups - len(effect.layers[index].of(kind))) * sublayer.cost
     return {kind: part / (effect.removed or 1) for kind, part in parts.items()}
 
 

@@ -16,9 +16,9 @@ from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan import (
     Budgets,
     Constraints,
-    HalfPins,
     LayerPins,
     PrunePlan,
+    SublayerPins,
     Target,
     budgets_of,
 )
@@ -33,7 +33,7 @@ from globalprune.artifacts.plans.plan_file import (
 )
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import UsageError
-from globalprune.planning.diff import HalfDifference, differences
+from globalprune.planning.diff import SublayerDifference, differences
 from globalprune.planning.eligibility import Pins
 from globalprune.planning.latency import Machine, cited_machine, machine_asked
 from globalprune.planning.options import (
@@ -97,25 +97,25 @@ def edited_pins(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
         )
     pins = dict(plan.pin)
     for edit in edits:
-        groups = analysis.record.structure.layers[edit.layer_idx].half(edit.group_type).groups
+        groups = analysis.record.structure.layers[edit.layer_idx].sublayer(edit.group_type).groups
         pins[edit.layer_idx] = _with_edit(pins.get(edit.layer_idx, LayerPins()), edit, groups)
     return plan, dict(sorted(pins.items()))
 
 
-def _with_edit(pins: LayerPins, edit: HalfDifference, groups: int) -> LayerPins:
-    """The pins of a layer with an edit of one half, which is newer than they are."""
+def _with_edit(pins: LayerPins, edit: SublayerDifference, groups: int) -> LayerPins:
+    """The pins of a layer with an edit of one sublayer, which is newer than they are."""
     old = pins.of(edit.group_type)
     stays, goes, keep, remove = (
         set(ranges.resolve(groups).tolist())
         for ranges in (edit.only_first, edit.only_second, old.keep, old.remove)
     )
-    half = HalfPins(
+    sublayer = SublayerPins(
         keep=IndexRanges.of((keep - goes) | stays),
         remove=IndexRanges.of((remove - stays) | goes),
         width=old.width,
     )
-    halves = {kind: pins.of(kind) for kind in GROUP_TYPES} | {edit.group_type: half}
-    return LayerPins(**halves)
+    sublayers = {kind: pins.of(kind) for kind in GROUP_TYPES} | {edit.group_type: sublayer}
+    return LayerPins(**sublayers)
 
 
 Wanted = tuple[Pins, Path, tuple[str, ...]]  # pins, where they stand, and what to say of them
@@ -290,5 +290,5 @@ def _removed(table: GroupTable, structure: ModelStructure, plan: PrunePlan) -> N
     """Mark the rows that the plan removes."""
     marked = np.zeros(len(table), bool)
     for layer, kind, indices in removed_by(plan, structure):
-        marked[table.halves[layer, kind][indices]] = True
+        marked[table.sublayers[layer, kind][indices]] = True
     return marked

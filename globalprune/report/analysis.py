@@ -30,7 +30,7 @@ from globalprune.report.blocks import (
     text_phrase,
     warnings,
 )
-from globalprune.report.drawing import COLOURS, NAMES, halves_apart, picture, positive
+from globalprune.report.drawing import COLOURS, NAMES, picture, positive, sublayers_apart
 from globalprune.report.layers import Spread, importance_picture, spread_picture, spreads_of
 
 _POINTS: Final = 60  # of a line: more than that nobody sees
@@ -42,7 +42,7 @@ def curves_picture(curves: Curves) -> tuple[Picture, ...]:
     """What is predicted to be lost as groups go."""
     caption = (
         "Predicted loss as groups go, behind a repair: a line for every layer, from the first "
-        "group of the half to the last but one."
+        "group of the sublayer to the last but one."
     )
     return picture(caption, partial(_draw_curves, curves=curves))
 
@@ -59,7 +59,7 @@ def trials_picture(curves: Curves) -> tuple[Picture, ...]:
 
 
 def lines_of(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
-    """The rows of every half, along its order."""
+    """The rows of every sublayer, along its order."""
     found: dict[tuple[int, GroupType], NDArray[np.intp]] = {}
     key = curves.layer_idx.astype(np.int64) * len(GROUP_TYPES) + curves.group_type
     for number in np.unique(key).tolist():
@@ -71,8 +71,8 @@ def lines_of(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
 
 def _draw_curves(figure: Any, curves: Curves) -> None:
     lines = lines_of(curves)
-    along = "% of the half's groups removed"
-    for kind, axes in halves_apart(figure, _PERCENT, along=along, share_y=True).items():
+    along = "% of the sublayer's groups removed"
+    for kind, axes in sublayers_apart(figure, _PERCENT, along=along, share_y=True).items():
         for (_, of), rows in lines.items():
             if of != kind or len(rows) < 2:  # noqa: PLR2004 - one group alone is no line
                 continue
@@ -180,39 +180,39 @@ def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
     rows = tuple(
         (
             f"{layer.layer_idx} {NAMES[kind]}",
-            f"{layer.halves[kind].groups:,}",
-            percent(layer.halves[kind].importance),
+            f"{layer.sublayers[kind].groups:,}",
+            percent(layer.sublayers[kind].importance),
             *_spread_cells(spreads.get((layer.layer_idx, kind))),
         )
         for layer in layers
         for kind in GROUP_TYPES
     )
     head = ("layer", "groups", "importance", "score, 10 %", "score, median", "score, 90 %")
-    yield Table(head, rows, title="Importance and scores, half by half")
+    yield Table(head, rows, title="Importance and scores, sublayer by sublayer")
 
 
 def _spread_cells(spread: Spread | None) -> tuple[str, str, str]:
-    """The scores of a half; nothing where it was not measured."""
+    """The scores of a sublayer; nothing where it was not measured."""
     if spread is None:
         return "", "", ""
     return f"{spread.low:.3g}", f"{spread.median:.3g}", f"{spread.high:.3g}"
 
 
 def _along_orders(curves: Curves) -> Iterator[Block]:
-    """Yield what is lost along the order of every half, predicted and measured."""
+    """Yield what is lost along the order of every sublayer, predicted and measured."""
     yield from curves_picture(curves)
     yield from trials_picture(curves)
     rows = tuple(
         (
             f"{layer} {NAMES[kind]}",
-            f"{curves.removed_groups[row]:,} of {len(half):,}",
+            f"{curves.removed_groups[row]:,} of {len(sublayer):,}",
             f"{curves.removed_params[row]:,}",
             f"{curves.predicted_nats[row]:.3g}",
             _measured(float(curves.measured_nats[row])),
         )
-        for (layer, kind), half in lines_of(curves).items()
-        for at, row in enumerate(half.tolist())
-        if at == len(half) // 2 or curves.measured_nats[row] == curves.measured_nats[row]
+        for (layer, kind), sublayer in lines_of(curves).items()
+        for at, row in enumerate(sublayer.tolist())
+        if at == len(sublayer) // 2 or curves.measured_nats[row] == curves.measured_nats[row]
     )
     head = ("layer", "groups gone", "parameters gone", "predicted, nats", "measured, nats")
     yield Table(head, rows, title="Losses along the orders: in the middle, and at every trial")

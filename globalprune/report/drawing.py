@@ -76,7 +76,7 @@ def picture(
     return (Picture(caption, _inline(drawn.getvalue())),)
 
 
-def halves_apart(
+def sublayers_apart(
     figure: Any, span: tuple[float, float], *, along: str = "layer", share_y: bool = False
 ) -> dict[GroupType, Any]:
     """Two fields side by side, one for attention and one for MLP, both of the same span."""

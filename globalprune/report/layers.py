@@ -11,14 +11,14 @@ from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.plans.plan_summary import LayerPicture
 from globalprune.artifacts.structure import GroupType
 from globalprune.report.blocks import Picture
-from globalprune.report.drawing import COLOURS, halves_apart, picture, positive, span_of
+from globalprune.report.drawing import COLOURS, picture, positive, span_of, sublayers_apart
 
 QUANTILES: Final = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The scores of one half: importance a parameter, of the group at each of `QUANTILES`."""
+    """The scores of one sublayer: importance a parameter, of the group at each of `QUANTILES`."""
 
     low: float
     median: float
@@ -26,10 +26,10 @@ class Spread:
 
 
 def spreads_of(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
-    """The spread of every half that was measured."""
+    """The spread of every sublayer that was measured."""
     return {
-        half: Spread(*np.quantile(table.score[rows], QUANTILES).tolist())
-        for half, rows in table.halves.items()
+        sublayer: Spread(*np.quantile(table.score[rows], QUANTILES).tolist())
+        for sublayer, rows in table.sublayers.items()
     }
 
 
@@ -45,28 +45,28 @@ def importance_picture(
     `along_orders` says that each group's importance counts on those before it being gone.
     """
     caption = (
-        "Importance over depth: the part of the summed importance that lies in each half. The two "
-        "scales differ."
+        "Importance over depth: the part of the summed importance that lies in each sublayer. The "
+        "two scales differ."
     )
     if along_orders:
         caption += (
-            " The last group of a half is worth what all before it hid, so a bar says what is lost "
-            "with the whole half, not how much of it can go: the scores below say that."
+            " The last group of a sublayer is worth what all before it hid, so a bar says what is "
+            "lost with the whole sublayer, not how much of it can go: the scores below say that."
         )
     return picture(caption, partial(_draw_importance, layers=layers))
 
 
 def spread_picture(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Picture, ...]:
-    """How far the scores of one half lie apart."""
+    """How far the scores of one sublayer lie apart."""
     caption = (
-        "Scores over depth (importance a parameter): the median group of every half, and the band "
-        "from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
+        "Scores over depth (importance a parameter): the median group of every sublayer, and the "
+        "band from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
     )
     return picture(caption, partial(_draw_spread, spreads=spreads))
 
 
 def stays_picture(layers: Sequence[LayerPicture]) -> tuple[Picture, ...]:
-    """What a plan leaves of every half."""
+    """What a plan leaves of every sublayer."""
     caption = "What stays of every layer, in groups; × is a layer that goes whole."
     return picture(caption, partial(_draw_stays, layers=layers))
 
@@ -78,11 +78,11 @@ def widths_picture(widths: dict[GroupType, dict[int, int]]) -> tuple[Picture, ..
 
 
 def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
-    for kind, axes in halves_apart(figure, span_of(range(len(layers)))).items():
+    for kind, axes in sublayers_apart(figure, span_of(range(len(layers)))).items():
         shares = {
             layer.layer_idx: 100 * worth
             for layer in layers
-            if (worth := layer.halves[kind].importance) is not None
+            if (worth := layer.sublayers[kind].importance) is not None
         }
         axes.bar(list(shares), list(shares.values()), _BAR, color=COLOURS[kind])
         axes.set_ylabel("% of all importance")
@@ -93,7 +93,7 @@ def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> N
     lowest = min(
         (value for one in spreads.values() for value in astuple(one) if value > 0), default=0
     )
-    for kind, axes in halves_apart(figure, span, share_y=True).items():
+    for kind, axes in sublayers_apart(figure, span, share_y=True).items():
         found = {layer: astuple(spread) for (layer, of), spread in spreads.items() if of == kind}
         low, median, high = positive(list(found.values())).reshape(-1, len(QUANTILES)).T
         low = np.where(np.isnan(low) & np.isfinite(high), lowest, low)  # down to the field's end
@@ -108,10 +108,13 @@ def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> N
 def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
     numbers = [layer.layer_idx for layer in layers]
     dropped = [layer.layer_idx for layer in layers if layer.dropped]
-    for kind, axes in halves_apart(figure, span_of(numbers), share_y=True).items():
-        halves = [layer.halves[kind] for layer in layers]
-        kept = [100 * half.kept / half.groups if half.groups else 0.0 for half in halves]
-        whole = [100.0 * bool(half.groups) for half in halves]
+    for kind, axes in sublayers_apart(figure, span_of(numbers), share_y=True).items():
+        sublayers = [layer.sublayers[kind] for layer in layers]
+        kept = [
+            100 * sublayer.kept / sublayer.groups if sublayer.groups else 0.0
+            for sublayer in sublayers
+        ]
+        whole = [100.0 * bool(sublayer.groups) for sublayer in sublayers]
         axes.bar(numbers, whole, _BAR, color=COLOURS[kind], alpha=_PALE)
         axes.bar(numbers, kept, _BAR, color=COLOURS[kind])
         axes.plot(dropped, [3.0] * len(dropped), "x", color="0.5", markersize=5)
@@ -121,7 +124,7 @@ def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
 
 def _draw_widths(figure: Any, widths: dict[GroupType, dict[int, int]]) -> None:
     span = span_of(layer for found in widths.values() for layer in found)
-    for kind, axes in halves_apart(figure, span).items():
+    for kind, axes in sublayers_apart(figure, span).items():
         found = widths[kind]
         axes.bar(list(found), list(found.values()), _BAR, color=COLOURS[kind])
     figure.axes[0].set_ylabel("groups")

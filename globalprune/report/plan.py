@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from globalprune.artifacts.analyses.analysis import Scoring, scored_table
-from globalprune.artifacts.plans.plan import HalfPins, PrunePlan, Target
+from globalprune.artifacts.plans.plan import PrunePlan, SublayerPins, Target
 from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_summary import (
-    HalfPicture,
     LayerPicture,
+    SublayerSummary,
     layer_pictures,
     plan_doubt,
     plan_scoring,
@@ -71,14 +71,14 @@ def _value(value: Any) -> str:
 
 
 def _pins(plan: PrunePlan) -> Iterator[str]:
-    """Yield a line for every half with a wish."""
+    """Yield a line for every sublayer with a wish."""
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
             if pins.of(kind):
                 yield f"layer {layer} {NAMES[kind]}: {_wishes(pins.of(kind))}"
 
 
-def _wishes(pins: HalfPins) -> str:
+def _wishes(pins: SublayerPins) -> str:
     """`keep 0; width 1,024`."""
     said = [
         f"{name} {ranges}" for name, ranges in (("keep", pins.keep), ("remove", pins.remove))
@@ -157,11 +157,11 @@ def _lost(
     name = "importance that goes"
     if scoring is None or known.analysis is None:
         return
-    halves = [layer.halves[kind] for layer in layers for kind in GROUP_TYPES]
-    if any(half.lost is None and half.kept < half.groups for half in halves):
+    sublayers = [layer.sublayers[kind] for layer in layers for kind in GROUP_TYPES]
+    if any(sublayer.lost is None and sublayer.kept < sublayer.groups for sublayer in sublayers):
         yield name, f"not known, since layers go that were not measured ({scoring})"
         return
-    lost = sum(half.lost or 0.0 for half in halves)
+    lost = sum(sublayer.lost or 0.0 for sublayer in sublayers)
     total = float(scored_table(known.analysis, scoring).importance.sum())
     assumes = known.plan.analysis.assumes if known.plan.analysis else None
     if assumes == "compensation":
@@ -176,8 +176,8 @@ def _layer_table(layers: tuple[LayerPicture, ...]) -> Table:
     rows = tuple(
         (
             f"{layer.layer_idx}{' (goes whole)' if layer.dropped else ''}",
-            *(f"{half.kept:,} of {half.groups:,}" for half in layer.halves.values()),
-            *(_lost_cell(half) for half in layer.halves.values()),
+            *(f"{sublayer.kept:,} of {sublayer.groups:,}" for sublayer in layer.sublayers.values()),
+            *(_lost_cell(sublayer) for sublayer in layer.sublayers.values()),
         )
         for layer in layers
     )
@@ -188,8 +188,8 @@ def _layer_table(layers: tuple[LayerPicture, ...]) -> Table:
     return Table(head, rows, title="Layer by layer")
 
 
-def _lost_cell(half: HalfPicture) -> str:
-    return "" if half.lost is None else f"{100 * half.lost:.3f} %"
+def _lost_cell(sublayer: SublayerSummary) -> str:
+    return "" if sublayer.lost is None else f"{100 * sublayer.lost:.3f} %"
 
 
 def _ranges_table(plan: PrunePlan) -> Table:

@@ -49,7 +49,7 @@ from globalprune.report.blocks import (
     text_phrase,
     warnings,
 )
-from globalprune.report.drawing import COLOURS, GROUPS, NAMES, halves_apart, picture, span_of
+from globalprune.report.drawing import COLOURS, GROUPS, NAMES, picture, span_of, sublayers_apart
 from globalprune.report.evaluation import evaluation_part, judged
 from globalprune.report.inputs import plan_beside, read_measured
 from globalprune.report.layers import widths_picture
@@ -89,7 +89,7 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     if cut.dropped_layers:
         yield "layers removed whole", ", ".join(map(str, cut.dropped_layers))
     if cut.repaired_modules is not None:
-        yield "halves compensated", f"{cut.repaired_modules:,}"
+        yield "sublayers compensated", f"{cut.repaired_modules:,}"
     if cut.final_norm_refitted is not None:
         yield "final norm", "refitted" if cut.final_norm_refitted else "not refitted"
     yield "form", f"uneven: {cut.reason}" if cut.uneven and cut.reason else _form(cut)
@@ -128,8 +128,8 @@ _ROOM: Final = 1.08  # so that the highest mark is whole
 
 
 def repairs_picture(modules: Sequence[ModuleRepair]) -> tuple[Picture, ...]:
-    """The error of every half before and after compensation."""
-    caption = "Error of every half on held-out windows: hollow before its repair, filled after."
+    """The error of every sublayer before and after compensation."""
+    caption = "Error of every sublayer on held-out windows: hollow before its repair, filled after."
     return picture(caption, partial(_draw_repairs, modules=modules))
 
 
@@ -142,7 +142,7 @@ def loss_picture(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Picture, .
 
 def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
     span = span_of(module.layer_idx for module in modules)
-    for kind, axes in halves_apart(figure, span, share_y=True).items():
+    for kind, axes in sublayers_apart(figure, span, share_y=True).items():
         own = [module for module in modules if module.group_type == kind]
         at = [module.layer_idx for module in own]
         before = [100 * module.error_before for module in own]
@@ -186,7 +186,7 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
     yield "windows that only judge", f"{record.held_out_windows:,}"
     if record.beginnings:
         yield "short windows beside", f"{record.beginnings:,}"
-    yield "halves that changed", f"{record.accepted:,} of {len(record.modules):,}"
+    yield "sublayers that changed", f"{record.accepted:,} of {len(record.modules):,}"
     if record.gate_steps:
         yield "steps for gate and up", f"{record.gate_steps} at most"
     yield "ridge strengths tried", ", ".join(f"{strength:g}" for strength in record.strengths)
@@ -201,7 +201,7 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
 
 
 def _compensation_table(record: CompensationRecord) -> Table:
-    """Every half that was looked at."""
+    """Every sublayer that was looked at."""
     rows = tuple(
         (
             f"{one.layer_idx} {NAMES[one.group_type]}",
@@ -213,11 +213,11 @@ def _compensation_table(record: CompensationRecord) -> Table:
         for one in record.modules
     )
     head = ("layer", "inputs that stay", "error before", "error after", "solved anew")
-    return Table(head, rows, title="Errors on held-out windows, half by half")
+    return Table(head, rows, title="Errors on held-out windows, sublayer by sublayer")
 
 
 def _solved(one: ModuleRepair) -> str:
-    """What of a half changed."""
+    """What of a sublayer changed."""
     parts = [*(["output"] if one.strength is not None else []), *one.gates]
     return ", ".join(parts) or "nothing"
 

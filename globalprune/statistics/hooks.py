@@ -182,7 +182,7 @@ def find_sites(
 ) -> tuple[Site, ...]:
     """The sites of these layers, in the order in which they are computed.
 
-    Halves that are empty or can't be cut have none.
+    Sublayers that are empty or can't be cut have none.
 
     Raise `CheckpointError` where the loaded model is not the one that the structure describes.
     """
@@ -190,21 +190,21 @@ def find_sites(
         site
         for layer in layers
         for group_type in GROUP_TYPES
-        for site in _sites_of_half(model, adapter, structure, layer, group_type)
+        for site in _sites_of_sublayer(model, adapter, structure, layer, group_type)
     )
 
 
-def _sites_of_half(
+def _sites_of_sublayer(
     model: nn.Module,
     adapter: ModelAdapter,
     structure: ModelStructure,
     layer: int,
     group_type: GroupType,
 ) -> Iterator[Site]:
-    """Yield one half's sites."""
+    """Yield one sublayer's sites."""
     below = structure.layers[layer]
     outputs = adapter.outputs(below, group_type)
-    if below.half(group_type).fixed:
+    if below.sublayer(group_type).fixed:
         return
     norm = norm_behind(model, adapter, structure, layer, group_type)
     by_module: dict[str, dict[str, GroupAxis]] = {}
@@ -219,7 +219,7 @@ def _sites_of_half(
         is_output = module in outputs
         yield Site(
             name=name,
-            half=(layer, group_type),
+            sublayer=(layer, group_type),
             first=axis.first,
             groups=groups,
             linear=linear,
@@ -236,7 +236,7 @@ def norm_behind(
     layer: int,
     group_type: GroupType,
 ) -> nn.Module | None:
-    """The norm that what a half makes passes before the residual stream takes it.
+    """The norm that what a sublayer makes passes before the residual stream takes it.
 
     Raise `UnsupportedArchitecture` where it stands behind experts: what one of their groups makes
     of a token is scaled by the router before it comes there.
@@ -244,7 +244,7 @@ def norm_behind(
     name = adapter.leaving_norm(group_type)
     if name is None:
         return None
-    if structure.layers[layer].half(group_type).experts:
+    if structure.layers[layer].sublayer(group_type).experts:
         raise UnsupportedArchitecture(
             f"{adapter.name}: a norm stands behind the experts of layer {layer}, and what a group "
             "in front of it is worth can't be measured."

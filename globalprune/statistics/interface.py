@@ -80,18 +80,18 @@ Collectable = Literal[  # in one pass of the windows
     "magnitude",
     "output_curvature",  # [O], of the output projection and not of groups
 ]
-Ordered = Literal["removal_loss", "measured_removal_loss"]  # by walks, half by half
+Ordered = Literal["removal_loss", "measured_removal_loss"]  # by walks, sublayer by sublayer
 Statistic = Collectable | Ordered
 GradientPlace = Literal["gate", "output"]  # of a site
-Half = tuple[int, GroupType]  # layer index and kind
+SublayerKey = tuple[int, GroupType]  # layer index and kind
 Value = TypeVar("Value")
-Part = tuple[Half, int]  # of a half's groups, with the number of the first
-GroupSums = dict[Half, torch.Tensor]  # float64 [groups] for every measured half
+Part = tuple[SublayerKey, int]  # of a sublayer's groups, with the number of the first
+GroupSums = dict[SublayerKey, torch.Tensor]  # float64 [groups] for every measured sublayer
 
 
-def half_name(half: Half) -> str:
-    """What is kept of a half is kept under this name."""
-    layer, group_type = half
+def sublayer_name(sublayer: SublayerKey) -> str:
+    """What is kept of a sublayer is kept under this name."""
+    layer, group_type = sublayer
     return f"layer-{layer:03}-{group_type}"
 
 
@@ -99,11 +99,11 @@ def half_name(half: Half) -> str:
 class Site:
     """One linear layer that groups own a part of; `axes` says which part of which parameter.
 
-    They are `groups` groups of its half from the number `first` on: all, or those of an expert.
+    They are `groups` groups of its sublayer from the number `first` on: all, or those of an expert.
     """
 
     name: str  # as the model calls it: model.layers.3.self_attn.q_proj
-    half: Half
+    sublayer: SublayerKey
     first: int
     groups: int
     linear: nn.Linear
@@ -119,7 +119,7 @@ class Site:
     @property
     def part(self) -> Part:
         """The groups that it belongs to."""
-        return (self.half, self.first)
+        return (self.sublayer, self.first)
 
     def parameter(self, name: str) -> torch.Tensor:
         """The parameter itself, outside of any graph and in the width in which we add up."""

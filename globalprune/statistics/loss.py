@@ -167,8 +167,8 @@ def head_gradient(
     predicted = length - 1
     rows = hidden.detach()[:, :-1].reshape(-1, width)
     targets = ids[:, 1:].reshape(-1)
-    is_half = hidden.dtype == torch.float16
-    head_scale = HALF_HEAD_SCALE if is_half else 1.0
+    is_sublayer = hidden.dtype == torch.float16
+    head_scale = HALF_HEAD_SCALE if is_sublayer else 1.0
     if draw is None:
         gradient, nll = _in_chunks(head, rows, targets, head_scale)
     else:  # window by window: what one draws must not depend on which others run beside it
@@ -179,7 +179,7 @@ def head_gradient(
         ]
         gradient, nll = (torch.cat(part) for part in zip(*parts, strict=True))
     gradient = gradient.div_(predicted).reshape(windows, predicted, width)
-    scale = _scale_to_one(gradient) if is_half else 1.0
+    scale = _scale_to_one(gradient) if is_sublayer else 1.0
     whole = hidden.new_zeros(hidden.shape)  # the last token of a window predicts nothing
     whole[:, :-1] = gradient.mul_(scale).to(hidden.dtype)
     return HeadGradient(whole, scale, nll.reshape(windows, predicted).sum(dim=1))

@@ -24,8 +24,8 @@ def mask_groups(sites: Sequence[Site], removed: RemovedGroups) -> list[Removable
     return [
         site.linear.register_forward_pre_hook(partial(_shut, gone))
         for site in sites
-        if site.is_output and site.half in removed
-        for gone in [_inputs_gone(site, removed[site.half])]
+        if site.is_output and site.sublayer in removed
+        for gone in [_inputs_gone(site, removed[site.sublayer])]
     ]
 
 
@@ -41,7 +41,7 @@ def masked(sites: Sequence[Site], removed: RemovedGroups) -> Iterator[None]:
 
 
 def _inputs_gone(site: Site, groups: NDArray[np.int64]) -> torch.Tensor:
-    """Which inputs of the projection belong to these groups of its half, `[inputs]`."""
+    """Which inputs of the projection belong to these groups of its sublayer, `[inputs]`."""
     own = groups - site.first
     gone = torch.zeros(site.groups, dtype=torch.bool)
     gone[torch.from_numpy(own[(own >= 0) & (own < site.groups)])] = True

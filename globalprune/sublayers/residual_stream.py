@@ -10,7 +10,7 @@ from torch import nn
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import NonFiniteError, UnsupportedArchitecture
 from globalprune.models.architecture import GatingModules, ModelAdapter
-from globalprune.sublayers.sublayer import Gating, LayerCalls, RunningHalf, layer_calls
+from globalprune.sublayers.sublayer import Gating, LayerCalls, Sublayer, layer_calls
 from globalprune.text.windows import TokenWindows, batches
 
 
@@ -23,7 +23,7 @@ class StreamBatch:
     held_out: torch.Tensor  # bool [B]: windows that nothing is fitted to
     dense: torch.Tensor
     pruned: torch.Tensor
-    made: torch.Tensor | None = None  # by the half that the model's own stream has passed last
+    made: torch.Tensor | None = None  # by the sublayer that the model's own stream has passed last
 
     @property
     def alike(self) -> bool:
@@ -35,20 +35,20 @@ class StreamBatch:
         chosen = self.held_out.to(rows.device) == held_out
         return rows[chosen].flatten(0, 1)
 
-    def advance(self, half: RunningHalf) -> None:
-        """Let the model's own stream pass a half, and keep what that made if it is asked for."""
-        stream = self.dense.to(half.device)
-        made = half.made(stream, self.calls)
-        self.dense = (stream + half.joined(made)).cpu()
-        self.made = None if half.leaving is None else made.cpu()
+    def advance(self, sublayer: Sublayer) -> None:
+        """Pass the model's own stream through a sublayer; keep the output if asked to."""
+        stream = self.dense.to(sublayer.device)
+        made = sublayer.made(stream, self.calls)
+        self.dense = (stream + sublayer.joined(made)).cpu()
+        self.made = None if sublayer.leaving is None else made.cpu()
 
-    def asked(self, half: RunningHalf) -> torch.Tensor:
+    def asked(self, sublayer: Sublayer) -> torch.Tensor:
         """What the product with the output's weight should be, for both streams to be alike.
 
-        Once the model's own stream has passed the half: `[B, T, O]`, where the half computes.
+        After the model's own stream has passed the sublayer: `[B, T, O]` on its device.
         """
-        wanted = self.dense.to(half.device) - self.pruned.to(half.device)
-        return half.asked(wanted, None if self.made is None else self.made.to(half.device))
+        wanted = self.dense.to(sublayer.device) - self.pruned.to(sublayer.device)
+        return sublayer.asked(wanted, None if self.made is None else self.made.to(sublayer.device))
 
     def divided(self, rows: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens `[tokens, ...]` of windows before that one, and of the others."""
@@ -93,24 +93,24 @@ def layers_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
     return [model.get_submodule(adapter.layer_prefix(layer)[:-1]) for layer in range(count)]
 
 
-def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> list[RunningHalf]:
-    """Every half in the order in which they run."""
-    halves = []
-    for layer, group_type, half in structure.halves():
+def sublayers_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> list[Sublayer]:
+    """Every sublayer in the order in which they run."""
+    sublayers = []
+    for layer, group_type, sublayer in structure.sublayers():
         prefix = adapter.layer_prefix(layer)
         below = model.get_submodule(prefix[:-1])
         axes = adapter.axes(structure.layers[layer], group_type)
         output = adapter.output(group_type)
         entering, leaving = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
         scale = adapter.residual_scale
-        is_single = half.groups > 0 and not half.experts
-        outputs = adapter.outputs(structure.layers[layer], group_type) if half.experts else ()
+        is_single = sublayer.groups > 0 and not sublayer.experts
+        outputs = adapter.outputs(structure.layers[layer], group_type) if sublayer.experts else ()
         firsts = {axis.tensor.removesuffix(".weight"): axis.first for axis in axes}
-        halves.append(
-            RunningHalf(
+        sublayers.append(
+            Sublayer(
                 place=(layer, group_type),
                 norm=nn.Identity() if entering is None else below.get_submodule(entering),
-                body=below.get_submodule(adapter.half_prefix(group_type)[:-1]),
+                body=below.get_submodule(adapter.sublayer_prefix(group_type)[:-1]),
                 output=below.get_submodule(output) if is_single else None,
                 output_name=f"{prefix}{output}.weight",
                 experts=tuple(
@@ -122,7 +122,7 @@ def halves_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> l
                 gating=_gating(model, prefix, adapter.gating(group_type)) if is_single else None,
             )
         )
-    return halves
+    return sublayers
 
 
 def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | None:
@@ -138,16 +138,16 @@ def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | 
 
 @torch.no_grad()
 def check_composition(
-    model: Any, layers: Sequence[nn.Module], halves: Sequence[RunningHalf], ids: torch.Tensor
+    model: Any, layers: Sequence[nn.Module], sublayers: Sequence[Sublayer], ids: torch.Tensor
 ) -> None:
-    """Raise `UnsupportedArchitecture` unless the halves, one after the other, are the model.
+    """Raise `UnsupportedArchitecture` unless the sublayers, one after the other, are the model.
 
     Raise `NonFiniteError` where the model's own stream is no number.
     """
     calls = layer_calls(model, layers, ids)
     stream = calls.entering
-    for half in halves:
-        stream = stream + half.added(stream, calls)
+    for sublayer in sublayers:
+        stream = stream + sublayer.added(stream, calls)
     left = _leaving(model, layers[-1], ids)
     if not bool(left.isfinite().all()):
         raise NonFiniteError(
@@ -158,8 +158,8 @@ def check_composition(
     if not difference <= _TOLERANCE:
         raise UnsupportedArchitecture(
             f"{type(model).__name__}: its layers don't add attention and MLP to one residual "
-            f"stream (rebuilt from its halves, the stream is off by {difference:.1%}), so what a "
-            "cut leaves can't be compensated; apply the plan without compensation, and finetune."
+            f"stream (rebuilt from its sublayers, the stream is off by {difference:.1%}), so what "
+            "a cut leaves can't be compensated; apply the plan without compensation, and finetune."
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from globalprune.statistics.interface import Half, widened
+from globalprune.statistics.interface import SublayerKey, widened
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -152,31 +152,31 @@ _SMALL = 1e-2  # of a norm's weights: the smallest are not divided by
 
 
 class _Reached(Exception):  # noqa: N818 - no error: the output projection need not run
-    """Leaves a half at its output projection, with what enters there."""
+    """Leaves a sublayer at its output projection, with what enters there."""
 
 
 @dataclass(frozen=True, eq=False)
-class RunningHalf:
-    """A half's modules; the stream is `[B, T, D]`, what enters `output` is `[B, T, groups·width]`.
+class Sublayer:
+    """A sublayer's modules. The stream is `[B, T, D]`, the input of `output` `[B, T, groups·width]`.
 
     `output` is None where an earlier cut took every group, and in a mixture, whose `experts` each
     have one.
     """
 
-    place: Half
+    place: SublayerKey
     norm: nn.Module  # nn.Identity where the body reads the stream itself
     body: nn.Module
     output: nn.Linear | None
     output_name: str  # of its weight, in the whole model
     width: int  # inputs of the output projection that one group owns
-    leaving: nn.Module | None = None  # the norm between what the half makes and the stream
+    leaving: nn.Module | None = None  # the norm between what the sublayer makes and the stream
     scale: float = 1.0  # of what the stream takes
     experts: tuple[tuple[int, nn.Linear], ...] = ()  # the first group of each, and its output
     gating: Gating | None = None  # where what enters the output is activation(gate(x)) · up(x)
 
     @property
     def device(self) -> torch.device:
-        """Where the half computes."""
+        """Where the sublayer computes."""
         norms = [self.norm] if self.leaving is None else [self.norm, self.leaving]
         return next(weight for norm in norms for weight in norm.parameters()).device
 
@@ -216,7 +216,7 @@ class RunningHalf:
                 output.weight.data = weight
 
     def through(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
-        """The stream behind the half, in host memory, wherever it came from."""
+        """The stream behind the sublayer, in host memory, wherever it came from."""
         here = stream.to(self.device)
         return (here + self.added(here, calls)).cpu()
 
@@ -240,7 +240,7 @@ class RunningHalf:
         return reached[0]
 
     def added(self, stream: torch.Tensor, calls: LayerCalls) -> torch.Tensor:
-        """What the half adds to the stream."""
+        """What the sublayer adds to the stream."""
         return self.joined(self.made(stream, calls))
 
     def joined(self, made: torch.Tensor) -> torch.Tensor:

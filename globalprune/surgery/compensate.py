@@ -20,7 +20,7 @@ from globalprune.artifacts.results.compensation import (
 )
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.compensate import repair_streams
-from globalprune.compensation.compensated_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.final_norm import refit_final_norm
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.compensation.split import beginnings, judging_every, streams_to_repair
@@ -34,8 +34,8 @@ from globalprune.statistics.hooks import frozen
 from globalprune.sublayers.residual_stream import (
     StreamBatch,
     check_composition,
-    halves_of,
     layers_of,
+    sublayers_of,
 )
 from globalprune.surgery.prepare import Prepared
 from globalprune.text.calibration import calibration_windows
@@ -80,7 +80,7 @@ def read_windows(
 
 
 def solve(compensation: Compensation, prepared: Prepared, progress: Progress) -> CompensationRecord:
-    """Solve every half, refit the final norm, into the work's folder; tell of it."""
+    """Solve every sublayer, refit the final norm, into the work's folder; tell of it."""
     started = time.monotonic()
     windows = read_windows(compensation, prepared.checkpoint, progress)
     placement = _placement(compensation)
@@ -93,14 +93,14 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
     take_apart(model)
     with frozen(model):
         layers = layers_of(model, prepared.adapter, prepared.structure)
-        halves = halves_of(model, prepared.adapter, prepared.structure)
-        check_composition(model, layers, halves, windows.rows[0][None].to(model.device))
+        sublayers = sublayers_of(model, prepared.adapter, prepared.structure)
+        check_composition(model, layers, sublayers, windows.rows[0][None].to(model.device))
         batches = streams_to_repair(
             model, layers, windows, batch_size=compensation.request.batch_size
         )
-        solved = SolvedHalves(compensation.work.keyed(text=windows.record.digest))
+        solved = CompensatedWeights(compensation.work.keyed(text=windows.record.digest))
         modules = repair_streams(
-            halves,
+            sublayers,
             prepared.effect,
             batches,
             solved,
@@ -128,7 +128,7 @@ def _refit(
     prepared: Prepared,
     batches: Sequence[StreamBatch],
     windows: TokenWindows,
-    solved: SolvedHalves,
+    solved: CompensatedWeights,
 ) -> FinalNormRefit | None:
     """Keep the final norm's weight, refitted where that helps; say how it went."""
     name = f"{prepared.adapter.final_norm}.weight"

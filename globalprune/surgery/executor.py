@@ -16,7 +16,7 @@ from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, Cut
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.card.model_card import write_card
-from globalprune.compensation.compensated_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.errors import ApplyError, UsageError
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ from globalprune.surgery.steps import (
     CopyModelingFile,
     DropLayer,
     DropTensor,
-    EmptyHalf,
+    EmptySublayer,
     KeepTensor,
     RefitTensor,
     RenumberLayer,
@@ -72,7 +72,7 @@ def cut(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
 
 
 def walk(
-    prepared: Prepared, folder: Path, progress: Progress, solved: SolvedHalves | None = None
+    prepared: Prepared, folder: Path, progress: Progress, solved: CompensatedWeights | None = None
 ) -> None:
     """Do every step, in order; memory holds one shard. `solved` holds what compensation solved."""
     sizes = {name: facts.bytes for name, facts in promised(prepared.steps).items()}
@@ -90,7 +90,7 @@ def _do(
     prepared: Prepared,
     folder: Path,
     writer: ShardWriter,
-    solved: SolvedHalves | None,
+    solved: CompensatedWeights | None,
 ) -> None:
     """Do one step."""
     checkpoint = prepared.checkpoint
@@ -106,7 +106,7 @@ def _do(
             weight = _solved(step, solved)
             refuse_non_finite(step.becomes, weight, "compensation")
             writer.put(step.becomes, _as_promised(weight, step, "compensation"))
-        case DropTensor() | EmptyHalf() | DropLayer() | RenumberLayer():
+        case DropTensor() | EmptySublayer() | DropLayer() | RenumberLayer():
             return  # told to people; done by what isn't written, and by the new names
         case WriteConfig():
             source = checkpoint.source
@@ -130,7 +130,7 @@ def _as_promised(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch
     return converted(step.becomes, tensor, DTYPES[STORED[stored]], where)
 
 
-def _solved(step: SolveTensor | RefitTensor, solved: SolvedHalves | None) -> torch.Tensor:
+def _solved(step: SolveTensor | RefitTensor, solved: CompensatedWeights | None) -> torch.Tensor:
     """The weights that compensation found for a step."""
     if solved is None:
         raise ValueError(f"{step.name} was to be solved, and nobody did")
@@ -212,7 +212,7 @@ def apply_plan(
     repaired = None if compensation is None else solve(compensation, prepared, progress)
     solved = None
     if compensation is not None and repaired is not None:
-        solved = SolvedHalves(compensation.work.keyed(text=repaired.text.digest))
+        solved = CompensatedWeights(compensation.work.keyed(text=repaired.text.digest))
     try:
         with staged_folder(out.resolve(), replace=overwrite) as folder:
             walk(prepared, folder, progress, solved)

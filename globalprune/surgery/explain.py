@@ -15,7 +15,7 @@ from globalprune.surgery.steps import (
     CopyModelingFile,
     DropLayer,
     DropTensor,
-    EmptyHalf,
+    EmptySublayer,
     FileStep,
     KeepTensor,
     LayerStep,
@@ -96,7 +96,7 @@ def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEf
                 solved.append(f"{_short(step.name)} {_shape(step.facts)}")
             case DropTensor():
                 dropped.append(_short(step.name))
-            case EmptyHalf():
+            case EmptySublayer():
                 stays = f" but {_short(step.keeps)}" if step.keeps else ""
                 heads.append(f"{step.group_type} goes whole{stays}")
             case DropLayer():
@@ -138,14 +138,14 @@ def _widths(had: LayerStructure, layer: LayerEffect) -> list[str]:
     if layer.dropped:
         return []
     return [
-        f"{kind} {had.half(kind).groups:,} → {len(layer.of(kind)):,} {_CALLED[kind]}"
+        f"{kind} {had.sublayer(kind).groups:,} → {len(layer.of(kind)):,} {_CALLED[kind]}"
         for kind in GROUP_TYPES
-        if len(layer.of(kind)) != had.half(kind).groups
+        if len(layer.of(kind)) != had.sublayer(kind).groups
     ]
 
 
 def _short(name: str) -> str:
-    """A tensor's name without the path of its layer and half."""
+    """A tensor's name without the path of its layer and sublayer."""
     return ".".join(name.split(".")[-2:])
 
 

@@ -202,7 +202,7 @@ def _finetuning(run: RecoveryRun) -> EarlierStep:
 def _fits(origin: pa.Table, structure: ModelStructure) -> bool:
     """Whether the map has a row for every group that the model has, and no other."""
     wanted = [
-        group_key(layer, GROUP_TYPES.index(kind), np.arange(half.groups))
-        for layer, kind, half in structure.halves()
+        group_key(layer, GROUP_TYPES.index(kind), np.arange(sublayer.groups))
+        for layer, kind, sublayer in structure.sublayers()
     ]
     return np.array_equal(np.sort(group_keys(origin)), np.concatenate(wanted))

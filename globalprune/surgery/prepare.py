@@ -39,10 +39,10 @@ from globalprune.surgery.steps import (
     CopyCompanion,
     CopyModelingFile,
     FileStep,
-    HalfFacts,
     LayerFacts,
     ModelFacts,
     Step,
+    SublayerFacts,
     TensorFacts,
     WriteConfig,
     WriteTokenizer,
@@ -174,20 +174,20 @@ def facts_of(
     }
     count = len(structure.layers)
     layers = tuple(
-        LayerFacts(_half(adapter, layer, "attention"), _half(adapter, layer, "mlp"))
+        LayerFacts(_sublayer(adapter, layer, "attention"), _sublayer(adapter, layer, "mlp"))
         for layer in structure.layers
     )
     prefixes = tuple(adapter.layer_prefix(index) for index in range(count))
     return ModelFacts(tensors, prefixes, layers, f"{adapter.final_norm}.weight")
 
 
-def _half(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> HalfFacts:
-    """The tensors of one half."""
+def _sublayer(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> SublayerFacts:
+    """The tensors of one sublayer."""
     axes, gating = adapter.axes(layer, group_type), adapter.gating(group_type)
     output = f"{adapter.output(group_type)}.weight"
-    solvable = bool(axes) and not layer.half(group_type).experts
+    solvable = bool(axes) and not layer.sublayer(group_type).experts
     bias = f"{adapter.output(group_type)}.bias"
-    return HalfFacts(
+    return SublayerFacts(
         axes=tuple(Axis(axis.tensor, axis.dim, axis.widths, axis.first) for axis in axes),
         shared=adapter.shared(layer, group_type),
         gating=tuple(f"{name}.weight" for name in gating.linears) if solvable and gating else (),

@@ -35,7 +35,7 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a half's groups lie in a tensor: in blocks of `dim`, one behind the other.
+    """Where a sublayer's groups lie in a tensor: in blocks of `dim`, one behind the other.
 
     Group `first + u` owns `width` slices of each, from u·width on, for every width of `widths`.
     """
@@ -51,25 +51,25 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class HalfFacts:
-    """The tensors of one half of a layer, named below the layer."""
+class SublayerFacts:
+    """The tensors of one sublayer of a layer, named below the layer."""
 
     axes: tuple[Axis, ...] = ()
     shared: tuple[str, ...] = ()  # they go with the last group: q/k norms
     gating: tuple[str, ...] = ()  # the weights of gate and up, where it has such; one if fused
     output: str | None = None  # the weight that brings what the groups make back to the stream
-    output_bias: str | None = None  # belongs to no group; an emptied half still adds it
+    output_bias: str | None = None  # belongs to no group; an emptied sublayer still adds it
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """Both halves of one layer."""
+    """Both sublayers of one layer."""
 
-    attention: HalfFacts
-    mlp: HalfFacts
+    attention: SublayerFacts
+    mlp: SublayerFacts
 
-    def half(self, group_type: GroupType) -> HalfFacts:
-        """The half of that kind."""
+    def sublayer(self, group_type: GroupType) -> SublayerFacts:
+        """The sublayer of that kind."""
         return self.attention if group_type == "attention" else self.mlp
 
 
@@ -121,7 +121,7 @@ class ConvertTensor:
 class SolveTensor:
     """Write a weight as compensation solved it, not as it was.
 
-    `group_type` says of which half of the layer it is, `part` which of what is solved there;
+    `group_type` says of which sublayer of the layer it is, `part` which of what is solved there;
     `facts` is what is written.
     """
 
@@ -154,8 +154,8 @@ class DropTensor:
 
 
 @dataclass(frozen=True)
-class EmptyHalf:
-    """A half loses its last group; its output bias, if there is one, is all that it still adds."""
+class EmptySublayer:
+    """A sublayer loses its last group; it still adds its output bias if it has one."""
 
     layer: int
     group_type: GroupType
@@ -207,7 +207,7 @@ class WriteTokenizer:
 
 WrittenTensor = KeepTensor | SliceTensor | ConvertTensor | SolveTensor | RefitTensor
 TensorStep = WrittenTensor | DropTensor
-LayerStep = TensorStep | EmptyHalf | DropLayer | RenumberLayer
+LayerStep = TensorStep | EmptySublayer | DropLayer | RenumberLayer
 FileStep = WriteConfig | CopyModelingFile | CopyCompanion | WriteTokenizer
 Step = LayerStep | FileStep
 
@@ -267,27 +267,29 @@ def _layer_steps(
     old, new = facts.prefixes[index], facts.prefixes[becomes]
     cut: dict[str, DropTensor | SliceTensor] = {}
     for group_type in GROUP_TYPES:
-        half = facts.layers[index].half(group_type)
+        sublayer = facts.layers[index].sublayer(group_type)
         kept = layer.of(group_type)
-        if half.axes and not kept:
-            keeps = old + half.output_bias if half.output_bias else None
-            yield EmptyHalf(index, group_type, keeps)
-        cut |= {step.name: step for step in _half_steps(facts, half, kept, (index, old, new))}
+        if sublayer.axes and not kept:
+            keeps = old + sublayer.output_bias if sublayer.output_bias else None
+            yield EmptySublayer(index, group_type, keeps)
+        cut |= {
+            step.name: step for step in _sublayer_steps(facts, sublayer, kept, (index, old, new))
+        }
     for name in names:
         renamed = new + name.removeprefix(old)
         yield cut.get(name, KeepTensor(index, name, renamed, facts.tensors[name]))
 
 
-def _half_steps(
-    facts: ModelFacts, half: HalfFacts, kept: Sequence[int], place: tuple[int, str, str]
+def _sublayer_steps(
+    facts: ModelFacts, sublayer: SublayerFacts, kept: Sequence[int], place: tuple[int, str, str]
 ) -> Iterator[DropTensor | SliceTensor]:
-    """Yield steps for a half's tensors that lose something; `place`: index, old, new prefix."""
+    """Yield steps for a sublayer's tensors that lose something; `place`: index, old, new prefix."""
     index, old, new = place
     if not kept:
-        for below in (*(axis.tensor for axis in half.axes), *half.shared):
+        for below in (*(axis.tensor for axis in sublayer.axes), *sublayer.shared):
             yield DropTensor(index, old + below, facts.tensors[old + below])
         return
-    for axis in half.axes:
+    for axis in sublayer.axes:
         before = facts.tensors[old + axis.tensor]
         groups = axis.groups(before.shape)
         own = kept[bisect_left(kept, axis.first) : bisect_left(kept, axis.first + groups)]
@@ -335,10 +337,10 @@ _GATING: Final[dict[int, tuple[SolvedPart, ...]]] = {  # what so many tensors ar
 def compensated(
     steps: Sequence[Step], facts: ModelFacts, effect: PlanEffect, *, gates: bool
 ) -> tuple[Step, ...]:
-    """The same steps, with weights solved anew wherever something was cut in the half or before it.
+    """The same steps, with weights compensated in every sublayer at or behind the first cut.
 
-    Those are output projections, and with `gates` also gate and up of MLPs. A half that still sees
-    the stream which it always saw, and lost nothing, stays bit for bit; so does the final norm
+    Those are output projections, and with `gates` also gate and up of MLPs. A sublayer that still
+    sees the stream which it always saw, and lost nothing, stays bit for bit; so does the final norm
     where nothing is cut at all.
     """
     solved = dict(_solved(facts, effect, gates=gates))
@@ -347,25 +349,27 @@ def compensated(
 
 
 def _solved(facts: ModelFacts, effect: PlanEffect, *, gates: bool) -> Iterator[tuple[str, _Part]]:
-    """Yield the weights that are solved, with the kind of their half and what they are there."""
+    """Yield the weights that are solved, with the kind of their sublayer and their role."""
     begun = False
     for layer in effect.layers:
         prefix = facts.prefixes[layer.layer_idx]
         for group_type in GROUP_TYPES:
-            half = facts.layers[layer.layer_idx].half(group_type)
+            sublayer = facts.layers[layer.layer_idx].sublayer(group_type)
             kept = layer.of(group_type)
-            begun = begun or len(kept) < _groups(half, facts, prefix)
-            if begun and kept and half.output is not None:
-                yield prefix + half.output, (group_type, "output")
+            begun = begun or len(kept) < _groups(sublayer, facts, prefix)
+            if begun and kept and sublayer.output is not None:
+                yield prefix + sublayer.output, (group_type, "output")
                 if gates:
-                    for name, part in zip(half.gating, _GATING[len(half.gating)], strict=True):
+                    for name, part in zip(
+                        sublayer.gating, _GATING[len(sublayer.gating)], strict=True
+                    ):
                         yield prefix + name, (group_type, part)
 
 
-def _groups(half: HalfFacts, facts: ModelFacts, prefix: str) -> int:
-    """How many groups a half has."""
+def _groups(sublayer: SublayerFacts, facts: ModelFacts, prefix: str) -> int:
+    """How many groups a sublayer has."""
     parts = {
-        axis.first: axis.groups(facts.tensors[prefix + axis.tensor].shape) for axis in half.axes
+        axis.first: axis.groups(facts.tensors[prefix + axis.tensor].shape) for axis in sublayer.axes
     }
     return sum(parts.values())
 

@@ -94,14 +94,14 @@ def _byte_differences(most_bytes: int, folder: Path) -> Iterator[str]:
 def _group_differences(
     effect: PlanEffect, adapter: ModelAdapter, checkpoint: Checkpoint
 ) -> Iterator[str]:
-    """Compare the groups of every half, as an analysis of the result would count them."""
+    """Compare the groups of every sublayer, as an analysis of the result would count them."""
     layers = adapter.structure(checkpoint).layers
     kept = effect.kept_layers
     if len(layers) != len(kept):
         yield f"layers: promised {len(kept)}, found {len(layers)}"
     for index, (layer, promise) in enumerate(zip(layers, kept, strict=False)):
         for group_type in GROUP_TYPES:
-            found = layer.half(group_type).groups
+            found = layer.sublayer(group_type).groups
             promised = len(promise.of(group_type))
             if promised != found:
                 yield f"layer {index}, {group_type}: promised {promised} groups, found {found}"

@@ -19,7 +19,7 @@ from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]
 Dtype = torch.dtype
-MIXED = "mixed"  # norms and the embedding in float32, one half of one layer in float16
+MIXED = "mixed"  # norms and the embedding in float32, one sublayer of one layer in float16
 STORED: dict[str, Dtype | None] = {
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, MIXED: None,
 }  # fmt: skip

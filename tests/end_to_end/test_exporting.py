@@ -33,7 +33,10 @@ def test_a_cut_by_a_plan_says_in_llama_cpp_what_it_says_here(model: Path, tmp_pa
     done = gp("export", cut, "--to", "gguf", "-o", out, "--save-dtype", "float32", "--json")
 
     assert done.code == 0, done.err
-    assert done.json["padded"] == [{"layer": 0, "half": "attention"}, {"layer": 1, "half": "mlp"}]
+    assert done.json["padded"] == [
+        {"layer": 0, "sublayer": "attention"},
+        {"layer": 1, "sublayer": "mlp"},
+    ]
     assert done.json["notes"][0] in checked.json["loading"]["notes"]
     assert f"note: {done.json['notes'][1]}" in done.err
     assert "was asked for 1,000 bytes at most, which is a promise for the folder" in done.err

@@ -17,7 +17,7 @@ PLANS = {
     "no layers": (HEAD, r"layers: is missing; add it \(`layers: {}` removes nothing\)"),
     "null layer": (HEAD + "layers: {1: null}\n", "layers.1: null is not a mapping"),
     "unknown key": (HEAD + "layer: {}\nlayers: {}\n", "layer: is no key.* did you mean layers?"),
-    "unknown half": (HEAD + "layers: {1: {mpl: all}}\n", "did you mean mlp?"),
+    "unknown sublayer": (HEAD + "layers: {1: {mpl: all}}\n", "did you mean mlp?"),
     "key twice": (HEAD + "layers: {1: {mlp: 1}, 1: {mlp: 2}}\n", "stands here again"),
     "layer twice": (HEAD + 'layers: {1: {mlp: 1}, "1": {mlp: 2}}\n', "stands here again"),
     "index twice": (HEAD + 'layers: {1: {mlp: "3, 1-5"}}\n', "is named twice; name each once"),

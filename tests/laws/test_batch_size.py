@@ -46,12 +46,14 @@ def test_batch_size_changes_no_importance(
     batched = measuring.measured(model, sites, rows, needs, batch_size, draw)
 
     assert batched.facts.loss == pytest.approx(single.facts.loss, rel=1e-6)
-    for half in single.sums["magnitude"]:
-        expected, found = (sums["output_curvature"][half] for sums in (single.sums, batched.sums))
+    for sublayer in single.sums["magnitude"]:
+        expected, found = (
+            sums["output_curvature"][sublayer] for sums in (single.sums, batched.sums)
+        )
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
         for method in methods:
             expected, found = (
-                method.combine({need: sums[need][half] for need in method.needs})
+                method.combine({need: sums[need][sublayer] for need in method.needs})
                 for sums in (single.sums, batched.sums)
             )
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)

@@ -90,12 +90,14 @@ def test_enough_goes_and_hardly_more(
     analysis = analysis_with_storage(structure, seed)
     planned = make_plan(analysis, target_of(budget, part, analysis))
     (met,) = planned.met
-    halves = list(structure.halves())
-    cost = [int(met.need.cost[layer, GROUP_TYPES.index(kind)]) for layer, kind, _ in halves]
-    kept = [len(planned.effect.layers[layer].of(kind)) for layer, kind, _ in halves]
+    sublayers = list(structure.sublayers())
+    cost = [int(met.need.cost[layer, GROUP_TYPES.index(kind)]) for layer, kind, _ in sublayers]
+    kept = [len(planned.effect.layers[layer].of(kind)) for layer, kind, _ in sublayers]
     standing = [saved for saved, count in zip(cost, kept, strict=True) if count and saved]
     every = [
-        saved for saved, (_, _, half) in zip(cost, halves, strict=True) for _ in range(half.groups)
+        saved
+        for saved, (_, _, sublayer) in zip(cost, sublayers, strict=True)
+        for _ in range(sublayer.groups)
     ]
     (counted,) = left_of(
         planned.plan.target or Target(ratio=0), planned.effect, structure,
@@ -144,7 +146,7 @@ def test_nested_plans_keep_each_budget(structure: ModelStructure, parts: list[fl
     for number, ratio in enumerate(ratios):
         planned = make_plan(analysis, Target(ratio=ratio, within=tuple(ratios[:number])))
         now = np.zeros(len(analysis.table), bool)
-        for (layer, kind), rows in analysis.table.halves.items():
+        for (layer, kind), rows in analysis.table.sublayers.items():
             if layer in planned.plan.layers:
                 now[rows[planned.plan.layers[layer].of(kind).resolve(len(rows))]] = True
         (met,) = planned.met

@@ -24,11 +24,17 @@ SOLVED = {
 
 
 def behind_the_first_cut(family: str, gone: Removals) -> list[tuple[int, GroupType]]:
-    """Every half from the first that loses something on, of which something stays."""
-    halves = [(layer, kind) for layer in range(LAYERS) for kind in GROUP_TYPES]
-    lost = {half: set(gone.get(half[0], {}).get(half[1], ())) for half in halves}
-    first = next((place for place, half in enumerate(halves) if lost[half]), len(halves))
-    return [half for half in halves[first:] if len(lost[half]) < groups_of(family, half[1])]
+    """Every sublayer from the first that loses something on, of which something stays."""
+    sublayers = [(layer, kind) for layer in range(LAYERS) for kind in GROUP_TYPES]
+    lost = {sublayer: set(gone.get(sublayer[0], {}).get(sublayer[1], ())) for sublayer in sublayers}
+    first = next(
+        (place for place, sublayer in enumerate(sublayers) if lost[sublayer]), len(sublayers)
+    )
+    return [
+        sublayer
+        for sublayer in sublayers[first:]
+        if len(lost[sublayer]) < groups_of(family, sublayer[1])
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -37,7 +43,7 @@ def behind_the_first_cut(family: str, gone: Removals) -> list[tuple[int, GroupTy
 def test_only_what_lies_behind_a_cut_is_solved(
     tiny: Tiny, family: str, data: st.DataObject
 ) -> None:
-    """Each such half once and in order; all other bits, and all that was not bettered, stay."""
+    """Each such sublayer once and in order; all other bits, and all that was not bettered, stay."""
     gone = data.draw(removals(family))
     with tempfile.TemporaryDirectory() as name:
         folder, plain = Path(name), Path(name) / "plain"
@@ -76,7 +82,7 @@ def test_an_empty_plan_stays_the_identity(tiny: Tiny, tmp_path: Path, family: st
 def test_the_order_of_removals_changes_nothing(
     tiny: Tiny, gone: dict[int, dict[GroupType, list[int]]], seed: int
 ) -> None:
-    """Layers, halves and numbers in any order are one cut, solved to the same bits."""
+    """Layers, sublayers and numbers in any order are one cut, solved to the same bits."""
     shuffle = random.Random(seed)  # noqa: S311 - no secret
     layers = shuffle.sample(sorted(gone), len(gone))
     other = {

@@ -165,22 +165,22 @@ def planned_or_refused(analysis: Analysis, target: Target) -> Planned:
 def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]:
     """What every cut that keeps the target removes and loses."""
     structure = analysis.record.structure
-    halves = [(layer, kind, half.groups) for layer, kind, half in structure.halves()]
+    sublayers = [(layer, kind, sublayer.groups) for layer, kind, sublayer in structure.sublayers()]
     subsets = [
         [
             found
             for size in range(groups + 1)
             for found in itertools.combinations(range(groups), size)
         ]
-        for _, _, groups in halves
+        for _, _, groups in sublayers
     ]
     for chosen in itertools.product(*subsets):
         cuts: dict[int, dict[str, IndexRanges]] = {}
-        for (layer, kind, _), gone in zip(halves, chosen, strict=True):
+        for (layer, kind, _), gone in zip(sublayers, chosen, strict=True):
             cuts.setdefault(layer, {})[kind] = IndexRanges.of(gone)
         plan = PrunePlan(
             target=target,
-            layers={layer: LayerCuts.model_validate(half) for layer, half in cuts.items()},
+            layers={layer: LayerCuts.model_validate(sublayer) for layer, sublayer in cuts.items()},
         )
         effect = effect_of(plan, structure)
         stands = any(layer.attention or layer.mlp for layer in effect.layers)
@@ -194,7 +194,7 @@ def lost_by(analysis: Analysis, plan: PrunePlan) -> float:
     """The importance that goes."""
     return sum(
         float(analysis.table.importance[rows][plan.layers[layer].of(kind).resolve(len(rows))].sum())
-        for (layer, kind), rows in analysis.table.halves.items()
+        for (layer, kind), rows in analysis.table.sublayers.items()
         if layer in plan.layers
     )
 
@@ -233,7 +233,7 @@ def test_nested_plans_are_supersets(seed: int, steps: list[float]) -> None:
         target = Target(ratio=ratio, within=tuple(ratios[:number]))
         plan = make_plan(analysis, target).plan
         now = np.zeros(len(analysis.table), bool)
-        for (layer, kind), rows in analysis.table.halves.items():
+        for (layer, kind), rows in analysis.table.sublayers.items():
             if layer in plan.layers:
                 now[rows[plan.layers[layer].of(kind).resolve(len(rows))]] = True
         assert not (gone & ~now).any()

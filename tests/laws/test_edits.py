@@ -103,9 +103,9 @@ def assert_edits_are_listed(listed: Any, before: Sheet, wanted: Sheet) -> None:
         return
     found = {
         name: {
-            (half["layer_idx"], half["group_type"], index)
-            for half in listed
-            for index in IndexRanges.parse(half[name])
+            (sublayer["layer_idx"], sublayer["group_type"], index)
+            for sublayer in listed
+            for index in IndexRanges.parse(sublayer[name])
         }
         for name in ("now_stays", "now_goes")
     }

@@ -46,7 +46,7 @@ def test_empty_plan_keeps_an_uneven_model_whole(tmp_path: Path) -> None:
 
 
 def test_what_is_not_cut_is_copied_bit_for_bit(tiny: Callable[[str], Path], tmp_path: Path) -> None:
-    """A cut in one half leaves every other tensor's bits alone, bfloat16 ones too."""
+    """A cut in one sublayer leaves every other tensor's bits alone, bfloat16 ones too."""
     from safetensors.torch import save_file
 
     before, out = tmp_path / "before", tmp_path / "out"

@@ -1,7 +1,7 @@
-"""Where a norm stands behind the halves, `fisher` still tells what a group, and a half, is worth.
+"""Behind a norm, `fisher` still tells what a group and a whole sublayer are worth.
 
-Scaling all of a half changes nothing behind such a norm, so derivatives along its gates add up to
-zero; with a single key/value head an attention would be worth nothing, and be cut first.
+Scaling all of a sublayer changes nothing behind such a norm, so derivatives along its gates add up
+to zero; with a single key/value head an attention would be worth nothing, and be cut first.
 """
 
 import sys
@@ -33,7 +33,7 @@ def cases() -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(("family", "heads"), cases())
 def test_importances_follow_what_is_really_lost(tmp_path: Path, family: str, heads: int) -> None:
-    """KL of taking out single groups, by rank; and of whole halves, within a factor of four."""
+    """KL of taking out single groups, by rank; and of whole sublayers, within a factor of four."""
     folder = save_tiny(tmp_path, family, seed=4, num_key_value_heads=heads)
     model = measuring.loaded(folder)
     worth = measuring.importance(model, measuring.sites_of(model, folder), ROWS, "fisher", 4)
@@ -43,7 +43,7 @@ def test_importances_follow_what_is_really_lost(tmp_path: Path, family: str, hea
     ranks = spearmanr(lost, [float(worth[key]) for key in keys])[0]
     shares = [
         sum(float(worth[key]) for key in whole) / _divergence(model, whole)
-        for whole in _halves(worth)
+        for whole in _sublayers(worth)
     ]
     sys.stdout.write(f"{family} {heads}: {ranks:.2f}, {min(shares):.2f} to {max(shares):.2f}\n")
     assert ranks > 0.7
@@ -63,8 +63,8 @@ def test_derivatives_alone_see_nothing_of_a_single_head(
         assert float(worth[key]) < 1e-9 * _divergence(model, [key])
 
 
-def _halves(worth: Any) -> list[list[Key]]:
-    """The groups of every half."""
+def _sublayers(worth: Any) -> list[list[Key]]:
+    """The groups of every sublayer."""
     places = dict.fromkeys(key[:2] for key in worth)
     return [[key for key in worth if key[:2] == place] for place in places]
 

@@ -92,7 +92,7 @@ def test_no_other_cut_in_that_time_loses_less(seed: int) -> None:
         analysis.table.importance[rows][
             planned.plan.layers[layer].of(kind).resolve(len(rows))
         ].sum()
-        for (layer, kind), rows in analysis.table.halves.items()
+        for (layer, kind), rows in analysis.table.sublayers.items()
         if layer in planned.plan.layers
     )
     assert chosen == pytest.approx(min(lost))

@@ -26,8 +26,12 @@ def test_order_of_removals_changes_no_byte(
     gone = data.draw(removals(family))
     shuffle = random.Random(seed)  # noqa: S311
     other = {
-        layer: {kind: shuffle.sample(indices, len(indices)) for kind, indices in reversed(halves)}
-        for layer, halves in reversed([(key, list(value.items())) for key, value in gone.items()])
+        layer: {
+            kind: shuffle.sample(indices, len(indices)) for kind, indices in reversed(sublayers)
+        }
+        for layer, sublayers in reversed(
+            [(key, list(value.items())) for key, value in gone.items()]
+        )
     }
     contents = []
     for spelling in (gone, other):

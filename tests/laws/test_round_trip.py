@@ -16,11 +16,11 @@ from globalprune.artifacts.analyses.group_table import (
 from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan import (
     AnalysisReference,
-    HalfPins,
     LayerCuts,
     LayerPins,
     ModelReference,
     PrunePlan,
+    SublayerPins,
     Target,
 )
 from globalprune.artifacts.plans.plan_file import read_plan, write_plan
@@ -33,7 +33,7 @@ RANGES = st.one_of(
     st.sets(INDEX, max_size=60).map(IndexRanges.of),
     st.tuples(INDEX, INDEX).map(lambda ends: IndexRanges.of(range(min(ends), max(ends) + 1))),
 )
-PIN = st.builds(HalfPins, keep=RANGES, remove=RANGES, width=st.none() | INDEX)
+PIN = st.builds(SublayerPins, keep=RANGES, remove=RANGES, width=st.none() | INDEX)
 TARGET = st.builds(Target, ratio=st.floats(0, 1, exclude_max=True))
 PLAN = st.builds(
     PrunePlan,

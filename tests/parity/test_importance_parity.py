@@ -112,9 +112,12 @@ def _measured(folder: Path, *, ordering: bool) -> dict[str, Groups]:
     found = {"curvature": measuring.by_group(sums["curvature"])}
     for name, method in IMPORTANCES.items():
         if sums.keys() >= {*method.needs}:
-            halves = sums[method.needs[0]]
+            sublayers = sums[method.needs[0]]
             found[name] = measuring.by_group(
-                {half: method.combine({n: sums[n][half] for n in method.needs}) for half in halves}
+                {
+                    sublayer: method.combine({n: sums[n][sublayer] for n in method.needs})
+                    for sublayer in sublayers
+                }
             )
     return found
 

@@ -54,7 +54,7 @@ def test_every_family_says_the_same(tmp_path: Path, family: str, cut: Cut) -> No
     """Layers that are alike in the family's own form, others in the form that counts by layer."""
     one_group = family == "llama with one group"
     if one_group and cut:
-        cut = {layer: {"mlp": halves.get("mlp", (1,))} for layer, halves in cut.items()}
+        cut = {layer: {"mlp": sublayers.get("mlp", (1,))} for layer, sublayers in cut.items()}
         cut = {**cut, 1: {"attention": ()}}
     folder = save_cut(tmp_path / "model", family, cut)
     done = exported(folder)
@@ -67,8 +67,8 @@ def test_every_family_says_the_same(tmp_path: Path, family: str, cut: Cut) -> No
 @pytest.mark.parametrize("cut", ODD_CUTS.values(), ids=ODD_CUTS)
 def test_whatever_is_gone(tmp_path: Path, family: str, cut: tuple[Cut, tuple[int, ...]]) -> None:
     """Output biases stay where they were; a layer that adds nothing isn't written."""
-    halves, dropped = cut
-    folder = save_cut(tmp_path / "model", family, halves, dropped=dropped)
+    sublayers, dropped = cut
+    folder = save_cut(tmp_path / "model", family, sublayers, dropped=dropped)
 
     assert furthest_apart(exported(folder).path, folder) < ROUNDING
 
@@ -128,7 +128,9 @@ def test_sixteen_bits_and_eight(tmp_path: Path, family: str, cut: Cut) -> None:
 
 READ = Rows.read
 MISTAKES: dict[str, Any] = {
-    "halves of heads as transformers has them": lambda rows, checkpoint: checkpoint.read(rows.name),
+    "sublayers of heads as transformers has them": lambda rows, checkpoint: checkpoint.read(
+        rows.name
+    ),
     "the same of biases alone": lambda rows, checkpoint: (
         checkpoint.read(rows.name) if rows.name.endswith(".bias") else READ(rows, checkpoint)
     ),

@@ -50,7 +50,7 @@ def save_adapter(model: Path, folder: Path) -> Path:
 def test_both_commands_give_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapted: bool
 ) -> None:
-    """Layers that differ and halves that are gone: every metric, and its standard error."""
+    """Layers that differ and sublayers that are gone: every metric, and its standard error."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

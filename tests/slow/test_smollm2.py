@@ -56,7 +56,7 @@ def masked_logits(smollm2: Path, plan: Path, ids: torch.Tensor) -> torch.Tensor:
         for layer, kind, indices in removed_by(read_plan(plan, structure), structure):
             block = model.model.layers[layer]
             linear = block.self_attn.o_proj if kind == "attention" else block.mlp.down_proj
-            width = linear.in_features // structure.layers[layer].half(kind).groups
+            width = linear.in_features // structure.layers[layer].sublayer(kind).groups
             for index in indices:
                 linear.weight[:, index * width : (index + 1) * width] = 0
         logits: torch.Tensor = model(ids).logits
@@ -101,7 +101,8 @@ def test_attention_and_mlp_share_the_cut_by_themselves(smollm2: Path, analysis: 
     structure = described(smollm2)[1]
     removed = checked["figures"]["removed_groups"]
     shares = {
-        kind: removed[kind] / sum(half.groups for _, of, half in structure.halves() if of == kind)
+        kind: removed[kind]
+        / sum(sublayer.groups for _, of, sublayer in structure.sublayers() if of == kind)
         for kind in ("attention", "mlp")
     }
 

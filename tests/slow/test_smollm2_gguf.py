@@ -31,7 +31,10 @@ def test_a_cut_says_the_same(
     assert done.code == 0, done.err
     runtime = LlamaCpp(out)
 
-    assert done.json["padded"] == [{"layer": 0, "half": "attention"}, {"layer": 24, "half": "mlp"}]
+    assert done.json["padded"] == [
+        {"layer": 0, "sublayer": "attention"},
+        {"layer": 24, "sublayer": "mlp"},
+    ]
     for prompt in PROMPTS:
         ids = runtime.tokens_of(prompt)
         tokens, values = runtime.go_on(ids, 16)

@@ -99,8 +99,8 @@ class AnalysisRecord(Record):
     @property
     def removable(self) -> int:
         """Parameters in the groups of the measured layers: the most that a plan can remove."""
-        halves = self.structure.halves()
-        return sum(half.prunable for layer, _, half in halves if layer in self.measured)
+        sublayers = self.structure.sublayers()
+        return sum(sublayer.prunable for layer, _, sublayer in sublayers if layer in self.measured)
 
     @property
     def doubt(self) -> str | None:

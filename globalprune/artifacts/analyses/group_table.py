@@ -19,11 +19,11 @@ from globalprune.artifacts.analyses.table_columns import (
     IMPORTANCE_PREFIX,
     Columns,
     expert_of_rows,
-    order_by_half,
+    order_by_sublayer,
     read_columns,
     refuse_bad_rows,
     refuse_misfit,
-    rows_by_half,
+    rows_by_sublayer,
 )
 from globalprune.artifacts.disk import temporary_file
 from globalprune.artifacts.plans.budgets import further_costs
@@ -91,7 +91,7 @@ class GroupTable:
     @cached_property
     def digest(self) -> str:
         """`sha256:…` of the six first columns ordered by layer, kind and index."""
-        order = order_by_half(self.columns())
+        order = order_by_sublayer(self.columns())
         little_endian = (
             column[order].astype(column.dtype.newbyteorder("<")).tobytes()
             for column in self.columns().values()
@@ -99,9 +99,9 @@ class GroupTable:
         return digest_bytes(*little_endian)
 
     @cached_property
-    def halves(self) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
-        """The rows of every measured half, ordered by group_idx, so that a position is an index."""
-        return rows_by_half(self.columns())
+    def sublayers(self) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
+        """The rows of every measured sublayer in order of group_idx: position i is group i."""
+        return rows_by_sublayer(self.columns())
 
     def rescored(self, name: str, normaliser: NormaliserName = "none") -> "GroupTable":
         """The same groups, scored by another importance column, or by another normaliser."""
@@ -183,7 +183,7 @@ def _scored(columns: Columns, normaliser: NormaliserName, where: str, *remedy: s
     importance, cost = columns["importance"], columns["cost"]
     with np.errstate(all="ignore"):  # a cost of 0 is refused here, by its row
         refuse_bad_rows(where, columns | {"score": importance / cost}, *remedy)
-    worth = normalised(normaliser, importance, cost, rows_by_half(columns).values())
+    worth = normalised(normaliser, importance, cost, rows_by_sublayer(columns).values())
     return columns | {"importance": worth, "score": worth / cost}
 
 

@@ -1,6 +1,6 @@
-"""curves.parquet: in what order each half's groups go, and what is lost by then, in nats a token.
+"""curves.parquet: the removal order of each sublayer, and the loss along it in nats per token.
 
-A row is one removal: the `removed_groups`-th of its half takes `group_idx`, after which
+A row is one removal: the `removed_groups`-th of its sublayer takes `group_idx`, after which
 `removed_params` parameters are gone and `predicted_nats` are lost, if what stays is solved anew.
 `measured_nats` is there where that was measured.
 """
@@ -33,7 +33,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True)
 class Curves:
-    """Columns of equal length, half after half, each along its order."""
+    """Columns of equal length, sublayer after sublayer, each along its order."""
 
     layer_idx: NDArray[np.int32]
     group_type: NDArray[np.integer[Any]]  # the position in GROUP_TYPES

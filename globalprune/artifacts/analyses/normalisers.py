@@ -1,7 +1,7 @@
-"""How scores that aren't in units of loss are made comparable between halves: numpy, no torch.
+"""How scores that aren't in units of loss are made comparable between sublayers: numpy, no torch.
 
-A normaliser sees the scores of every half (layer and kind), raw importance / cost, and gives each
-group another score; its importance is then that times its cost. Inside a half no order changes.
+A normaliser takes the scores of every sublayer, raw importance / cost, and gives each group another
+score; its importance is then that times its cost. Inside a sublayer no order changes.
 It acts on the columns `importance` and `score`, never on a raw `importance_<name>`.
 """
 
@@ -17,7 +17,7 @@ NormaliserName = Literal["none", "mean", "rank", "standard"]
 NORMALISER_NAMES: tuple[NormaliserName, ...] = get_args(NormaliserName)
 Floats = NDArray[np.float64]
 Rows = NDArray[np.integer[Any]]
-Halves = Sequence[Floats]  # the scores of each half's groups
+SublayerScores = Sequence[Floats]  # the scores of each sublayer's groups
 
 
 def normaliser_named(name: str) -> NormaliserName:
@@ -29,16 +29,16 @@ def normaliser_named(name: str) -> NormaliserName:
 
 
 def normalised(
-    name: NormaliserName, importance: Floats, cost: Rows, halves: Iterable[Rows]
+    name: NormaliserName, importance: Floats, cost: Rows, sublayers: Iterable[Rows]
 ) -> Floats:
-    """The importance of every row by its half's scale; `halves` are the rows of each half."""
+    """Return the importance of every row on its sublayer's scale; `sublayers` holds their rows."""
     if name == "none":
         return importance  # to the last bit
-    rows = list(halves)
-    scores = _NORMALISERS[name]([importance[half] / cost[half] for half in rows])
+    rows = list(sublayers)
+    scores = _NORMALISERS[name]([importance[sublayer] / cost[sublayer] for sublayer in rows])
     result = np.empty_like(importance)
-    for half, values in zip(rows, scores, strict=True):
-        result[half] = values * cost[half]
+    for sublayer, values in zip(rows, scores, strict=True):
+        result[sublayer] = values * cost[sublayer]
     return result
 
 
@@ -54,27 +54,27 @@ def average_ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _by_mean(halves: Halves) -> Halves:
-    """How many times its half's mean score a group is worth."""
-    return [scores / (np.abs(scores).mean() or 1.0) for scores in halves]
+def _by_mean(sublayers: SublayerScores) -> SublayerScores:
+    """How many times its sublayer's mean score a group is worth."""
+    return [scores / (np.abs(scores).mean() or 1.0) for scores in sublayers]
 
 
-def _by_rank(halves: Halves) -> Halves:
-    """Where in its half a group stands, in (0, 1): all halves then lose the same part."""
-    return [(average_ranks(scores) - 0.5) / len(scores) for scores in halves]
+def _by_rank(sublayers: SublayerScores) -> SublayerScores:
+    """Where in its half a group stands, in (0, 1): all sublayers then lose the same part."""
+    return [(average_ranks(scores) - 0.5) / len(scores) for scores in sublayers]
 
 
-def _by_spread(halves: Halves) -> Halves:
-    """How many standard deviations off its half's mean a group is, all raised to 0 or more.
+def _by_spread(sublayers: SublayerScores) -> SublayerScores:
+    """How many standard deviations off its sublayer's mean a group is, all raised to 0 or more.
 
     FLAP, An et al. 2023, arXiv:2312.11983, standardises its metric in each layer likewise.
     """
-    centred = [(scores - scores.mean()) / (scores.std() or 1.0) for scores in halves]
+    centred = [(scores - scores.mean()) / (scores.std() or 1.0) for scores in sublayers]
     lowest = min(float(scores.min()) for scores in centred)
     return [scores - lowest for scores in centred]
 
 
-_NORMALISERS: dict[NormaliserName, Callable[[Halves], Halves]] = {
+_NORMALISERS: dict[NormaliserName, Callable[[SublayerScores], SublayerScores]] = {
     "mean": _by_mean,
     "rank": _by_rank,
     "standard": _by_spread,

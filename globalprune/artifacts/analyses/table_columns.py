@@ -43,37 +43,37 @@ def read_columns(path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     return {name: columns[name] for name in _TYPES}, others, _ours(texts)
 
 
-def rows_by_half(columns: Columns) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
-    """The rows of every half, ordered by group_idx."""
-    half = half_of_rows(columns)
-    sizes = np.bincount(half)
-    rows = np.split(order_by_half(columns), np.cumsum(sizes)[:-1])
+def rows_by_sublayer(columns: Columns) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
+    """The rows of every sublayer, ordered by group_idx."""
+    sublayer = sublayer_of_rows(columns)
+    sizes = np.bincount(sublayer)
+    rows = np.split(order_by_sublayer(columns), np.cumsum(sizes)[:-1])
     return {
         (key // len(GROUP_TYPES), GROUP_TYPES[key % len(GROUP_TYPES)]): rows[key]
         for key in np.flatnonzero(sizes).tolist()
     }
 
 
-def order_by_half(columns: Columns) -> NDArray[np.intp]:
+def order_by_sublayer(columns: Columns) -> NDArray[np.intp]:
     """The rows ordered by layer, kind and index; layers and indices are 0 or more.
 
-    Where every half has each index once, as it should, a row's place is known without sorting.
+    Where every sublayer has each index once, as it should, a row's place is known without sorting.
     """
-    half, index = half_of_rows(columns), columns["group_idx"]
-    sizes = np.bincount(half)
-    if (index < sizes[half]).all():
-        place = (np.cumsum(sizes) - sizes)[half] + index
+    sublayer, index = sublayer_of_rows(columns), columns["group_idx"]
+    sizes = np.bincount(sublayer)
+    if (index < sizes[sublayer]).all():
+        place = (np.cumsum(sizes) - sizes)[sublayer] + index
         order = np.full(len(place), -1, np.intp)
         order[place] = np.arange(len(place))
         if (order >= 0).all():
             return order
-    return np.lexsort((index, half))
+    return np.lexsort((index, sublayer))
 
 
-def half_of_rows(columns: Columns) -> NDArray[np.int64]:
+def sublayer_of_rows(columns: Columns) -> NDArray[np.int64]:
     """A number for each row's layer and kind, ascending by both."""
-    halves: NDArray[np.int64] = columns["layer_idx"].astype(np.int64) * len(GROUP_TYPES)
-    return halves + columns["group_type"]
+    sublayers: NDArray[np.int64] = columns["layer_idx"].astype(np.int64) * len(GROUP_TYPES)
+    return sublayers + columns["group_type"]
 
 
 def _open(path: Path) -> Any:
@@ -207,20 +207,20 @@ def refuse_misfit(where: str, columns: Columns, structure: ModelStructure) -> No
         for layer in sorted(measured)
         if layer >= len(structure.layers)
     ]
-    halves = rows_by_half(columns)
+    sublayers = rows_by_sublayer(columns)
     nothing = np.zeros(0, np.intp)
-    for layer, group_type, half in structure.halves():
+    for layer, group_type, sublayer in structure.sublayers():
         if layer not in measured:
             continue
-        rows = halves.get((layer, group_type), nothing)
+        rows = sublayers.get((layer, group_type), nothing)
         indices, costs = columns["group_idx"][rows], columns["cost"][rows]
-        if not np.array_equal(np.sort(indices), np.arange(half.candidates)):
+        if not np.array_equal(np.sort(indices), np.arange(sublayer.candidates)):
             problems.append(
                 f"layer {layer} {group_type}: {len(indices)} rows, not one for each of its "
-                f"{half.candidates} groups"
+                f"{sublayer.candidates} groups"
             )
-        elif (costs != half.cost).any():
-            problems.append(f"layer {layer} {group_type}: a cost that is not {half.cost:,}")
+        elif (costs != sublayer.cost).any():
+            problems.append(f"layer {layer} {group_type}: a cost that is not {sublayer.cost:,}")
     if problems:
         shown = "; ".join(problems[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
         raise TableInvalid(
@@ -235,9 +235,9 @@ def _repeated(columns: Columns, named: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if not len(rows):
         return np.zeros(len(named), bool)
     some = columns if named.all() else {name: column[rows] for name, column in columns.items()}
-    order = order_by_half(some)
-    half, index = half_of_rows(some)[order], some["group_idx"][order]
-    same = (half[1:] == half[:-1]) & (index[1:] == index[:-1])
+    order = order_by_sublayer(some)
+    sublayer, index = sublayer_of_rows(some)[order], some["group_idx"][order]
+    same = (sublayer[1:] == sublayer[:-1]) & (index[1:] == index[:-1])
     repeated = np.zeros(len(named), bool)
     repeated[rows[order[1:]]] = same
     return repeated

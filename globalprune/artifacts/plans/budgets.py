@@ -103,7 +103,7 @@ def needs_of(
     `storage` tells what the weights take on disk; where nothing does, a size is refused.
     """
     found = []
-    parameter_costs = _costs(structure, lambda layer, kind: layer.half(kind).cost)
+    parameter_costs = _costs(structure, lambda layer, kind: layer.sublayer(kind).cost)
     if (parameters := _parameters_left(budgets, structure)) is not None:
         asked = tuple(name for name in ("ratio", "parameters") if _says(budgets, name))
         found.append(Need(asked, PARAMETERS, structure.parameters, parameters, parameter_costs))
@@ -127,7 +127,7 @@ def left_of(
     """How far each of the budgets is met by a cut."""
     gone = np.asarray(
         [
-            [had.half(kind).groups - len(layer.of(kind)) for kind in GROUP_TYPES]
+            [had.sublayer(kind).groups - len(layer.of(kind)) for kind in GROUP_TYPES]
             for had, layer in zip(structure.layers, effect.layers, strict=True)
         ],
         np.int64,
@@ -221,21 +221,21 @@ def _flops(context: int) -> _CostOf:
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
         heads = layer.query_heads_per_group if kind == "attention" else 0
-        half = layer.half(kind)
-        if half.experts:  # of which a token meets a few, each of them as often as any other
-            return 2 * half.cost * half.chosen // len(half.experts)
-        return 2 * half.weight + 4 * layer.seen_of(context) * heads * layer.head_dim
+        sublayer = layer.sublayer(kind)
+        if sublayer.experts:  # of which a token meets a few, each of them as often as any other
+            return 2 * sublayer.cost * sublayer.chosen // len(sublayer.experts)
+        return 2 * sublayer.weight + 4 * layer.seen_of(context) * heads * layer.head_dim
 
     return cost
 
 
 def _costs(structure: ModelStructure, cost_of: _CostOf) -> NDArray[np.int64]:
-    """What one group of each half saves."""
+    """What one group of each sublayer saves."""
     costs = [[cost_of(layer, kind) for kind in GROUP_TYPES] for layer in structure.layers]
     return np.asarray(costs, np.int64)
 
 
 def _total(structure: ModelStructure, cost: NDArray[np.int64]) -> int:
     """What all groups take."""
-    groups = [[layer.half(kind).groups for kind in GROUP_TYPES] for layer in structure.layers]
+    groups = [[layer.sublayer(kind).groups for kind in GROUP_TYPES] for layer in structure.layers]
     return int((np.asarray(groups, np.int64) * cost).sum())

@@ -112,7 +112,7 @@ class GgufLayer:
     groups: dict[GroupType, int]  # padded ones included
     query_heads_per_group: int
     head_dim: int
-    padded: tuple[GroupType, ...] = ()  # the halves that are zeros alone
+    padded: tuple[GroupType, ...] = ()  # the sublayers that are zeros alone
 
     @property
     def query_heads(self) -> int:
@@ -137,16 +137,16 @@ class GgufShape:
         return sum(layer.padding(hidden_size) for layer in self.layers)
 
     def told(self, hidden_size: int) -> Iterator[str]:
-        """Say, where something is padded, which halves and with how much."""
-        halves = [
+        """Say, where something is padded, which sublayers and with how much."""
+        sublayers = [
             f"the {'MLP' if kind == 'mlp' else kind} of layer{'s' * (len(at) > 1)} {at}"
             for kind in GROUP_TYPES
             if (at := IndexRanges.of(one.layer_idx for one in self.layers if kind in one.padded))
         ]
-        if halves:
+        if sublayers:
             yield (
-                f"{' and '.join(halves)}: empty, which llama.cpp's {self.form.architecture} can't "
-                f"hold; gp export pads with zeros, {self.padding(hidden_size):,} parameters."
+                f"{' and '.join(sublayers)}: empty, which llama.cpp's {self.form.architecture} "
+                f"can't hold; gp export pads with zeros, {self.padding(hidden_size):,} parameters."
             )
 
 
@@ -166,8 +166,8 @@ def gguf_shape(
 
 
 def _adds(effect: LayerEffect, layer: LayerStructure) -> bool:
-    """Whether a layer does anything; one that lost both halves may stand in a checkpoint."""
-    return any(effect.of(kind) or layer.half(kind).kept for kind in GROUP_TYPES)
+    """Whether a layer does anything; one that lost both sublayers may stand in a checkpoint."""
+    return any(effect.of(kind) or layer.sublayer(kind).kept for kind in GROUP_TYPES)
 
 
 def _form(

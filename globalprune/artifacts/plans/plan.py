@@ -230,8 +230,8 @@ class AnalysisReference(Record):
         return self.normaliser or "none"
 
 
-class HalfPins(Record):
-    """What a person wants of one half: groups that stay, groups that go, how many stay in all."""
+class SublayerPins(Record):
+    """The pins of one sublayer: groups that stay, groups that go, how many stay in all."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"keep", "remove"})  # may have several lines
 
@@ -246,11 +246,11 @@ class HalfPins(Record):
 class LayerPins(Record):
     """What a person wants of one layer; it survives replanning."""
 
-    attention: HalfPins = Field(default=HalfPins(), json_schema_extra=_undefaulted)
-    mlp: HalfPins = Field(default=HalfPins(), json_schema_extra=_undefaulted)
+    attention: SublayerPins = Field(default=SublayerPins(), json_schema_extra=_undefaulted)
+    mlp: SublayerPins = Field(default=SublayerPins(), json_schema_extra=_undefaulted)
 
-    def of(self, group_type: GroupType) -> HalfPins:
-        """The wishes for that half."""
+    def of(self, group_type: GroupType) -> SublayerPins:
+        """The wishes for that sublayer."""
         return self.attention if group_type == "attention" else self.mlp
 
     def __bool__(self) -> bool:

@@ -10,16 +10,16 @@ from fractions import Fraction
 
 from globalprune.artifacts.plans.budgets import left_of
 from globalprune.artifacts.plans.index_set import IndexRanges
-from globalprune.artifacts.plans.plan import Constraints, HalfPins, PrunePlan, Target
+from globalprune.artifacts.plans.plan import Constraints, PrunePlan, SublayerPins, Target
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.plans.runtime_compatibility import obstacles
 from globalprune.artifacts.stored_weights import StoredWeights
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
     GroupType,
-    HalfStructure,
     ModelStructure,
     ModelTraits,
+    SublayerStructure,
     why_fixed,
 )
 
@@ -69,10 +69,10 @@ def _breaking(
         kept = [len(layer.of(kind)) for layer in effect.layers]
         yield (
             name,
-            [at for at, has in enumerate(kept) if has < min(floor, had[at].half(kind).groups)],
+            [at for at, has in enumerate(kept) if has < min(floor, had[at].sublayer(kind).groups)],
         )
     ratio = Fraction(repr(constraints.max_layer_ratio))
-    whole = [sum(layer.half(kind).prunable for kind in GROUP_TYPES) for layer in had]
+    whole = [sum(layer.sublayer(kind).prunable for kind in GROUP_TYPES) for layer in had]
     yield "max_layer_ratio", [at for at, cut in enumerate(gone) if sum(cut) > ratio * whole[at]]
     for position, kind in enumerate(GROUP_TYPES):
         if constraints.only not in (None, kind):
@@ -103,7 +103,8 @@ def _gone(layer: LayerEffect, structure: ModelStructure) -> tuple[int, int]:
     """The parameters that go, of the attention and of the MLP."""
     had = structure.layers[layer.layer_idx]
     attention, mlp = (
-        (had.half(kind).groups - len(layer.of(kind))) * had.half(kind).cost for kind in GROUP_TYPES
+        (had.sublayer(kind).groups - len(layer.of(kind))) * had.sublayer(kind).cost
+        for kind in GROUP_TYPES
     )
     return attention, mlp
 
@@ -112,12 +113,12 @@ _MEND = "change the pin or the layer, or plan again."
 
 
 def contradictions(
-    pins: HalfPins, kind: GroupType, half: HalfStructure
+    pins: SublayerPins, kind: GroupType, sublayer: SublayerStructure
 ) -> Iterator[tuple[str, str]]:
-    """Yield (the wish to mend, what is wrong with it) for a half of that kind."""
-    groups = half.groups
+    """Yield (the wish to mend, what is wrong with it) for a sublayer of that kind."""
+    groups = sublayer.groups
     keep, remove = (set(one.resolve(groups).tolist()) for one in (pins.keep, pins.remove))
-    if half.fixed and (remove or (pins.width is not None and pins.width < groups)):
+    if sublayer.fixed and (remove or (pins.width is not None and pins.width < groups)):
         yield ("remove" if remove else "width"), f"{why_fixed(kind)}; take it out."
         return
     if both := keep & remove:
@@ -156,14 +157,14 @@ def broken_bounds(
                 yield f"constraints.runtime is not kept: {obstacle}"
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
-            groups = structure.layers[layer].half(kind).groups
+            groups = structure.layers[layer].sublayer(kind).groups
             kept = set(effect.layers[layer].of(kind))
             for what in _broken(pins.of(kind), kept, groups):
                 yield f"pin.{layer}.{kind}.{what}"
 
 
-def _broken(pins: HalfPins, kept: set[int], groups: int) -> Iterator[str]:
-    """Yield what of one half's wishes is not kept."""
+def _broken(pins: SublayerPins, kept: set[int], groups: int) -> Iterator[str]:
+    """Yield what of one sublayer's wishes is not kept."""
     if gone := set(pins.keep.resolve(groups).tolist()) - kept:
         yield f"keep: {IndexRanges.of(gone)} is pinned to stay, and goes; {_MEND}"
     if left := set(pins.remove.resolve(groups).tolist()) & kept:

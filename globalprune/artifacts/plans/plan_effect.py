@@ -63,7 +63,7 @@ class PlanEffect:
 
     @property
     def uneven(self) -> bool:
-        """Whether kept layers or experts differ, or a half is empty: no stock config says that."""
+        """Whether layers or experts differ, or a sublayer is empty: no stock config has that."""
         kept = self.kept_layers
         heads = {len(layer.attention) for layer in kept}
         dense = {len(layer.mlp) for layer in kept if not layer.experts}
@@ -82,11 +82,11 @@ def effect_of(plan: PrunePlan, structure: ModelStructure) -> PlanEffect:
         effect = _layer_effect(index, cuts, layer, remove_empty=plan.remove_empty_layers)
         layers.append(effect)
         for group_type in GROUP_TYPES:
-            half = layer.half(group_type)
-            gone = half.groups - len(effect.of(group_type))
+            sublayer = layer.sublayer(group_type)
+            gone = sublayer.groups - len(effect.of(group_type))
             removed_groups[group_type] += gone
-            removed += gone * half.cost
-            on_top += half.shared if gone and gone == half.groups else 0
+            removed += gone * sublayer.cost
+            on_top += sublayer.shared if gone and gone == sublayer.groups else 0
         on_top += layer.norms if effect.dropped else 0
     return PlanEffect(tuple(layers), removed_groups, removed, on_top, structure.parameters)
 
@@ -94,15 +94,15 @@ def effect_of(plan: PrunePlan, structure: ModelStructure) -> PlanEffect:
 def removed_by(
     plan: PrunePlan, structure: ModelStructure
 ) -> Iterator[tuple[int, GroupType, NDArray[np.int64]]]:
-    """Yield (layer, kind, indices that go) for every half from which something goes."""
-    for index, group_type, half in structure.halves():
+    """Yield (layer, kind, indices that go) for every sublayer from which something goes."""
+    for index, group_type, sublayer in structure.sublayers():
         cuts = plan.layers.get(index)
         if cuts and cuts.of(group_type):
-            yield index, group_type, cuts.of(group_type).resolve(half.groups)
+            yield index, group_type, cuts.of(group_type).resolve(sublayer.groups)
 
 
 def removed_groups(plan: PrunePlan, structure: ModelStructure) -> RemovedGroups:
-    """The indices that go, of every half from which something goes."""
+    """The indices that go, of every sublayer from which something goes."""
     return {(layer, kind): indices for layer, kind, indices in removed_by(plan, structure)}
 
 
@@ -112,12 +112,12 @@ def _layer_effect(
     """Work out one layer; an untouched layer is never dropped, so that no plan is the identity."""
     kept: dict[GroupType, tuple[int, ...]] = {}
     for group_type in GROUP_TYPES:
-        groups = layer.half(group_type).groups
+        groups = layer.sublayer(group_type).groups
         stays = np.ones(groups, bool)
         stays[cuts.of(group_type).resolve(groups)] = False
         kept[group_type] = tuple(np.flatnonzero(stays).tolist())
     empty = not any(kept.values())
-    biases = any(layer.half(group_type).kept for group_type in GROUP_TYPES)
+    biases = any(layer.sublayer(group_type).kept for group_type in GROUP_TYPES)
     dropped = remove_empty and empty and bool(cuts) and not biases
     experts = layer.mlp.widths(kept["mlp"])
     return LayerEffect(index, kept["attention"], kept["mlp"], dropped, experts)

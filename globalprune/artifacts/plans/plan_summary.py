@@ -92,8 +92,8 @@ def plan_scoring(plan: PrunePlan, analysis: Analysis) -> tuple[Scoring, str]:
 
 
 @dataclass(frozen=True)
-class HalfPicture:
-    """One half of a layer."""
+class SublayerSummary:
+    """One sublayer of a layer."""
 
     groups: int
     kept: int
@@ -103,10 +103,10 @@ class HalfPicture:
 
 @dataclass(frozen=True)
 class LayerPicture:
-    """One layer, its halves by kind."""
+    """One layer, its sublayers by kind."""
 
     layer_idx: int
-    halves: dict[GroupType, HalfPicture]
+    sublayers: dict[GroupType, SublayerSummary]
     dropped: bool
 
 
@@ -121,16 +121,16 @@ def layer_pictures(
     found = []
     for at, layer in enumerate(structure.layers):
         cut = effect.layers[at] if effect else None
-        halves: dict[GroupType, HalfPicture] = {}
+        sublayers: dict[GroupType, SublayerSummary] = {}
         for kind in GROUP_TYPES:
-            groups = layer.half(kind).groups
+            groups = layer.sublayer(kind).groups
             kept = cut.of(kind) if cut else range(groups)
-            rows = table.halves.get((at, kind)) if table else None
+            rows = table.sublayers.get((at, kind)) if table else None
             worth = lost = None
             if table is not None and rows is not None:
                 shares = table.importance[rows] / total
                 worth = float(shares.sum())
                 lost = worth - float(shares[np.asarray(kept, np.int64)].sum())
-            halves[kind] = HalfPicture(groups, len(kept), worth, lost)
-        found.append(LayerPicture(at, halves, dropped=cut.dropped if cut else False))
+            sublayers[kind] = SublayerSummary(groups, len(kept), worth, lost)
+        found.append(LayerPicture(at, sublayers, dropped=cut.dropped if cut else False))
     return tuple(found)

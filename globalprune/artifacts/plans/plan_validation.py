@@ -18,11 +18,11 @@ from globalprune.artifacts.plans.plan import (
     PLAN_FORMAT,
     AnalysisReference,
     Constraints,
-    HalfPins,
     LayerCuts,
     LayerPins,
     ModelReference,
     PrunePlan,
+    SublayerPins,
     Target,
     layer_key,
 )
@@ -32,8 +32,8 @@ from globalprune.artifacts.records import Record, format_problem
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
     GroupType,
-    HalfStructure,
     ModelStructure,
+    SublayerStructure,
     why_fixed,
 )
 from globalprune.errors import PlanVersion
@@ -46,8 +46,8 @@ _MODELS: dict[Location, type[Record]] = {
     ("target",): Target,
     ("target", "constraints"): Constraints,
     ("pin", "N"): LayerPins,
-    ("pin", "N", "attention"): HalfPins,
-    ("pin", "N", "mlp"): HalfPins,
+    ("pin", "N", "attention"): SublayerPins,
+    ("pin", "N", "mlp"): SublayerPins,
     ("layers", "N"): LayerCuts,
 }
 
@@ -179,16 +179,16 @@ def _layer_problems(
         yield Problem(line_of(document, location), what)
         return
     for kind in GROUP_TYPES:
-        half, had = layer.get(kind), structure.layers[index].half(kind)
+        sublayer, had = layer.get(kind), structure.layers[index].sublayer(kind)
         groups = had.groups
-        pins = half if isinstance(half, dict) else {}
+        pins = sublayer if isinstance(sublayer, dict) else {}
         named: list[tuple[str, Any]] = []
-        if location[0] == "layers" and had.fixed and half is not None:
+        if location[0] == "layers" and had.fixed and sublayer is not None:
             where = (*location, kind)
             what = f"{spelled(where)}{why_fixed(kind)}; take it out."
             yield Problem(line_of(document, where), what)
         elif location[0] == "layers":
-            named.append((kind, half))
+            named.append((kind, sublayer))
         named += [(f"{kind}.{wish}", pins.get(wish)) for wish in ("keep", "remove")]
         for name, value in named:
             where = (*location, *name.split("."))
@@ -207,16 +207,18 @@ def _contradictions(
     location: Location,
     kind: GroupType,
     pins: dict[str, Any],
-    had: HalfStructure,
+    had: SublayerStructure,
 ) -> Iterator[Problem]:
-    """Yield where the wishes for one half contradict each other."""
+    """Yield where the wishes for one sublayer contradict each other."""
     try:
-        half = HalfPins.model_validate(pins)
+        sublayer = SublayerPins.model_validate(pins)
     except ValidationError:
         return  # shape_problems says so
-    for wish, what in contradictions(half, kind, had):
+    for wish, what in contradictions(sublayer, kind, had):
         where = (*location, kind, wish)
-        is_said_above = wish == "width" and half.width is not None and half.width > had.groups
+        is_said_above = (
+            wish == "width" and sublayer.width is not None and sublayer.width > had.groups
+        )
         if not is_said_above:
             yield Problem(line_of(document, where), f"{spelled(where)}{what}")
 
@@ -237,8 +239,9 @@ def _nothing_stays(document: CommentedMap, structure: ModelStructure) -> bool:
     """Whether every group of every layer goes."""
     said = {index: layer for _, index, layer in _layers(document, "layers")}
     return all(
-        not half.groups or (not half.fixed and _covers(said.get(index, {}).get(kind), half.groups))
-        for index, kind, half in structure.halves()
+        not sublayer.groups
+        or (not sublayer.fixed and _covers(said.get(index, {}).get(kind), sublayer.groups))
+        for index, kind, sublayer in structure.sublayers()
     )
 
 

@@ -231,8 +231,8 @@ def spell_plan(plan: PrunePlan) -> str:
     layers = CommentedMap()
     long = LongTexts()
     for layer, cuts in plan.layers.items():
-        halves = {kind: _ranges(cuts.of(kind), long) for kind in GROUP_TYPES if cuts.of(kind)}
-        layers[layer] = _flow(halves)
+        sublayers = {kind: _ranges(cuts.of(kind), long) for kind in GROUP_TYPES if cuts.of(kind)}
+        layers[layer] = _flow(sublayers)
     document["layers"] = layers or _flow({})
     yaml = YAML()
     yaml.width = _LINE_WIDTH
@@ -258,11 +258,11 @@ def _pins(pins: LayerPins) -> dict[str, Any]:
     """The wishes for a layer, without those that say nothing."""
     spelled: dict[str, Any] = {}
     for kind in GROUP_TYPES:
-        half = pins.of(kind)
-        said = {name: _ranges(getattr(half, name)) for name in ("keep", "remove")}
+        sublayer = pins.of(kind)
+        said = {name: _ranges(getattr(sublayer, name)) for name in ("keep", "remove")}
         wishes: dict[str, Any] = {name: ranges for name, ranges in said.items() if ranges}
-        if half.width is not None:
-            wishes["width"] = half.width
+        if sublayer.width is not None:
+            wishes["width"] = sublayer.width
         if wishes:
             spelled[kind] = wishes
     return spelled

@@ -16,11 +16,11 @@ from globalprune.errors import UsageError
 COMPENSATION_FORMAT: Literal["globalprune.compensation/1"] = "globalprune.compensation/1"
 COMPENSATION_FILE: Final = "compensation.json"
 
-SolvedPart = Literal["output", "gate", "up", "gate_up"]  # of a half; some models fuse the two
+SolvedPart = Literal["output", "gate", "up", "gate_up"]  # of a sublayer; some models fuse the two
 
 
 class ModuleRepair(Record):
-    """One half: its output projection, and gate and up in front of it.
+    """One sublayer: its output projection, and gate and up in front of it.
 
     `strength` is that of the ridge, None where the output stayed; `gates` are gate and up where
     they changed, in so many `gate_steps`.
@@ -71,7 +71,7 @@ class CompensationRecord(Record):
 
     @property
     def accepted(self) -> int:
-        """In how many halves weights changed."""
+        """In how many sublayers weights changed."""
         return sum(module.accepted for module in self.modules)
 
     @property

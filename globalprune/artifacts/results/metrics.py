@@ -76,7 +76,7 @@ class ApplyMetrics(Record):
     parameters_after: int = Field(gt=0)
     ratio: float  # the removed groups, of all parameters; norms of dropped layers come on top
     removed_groups: dict[GroupType, int]
-    repaired_modules: int | None = None  # halves that compensation changed, if it ran
+    repaired_modules: int | None = None  # sublayers that compensation changed, if it ran
     final_norm_refitted: bool | None = None  # whether it changed that one too, if it ran
     dropped_layers: tuple[int, ...]
     layers: tuple[LayerWidths, ...]

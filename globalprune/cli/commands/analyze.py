@@ -179,8 +179,10 @@ def analyze(
 def _summary(record: "AnalysisRecord", out: Path) -> str:
     """Say what was measured, and where it lies."""
     text, model = record.calibration, record.model
-    halves = record.structure.halves()
-    groups = sum(half.candidates for layer, _, half in halves if layer in record.measured)
+    sublayers = record.structure.sublayers()
+    groups = sum(
+        sublayer.candidates for layer, _, sublayer in sublayers if layer in record.measured
+    )
     share = f"{100 * record.removable / model.parameters:.1f} %"
     return (
         f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"

@@ -41,16 +41,16 @@ def diff(
 
 
 def _lines(found: "PlanComparison") -> list[str]:
-    """Say it to a person, half by half."""
-    if not found.halves and not found.others:
+    """Say it to a person, sublayer by sublayer."""
+    if not found.sublayers and not found.others:
         return [f"{found.first} and {found.second} make the same decisions"]
     lines = []
-    for half in found.halves[:SHOWN_HALVES]:
-        sides = [(found.first, half.only_first), (found.second, half.only_second)]
+    for sublayer in found.sublayers[:SHOWN_HALVES]:
+        sides = [(found.first, sublayer.only_first), (found.second, sublayer.only_second)]
         said = [f"only {path} removes {shortened(ranges)}" for path, ranges in sides if ranges]
-        lines.append(f"layer {half.layer_idx} {half.group_type}: {'; '.join(said)}")
-    if len(found.halves) > SHOWN_HALVES:
-        lines.append(f"… and {len(found.halves) - SHOWN_HALVES} more halves (--json has all)")
+        lines.append(f"layer {sublayer.layer_idx} {sublayer.group_type}: {'; '.join(said)}")
+    if len(found.sublayers) > SHOWN_HALVES:
+        lines.append(f"… and {len(found.sublayers) - SHOWN_HALVES} more sublayers (--json has all)")
     for path, side in ((found.first, found.only_first), (found.second, found.only_second)):
         figures = [f"{_known(side.groups)} groups", f"{_known(side.parameters)} parameters"]
         if side.importance is not None:
@@ -66,19 +66,19 @@ def _document(found: "PlanComparison") -> dict[str, Any]:
     return {
         "first": str(found.first),
         "second": str(found.second),
-        "same": not found.halves and not found.others,
+        "same": not found.sublayers and not found.others,
         "importance": found.scoring.importance if found.scoring else None,
         "normaliser": found.scoring.normaliser if found.scoring else None,
         "only_first": asdict(found.only_first),
         "only_second": asdict(found.only_second),
-        "halves": [
+        "sublayers": [
             {
-                "layer_idx": half.layer_idx,
-                "group_type": half.group_type,
-                "only_first": str(half.only_first),
-                "only_second": str(half.only_second),
+                "layer_idx": sublayer.layer_idx,
+                "group_type": sublayer.group_type,
+                "only_first": str(sublayer.only_first),
+                "only_second": str(sublayer.only_second),
             }
-            for half in found.halves
+            for sublayer in found.sublayers
         ],
         "others": found.others,
         "notes": list(found.notes),

@@ -62,7 +62,7 @@ def export(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a model, cut or not, for llama.cpp; layers may differ in size, and halves be empty.
+    """Write a model, cut or not, for llama.cpp; layers may differ in size, and sublayers be empty.
 
     Models whose layers are alike get their architecture's own form, others one that counts heads
     and channels by layer. What llama.cpp has no form for is refused, and so is a tokenizer that it

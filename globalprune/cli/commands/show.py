@@ -8,7 +8,7 @@ import typer
 from globalprune.cli import console, options
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.plan_summary import HalfPicture, LayerPicture
+    from globalprune.artifacts.plans.plan_summary import LayerPicture, SublayerSummary
     from globalprune.planning.review import Picture
 
 
@@ -37,8 +37,8 @@ def show(
 ) -> None:
     """Show, layer by layer, what a plan keeps and how the importance lies over the depth.
 
-    A bar is the part of a half's groups that stays, or, of an analysis, the importance of the half
-    beside that of the most important one.
+    A bar is the part of a sublayer's groups that stays, or, of an analysis, the importance of the
+    sublayer beside that of the most important one.
 
     Example:  gp show analysis/plan.yaml
     """
@@ -66,23 +66,25 @@ def _lines(picture: "Picture") -> list[str]:
     lines.append(f"layer  {head}  importance by {picture.scoring}")
     most = max(_worth(layer) for layer in picture.layers) or 1.0
     for layer in picture.layers:
-        halves = "  ".join(
-            _half_text(half, most, planned=picture.plan is not None)
-            for half in layer.halves.values()
+        sublayers = "  ".join(
+            _sublayer_text(sublayer, most, planned=picture.plan is not None)
+            for sublayer in layer.sublayers.values()
         )
         share = f"{100 * _worth(layer):6.2f} %"
-        lines.append(f"{layer.layer_idx:>5}  {halves}  {share}{' dropped' * layer.dropped}")
+        lines.append(f"{layer.layer_idx:>5}  {sublayers}  {share}{' dropped' * layer.dropped}")
     return lines
 
 
-def _half_text(half: "HalfPicture", most: float, *, planned: bool) -> str:
+def _sublayer_text(sublayer: "SublayerSummary", most: float, *, planned: bool) -> str:
     """A bar and the figure behind it."""
     if planned:
-        figure = f"{half.kept:,} of {half.groups:,}"
-        part = half.kept / half.groups if half.groups else 0.0
+        figure = f"{sublayer.kept:,} of {sublayer.groups:,}"
+        part = sublayer.kept / sublayer.groups if sublayer.groups else 0.0
     else:
-        figure = "not measured" if half.importance is None else f"{100 * half.importance:.2f} %"
-        part = (half.importance or 0.0) / most
+        figure = (
+            "not measured" if sublayer.importance is None else f"{100 * sublayer.importance:.2f} %"
+        )
+        part = (sublayer.importance or 0.0) / most
     return f"{_bar(part)} {figure:<19}"
 
 
@@ -95,7 +97,7 @@ def _bar(part: float) -> str:
 
 def _worth(layer: "LayerPicture") -> float:
     """The layer's share of the importance."""
-    return sum(half.importance or 0.0 for half in layer.halves.values())
+    return sum(sublayer.importance or 0.0 for sublayer in layer.sublayers.values())
 
 
 def _document(picture: "Picture") -> dict[str, Any]:

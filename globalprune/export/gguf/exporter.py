@@ -45,14 +45,18 @@ class Exported:
     bytes: int
     parameters: int  # the model's own
     padding: int  # parameters of zeros that the format wants beside them
-    padded: tuple[tuple[int, str], ...]  # the halves that are zeros alone: layer and kind
+    padded: tuple[tuple[int, str], ...]  # the sublayers that are zeros alone: layer and kind
     notes: tuple[str, ...]
 
     @property
     def document(self) -> dict[str, Any]:
         """The answer for a program."""
-        halves = [{"layer": layer, "half": half} for layer, half in self.padded]
-        return asdict(self) | {"path": str(self.path), "padded": halves, "notes": list(self.notes)}
+        sublayers = [{"layer": layer, "sublayer": sublayer} for layer, sublayer in self.padded]
+        return asdict(self) | {
+            "path": str(self.path),
+            "padded": sublayers,
+            "notes": list(self.notes),
+        }
 
 
 def add_keys(writer: gguf.GGUFWriter, subject: Subject, file_type: int) -> None:

@@ -33,8 +33,8 @@ class Rows:
         tensor = checkpoint.read(self.name)
         if self.heads is None:
             return tensor
-        halves = tensor.reshape(self.heads, 2, -1, *tensor.shape[1:])
-        return halves.transpose(1, 2).reshape(tensor.shape)
+        sublayers = tensor.reshape(self.heads, 2, -1, *tensor.shape[1:])
+        return sublayers.transpose(1, 2).reshape(tensor.shape)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _Layer:
     layer: GgufLayer
 
     def tensors(self) -> dict[str, GgufTensor]:
-        """All of the halves that the file holds, padded ones included."""
+        """All of the sublayers that the file holds, padded ones included."""
         found = {}
         for kind, parts in _PARTS.items():
             if not self.layer.groups[kind]:
@@ -133,7 +133,7 @@ class _Layer:
         return found
 
     def _tensor(self, kind: GroupType, part: str, source: str) -> GgufTensor | None:
-        """What is stored, else what pads an emptied half, else nothing."""
+        """What is stored, else what pads an emptied sublayer, else nothing."""
         stored = self._stored
         if source in stored:
             name = self.subject.adapter.layer_prefix(self.layer.layer_idx) + source
@@ -149,14 +149,14 @@ class _Layer:
         return self.subject.structure.layers[self.layer.layer_idx].tensors
 
     def _interleaved(self, part: str) -> int | None:
-        """The number of heads whose halves are to alternate."""
+        """The number of heads whose sublayers are to alternate."""
         if not self.subject.shape.form.interleaved:
             return None
         heads = {"attn_q": self.layer.query_heads, "attn_k": self.layer.groups["attention"]}
         return heads.get(part)
 
     def _padding(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of all that a padded half has."""
+        """The shapes of all that a padded sublayer has."""
         hidden, head = self.subject.traits.hidden_size, self.layer.head_dim
         queries, keys = self.layer.query_heads * head, self.layer.groups["attention"] * head
         channels = self.layer.groups["mlp"]
@@ -186,8 +186,8 @@ def _refuse_loss(subject: Subject, tensors: tuple[GgufTensor, ...]) -> None:
     written = {rows.name for tensor in tensors for rows in tensor.rows}
     idle = {
         subject.adapter.layer_prefix(index) + f"{subject.adapter.entry_norm(kind)}.weight"
-        for index, kind, half in subject.structure.halves()
-        if not half.groups
+        for index, kind, sublayer in subject.structure.sublayers()
+        if not sublayer.groups
     }
     if lost := sorted(subject.checkpoint.tensors.keys() - written - idle):
         raise UnsupportedArchitecture(

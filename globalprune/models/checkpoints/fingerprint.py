@@ -59,7 +59,7 @@ def _as_bytes(tensor: torch.Tensor) -> bytes:
 def stored_weights(
     checkpoint: Checkpoint, adapter: ModelAdapter, structure: ModelStructure
 ) -> StoredWeights:
-    """Count the files that the weights take, and what of them goes with a group of each half."""
+    """Count the bytes of the weight files, and those that go with one group of each sublayer."""
     numbers: Counter[str] = Counter()
     for info in checkpoint.tensors.values():
         numbers[info.dtype] += info.parameters
@@ -85,7 +85,7 @@ def _group_bytes(
     group_type: GroupType,
 ) -> int:
     """The bytes of one group; of experts that are stored in several dtypes, the fewest."""
-    if not layer.half(group_type).cost:
+    if not layer.sublayer(group_type).cost:
         return 0
     prefix = adapter.layer_prefix(index)
     by_part: Counter[int] = Counter()  # experts lie one behind the other

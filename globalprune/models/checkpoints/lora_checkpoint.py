@@ -124,7 +124,7 @@ class AdapterCheckpoint:
         factors = {
             name: (down, up)
             for name, (down, up) in _factors(folder, config.rank).items()
-            # on what is left of an emptied half, its output bias, peft lays factors without inputs
+            # on the output bias of an emptied sublayer peft lays factors without inputs
             if name in base.tensors or down.shape[1]
         }
         if strangers := sorted(factors.keys() - base.tensors.keys()):

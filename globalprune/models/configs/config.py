@@ -162,9 +162,9 @@ class ConfigFigures:
         return by_index.get(index, {})
 
     def emptied(self, index: int) -> Collection[str]:
-        """The halves of a layer that an earlier cut took whole: `attention`, `mlp`."""
-        halves = self.layer(index).get("skip", ())
-        return halves if isinstance(halves, list | tuple) else ()
+        """The sublayers of a layer that an earlier cut took whole: `attention`, `mlp`."""
+        sublayers = self.layer(index).get("skip", ())
+        return sublayers if isinstance(sublayers, list | tuple) else ()
 
     def find(self, key: str, index: int | None = None) -> int | None:
         """The number, that of layer `index` first, or None where the config is silent."""

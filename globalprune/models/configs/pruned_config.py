@@ -19,11 +19,11 @@ from transformers.models.auto.modeling_auto import (
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.plans.runtimes import EXPERT_ROWS
 from globalprune.artifacts.structure import (
-    HalfStructure,
     LayerKind,
     LayerStructure,
     ModelStructure,
     ModelTraits,
+    SublayerStructure,
 )
 from globalprune.models.configs.config import EXPERT_WIDTHS, OF_ANOTHER_RUN
 
@@ -32,15 +32,17 @@ OWN_WIDTH: Final = "moe_intermediate_size"  # of experts, in families that have 
 _DENSE, _EVERY = "mlp_only_layers", "decoder_sparse_step"
 
 
-def width_key(half: HalfStructure, sizes: PretrainedConfig) -> str:
+def width_key(sublayer: SublayerStructure, sizes: PretrainedConfig) -> str:
     """Under which key a layer with such an MLP looks for its width."""
-    return OWN_WIDTH if half.experts and hasattr(sizes, OWN_WIDTH) else WIDTH
+    return OWN_WIDTH if sublayer.experts and hasattr(sizes, OWN_WIDTH) else WIDTH
 
 
-def mlp_part(half: HalfStructure, effect: LayerEffect, sizes: PretrainedConfig) -> dict[str, Any]:
+def mlp_part(
+    sublayer: SublayerStructure, effect: LayerEffect, sizes: PretrainedConfig
+) -> dict[str, Any]:
     """How wide one layer is after the cut, or each of its experts."""
-    key = width_key(half, sizes)
-    if not half.experts:
+    key = width_key(sublayer, sizes)
+    if not sublayer.experts:
         return {key: len(effect.mlp)}
     if len(set(effect.experts)) == 1:
         return {key: effect.experts[0]}
@@ -101,7 +103,7 @@ def layer_kinds(native: PretrainedConfig) -> tuple[LayerKind, ...]:
 
 MODELING_FILE = "modeling_globalprune"  # without .py: how auto_map names it
 PREFIX = "Pruned"
-SKIP = "skip"  # under this key a layer names its halves that are gone
+SKIP = "skip"  # under this key a layer names its sublayers that are gone
 HEADS = "num_attention_heads"
 KEY_VALUE_HEADS = "num_key_value_heads"
 _SIZES = {
@@ -175,7 +177,7 @@ def _layer_part(
     part: RawConfig = copy.deepcopy(earlier.get(effect.layer_idx, {}))
     part.pop(EXPERT_WIDTHS, None)
     gone = set(part.pop(SKIP, ())) - {"attention", "mlp"}
-    gone |= {half for half in ("attention", "mlp") if not getattr(effect, half)}
+    gone |= {sublayer for sublayer in ("attention", "mlp") if not getattr(effect, sublayer)}
     part[HEADS] = len(effect.attention) * layer.query_heads_per_group
     part[KEY_VALUE_HEADS] = len(effect.attention)
     part |= mlp_part(layer.mlp, effect, sizes)
@@ -268,7 +270,7 @@ def _uneven(edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedCon
 
 
 def _sizes_of_no_layer(layers: Sequence[RawConfig], sizes: PretrainedConfig) -> RawConfig:
-    """Sizes of the whole model that no layer has, where some half is gone.
+    """Sizes of the whole model that no layer has, where some sublayer is gone.
 
     A loader that knows nothing of `per_layer_config` (transformers before 5.15) would otherwise
     find every stored tensor fitting, and fill the gaps with random weights. So one size is wrong
@@ -289,8 +291,8 @@ def _sizes_of_no_layer(layers: Sequence[RawConfig], sizes: PretrainedConfig) -> 
 def _overrides(part: RawConfig, sizes: PretrainedConfig, edited: RawConfig) -> RawConfig:
     """Keep what differs from the whole model, whose config is to be `edited`.
 
-    A half that is gone gets a size of 1, or 2 where the whole model has 1: transformers forgets a
-    size that equals the model's, and would then find all sizes equal and ignore the gap.
+    A sublayer that is gone gets a size of 1, or 2 where the whole model has 1: transformers forgets
+    a size that equals the model's, and would then find all sizes equal and ignore the gap.
     """
     whole = {key: edited.get(key, getattr(sizes, key, None)) for key in _SIZES}
     part = dict(part)

@@ -1,9 +1,9 @@
 """Decoder layers with grouped-query attention (q, k, v, o) and a gated MLP (gate, up, down).
 
 Biases may stand on any projection, q/k norms of one head's size are shared by all heads, norms may
-stand behind the halves too, and projections that read the same may be fused; a mixture of experts
-may stand in the place of the MLP. Where q/k norms span all heads the attention stays whole. Models
-that globalprune cut before are read like any other, empty halves included.
+stand behind the sublayers too, and projections that read the same may be fused; a mixture of
+experts may stand in the place of the MLP. Where q/k norms span all heads the attention stays whole. Models
+that globalprune cut before are read like any other, empty sublayers included.
 """
 
 import math
@@ -11,7 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from globalprune.artifacts.structure import GroupType, HalfStructure, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import (
+    GroupType,
+    LayerStructure,
+    ModelStructure,
+    SublayerStructure,
+)
 from globalprune.models.architecture import GatingModules, GroupAxis
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.gated_decoder.form import MODEL_WIDTH, PLAIN, LayerForm
@@ -67,7 +72,7 @@ class GatedDecoder:
         """`model.layers.3.`."""
         return f"{_PREFIX}{index}."
 
-    def half_prefix(self, group_type: GroupType) -> str:
+    def sublayer_prefix(self, group_type: GroupType) -> str:
         """`self_attn.` or `mlp.`."""
         return _HALF_PREFIX[group_type]
 
@@ -107,23 +112,23 @@ class GatedDecoder:
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
         """Rows of q, k, v and columns of o; rows of gate and up and columns of down."""
-        return self._axes(layer, group_type, layer.half(group_type).experts)
+        return self._axes(layer, group_type, layer.sublayer(group_type).experts)
 
     def gating(self, group_type: GroupType) -> GatingModules | None:
         """Gate, up and their activation, of the MLP."""
         return self.form.projections.gating if group_type == "mlp" else None
 
     def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """The q/k norms of an attention half that can be cut, the router of experts."""
+        """The q/k norms of an attention sublayer that can be cut, the router of experts."""
         if group_type in self.form.fixed:
             return ()
-        return self._shared(layer, group_type, layer.half(group_type).experts)
+        return self._shared(layer, group_type, layer.sublayer(group_type).experts)
 
     def _layer(self, shapes: LayerShapes, window: int | None) -> LayerStructure:
         """Count one layer's groups and parameters."""
         return LayerStructure(
-            attention=self._half(shapes, "attention"),
-            mlp=self._half(shapes, "mlp", shapes.mixture),
+            attention=self._sublayer(shapes, "attention"),
+            mlp=self._sublayer(shapes, "mlp", shapes.mixture),
             norms=_parameters(shapes, self.form.norms.tensors),
             query_heads_per_group=shapes.query_heads_per_group,
             head_dim=shapes.head_dim,
@@ -131,18 +136,18 @@ class GatedDecoder:
             window=window,
         )
 
-    def _half(
+    def _sublayer(
         self, shapes: LayerShapes, group_type: GroupType, mixture: MixtureShapes = NO_EXPERTS
-    ) -> HalfStructure:
-        """Groups and costs of one half, counted from its tensors through its axes."""
+    ) -> SublayerStructure:
+        """Groups and costs of one sublayer, counted from its tensors through its axes."""
         groups = shapes.groups[group_type]
         bias = _parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes))
         axes = self._axes(shapes, group_type, mixture.experts)
         owned = _parameters(shapes, {axis.tensor for axis in axes})
         shared = _parameters(shapes, self._shared(shapes, group_type, mixture.experts))
         if groups and group_type in self.form.fixed:
-            return HalfStructure(groups=groups, cost=0, kept=owned + bias + shared)
-        return HalfStructure(
+            return SublayerStructure(groups=groups, cost=0, kept=owned + bias + shared)
+        return SublayerStructure(
             groups=groups,
             cost=owned // groups if groups else 0,
             shared=shared,
@@ -154,13 +159,13 @@ class GatedDecoder:
     def _axes(
         self, shapes: _Layer, group_type: GroupType, experts: Sequence[int]
     ) -> tuple[GroupAxis, ...]:
-        """The axes of every stored tensor that run over the half's groups."""
+        """The axes of every stored tensor that run over the sublayer's groups."""
         if self.form.mixture and experts:
             return self.form.mixture.axes(experts)
         widths = {"Q": shapes.query_heads_per_group * shapes.head_dim, "K": shapes.head_dim, "F": 1}
         candidates = (
             GroupAxis(f"{projection}.{kind}", dim, tuple(widths[block] for block in blocks))
-            for projection, (rows, columns) in self.form.projections.halves[group_type].items()
+            for projection, (rows, columns) in self.form.projections.sublayers[group_type].items()
             for kind, axes in (("weight", (rows, columns)), ("bias", (rows,)))
             for dim, blocks in enumerate(axes)
             if blocks != MODEL_WIDTH
@@ -170,7 +175,7 @@ class GatedDecoder:
     def _shared(
         self, shapes: _Layer, group_type: GroupType, experts: Sequence[int]
     ) -> tuple[str, ...]:
-        """What all groups of the half use."""
+        """What all groups of the sublayer use."""
         if self.form.mixture and experts:
             return (self.form.mixture.router,)
         return _present(self.form.inside(group_type), shapes)

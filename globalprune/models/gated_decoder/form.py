@@ -16,9 +16,9 @@ HEAD: Final = "H"  # the axis of one head's size
 
 @dataclass(frozen=True)
 class LayerNorms:
-    """Norms by the half that they stand before or behind, by their names below the layer.
+    """Norms by the sublayer that they stand before or behind, by their names below the layer.
 
-    A half that none stands before reads the residual stream itself.
+    A sublayer that none stands before reads the residual stream itself.
     """
 
     entering: Mapping[GroupType, str]
@@ -50,14 +50,16 @@ MODEL_WIDTH: Final = "D"
 class Projections:
     """Rows and columns of every linear layer, by its name below the layer."""
 
-    halves: Mapping[GroupType, Mapping[str, tuple[str, str]]]
+    sublayers: Mapping[GroupType, Mapping[str, tuple[str, str]]]
     measured_at: Mapping[str, tuple[str, int]]  # by axis: the layer and the dimension that tell it
     gating: GatingModules
 
     @property
     def all(self) -> dict[str, tuple[str, str]]:
-        """Those of both halves."""
-        return {name: axes for half in self.halves.values() for name, axes in half.items()}
+        """Those of both sublayers."""
+        return {
+            name: axes for sublayer in self.sublayers.values() for name, axes in sublayer.items()
+        }
 
 
 SEPARATE: Final = Projections(
@@ -145,7 +147,7 @@ _MATRIX: Final = 2  # dimensions
 
 @dataclass(frozen=True)
 class LayerForm:
-    """Projections, the norms around the halves, and the norms of queries and keys."""
+    """Projections, the norms around the sublayers, and the norms of queries and keys."""
 
     projections: Projections = SEPARATE
     norms: LayerNorms = BEFORE
@@ -154,20 +156,20 @@ class LayerForm:
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:
-        """The halves that can't be cut: a norm over all heads changes when one of them goes."""
+        """The sublayers that can't be cut: a norm over all heads changes when one of them goes."""
         return ("attention",) if any(a != HEAD for a in self.query_key_norms.values()) else ()
 
     def inside(self, group_type: GroupType) -> tuple[str, ...]:
-        """The norms inside a half, by the names of their weights."""
+        """The norms inside a sublayer, by the names of their weights."""
         return tuple(self.query_key_norms) if group_type == "attention" else ()
 
     def without_mlp(self) -> "LayerForm":
         """The same where something else stands in the place of the MLP."""
-        halves = {**self.projections.halves, "mlp": {}}
-        return replace(self, projections=replace(self.projections, halves=halves))
+        sublayers = {**self.projections.sublayers, "mlp": {}}
+        return replace(self, projections=replace(self.projections, sublayers=sublayers))
 
     def axis_size(self, tensors: Shapes, axis: str) -> int:
-        """The length of Q, K or F; 0 where the half is empty or its tensor is no matrix."""
+        """The length of Q, K or F; 0 where the sublayer is empty or its tensor is no matrix."""
         name, dim = self.projections.measured_at[axis]
         shape = tensors.get(f"{name}.weight", ())
         if len(shape) != _MATRIX:

@@ -85,7 +85,7 @@ class LayerShapes:
     tensors: Shapes
     head_dim: int
     query_heads_per_group: int
-    groups: Mapping[GroupType, int]  # of each half; 0 where it is empty
+    groups: Mapping[GroupType, int]  # of each sublayer; 0 where it is empty
     mixture: MixtureShapes = NO_EXPERTS
 
 
@@ -190,8 +190,8 @@ class _LayerReader:
         return f"{self.config.where}: layer {self.index}"
 
     def _is_empty(self, group_type: GroupType) -> bool:
-        """Whether an earlier cut took the half: its weights are gone, and the config knows."""
-        names = self.form.projections.halves[group_type]
+        """Whether an earlier cut took the sublayer: its weights are gone, and the config knows."""
+        names = self.form.projections.sublayers[group_type]
         gone = not any(f"{name}.weight" in self.tensors for name in names)
         return gone and group_type in self.config.emptied(self.index)
 
@@ -207,7 +207,7 @@ class _LayerReader:
 
     def _refuse_missing_names(self) -> None:
         needed = set(self.form.norms.tensors)
-        for group_type, projections in self.form.projections.halves.items():
+        for group_type, projections in self.form.projections.sublayers.items():
             if not self._is_empty(group_type):
                 needed |= {f"{name}.weight" for name in projections}
                 needed |= {*self.form.inside(group_type)}

@@ -20,7 +20,7 @@ from globalprune.statistics.reducers.group_sums import (
     OutputSquares,
     PartSums,
     add_to_part,
-    of_halves,
+    join_parts,
     sum_to_groups,
 )
 
@@ -50,7 +50,7 @@ class InputRms(OutputSquares):
 
 
 def _rooted(means: GroupSums) -> GroupSums:
-    return {half: values.sqrt() for half, values in means.items()}
+    return {sublayer: values.sqrt() for sublayer, values in means.items()}
 
 
 def magnitudes(sites: Sequence[Site]) -> GroupSums:
@@ -60,4 +60,4 @@ def magnitudes(sites: Sequence[Site]) -> GroupSums:
         for parameter, axis in site.axes.items():
             values = site.parameter(parameter).abs()
             add_to_part(sums, site, sum_to_groups(values, axis, site.groups))
-    return of_halves(sums)
+    return join_parts(sums)

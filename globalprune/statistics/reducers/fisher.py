@@ -18,7 +18,7 @@ from globalprune.statistics.interface import (
     StatisticReducer,
     widened,
 )
-from globalprune.statistics.reducers.group_sums import OutputSquares, of_halves, part_name
+from globalprune.statistics.reducers.group_sums import OutputSquares, join_parts, part_name
 from globalprune.statistics.reducers.secant import secant_gates
 
 _GATES, _PREDICTED = "gates", "predicted"
@@ -126,7 +126,7 @@ class WinsorisedGateFisher(StatisticReducer):
 
     def _over(self, windows: slice) -> GroupSums:
         """The statistic over some of the windows."""
-        return of_halves(
+        return join_parts(
             {
                 part: winsorised_fisher(
                     torch.cat(gates)[windows], torch.tensor(self._predicted[part][windows])

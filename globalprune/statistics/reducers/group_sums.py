@@ -8,14 +8,14 @@ from globalprune.models.architecture import GroupAxis
 from globalprune.statistics.interface import (
     Counts,
     GroupSums,
-    Half,
     Part,
     Site,
     Split,
     StatisticReducer,
+    SublayerKey,
 )
 
-PartSums = dict[Part, torch.Tensor]  # float64 [groups] for every part of a half
+PartSums = dict[Part, torch.Tensor]  # float64 [groups] for every part of a sublayer
 _NOW, _FIRST = "now", "first"
 
 
@@ -33,12 +33,12 @@ def add_to_part(sums: PartSums, site: Site, values: torch.Tensor) -> None:
     sums[site.part] = values if so_far is None else so_far + values
 
 
-def of_halves(sums: PartSums) -> GroupSums:
-    """Lay the parts of every half one behind the other."""
-    parts: dict[Half, list[torch.Tensor]] = {}
-    for half, first in sorted(sums):
-        parts.setdefault(half, []).append(sums[half, first])
-    return {half: torch.cat(values) for half, values in parts.items()}
+def join_parts(sums: PartSums) -> GroupSums:
+    """Lay the parts of every sublayer one behind the other."""
+    parts: dict[SublayerKey, list[torch.Tensor]] = {}
+    for sublayer, first in sorted(sums):
+        parts.setdefault(sublayer, []).append(sums[sublayer, first])
+    return {sublayer: torch.cat(values) for sublayer, values in parts.items()}
 
 
 class HalvedSums:
@@ -91,7 +91,7 @@ def part_name(part: Part) -> str:
 
 
 def _divided(sums: PartSums, divisor: int) -> GroupSums:
-    return {half: values / divisor for half, values in of_halves(sums).items()}
+    return {sublayer: values / divisor for sublayer, values in join_parts(sums).items()}
 
 
 class OutputSquares(StatisticReducer):

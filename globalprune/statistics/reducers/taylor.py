@@ -19,7 +19,7 @@ from globalprune.statistics.reducers.group_sums import (
     HalvedSums,
     PartSums,
     add_to_part,
-    of_halves,
+    join_parts,
     sum_to_groups,
 )
 
@@ -92,9 +92,9 @@ class FirstOrder(StatisticReducer):
                     _add_products(sums, *key, part, text.windows)
             _add_products(whole, *key, total, counts.whole.windows)
         if counts.halves is None:
-            return {"first_order": Split(of_halves(whole))}
-        in_halves = (of_halves(halves[0]), of_halves(halves[1]))
-        return {"first_order": Split(of_halves(whole), in_halves)}
+            return {"first_order": Split(join_parts(whole))}
+        in_halves = (join_parts(halves[0]), join_parts(halves[1]))
+        return {"first_order": Split(join_parts(whole), in_halves)}
 
 
 def _sorting(key: tuple[Site, str]) -> tuple[str, str]:

@@ -33,7 +33,7 @@ STRUCTURE = plain_structure(attention=(2, 0), mlp=(2, 2))
 
 
 def test_rows_are_sorted_by_importance_over_cost() -> None:
-    """An attention group of cost 10 competes with channels of cost 1; empty halves have no row."""
+    """An attention group of cost 10 competes with channels of cost 1; empty ones have no row."""
     table = build_table(
         STRUCTURE, range(2), importances_named(["taylor"]), SUMS, identity="sha256:me"
     )
@@ -70,7 +70,7 @@ Tiny = Callable[[str], Path]
 METHODS = ["taylor", "fisher_winsorised", "wanda", "magnitude"]
 
 
-def halves_of(tiny: Tiny, folder: Path, method: str, normaliser: str | None) -> list[Analysis]:
+def sublayers_of(tiny: Tiny, folder: Path, method: str, normaliser: str | None) -> list[Analysis]:
     """Two analyses, each of one half of the rows."""
     return [
         analysed(
@@ -84,7 +84,7 @@ def halves_of(tiny: Tiny, folder: Path, method: str, normaliser: str | None) -> 
 def in_order(analysis: Analysis, column: str) -> NDArray[Any]:
     """A column of the table by layer, kind and index."""
     values = analysis.table.columns()[column]
-    return np.array([values[row] for rows in analysis.table.halves.values() for row in rows])
+    return np.array([values[row] for rows in analysis.table.sublayers.values() for row in rows])
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_it_is_what_two_analyses_would_say(
 ) -> None:
     """Of the scores as they rank, through the normaliser that the record names."""
     found = analysed(tiny("llama"), tmp_path, importances=[method], normaliser=normaliser).record
-    first, second = halves_of(tiny, tmp_path, method, normaliser)
-    scores = [in_order(half, "score") for half in (first, second)]
+    first, second = sublayers_of(tiny, tmp_path, method, normaliser)
+    scores = [in_order(sublayer, "score") for sublayer in (first, second)]
     costs = in_order(first, "cost")
     expected = reliability_of(scores[0], scores[1], costs, found.structure.parameters)
     assert found.reliability.keys() == {method}

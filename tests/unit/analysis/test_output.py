@@ -70,7 +70,7 @@ def test_the_halves_agreement_is_told_for_every_importance(record: AnalysisRecor
     assert found["taylor"].cuts
     for name in ("wanda", "taylor"):
         cuts = ", ".join(f"{100 * cut.ratio:.0f} %: {cut.shared:.2f}" for cut in found[name].cuts)
-        assert lines[f"halves on {name}"] == (
+        assert lines[f"sublayers on {name}"] == (
             f"ranks correlate by {found[name].rank_correlation:.3f}; shared of a cut of {cuts}"
         )
 
@@ -118,8 +118,8 @@ def test_the_log_holds_the_command_the_phases_and_the_layers(
     assert "document_digests" not in text
 
 
-def test_a_half_is_summed_up_by_its_spread_and_its_share() -> None:
-    """Scores are spread, importances shared; a half that wasn't measured has no line."""
+def test_a_sublayer_is_summed_up_by_its_spread_and_its_share() -> None:
+    """Scores are spread, importances shared; a sublayer that wasn't measured has no line."""
     table = GroupTable.build(
         layer_idx=[0, 0, 2, 2, 2],
         group_type=[0, 0, 1, 1, 1],

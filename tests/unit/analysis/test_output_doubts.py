@@ -97,7 +97,7 @@ def test_trials_in_half_precision_are_doubted(tiny: Tiny, tmp_path: Path, dtype:
 def test_an_attention_that_cannot_be_cut_is_told(tiny: Tiny, tmp_path: Path) -> None:
     """Its groups are in no table."""
     analysis = analysed(tiny("olmo2"), tmp_path)
-    assert {kind for _, kind in analysis.table.halves} == {"mlp"}
+    assert {kind for _, kind in analysis.table.sublayers} == {"mlp"}
     [warning] = analysis.record.warnings
     assert warning == (
         "the attention of this model can't be cut (its query and key norms span all heads, so that "

@@ -42,7 +42,7 @@ def test_what_is_gone_is_worth_nothing(tiny: Tiny, tmp_path: Path, compensating:
         table = analysis.table.rescored(name)
         worthless = {
             (layer, kind, index)
-            for (layer, kind), rows in table.halves.items()
+            for (layer, kind), rows in table.sublayers.items()
             for index, worth in enumerate(table.importances[name][rows])
             if worth == 0
         }
@@ -60,14 +60,14 @@ EMPTY: Removals = {1: {"attention": range(3)}, 2: {"attention": range(3), "mlp":
 
 
 @pytest.mark.parametrize("compensating", [False, True], ids=["cut", "compensated"])
-def test_a_half_may_be_gone_whole(tiny: Tiny, tmp_path: Path, compensating: bool) -> None:
+def test_a_sublayer_may_be_gone_whole(tiny: Tiny, tmp_path: Path, compensating: bool) -> None:
     """A layer too: what is left of the model is measured, and none of it comes back."""
     plan = write_removals(tmp_path / "plan.yaml", EMPTY)
     analysis = measured(tiny("qwen2"), tmp_path, given=plan, compensating=compensating)
     for name in METHODS:
         table = analysis.table.rescored(name)
-        for half, rows in table.halves.items():
-            gone = half in {(1, "attention"), (2, "attention"), (2, "mlp")}
+        for sublayer, rows in table.sublayers.items():
+            gone = sublayer in {(1, "attention"), (2, "attention"), (2, "mlp")}
             assert bool((table.importance[rows] == 0).all()) == gone
 
 
@@ -104,7 +104,7 @@ def test_curves_lie_beside_the_table_and_go_with_it(tiny: Tiny, tmp_path: Path) 
         "predicted_nats", "measured_nats",
     ]  # fmt: skip
     frame = curves.to_pandas()
-    for _half, rows in frame.groupby(["layer_idx", "group_type"], observed=True):
+    for _sublayer, rows in frame.groupby(["layer_idx", "group_type"], observed=True):
         assert rows.removed_groups.tolist() == list(range(1, len(rows) + 1))
         assert rows.predicted_nats.is_monotonic_increasing
     assert "assumes: compensation" in (tmp_path / "a" / "plan.yaml").read_text("utf-8")
@@ -127,8 +127,8 @@ def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
         assert measured.removed_groups.tolist() == counts_tried(losses)
         last = measured.iloc[-1]
         taken = rows.group_idx[: last.removed_groups]
-        half = table[(table.layer_idx == layer) & (table.group_type == kind)]
-        found = half[half.group_idx.isin(taken)].importance.sum()
+        sublayer = table[(table.layer_idx == layer) & (table.group_type == kind)]
+        found = sublayer[sublayer.group_idx.isin(taken)].importance.sum()
         assert last.measured_nats * (1 - 1e-9) <= found <= last.measured_nats * 1.5
     refused(
         gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,

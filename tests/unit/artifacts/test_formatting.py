@@ -56,7 +56,7 @@ def test_what_no_float_holds_is_said() -> None:
 
 
 @given(st.floats(1e-9, 1e9), st.floats(-1e9, 1e9))
-def test_rounding_never_moves_a_value_by_half_its_error(error: float, value: float) -> None:
+def test_rounding_never_moves_a_value_by_sublayer_its_error(error: float, value: float) -> None:
     """Digits that matter are kept, whatever the scale: the step is below the error itself."""
     step = 10.0 ** -decimals_for(error)
     assert step <= error * (1 + 1e-9)

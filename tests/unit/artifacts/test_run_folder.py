@@ -163,17 +163,17 @@ def test_tensors_are_of_one_run(tmp_path: Path) -> None:
     """Bit for bit, with their record; another run's are as good as none."""
     tensors = {"a": torch.randn(3, 2).T, "b": torch.tensor([1.5], dtype=torch.bfloat16)}
     run = RunFolder(tmp_path / "work", {"run": "1"})
-    run.part("orders").keep_tensors("half", tensors, Count(windows=3))
+    run.part("orders").keep_tensors("sublayer", tensors, Count(windows=3))
     run.keep_many("pass", [{"a": tensors["a"]}, {"b": tensors["b"]}], Count(windows=4))
-    found = run.part("orders").find_tensors("half")
+    found = run.part("orders").find_tensors("sublayer")
     many = run.find_many("pass", Count)
     assert found is not None
     assert many is not None
-    assert run.part("orders").find_record_of("half", Count) == Count(windows=3)
+    assert run.part("orders").find_record_of("sublayer", Count) == Count(windows=3)
     assert many[0] == Count(windows=4)
     for kept in (found, {name: tensor for part in many[1] for name, tensor in part.items()}):
         assert all(torch.equal(kept[name], tensor) for name, tensor in tensors.items())
     for other in (RunFolder(tmp_path / "work", {"run": "2"}), RunFolder(None)):
-        assert other.part("orders").find_tensors("half") is None
-        assert other.part("orders").find_record_of("half", Count) is None
+        assert other.part("orders").find_tensors("sublayer") is None
+        assert other.part("orders").find_record_of("sublayer", Count) is None
         assert other.find_many("pass", Count) is None

@@ -40,9 +40,9 @@ def test_layers_in_another_order_are_another_structure() -> None:
     assert structure_of(narrow, wide).fingerprint != structure_of(wide, narrow).fingerprint
 
 
-def test_every_half_is_walked_in_the_order_of_ties() -> None:
+def test_every_sublayer_is_walked_in_the_order_of_ties() -> None:
     """Layer first, then attention before MLP; the prunable parameters are their sum."""
     structure = structure_of(layer_of(4, 24), layer_of(2, 8))
-    walked = [(layer, kind, half.groups) for layer, kind, half in structure.halves()]
+    walked = [(layer, kind, sublayer.groups) for layer, kind, sublayer in structure.sublayers()]
     assert walked == [(0, "attention", 4), (0, "mlp", 24), (1, "attention", 2), (1, "mlp", 8)]
     assert structure.prunable == 6 * 100 + 32 * 10

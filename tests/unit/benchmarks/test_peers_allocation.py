@@ -8,11 +8,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from peers.allocation import even_counts, global_cut, lowest
-from peers.subject import Subject, halves_of, removed_parameters
+from peers.subject import Subject, removed_parameters, sublayers_of
 from recipe_subjects import subject_in
 
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.statistics.interface import Half
+from globalprune.statistics.interface import SublayerKey
 
 Tiny = Callable[[str], Path]
 
@@ -23,16 +23,16 @@ def subject(tiny: Tiny) -> Subject:
     return subject_in(tiny("qwen3"))
 
 
-def taken(subject: Subject, counts: dict[Half, int]) -> int:
+def taken(subject: Subject, counts: dict[SublayerKey, int]) -> int:
     """The parameters of so many groups."""
-    return sum(count * subject.cost(half) for half, count in counts.items())
+    return sum(count * subject.cost(sublayer) for sublayer, count in counts.items())
 
 
 @given(share=st.floats(0.01, 0.99))
 @example(share=0.953125)  # so near the end that rounding down would leave too little
 @settings(deadline=None, max_examples=40)
 def test_even_shares_reach_the_need_by_less_than_a_channel(subject: Subject, share: float) -> None:
-    """Both halves lose the same share of every layer, as nearly as whole groups can."""
+    """Both sublayers lose the same share of every layer, as nearly as whole groups can."""
     need = int(share * subject.structure.prunable)
     mlp = subject.structure.layers[0].mlp
 
@@ -40,9 +40,9 @@ def test_even_shares_reach_the_need_by_less_than_a_channel(subject: Subject, sha
 
     assert need <= taken(subject, counts) < need + mlp.cost
     for kind in GROUP_TYPES:
-        own = [counts.get(half, 0) for half in halves_of(subject.structure, kind)]
+        own = [counts.get(sublayer, 0) for sublayer in sublayers_of(subject.structure, kind)]
         assert max(own) - min(own) <= 1
-    groups = [counts.get(half, 0) for half in halves_of(subject.structure, "attention")]
+    groups = [counts.get(sublayer, 0) for sublayer in sublayers_of(subject.structure, "attention")]
     wanted = 12 * need / subject.structure.prunable
     assert abs(sum(groups) - wanted) <= (0.5 if 0.1 < share < 0.9 else 1)
 
@@ -79,7 +79,10 @@ def test_the_lowest_go_first() -> None:
 
 def test_a_global_ranking_takes_the_lowest_of_all(subject: Subject) -> None:
     """Whatever layer it lies in; channels of the first layer go whole before anything else."""
-    scores = {half: torch.full((subject.outputs[half].groups,), 9.0) for half in subject.outputs}
+    scores = {
+        sublayer: torch.full((subject.outputs[sublayer].groups,), 9.0)
+        for sublayer in subject.outputs
+    }
     scores[0, "mlp"] = torch.arange(24.0) / 24
     mlp = subject.structure.layers[0].mlp
 
@@ -91,12 +94,12 @@ def test_a_global_ranking_takes_the_lowest_of_all(subject: Subject) -> None:
 
 def test_the_last_group_takes_the_shared_norms_along(subject: Subject) -> None:
     """The q/k norms of an emptied attention are gone too, as a cut would have it."""
-    half = halves_of(subject.structure, "attention")[0]
+    sublayer = sublayers_of(subject.structure, "attention")[0]
     attention = subject.structure.layers[0].attention
     some, every = torch.tensor([True, True, False]), torch.tensor([True, True, True])
 
-    assert removed_parameters(subject.structure, {half: some}) == 2 * attention.cost
-    assert removed_parameters(subject.structure, {half: every}) == (
+    assert removed_parameters(subject.structure, {sublayer: some}) == 2 * attention.cost
+    assert removed_parameters(subject.structure, {sublayer: every}) == (
         3 * attention.cost + attention.shared
     )
     assert attention.shared > 0

@@ -19,7 +19,7 @@ from recipe_subjects import (
     subject_in,
 )
 
-from globalprune.statistics.interface import Half
+from globalprune.statistics.interface import SublayerKey
 
 Tiny = Callable[[str], Path]
 
@@ -33,11 +33,11 @@ def moments_of(inputs: torch.Tensor) -> flap.Moments:
 
 
 @pytest.mark.parametrize("kind", ["attention", "mlp"])
-def test_fluctuation_is_standardised_within_a_half(tiny: Tiny, kind: str) -> None:
+def test_fluctuation_is_standardised_within_a_sublayer(tiny: Tiny, kind: str) -> None:
     """Var(x_j)·‖W_:j‖², squared for attention, less its mean, by its deviation, averaged."""
     subject, windows = subject_in(tiny("llama")), some_windows()
-    half = (2, kind)
-    site, inputs = subject.outputs[half], inputs_of(subject, windows)[half]  # type: ignore[index]
+    sublayer = (2, kind)
+    site, inputs = subject.outputs[sublayer], inputs_of(subject, windows)[sublayer]  # type: ignore[index]
     metric = inputs.double().var(dim=0, correction=0) * site.linear.weight.double().norm(dim=0) ** 2
     metric = metric**2 if kind == "attention" else metric
     expected = ((metric - metric.mean()) / metric.std()).reshape(site.groups, -1).mean(dim=1)
@@ -51,8 +51,8 @@ def test_fluctuation_is_standardised_within_a_half(tiny: Tiny, kind: str) -> Non
 def test_flaps_bias_keeps_an_outputs_mean(tiny: Tiny, family: str) -> None:
     """With the columns gone and the bias there, the mean output over the text is as before."""
     subject, windows = subject_in(tiny(family)), some_windows()
-    half = (0, "attention")
-    site, inputs = subject.outputs[half], inputs_of(subject, windows)[half]  # type: ignore[index]
+    sublayer = (0, "attention")
+    site, inputs = subject.outputs[sublayer], inputs_of(subject, windows)[sublayer]  # type: ignore[index]
     before = site.linear(inputs).mean(dim=0)
     gone: Gone = {h: lowest(torch.zeros(s.groups), 1) for h, s in subject.outputs.items()}
     means = {h: moments_of(x).mean for h, x in inputs_of(subject, windows).items()}
@@ -60,7 +60,7 @@ def test_flaps_bias_keeps_an_outputs_mean(tiny: Tiny, family: str) -> None:
     flap.add_biases(subject, gone, means)
     take_out(subject, gone)
 
-    assert columns(site, gone[half]).any()  # type: ignore[index]
+    assert columns(site, gone[sublayer]).any()  # type: ignore[index]
     torch.testing.assert_close(site.linear(inputs).mean(dim=0), before)
 
 
@@ -115,7 +115,7 @@ def test_a_dropped_layer_changes_nothing_but_itself(tiny: Tiny) -> None:
     """ShortGPT's model answers as one whose layer list is shorter."""
     subject, windows = subject_in(tiny("llama_tied_bias")), some_windows()
     removed = shortgpt.prune(subject, windows, 100)
-    silent = next(half[0] for half, groups in emptied(subject).items() if groups.all())
+    silent = next(sublayer[0] for sublayer, groups in emptied(subject).items() if groups.all())
     found = logits_of(subject, windows)
     base: Any = subject.model.base_model
 
@@ -129,14 +129,14 @@ def test_a_dropped_layer_changes_nothing_but_itself(tiny: Tiny) -> None:
 def test_a_global_magnitude_counts_for_each_parameter(tiny: Tiny) -> None:
     """An attention group of weak weights goes before channels, although its sum is larger."""
     subject = subject_in(tiny("llama"))
-    half: Half = (1, "attention")
+    sublayer: SublayerKey = (1, "attention")
     with torch.no_grad():
         for site in subject.sites:
-            if site.half == half:
+            if site.sublayer == sublayer:
                 site.linear.weight *= 0.3
 
-    magnitude_global.prune(subject, some_windows(), 2 * subject.cost(half))
+    magnitude_global.prune(subject, some_windows(), 2 * subject.cost(sublayer))
 
     gone = emptied(subject)
-    assert int(gone[half].sum()) == 2
+    assert int(gone[sublayer].sum()) == 2
     assert sum(int(groups.sum()) for groups in gone.values()) == 2

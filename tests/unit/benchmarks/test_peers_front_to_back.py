@@ -19,44 +19,48 @@ from peers.front_to_back import Method, prune_front_to_back, zeroed
 from peers.least_squares import Gram
 from recipe_subjects import emptied, inputs_of, logits_of, some_windows, subject_in
 
-from globalprune.statistics.interface import Half, Site
+from globalprune.statistics.interface import Site, SublayerKey
 
 Tiny = Callable[[str], Path]
-Sees = Literal["dense", "layers", "halves"]
-COUNTS: dict[Half, int] = {(0, "attention"): 2, (0, "mlp"): 9, (2, "mlp"): 4}
+Sees = Literal["dense", "layers", "sublayers"]
+COUNTS: dict[SublayerKey, int] = {(0, "attention"): 2, (0, "mlp"): 9, (2, "mlp"): 4}
 
 
-def grams_seen(folder: Path, sees: Sees) -> tuple[dict[Half, torch.Tensor], ...]:
+def grams_seen(folder: Path, sees: Sees) -> tuple[dict[SublayerKey, torch.Tensor], ...]:
     """Gram matrices that a method saw, those of the dense model, and those of the pruned one."""
     subject, windows = subject_in(folder), some_windows(length=40)
-    dense = {half: x.double().T @ x.double() for half, x in inputs_of(subject, windows).items()}
-    seen: dict[Half, torch.Tensor] = {}
+    dense = {
+        sublayer: x.double().T @ x.double() for sublayer, x in inputs_of(subject, windows).items()
+    }
+    seen: dict[SublayerKey, torch.Tensor] = {}
 
     def score(site: Site, gram: Gram) -> torch.Tensor:
-        seen[site.half] = gram.matrix
+        seen[site.sublayer] = gram.matrix
         return gram.matrix.diagonal().reshape(site.groups, -1).sum(dim=1)
 
     method = Method(measure=Gram, score=score, repair=zeroed, sees=sees)
     prune_front_to_back(subject, windows, COUNTS, method)
-    after = {half: x.double().T @ x.double() for half, x in inputs_of(subject, windows).items()}
+    after = {
+        sublayer: x.double().T @ x.double() for sublayer, x in inputs_of(subject, windows).items()
+    }
     return seen, dense, after
 
 
 @pytest.mark.parametrize(
     ("sees", "first_mlp_is_dense", "third_is_dense"),
-    [("dense", True, True), ("layers", True, False), ("halves", False, False)],
+    [("dense", True, True), ("layers", True, False), ("sublayers", False, False)],
 )
 def test_statistics_see_what_was_pruned_before(
     tiny: Tiny, sees: Sees, first_mlp_is_dense: bool, third_is_dense: bool
 ) -> None:
-    """The half before counts in one kind of method, the layers before in two, nothing in one."""
+    """The sublayer before counts in one kind of method, layers before in two, nothing in one."""
     seen, dense, after = grams_seen(tiny("llama"), sees)
 
-    is_dense: dict[Half, bool] = {(0, "mlp"): first_mlp_is_dense, (2, "mlp"): third_is_dense}
-    for half, unpruned in is_dense.items():
-        expected = dense[half] if unpruned else after[half]
-        torch.testing.assert_close(seen[half], expected, rtol=1e-4, atol=1e-3)
-        assert not torch.allclose(dense[half], after[half], rtol=1e-4, atol=1e-3)
+    is_dense: dict[SublayerKey, bool] = {(0, "mlp"): first_mlp_is_dense, (2, "mlp"): third_is_dense}
+    for sublayer, unpruned in is_dense.items():
+        expected = dense[sublayer] if unpruned else after[sublayer]
+        torch.testing.assert_close(seen[sublayer], expected, rtol=1e-4, atol=1e-3)
+        assert not torch.allclose(dense[sublayer], after[sublayer], rtol=1e-4, atol=1e-3)
     assert set(seen) == set(COUNTS)
 
 
@@ -87,10 +91,10 @@ def test_flap_with_least_squares_takes_what_flap_ranks_lowest(tiny: Tiny) -> Non
 
     flap_ls.prune(subject, windows, 5000)
 
-    for half, gone in emptied(subject).items():
-        assert torch.equal(gone, emptied(biased)[half])
-        bias = subject.outputs[half].linear.bias
-        dense = subject_in(tiny("llama_tied_bias")).outputs[half].linear.bias
+    for sublayer, gone in emptied(subject).items():
+        assert torch.equal(gone, emptied(biased)[sublayer])
+        bias = subject.outputs[sublayer].linear.bias
+        dense = subject_in(tiny("llama_tied_bias")).outputs[sublayer].linear.bias
         assert torch.equal(bias, dense)
 
 

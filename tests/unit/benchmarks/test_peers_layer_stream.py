@@ -34,13 +34,13 @@ def test_a_peek_shows_an_outputs_inputs_and_stays(tiny: Tiny) -> None:
     stream = LayerStream(subject, windows)
     stream.advance(0)
     before = torch.cat(stream.hidden)
-    halves = [half for half in subject.outputs if half[0] == 1]
+    sublayers = [sublayer for sublayer in subject.outputs if sublayer[0] == 1]
     seen: list[torch.Tensor] = []
 
-    stream.peek(1, {subject.outputs[half]: seen.append for half in halves})
+    stream.peek(1, {subject.outputs[sublayer]: seen.append for sublayer in sublayers})
 
-    for half, inputs in zip(halves, seen, strict=True):
-        torch.testing.assert_close(inputs, expected[half])
+    for sublayer, inputs in zip(sublayers, seen, strict=True):
+        torch.testing.assert_close(inputs, expected[sublayer])
     torch.testing.assert_close(torch.cat(stream.hidden), before)
 
 
@@ -49,7 +49,7 @@ def test_a_peek_stops_at_the_last_thing_to_be_seen(tiny: Tiny) -> None:
     subject = subject_in(tiny("llama"))
     stream = LayerStream(subject, some_windows())
     ran: list[torch.Tensor] = []
-    gate = next(site.linear for site in subject.sites if site.half == (0, "mlp"))
+    gate = next(site.linear for site in subject.sites if site.sublayer == (0, "mlp"))
     gate.register_forward_hook(lambda *_: ran.append(torch.ones(1)))
 
     stream.peek(0, {subject.outputs[0, "attention"]: lambda _: None})

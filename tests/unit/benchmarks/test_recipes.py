@@ -54,7 +54,7 @@ def test_the_packages_really_cut(tiny: Tiny, name: str) -> None:
     """A package's model has fewer parameters by just what is told, and attention is whole."""
     subject = subject_in(tiny("qwen3"))
     before = count_parameters(subject.model)
-    attention = [site.linear for site in subject.sites if site.half[1] == "attention"]
+    attention = [site.linear for site in subject.sites if site.sublayer[1] == "attention"]
     shapes = [linear.weight.shape for linear in attention]
 
     removed = peer_named(name)(subject, some_windows(), before // 11)
@@ -69,7 +69,7 @@ def test_torch_pruning_is_asked_for_more_where_it_would_empty_a_layer(tiny: Tiny
     mlp = subject.structure.layers[0].mlp
     with torch.no_grad():
         for site in subject.sites:
-            if site.half == (0, "mlp"):
+            if site.sublayer == (0, "mlp"):
                 site.linear.weight.fill_(0.1)  # all alike: they go together
     wanted = (2 * mlp.groups + 5) * mlp.cost  # of four layers' channels
 

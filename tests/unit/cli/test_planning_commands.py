@@ -129,7 +129,7 @@ def test_what_vllm_saves_less_than_planned_is_told(tmp_path: Path) -> None:
         assert told.out.endswith("start it with --model-impl transformers.\n")
 
 
-def test_padding_is_told_where_halves_are_empty(tmp_path: Path) -> None:
+def test_padding_is_told_where_sublayers_are_empty(tmp_path: Path) -> None:
     """The file gets larger than the plan says, so its reader knows by how much."""
     folder = saved_analysis(tmp_path, structure_of(((2, 8),) * 3), traits=traits_with()).folder
     gp("plan", folder, "--ratio", 0.1, "--for", "llama.cpp")
@@ -176,7 +176,9 @@ def test_an_analysis_is_shown_by_its_importances(folder: Path) -> None:
     done = gp("show", folder)
     document = json.loads(gp("show", folder, "--json").out)
     shares = [
-        half["importance"] for layer in document["layers"] for half in layer["halves"].values()
+        sublayer["importance"]
+        for layer in document["layers"]
+        for sublayer in layer["sublayers"].values()
     ]
 
     assert [line.split()[0] for line in done.out.splitlines()] == ["layer", "0", "1", "2"]

@@ -26,7 +26,7 @@ from uneven_models import save_uneven, uneven_cut
 
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.compensation.compensate import repair_streams
-from globalprune.compensation.compensated_weights import SolvedHalves
+from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.split import HELD_OUT_EVERY
 from globalprune.errors import NonFiniteError
 from globalprune.models.loading import load_model
@@ -41,7 +41,7 @@ PARTS: Removals = {1: {"attention": [0], "mlp": [1, 2, 3, 4, 5]}, 3: {"mlp": ran
 
 
 def emptied(family: str) -> Removals:
-    """Halves that go whole, one of them first of all, another right behind a narrowed one."""
+    """Sublayers that go whole, one of them first of all, another right behind a narrowed one."""
     groups = range(groups_of(family, "attention"))
     return {0: {"mlp": ALL_CHANNELS}, 2: {"attention": groups, "mlp": [7]}, 3: {"attention": [0]}}
 
@@ -53,7 +53,7 @@ def layer_gone(family: str) -> Removals:
 
 CUTS: dict[str, Callable[[str], Removals]] = {
     "parts": lambda _family: PARTS,
-    "emptied halves": emptied,
+    "emptied sublayers": emptied,
     "a layer": layer_gone,
 }
 
@@ -70,9 +70,9 @@ def walked(
     batches = stream_batches(
         found.model, found.layers, windows, batch_size=batch_size, every=HELD_OUT_EVERY
     )
-    solved = SolvedHalves(asked.work)
+    solved = CompensatedWeights(asked.work)
     modules = repair_streams(
-        found.halves,
+        found.sublayers,
         prepared.effect,
         batches,
         solved,
@@ -117,7 +117,7 @@ def test_the_streams_are_those_of_the_saved_models(
 
 
 def test_a_model_that_was_cut_before_is_repaired_too(tmp_path: Path) -> None:
-    """Its emptied halves are walked through as they are, with the biases that outlived them."""
+    """Its emptied sublayers are walked through as they are, with the biases that outlived them."""
     base = tmp_path / "base"
     save_uneven(base, tiny_model("llama_tied_bias"), uneven_cut("llama_tied_bias"))
     gone: Removals = {1: {"mlp": [0]}, 3: {"mlp": [1, 2]}}
@@ -139,7 +139,7 @@ def test_nothing_cut_is_nothing_solved(tiny: Tiny, tmp_path: Path, family: str) 
 
 
 def test_the_stream_runs_with_weights_as_they_are_saved(tmp_path: Path) -> None:
-    """Of a bfloat16 checkpoint: rounded before the next half is solved, and of that dtype."""
+    """Of a bfloat16 checkpoint: rounded before the next sublayer is solved, and of that dtype."""
     base = tmp_path / "base"
     tiny_model("qwen2").bfloat16().save_pretrained(base)
     batches, _ = walked(base, tmp_path, PARTS)
@@ -191,7 +191,7 @@ def test_batches_change_nothing_beyond_rounding(tiny: Tiny, tmp_path: Path) -> N
             torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-4)
 
 
-def test_a_stream_that_is_not_finite_is_told_with_its_half(tmp_path: Path) -> None:
+def test_a_stream_that_is_not_finite_is_told_with_its_sublayer(tmp_path: Path) -> None:
     """A window behind the first, which the check of the composition doesn't see."""
     model: Any = tiny_model("llama")
     with torch.no_grad():
@@ -207,7 +207,7 @@ def test_a_stream_that_is_not_finite_is_told_with_its_half(tmp_path: Path) -> No
 
 
 def test_gates_take_steps_only_where_held_out_windows_gain(tiny: Tiny, tmp_path: Path) -> None:
-    """The first solved half sees the same stream however many steps: more are never worse."""
+    """The first solved sublayer sees the same stream however many steps: more are never worse."""
     found = []
     for steps in (0, 1, 4):
         ids_file(tmp_path / str(steps))

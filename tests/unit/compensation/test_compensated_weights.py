@@ -7,8 +7,8 @@ import torch
 
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import HalfWeights
-from globalprune.compensation.compensated_weights import SolvedHalves
+from globalprune.compensation.compensate import SublayerWeights
+from globalprune.compensation.compensated_weights import CompensatedWeights
 
 MODULE = ModuleRepair(
     layer_idx=3,
@@ -25,8 +25,8 @@ MODULE = ModuleRepair(
 def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
     """Weights to the last bit, transposed ones too, and what is known of them."""
     weight = torch.randn(4, 6).to(dtype).T
-    SolvedHalves(RunFolder(tmp_path / "deep" / "work")).keep(MODULE, HalfWeights(weight))
-    solved = SolvedHalves(RunFolder(tmp_path / "deep" / "work"))
+    CompensatedWeights(RunFolder(tmp_path / "deep" / "work")).keep(MODULE, SublayerWeights(weight))
+    solved = CompensatedWeights(RunFolder(tmp_path / "deep" / "work"))
     found = solved.find((3, "mlp"))
     assert found is not None
     assert found[0] == MODULE
@@ -38,8 +38,8 @@ def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
 
 def test_gate_and_up_lie_in_the_same_file(tmp_path: Path) -> None:
     """Each is read by itself, too, or one behind the other, as a fused projection has them."""
-    weights = HalfWeights(torch.randn(6, 4), (torch.randn(4, 6), torch.randn(4, 6)))
-    solved = SolvedHalves(RunFolder(tmp_path))
+    weights = SublayerWeights(torch.randn(6, 4), (torch.randn(4, 6), torch.randn(4, 6)))
+    solved = CompensatedWeights(RunFolder(tmp_path))
     solved.keep(MODULE, weights)
     found = solved.find((3, "mlp"))
     assert found is not None
@@ -56,8 +56,8 @@ def test_the_final_norm_lies_beside_them(tmp_path: Path, dtype: torch.dtype) -> 
     """As it was kept, and the last one that was."""
     weight = torch.randn(6).to(dtype)
     for kept in (torch.zeros(6), weight):
-        SolvedHalves(RunFolder(tmp_path / "work")).keep_final_norm(kept)
-    found = SolvedHalves(RunFolder(tmp_path / "work")).final_norm()
+        CompensatedWeights(RunFolder(tmp_path / "work")).keep_final_norm(kept)
+    found = CompensatedWeights(RunFolder(tmp_path / "work")).final_norm()
     assert found.dtype == dtype
     assert torch.equal(found, weight)
 
@@ -65,23 +65,23 @@ def test_the_final_norm_lies_beside_them(tmp_path: Path, dtype: torch.dtype) -> 
 def test_what_nothing_helped_is_found_as_that(tmp_path: Path) -> None:
     """So that a resumed run counts it as it was."""
     module = MODULE.model_copy(update={"strength": None})
-    SolvedHalves(RunFolder(tmp_path)).keep(module, HalfWeights(torch.zeros(2, 4)))
-    found = SolvedHalves(RunFolder(tmp_path)).find((3, "mlp"))
+    CompensatedWeights(RunFolder(tmp_path)).keep(module, SublayerWeights(torch.zeros(2, 4)))
+    found = CompensatedWeights(RunFolder(tmp_path)).find((3, "mlp"))
     assert found is not None
     assert not found[0].accepted
 
 
 @pytest.mark.parametrize("place", [(3, "attention"), (2, "mlp"), (33, "mlp")], ids=str)
-def test_another_half_is_not_found(tmp_path: Path, place: tuple[int, str]) -> None:
-    """Neither the other half of the layer, nor that of another layer."""
-    solved = SolvedHalves(RunFolder(tmp_path))
-    solved.keep(MODULE, HalfWeights(torch.zeros(2, 4)))
+def test_another_sublayer_is_not_found(tmp_path: Path, place: tuple[int, str]) -> None:
+    """Neither the other sublayer of the layer, nor that of another layer."""
+    solved = CompensatedWeights(RunFolder(tmp_path))
+    solved.keep(MODULE, SublayerWeights(torch.zeros(2, 4)))
     assert solved.find(place) is None  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="was never solved"):
         solved.weight(place, "output")  # type: ignore[arg-type]
 
 
-def test_a_half_that_could_not_be_written_is_not_there(
+def test_a_sublayer_that_could_not_be_written_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is stopped while it writes leaves no part of a file to go on from."""
@@ -90,11 +90,11 @@ def test_a_half_that_could_not_be_written_is_not_there(
         Path(path).write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    solved = SolvedHalves(RunFolder(tmp_path))
+    solved = CompensatedWeights(RunFolder(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr("safetensors.torch.save_file", stopping)
         with pytest.raises(KeyboardInterrupt):
-            solved.keep(MODULE, HalfWeights(torch.zeros(2, 4)))
+            solved.keep(MODULE, SublayerWeights(torch.zeros(2, 4)))
     assert solved.find((3, "mlp")) is None
     assert list(tmp_path.iterdir()) == []
 
@@ -102,11 +102,11 @@ def test_a_half_that_could_not_be_written_is_not_there(
 def test_what_another_run_or_another_text_left_is_as_good_as_none(tmp_path: Path) -> None:
     """Not even what must be there is taken from it, so that no two runs are ever mixed."""
     run = RunFolder(tmp_path, {"run": "sha256:a"})
-    ours, others = SolvedHalves(run.keyed(text="1")), SolvedHalves(run.keyed(text="2"))
-    ours.keep(MODULE, HalfWeights(torch.zeros(2, 4)))
+    ours, others = CompensatedWeights(run.keyed(text="1")), CompensatedWeights(run.keyed(text="2"))
+    ours.keep(MODULE, SublayerWeights(torch.zeros(2, 4)))
     ours.keep_final_norm(torch.zeros(4))
     assert ours.find((3, "mlp")) is not None
-    for stranger in (others, SolvedHalves(RunFolder(tmp_path, {"run": "sha256:b"}))):
+    for stranger in (others, CompensatedWeights(RunFolder(tmp_path, {"run": "sha256:b"}))):
         assert stranger.find((3, "mlp")) is None
         with pytest.raises(ValueError, match="was never solved"):
             stranger.weight((3, "mlp"), "output")

@@ -32,8 +32,8 @@ def behind_the_last_layer(
     batches = stream_batches(found.model, found.layers, windows, batch_size=3, every=4)
     noise = torch.Generator().manual_seed(0)
     for batch in batches:
-        for half in found.halves:
-            batch.dense = half.through(batch.dense, batch.calls).detach()
+        for sublayer in found.sublayers:
+            batch.dense = sublayer.through(batch.dense, batch.calls).detach()
         size = batch.dense.std()
         batch.pruned = batch.dense + size * torch.randn(batch.dense.shape, generator=noise).to(
             dtype
@@ -185,7 +185,7 @@ def test_a_model_that_is_too_sure_is_cooled() -> None:
 
 
 def test_scales_stay_where_they_would_only_fit_noise() -> None:
-    """The same hidden states need none; whatever is fitted then is worse on the other half."""
+    """The same hidden states need none; whatever is fitted then is worse on the other sublayer."""
     hidden = draw(TOKENS, WIDTH, seed=1)
     found = fit_logit_scales(hidden, said_of(hidden), logits)
     assert found.scales is None

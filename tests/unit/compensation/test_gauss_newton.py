@@ -14,50 +14,50 @@ from torch.autograd import functional
 
 from globalprune.compensation.gauss_newton import STEPS, Blocks, _GateProblem, descend, refit_gates
 from globalprune.sublayers.residual_stream import StreamBatch
-from globalprune.sublayers.sublayer import GatedRows, RunningHalf, gate_and_up, layer_calls
+from globalprune.sublayers.sublayer import GatedRows, Sublayer, gate_and_up, layer_calls
 
 Tiny = Callable[[str], Path]
 IDS = random_ids(8, 24)
 KEPT = torch.arange(3, 24)
 
 
-def entered(tiny: Tiny, family: str) -> tuple[RunningHalf, StreamBatch]:
+def entered(tiny: Tiny, family: str) -> tuple[Sublayer, StreamBatch]:
     """The first MLP, its kept rows, and streams of which the cut model's is a little off."""
     found = running(tiny(family))
-    half = found.halves[1]
+    sublayer = found.sublayers[1]
     calls = layer_calls(found.model, found.layers, IDS)
-    stream = found.halves[0].through(calls.entering, calls).detach()
+    stream = found.sublayers[0].through(calls.entering, calls).detach()
     off = 0.1 * torch.randn(stream.shape, generator=torch.Generator().manual_seed(1))
     held_out = torch.arange(len(IDS)) % 4 == 3
-    behind = half.through(stream, calls).detach()
-    return half, StreamBatch(0, calls, held_out, behind, stream + off * stream.std())
+    behind = sublayer.through(stream, calls).detach()
+    return sublayer, StreamBatch(0, calls, held_out, behind, stream + off * stream.std())
 
 
-def of(half: RunningHalf) -> tuple[nn.Linear, GatedRows, torch.Tensor]:
+def of(sublayer: Sublayer) -> tuple[nn.Linear, GatedRows, torch.Tensor]:
     """Output projection, kept rows, and the kept part of the output's weight."""
-    assert half.gating is not None
-    assert half.output is not None
-    gating = half.gating
+    assert sublayer.gating is not None
+    assert sublayer.output is not None
+    gating = sublayer.gating
     gate, up = gate_and_up([linear.weight for linear in gating.linears])
     rows = gating.rows(KEPT, gate[KEPT], up[KEPT])
-    return half.output, rows, half.output.weight[:, KEPT].detach()
+    return sublayer.output, rows, sublayer.output.weight[:, KEPT].detach()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_rows_make_what_enters_the_output(tiny: Tiny, family: str) -> None:
     """Of every family: its MLP is gated as the adapter says, biases included."""
-    half, batch = entered(tiny, family)
-    _, rows, _ = of(half)
+    sublayer, batch = entered(tiny, family)
+    _, rows, _ = of(sublayer)
     with torch.no_grad():
-        expected = half.inputs(batch.pruned, batch.calls)[..., KEPT]
-        torch.testing.assert_close(rows.outputs(half.norm(batch.pruned)), expected)
+        expected = sublayer.inputs(batch.pruned, batch.calls)[..., KEPT]
+        torch.testing.assert_close(rows.outputs(sublayer.norm(batch.pruned)), expected)
 
 
 def test_stored_rows_keep_their_precision(tiny: Tiny) -> None:
     """A float32 checkpoint that runs in bfloat16 loses no bits of gate and up to a step."""
     stored = tensors_in(tiny("llama"))
     found = running(tiny("llama"), torch.bfloat16)
-    gating = found.halves[1].gating
+    gating = found.sublayers[1].gating
     assert gating is not None
     gate, up = (stored[name][KEPT] for name in gating.names)
     rows = gating.rows(KEPT, gate, up).widened()
@@ -68,8 +68,8 @@ def test_stored_rows_keep_their_precision(tiny: Tiny) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_slopes_are_derivatives(tiny: Tiny, family: str) -> None:
     """By what gate and up give, against differences."""
-    half, batch = entered(tiny, family)
-    _, rows, _ = of(half)
+    sublayer, batch = entered(tiny, family)
+    _, rows, _ = of(sublayer)
     rows = replace(
         rows,
         gate=rows.gate.double(),
@@ -78,7 +78,7 @@ def test_slopes_are_derivatives(tiny: Tiny, family: str) -> None:
         up_bias=None if rows.up_bias is None else rows.up_bias.double(),
     )
     with torch.no_grad():
-        inputs = half.norm(batch.pruned)[0].double()
+        inputs = sublayer.norm(batch.pruned)[0].double()
         outputs, by_gate, by_up = rows.linearised(inputs)
         torch.testing.assert_close(outputs, rows.outputs(inputs))
         move = 1e-7 * torch.randn_like(rows.gate)
@@ -89,33 +89,33 @@ def test_slopes_are_derivatives(tiny: Tiny, family: str) -> None:
 
 
 def lost(
-    half: RunningHalf, batch: StreamBatch, gate: torch.Tensor, up: torch.Tensor
+    sublayer: Sublayer, batch: StreamBatch, gate: torch.Tensor, up: torch.Tensor
 ) -> torch.Tensor:
     """½ Σ |asked - made|² over what is fitted to, as a function of gate and up."""
-    _, rows, weight = of(half)
-    inputs = batch.tokens(half.norm(batch.pruned), held_out=False).detach()
-    asked = batch.tokens(batch.asked(half), held_out=False).detach()
+    _, rows, weight = of(sublayer)
+    inputs = batch.tokens(sublayer.norm(batch.pruned), held_out=False).detach()
+    asked = batch.tokens(batch.asked(sublayer), held_out=False).detach()
     made = replace(rows, gate=gate, up=up).outputs(inputs) @ weight.T
     return 0.5 * (asked - made).square().sum()
 
 
 def test_gradient_is_that_of_autograd(tiny: Tiny) -> None:
     """Jᵀr is the negative gradient of half the squares."""
-    half, batch = entered(tiny, "llama")
-    _, rows, weight = of(half)
+    sublayer, batch = entered(tiny, "llama")
+    _, rows, weight = of(sublayer)
     gate, up = (part.detach().requires_grad_() for part in (rows.gate, rows.up))
-    expected = torch.autograd.grad(lost(half, batch, gate, up), (gate, up))
+    expected = torch.autograd.grad(lost(sublayer, batch, gate, up), (gate, up))
     with torch.no_grad():
-        found = _GateProblem(half, rows.widened(), weight, [batch]).gradient()
+        found = _GateProblem(sublayer, rows.widened(), weight, [batch]).gradient()
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, -theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_product_is_gauss_newtons(tiny: Tiny) -> None:
     """JᵀJ·d, with J of the channels' outputs behind the down projection, by forward differences."""
-    half, batch = entered(tiny, "llama")
-    _, rows, weight = of(half)
-    inputs = batch.tokens(half.norm(batch.pruned), held_out=False).detach()
+    sublayer, batch = entered(tiny, "llama")
+    _, rows, weight = of(sublayer)
+    inputs = batch.tokens(sublayer.norm(batch.pruned), held_out=False).detach()
     direction = torch.randn_like(rows.gate), torch.randn_like(rows.up)
 
     def made(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
@@ -125,7 +125,7 @@ def test_product_is_gauss_newtons(tiny: Tiny) -> None:
     forward = functional.jvp(made, at, direction)[1]  # type: ignore[no-untyped-call]
     expected = functional.vjp(made, at, forward)[1]  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        problem = _GateProblem(half, rows.widened(), weight, [batch])
+        problem = _GateProblem(sublayer, rows.widened(), weight, [batch])
         problem.gradient()
         found = problem.product(direction)
     for ours, theirs in zip(found, expected, strict=True):
@@ -135,19 +135,19 @@ def test_product_is_gauss_newtons(tiny: Tiny) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_that_were_moved_are_brought_back(tiny: Tiny, family: str) -> None:
     """On windows that nothing was fitted to, by whose error the step is told."""
-    half, batch = entered(tiny, family)
-    output, rows, weight = of(half)
+    sublayer, batch = entered(tiny, family)
+    output, rows, weight = of(sublayer)
     with torch.no_grad():
-        made = rows.outputs(half.norm(batch.pruned)) @ weight.T
+        made = rows.outputs(sublayer.norm(batch.pruned)) @ weight.T
         batch.dense = batch.pruned + (made if output.bias is None else made + output.bias)
         off = rows.moved(
             *(0.2 * part.std() * torch.randn_like(part) for part in (rows.gate, rows.up))
         )
-        found = refit_gates(half, off, weight, [batch])
+        found = refit_gates(sublayer, off, weight, [batch])
         assert found is not None
         moved, error = found
-        inputs = batch.tokens(half.norm(batch.pruned), held_out=True)
-        asked = batch.tokens(batch.asked(half), held_out=True)
+        inputs = batch.tokens(sublayer.norm(batch.pruned), held_out=True)
+        asked = batch.tokens(batch.asked(sublayer), held_out=True)
         missed = [
             float((asked - tried.outputs(inputs) @ weight.T).square().sum() / asked.square().sum())
             for tried in (off, moved)
@@ -158,14 +158,14 @@ def test_rows_that_were_moved_are_brought_back(tiny: Tiny, family: str) -> None:
 
 def test_where_nothing_is_missing_nothing_moves(tiny: Tiny) -> None:
     """The same stream, and every channel that counts."""
-    half, batch = entered(tiny, "llama")
-    output, rows, _ = of(half)
+    sublayer, batch = entered(tiny, "llama")
+    output, rows, _ = of(sublayer)
     with torch.no_grad():
-        batch.pruned = batch.dense - half.added(batch.pruned, batch.calls)
+        batch.pruned = batch.dense - sublayer.added(batch.pruned, batch.calls)
         weight = output.weight[:, KEPT].detach()
-        made = rows.outputs(half.norm(batch.pruned)) @ weight.T
+        made = rows.outputs(sublayer.norm(batch.pruned)) @ weight.T
         batch.dense = batch.pruned + made
-        assert refit_gates(half, rows, weight, [batch]) is None
+        assert refit_gates(sublayer, rows, weight, [batch]) is None
 
 
 @dataclass

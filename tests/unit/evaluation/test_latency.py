@@ -39,7 +39,9 @@ def measured(folder: Path, **changes: Any) -> MachineRecord:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_runs_down_to_empty_halves(tiny: Callable[[str], Path], family: str) -> None:
+def test_every_family_runs_down_to_empty_sublayers(
+    tiny: Callable[[str], Path], family: str
+) -> None:
     """Every point has a time, and the record says what it is of."""
     _, structure = described(tiny(family))
     record = measured(tiny(family), points=3, rounds=2, batch_size=2)
@@ -111,7 +113,9 @@ def test_a_model_that_was_cut_evenly_is_measured(tmp_path: Path) -> None:
 def test_a_model_that_was_cut_unevenly_is_refused(tmp_path: Path, cut: Any) -> None:
     """A point can't stand for all of its layers."""
     save_uneven(tmp_path, tiny_model("llama"), cut)
-    with pytest.raises(UsageError, match=r"layers differ or have lost a half.*before it was cut"):
+    with pytest.raises(
+        UsageError, match=r"layers differ or have lost a sublayer.*before it was cut"
+    ):
         measured(tmp_path)
 
 
@@ -195,7 +199,7 @@ def test_many_channels_are_counted_by_64(groups: int, points: int, counts: list[
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_emptied_half_is_gone(tiny: Callable[[str], Path], family: str) -> None:
+def test_an_emptied_sublayer_is_gone(tiny: Callable[[str], Path], family: str) -> None:
     """Not zeroed: its projections are in no layer, but for an output bias."""
     folder = tiny(family)
     _, structure = described(folder)
@@ -243,7 +247,7 @@ def test_noise_that_drowns_the_steps_is_told_for_its_kind() -> None:
 
 
 def test_one_large_step_does_not_hide_noise_in_the_others() -> None:
-    """To empty a half saves what the half takes by being there, whatever its width."""
+    """To empty a sublayer saves what the sublayer takes by being there, whatever its width."""
     noisy = timed(2, 6, 3.4, 2.7, 3.1), timed(2, 4, 2.8, 3.3, 3.0), timed(2, 2, 3.3, 2.9, 3.0)
     [warning] = warn_of_latencies(machine_record(*CALM, *noisy))
 

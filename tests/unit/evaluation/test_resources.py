@@ -60,8 +60,8 @@ def test_a_token_takes_its_keys_and_values(family: str) -> None:
     heads = tiny_config(family).num_key_value_heads
     found = cache_bytes_per_token(tiny_model(family), random_ids(1, 11)[0])
     assert found == 2 * 4 * heads * 8 * 4
-    half = cache_bytes_per_token(tiny_model(family).bfloat16(), random_ids(1, 11)[0])
-    assert half == 2 * 4 * heads * 8 * 2
+    sublayer = cache_bytes_per_token(tiny_model(family).bfloat16(), random_ids(1, 11)[0])
+    assert sublayer == 2 * 4 * heads * 8 * 2
 
 
 @pytest.mark.parametrize("tokens", [5, 40])

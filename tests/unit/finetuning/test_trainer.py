@@ -86,10 +86,10 @@ def test_an_unknown_target_is_refused_with_those_there_are(name: str) -> None:
         adapted(tiny_model("llama"), targets=("q_proj", name))
 
 
-def test_an_emptied_half_gets_none_though_its_output_bias_is_left(
+def test_an_emptied_sublayer_gets_none_though_its_output_bias_is_left(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """It has no input that an adapter could look at; the other halves get theirs."""
+    """It has no input that an adapter could look at; the other sublayers get theirs."""
     cut = cut_unevenly(tiny("llama_tied_bias"), tmp_path, "llama_tied_bias")
     model = load_model(cut)
     assert {"model.layers.0.self_attn.o_proj", "model.layers.3.mlp.down_proj"} <= {

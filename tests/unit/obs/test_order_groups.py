@@ -28,7 +28,7 @@ def removal(folder: Path, batch_size: int = 4, rows: list[torch.Tensor] = ROWS) 
     return removal_of(
         here.model,
         here.layers,
-        here.halves,
+        here.sublayers,
         measuring.windows_of(rows),
         curvature,
         batch_size=batch_size,
@@ -56,11 +56,11 @@ def test_the_curvature_is_that_of_autograd(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_rank_each_half_in_its_order(tiny: Tiny, family: str) -> None:
+def test_losses_rank_each_sublayer_in_its_order(tiny: Tiny, family: str) -> None:
     """So a cut by lowest score always takes the beginning of an order."""
     found = removal(tiny(family))
-    for half, order in found.orders.items():
-        assert found.losses[half].argsort().tolist() == order.groups.tolist()
+    for sublayer, order in found.orders.items():
+        assert found.losses[sublayer].argsort().tolist() == order.groups.tolist()
         assert sorted(order.groups.tolist()) == list(range(len(order.groups)))
 
 
@@ -84,14 +84,14 @@ def test_an_order_is_that_of_the_moments_of_what_enters(tiny: Tiny) -> None:
 
 
 def test_a_massive_channel_goes_last(tiny: Tiny) -> None:
-    """A channel far larger than its half is kept as long as any other is there."""
+    """A channel far larger than its sublayer is kept as long as any other is there."""
     here = running(tiny("llama"))
     with torch.no_grad():
         here.model.model.layers[0].mlp.up_proj.weight[5] *= 1e4
         here.model.model.layers[0].mlp.down_proj.weight[:, 5] = 0  # and yet it does nothing
     curvature = {(0, "mlp"): torch.ones(here.model.config.hidden_size)}
     found = removal_of(
-        here.model, here.layers, here.halves, measuring.windows_of(ROWS),
+        here.model, here.layers, here.sublayers, measuring.windows_of(ROWS),
         Split(curvature),  # type: ignore[arg-type]
         batch_size=4, progress=silent,
     )  # fmt: skip
@@ -115,7 +115,7 @@ def test_each_half_of_the_windows_costs_by_itself(tiny: Tiny) -> None:
     here = running(tiny("llama"))
     output = here.model.model.layers[1].mlp.down_proj
     sites = measuring.sites_of(here.model, tiny("llama"))
-    for half, own in zip(found, (rows[:3], rows[3:]), strict=True):
+    for sublayer, own in zip(found, (rows[:3], rows[3:]), strict=True):
         entered: list[torch.Tensor] = []
         handle = output.register_forward_pre_hook(lambda _m, args, to=entered: to.append(args[0]))
         with torch.no_grad():
@@ -130,4 +130,4 @@ def test_each_half_of_the_windows_costs_by_itself(tiny: Tiny) -> None:
             output.weight.detach().T,
             1,
         )
-        torch.testing.assert_close(half[1, "mlp"], expected, rtol=1e-3, atol=0)
+        torch.testing.assert_close(sublayer[1, "mlp"], expected, rtol=1e-3, atol=0)

@@ -138,7 +138,7 @@ def test_what_the_text_never_shows_goes_first() -> None:
     assert set(order.groups[:2].tolist()) == {2, 4}
 
 
-def test_a_half_that_feels_nothing_still_has_an_order() -> None:
+def test_a_sublayer_that_feels_nothing_still_has_an_order() -> None:
     """All zeros: every group once, every loss finite."""
     zeros = torch.zeros(6, 6)
     order = removal_order(zeros, torch.zeros(OUTPUTS), torch.zeros(6, OUTPUTS), 2)
@@ -205,5 +205,5 @@ def test_noise_makes_nothing_behind_it_free(second: float) -> None:
 
 
 def test_what_was_predicted_to_be_free_stays_free() -> None:
-    """A half that a plan has emptied already has nothing to scale."""
+    """A sublayer that a plan has emptied already has nothing to scale."""
     assert measured_losses(order(0, 0, 1), {1: 0.5, 3: 2}).losses.tolist() == [0, 0, 2]

@@ -22,17 +22,17 @@ ROWS = [random_ids(1, 16, seed)[0] for seed in range(6)]
 
 
 def tried(here: Running, batch_size: int = 4, rows: list[torch.Tensor] = ROWS) -> Trials:
-    """Try removals of every half, in the order in which its groups lie."""
+    """Try removals of every sublayer, in the order in which its groups lie."""
     orders = {}
-    for half in here.halves:
-        assert half.output is not None
-        groups = half.output.in_features // half.width
-        orders[half.place] = RemovalOrder(torch.arange(groups), torch.ones(groups).double())
+    for sublayer in here.sublayers:
+        assert sublayer.output is not None
+        groups = sublayer.output.in_features // sublayer.width
+        orders[sublayer.place] = RemovalOrder(torch.arange(groups), torch.ones(groups).double())
     windows = measuring.windows_of(rows)
     return removal_trials(
         here.model,
         here.layers,
-        here.halves,
+        here.sublayers,
         windows,
         orders,
         batch_size=batch_size,
@@ -54,8 +54,8 @@ def test_a_call_can_begin_in_any_layer(tiny: Tiny, family: str) -> None:
                 found = here.model(torch.zeros_like(ids) + 1, use_cache=False).logits
             if number:  # what comes before the first layer is run in any case
                 torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
-            for half in here.halves[2 * number : 2 * number + 2]:
-                stream = half.through(stream, calls)
+            for sublayer in here.sublayers[2 * number : 2 * number + 2]:
+                stream = sublayer.through(stream, calls)
     assert not any("forward" in vars(layer) for layer in here.layers)
 
 
@@ -85,17 +85,17 @@ def test_nothing_changed_nothing_diverges(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_half_is_tried_and_is_itself_again(tiny: Tiny, family: str) -> None:
+def test_every_sublayer_is_tried_and_is_itself_again(tiny: Tiny, family: str) -> None:
     """All families, and batches are no matter; removals cost something."""
     here = running(tiny(family))
     before = {name: value.clone() for name, value in here.model.state_dict().items()}
     found = tried(here)
-    assert found.keys() == {half.place for half in here.halves}
-    for half in here.halves:
-        assert half.output is not None
-        counts = counts_tried(torch.ones(half.output.in_features // half.width))
-        assert list(found[half.place]) == counts
-        assert all(nats > 0 for nats in found[half.place].values())
+    assert found.keys() == {sublayer.place for sublayer in here.sublayers}
+    for sublayer in here.sublayers:
+        assert sublayer.output is not None
+        counts = counts_tried(torch.ones(sublayer.output.in_features // sublayer.width))
+        assert list(found[sublayer.place]) == counts
+        assert all(nats > 0 for nats in found[sublayer.place].values())
     for place, values in tried(here, batch_size=1).items():
         assert values == pytest.approx(found[place], rel=1e-3, abs=1e-7)
     after = here.model.state_dict()
@@ -157,7 +157,7 @@ def test_how_many_groups_a_trial_takes() -> None:
 
 
 def test_what_a_plan_took_already_is_gone_in_every_trial() -> None:
-    """Shares are of what stands; a half of which nothing stands is not tried."""
+    """Shares are of what stands; a sublayer of which nothing stands is not tried."""
     losses = torch.cat([torch.zeros(60), torch.ones(40)])
     assert counts_tried(losses) == [70, 84]
     assert counts_tried(torch.tensor([0.0, 0.0, 1.0])) == [3]
@@ -168,7 +168,7 @@ def test_what_a_plan_took_already_is_gone_in_every_trial() -> None:
 def test_a_trial_without_a_number_stops_there(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, nats: float
 ) -> None:
-    """The half is named; at the end of the run nobody could tell which it was."""
+    """The sublayer is named; at the end of the run nobody could tell which it was."""
     monkeypatch.setattr(trials_of, "divergence", lambda *_: nats)
     with pytest.raises(NonFiniteError, match=r"a part of the attention of layer 0.*float32"):
         tried(running(tiny("llama")))

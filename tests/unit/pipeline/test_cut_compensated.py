@@ -12,13 +12,13 @@ from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.compensation.compensate import repair_half
+from globalprune.compensation.compensate import compensate_sublayer
 from globalprune.pipeline.cut import cut_and_recover
 from globalprune.pipeline.options import Cutting
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 1, 2]}, 2: {"attention": [3]}}
-SOLVED = 5  # halves from the mlp of layer 1 on
+SOLVED = 5  # sublayers from the mlp of layer 1 on
 
 
 class Stop(BaseException):
@@ -44,7 +44,7 @@ def apply(model: Path, plan: Path, data: Path, *words: Any, out: str = "out") ->
 
 
 def stopped(model: Path, plan: Path, data: Path, after: int) -> Path:
-    """Stop a run when so many halves were walked through; return the folder of its work."""
+    """Stop a run when so many sublayers were walked through; return the folder of its work."""
 
     def progress(items: Iterable[Any], *, label: str, **_: Any) -> Iterator[Any]:
         for count, item in enumerate(items):
@@ -67,14 +67,14 @@ def stopped(model: Path, plan: Path, data: Path, after: int) -> Path:
 
 @pytest.fixture
 def solving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many inputs each half had that was solved, in order."""
+    """How many inputs each sublayer had that was solved, in order."""
     solved: list[int] = []
 
-    def noting(half: Any, output: Any, columns: Any, *rest: Any) -> Any:
+    def noting(sublayer: Any, output: Any, columns: Any, *rest: Any) -> Any:
         solved.append(len(columns))
-        return repair_half(half, output, columns, *rest)
+        return compensate_sublayer(sublayer, output, columns, *rest)
 
-    monkeypatch.setattr("globalprune.compensation.compensate.repair_half", noting)
+    monkeypatch.setattr("globalprune.compensation.compensate.compensate_sublayer", noting)
     return solved
 
 
@@ -97,13 +97,13 @@ def test_one_command_leaves_one_folder_that_tells_of_it(
 
     card = (out / "README.md").read_text("utf-8")
     assert "What is left was compensated, without training." in card
-    halves = f"{record.accepted} of {SOLVED} halves of layers"
-    assert f"{halves} (o_proj, down_proj, gate and up) were solved" in card
+    sublayers = f"{record.accepted} of {SOLVED} sublayers of layers"
+    assert f"{sublayers} (o_proj, down_proj, gate and up) were solved" in card
     assert f"- compensation windows: `{record.text.digest}`" in card
     assert "compensated" not in (tmp_path / "plain" / "README.md").read_text("utf-8")
 
     summary = apply(tiny("llama"), plan, data, out="again").out
-    assert f"compensated: {record.accepted} halves solved anew" in summary
+    assert f"compensated: {record.accepted} sublayers solved anew" in summary
     assert record.final_norm_refitted == ("solved anew, the final norm refitted" in summary)
     assert record.final_norm_refitted == ("and the final norm was refitted, without" in card)
 
@@ -181,11 +181,11 @@ def test_text_without_compensation_is_refused(
 def test_a_stopped_run_goes_on_from_what_it_solved(
     tiny: Tiny, plan: Path, data: Path, tmp_path: Path, solving: list[int], after: int
 ) -> None:
-    """To the weights of a run that nobody stopped, bit for bit, and no half is solved twice."""
+    """To the weights of a run that nobody stopped, bit for bit, and no sublayer is solved twice."""
     apply(tiny("llama"), plan, data, out="whole")
     everything = list(solving)
     work = stopped(tiny("llama"), plan, data, after)
-    kept = after - 3  # the first three halves had nothing to solve
+    kept = after - 3  # the first three sublayers had nothing to solve
     assert len(list((work / "compensating").iterdir())) == kept
     refused(apply(tiny("llama"), plan, data), r"holds a run that was stopped; say --resume")
 

@@ -38,7 +38,7 @@ def test_every_cut_is_as_large_as_the_plan() -> None:
     for found in (small, large):
         for one in found.values():
             costs = {"attention": 50, "mlp": 6}
-            count = {half: len(groups) for half, groups in one.groups.items()}
+            count = {sublayer: len(groups) for sublayer, groups in one.groups.items()}
             assert one.parameters == sum(costs[kind] * n for (_, kind), n in count.items())
             assert one.parameters >= found["plan"].parameters
     assert {kind for _, kind in small["attention"].groups} == {"attention"}
@@ -64,8 +64,8 @@ def test_what_was_decided_is_in_all_of_them() -> None:
     }
     table = ANALYSIS.table
     mine = table.importances["mine"].copy()
-    for half, groups in decided.items():
-        mine[table.halves[half][groups]] = 0.0
+    for sublayer, groups in decided.items():
+        mine[table.sublayers[sublayer][groups]] = 0.0
     columns = (table.layer_idx, table.group_type, table.group_idx, table.cost)
     analysis = replace(ANALYSIS, table=GroupTable.build(*columns, {"mine": mine}, table.metadata))
 
@@ -75,8 +75,8 @@ def test_what_was_decided_is_in_all_of_them() -> None:
 
     assert {one.name for one in found} > {"plan", "random"}
     for one in found:
-        for half, groups in decided.items():
-            assert set(groups.tolist()) <= set(one.groups[half].tolist())
+        for sublayer, groups in decided.items():
+            assert set(groups.tolist()) <= set(one.groups[sublayer].tolist())
     assert trial_candidates(analysis, smaller, decided) == ()
 
 

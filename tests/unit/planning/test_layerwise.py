@@ -68,7 +68,7 @@ def test_it_never_loses_less_than_the_knapsack() -> None:
                     plan.layers[layer].of(kind).resolve(len(rows))
                 ].sum()
             )
-            for (layer, kind), rows in analysis.table.halves.items()
+            for (layer, kind), rows in analysis.table.sublayers.items()
             if layer in plan.layers
         )
         for plan in (best, other)

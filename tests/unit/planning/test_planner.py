@@ -106,8 +106,8 @@ def test_something_always_stands() -> None:
     assert effect.layers[int(table.layer_idx[best])].mlp == (int(table.group_idx[best]),)
 
 
-def test_a_whole_half_is_written_as_all() -> None:
-    """A half that loses everything is spelled as a person would."""
+def test_a_whole_sublayer_is_written_as_all() -> None:
+    """A sublayer that loses everything is spelled as a person would."""
     plan = make_plan(analysis_of(structure_of(SHAPE)), Target(ratio=0.99)).plan
 
     assert sum(str(layer.attention) == "all" for layer in plan.layers.values()) == 3

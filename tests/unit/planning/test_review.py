@@ -173,7 +173,7 @@ def test_diff_counts_what_only_one_plan_removes(analysis: Analysis) -> None:
     assert (found.only_second.groups, found.only_second.parameters) == (12, 160)
     assert found.only_first.importance is not None
     assert found.others["layers that go whole"] == ("none", "2")
-    assert [str(half.only_second) for half in found.halves] == ["4-5", "0-1", "0-7"]
+    assert [str(sublayer.only_second) for sublayer in found.sublayers] == ["4-5", "0-1", "0-7"]
 
 
 def test_diff_without_an_analysis_says_what_is_unknown(tmp_path: Path) -> None:
@@ -183,7 +183,10 @@ def test_diff_without_an_analysis_says_what_is_unknown(tmp_path: Path) -> None:
     other.write_text("format: globalprune.plan/1\nlayers: {1: {mlp: all}}\n")
     found = compare_plans(one, other, None)
 
-    assert (str(found.halves[0].only_first), str(found.halves[0].only_second)) == ("0-3", "all")
+    assert (str(found.sublayers[0].only_first), str(found.sublayers[0].only_second)) == (
+        "0-3",
+        "all",
+    )
     assert found.only_second.groups is None
     assert found.only_first.parameters is None
 
@@ -204,7 +207,7 @@ def test_diff_does_not_care_by_which_way_the_analysis_is_reached(analysis: Analy
     two = write_plans(analysis, [0.2], folder / "deep" / "b.yaml")[0].path
     found = compare_plans(one, two, None)
 
-    assert not found.halves
+    assert not found.sublayers
     assert not found.others
 
 
@@ -257,5 +260,5 @@ def test_diff_of_endless_ranges_is_instant(tmp_path: Path) -> None:
         )
     found = compare_plans(tmp_path / "a.yaml", tmp_path / "b.yaml", None)
 
-    assert str(found.halves[0].only_first) == "0-6, 8-99"
+    assert str(found.sublayers[0].only_first) == "0-6, 8-99"
     assert found.only_second.groups == 0

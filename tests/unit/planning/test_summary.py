@@ -29,7 +29,7 @@ WORTH = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
 
 def plan_of(**layers: dict[str, str]) -> PrunePlan:
     """A plan by hand: `plan_of(_1={"mlp": "0"})`."""
-    cuts = {int(key[1:]): LayerCuts.model_validate(halves) for key, halves in layers.items()}
+    cuts = {int(key[1:]): LayerCuts.model_validate(sublayers) for key, sublayers in layers.items()}
     return PrunePlan(layers=cuts)
 
 

@@ -23,10 +23,10 @@ def captions_of(part: Part) -> list[str]:
 
 
 def test_importance_and_scores_are_those_of_the_table() -> None:
-    """A row for every half: its part of the sum, and the scores of its groups."""
+    """A row for every sublayer: its part of the sum, and the scores of its groups."""
     analysis = analysis_of(STRUCTURE)
     (table,) = tables_of(analysis_part(analysis.record, analysis.table))
-    rows = analysis.table.halves[1, "mlp"]
+    rows = analysis.table.sublayers[1, "mlp"]
     share = analysis.table.importance[rows].sum() / analysis.table.importance.sum()
     low, median, high = np.quantile(analysis.table.score[rows], (0.1, 0.5, 0.9))
 
@@ -72,7 +72,7 @@ def test_a_record_alone_is_told_without_pictures() -> None:
 
 
 def curves_of(*measured: float) -> Curves:
-    """The curves of two halves of four groups each."""
+    """The curves of two sublayers of four groups each."""
     return Curves(
         layer_idx=np.zeros(8, np.int32),
         group_type=np.repeat(np.arange(2), 4),

@@ -1,11 +1,13 @@
 """Drawings have the page's ink, no name of a tool, and ids of their own."""
 
-from globalprune.report.drawing import halves_apart, picture, with_own_ids
+from globalprune.report.drawing import picture, sublayers_apart, with_own_ids
 
 
 def test_ink_is_the_text_colour_of_the_page() -> None:
     """So that it reads on light and dark; nothing lies behind it."""
-    (drawn,) = picture("a caption", lambda figure: halves_apart(figure, (0, 1))["mlp"].plot([1, 2]))
+    (drawn,) = picture(
+        "a caption", lambda figure: sublayers_apart(figure, (0, 1))["mlp"].plot([1, 2])
+    )
 
     assert drawn.caption == "a caption"
     assert drawn.svg.startswith("<svg ")

@@ -28,7 +28,7 @@ def svg_of(pictures: tuple[Picture, ...]) -> str:
         ({(0, "attention"): Spread(-1.0, -0.5, 0.0), (0, "mlp"): NONE}, False),
         ({(0, "mlp"): Spread(1e-9, 1e-7, 1e-5)}, True),
     ],
-    ids=["one half is worth nothing", "nothing is above 0", "no attention was measured"],
+    ids=["one sublayer is worth nothing", "nothing is above 0", "no attention was measured"],
 )
 def test_scores_that_no_log_axis_has(
     spreads: dict[tuple[int, str], Spread], *, logarithmic: bool
@@ -57,7 +57,7 @@ def curves_of(predicted: list[float], measured: list[float]) -> Curves:
     ("predicted", "logarithmic"),
     [([1e-6, 1e-2, 1.0], True), ([0.0, -0.1, 0.0], False), ([1], False)],
 )
-def test_curves_of_one_half(predicted: list[float], *, logarithmic: bool) -> None:
+def test_curves_of_one_sublayer(predicted: list[float], *, logarithmic: bool) -> None:
     """A half of a single group is no line; losses of 0 or less have no place."""
     svg = svg_of(curves_picture(curves_of(predicted, [np.nan] * len(predicted))))
 
@@ -71,13 +71,13 @@ def test_trials_that_all_gained() -> None:
 
 def test_a_repair_of_nothing_and_a_run_of_one_step() -> None:
     """Are drawn as what they are."""
-    half = ModuleRepair(
+    sublayer = ModuleRepair(
         layer_idx=0, group_type="mlp", tensor="w", kept_inputs=1, strength=None,
         error_before=0.0, error_after=0.0,
     )  # fmt: skip
     step = LossPoint(step=1, loss=2.0, learning_rate=1e-4)
 
-    assert "MLP" in svg_of(repairs_picture([half]))
+    assert "MLP" in svg_of(repairs_picture([sublayer]))
     assert "MLP" in svg_of(repairs_picture([]))
     assert "step" in svg_of(loss_picture([step], mixed=False))
 

@@ -115,8 +115,8 @@ def test_a_full_disk_ends_the_keeping_and_not_the_pass(
     assert kept.trouble is not None
     assert "No space left on device" in kept.trouble
     assert not list(tmp_path.iterdir())
-    for half, sums in alone.sums["gate_fisher"].items():
-        assert torch.equal(found.sums["gate_fisher"][half], sums)
+    for sublayer, sums in alone.sums["gate_fisher"].items():
+        assert torch.equal(found.sums["gate_fisher"][sublayer], sums)
 
 
 def test_large_accumulators_are_written_in_parts(

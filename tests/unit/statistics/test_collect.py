@@ -64,9 +64,9 @@ def test_only_the_layers_asked_for_are_measured_and_as_in_a_whole_pass(
     part = run(model, tiny("llama"), ROWS, *needs, layers=layers)
     for need in needs:
         found, expected = part.sums[need], whole.sums[need]
-        assert found.keys() == {half for half in expected if half[0] in layers}
-        for half, values in found.items():
-            torch.testing.assert_close(values, expected[half])
+        assert found.keys() == {sublayer for sublayer in expected if sublayer[0] in layers}
+        for sublayer, values in found.items():
+            torch.testing.assert_close(values, expected[sublayer])
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])

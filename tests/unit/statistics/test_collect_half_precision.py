@@ -37,12 +37,12 @@ def layer_gradients(model: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("name", ["taylor", "taylor_2nd"])
 def test_gradients_that_underflow_float16_are_measured_all_the_same(tiny: Tiny, name: str) -> None:
     """Every group's importance is that of float32 within a few per cent, and none is zero."""
-    exact, half = faint(tiny("llama"), torch.float32), faint(tiny("llama"), torch.float16)
+    exact, sublayer = faint(tiny("llama"), torch.float32), faint(tiny("llama"), torch.float16)
     assert max(float(g.abs().max()) for g in layer_gradients(exact)) < SMALLEST_FLOAT16 / 2
-    assert not any(gradient.any() for gradient in layer_gradients(half))
+    assert not any(gradient.any() for gradient in layer_gradients(sublayer))
 
     expected = importance(exact, tiny("llama"), name)
-    found = importance(half, tiny("llama"), name)
+    found = importance(sublayer, tiny("llama"), name)
 
     assert min(float(value) for value in found.values()) > 0
     assert measuring.largest_difference(found, expected) < 0.03
@@ -63,7 +63,7 @@ def test_half_precision_agrees_with_float32(tiny: Tiny, name: str, dtype: torch.
 @pytest.mark.parametrize("name", ["fisher", "fisher_winsorised"])
 @pytest.mark.parametrize("make", ["faint", "float16", "bfloat16"])
 def test_gates_in_half_precision_agree_with_float32(tiny: Tiny, name: str, make: str) -> None:
-    """Up to the model's rounding: where the terms of J all but cancel, beside its half's mean."""
+    """Up to the model's rounding: where terms of J all but cancel, beside its sublayer's mean."""
     dtype = torch.bfloat16 if make == "bfloat16" else torch.float16
     loaded = faint if make == "faint" else measuring.loaded
     rounded = loaded(tiny("llama"), dtype)
@@ -73,10 +73,11 @@ def test_gates_in_half_precision_agree_with_float32(tiny: Tiny, name: str, make:
     assert min(float(value) for value in found.values()) > 0
     promised = 0.1 if make == "bfloat16" else 0.05
     for layer, kind in {key[:2] for key in expected}:
-        half = [key for key in expected if key[:2] == (layer, kind)]
-        mean = sum(float(expected[key]) for key in half) / len(half)
+        sublayer = [key for key in expected if key[:2] == (layer, kind)]
+        mean = sum(float(expected[key]) for key in sublayer) / len(sublayer)
         off = [
-            abs(float(found[key] - expected[key])) / (float(expected[key]) + mean) for key in half
+            abs(float(found[key] - expected[key])) / (float(expected[key]) + mean)
+            for key in sublayer
         ]
         assert max(off) < promised
 

@@ -34,8 +34,8 @@ def test_collected_together_is_as_collected_alone(
     for need in needs:
         alone = measuring.measured(model, sites, ROWS, [need], 2).sums
         assert alone.keys() == {need}
-        for half, values in alone[need].items():
-            torch.testing.assert_close(together[need][half], values)
+        for sublayer, values in alone[need].items():
+            torch.testing.assert_close(together[need][sublayer], values)
 
 
 def test_one_text_is_run_once_for_all_statistics(tiny: Tiny) -> None:
@@ -62,10 +62,10 @@ def test_each_half_of_the_windows_is_as_if_it_were_all(
     for found, part in zip(both, (rows[:split], rows[split:]), strict=True):
         expected = measuring.measured(model, sites, part, STATISTICS, batch_size).sums
         assert found.keys() == expected.keys()
-        for need, halves in expected.items():
-            assert found[need].keys() == halves.keys()
-            for half, values in halves.items():
-                torch.testing.assert_close(found[need][half], values)
+        for need, sublayers in expected.items():
+            assert found[need].keys() == sublayers.keys()
+            for sublayer, values in sublayers.items():
+                torch.testing.assert_close(found[need][sublayer], values)
 
 
 def test_one_window_has_no_halves(tiny: Tiny) -> None:
@@ -81,5 +81,5 @@ def test_a_pass_can_be_repeated(tiny: Tiny) -> None:
     sites = measuring.sites_of(model, tiny("llama"))
     first, second = (measuring.measured(model, sites, ROWS, STATISTICS, 2) for _ in range(2))
     for need in STATISTICS:
-        for half, values in first.sums[need].items():
-            assert torch.equal(second.sums[need][half], values)
+        for sublayer, values in first.sums[need].items():
+            assert torch.equal(second.sums[need][sublayer], values)

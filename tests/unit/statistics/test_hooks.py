@@ -28,7 +28,7 @@ def hooks_on(model: nn.Module) -> int:
 
 
 def unusual(folder: Path) -> Any:
-    """A model that is partly frozen and partly in training, as half-done work is."""
+    """A model that is partly frozen and partly in training, as sublayer-done work is."""
     model = measuring.loaded(folder)
     model.train()
     model.model.layers[1].eval()

@@ -50,11 +50,11 @@ def test_only_the_layers_asked_for_have_sites(tiny: Tiny) -> None:
     assert outputs == {"o_proj", "down_proj"}
 
 
-def test_an_empty_half_has_no_site(tmp_path: Path) -> None:
+def test_an_empty_sublayer_has_no_site(tmp_path: Path) -> None:
     """An earlier cut took its projections away."""
     save_uneven(tmp_path, tiny_model("llama"), uneven_cut("llama"))
     sites = measuring.sites_of(load_model(tmp_path), tmp_path)
-    groups = {site.half: site.groups for site in sites}
+    groups = {site.sublayer: site.groups for site in sites}
     assert groups == {
         (0, "mlp"): 24,
         (1, "attention"): 1,

@@ -22,9 +22,9 @@ def test_masked_groups_add_nothing(tiny: Tiny, family: str) -> None:
     _, structure = described(tiny(family))
     sites = sites_of(model, tiny(family))
     gone = {
-        (layer, kind): np.arange(half.groups // 2)
-        for layer, kind, half in structure.halves()
-        if half.candidates
+        (layer, kind): np.arange(sublayer.groups // 2)
+        for layer, kind, sublayer in structure.sublayers()
+        if sublayer.candidates
     }
     ids = random_ids(2, 12)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def test_masked_groups_add_nothing(tiny: Tiny, family: str) -> None:
         for site in sites:
             if site.is_output:
                 width = site.linear.in_features // site.groups
-                own = gone[site.half] - site.first
+                own = gone[site.sublayer] - site.first
                 for group in own[(own >= 0) & (own < site.groups)]:
                     site.linear.weight[:, group * width : (group + 1) * width] = 0
         zeroed = window_losses(model, ids)

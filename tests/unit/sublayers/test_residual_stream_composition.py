@@ -1,4 +1,4 @@
-"""Halves run one after the other are the model, and what is not so is refused."""
+"""Sublayers run one after the other are the model, and what is not so is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,7 +54,7 @@ def entering_layers(subject: Running) -> list[torch.Tensor]:
 
 def entering_outputs(subject: Running) -> list[torch.Tensor]:
     """What enters every output projection that is left, in the model's own run."""
-    outputs = [half.output for half in subject.halves if half.output is not None]
+    outputs = [sublayer.output for sublayer in subject.sublayers if sublayer.output is not None]
     seen: list[torch.Tensor] = []
     handles = [
         output.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
@@ -69,36 +69,36 @@ def entering_outputs(subject: Running) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def test_the_halves_one_by_one_are_the_model(subject: Running) -> None:
+def test_the_sublayers_one_by_one_are_the_model(subject: Running) -> None:
     """Behind every layer the stream is the model's own, and at the end too."""
     expected = entering_layers(subject)
     calls = layer_calls(subject.model, subject.layers, IDS)
     stream = calls.entering
-    assert [half.place for half in subject.halves] == [
+    assert [sublayer.place for sublayer in subject.sublayers] == [
         (layer, kind) for layer in range(len(subject.layers)) for kind in ("attention", "mlp")
     ]
-    for half in subject.halves:
-        if half.place[1] == "attention":
-            torch.testing.assert_close(stream, expected[half.place[0]])
-        stream = half.through(stream, calls)
+    for sublayer in subject.sublayers:
+        if sublayer.place[1] == "attention":
+            torch.testing.assert_close(stream, expected[sublayer.place[0]])
+        stream = sublayer.through(stream, calls)
     torch.testing.assert_close(stream, expected[-1])
 
 
 @torch.no_grad()
 def test_the_inputs_are_what_enters_the_output_projection(subject: Running) -> None:
-    """As the model itself feeds it, all columns of all groups; of an emptied half, none."""
+    """As the model itself feeds it, all columns of all groups; of an emptied sublayer, none."""
     expected = iter(entering_outputs(subject))
     calls = layer_calls(subject.model, subject.layers, IDS)
     stream = calls.entering
-    for half in subject.halves:
-        inputs = half.inputs(stream, calls)
-        if half.output is None:
+    for sublayer in subject.sublayers:
+        inputs = sublayer.inputs(stream, calls)
+        if sublayer.output is None:
             assert inputs.shape == (*stream.shape[:2], 0)
         else:
-            assert inputs.shape[-1] == half.output.in_features
-            assert half.output.in_features % half.width == 0
+            assert inputs.shape[-1] == sublayer.output.in_features
+            assert sublayer.output.in_features % sublayer.width == 0
             torch.testing.assert_close(inputs, next(expected))
-        stream = half.through(stream, calls)
+        stream = sublayer.through(stream, calls)
 
 
 @torch.no_grad()
@@ -106,9 +106,9 @@ def test_looking_leaves_no_trace(subject: Running) -> None:
     """No hook, no forward of its own, the same logits to the last bit."""
     before = subject.model(IDS).logits
     calls = layer_calls(subject.model, subject.layers, IDS)
-    for half in subject.halves:
-        half.inputs(calls.entering, calls)
-    check_composition(subject.model, subject.layers, subject.halves, IDS)
+    for sublayer in subject.sublayers:
+        sublayer.inputs(calls.entering, calls)
+    check_composition(subject.model, subject.layers, subject.sublayers, IDS)
     assert torch.equal(subject.model(IDS).logits, before)
     assert hooks_of(subject.model) == 0
 
@@ -116,11 +116,11 @@ def test_looking_leaves_no_trace(subject: Running) -> None:
 def test_half_precision_passes_the_check(tiny: Tiny) -> None:
     """Rounding is no other composition."""
     found = running(tiny("qwen3"), torch.bfloat16)
-    check_composition(found.model, found.layers, found.halves, IDS)
+    check_composition(found.model, found.layers, found.sublayers, IDS)
 
 
 def parallel(layer: Any, hidden_states: torch.Tensor, **beside: Any) -> torch.Tensor:
-    """A layer whose halves both read the stream that enters it, as some families' do."""
+    """A layer whose sublayers both read the stream that enters it, as some families' do."""
     attended = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **beside)[0]
     fed = layer.mlp(layer.post_attention_layernorm(hidden_states))
     total: torch.Tensor = hidden_states + attended + fed
@@ -128,7 +128,7 @@ def parallel(layer: Any, hidden_states: torch.Tensor, **beside: Any) -> torch.Te
 
 
 def scaled(layer: Any, hidden_states: torch.Tensor, **beside: Any) -> torch.Tensor:
-    """A layer that scales what its halves add."""
+    """A layer that scales what its sublayers add."""
     added = 0.5 * (parallel(layer, hidden_states, **beside) - hidden_states)
     total: torch.Tensor = hidden_states + added
     return total
@@ -149,11 +149,11 @@ def test_layers_of_another_composition_are_refused(
     monkeypatch.setattr(type(found.layers[0]), "forward", forward)
     text = (
         r"LlamaForCausalLM: its layers don't add attention and MLP to one residual stream "
-        r"\(rebuilt from its halves, the stream is off by \d+\.\d%\).*"
+        r"\(rebuilt from its sublayers, the stream is off by \d+\.\d%\).*"
         r"apply the plan without compensation"
     )
     with pytest.raises(UnsupportedArchitecture, match=text):
-        check_composition(found.model, found.layers, found.halves, IDS)
+        check_composition(found.model, found.layers, found.sublayers, IDS)
     assert hooks_of(found.model) == 0
 
 
@@ -164,13 +164,13 @@ def test_a_stream_that_is_no_number_is_called_so(
     found = running(tiny("llama"))
     monkeypatch.setattr(type(found.layers[0]), "forward", broken)
     with pytest.raises(NonFiniteError, match=r"not finite behind.*--dtype float32"):
-        check_composition(found.model, found.layers, found.halves, IDS)
+        check_composition(found.model, found.layers, found.sublayers, IDS)
 
 
-def test_a_single_wrong_half_is_found(tiny: Tiny) -> None:
-    """A norm that isn't the one in front of its half makes the whole differ."""
+def test_a_single_wrong_sublayer_is_found(tiny: Tiny) -> None:
+    """A norm that isn't the one in front of its sublayer makes the whole differ."""
     found = running(tiny("llama"))
-    halves = list(found.halves)
-    swapped = replace(halves[3], norm=halves[2].norm)
+    sublayers = list(found.sublayers)
+    swapped = replace(sublayers[3], norm=sublayers[2].norm)
     with pytest.raises(UnsupportedArchitecture):
-        check_composition(found.model, found.layers, [*halves[:3], swapped, *halves[4:]], IDS)
+        check_composition(found.model, found.layers, [*sublayers[:3], swapped, *sublayers[4:]], IDS)

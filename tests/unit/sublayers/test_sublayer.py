@@ -1,4 +1,4 @@
-"""What a half knows of its groups."""
+"""What a sublayer knows of its groups."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from compensating import Running, running
 from tiny_models import FAMILIES, random_ids
 from torch import nn
 
-from globalprune.sublayers.sublayer import RunningHalf, layer_calls
+from globalprune.sublayers.sublayer import Sublayer, layer_calls
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from globalprune.sublayers.sublayer import RunningHalf, layer_calls
 def test_columns_are_those_of_the_groups(groups: list[int], width: int, columns: list[int]) -> None:
     """In the order of the groups, `width` each."""
     nothing = nn.Identity()
-    half = RunningHalf((0, "mlp"), nothing, nothing, None, "", width)
-    assert half.columns(groups).tolist() == columns
+    sublayer = Sublayer((0, "mlp"), nothing, nothing, None, "", width)
+    assert sublayer.columns(groups).tolist() == columns
 
 
 Tiny = Callable[[str], Path]

@@ -102,7 +102,7 @@ def test_a_device_without_float64_is_refused(
 def test_the_record_says_what_was_done(
     tiny: Tiny, tmp_path: Path, rows: int, held_out: int
 ) -> None:
-    """Text, windows that only judged, strengths, dtype, and every half from the first cut on."""
+    """Text, windows that only judged, strengths, dtype, every sublayer from the first cut on."""
     ids_file(tmp_path, rows)
     result = compensated(tiny("llama"), tmp_path, GONE)
     record = record_of(result.out)
@@ -174,13 +174,15 @@ def test_a_failed_verification_keeps_no_result(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Solved weights of a wrong shape are caught as a slip of the knife is."""
-    from globalprune.compensation.compensated_weights import SolvedHalves
+    from globalprune.compensation.compensated_weights import CompensatedWeights
 
-    weight = SolvedHalves.weight
+    weight = CompensatedWeights.weight
     monkeypatch.setattr(
-        SolvedHalves,
+        CompensatedWeights,
         "weight",
-        lambda self, half, part: weight(self, half, part)[:, int(part == "output") :].contiguous(),
+        lambda self, sublayer, part: weight(self, sublayer, part)[
+            :, int(part == "output") :
+        ].contiguous(),
     )
     text = r"layers\.1\.mlp\.down_proj\.weight: promised \[32, 21\] F32, found \[32, 20\] F32"
     with pytest.raises(VerificationFailed, match=text):

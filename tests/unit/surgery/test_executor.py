@@ -151,7 +151,7 @@ def test_checking_refuses_what_applying_refuses(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_a_cut_model_can_be_cut_again(tiny: Tiny, tmp_path: Path) -> None:
-    """An uneven result is a model like any other; its emptied half is no layer to drop."""
+    """An uneven result is a model like any other; its emptied sublayer is no layer to drop."""
     first = applied(tiny("llama"), tmp_path, {0: {"attention": [0, 1, 2, 3]}, 1: {"mlp": [0]}})
     (tmp_path / "again").mkdir()
     second = applied(Path(first.out), tmp_path / "again", {0: {"mlp": [23]}, 2: {"mlp": [0]}})

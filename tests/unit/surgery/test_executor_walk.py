@@ -1,4 +1,4 @@
-"""What the walk leaves in the files: no ghosts of emptied halves, and layers that count from 0."""
+"""What the walk leaves in the files: no ghosts of emptied sublayers, layers from 0 on."""
 
 import json
 from collections.abc import Callable
@@ -39,15 +39,15 @@ def greedy(model: Any, **options: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", ["attention", "mlp"])
 @pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])
-def test_an_emptied_half_is_not_in_the_file(
+def test_an_emptied_sublayer_is_not_in_the_file(
     tiny: Tiny, tmp_path: Path, family: str, kind: str
 ) -> None:
     """Of its tensors only an output bias is stored, and the counted parameters are those stored."""
     everything = {"attention": ALL_GROUPS[family], "mlp": ALL_CHANNELS}
     result = applied(tiny(family), tmp_path, {2: {kind: everything[kind]}})  # type: ignore[dict-item]
-    half = f"model.layers.2.{'self_attn' if kind == 'attention' else 'mlp'}."
+    sublayer = f"model.layers.2.{'self_attn' if kind == 'attention' else 'mlp'}."
     stored = tensors_in(Path(result.out))
-    left = {name.removeprefix(half) for name in stored if name.startswith(half)}
+    left = {name.removeprefix(sublayer) for name in stored if name.startswith(sublayer)}
     bias = {"attention": "o_proj.bias", "mlp": "down_proj.bias"}[kind]
     assert left == ({bias} if family == "llama_tied_bias" else set())
     assert sum(tensor.numel() for tensor in stored.values()) == result.parameters_after

@@ -65,7 +65,7 @@ def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_the_text_tells_what_changes_and_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
-    """A layer that stays as it is gets no line; biases that outlive their half are named."""
+    """A layer that stays as it is gets no line; biases that outlive their sublayer are named."""
     plan = write_removals(tmp_path / "plan.yaml", MIXED)
     lines = explain_plan(str(tiny("llama_tied_bias")), plan).lines
     layers = [line for line in lines if line.startswith("layer ")]

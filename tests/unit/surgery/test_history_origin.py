@@ -11,7 +11,7 @@ from applying import ALL_CHANNELS, ALL_GROUPS, applied
 from cutting import Removals, tensors_in
 
 Tiny = Callable[[str], Path]
-HALVES: dict[str, dict[str, int]] = {  # the side of each tensor on which its groups lie
+SUBLAYERS: dict[str, dict[str, int]] = {  # the side of each tensor on which its groups lie
     "attention": {
         **{f"self_attn.{part}_proj.{kind}": 0 for part in "qkv" for kind in ("weight", "bias")},
         "self_attn.o_proj.weight": 1,
@@ -43,17 +43,17 @@ def test_the_result_is_put_together_again_from_the_map(
     }
     out = Path(applied(tiny(family), tmp_path, gone).out)
     before, after = tensors_in(tiny(family)), tensors_in(out)
-    halves: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    sublayers: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for row in pq.read_table(out / "globalprune" / "origin.parquet").to_pylist():
-        halves.setdefault((row["layer_idx"], row["group_type"]), []).append(row)
+        sublayers.setdefault((row["layer_idx"], row["group_type"]), []).append(row)
 
     rebuilt = 0
-    for (layer, kind), rows in halves.items():
+    for (layer, kind), rows in sublayers.items():
         assert [row["group_idx"] for row in rows] == list(range(len(rows)))
         [old] = {row["origin_layer_idx"] for row in rows}
         kept = [row["origin_group_idx"] for row in rows]
         count = groups if kind == "attention" else len(ALL_CHANNELS)
-        for name, dim in HALVES[kind].items():
+        for name, dim in SUBLAYERS[kind].items():
             if (found := after.get(f"model.layers.{layer}.{name}")) is not None:
                 whole = before[f"model.layers.{old}.{name}"]
                 assert torch.equal(found, slices(whole, dim, kept, count)), (layer, name)

@@ -93,12 +93,12 @@ EQUAL: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("family", "halves", "sizes"), EQUAL)
+@pytest.mark.parametrize(("family", "sublayers", "sizes"), EQUAL)
 def test_equal_layers_stay_a_vanilla_checkpoint(
-    tiny: Tiny, tmp_path: Path, family: str, halves: Any, sizes: tuple[int, int, int]
+    tiny: Tiny, tmp_path: Path, family: str, sublayers: Any, sizes: tuple[int, int, int]
 ) -> None:
     """Only the sizes differ from the original's config, and no code goes along."""
-    result = applied(tiny(family), tmp_path, dict.fromkeys(range(4), halves))
+    result = applied(tiny(family), tmp_path, dict.fromkeys(range(4), sublayers))
     before = json.loads((tiny(family) / "config.json").read_text())
     keys = ("num_attention_heads", "num_key_value_heads", "intermediate_size")
     after = json.loads((Path(result.out) / "config.json").read_text())

@@ -28,8 +28,7 @@ from globalprune.surgery.steps import (
     Axis,
     DropLayer,
     DropTensor,
-    EmptyHalf,
-    HalfFacts,
+    EmptySublayer,
     KeepTensor,
     LayerFacts,
     ModelFacts,
@@ -38,6 +37,7 @@ from globalprune.surgery.steps import (
     SliceTensor,
     SolveTensor,
     Step,
+    SublayerFacts,
     TensorFacts,
     TensorStep,
     cutting_steps,
@@ -56,7 +56,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "mlp.up_proj.weight": (5, 10),
     "mlp.down_proj.weight": (10, 5),
 }
-ATTENTION = HalfFacts(
+ATTENTION = SublayerFacts(
     axes=(
         Axis("self_attn.q_proj.weight", 0, (6,)),
         Axis("self_attn.q_proj.bias", 0, (6,)),
@@ -67,7 +67,9 @@ ATTENTION = HalfFacts(
     shared=("self_attn.q_norm.weight",),
     output_bias="self_attn.o_proj.bias",
 )
-MLP = HalfFacts(axes=(Axis("mlp.up_proj.weight", 0, (1,)), Axis("mlp.down_proj.weight", 1, (1,))))
+MLP = SublayerFacts(
+    axes=(Axis("mlp.up_proj.weight", 0, (1,)), Axis("mlp.down_proj.weight", 1, (1,)))
+)
 GROUPS, CHANNELS = range(2), range(5)
 
 
@@ -155,7 +157,7 @@ def test_what_belongs_to_no_single_group_stays_whole(name: str) -> None:
     assert isinstance(step, KeepTensor)
 
 
-def test_an_emptied_half_leaves_nothing_but_its_output_bias() -> None:
+def test_an_emptied_sublayer_leaves_nothing_but_its_output_bias() -> None:
     """Projections, their biases and the q norm are dropped; the step says what is kept."""
     steps = cutting_steps(facts(1), effect(layer(0, attention=())))
     attention = {
@@ -165,7 +167,7 @@ def test_an_emptied_half_leaves_nothing_but_its_output_bias() -> None:
     }
     assert attention.pop("o_proj.bias") is KeepTensor
     assert set(attention.values()) == {DropTensor}
-    assert EmptyHalf(0, "attention", "model.layers.0.self_attn.o_proj.bias") in steps
+    assert EmptySublayer(0, "attention", "model.layers.0.self_attn.o_proj.bias") in steps
 
 
 def test_layers_behind_a_dropped_one_move_up() -> None:
@@ -190,12 +192,14 @@ def test_neighbouring_channels_are_one_range() -> None:
     assert (step.dim, step.kept, step.facts.shape) == (1, ((0, 2), (4, 5)), (10, 3))
 
 
-def test_a_half_that_an_earlier_cut_took_is_no_news() -> None:
-    """Only a half that loses its last group now is told as emptied."""
+def test_a_sublayer_that_an_earlier_cut_took_is_no_news() -> None:
+    """Only a sublayer that loses its last group now is told as emptied."""
     model = facts(1)
     gone = {name for name in model.tensors if ".mlp." in name}
     left = {name: fact for name, fact in model.tensors.items() if name not in gone}
-    earlier = ModelFacts(left, model.prefixes, (LayerFacts(ATTENTION, HalfFacts()),), "norm.weight")
+    earlier = ModelFacts(
+        left, model.prefixes, (LayerFacts(ATTENTION, SublayerFacts()),), "norm.weight"
+    )
     steps = cutting_steps(earlier, effect(layer(0, mlp=())))
     assert all(isinstance(step, KeepTensor) for step in steps)
 
@@ -228,12 +232,12 @@ def solved(base: Path, folder: Path, gone: Removals) -> list[str]:
 BEHIND_3 = ["3 down_proj", "3 o_proj"]
 CUTS = [
     pytest.param({}, [], id="nothing"),
-    pytest.param({3: {"mlp": [0]}}, ["3 down_proj"], id="the last half"),
+    pytest.param({3: {"mlp": [0]}}, ["3 down_proj"], id="the last sublayer"),
     pytest.param({3: {"attention": [0]}}, BEHIND_3, id="the last attention"),
     pytest.param(
         {1: {"mlp": [0]}}, ["1 down_proj", "2 down_proj", "2 o_proj", *BEHIND_3], id="mlp of 1"
     ),
-    pytest.param({2: {"mlp": ALL_CHANNELS}}, BEHIND_3, id="an emptied half"),
+    pytest.param({2: {"mlp": ALL_CHANNELS}}, BEHIND_3, id="an emptied sublayer"),
     pytest.param(
         {1: {"attention": range(4), "mlp": ALL_CHANNELS}, 2: {"mlp": ALL_CHANNELS}},
         ["2 o_proj", *BEHIND_3],
@@ -294,7 +298,7 @@ def test_compensation_changes_no_shape_and_no_name(
     )
 
 
-def test_a_half_that_was_empty_before_is_no_cut(tmp_path: Path) -> None:
+def test_a_sublayer_that_was_empty_before_is_no_cut(tmp_path: Path) -> None:
     """Layer 0 of the model has no attention, layer 2 no mlp: what is cut is the mlp of 1."""
     save_uneven(tmp_path, tiny_model("llama"), uneven_cut("llama"))
     found = solved(tmp_path, tmp_path, {1: {"mlp": [2]}})
@@ -302,7 +306,7 @@ def test_a_half_that_was_empty_before_is_no_cut(tmp_path: Path) -> None:
 
 
 def test_only_weights_are_solved(tiny: Tiny, tmp_path: Path) -> None:
-    """Biases, norms and what feeds a half are cut or copied as ever."""
+    """Biases, norms and what feeds a sublayer are cut or copied as ever."""
     gone: Removals = {0: {"attention": [0], "mlp": [0]}}
     steps = steps_of(tiny("llama_tied_bias"), tmp_path, gone, OUTPUTS)
     names = {step.name for step in steps if isinstance(step, SolveTensor)}

@@ -116,7 +116,7 @@ def test_jsonl_without_rows_is_refused(tmp_path: Path, content: str) -> None:
     [
         ("a.txt", "naïve".encode("latin-1"), "0xef"),
         ("a.txt", "text".encode("utf-16"), "0xff"),
-        ("a.txt", "half €".encode()[:-1], "0xe2"),
+        ("a.txt", "sublayer €".encode()[:-1], "0xe2"),
         ("a.jsonl", '{"text": "naïve"}'.encode("latin-1"), "0xef"),
     ],
     ids=["latin-1", "utf-16", "cut in a character", "jsonl"],

@@ -229,10 +229,10 @@ def test_what_is_no_string_is_refused_with_its_row(value: object, found: str) ->
         documents_of(["good", value])
 
 
-@pytest.mark.parametrize("half", [0xD83D, 0xDE00], ids=["high", "low"])
-def test_half_a_surrogate_pair_is_refused_with_its_place(tmp_path: Path, half: int) -> None:
+@pytest.mark.parametrize("sublayer", [0xD83D, 0xDE00], ids=["high", "low"])
+def test_half_a_surrogate_pair_is_refused_with_its_place(tmp_path: Path, sublayer: int) -> None:
     """JSON can spell it and a tokenizer would crash on it; a whole pair is text."""
-    path = write_lines(tmp_path / "a.jsonl", [{"text": "😀"}, {"text": f"abc{chr(half)} d"}])
+    path = write_lines(tmp_path / "a.jsonl", [{"text": "😀"}, {"text": f"abc{chr(sublayer)} d"}])
     assert "\\ud83d\\ude00" in path.read_text()
     rows = open_rows(parse_source(str(path)), Part.CALIBRATION, shuffle_seed=None)
     with pytest.raises(

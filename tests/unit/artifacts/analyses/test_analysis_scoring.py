@@ -56,7 +56,7 @@ def test_only_another_scoring_makes_another_table() -> None:
     analysis = normalising(analysis_of(STRUCTURE))
     assert scored_table(analysis, Scoring("mine", "none")) is analysis.table
     table = scored_table(analysis, Scoring("other", "mean"))
-    for rows in table.halves.values():
+    for rows in table.sublayers.values():
         assert float(table.score[rows].mean()) == pytest.approx(1)
     raw = analysis.table.rescored("other")
     assert sorted(table.importances["other"]) == sorted(raw.importance)
@@ -76,7 +76,9 @@ def test_a_plan_names_its_normaliser_and_none_by_silence(tmp_path: Path) -> None
     known = review_plan(mean.path).known
     assert known is not None
     assert known.worth.scoring == Scoring("other", "mean")
-    assert known.worth.total == pytest.approx(sum(half.prunable for *_, half in STRUCTURE.halves()))
+    assert known.worth.total == pytest.approx(
+        sum(sublayer.prunable for *_, sublayer in STRUCTURE.sublayers())
+    )
 
 
 def test_edits_are_found_by_the_plans_own_normaliser(tmp_path: Path) -> None:
@@ -139,6 +141,8 @@ def test_an_analysis_from_before_normalisers_means_what_it_meant(tmp_path: Path)
 def test_an_unknown_normaliser_stops_before_anything_is_written(tmp_path: Path) -> None:
     """With the ones that there are."""
     analysis = saved_analysis(tmp_path, STRUCTURE)
-    with pytest.raises(UsageError, match=r"--normaliser: half is not known; there are none, mean"):
-        write_plans(analysis, [0.2], normaliser="half")
+    with pytest.raises(
+        UsageError, match=r"--normaliser: sublayer is not known; there are none, mean"
+    ):
+        write_plans(analysis, [0.2], normaliser="sublayer")
     assert not (tmp_path / "plan.yaml").exists()

@@ -167,7 +167,7 @@ def test_a_normaliser_acts_on_the_score_and_never_on_what_was_measured(tmp_path:
     assert table.metadata == {**TABLE.metadata, IMPORTANCE_KEY: "wanda", NORMALISER_KEY: "mean"}
     assert np.array_equal(np.sort(table.importances["wanda"]), np.sort(TABLE.importances["wanda"]))
     assert (np.diff(table.score) >= 0).all()
-    for rows in table.halves.values():
+    for rows in table.sublayers.values():
         raw = table.importances["wanda"][rows] / table.cost[rows]
         np.testing.assert_allclose(table.score[rows], raw / raw.mean())
     write_group_table(tmp_path / "t.parquet", table)
@@ -178,7 +178,7 @@ def test_a_normaliser_acts_on_the_score_and_never_on_what_was_measured(tmp_path:
 
 
 def test_a_bad_number_is_refused_as_it_was_measured(written: Path) -> None:
-    """Not as the normaliser makes a whole half of it."""
+    """Not as the normaliser makes a whole sublayer of it."""
     frame = pd.read_parquet(written).assign(importance_mine=1.0)
     frame.loc[0, "importance_mine"] = np.nan
     frame.to_parquet(written)
@@ -227,13 +227,13 @@ def test_a_table_of_a_newer_format_is_refused(written: Path) -> None:
         read_group_table(written)
 
 
-def test_a_half_lists_its_rows_by_index() -> None:
-    """So that importances, masks and plans can be taken apart by half in one way."""
-    for (layer, kind), rows in TABLE.halves.items():
+def test_a_sublayer_lists_its_rows_by_index() -> None:
+    """So that importances, masks and plans can be taken apart by sublayer in one way."""
+    for (layer, kind), rows in TABLE.sublayers.items():
         assert (TABLE.layer_idx[rows] == layer).all()
         assert {GROUP_TYPES[code] for code in TABLE.group_type[rows]} == {kind}
         assert TABLE.group_idx[rows].tolist() == list(range(len(rows)))
-    assert sum(map(len, TABLE.halves.values())) == len(TABLE)
+    assert sum(map(len, TABLE.sublayers.values())) == len(TABLE)
 
 
 def test_what_groups_save_of_other_budgets_stands_beside_them(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from globalprune.errors import TableInvalid
 
 
 def curves_of() -> Curves:
-    """One half of either kind; nothing but one removal was measured."""
+    """One sublayer of either kind; nothing but one removal was measured."""
     return Curves(
         layer_idx=np.array([0, 0, 1], np.int32),
         group_type=np.array([0, 0, 1], np.int8),

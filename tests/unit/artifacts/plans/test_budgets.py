@@ -26,12 +26,12 @@ def test_a_size_counts_whole_files() -> None:
     """Headers too; each tensor in its own dtype unless one is named, which nothing else decides."""
     storage = storage_of(STRUCTURE, "BF16", attention="F32", overhead=40)
     (own,) = needs_of(Budgets(size=100), STRUCTURE, storage)
-    (halves,) = needs_of(Budgets(size=100, dtype="float16"), STRUCTURE, storage)
+    (sublayers,) = needs_of(Budgets(size=100, dtype="float16"), STRUCTURE, storage)
 
     assert own.unit == "bytes of weight files in bfloat16 and float32"
     assert (own.before, own.amount) == (2 * WHOLE + 2 * 200 + 40, 2 * WHOLE + 340)
     assert own.cost.tolist() == [[200, 12], [200, 12]]
-    assert (halves.before, halves.cost.tolist()) == (2 * WHOLE + 40, [[100, 12], [100, 12]])
+    assert (sublayers.before, sublayers.cost.tolist()) == (2 * WHOLE + 40, [[100, 12], [100, 12]])
     assert own.reachable(100) == f"--size {own.before - 100}B"
     with pytest.raises(UsageError, match=r"--size: the analysis was made before it was recorded"):
         needs_of(Budgets(size=100), STRUCTURE)

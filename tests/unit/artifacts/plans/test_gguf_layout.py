@@ -15,10 +15,14 @@ QWEN_3 = traits_with("qwen3", tied_embeddings=True)
 
 
 def shape_of(
-    *halves: dict[str, str], traits: Any = None, structure: ModelStructure = STRUCTURE
+    *sublayers: dict[str, str], traits: Any = None, structure: ModelStructure = STRUCTURE
 ) -> GgufShape:
     """The shape behind a plan that says this of the first layers."""
-    layers = {index: LayerCuts.model_validate(half) for index, half in enumerate(halves) if half}
+    layers = {
+        index: LayerCuts.model_validate(sublayer)
+        for index, sublayer in enumerate(sublayers)
+        if sublayer
+    }
     plan = PrunePlan(layers=layers, remove_empty_layers=False)
     found = gguf_shape(traits or traits_with(), structure, effect_of(plan, structure))
     assert found is not None
@@ -42,7 +46,7 @@ def test_qwen2_must_be_as_wide_as_its_heads() -> None:
 
 
 def test_what_may_not_be_empty_is_padded() -> None:
-    """The first attention and every MLP in deci, every half in openelm."""
+    """The first attention and every MLP in deci, every sublayer in openelm."""
     cuts = ({"attention": "all"}, {"attention": "all"}, {"mlp": "all"})
     assert [layer.padded for layer in shape_of(*cuts).layers] == [
         ("attention",), (), ("mlp",), ()
@@ -58,8 +62,8 @@ def test_what_may_not_be_empty_is_padded() -> None:
     ]
 
 
-def test_an_output_bias_needs_a_half_to_stand_on() -> None:
-    """Else it would be lost; so a layer that lost both halves stays, padded twice."""
+def test_an_output_bias_needs_a_sublayer_to_stand_on() -> None:
+    """Else it would be lost; so a layer that lost both sublayers stays, padded twice."""
     both = {"attention": "all", "mlp": "all"}
     biased = structure_of(((3, 4),) * 4, output_bias=12)
     shape = shape_of({}, both, structure=biased)

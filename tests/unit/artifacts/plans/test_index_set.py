@@ -84,7 +84,7 @@ def test_neighbours_are_joined_however_they_were_written() -> None:
     assert str(IndexRanges.parse("2, 0, 1, 5-6, 7")) == "0-2, 5-7"
 
 
-def test_all_is_every_group_of_whatever_half_it_stands_in() -> None:
+def test_all_is_every_group_of_whatever_sublayer_it_stands_in() -> None:
     """`all` knows no count of its own; a set of numbers doesn't ask for one."""
     everything = IndexRanges.parse(" all ")
     assert str(everything) == "all"

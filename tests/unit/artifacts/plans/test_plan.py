@@ -44,7 +44,7 @@ def test_the_same_decisions_have_the_same_digest(other: PrunePlan) -> None:
         {"pin": {0: {"mlp": {"width": 0}}}},
         {"pin": {0: {"mlp": {"keep": 1}}}},
     ],
-    ids=["index", "layer", "half", "nothing", "empty layers", "width", "width of 0", "keep"],
+    ids=["index", "layer", "sublayer", "nothing", "empty layers", "width", "width of 0", "keep"],
 )
 def test_every_decision_enters_the_digest(change: dict[str, Any]) -> None:
     """So each edit of a decision is seen, a width of zero included."""

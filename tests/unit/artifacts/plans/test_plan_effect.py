@@ -83,8 +83,8 @@ def test_an_output_bias_keeps_an_emptied_layer_alive() -> None:
     assert found.layers[0].of("mlp") == ()
 
 
-def test_a_half_that_an_earlier_cut_took_whole_is_not_taken_again() -> None:
-    """Its norms are gone already; the other half going drops the layer."""
+def test_a_sublayer_that_an_earlier_cut_took_whole_is_not_taken_again() -> None:
+    """Its norms are gone already; the other sublayer going drops the layer."""
     structure = structure_of(layer_of(attention=0), layer_of())
     found = effect({0: {"mlp": "all"}}, structure)
     assert (found.removed, found.on_top) == (24 * MLP_COST, NORMS)
@@ -107,17 +107,17 @@ def test_an_untouched_layer_is_never_dropped() -> None:
         ({layer: {"attention": "all"} for layer in range(4)}, True),
         ({**{layer: {"mlp": "0"} for layer in (0, 1, 3)}, 2: WHOLE}, False),
     ],
-    ids=["layer", "equal widths", "one half", "two halves", "no attention at all", "both"],
+    ids=["layer", "equal widths", "one sublayer", "two sublayers", "no attention at all", "both"],
 )
 def test_uneven_is_what_no_stock_config_can_say(layers: dict[int, Any], *, uneven: bool) -> None:
-    """Kept layers of several widths, or a half without groups."""
+    """Kept layers of several widths, or a sublayer without groups."""
     assert effect(layers).uneven is uneven
 
 
-def test_what_goes_is_listed_half_by_half() -> None:
-    """`all` is spelled out by the structure's count, and halves that lose nothing are left out."""
+def test_what_goes_is_listed_sublayer_by_sublayer() -> None:
+    """`all` is spelled out by the structure's count; sublayers that lose nothing are left out."""
     plan = PrunePlan.model_validate({"layers": {2: {"mlp": "5, 1"}, 0: {"attention": "all"}}})
-    assert [(*half, gone.tolist()) for *half, gone in removed_by(plan, structure_of())] == [
+    assert [(*sublayer, gone.tolist()) for *sublayer, gone in removed_by(plan, structure_of())] == [
         (0, "attention", [0, 1, 2, 3]),
         (2, "mlp", [1, 5]),
     ]

@@ -112,7 +112,7 @@ def test_the_schema_lies_beside_the_plan_and_is_kept_current(written: Path) -> N
         ("remove_empty_layers: true", "remove_empty_layers: false"),
         ("generated: ", "# generated: "),
     ],
-    ids=["index", "half", "pin", "switch", "digest"],
+    ids=["index", "sublayer", "pin", "switch", "digest"],
 )
 def test_an_edited_plan_is_not_overwritten(written: Path, edit: tuple[str, str]) -> None:
     """The edit is seen without the table; only the option replaces the file."""
@@ -141,7 +141,7 @@ def test_an_untouched_plan_is_replaced(written: Path) -> None:
     "content", ["dear diary\n", FORMAT + "\n", "format: globalprune.plan/9\n"], ids=repr
 )
 def test_what_cannot_be_read_is_not_overwritten(tmp_path: Path, content: str) -> None:
-    """It may be a person's half-edited plan, or no plan at all."""
+    """It may be a person's sublayer-edited plan, or no plan at all."""
     path = tmp_path / "plan.yaml"
     path.write_text(content)
     for overwrite in (False, True):

@@ -20,7 +20,7 @@ MALFORMED = {
         ),
     ),
     "unquoted numbers": ("layers: {0: {mlp: 4, 17}}", r"layers\.0\.17: is no key .*in quotes"),
-    "mistyped half": (
+    "mistyped sublayer": (
         "layers: {0: {mpl: 1}}",
         r"layers\.0\.mpl: is no key that a plan knows; did you mean mlp\?",
     ),
@@ -32,7 +32,7 @@ MALFORMED = {
         "layers: {0: }",
         r"layers\.0: null is not a mapping with attention and/or mlp; write {} for nothing\.",
     ),
-    "null half": ("layers: {0: {mlp: null}}", r"layers\.0\.mlp: None is not a set of indices"),
+    "null sublayer": ("layers: {0: {mlp: null}}", r"layers\.0\.mlp: None is not a set of indices"),
     "null layers": (
         "layers:",
         r"layers: null is not a mapping of layers; write {} for nothing\.",
@@ -67,7 +67,7 @@ MALFORMED = {
         "target: {ratio: 0.2, constraints: {only: mlp, attention_share: 0.1}}\nlayers: {}",
         r"target\.constraints: only and attention_share can't be kept together; leave one out",
     ),
-    "half by another name": (
+    "sublayer by another name": (
         "target: {ratio: 0.2, constraints: {only: heads}}\nlayers: {}",
         r"target\.constraints\.only: 'heads' should be 'attention' or 'mlp'; write such a value\.",
     ),
@@ -257,7 +257,7 @@ def test_that_nothing_is_left_is_told_with_the_rest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spared", ["1-23", "0-22", "0-10, 12-23", "", "x"])
 def test_one_group_is_enough(tmp_path: Path, spared: str) -> None:
-    """A set that can't be read spares all of its half."""
+    """A set that can't be read spares all of its sublayer."""
     lines = [f'  {layer}: {{attention: all, mlp: "0-23"}}' for layer in range(3)]
     path = plan_at(tmp_path / "plan.yaml", "layers:", *lines, f'  3: {{mlp: "{spared}"}}')
     document, _ = load_document(path)

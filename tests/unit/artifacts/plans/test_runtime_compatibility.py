@@ -14,7 +14,7 @@ STRUCTURE = structure_of(((3, 4),) * 4)
 
 def told(runtime: Runtime, traits: ModelTraits, **layers: dict[str, str]) -> list[str]:
     """The obstacles for a plan, whose layers are named `_0` and so on."""
-    cuts = {int(name[1:]): LayerCuts.model_validate(half) for name, half in layers.items()}
+    cuts = {int(name[1:]): LayerCuts.model_validate(sublayer) for name, sublayer in layers.items()}
     plan = PrunePlan(layers=cuts, remove_empty_layers=len(cuts) < len(STRUCTURE.layers))
     return list(obstacles(runtime, traits, STRUCTURE, effect_of(plan, STRUCTURE)))
 
@@ -28,14 +28,14 @@ def test_nothing_cut_and_whole_layers_load_everywhere(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize("runtime", ["transformers", "vllm"])
 def test_our_modeling_file_takes_every_shape(runtime: Runtime) -> None:
-    """Empty halves too."""
+    """Empty sublayers too."""
     assert told(runtime, traits_with(), _0={"attention": "all"}, _2={"mlp": "all"}) == []
 
 
 @pytest.mark.parametrize(
     "traits", [traits_with(), traits_with("qwen3", tied_embeddings=True)], ids=["deci", "openelm"]
 )
-def test_llama_cpp_takes_widths_that_differ_and_empty_halves(traits: ModelTraits) -> None:
+def test_llama_cpp_takes_widths_that_differ_and_empty_sublayers(traits: ModelTraits) -> None:
     """The exporter pads what may not be empty; a model without any layer it can't write."""
     assert told("llama.cpp", traits, _1={"attention": "0", "mlp": "2"}) == []
     assert told("llama.cpp", traits, _0={"attention": "all"}, _2={"mlp": "all"}) == []

@@ -91,7 +91,7 @@ def test_what_nothing_helped_is_not_counted() -> None:
         ({"rank": 4}, r"rank: Extra inputs are not permitted"),
         ({"modules": [{"group_type": "norm"}]}, r"modules\.0\.group_type: Input should be 'atten"),
     ],
-    ids=["newer", "nothing judged", "unknown key", "unknown half"],
+    ids=["newer", "nothing judged", "unknown key", "unknown sublayer"],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     """With the place, and the command that makes it anew."""

@@ -67,7 +67,7 @@ def test_the_padding_that_a_plan_is_told_is_what_the_file_has(tmp_path: Path) ->
     assert subject.shape.padding(64) == sum(tensor.parameters for tensor in zeros)
 
 
-def test_a_bias_of_an_emptied_half_stays(tmp_path: Path) -> None:
+def test_a_bias_of_an_emptied_sublayer_stays(tmp_path: Path) -> None:
     """And those of groups that are gone have no zeros in their place."""
     tensors = laid_out(save_cut(tmp_path / "model", "llama with every bias", EVERYTHING))
 

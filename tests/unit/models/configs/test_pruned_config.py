@@ -38,7 +38,7 @@ CUTS: dict[str, Cut] = {
 def test_a_loader_that_ignores_per_layer_config_stops_at_a_shape(
     tmp_path: Path, family: str, name: str
 ) -> None:
-    """Transformers before 5.15 would else fill the emptied halves with random weights."""
+    """Transformers before 5.15 would else fill the emptied sublayers with random weights."""
     save_uneven(tmp_path, tiny_model(family), CUTS[name])
     config = json.loads((tmp_path / "config.json").read_text())
     for key in ("per_layer_config", "auto_map"):

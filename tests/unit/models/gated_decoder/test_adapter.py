@@ -70,8 +70,11 @@ def test_every_parameter_is_counted_once(tiny: Tiny, family: str) -> None:
     model = tiny_model(family)
     assert structure.parameters == sum(p.numel() for p in model.parameters())
     for index, layer in enumerate(structure.layers):
-        halves = [layer.half(kind) for kind in GROUP_TYPES]
-        counted = sum(half.prunable + half.shared + half.kept for half in halves) + layer.norms
+        sublayers = [layer.sublayer(kind) for kind in GROUP_TYPES]
+        counted = (
+            sum(sublayer.prunable + sublayer.shared + sublayer.kept for sublayer in sublayers)
+            + layer.norms
+        )
         own = model.get_submodule(f"model.layers.{index}").parameters()
         assert counted == sum(p.numel() for p in own)
 
@@ -85,13 +88,13 @@ def test_axes_name_stored_tensors_that_the_groups_fill_exactly(tiny: Tiny, famil
             axes = adapter.axes(layer, kind)
             assert {axis.tensor.split(".")[-1] for axis in axes} <= {"weight", "bias"}
             for axis in axes:
-                assert axis.tensor.startswith(adapter.half_prefix(kind))
+                assert axis.tensor.startswith(adapter.sublayer_prefix(kind))
                 length = layer.tensors[axis.tensor][axis.dim]
-                assert length == axis.width * layer.half(kind).groups
+                assert length == axis.width * layer.sublayer(kind).groups
 
 
 def test_the_output_bias_belongs_to_no_group(tiny: Tiny) -> None:
-    """It is kept by the half, and no axis names it."""
+    """It is kept by the sublayer, and no axis names it."""
     adapter, structure = structure_of(tiny("llama_tied_bias"))
     layer = structure.layers[0]
     assert (layer.attention.kept, layer.mlp.kept) == (32, 32)
@@ -126,8 +129,8 @@ def test_an_attention_with_norms_over_its_heads_is_fixed(tiny: Tiny) -> None:
     assert adapter.leaving_norm("mlp") == "post_feedforward_layernorm"
 
 
-def test_an_emptied_half_has_no_groups_and_keeps_its_output_bias() -> None:
-    """A model that was cut before is read as it stands, empty halves included."""
+def test_an_emptied_sublayer_has_no_groups_and_keeps_its_output_bias() -> None:
+    """A model that was cut before is read as it stands, empty sublayers included."""
     full = layer_shapes(hidden=32, heads=6, kv_heads=3, head_dim=8, width=24)
     no_attention = {name: shape for name, shape in full.items() if "self_attn" not in name}
     no_mlp = {name: shape for name, shape in full.items() if "mlp" not in name}

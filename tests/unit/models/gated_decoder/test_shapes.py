@@ -53,7 +53,7 @@ MALFORMED: dict[str, tuple[list[Shapes], dict[str, Any], type[Exception], str]] 
         CheckpointError,
         r"shapes-only: layer 1: self_attn\.v_proj\.weight: not in the checkpoint; download",
     ),
-    "missing half that the config doesn't know of": (
+    "missing sublayer that the config doesn't know of": (
         [without(*(name for name in LAYER if name.startswith("mlp.")))],
         {},
         CheckpointError,

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from uneven_models import save_uneven, uneven_cut
 
 from globalprune.models.loading import load_model
-from globalprune.statistics.interface import Batch, Half, Site
+from globalprune.statistics.interface import Batch, Site, SublayerKey
 from globalprune.statistics.reducers.fisher import (
     GateFisher,
     WinsorisedGateFisher,
@@ -21,7 +21,7 @@ from globalprune.statistics.reducers.fisher import (
 )
 
 Tiny = Callable[[str], Path]
-HALF: Half = (0, "mlp")
+SUBLAYER: SublayerKey = (0, "mlp")
 INPUTS = torch.tensor([[[1.0, 2.0], [3.0, 1.0]], [[1.0, 2.0], [3.0, 1.0]]])
 DELTA = torch.tensor([[[1.0, 0.5], [0.0, 1.0]], [[-1.0, -0.5], [0.0, -1.0]]])
 BATCH = Batch(first_window=0, windows=2, predicted=4)
@@ -39,7 +39,7 @@ def fisher(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) -> li
         reducer.take_gradient(site, inputs, delta, batch)
         predicted += batch.windows * batch.predicted
     found: list[float] = (
-        reducer.finish(over(predicted=predicted))["gate_fisher"].whole[HALF].tolist()
+        reducer.finish(over(predicted=predicted))["gate_fisher"].whole[SUBLAYER].tolist()
     )
     return found
 
@@ -65,13 +65,13 @@ def test_windows_of_other_lengths_are_weighed_by_their_tokens() -> None:
 def test_a_gradient_that_fits_float16_only_when_scaled_comes_out_whole(make: Any) -> None:
     """The scale comes off in float64, where 2^-80 is a number."""
     scaled = Batch(first_window=0, windows=2, predicted=4, scale=2.0**40)
-    half, wide = make(), make()
-    half.take_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.half(), scaled)
+    sublayer, wide = make(), make()
+    sublayer.take_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.sublayer(), scaled)
     wide.take_gradient(site(), INPUTS, DELTA, BATCH)
-    [(name, found)] = half.finish(over(predicted=8)).items()
-    expected = wide.finish(over(predicted=8))[name].whole[HALF]
-    assert found.whole[HALF].tolist() == [2.0**-80 * value for value in expected]
-    assert float(found.whole[HALF].min()) > 0
+    [(name, found)] = sublayer.finish(over(predicted=8)).items()
+    expected = wide.finish(over(predicted=8))[name].whole[SUBLAYER]
+    assert found.whole[SUBLAYER].tolist() == [2.0**-80 * value for value in expected]
+    assert float(found.whole[SUBLAYER].min()) > 0
 
 
 def test_squares_of_large_float16_activations_do_not_overflow() -> None:
@@ -102,7 +102,7 @@ def test_a_long_window_is_not_clipped_for_being_long() -> None:
     torch.testing.assert_close(found, torch.tensor([0.5], dtype=torch.float64))
 
 
-def test_uneven_and_empty_halves_have_their_own_gates(tmp_path: Path) -> None:
+def test_uneven_and_empty_sublayers_have_their_own_gates(tmp_path: Path) -> None:
     """By way of the weights' gradients, which a model that was cut before has too."""
     save_uneven(tmp_path, tiny_model("llama"), uneven_cut("llama"))
     model = load_model(tmp_path).double()
@@ -110,7 +110,7 @@ def test_uneven_and_empty_halves_have_their_own_gates(tmp_path: Path) -> None:
     rows = list(random_ids(3, 6))
     found = measuring.measured(model, sites, rows, ["gate_fisher"], 2).sums["gate_fisher"]
     outputs = [site for site in sites if site.is_output]
-    assert {site.half for site in outputs} == found.keys()
+    assert {site.sublayer for site in outputs} == found.keys()
     totals = dict.fromkeys(found, torch.zeros(()))
     for row in rows:
         logits = model(row[None]).logits[0, :-1]
@@ -119,9 +119,9 @@ def test_uneven_and_empty_halves_have_their_own_gates(tmp_path: Path) -> None:
         for site, gradient in zip(outputs, torch.autograd.grad(nll, weights), strict=True):
             columns = (site.linear.weight.detach() * gradient).sum(dim=0)
             gates = columns.reshape(site.groups, -1).sum(dim=1)
-            totals[site.half] = totals[site.half] + gates.square() / (2 * 3 * 5)
-    for half, total in totals.items():
-        torch.testing.assert_close(found[half], total)
+            totals[site.sublayer] = totals[site.sublayer] + gates.square() / (2 * 3 * 5)
+    for sublayer, total in totals.items():
+        torch.testing.assert_close(found[sublayer], total)
 
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from globalprune.models.architecture import GroupAxis
 from globalprune.statistics.reducers.group_sums import (
     PartSums,
     add_to_part,
-    of_halves,
+    join_parts,
     sum_to_groups,
 )
 
@@ -39,25 +39,25 @@ def test_many_small_terms_beside_a_large_one_are_not_lost() -> None:
     assert sum_to_groups(values, GroupAxis("w", 0, (1,)), 2).tolist() == [2.0**24 + 4] * 2
 
 
-def test_the_sites_of_a_half_add_up() -> None:
-    """A half's importance is that of all its projections, and one site's tensor isn't changed."""
+def test_the_sites_of_a_sublayer_add_up() -> None:
+    """A sublayer's importance is that of all its projections; a site's tensor isn't changed."""
     sums: PartSums = {}
     first = torch.tensor([1.0, 2.0])
     add_to_part(sums, linear_site([[1.0], [1.0]]), first)
     add_to_part(sums, linear_site([[1.0], [1.0]]), torch.tensor([10.0, 20.0]))
-    assert of_halves(sums)[0, "mlp"].tolist() == [11.0, 22.0]
+    assert join_parts(sums)[0, "mlp"].tolist() == [11.0, 22.0]
     assert first.tolist() == [1.0, 2.0]
 
 
 def test_experts_lie_one_behind_the_other() -> None:
-    """Whichever was added first, and apart from other halves."""
+    """Whichever was added first, and apart from other sublayers."""
     sums: PartSums = {
         ((0, "mlp"), 2): torch.tensor([3.0]),
         ((0, "attention"), 0): torch.tensor([9.0]),
         ((0, "mlp"), 0): torch.tensor([1.0, 2.0]),
     }
-    found = of_halves(sums)
-    assert {half: values.tolist() for half, values in found.items()} == {
+    found = join_parts(sums)
+    assert {sublayer: values.tolist() for sublayer, values in found.items()} == {
         (0, "attention"): [9.0],
         (0, "mlp"): [1.0, 2.0, 3.0],
     }

@@ -8,11 +8,11 @@ import pytest
 import torch
 from linear_sites import linear_site, over
 
-from globalprune.statistics.interface import Batch, Counts, Half, Site, Split
+from globalprune.statistics.interface import Batch, Counts, Site, Split, SublayerKey
 from globalprune.statistics.reducers.taylor import Curvature, FirstOrder
 
 Reckon = Callable[..., list[float]]
-HALF: Half = (0, "mlp")
+SUBLAYER: SublayerKey = (0, "mlp")
 # Two windows of two tokens that pull the weights in opposite directions.
 INPUTS = torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 0.0]]])
 OPPOSED = torch.tensor([[[1.0, 3.0], [0.0, 0.0]], [[-1.0, -3.0], [0.0, 0.0]]])
@@ -29,7 +29,7 @@ def first_order(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) 
     reducer = FirstOrder()
     for inputs, delta, batch in batches:
         reducer.take_gradient(site, inputs, delta, batch)
-    found: list[float] = reducer.finish(over(windows=2))["first_order"].whole[HALF].tolist()
+    found: list[float] = reducer.finish(over(windows=2))["first_order"].whole[SUBLAYER].tolist()
     return found
 
 
@@ -38,7 +38,7 @@ def curvature(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) ->
     reducer = Curvature()
     for inputs, delta, batch in batches:
         reducer.take_gradient(site, inputs, delta, batch)
-    found: list[float] = reducer.finish(over(windows=2))["curvature"].whole[HALF].tolist()
+    found: list[float] = reducer.finish(over(windows=2))["curvature"].whole[SUBLAYER].tolist()
     return found
 
 
@@ -64,7 +64,7 @@ def test_in_which_order_gradients_came_changes_no_bit() -> None:
         reducer = FirstOrder()
         for one in order:
             reducer.take_gradient(one, ones, ones, batch)
-        found.add(float(reducer.finish(over(windows=1))["first_order"].whole[HALF]))
+        found.add(float(reducer.finish(over(windows=1))["first_order"].whole[SUBLAYER]))
     assert len(found) == 1
 
 
@@ -112,16 +112,16 @@ def test_a_gradient_that_fits_float16_only_when_scaled_comes_out_whole(reckon: R
     """The scale comes off in float32, where 2^-40 is a number and its square too."""
     scaled = Batch(first_window=0, windows=2, predicted=7, scale=2.0**40)
     delta = torch.ones(2, 2, 2, dtype=torch.float16)
-    half = linear_site([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16)
-    found = reckon(half, (INPUTS.half(), delta, scaled))
-    plain = reckon(half, (INPUTS, delta.float(), BATCH))
+    sublayer = linear_site([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16)
+    found = reckon(sublayer, (INPUTS.half(), delta, scaled))
+    plain = reckon(sublayer, (INPUTS, delta.float(), BATCH))
     factor = 2.0**-40 if reckon is first_order else 2.0**-80
     assert found == [value * factor for value in plain]
     assert min(found) > 0
 
 
 def test_what_was_remembered_halfway_changes_no_importance() -> None:
-    """To the last bit: the halves are made of copies."""
+    """To the last bit: the sublayers are made of copies."""
     halved, plain = FirstOrder(), FirstOrder()
     generator = torch.Generator().manual_seed(0)
     own = site()
@@ -133,9 +133,11 @@ def test_what_was_remembered_halfway_changes_no_importance() -> None:
             halved.halve()
     text = Split(Counts(4, 0, 0), (Counts(2, 0, 0), Counts(2, 0, 0)))
     found = halved.finish(text)["first_order"]
-    assert torch.equal(found.whole[HALF], plain.finish(over(windows=4))["first_order"].whole[HALF])
+    assert torch.equal(
+        found.whole[SUBLAYER], plain.finish(over(windows=4))["first_order"].whole[SUBLAYER]
+    )
     assert found.halves is not None
-    assert float((found.halves[0][HALF] - found.halves[1][HALF]).abs().min()) > 0
+    assert float((found.halves[0][SUBLAYER] - found.sublayers[1][SUBLAYER]).abs().min()) > 0
 
 
 def test_gradients_taken_along_are_those_taken_alone() -> None:
@@ -149,5 +151,5 @@ def test_gradients_taken_along_are_those_taken_alone() -> None:
     for row in range(2):
         together.take_gradient(one, inputs[row, None], delta[row, None], Batch(row, 1, 7))
     found = {name: split.whole for name, split in together.finish(over(windows=2)).items()}
-    assert found["first_order"][HALF].tolist() == first_order(site(), (inputs, delta, BATCH))
-    assert found["curvature"][HALF].tolist() == curvature(site(), (inputs, delta, BATCH))
+    assert found["first_order"][SUBLAYER].tolist() == first_order(site(), (inputs, delta, BATCH))
+    assert found["curvature"][SUBLAYER].tolist() == curvature(site(), (inputs, delta, BATCH))

@@ -1,4 +1,4 @@
-"""Halves that can't be cut: no plan takes any of them, and all that is left counts them whole."""
+"""Sublayers that can't be cut: no plan takes them, and what is left counts them whole."""
 
 from pathlib import Path
 
