@@ -2,8 +2,8 @@
 
 The strongest simple recipe of the literature: SlimGPT's criterion and update
 (https://arxiv.org/abs/2412.18110) with all groups of a sublayer removed at once and the exact
-solution on what stays, as in OSSCAR (https://arxiv.org/abs/2403.12983). Attention is pruned before the MLP
-behind it is measured. The share of attention groups that goes is spread over the layers.
+solution on what stays, as in OSSCAR (https://arxiv.org/abs/2403.12983). Attention is pruned before
+the MLP behind it is measured. The share of attention groups that goes is spread over the layers.
 """
 
 import torch

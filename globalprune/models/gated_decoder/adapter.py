@@ -2,8 +2,8 @@
 
 Biases may stand on any projection, q/k norms of one head's size are shared by all heads, norms may
 stand behind the sublayers too, and projections that read the same may be fused; a mixture of
-experts may stand in the place of the MLP. Where q/k norms span all heads the attention stays whole. Models
-that globalprune cut before are read like any other, empty sublayers included.
+experts may stand in the place of the MLP. Where q/k norms span all heads the attention stays whole.
+Models that globalprune cut before are read like any other, empty sublayers included.
 """
 
 import math

@@ -97,7 +97,7 @@ def test_one_command_leaves_one_folder_that_tells_of_it(
 
     card = (out / "README.md").read_text("utf-8")
     assert "What is left was compensated, without training." in card
-    sublayers = f"{record.accepted} of {SOLVED} sublayers of layers"
+    sublayers = f"{record.accepted} of {SOLVED} sublayers"
     assert f"{sublayers} (o_proj, down_proj, gate and up) were solved" in card
     assert f"- compensation windows: `{record.text.digest}`" in card
     assert "compensated" not in (tmp_path / "plain" / "README.md").read_text("utf-8")

@@ -66,7 +66,7 @@ def test_a_gradient_that_fits_float16_only_when_scaled_comes_out_whole(make: Any
     """The scale comes off in float64, where 2^-80 is a number."""
     scaled = Batch(first_window=0, windows=2, predicted=4, scale=2.0**40)
     sublayer, wide = make(), make()
-    sublayer.take_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.sublayer(), scaled)
+    sublayer.take_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.half(), scaled)
     wide.take_gradient(site(), INPUTS, DELTA, BATCH)
     [(name, found)] = sublayer.finish(over(predicted=8)).items()
     expected = wide.finish(over(predicted=8))[name].whole[SUBLAYER]

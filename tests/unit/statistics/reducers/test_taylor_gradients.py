@@ -137,7 +137,7 @@ def test_what_was_remembered_halfway_changes_no_importance() -> None:
         found.whole[SUBLAYER], plain.finish(over(windows=4))["first_order"].whole[SUBLAYER]
     )
     assert found.halves is not None
-    assert float((found.halves[0][SUBLAYER] - found.sublayers[1][SUBLAYER]).abs().min()) > 0
+    assert float((found.halves[0][SUBLAYER] - found.halves[1][SUBLAYER]).abs().min()) > 0
 
 
 def test_gradients_taken_along_are_those_taken_alone() -> None:
