@@ -155,7 +155,7 @@ def _joined(ways: list[str]) -> str:
     return text[0].upper() + text[1:]
 
 
-SHOWN_HALVES = 200  # more are for --json
+SHOWN_SUBLAYERS = 200  # more are for --json
 _WIDTH = 32  # characters of indices
 
 
@@ -204,14 +204,14 @@ def _edits(review: "Review") -> list[str]:
     if not edits:
         return ["edited by hand: pins or remove_empty_layers, no group"]
     lines = ["edited by hand:"]
-    for sublayer in edits[:SHOWN_HALVES]:
+    for sublayer in edits[:SHOWN_SUBLAYERS]:
         at = f"  layer {sublayer.layer_idx} {sublayer.group_type}:"
         lines += [f"{at} now stays {shortened(sublayer.only_first)}"] if sublayer.only_first else []
         lines += (
             [f"{at} now goes {shortened(sublayer.only_second)}"] if sublayer.only_second else []
         )
-    if len(edits) > SHOWN_HALVES:
-        lines.append(f"  … and {len(edits) - SHOWN_HALVES} more sublayers (--json has all)")
+    if len(edits) > SHOWN_SUBLAYERS:
+        lines.append(f"  … and {len(edits) - SHOWN_SUBLAYERS} more sublayers (--json has all)")
     return lines
 
 

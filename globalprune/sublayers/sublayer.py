@@ -157,7 +157,7 @@ class _Reached(Exception):  # noqa: N818 - no error: the output projection need 
 
 @dataclass(frozen=True, eq=False)
 class Sublayer:
-    """The modules of a sublayer. The stream is `[B, T, D]`, `output`'s input `[B, T, groups·width]`.
+    """The modules of a sublayer; the stream is `[B, T, D]`, `output` takes `[B, T, groups·width]`.
 
     `output` is None where an earlier cut took every group, and in a mixture, whose `experts` each
     have one.

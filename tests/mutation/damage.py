@@ -146,6 +146,7 @@ def build() -> None:
         adapted.peft_config["default"].base_model_name_or_path = "m"
         adapted.save_pretrained("l")
     exported(save_cut(Path("g"), "llama"), "f32").path.rename("m.gguf")
+    _must("report", "a", "-o", "out/r.html")  # the first picture makes a font cache
 
 
 def run_cases(numbers: Sequence[int], seed: int, *, pictures: float = 0.05) -> Iterator[Failure]:

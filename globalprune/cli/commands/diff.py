@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.plan_text import SHOWN_HALVES, shortened
+from globalprune.cli.plan_text import SHOWN_SUBLAYERS, shortened
 
 if TYPE_CHECKING:
     from globalprune.planning.diff import PlanComparison
@@ -45,12 +45,14 @@ def _lines(found: "PlanComparison") -> list[str]:
     if not found.sublayers and not found.others:
         return [f"{found.first} and {found.second} make the same decisions"]
     lines = []
-    for sublayer in found.sublayers[:SHOWN_HALVES]:
+    for sublayer in found.sublayers[:SHOWN_SUBLAYERS]:
         sides = [(found.first, sublayer.only_first), (found.second, sublayer.only_second)]
         said = [f"only {path} removes {shortened(ranges)}" for path, ranges in sides if ranges]
         lines.append(f"layer {sublayer.layer_idx} {sublayer.group_type}: {'; '.join(said)}")
-    if len(found.sublayers) > SHOWN_HALVES:
-        lines.append(f"… and {len(found.sublayers) - SHOWN_HALVES} more sublayers (--json has all)")
+    if len(found.sublayers) > SHOWN_SUBLAYERS:
+        lines.append(
+            f"… and {len(found.sublayers) - SHOWN_SUBLAYERS} more sublayers (--json has all)"
+        )
     for path, side in ((found.first, found.only_first), (found.second, found.only_second)):
         figures = [f"{_known(side.groups)} groups", f"{_known(side.parameters)} parameters"]
         if side.importance is not None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, DynamicCache, PretrainedConfig
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, library_errors
 from globalprune.models import modeling_globalprune
@@ -52,6 +53,21 @@ def class_config(
     if folder is not None:
         result.name_or_path = str(folder)  # as transformers has it where it reads the file itself
     return result
+
+
+def attention_windows(config: RawConfig, folder: Path | None = None) -> tuple[int | None, ...]:
+    """Return how many tokens each layer's attention sees, itself included; None where it sees all.
+
+    Raise `CheckpointError` for a config that no class takes.
+    """
+    built = class_config(config, folder)
+    refused = f"{(folder or Path()) / 'config.json'}: no cache can be built for its layers"
+    with library_errors(CheckpointError, refused, _MEND):
+        layers = DynamicCache(config=built).layers
+    return tuple(
+        layer.sliding_window or None if isinstance(layer, DynamicSlidingWindowLayer) else None
+        for layer in layers
+    )
 
 
 def code_of(config: RawConfig, auto_class: str) -> str | None:

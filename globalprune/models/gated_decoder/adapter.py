@@ -9,7 +9,6 @@ Models that globalprune cut before are read like any other, empty sublayers incl
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from globalprune.artifacts.structure import (
     GroupType,
@@ -26,30 +25,10 @@ from globalprune.models.gated_decoder.shapes import (
     MixtureShapes,
     read_shapes,
 )
-from globalprune.models.sources.source import ModelSource
-
-
-def attention_windows(config: dict[str, Any], source: ModelSource) -> tuple[int | None, ...]:
-    """Tokens that each layer's attention sees, itself among them; None where it sees all.
-
-    Raise `CheckpointError` for a config that no class takes.
-    """
-    # transformers is slow to import, and what is refused before takes none of it
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicSlidingWindowLayer
-
-    from globalprune.models.configs.class_config import class_config
-
-    built = class_config(config, None if source.is_gguf else source.path)
-    return tuple(
-        layer.sliding_window or None if isinstance(layer, DynamicSlidingWindowLayer) else None
-        for layer in DynamicCache(config=built).layers
-    )
-
 
 _PREFIX = "model.layers."
 _FINAL_NORM = "model.norm"
-_HALF_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
+_SUBLAYER_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
 _Layer = LayerShapes | LayerStructure
 _OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
 
@@ -74,7 +53,7 @@ class GatedDecoder:
 
     def sublayer_prefix(self, group_type: GroupType) -> str:
         """`self_attn.` or `mlp.`."""
-        return _HALF_PREFIX[group_type]
+        return _SUBLAYER_PREFIX[group_type]
 
     def module(self, name: str) -> str:
         """The same, but for experts that are stored under another name."""
@@ -105,7 +84,11 @@ class GatedDecoder:
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
         """Read every layer from shapes and config; raise where they don't make sense together."""
         shapes = read_shapes(checkpoint, _PREFIX, self.form)
-        windows = attention_windows(checkpoint.config, checkpoint.source)
+        # transformers is slow to import, and what is refused before takes none of it
+        from globalprune.models.configs.class_config import attention_windows
+
+        source = checkpoint.source
+        windows = attention_windows(checkpoint.config, None if source.is_gguf else source.path)
         return ModelStructure(
             layers=tuple(map(self._layer, shapes, windows)), parameters=checkpoint.parameters
         )

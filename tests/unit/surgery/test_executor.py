@@ -36,10 +36,13 @@ def fail_with(error: BaseException, after: int = 0) -> Callable[..., Any]:
 
 FAULTS = [
     pytest.param(
-        "apply.walk.cut", fail_with(MemoryError("no memory"), 9), MemoryError, id="in the walk"
+        "surgery.executor.cut",
+        fail_with(MemoryError("no memory"), 9),
+        MemoryError,
+        id="in the walk",
     ),
     pytest.param(
-        "apply.walk.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"
+        "surgery.executor.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"
     ),
     pytest.param(
         "models.checkpoints.shard_writer.save_file",
@@ -48,13 +51,13 @@ FAULTS = [
         id="in a file",
     ),
     pytest.param(
-        "apply.executor.verify",
+        "surgery.executor.verify",
         fail_with(VerificationFailed("no")),
         VerificationFailed,
         id="verifying",
     ),
     pytest.param(
-        "apply.executor.write_records", fail_with(OSError("full")), ApplyError, id="at the end"
+        "surgery.executor.write_records", fail_with(OSError("full")), ApplyError, id="at the end"
     ),
 ]
 
@@ -81,7 +84,7 @@ def test_a_failure_leaves_the_old_result_alone(
 ) -> None:
     """What `overwrite` would have replaced is there to the last byte."""
     old = bytes_below(Path(applied(tiny("llama"), tmp_path, {0: {"mlp": [5]}}).out))
-    monkeypatch.setattr(f"globalprune.apply.{place}", fail_with(VerificationFailed("no")))
+    monkeypatch.setattr(f"globalprune.surgery.{place}", fail_with(VerificationFailed("no")))
     with pytest.raises(VerificationFailed):
         applied(tiny("llama"), tmp_path, GONE, overwrite=True)
     assert bytes_below(tmp_path / "out") == old

@@ -93,7 +93,7 @@ WRONG_TENSORS: list[Any] = [
         id="one too many",
     ),
     pytest.param(
-        lambda tensors: tensors.update({UP: tensors[UP].sublayer()}),
+        lambda tensors: tensors.update({UP: tensors[UP].half()}),
         r"up_proj\.weight: promised \[23, 32\] F32, found \[23, 32\] F16",
         id="dtype",
     ),

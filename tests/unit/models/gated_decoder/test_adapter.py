@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from shape_checkpoint import layer_shapes, shape_checkpoint
-from tiny_models import CONFIGS, FAMILIES, MIXTURES, random_ids, tiny_config, tiny_model
+from tiny_models import FAMILIES, tiny_model
 
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.gated_decoder.adapter import GatedDecoder, attention_windows
+from globalprune.models.gated_decoder.adapter import GatedDecoder
 from globalprune.models.registry import adapter_for
-from globalprune.models.sources.source import ModelSource, resolve_model
+from globalprune.models.sources.source import resolve_model
 
 Tiny = Callable[[str], Path]
 LLAMA = GatedDecoder("llama")
@@ -175,61 +173,3 @@ def test_the_fingerprint_knows_the_geometry_and_not_the_vocabulary() -> None:
 
     assert fingerprint(24, 260) == fingerprint(24, 300)
     assert fingerprint(24, 260) != fingerprint(23, 260)
-
-
-SOURCE = ModelSource("model", Path("model"))
-LAYERS = {"num_hidden_layers": 4}
-
-
-def windows_of(config: Any) -> tuple[int | None, ...]:
-    """The windows of a config object, by way of its file."""
-    return attention_windows(config.to_dict(), SOURCE)
-
-
-@pytest.mark.parametrize("family", CONFIGS | MIXTURES)
-def test_windows_are_where_a_token_is_seen_no_more(family: str) -> None:
-    """What the class says of each layer is what its cache holds behind a longer text."""
-    model: Any = tiny_model(family)
-    with torch.no_grad():
-        cache = model(random_ids(1, 20), use_cache=True).past_key_values
-    held = [layer.keys.shape[-2] for layer in cache.layers]
-
-    found = windows_of(model.config)
-
-    assert held == [20 if window is None else window - 1 for window in found]
-
-
-@pytest.mark.parametrize(
-    ("family", "said", "expected"),
-    [
-        ("mistral", {"sliding_window": 6}, (6, 6, 6, 6)),
-        ("mistral", {"sliding_window": None}, (None,) * 4),
-        ("mixtral", {"sliding_window": 6}, (6, 6, 6, 6)),
-        ("phi3", {"sliding_window": None}, (None,) * 4),
-        ("qwen2", {"sliding_window": 6}, (None,) * 4),
-        (
-            "qwen2",
-            {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 3},
-            (None, None, None, 6),
-        ),
-        (
-            "qwen3",
-            {
-                "use_sliding_window": True,
-                "sliding_window": 6,
-                "layer_types": ["sliding_attention", "full_attention"] * 2,
-            },
-            (6, None, 6, None),
-        ),
-        ("gemma2", {"sliding_window": 6}, (6, None, 6, None)),
-        ("gemma3", {"sliding_window": 6, "sliding_window_pattern": 2}, None),
-    ],
-)
-def test_every_way_to_say_it(
-    family: str, said: dict[str, Any], expected: tuple[int | None, ...] | None
-) -> None:
-    """One window for all, kinds of layers, the number of the first; switches that are off."""
-    found = windows_of(tiny_config(family, **said))
-
-    kinds: Any = getattr(tiny_config(family, **said), "layer_types", None)
-    assert found == (expected or tuple(6 if k == "sliding_attention" else None for k in kinds))
