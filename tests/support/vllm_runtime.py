@@ -14,7 +14,7 @@ from pathlib import Path
 from exporting import continued_by_transformers
 
 ASK = Path(__file__).parent / "ask_vllm.py"
-PYTHON = Path(__file__).parents[1] / ".venv-runtimes" / "bin" / "python"
+PYTHON = Path(__file__).parents[2] / ".venv-runtimes" / "bin" / "python"
 CACHE = 1 << 30  # bytes of KV cache
 _SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB

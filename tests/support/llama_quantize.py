@@ -31,7 +31,7 @@ class _Parameters(ctypes.Structure):
 
 def library() -> Path:
     """The folder of llama.cpp's libraries."""
-    folder = Path(__file__).parents[1] / ".venv-runtimes" / "quantiser" / _LIBRARIES
+    folder = Path(__file__).parents[2] / ".venv-runtimes" / "quantiser" / _LIBRARIES
     assert folder.is_dir(), f"{folder} is missing; `make test-runtimes` fetches it"
     return folder
 
