@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE, UNIT = ROOT / "globalprune", ROOT / "tests" / "unit"
 OTHERS = {"benchmarks"}  # whose scripts have unit tests too
-# no logic of their own (protocols, values, the thin files of commands), or tested through a command:
+# no logic of their own (protocols, values, thin files of commands), or tested through a command:
 # tests/end_to_end and tests/laws say what these do
 WITHOUT = {
     "artifacts/evaluations/sweep",
