@@ -2,11 +2,11 @@
 
     python benchmarks/walks.py [--walk NAME]… [--support tests/support]
 
-A walk runs one command in this process under `sys.setprofile`, from the first call of a function that
-the value enters by until the first return of the function that it leaves by. Counted are the modules
-of the package that are entered on the way, and the crossings: the distinct pairs of a module and a
-module that it calls. `--support` names the folder of the builders that make the tiny model, so that
-the script also measures an older checkout (with PYTHONPATH set to it).
+A walk runs one command in this process under `sys.setprofile`, from the first call of a function
+that the value enters by until the first return of the function that it leaves by. It counts the
+modules of the package that are entered on the way, and the crossings: the distinct pairs of a module
+and a module that it calls. `--support` names the folder of the builders that make the tiny model,
+so that the script also measures an older checkout (with PYTHONPATH set to it).
 """
 
 import sys
@@ -119,7 +119,7 @@ def _caller_of(frame: FrameType) -> str | None:
 
 
 def walk_through(walk: Walk, run: Callable[..., Any]) -> Steps:
-    """Run the command of a walk; raise `RuntimeError` where it fails, or its functions aren't met."""
+    """Run the command of a walk; raise `RuntimeError` where it fails or never leaves."""
     steps = Steps(walk)
     sys.setprofile(steps.profile)
     try:
