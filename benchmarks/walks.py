@@ -4,8 +4,8 @@
 
 A walk runs one command in this process under `sys.setprofile`, from the first call of a function
 that the value enters by until the first return of the function that it leaves by. It counts the
-modules of the package that are entered on the way, and the crossings: the distinct pairs of a module
-and a module that it calls. `--support` names the folder of the builders that make the tiny model,
+modules of the package that are entered on the way, and the crossings: the distinct pairs of a
+module and one that it calls. `--support` names the folder of the builders that make the tiny model,
 so that the script also measures an older checkout (with PYTHONPATH set to it).
 """
 
