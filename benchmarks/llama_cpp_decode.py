@@ -17,7 +17,7 @@ import typer
 import xllamacpp
 
 from globalprune.evaluation.speed import turns_of
-from globalprune.export.gguf.exporter import Exported, export_gguf
+from globalprune.export.gguf.exporter import ExportResult, export_gguf
 
 MARGIN = 32  # tokens of context beyond what is asked
 
@@ -69,7 +69,7 @@ def timed(servers: Sequence[Any], ids: list[int], decoded: int, rounds: int) -> 
     return found
 
 
-def ideals(files: Sequence[Exported]) -> dict[str, Any]:
+def ideals(files: Sequence[ExportResult]) -> dict[str, Any]:
     """What a speed-up could be if time went by parameters, or by bytes of the file."""
     before, after = files
     return {

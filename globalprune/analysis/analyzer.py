@@ -38,7 +38,7 @@ from globalprune.errors import UsageError
 from globalprune.importance import DEFAULT_IMPORTANCE, Importance, importances_named
 from globalprune.models.checkpoints.identity import identify_model, refuse_changed
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.loading import load_model, load_tokenizer, take_apart
+from globalprune.models.loading import load_model, load_tokenizer, unfuse_experts
 from globalprune.models.placement import Placement, choose_placement, peak_memory
 from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress, silent
@@ -135,7 +135,7 @@ def analyze(
                 subject.source, dtype=placement.dtype, device=placement.device,
                 trust_remote_code=trust_remote_code,
             )  # fmt: skip
-            take_apart(loaded)
+            unfuse_experts(loaded)
         if decided is not None:
             with log.phase("take away what is decided"):
                 solved = CompensatedWeights(work.part("given"))

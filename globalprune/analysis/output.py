@@ -29,7 +29,7 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import why_fixed
 from globalprune.importance import Importance
-from globalprune.models.checkpoints.gguf_header import quantisation_notes
+from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.printable import printable, printable_lines
 from globalprune.text.windows import TokenWindows
 
@@ -101,7 +101,7 @@ def doubts(
     dtype: str,
 ) -> Iterator[str]:
     """Yield a sentence or two for every reason to doubt."""
-    yield from quantisation_notes(subject.source)
+    yield from quantisation_warnings(subject.source)
     if not methods[0].in_nats and normaliser == "none":
         yield (
             f"{methods[0].name} is not comparable between layers: one ranking over all of them "

@@ -13,7 +13,7 @@ from globalprune.importance import Importance
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import stored_weights, weights_fingerprint
-from globalprune.models.configs.config import ConfigFigures
+from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.configs.pruned_config import traits_of
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource
@@ -91,7 +91,7 @@ class Subject:
     """A model, and which of its layers are measured; it holds no weights."""
 
     source: ModelSource
-    figures: ConfigFigures
+    figures: ConfigSizes
     adapter: ModelAdapter
     structure: ModelStructure
     layers: range
@@ -102,7 +102,7 @@ def subject_of(checkpoint: Checkpoint, layers: str | None) -> Subject:
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
     source = checkpoint.source
-    figures = ConfigFigures(checkpoint.config, source.name)
+    figures = ConfigSizes(checkpoint.config, source.name)
     return Subject(source, figures, adapter, structure, chosen_layers(layers, structure))
 
 

@@ -183,7 +183,7 @@ def refuse_uncuttable(model: str | None) -> str | None:
     from globalprune.models import preflight
 
     if model is not None:
-        preflight.refuse_uncuttable(model)
+        preflight.refuse_unprunable(model)
     return model
 
 

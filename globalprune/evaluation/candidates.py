@@ -19,7 +19,7 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.loading import load_model, take_apart
+from globalprune.models.loading import load_model, unfuse_experts
 from globalprune.models.placement import Placement
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource, resolve_model
@@ -129,6 +129,6 @@ def load_candidate(
         trust_remote_code=trust_remote_code,
     )
     if candidate.mask is not None:
-        take_apart(model)
+        unfuse_experts(model)
         put_on(model, candidate.mask)
     return model

@@ -23,15 +23,15 @@ from globalprune.evaluation.resources import free_memory, this_machine
 from globalprune.evaluation.speed import Decoding, seconds_per_token, turns_of
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.configs.pruned_config import RawConfig, write_layer_shapes
+from globalprune.models.configs.pruned_config import RawConfig, prune_config
 from globalprune.models.meta_model import (
     empty_model,
-    lay_into,
-    numbers_in,
-    random_block,
-    refuse_misfit,
+    place_in_storage,
+    random_storage,
+    refuse_class_mismatch,
+    storage_elements,
 )
-from globalprune.models.placement import Placement, choose_placement, dtype_at
+from globalprune.models.placement import Placement, choose_placement, compute_dtype
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress, silent
@@ -78,7 +78,7 @@ def model_of(
         for layer in structure.layers
     ]
     effect = effect_of(PrunePlan(layers=dict(enumerate(cuts))), structure)
-    return empty_model(write_layer_shapes(config, structure, effect).config, dtype)
+    return empty_model(prune_config(config, structure, effect).config, dtype)
 
 
 _MARGIN: Final = 1.25  # what lies beside weights and cache
@@ -100,13 +100,13 @@ def find_subject(name: str, decoding: Decoding, placement: Placement) -> Subject
     """Read config and shapes; raise `UsageError` where they can't be measured in that way."""
     checkpoint = open_checkpoint(resolve_model(name))
     structure = adapter_for(checkpoint.config).structure(checkpoint)
-    refuse_misfit(checkpoint)
+    refuse_class_mismatch(checkpoint)
     layer = _the_one_layer(structure, name)
     _refuse_long_context(decoding, checkpoint)
     reference = ModelReference(
         source=name, structure=structure.fingerprint, revision=checkpoint.source.revision
     )
-    dtype = dtype_at(placement, checkpoint)
+    dtype = compute_dtype(placement, checkpoint)
     subject = Subject(reference, checkpoint.config, structure, layer, dtype)
     _refuse_small_memory(subject, decoding, placement.device)
     return subject
@@ -271,9 +271,9 @@ def measure_latencies(
 def _built(subject: Subject, shapes: Sequence[Kept], device: str) -> list[PreTrainedModel]:
     """A model of every shape, all in one block of numbers."""
     models = [model_of(subject.config, subject.structure, kept, subject.dtype) for kept in shapes]
-    block = random_block(max(map(numbers_in, models)), subject.dtype, device)
+    block = random_storage(max(map(storage_elements, models)), subject.dtype, device)
     for model in models:
-        lay_into(block, model)
+        place_in_storage(block, model)
     return models
 
 

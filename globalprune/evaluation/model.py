@@ -30,7 +30,7 @@ from globalprune.evaluation.resources import (
     count_parameters,
     stored_bytes,
 )
-from globalprune.models.checkpoints.gguf_header import quantisation_notes
+from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.models.checkpoints.identity import refuse_changed
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement
@@ -292,7 +292,7 @@ def _tasks_part(
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
     """What makes this model's perplexity less than it seems."""
     source = candidate.source
-    found = list(quantisation_notes(source))
+    found = list(quantisation_warnings(source))
     if candidate.mask is not None:
         found += candidate.mask.doubts()
     seen = warn_of_seen_text(source.adapter or source.path, windows.record)

@@ -38,8 +38,8 @@ from globalprune.finetuning.training import (
     train,
 )
 from globalprune.models.checkpoints.identity import refuse_changed
-from globalprune.models.checkpoints.lora_checkpoint import AdapterCheckpoint
-from globalprune.models.checkpoints.output_folder import refuse_place, refuse_strangers
+from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
+from globalprune.models.checkpoints.output_folder import refuse_foreign_files, refuse_unsafe_output
 from globalprune.progress import Progress, silent, tell_nobody
 
 
@@ -97,7 +97,7 @@ def finetune(
         trained = train(assignment, work.folder, resume=resume)
     if not _is_first():
         return None
-    refuse_strangers(out)  # who may have come while it trained
+    refuse_foreign_files(out)  # who may have come while it trained
     refuse_changed(pupil.checkpoint.source, pupil.identity.files)
     with staged_folder(out.resolve(), replace=overwrite) as folder:
         copy_records(pupil.checkpoint, folder)
@@ -152,7 +152,7 @@ def _refuse_place(
     if settings.method == "full":
         needed += (KEPT_CHECKPOINTS + 1) * CHECKPOINT_BYTES * pupil.checkpoint.parameters
     sources = [one.checkpoint.source for one in (pupil, teacher) if one is not None]
-    refuse_place(out, sources, needed_bytes=needed, overwrite=overwrite)
+    refuse_unsafe_output(out, sources, needed_bytes=needed, overwrite=overwrite)
 
 
 def _is_first() -> bool:
@@ -184,4 +184,4 @@ def _write(assignment: Assignment, trained: Trained, folder: Path, *, keep_adapt
         write_model(base, reader_of_folder(trained.folder), folder)
     else:
         adapted = replace(base.source, adapter=trained.folder)
-        write_model(base, AdapterCheckpoint.open(adapted, base).read, folder)
+        write_model(base, LoraCheckpoint.open(adapted, base).read, folder)

@@ -21,13 +21,13 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.checkpoints.output_folder import records_of
-from globalprune.models.configs.config import ConfigFigures
+from globalprune.models.checkpoints.output_folder import records_folder
+from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress, silent
 from globalprune.text.readers import Column
-from globalprune.text.token_rows import IGNORED
+from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, parse_mixture, training_texts
 
 Row = dict[str, torch.Tensor]
@@ -59,7 +59,7 @@ class TrainingWindows(Dataset[Row]):
     @property
     def learned_tokens(self) -> int:
         """Tokens that the loss is over, in one epoch."""
-        return sum(int((row["labels"][1:] != IGNORED).sum()) for row in self._rows)
+        return sum(int((row["labels"][1:] != IGNORED_LABEL).sum()) for row in self._rows)
 
     @property
     def digest(self) -> str:
@@ -71,7 +71,7 @@ class TrainingWindows(Dataset[Row]):
 
 def _predicted(labels: torch.Tensor) -> torch.Tensor:
     """The labels without the first, which nothing predicts: some Trainers would count it."""
-    return torch.cat([labels.new_full((1,), IGNORED), labels[1:]])
+    return torch.cat([labels.new_full((1,), IGNORED_LABEL), labels[1:]])
 
 
 def stack(rows: Sequence[Row]) -> Row:
@@ -107,7 +107,7 @@ def find_pupil(name: str, progress: Progress = silent) -> Pupil:
             "of it first: gp apply with an empty plan (`layers: {}`) writes one."
         )
     checkpoint = open_checkpoint(source)
-    earlier = records_of(source) / RECOVERY_FILE
+    earlier = records_folder(source) / RECOVERY_FILE
     if earlier.exists():
         read_recovery(earlier)  # it is to be carried on; what can't be is refused now
     known = KnownModel(
@@ -115,7 +115,7 @@ def find_pupil(name: str, progress: Progress = silent) -> Pupil:
     )
     identity = identify_model(source, progress)
     return Pupil(
-        checkpoint, known, identity, ConfigFigures(checkpoint.config, name).need("vocab_size")
+        checkpoint, known, identity, ConfigSizes(checkpoint.config, name).need("vocab_size")
     )
 
 

@@ -30,7 +30,11 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.lora_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.checkpoints.output_folder import companions_of, copy_companion, records_of
+from globalprune.models.checkpoints.output_folder import (
+    copy_auxiliary_file,
+    list_auxiliary_files,
+    records_folder,
+)
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.configs.config import write_config
 from globalprune.models.configs.pruned_config import MODELING_FILE, is_uneven
@@ -80,9 +84,9 @@ def write_adapter(base: Checkpoint, trained: Path, folder: Path) -> None:
 
 def copy_companions(base: Checkpoint, folder: Path) -> None:
     """Copy the tokenizer, the licence and the like."""
-    if base.companions is not None:
-        for name in companions_of(base.companions):
-            copy_companion(base.companions, name, folder)
+    if base.auxiliary_folder is not None:
+        for name in list_auxiliary_files(base.auxiliary_folder):
+            copy_auxiliary_file(base.auxiliary_folder, name, folder)
 
 
 def copy_records(base: Checkpoint, folder: Path) -> None:
@@ -90,7 +94,7 @@ def copy_records(base: Checkpoint, folder: Path) -> None:
 
     An evaluation stays behind: it is of other weights.
     """
-    records = records_of(base.source)
+    records = records_folder(base.source)
     if records.is_dir():
         others = shutil.ignore_patterns("evaluation.*")
         shutil.copytree(records, folder / OWN_FOLDER, ignore=others)
@@ -167,4 +171,4 @@ def write_run(
     earlier = read_recovery(path).runs if path.exists() else ()
     write_record(path, RecoveryRecord(runs=(*earlier, run)))
     write_loss_curve(own / LOSS_FILE, curve)
-    write_card(folder, name=name, licence_from=base.companions)
+    write_card(folder, name=name, licence_from=base.auxiliary_folder)

@@ -27,7 +27,7 @@ from globalprune.errors import NonFiniteError, UsageError
 from globalprune.finetuning.inputs import TrainingWindows, stack
 from globalprune.models.quiet import quiet_peft
 from globalprune.progress import Progress
-from globalprune.text.token_rows import IGNORED
+from globalprune.text.token_rows import IGNORED_LABEL
 
 
 def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:
@@ -165,10 +165,12 @@ class RecoveryTrainer(Trainer):
         if recipe is not None and self._teacher is not None:
             with torch.no_grad():
                 taught = self._teacher(input_ids=inputs["input_ids"], use_cache=False).logits
-            learned = targets != IGNORED
+            learned = targets != IGNORED_LABEL
             divergence = distillation_sum(outputs.logits[:, :-1], taught[:, :-1], learned, recipe)
             loss = (1 - recipe.weight) * loss + recipe.weight * divergence
-        count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        count = (
+            (targets != IGNORED_LABEL).sum() if num_items_in_batch is None else num_items_in_batch
+        )
         loss = loss * self.accelerator.num_processes / count
         return (loss, outputs) if return_outputs else loss
 
@@ -177,7 +179,7 @@ def _cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
     """Σ nll over the targets `[B, T]` that count, in nats and float32."""
     rows = logits.reshape(-1, logits.shape[-1]).float()
     return functional.cross_entropy(
-        rows, targets.reshape(-1), ignore_index=IGNORED, reduction="sum"
+        rows, targets.reshape(-1), ignore_index=IGNORED_LABEL, reduction="sum"
     )
 
 

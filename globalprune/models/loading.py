@@ -22,17 +22,17 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from globalprune.errors import CheckpointError, ModelError, library_errors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.gguf_families import refuse_lost
+from globalprune.models.checkpoints.gguf_families import refuse_lossy_gguf
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
 from globalprune.models.checkpoints.open import open_folder
-from globalprune.models.configs.class_config import class_config, code_of, precision_of
+from globalprune.models.configs.class_config import class_config, config_dtype, remote_class
 from globalprune.models.configs.config import read_config
-from globalprune.models.meta_model import empty_model, refuse_other_shapes
+from globalprune.models.meta_model import empty_model, refuse_shape_mismatch
 from globalprune.models.modeling_globalprune import Expert, Experts, expert_names
-from globalprune.models.placement import DTYPES, STORED
+from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
 from globalprune.models.quiet import quiet_transformers
 from globalprune.models.sources.source import ModelSource, resolve_model
-from globalprune.models.tokenizer_files import naming_the_file, tokenizer_files, try_out
+from globalprune.models.tokenizer_files import check_tokenizer, tokenizer_errors, tokenizer_files
 
 _Loaded = tuple[PreTrainedModel, dict[str, Any]]  # the second says which tensors didn't fit
 _SHOWN: Final = 5  # tensors named in an error
@@ -60,7 +60,7 @@ def load_model(
     found = source if isinstance(source, ModelSource) else resolve_model(str(source))
     with quiet_transformers():
         if found.is_gguf:
-            refuse_lost(read_gguf_header(found.path), found.name)
+            refuse_lossy_gguf(read_gguf_header(found.path), found.name)
             model, report = _load_gguf(found, torch.float32 if dtype is None else dtype)
         else:
             checkpoint = open_folder(found, to_load=True)
@@ -83,9 +83,9 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
             return _tokenizer(found.path.parent, gguf_file=str(found.path.absolute()))
     config = _config_beside(found)
     files = tokenizer_files(found.path)
-    with quiet_transformers(), naming_the_file(found.name, files):
+    with quiet_transformers(), tokenizer_errors(found.name, files):
         tokenizer = _tokenizer(found.path, config=config)
-    return try_out(tokenizer, found.name, files)
+    return check_tokenizer(tokenizer, found.name, files)
 
 
 def _config_beside(found: ModelSource) -> PretrainedConfig:
@@ -143,7 +143,7 @@ def _class_of(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, 
     Raise for sizes in the config that no tensor has, before memory is taken for them.
     """
     config, folder = checkpoint.config, checkpoint.source.path
-    code = code_of(config, "AutoModelForCausalLM")
+    code = remote_class(config, "AutoModelForCausalLM")
     if code is not None and trust_remote_code:
         own = class_config(config, folder, remote_code=True)
         return own, get_class_from_dynamic_module(code, folder)
@@ -152,16 +152,16 @@ def _class_of(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, 
         empty = empty_model(config)
     except ModelError as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    refuse_other_shapes(checkpoint, empty)
+    refuse_shape_mismatch(checkpoint, empty)
     return empty.config, type(empty)
 
 
 def _own_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """The precision to compute a checkpoint in: what its config says, else its tensors'."""
-    if (dtype := precision_of(checkpoint.config)) is not None:
+    if (dtype := config_dtype(checkpoint.config)) is not None:
         return dtype
     stored = next(iter(checkpoint.tensors.values())).dtype
-    return DTYPES[STORED.get(stored, "float32")]
+    return DTYPES[TORCH_DTYPE_NAMES.get(stored, "float32")]
 
 
 def _load_gguf(found: ModelSource, dtype: torch.dtype | str) -> _Loaded:
@@ -213,7 +213,7 @@ def _refuse_gaps(found: ModelSource, report: dict[str, Any]) -> None:
             )
 
 
-def take_apart(model: nn.Module) -> None:
+def unfuse_experts(model: nn.Module) -> None:
     """Let every layer run its experts one by one, in the memory of the fused weights.
 
     A model without experts, or one whose experts lie apart already, is left alone.

@@ -47,18 +47,18 @@ def empty_model(config: RawConfig, dtype: torch.dtype = torch.float32) -> PreTra
     return model
 
 
-def numbers_in(model: nn.Module) -> int:
+def storage_elements(model: nn.Module) -> int:
     """How many numbers a block needs to hold the model, tied tensors once."""
     return sum(map(_room, _tensors(model)))
 
 
-def random_block(numbers: int, dtype: torch.dtype, device: str) -> torch.Tensor:
+def random_storage(numbers: int, dtype: torch.dtype, device: str) -> torch.Tensor:
     """Numbers of weights' size, at least so many, `[N]`; the same ones in every run."""
     drawn = _SCALE * torch.randn(_DRAWN, generator=torch.Generator().manual_seed(0))
     return drawn.to(device, dtype).repeat(-(-numbers // _DRAWN))
 
 
-def lay_into(block: torch.Tensor, model: nn.Module) -> None:
+def place_in_storage(block: torch.Tensor, model: nn.Module) -> None:
     """Let the model's tensors be parts of `block`, one behind the other; tied ones stay tied.
 
     A buffer of another dtype, such as rotary frequencies, is a copy of its part.
@@ -89,7 +89,7 @@ def _room(tensor: torch.Tensor) -> int:
 _SHOWN = 5  # tensors named in an error
 
 
-def refuse_misfit(checkpoint: Checkpoint) -> None:
+def refuse_class_mismatch(checkpoint: Checkpoint) -> None:
     """Raise `CheckpointError` for a model of our families that can't be loaded as it stands."""
     if checkpoint.source.is_gguf:
         return
@@ -103,7 +103,7 @@ def refuse_misfit(checkpoint: Checkpoint) -> None:
         )
 
 
-def refuse_other_shapes(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
+def refuse_shape_mismatch(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
     """Raise `CheckpointError` if a tensor has another shape than a model's of that name.
 
     `model` may lie on no memory. Names are not compared: those of other families have many forms.

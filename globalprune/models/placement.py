@@ -11,7 +11,7 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+TORCH_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def choose_placement(device: str | None, dtype: str | None) -> Placement:
     return Placement(chosen, None if dtype is None else DTYPES[dtype])
 
 
-def dtype_at(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
+def compute_dtype(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
     """The precision that was asked for, else float32 on a CPU and the checkpoint's elsewhere.
 
     Raise `UsageError` where that is none to compute in.
@@ -45,11 +45,11 @@ def dtype_at(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
     if placement.device.startswith("cpu"):
         return torch.float32
     stored = next(iter(checkpoint.tensors.values())).dtype
-    if stored not in STORED:
+    if stored not in TORCH_DTYPE_NAMES:
         raise UsageError(
             f"{checkpoint.source.name}: is stored as {stored}; name a --dtype: {', '.join(DTYPES)}."
         )
-    return DTYPES[STORED[stored]]
+    return DTYPES[TORCH_DTYPE_NAMES[stored]]
 
 
 def peak_memory(device: str) -> int:

@@ -6,13 +6,13 @@ from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.gated_decoder.adapter import GatedDecoder
 from globalprune.models.gated_decoder.form import (
-    AROUND,
-    BEHIND,
-    FUSED,
-    OF_A_HEAD,
-    OVER_HEADS,
+    ACROSS_HEADS,
+    FUSED_PROJECTIONS,
+    PER_HEAD,
+    POST_NORMS,
+    SANDWICH_NORMS,
     LayerForm,
-    Mixture,
+    MixtureOfExperts,
 )
 
 ADAPTERS: dict[str, ModelAdapter] = {
@@ -20,32 +20,34 @@ ADAPTERS: dict[str, ModelAdapter] = {
     "mistral": GatedDecoder("mistral"),  # https://arxiv.org/abs/2310.06825
     "qwen2": GatedDecoder("qwen2"),  # https://arxiv.org/abs/2407.10671
     "qwen3": GatedDecoder(  # https://arxiv.org/abs/2505.09388
-        "qwen3", LayerForm(query_key_norms=OF_A_HEAD)
+        "qwen3", LayerForm(query_key_norms=PER_HEAD)
     ),
     "phi3": GatedDecoder(  # Phi-4 too; https://arxiv.org/abs/2404.14219, 2412.08905
-        "phi3", LayerForm(projections=FUSED)
+        "phi3", LayerForm(projections=FUSED_PROJECTIONS)
     ),
     "olmo2": GatedDecoder(  # https://arxiv.org/abs/2501.00656
-        "olmo2", LayerForm(norms=BEHIND, query_key_norms=OVER_HEADS)
+        "olmo2", LayerForm(norms=POST_NORMS, query_key_norms=ACROSS_HEADS)
     ),
     "smollm3": GatedDecoder("smollm3"),  # https://huggingface.co/blog/smollm3
     "granite": GatedDecoder(  # https://arxiv.org/abs/2405.04324
         "granite", residual_scale="residual_multiplier"
     ),
     "gemma2": GatedDecoder(  # https://arxiv.org/abs/2408.00118
-        "gemma2", LayerForm(norms=AROUND), final_norm_offset=1.0
+        "gemma2", LayerForm(norms=SANDWICH_NORMS), final_norm_offset=1.0
     ),
     "gemma3_text": GatedDecoder(  # https://arxiv.org/abs/2503.19786
         "gemma3_text",
-        LayerForm(norms=AROUND, query_key_norms=OF_A_HEAD),
+        LayerForm(norms=SANDWICH_NORMS, query_key_norms=PER_HEAD),
         final_norm_offset=1.0,
     ),
     "qwen3_moe": GatedDecoder(  # https://arxiv.org/abs/2505.09388
-        "qwen3_moe", LayerForm(query_key_norms=OF_A_HEAD, mixture=Mixture())
+        "qwen3_moe", LayerForm(query_key_norms=PER_HEAD, mixture=MixtureOfExperts())
     ),
     "mixtral": GatedDecoder(  # https://arxiv.org/abs/2401.04088
         "mixtral",
-        LayerForm(mixture=Mixture("block_sparse_moe.", "w1", "w3", "w2", "intermediate_size")),
+        LayerForm(
+            mixture=MixtureOfExperts("block_sparse_moe.", "w1", "w3", "w2", "intermediate_size")
+        ),
     ),
 }
 

@@ -63,7 +63,7 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def naming_the_file(where: str, files: tuple[Path, ...]) -> Iterator[None]:
+def tokenizer_errors(where: str, files: tuple[Path, ...]) -> Iterator[None]:
     """Say which of a tokenizer's files is at fault where it can't be loaded."""
     names = ", ".join(path.name for path in files)
     found = f"{where}: no tokenizer can be made of {names}"
@@ -77,14 +77,16 @@ def naming_the_file(where: str, files: tuple[Path, ...]) -> Iterator[None]:
         raise
 
 
-def try_out(tokenizer: object, where: str, files: tuple[Path, ...]) -> PreTrainedTokenizerBase:
+def check_tokenizer(
+    tokenizer: object, where: str, files: tuple[Path, ...]
+) -> PreTrainedTokenizerBase:
     """Return the tokenizer if it is one and gives ids for a short text."""
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(
             f"{where}: tokenizer_class in tokenizer_config.json names "
             f"{type(tokenizer).__name__}, no tokenizer; {_AGAIN}"
         )
-    with naming_the_file(where, files):
+    with tokenizer_errors(where, files):
         encoded: Any = tokenizer([_TRIAL], add_special_tokens=True, verbose=False)
         if not encoded["input_ids"][0]:
             names = ", ".join(path.name for path in files)

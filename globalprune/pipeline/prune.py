@@ -168,11 +168,11 @@ def _left_behind(analysis: Path) -> list[Path]:
 
 def _refuse_place(cutting: Cutting) -> None:
     """Refuse an OUT that the last phase would refuse, before the first begins."""
-    from globalprune.models.checkpoints.output_folder import refuse_place
+    from globalprune.models.checkpoints.output_folder import refuse_unsafe_output
     from globalprune.models.sources.source import resolve_model
 
     model = resolve_model(cutting.model)
-    refuse_place(cutting.out, [model], needed_bytes=0, overwrite=cutting.overwrite)
+    refuse_unsafe_output(cutting.out, [model], needed_bytes=0, overwrite=cutting.overwrite)
 
 
 def _identity(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from globalprune.compensation.ridge import STRENGTHS
 from globalprune.compensation.split import beginnings, judging_every, streams_to_repair
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.configs.config import ConfigFigures
-from globalprune.models.loading import load_model, load_tokenizer, take_apart
+from globalprune.models.configs.config import ConfigSizes
+from globalprune.models.loading import load_model, load_tokenizer, unfuse_experts
 from globalprune.models.placement import Placement, choose_placement, peak_memory
 from globalprune.progress import Progress, silent
 from globalprune.statistics.hooks import frozen
@@ -69,7 +69,7 @@ def read_windows(
     windows = calibration_windows(
         request.data,
         partial(load_tokenizer, source.path),
-        vocab_size=ConfigFigures(checkpoint.config, source.name).need("vocab_size"),
+        vocab_size=ConfigSizes(checkpoint.config, source.name).need("vocab_size"),
         samples=request.samples,
         seq_len=request.seq_len,
         seed=request.seed,
@@ -90,7 +90,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         device=placement.device,
         trust_remote_code=compensation.trust_remote_code,
     )
-    take_apart(model)
+    unfuse_experts(model)
     with frozen(model):
         layers = layers_of(model, prepared.adapter, prepared.structure)
         sublayers = sublayers_of(model, prepared.adapter, prepared.structure)

@@ -23,15 +23,15 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.gguf_header import quantisation_of
 from globalprune.models.checkpoints.output_folder import (
-    copy_companion,
-    refuse_place,
+    copy_auxiliary_file,
+    refuse_unsafe_output,
     write_generation_config,
 )
 from globalprune.models.checkpoints.shard_writer import ShardWriter
-from globalprune.models.checkpoints.weight_checks import converted, refuse_non_finite
+from globalprune.models.checkpoints.weight_checks import convert_dtype, refuse_non_finite
 from globalprune.models.configs.config import write_config
 from globalprune.models.loading import load_tokenizer
-from globalprune.models.placement import DTYPES, STORED
+from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
 from globalprune.progress import Progress, silent
 from globalprune.surgery.compensate import Compensation, read_windows, solve
 from globalprune.surgery.explain import Explanation, explanation_of
@@ -114,7 +114,7 @@ def _do(
         case CopyModelingFile():
             shutil.copyfile(Path(modeling_globalprune.__file__), folder / step.name)
         case CopyCompanion():
-            copy_companion(checkpoint.companions or folder, step.name, folder)
+            copy_auxiliary_file(checkpoint.auxiliary_folder or folder, step.name, folder)
         case WriteTokenizer():
             load_tokenizer(checkpoint.source.path).save_pretrained(folder)
             write_generation_config(checkpoint.config, folder)
@@ -125,9 +125,9 @@ def _do(
 def _as_promised(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch.Tensor:
     """The tensor in the dtype that the step promises; raise where that can't hold a number."""
     stored = step.facts.dtype
-    if stored not in STORED or tensor.dtype == DTYPES[STORED[stored]]:
+    if stored not in TORCH_DTYPE_NAMES or tensor.dtype == DTYPES[TORCH_DTYPE_NAMES[stored]]:
         return tensor
-    return converted(step.becomes, tensor, DTYPES[STORED[stored]], where)
+    return convert_dtype(step.becomes, tensor, DTYPES[TORCH_DTYPE_NAMES[stored]], where)
 
 
 def _solved(step: SolveTensor | RefitTensor, solved: CompensatedWeights | None) -> torch.Tensor:
@@ -232,7 +232,7 @@ def apply_plan(
                 folder, prepared, metrics, analysis=record, compensation=repaired, lines=lines
             )
             misnamed = write_card(
-                folder, name=out.resolve().name, licence_from=prepared.checkpoint.companions
+                folder, name=out.resolve().name, licence_from=prepared.checkpoint.auxiliary_folder
             )
     except (OSError, SafetensorError) as error:
         raise ApplyError(
@@ -263,7 +263,7 @@ def _ready(
     prepared = prepare(model, plan_path, compensation, save_dtype)
     _refuse_broken_promise(prepared)
     record = find_analysis(prepared, place.analysis)
-    refuse_place(
+    refuse_unsafe_output(
         place.out,
         [prepared.checkpoint.source],
         needed_bytes=prepared.files.bytes_after,

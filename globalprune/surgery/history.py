@@ -25,7 +25,7 @@ from globalprune.artifacts.results.metrics import (
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import TableInvalid
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.output_folder import records_of
+from globalprune.models.checkpoints.output_folder import records_folder
 
 FORMAT = "globalprune.origin/1"
 _ORIGINS = ("origin_layer_idx", "origin_group_idx")
@@ -131,7 +131,7 @@ class History:
 
 def history_of(checkpoint: Checkpoint, structure: ModelStructure, weights: str) -> History:
     """Read what the model's folder knows; raise for a record that is damaged."""
-    folder = records_of(checkpoint.source)
+    folder = records_folder(checkpoint.source)
     cut = read_metrics(folder / METRICS_FILE) if (folder / METRICS_FILE).is_file() else None
     recovery = folder / RECOVERY_FILE
     runs = read_recovery(recovery).runs if recovery.is_file() else ()

@@ -20,17 +20,17 @@ from globalprune.models.checkpoints.fingerprint import (
     stored_weights,
     weights_fingerprint,
 )
-from globalprune.models.checkpoints.gguf_header import quantisation_notes
+from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.checkpoints.output_folder import companions_of
+from globalprune.models.checkpoints.output_folder import list_auxiliary_files
 from globalprune.models.configs.pruned_config import (
     MODELING_FILE,
-    ConfigEdit,
+    EditedConfig,
+    prune_config,
     traits_of,
     with_dtype,
-    write_layer_shapes,
 )
-from globalprune.models.meta_model import refuse_misfit
+from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.surgery.history import History, history_of
@@ -95,7 +95,7 @@ class Prepared:
     plan_bytes: bytes  # as a person wrote them, to be kept beside the result
     plan_folder: Path  # what the plan's own paths are relative to
     effect: PlanEffect
-    edit: ConfigEdit
+    edit: EditedConfig
     steps: tuple[Step, ...]
     history: History
     files: WeightFiles
@@ -117,9 +117,9 @@ def prepare(
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
     plan = read_plan(plan_path, structure)
-    refuse_misfit(checkpoint)
+    refuse_class_mismatch(checkpoint)
     effect = effect_of(plan, structure)
-    edit = with_dtype(write_layer_shapes(checkpoint.config, structure, effect), save_dtype)
+    edit = with_dtype(prune_config(checkpoint.config, structure, effect), save_dtype)
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
     history = history_of(checkpoint, structure, weights)
@@ -149,7 +149,7 @@ def prepare(
         promise=promise,
         warnings=(
             *history.warnings,
-            *quantisation_notes(checkpoint.source),
+            *quantisation_warnings(checkpoint.source),
             *_other_weights(plan, plan_path, checkpoint, weights),
             *(
                 f"{plan_path}: {doubt}"
@@ -197,7 +197,7 @@ def _sublayer(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupTyp
 
 
 def _file_steps(
-    checkpoint: Checkpoint, effect: PlanEffect, edit: ConfigEdit, save_dtype: str | None
+    checkpoint: Checkpoint, effect: PlanEffect, edit: EditedConfig, save_dtype: str | None
 ) -> tuple[FileStep, ...]:
     """What is written beside the weights."""
     changed = effect.parameters_after != effect.parameters_before or save_dtype is not None
@@ -206,7 +206,8 @@ def _file_steps(
         steps.append(CopyModelingFile(f"{MODELING_FILE}.py"))
     if checkpoint.source.is_gguf:
         return (*steps, WriteTokenizer())
-    return (*steps, *(CopyCompanion(name) for name in companions_of(checkpoint.companions)))
+    auxiliary = list_auxiliary_files(checkpoint.auxiliary_folder)
+    return (*steps, *(CopyCompanion(name) for name in auxiliary))
 
 
 def _other_weights(

@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
 from globalprune.text.conversations import read_texts
-from globalprune.text.readers import Column, Part, Rows
+from globalprune.text.readers import Column, TextRows, TextUse
 from globalprune.text.source import HubText, TextSource, parse_source
-from globalprune.text.tokenization import Ids, TokenisedText, open_rows, tokenise
+from globalprune.text.tokenization import Ids, TokenSequence, open_rows, tokenise
 from globalprune.text.windows import (
     TokenWindows,
-    WindowShape,
+    WindowCutter,
     check_counts,
     id_windows,
     make_windows,
@@ -27,8 +27,8 @@ SAMPLES: Final = 128
 SEQ_LEN: Final = 512
 # How many times the text needed is read, so that windows come from all over it; a stream is
 # shuffled already, and every document of it costs network.
-SPREAD: Final = 64
-STREAM_SPREAD: Final = 8
+OVERSAMPLING: Final = 64
+STREAM_OVERSAMPLING: Final = 8
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def calibration_text(
     """
     check_counts(samples=samples, seq_len=seq_len, seed=seed)
     place = parse_source(source or DEFAULT_SOURCE)
-    rows = open_rows(place, Part.CALIBRATION, shuffle_seed=seed)
+    rows = open_rows(place, TextUse.CALIBRATION, shuffle_seed=seed)
     if rows.column is Column.INPUT_IDS:
         facts: dict[str, Any] = {"name": place.name, "vocab_size": vocab_size, "seq_len": seq_len}
         windows = id_windows(rows, samples=samples, **facts)
@@ -102,21 +102,21 @@ def calibration_text(
     return CalibrationText(windows, _between(text, shape, windows, seed=seed, spare=spare))
 
 
-def _rows_behind(rows: Rows, spare: int, **facts: Any) -> TokenWindows | None:
+def _rows_behind(rows: TextRows, spare: int, **facts: Any) -> TokenWindows | None:
     """The rows that come next, if they are windows; nobody asked for them, so none is refused."""
     try:
-        return id_windows(Rows(rows.column, islice(rows.values, spare)), samples=None, **facts)
+        return id_windows(TextRows(rows.column, islice(rows.values, spare)), samples=None, **facts)
     except TextError:
         return None
 
 
 def _between(
-    text: TokenisedText, shape: WindowShape, windows: TokenWindows, *, seed: int, spare: int
+    text: TokenSequence, shape: WindowCutter, windows: TokenWindows, *, seed: int, spare: int
 ) -> TokenWindows | None:
     """Windows that lie between those that `cut_windows` cuts of the same."""
     record = windows.record
-    taken = seeded_positions(len(text.ids), shape.body, record.samples, seed)
-    positions = starts_between(taken, shape.body, len(text.ids), count=spare, seed=seed)
+    taken = draw_positions(len(text.ids), shape.body, record.samples, seed)
+    positions = draw_positions_between(taken, shape.body, len(text.ids), count=spare, seed=seed)
     if not len(positions):
         return None
     return _windows_at(positions, text, shape, name=record.source, seed=seed)
@@ -124,7 +124,7 @@ def _between(
 
 def text_windows(
     place: TextSource,
-    rows: Rows,
+    rows: TextRows,
     tokenizer: PreTrainedTokenizerBase,
     *,
     vocab_size: int,
@@ -148,34 +148,34 @@ def text_windows(
 
 def _read(
     place: TextSource,
-    rows: Rows,
+    rows: TextRows,
     tokenizer: PreTrainedTokenizerBase,
     *,
     vocab_size: int,
     samples: int | None,
     seq_len: int | None,
     progress: Progress,
-) -> tuple[TokenisedText, WindowShape]:
+) -> tuple[TokenSequence, WindowCutter]:
     """The text as far as it is read, and the shape of its windows."""
-    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN, rows.column)
+    shape = WindowCutter.of(tokenizer, seq_len or SEQ_LEN, rows.column)
     text = tokenise(
         read_texts(rows, tokenizer, place.name),
         tokenizer,
         name=place.name,
         vocab_size=vocab_size,
-        enough=spread_of(place) * (samples or SAMPLES) * shape.body,
+        enough=oversampling_of(place) * (samples or SAMPLES) * shape.body,
         progress=progress,
         joined_by_eos=rows.column is Column.TEXT,
     )
     return text, shape
 
 
-def spread_of(source: TextSource) -> int:
+def oversampling_of(source: TextSource) -> int:
     """How many times the tokens needed are read of a source."""
-    return STREAM_SPREAD if isinstance(source, HubText) else SPREAD
+    return STREAM_OVERSAMPLING if isinstance(source, HubText) else OVERSAMPLING
 
 
-def seeded_positions(tokens: int, length: int, samples: int, seed: int) -> Ids:
+def draw_positions(tokens: int, length: int, samples: int, seed: int) -> Ids:
     """Starts of `samples` spans of `length` in a row of `tokens`, ascending, none over another.
 
     The tokens that no span needs become gaps: a start is a sorted random offset into that slack
@@ -186,7 +186,7 @@ def seeded_positions(tokens: int, length: int, samples: int, seed: int) -> Ids:
     return np.sort(offsets) + length * np.arange(samples)
 
 
-def starts_between(taken: Ids, length: int, tokens: int, *, count: int, seed: int) -> Ids:
+def draw_positions_between(taken: Ids, length: int, tokens: int, *, count: int, seed: int) -> Ids:
     """Starts of up to `count` spans that overlap none of those `taken`, drawn by `seed`.
 
     Every gap between two of them is cut into whole spans from its beginning.
@@ -201,7 +201,7 @@ def starts_between(taken: Ids, length: int, tokens: int, *, count: int, seed: in
 
 
 def cut_windows(
-    text: TokenisedText, shape: WindowShape, *, name: str, samples: int, seed: int
+    text: TokenSequence, shape: WindowCutter, *, name: str, samples: int, seed: int
 ) -> TokenWindows:
     """Cut windows at seeded positions, if the text is long enough."""
     tokens = len(text.ids)
@@ -214,12 +214,12 @@ def cut_windows(
             else f"{name}: its {tokens:,} tokens don't fill one window of {shape.seq_len} tokens "
             f"(0 of the {samples} asked); say a smaller --seq-len or give more text."
         )
-    positions = seeded_positions(tokens, shape.body, samples, seed)
+    positions = draw_positions(tokens, shape.body, samples, seed)
     return _windows_at(positions, text, shape, name=name, seed=seed)
 
 
 def _windows_at(
-    positions: Ids, text: TokenisedText, shape: WindowShape, *, name: str, seed: int
+    positions: Ids, text: TokenSequence, shape: WindowCutter, *, name: str, seed: int
 ) -> TokenWindows:
     """The windows that start there."""
     digests = text.documents_in(positions, shape.body)

@@ -20,11 +20,11 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError, library_errors
 
 Message = dict[str, Any]
-SECONDS: Final = 20  # of one conversation; a template takes milliseconds
-MEMORY: Final = 2**30  # bytes more than there were
-LONGEST: Final = 2**26  # characters of one conversation
+TIME_LIMIT: Final = 20  # of one conversation; a template takes milliseconds
+MEMORY_LIMIT: Final = 2**30  # bytes more than there were
+MAX_CHARACTERS: Final = 2**26  # characters of one conversation
 # Llama 3's templates write the day unless they are told one; what is learned must not change by it
-DATE: Final = "26 Jul 2024"
+TEMPLATE_DATE: Final = "26 Jul 2024"
 _DEFAULT: Final = "default"
 _OWN_CODE: Final = "<template>"  # how jinja names what it compiles
 
@@ -60,12 +60,12 @@ class ChatTemplate:
                         chat_template=self._template,
                         tokenize=False,
                         add_generation_prompt=prompting,
-                        date_string=DATE,
+                        date_string=TEMPLATE_DATE,
                     )
             except MemoryError as error:
-                raise TemplateError(f"needs more than {MEMORY >> 20:,} MiB") from error
+                raise TemplateError(f"needs more than {MEMORY_LIMIT >> 20:,} MiB") from error
         text = str(written)
-        if len(text) > LONGEST:
+        if len(text) > MAX_CHARACTERS:
             raise TextError(
                 f"{refused} (it writes {len(text):,} characters); mend the template, or the row."
             )
@@ -127,17 +127,17 @@ class _Generation(Extension):
 
 @contextmanager
 def _bounded() -> Iterator[None]:
-    """Stop a template that takes longer than `SECONDS`, or more memory than `MEMORY`.
+    """Stop a template that takes longer than `TIME_LIMIT`, or more memory than `MEMORY_LIMIT`.
 
     Looked at before each line of the template, so that it works in any thread; memory is refused
     by the system, where it can.
     """
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + TIME_LIMIT
 
     def before_line(frame: FrameType, event: str, argument: object) -> Any:
         del frame, event, argument
         if time.monotonic() > end:
-            raise TemplateError(f"takes longer than {SECONDS} seconds")
+            raise TemplateError(f"takes longer than {TIME_LIMIT} seconds")
         return before_line
 
     def at_call(frame: FrameType, event: str, argument: object) -> Any:
@@ -155,7 +155,7 @@ def _bounded() -> Iterator[None]:
 
 @contextmanager
 def _less_memory() -> Iterator[None]:
-    """Let the process take `MEMORY` more bytes than it has, where the system keeps count."""
+    """Let the process take `MEMORY_LIMIT` more bytes than it has, where the system keeps count."""
     pages = Path("/proc/self/statm")
     if not pages.exists():
         yield
@@ -165,7 +165,7 @@ def _less_memory() -> Iterator[None]:
     used = int(pages.read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min([used + MEMORY, *known]), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (min([used + MEMORY_LIMIT, *known]), hard))
     try:
         yield
     finally:

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, library_errors
 from globalprune.text.chat_template import ChatTemplate
-from globalprune.text.readers import TOOLS, Column, Rows
-from globalprune.text.token_rows import Mask
-from globalprune.text.tokenization import Document, Ids, read_documents, utf8
+from globalprune.text.readers import TOOLS, Column, TextRows
+from globalprune.text.token_rows import TokenMask
+from globalprune.text.tokenization import Document, Ids, encode_utf8, read_documents
 
 Message = dict[str, Any]
 ASSISTANT: Final = "assistant"
@@ -161,15 +161,15 @@ def _without_nulls(value: Any, where: str, depth: int = 0) -> Any:
 
 
 @dataclass(frozen=True)
-class Conversation:
+class ConversationTokens:
     """One conversation: its ids `[T]`, which of them the assistant says, and its digest."""
 
     ids: Ids
-    trained: Mask
+    trained: TokenMask
     digest: str
 
 
-def read_texts(rows: Rows, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterator[Document]:
+def read_texts(rows: TextRows, tokenizer: PreTrainedTokenizerBase, name: str) -> Iterator[Document]:
     """The documents of rows; a conversation is one, as the model's template writes it."""
     if rows.column is not Column.MESSAGES:
         yield from read_documents(rows)
@@ -178,13 +178,13 @@ def read_texts(rows: Rows, tokenizer: PreTrainedTokenizerBase, name: str) -> Ite
     for where, row in rows.values:
         dialogue = read_dialogue(row, where)
         text = _Script(dialogue, template, where).whole
-        utf8(text, where)
+        encode_utf8(text, where)
         yield Document(text, _digest(dialogue))
 
 
-def read_conversations(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, name: str
-) -> Iterator[Conversation]:
+def tokenise_conversations(
+    rows: TextRows, tokenizer: PreTrainedTokenizerBase, name: str
+) -> Iterator[ConversationTokens]:
     """Write every conversation down; raise `TextError` for one that the template can't take."""
     template = ChatTemplate(tokenizer, f"{name}: holds `messages`")
     if not tokenizer.is_fast:
@@ -202,7 +202,7 @@ def read_conversations(
             )
         script = _Script(dialogue, template, where)
         ids, trained = _tokenised(script, tokenizer)
-        yield Conversation(ids, trained, _digest(dialogue))
+        yield ConversationTokens(ids, trained, _digest(dialogue))
 
 
 class _Script:
@@ -256,9 +256,9 @@ def _digest(dialogue: Dialogue) -> str:
     return digest_bytes(canonical.encode(errors="surrogatepass"))
 
 
-def _tokenised(script: _Script, tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, Mask]:
+def _tokenised(script: _Script, tokenizer: PreTrainedTokenizerBase) -> tuple[Ids, TokenMask]:
     """The ids of the whole conversation, and which of them lie in a turn of the assistant's."""
-    utf8(script.whole, script.where)
+    encode_utf8(script.whole, script.where)
     spans = list(script.assistant_spans())
     refused = f"{script.where}: the model's tokenizer doesn't take this conversation"
     with library_errors(TextError, refused, "drop the row, or mend the tokenizer."):

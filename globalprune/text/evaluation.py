@@ -9,12 +9,12 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError, UsageError
 from globalprune.progress import Progress, silent
 from globalprune.text.conversations import read_texts
-from globalprune.text.readers import Column, Part
+from globalprune.text.readers import Column, TextUse
 from globalprune.text.source import BUILTIN, parse_source
-from globalprune.text.tokenization import TokenisedText, open_rows, tokenise
+from globalprune.text.tokenization import TokenSequence, open_rows, tokenise
 from globalprune.text.windows import (
     TokenWindows,
-    WindowShape,
+    WindowCutter,
     check_counts,
     id_windows,
     make_windows,
@@ -40,7 +40,7 @@ def evaluation_windows(
     """
     check_counts(samples=samples, seq_len=seq_len, stride=stride)
     place = parse_source(source or BUILTIN)
-    rows = open_rows(place, Part.EVALUATION, shuffle_seed=None)
+    rows = open_rows(place, TextUse.EVALUATION, shuffle_seed=None)
     if rows.column is Column.INPUT_IDS:
         if stride is not None:
             raise UsageError(f"{place.name}: rows of `input_ids` have no --stride; leave it out.")
@@ -48,7 +48,7 @@ def evaluation_windows(
             rows, name=place.name, vocab_size=vocab_size, samples=samples, seq_len=seq_len
         )
     tokenizer = load_tokenizer()
-    shape = WindowShape.of(tokenizer, seq_len or SEQ_LEN, rows.column)
+    shape = WindowCutter.of(tokenizer, seq_len or SEQ_LEN, rows.column)
     step = _step(shape, stride)
     text = tokenise(
         read_texts(rows, tokenizer, place.name),
@@ -62,7 +62,7 @@ def evaluation_windows(
     return _cut(text, shape, name=place.name, samples=samples, step=step)
 
 
-def _step(shape: WindowShape, stride: int | None) -> int:
+def _step(shape: WindowCutter, stride: int | None) -> int:
     """Text tokens from one window's start to the next; a BOS is not text, so it leaves no gap."""
     if stride is None:
         return shape.body
@@ -75,7 +75,7 @@ def _step(shape: WindowShape, stride: int | None) -> int:
 
 
 def _cut(
-    text: TokenisedText, shape: WindowShape, *, name: str, samples: int | None, step: int
+    text: TokenSequence, shape: WindowCutter, *, name: str, samples: int | None, step: int
 ) -> TokenWindows:
     """Cut the windows, if the text is long enough."""
     tokens = len(text.ids)

@@ -13,9 +13,16 @@ import pyarrow.parquet
 
 from globalprune.artifacts.records import digest_json
 from globalprune.errors import TextError
-from globalprune.text.readers import TO_MEASURE, TOKEN_COLUMNS, TOOLS, Column, Rows, choose_column
+from globalprune.text.readers import (
+    MEASURED_COLUMNS,
+    TOKEN_COLUMNS,
+    TOOLS,
+    Column,
+    TextRows,
+    choose_column,
+)
 
-BATCH: Final = 256  # rows
+BATCH_ROWS: Final = 256  # rows
 _ARROW_FILE_MAGIC: Final = b"ARROW1"  # what lacks it is a stream, as `datasets` writes them
 
 _LISTS: Final = (  # as tools write them: arrays of one length are fixed in size
@@ -30,7 +37,7 @@ _LISTS: Final = (  # as tools write them: arrays of one length are fixed in size
 _Table = tuple[Any, Callable[[list[str]], Iterator[Any]]]
 
 
-def table_rows(path: Path, wanted: Sequence[Column] = TO_MEASURE) -> Rows:
+def table_rows(path: Path, wanted: Sequence[Column] = MEASURED_COLUMNS) -> TextRows:
     """Open a table; its schema says which columns are read."""
     try:
         schema, batches = _parquet(path) if path.suffix == ".parquet" else _arrow(path)
@@ -44,7 +51,7 @@ def table_rows(path: Path, wanted: Sequence[Column] = TO_MEASURE) -> Rows:
             raise TextError(
                 f"{path}: has {names.count(name)} columns `{name}`; name only one of them so."
             )
-    return Rows(column, _values(path, batches(needed)))
+    return TextRows(column, _values(path, batches(needed)))
 
 
 def _belongs(name: str, column: Column, schema: Any, names: list[str]) -> bool:
@@ -69,7 +76,7 @@ def _parquet(path: Path) -> _Table:
     file = pyarrow.parquet.ParquetFile(path)
 
     def batches(names: list[str]) -> Iterator[Any]:
-        for batch in file.iter_batches(batch_size=BATCH, columns=names):
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
             yield {name: batch.column(name) for name in names}
 
     return file.schema_arrow, batches
@@ -132,11 +139,13 @@ def _unreadable_table(path: Path, error: Exception) -> TextError:
 
 # A .txt file is one document; a longer one is read in pieces of this length, each a document, so
 # that memory is bounded and whoever reads the same file sees the same documents.
-PIECE: Final = 4 * 2**20  # characters
-LONGEST_LINE: Final = 2**26  # characters of a row; more is no row, but a file of another kind
+PIECE_CHARACTERS: Final = 4 * 2**20  # characters
+MAX_LINE_CHARACTERS: Final = (
+    2**26
+)  # characters of a row; more is no row, but a file of another kind
 
 
-def local_rows(paths: Sequence[Path], wanted: Sequence[Column] = TO_MEASURE) -> Rows:
+def local_rows(paths: Sequence[Path], wanted: Sequence[Column] = MEASURED_COLUMNS) -> TextRows:
     """Read the files one after the other; all must hold the same column."""
     first = _file_rows(paths[0], wanted)
 
@@ -151,7 +160,7 @@ def local_rows(paths: Sequence[Path], wanted: Sequence[Column] = TO_MEASURE) -> 
                 )
             yield from rows.values
 
-    return Rows(first.column, values())
+    return TextRows(first.column, values())
 
 
 def files_digest(paths: Sequence[Path]) -> str:
@@ -163,20 +172,20 @@ def files_digest(paths: Sequence[Path]) -> str:
     return digest_json(digests)
 
 
-def _file_rows(path: Path, wanted: Sequence[Column]) -> Rows:
+def _file_rows(path: Path, wanted: Sequence[Column]) -> TextRows:
     """Open one file by its suffix."""
     if path.suffix == ".txt":
-        return Rows(Column.TEXT, ((str(path), {Column.TEXT: piece}) for piece in _pieces(path)))
+        return TextRows(Column.TEXT, ((str(path), {Column.TEXT: piece}) for piece in _pieces(path)))
     if path.suffix == ".jsonl":
         return _json_rows(path, wanted)
     return table_rows(path, wanted)
 
 
 def _pieces(path: Path) -> Iterator[str]:
-    """The file's text in pieces of at most `PIECE` characters."""
+    """The file's text in pieces of at most `PIECE_CHARACTERS` characters."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            while piece := file.read(PIECE):
+            while piece := file.read(PIECE_CHARACTERS):
                 if "\0" in piece:
                     raise _with_nuls(str(path))
                 yield piece
@@ -184,7 +193,7 @@ def _pieces(path: Path) -> Iterator[str]:
         raise _unreadable_text(path, error) from error
 
 
-def _json_rows(path: Path, wanted: Sequence[Column]) -> Rows:
+def _json_rows(path: Path, wanted: Sequence[Column]) -> TextRows:
     """The rows of a .jsonl file; the first line says which column is read."""
     objects = _json_objects(path)
     first = next(objects, None)
@@ -202,7 +211,7 @@ def _json_rows(path: Path, wanted: Sequence[Column]) -> Rows:
                 )
             yield where, row
 
-    return Rows(column, values())
+    return TextRows(column, values())
 
 
 def _json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -211,13 +220,13 @@ def _json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with path.open(encoding="utf-8-sig") as file:
             for number in count(1):
                 where = f"{path}, line {number}"
-                line = file.readline(LONGEST_LINE + 1)
+                line = file.readline(MAX_LINE_CHARACTERS + 1)
                 if not line:
                     return
-                if len(line) > LONGEST_LINE:
+                if len(line) > MAX_LINE_CHARACTERS:
                     raise TextError(
-                        f"{where}: is longer than {LONGEST_LINE:,} characters, so it is no row; a "
-                        ".jsonl file holds one object a line."
+                        f"{where}: is longer than {MAX_LINE_CHARACTERS:,} characters, so it is no "
+                        "row; a .jsonl file holds one object a line."
                     )
                 if line.strip():
                     yield where, _json_object(line, where)

@@ -18,16 +18,16 @@ class Column(StrEnum):
 
 
 # The first that a table has is read.
-TO_MEASURE: Final = (Column.TEXT, Column.INPUT_IDS, Column.MESSAGES)
-TO_TRAIN: Final = (Column.MESSAGES, Column.TEXT, Column.INPUT_IDS)
+MEASURED_COLUMNS: Final = (Column.TEXT, Column.INPUT_IDS, Column.MESSAGES)
+TRAINING_COLUMNS: Final = (Column.MESSAGES, Column.TEXT, Column.INPUT_IDS)
 # Beside `input_ids`: padding, what is not learned, and where one text in a row ends.
 PADDING: Final = "attention_mask"
 LABELS: Final = "labels"
 POSITIONS: Final = "position_ids"
 SEGMENTS: Final = "token_type_ids"
-PACKED: Final = "seq_lengths"
-LEARNED: Final = ("completion_mask", "assistant_masks", "assistant_mask", "loss_mask")  # by a 1
-TOKEN_COLUMNS: Final = (PADDING, LABELS, POSITIONS, SEGMENTS, PACKED, *LEARNED)
+SEQUENCE_LENGTHS: Final = "seq_lengths"
+LOSS_MASKS: Final = ("completion_mask", "assistant_masks", "assistant_mask", "loss_mask")  # by a 1
+TOKEN_COLUMNS: Final = (PADDING, LABELS, POSITIONS, SEGMENTS, SEQUENCE_LENGTHS, *LOSS_MASKS)
 TOOLS: Final = "tools"  # beside `messages`: the functions that an assistant may call
 # How other data sets of dialogues name their columns, and what `messages` would be made of.
 _DIALOGUES: Final = (
@@ -39,7 +39,7 @@ _DIALOGUES: Final = (
 
 
 @dataclass(frozen=True)
-class Rows:
+class TextRows:
     """The rows of a source, read lazily and once: (where it stands, its columns by name).
 
     Every row has `column`. Of the others a row of `text` has none, and the rest those that may
@@ -51,7 +51,7 @@ class Rows:
 
 
 def choose_column(
-    names: Iterable[object], where: str, wanted: Sequence[Column] = TO_MEASURE
+    names: Iterable[object], where: str, wanted: Sequence[Column] = MEASURED_COLUMNS
 ) -> Column:
     """The column to read of those there are."""
     found = [str(name) for name in names]
@@ -77,26 +77,26 @@ def choose_column(
 CALIBRATION_SHARE: Final = 0.8  # of the characters
 
 
-class Part(StrEnum):
+class TextUse(StrEnum):
     """What text is read for; only the builtin text is divided by it."""
 
     CALIBRATION = "calibration"
     EVALUATION = "evaluation"
 
 
-def builtin_rows(part: Part) -> Rows:
+def builtin_rows(part: TextUse) -> TextRows:
     """The topics of one part, by name; a topic is a document and lies in one part only."""
-    return Rows(Column.TEXT, _builtin_values(part))
+    return TextRows(Column.TEXT, _builtin_values(part))
 
 
-def _builtin_values(part: Part) -> Iterator[tuple[str, dict[str, object]]]:
+def _builtin_values(part: TextUse) -> Iterator[tuple[str, dict[str, object]]]:
     """Each topic of the part."""
     topics = _topics()
     border = CALIBRATION_SHARE * sum(len(text) for text in topics.values())
     end = 0
     for name in sorted(topics):
         end += len(topics[name])
-        if (Part.CALIBRATION if end <= border else Part.EVALUATION) is part:
+        if (TextUse.CALIBRATION if end <= border else TextUse.EVALUATION) is part:
             yield f"{BUILTIN}, topic {name}", {Column.TEXT: topics[name]}
 
 
@@ -115,8 +115,8 @@ SHUFFLE_BUFFER: Final = 1_000  # rows; a larger buffer mixes better and starts l
 
 
 def hub_rows(
-    source: HubText, shuffle_seed: int | None, wanted: Sequence[Column] = TO_MEASURE
-) -> Rows:
+    source: HubText, shuffle_seed: int | None, wanted: Sequence[Column] = MEASURED_COLUMNS
+) -> TextRows:
     """Stream a data set, documents through a seeded shuffle buffer unless `shuffle_seed` is None.
 
     Rows of `input_ids` keep their order: they are windows that someone has chosen already.
@@ -132,7 +132,7 @@ def hub_rows(
     column = choose_column(names, where, wanted)
     if column is not Column.INPUT_IDS and shuffle_seed is not None:
         stream = stream.shuffle(seed=shuffle_seed, buffer_size=SHUFFLE_BUFFER)
-    return Rows(column, _hub_values(source, stream, column, where))
+    return TextRows(column, _hub_values(source, stream, column, where))
 
 
 def _open(source: HubText) -> Any:

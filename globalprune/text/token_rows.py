@@ -15,19 +15,19 @@ import numpy.typing as npt
 from globalprune.errors import TextError
 from globalprune.text.readers import (
     LABELS,
-    LEARNED,
-    PACKED,
+    LOSS_MASKS,
     PADDING,
     POSITIONS,
     SEGMENTS,
+    SEQUENCE_LENGTHS,
     TOKEN_COLUMNS,
     Column,
 )
 from globalprune.text.tokenization import Ids
 
-IGNORED: Final = -100  # the label that transformers leaves out of a loss
-SHORTEST: Final = 2  # a window of one token predicts none
-Mask = npt.NDArray[np.bool_]
+IGNORED_LABEL: Final = -100  # the label that transformers leaves out of a loss
+MIN_TOKENS: Final = 2  # a window of one token predicts none
+TokenMask = npt.NDArray[np.bool_]
 
 _OF_NO_MEANING: Final = ("special_tokens_mask", "offset_mapping", "length")
 
@@ -38,7 +38,7 @@ class TokenRow:
 
     where: str
     ids: Ids
-    learned: Mask
+    learned: TokenMask
     masked_by: str | None  # the column that leaves a token out of the loss
 
     @classmethod
@@ -56,11 +56,11 @@ class TokenRow:
                 masked_by = name
             learned &= mask
         kept = ids[real]
-        if len(kept) < SHORTEST:
+        if len(kept) < MIN_TOKENS:
             tokens = f"{len(kept)} token{'s' * (len(kept) != 1)}"
             beside = " that its `attention_mask` leaves" if len(kept) < len(ids) else ""
             raise TextError(
-                f"{where}: has {tokens}{beside}; a window needs {SHORTEST} to predict one."
+                f"{where}: has {tokens}{beside}; a window needs {MIN_TOKENS} to predict one."
             )
         return cls(where, kept, learned[real], masked_by)
 
@@ -91,7 +91,7 @@ def _integers(row: Mapping[str, object], name: str, where: str, length: int) -> 
         ) from error
 
 
-def _zeros_and_ones(row: Mapping[str, object], name: str, where: str, length: int) -> Mask:
+def _zeros_and_ones(row: Mapping[str, object], name: str, where: str, length: int) -> TokenMask:
     """One column as a mask; booleans will do."""
     value = row[name]
     if isinstance(value, list) and all(type(entry) is bool for entry in value):
@@ -134,10 +134,10 @@ def _refuse_unknown(row: Mapping[str, object], length: int, where: str) -> None:
 
 def _refuse_packed(row: Mapping[str, object], where: str) -> None:
     """Raise for several documents in one row that must not see each other."""
-    if PACKED in row and len(_whole_numbers(row, PACKED, where)) > 1:
+    if SEQUENCE_LENGTHS in row and len(_whole_numbers(row, SEQUENCE_LENGTHS, where)) > 1:
         raise TextError(
-            f"{where}: `{PACKED}` says that the row is packed of several documents, which would "
-            "see each other here; write each into a row of its own."
+            f"{where}: `{SEQUENCE_LENGTHS}` says that the row is packed of several documents, "
+            "which would see each other here; write each into a row of its own."
         )
 
 
@@ -179,21 +179,22 @@ def _refuse_positions(row: Mapping[str, object], real: slice, where: str) -> Non
 
 def _masks(
     row: Mapping[str, object], ids: Ids, real: slice, where: str
-) -> Iterator[tuple[str, Mask]]:
+) -> Iterator[tuple[str, TokenMask]]:
     """Each column that says which tokens are learned."""
-    for name in LEARNED:
+    for name in LOSS_MASKS:
         if name in row:
             yield name, _zeros_and_ones(row, name, where, len(ids))
     if LABELS not in row:
         return
     labels = _integers(row, LABELS, where, len(ids))
-    counted = labels != IGNORED
+    counted = labels != IGNORED_LABEL
     (wrong,) = np.nonzero((counted & (labels != ids))[real])
     if len(wrong):
         place = real.start + int(wrong[0])
         raise TextError(
             f"{where}: `{LABELS}` holds {labels[place]} at token {place}, whose id is "
-            f"{ids[place]}; a label is the token's own id, or {IGNORED} where it isn't learned "
-            "(they are not shifted by one), so other labels can't be learned; mend or drop them."
+            f"{ids[place]}; a label is the token's own id, or {IGNORED_LABEL} where it isn't "
+            "learned (they are not shifted by one), so other labels can't be learned; "
+            "mend or drop them."
         )
     yield LABELS, counted

@@ -12,7 +12,14 @@ from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, library_errors
 from globalprune.progress import Progress
 from globalprune.text.files import local_rows
-from globalprune.text.readers import TO_MEASURE, Column, Part, Rows, builtin_rows, hub_rows
+from globalprune.text.readers import (
+    MEASURED_COLUMNS,
+    Column,
+    TextRows,
+    TextUse,
+    builtin_rows,
+    hub_rows,
+)
 from globalprune.text.source import BuiltinText, HubText, LocalText, TextSource
 
 _NULS: Final = 10  # one character in so many may be a NUL
@@ -28,11 +35,11 @@ class Document:
 
 def open_rows(
     source: TextSource,
-    part: Part,
+    part: TextUse,
     *,
     shuffle_seed: int | None,
-    wanted: Sequence[Column] = TO_MEASURE,
-) -> Rows:
+    wanted: Sequence[Column] = MEASURED_COLUMNS,
+) -> TextRows:
     """Open any source; only streams are shuffled, since local text is cut at seeded positions."""
     match source:
         case LocalText():
@@ -45,7 +52,7 @@ def open_rows(
             assert_never(source)
 
 
-def read_documents(rows: Rows) -> Iterator[Document]:
+def read_documents(rows: TextRows) -> Iterator[Document]:
     """The documents of rows of text; empty ones are passed over, since they hold no token."""
     for where, row in rows.values:
         value = row[rows.column]
@@ -53,10 +60,10 @@ def read_documents(rows: Rows) -> Iterator[Document]:
             found = "null" if value is None else f"a {type(value).__name__}"
             raise TextError(f"{where}: `text` is {found}, not a string; drop or mend that row.")
         if value:
-            yield Document(value, digest_bytes(utf8(value, where)))
+            yield Document(value, digest_bytes(encode_utf8(value, where)))
 
 
-def utf8(text: str, where: str) -> bytes:
+def encode_utf8(text: str, where: str) -> bytes:
     """The text's bytes, if it is one.
 
     JSON can spell half a surrogate pair, which no tokenizer takes. Where NULs are many, UTF-16 was
@@ -77,13 +84,13 @@ def utf8(text: str, where: str) -> bytes:
 
 
 Ids = npt.NDArray[np.int64]
-BLOCK: Final = 2**16  # characters that are tokenised at once
-MOST_TOKENS: Final = 2**26  # of one reading; half a gigabyte of ids
+BLOCK_CHARACTERS: Final = 2**16  # characters that are tokenised at once
+MAX_TOKENS: Final = 2**26  # of one reading; half a gigabyte of ids
 _CHARACTERS_A_TOKEN: Final = 4  # a guess that only the progress bar relies on
 
 
 @dataclass(frozen=True)
-class TokenisedText:
+class TokenSequence:
     """All ids in a row, `[T]`, and for each document its digest and where it starts."""
 
     ids: Ids
@@ -107,10 +114,10 @@ def tokenise(
     enough: int | None,
     progress: Progress,
     joined_by_eos: bool = True,
-) -> TokenisedText:
-    """Tokenise until `enough` ids are there; None takes all there is, up to `MOST_TOKENS`."""
-    wanted = MOST_TOKENS if enough is None else min(enough, MOST_TOKENS)
-    blocks = -(-wanted * _CHARACTERS_A_TOKEN // BLOCK)
+) -> TokenSequence:
+    """Tokenise until `enough` ids are there; None takes all there is, up to `MAX_TOKENS`."""
+    wanted = MAX_TOKENS if enough is None else min(enough, MAX_TOKENS)
+    blocks = -(-wanted * _CHARACTERS_A_TOKEN // BLOCK_CHARACTERS)
     pieces: list[Ids] = []
     starts: list[int] = []
     digests: list[str] = []
@@ -128,10 +135,10 @@ def tokenise(
             break
     if not pieces:
         raise TextError(f"{name}: holds no text; every document is empty.")
-    if enough is None and count >= MOST_TOKENS:
-        raise TextError(f"{name}: has more than {MOST_TOKENS:,} tokens; say --samples.")
+    if enough is None and count >= MAX_TOKENS:
+        raise TextError(f"{name}: has more than {MAX_TOKENS:,} tokens; say --samples.")
     check_vocabulary(pieces, tokenizer, vocab_size, name)
-    return TokenisedText(np.concatenate(pieces), np.array(starts, np.int64), tuple(digests))
+    return TokenSequence(np.concatenate(pieces), np.array(starts, np.int64), tuple(digests))
 
 
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -149,7 +156,7 @@ def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
     for document in documents:
         block.append(document)
         size += len(document.text)
-        if size >= BLOCK:
+        if size >= BLOCK_CHARACTERS:
             yield block
             block, size = [], 0
     if block:

@@ -13,19 +13,19 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
-from globalprune.text.calibration import DEFAULT_SOURCE, SEQ_LEN, spread_of, text_windows
-from globalprune.text.conversations import Conversation, read_conversations
-from globalprune.text.readers import TO_TRAIN, Column, Part, Rows
+from globalprune.text.calibration import DEFAULT_SOURCE, SEQ_LEN, oversampling_of, text_windows
+from globalprune.text.conversations import ConversationTokens, tokenise_conversations
+from globalprune.text.readers import TRAINING_COLUMNS, Column, TextRows, TextUse
 from globalprune.text.source import TextSource, parse_source
-from globalprune.text.token_rows import IGNORED, Mask
-from globalprune.text.tokenization import Ids, TokenisedText, check_vocabulary, open_rows
+from globalprune.text.token_rows import IGNORED_LABEL, TokenMask
+from globalprune.text.tokenization import Ids, TokenSequence, check_vocabulary, open_rows
 from globalprune.text.windows import (
     TokenWindows,
-    WindowShape,
+    WindowCutter,
     check_counts,
     make_windows,
-    token_rows,
-    windows_of,
+    read_token_rows,
+    windows_from_rows,
 )
 
 
@@ -51,11 +51,13 @@ class Wish:
     progress: Progress
 
 
-def chat_windows(source: TextSource, rows: Rows, samples: int, wish: Wish) -> TrainingText:
+def chat_windows(source: TextSource, rows: TextRows, samples: int, wish: Wish) -> TrainingText:
     """Windows of joined conversations, each with something to learn in it."""
     tokenizer = wish.load_tokenizer()
-    shape = WindowShape.of(tokenizer, wish.seq_len or SEQ_LEN, rows.column)
-    text, trained = _joined(source, rows, tokenizer, spread_of(source) * samples * shape.body, wish)
+    shape = WindowCutter.of(tokenizer, wish.seq_len or SEQ_LEN, rows.column)
+    text, trained = _joined(
+        source, rows, tokenizer, oversampling_of(source) * samples * shape.body, wish
+    )
     positions = _positions(source, trained, shape, samples, wish.seed)
     digests = text.documents_in(positions, shape.body)
     windows = make_windows(
@@ -68,25 +70,25 @@ def chat_windows(source: TextSource, rows: Rows, samples: int, wish: Wish) -> Tr
         seed=wish.seed,
         bos=False,
     )
-    labels = labels_of(windows, shape.bodies(trained, positions))
+    labels = make_labels(windows, shape.bodies(trained, positions))
     return TrainingText(windows.rows, labels, windows.record, rows.column, samples)
 
 
-def labels_of(windows: TokenWindows, learned: Sequence[Mask]) -> tuple[torch.Tensor, ...]:
-    """The ids of each window, `IGNORED` where they are not learned."""
+def make_labels(windows: TokenWindows, learned: Sequence[TokenMask]) -> tuple[torch.Tensor, ...]:
+    """The ids of each window, `IGNORED_LABEL` where they are not learned."""
     masks = map(torch.from_numpy, learned)
     return tuple(
-        torch.where(mask, row, IGNORED) for row, mask in zip(windows.rows, masks, strict=True)
+        torch.where(mask, row, IGNORED_LABEL) for row, mask in zip(windows.rows, masks, strict=True)
     )
 
 
 def _joined(
-    source: TextSource, rows: Rows, tokenizer: PreTrainedTokenizerBase, enough: int, wish: Wish
-) -> tuple[TokenisedText, Mask]:
+    source: TextSource, rows: TextRows, tokenizer: PreTrainedTokenizerBase, enough: int, wish: Wish
+) -> tuple[TokenSequence, TokenMask]:
     """Conversations one behind the other until there are `enough` tokens; templates end them."""
-    taken: list[Conversation] = []
+    taken: list[ConversationTokens] = []
     count = 0
-    for conversation in read_conversations(rows, tokenizer, source.name):
+    for conversation in tokenise_conversations(rows, tokenizer, source.name):
         taken.append(conversation)
         count += len(conversation.ids)
         if count >= enough:
@@ -97,12 +99,12 @@ def _joined(
     ids = np.concatenate([conversation.ids for conversation in taken])
     check_vocabulary([ids], tokenizer, wish.vocab_size, source.name)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    text = TokenisedText(ids, starts, tuple(conversation.digest for conversation in taken))
+    text = TokenSequence(ids, starts, tuple(conversation.digest for conversation in taken))
     return text, np.concatenate([conversation.trained for conversation in taken])
 
 
 def _positions(
-    source: TextSource, trained: Mask, shape: WindowShape, samples: int, seed: int
+    source: TextSource, trained: TokenMask, shape: WindowCutter, samples: int, seed: int
 ) -> Ids:
     """Starts of windows, none over another, drawn from those in which the assistant speaks."""
     generator = np.random.default_rng(seed)
@@ -136,7 +138,7 @@ def parse_mixture(texts: Sequence[str]) -> tuple[WeightedSource, ...]:
     return tuple(_parse(text) for text in texts)
 
 
-def windows_of_each(weights: Sequence[float], samples: int) -> list[int]:
+def divide_samples(weights: Sequence[float], samples: int) -> list[int]:
     """Divide `samples` by weight, to the last one: the largest remainders are rounded up."""
     total = sum(weights)
     exact = [samples * weight / total for weight in weights]
@@ -192,7 +194,7 @@ def training_texts(
     """
     check_counts(samples=samples, seq_len=seq_len, seed=seed)
     mixture = parse_mixture(sources or (DEFAULT_SOURCE,))
-    counts = windows_of_each([part.weight for part in mixture], samples or SAMPLES)
+    counts = divide_samples([part.weight for part in mixture], samples or SAMPLES)
     if not all(counts):
         raise TextError(
             f"{samples or SAMPLES} windows over {len(mixture)} sources leave some without any; "
@@ -204,7 +206,9 @@ def training_texts(
 
 def _text_of(part: WeightedSource, samples: int, wish: Wish) -> TrainingText:
     """The windows of one source."""
-    rows = open_rows(part.source, Part.CALIBRATION, shuffle_seed=wish.seed, wanted=TO_TRAIN)
+    rows = open_rows(
+        part.source, TextUse.CALIBRATION, shuffle_seed=wish.seed, wanted=TRAINING_COLUMNS
+    )
     if rows.column is Column.MESSAGES:
         return chat_windows(part.source, rows, samples, wish)
     if rows.column is Column.INPUT_IDS:
@@ -222,16 +226,18 @@ def _text_of(part: WeightedSource, samples: int, wish: Wish) -> TrainingText:
     return TrainingText(windows.rows, windows.rows, windows.record, rows.column, samples)
 
 
-def _rows_as_they_stand(part: WeightedSource, rows: Rows, samples: int, wish: Wish) -> TrainingText:
+def _rows_as_they_stand(
+    part: WeightedSource, rows: TextRows, samples: int, wish: Wish
+) -> TrainingText:
     """The first rows of ids, whatever is cut beside them, without what their labels leave out."""
     name = part.source.name
-    taken = token_rows(rows, name=name, vocab_size=wish.vocab_size, samples=samples)
+    taken = read_token_rows(rows, name=name, vocab_size=wish.vocab_size, samples=samples)
     for row in taken:
         if not row.learned[1:].any():  # the first token of a window is never predicted
             raise TextError(
                 f"{row.where}: `{row.masked_by}` leaves every token out of the loss, so there is "
                 "nothing to learn; drop the row."
             )
-    windows = windows_of(taken, name)
-    labels = labels_of(windows, [row.learned for row in taken])
+    windows = windows_from_rows(taken, name)
+    labels = make_labels(windows, [row.learned for row in taken])
     return TrainingText(windows.rows, labels, windows.record, rows.column, samples)

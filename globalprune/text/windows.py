@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, UsageError
-from globalprune.text.readers import Column, Rows
-from globalprune.text.token_rows import SHORTEST, TokenRow
+from globalprune.text.readers import Column, TextRows
+from globalprune.text.token_rows import MIN_TOKENS, TokenRow
 from globalprune.text.tokenization import Ids, adds_bos
 
 
@@ -74,7 +74,7 @@ def check_counts(
     """Refuse numbers that can't be meant, before any text is read."""
     least = {
         "--samples": (samples, 1),
-        "--seq-len": (seq_len, SHORTEST),
+        "--seq-len": (seq_len, MIN_TOKENS),
         "--stride": (stride, 1),
         "--seed": (seed, 0),
         "--batch-size": (batch_size, 1),
@@ -85,7 +85,7 @@ def check_counts(
 
 
 @dataclass(frozen=True)
-class WindowShape:
+class WindowCutter:
     """A window of `seq_len` ids; `body` of them are text, one fewer where a BOS leads."""
 
     seq_len: int
@@ -94,7 +94,7 @@ class WindowShape:
     @classmethod
     def of(
         cls, tokenizer: PreTrainedTokenizerBase, seq_len: int, column: Column = Column.TEXT
-    ) -> "WindowShape":
+    ) -> "WindowCutter":
         """A window that begins as the tokenizer begins its texts; chat templates write BOS."""
         leads = column is Column.TEXT and adds_bos(tokenizer)
         return cls(seq_len, tokenizer.bos_token_id if leads else None)
@@ -117,13 +117,13 @@ class WindowShape:
 
 
 def id_windows(
-    rows: Rows, *, name: str, vocab_size: int, samples: int | None, seq_len: int | None
+    rows: TextRows, *, name: str, vocab_size: int, samples: int | None, seq_len: int | None
 ) -> TokenWindows:
     """Take the first `samples` rows, or all if None; `seq_len` must be their length if given.
 
     Every token of a window is measured, so rows that leave some out of the loss are refused.
     """
-    taken = token_rows(rows, name=name, vocab_size=vocab_size, samples=samples)
+    taken = read_token_rows(rows, name=name, vocab_size=vocab_size, samples=samples)
     for row in taken:
         if row.masked_by is not None:
             raise TextError(
@@ -142,11 +142,11 @@ def id_windows(
             f"{name}: its rows of `input_ids` are up to {longest} tokens long, and --seq-len says "
             f"{seq_len}; rows are used as they stand, so leave --seq-len out."
         )
-    return windows_of(taken, name)
+    return windows_from_rows(taken, name)
 
 
-def token_rows(
-    rows: Rows, *, name: str, vocab_size: int, samples: int | None
+def read_token_rows(
+    rows: TextRows, *, name: str, vocab_size: int, samples: int | None
 ) -> tuple[TokenRow, ...]:
     """Read the first `samples` rows, or all if None, without their padding."""
     taken = tuple(
@@ -157,7 +157,7 @@ def token_rows(
     return taken
 
 
-def windows_of(taken: Sequence[TokenRow], name: str) -> TokenWindows:
+def windows_from_rows(taken: Sequence[TokenRow], name: str) -> TokenWindows:
     """Each row as a window."""
     lengths = {len(row.ids) for row in taken}
     return make_windows(

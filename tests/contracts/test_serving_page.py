@@ -9,7 +9,7 @@ from command_line import gp
 from exporting import furthest_apart, save_cut
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
-from globalprune.export.gguf.tensors import KINDS
+from globalprune.export.gguf.tensors import NUMBER_FORMATS
 
 TREE = Path(__file__).parents[2]
 PAGE = (TREE / "docs" / "serving.md").read_text("utf-8")
@@ -34,7 +34,7 @@ def test_the_way_to_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_every_architecture_and_dtype_is_on_the_page() -> None:
     """A form that nobody reads of helps nobody."""
     forms = [form for one in GGUF_FORMS.values() for form in (one.alike, one.by_layer)]
-    words = {form.architecture for form in forms} | KINDS.keys()
+    words = {form.architecture for form in forms} | NUMBER_FORMATS.keys()
 
     assert words <= set(re.findall(r"`(\w+)`", PAGE))
 

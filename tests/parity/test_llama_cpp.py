@@ -22,7 +22,7 @@ from uneven_models import Cut
 
 from globalprune.artifacts.plans.gguf_layout import GgufForm
 from globalprune.export.gguf import tensors
-from globalprune.export.gguf.tensors import GgufTensor, Rows
+from globalprune.export.gguf.tensors import GgufTensor, TensorRows
 
 ROUNDING = 1e-4  # of float32, in another order of sums
 THETA = {"rope_theta": 10000.0}
@@ -126,7 +126,7 @@ def test_sixteen_bits_and_eight(tmp_path: Path, family: str, cut: Cut) -> None:
         assert found == pytest.approx(first, abs=near)
 
 
-READ = Rows.read
+READ = TensorRows.read
 MISTAKES: dict[str, Any] = {
     "sublayers of heads as transformers has them": lambda rows, checkpoint: checkpoint.read(
         rows.name
@@ -145,7 +145,7 @@ def test_a_wrong_order_of_rows_would_be_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: Any
 ) -> None:
     """Else the tests above would prove nothing."""
-    monkeypatch.setattr(Rows, "read", mistake)
+    monkeypatch.setattr(TensorRows, "read", mistake)
     folder = save_cut(tmp_path / "model", "llama with every bias", EVERYTHING)
 
     assert furthest_apart(exported(folder).path, folder) > 0.05

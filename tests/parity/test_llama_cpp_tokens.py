@@ -17,7 +17,7 @@ from tokenizing import (
 )
 
 from globalprune.export.gguf.exporter import export_gguf
-from globalprune.export.gguf.tokenizer import NAMES, Steps
+from globalprune.export.gguf.tokenizer import PRE_TOKENIZERS, Steps
 from globalprune.models.loading import load_tokenizer
 
 
@@ -28,7 +28,7 @@ def differing(file: Path, folder: Path, texts: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("bos", [False, True])
-@pytest.mark.parametrize("known", NAMES, ids=NAMES.values())
+@pytest.mark.parametrize("known", PRE_TOKENIZERS, ids=PRE_TOKENIZERS.values())
 def test_byte_level_tokenizers(tmp_path: Path, known: tuple[Steps, bool], bos: bool) -> None:
     """Digits, newlines, scripts, symbols, special tokens, and whether `<s>` goes before text."""
     steps, ignore_merges = known
@@ -36,13 +36,15 @@ def test_byte_level_tokenizers(tmp_path: Path, known: tuple[Steps, bool], bos: b
     folder = save_with(tmp_path / "model", tokenizer)
 
     found = differing(exported(folder).path, folder, (*TEXTS, *WITH_SPACE, CAPITALS))
-    assert found == ([CAPITALS] if NAMES[known] == "tekken" else [])
+    assert found == ([CAPITALS] if PRE_TOKENIZERS[known] == "tekken" else [])
 
 
 def test_another_name_would_cut_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the test above would prove nothing of the names."""
-    steps, ignore_merges = known = next(key for key in NAMES if NAMES[key] == "llama-bpe")
-    monkeypatch.setitem(NAMES, known, "qwen2")
+    steps, ignore_merges = known = next(
+        key for key in PRE_TOKENIZERS if PRE_TOKENIZERS[key] == "llama-bpe"
+    )
+    monkeypatch.setitem(PRE_TOKENIZERS, known, "qwen2")
     tokenizer = byte_level_tokenizer(steps, ignore_merges=ignore_merges)
     folder = save_with(tmp_path / "model", tokenizer)
 
@@ -65,12 +67,12 @@ def test_sentencepiece_as_transformers_builds_it(tmp_path: Path) -> None:
 
     assert differing(done.path, folder, plain) == []
     assert differing(done.path, folder, WITH_SPACE) == list(WITH_SPACE)
-    assert any("even if it begins with one" in note for note in done.notes)
+    assert any("even if it begins with one" in note for note in done.warnings)
 
 
 def test_a_donor_lends_its_tokenizer(tmp_path: Path) -> None:
     """Every key of it, for a model whose own tokenizer has no form."""
-    steps, ignore_merges = next(iter(NAMES))
+    steps, ignore_merges = next(iter(PRE_TOKENIZERS))
     tokenizer: Any = byte_level_tokenizer(steps, ignore_merges=ignore_merges, bos=True)
     lender = save_with(tmp_path / "lender", tokenizer)
     donor = exported(lender).path

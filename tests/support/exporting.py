@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from uneven_models import Cut, save_uneven
 
-from globalprune.export.gguf.exporter import Exported, export_gguf
+from globalprune.export.gguf.exporter import ExportResult, export_gguf
 from globalprune.models.loading import load_model
 
 VOCABULARY = 320
@@ -80,7 +80,7 @@ def save_cut(
     return folder
 
 
-def exported(folder: Path, dtype: str | None = "f32") -> Exported:
+def exported(folder: Path, dtype: str | None = "f32") -> ExportResult:
     """Write the GGUF file beside a model's folder."""
     return export_gguf(str(folder), folder.with_suffix(".gguf"), dtype=dtype)
 

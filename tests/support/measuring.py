@@ -12,7 +12,7 @@ from globalprune.artifacts.structure import ModelStructure
 from globalprune.importance import IMPORTANCES, Importance
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.loading import take_apart
+from globalprune.models.loading import unfuse_experts
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.statistics.collect import Collected, collect
@@ -27,7 +27,7 @@ Groups = dict[tuple[int, str, int], torch.Tensor]
 def apart(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """The same with its experts one by one, as they are measured."""
     model = loaded(folder, dtype)
-    take_apart(model)
+    unfuse_experts(model)
     return model
 
 

@@ -21,7 +21,7 @@ class ShapeCheckpoint:
     config: dict[str, Any]
     tensors: Mapping[str, TensorInfo]
     source: ModelSource = NOWHERE
-    companions: Path | None = None
+    auxiliary_folder: Path | None = None
 
     @property
     def parameters(self) -> int:

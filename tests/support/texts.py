@@ -13,7 +13,7 @@ from tiny_models import tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.text.readers import Rows
+from globalprune.text.readers import TextRows
 from globalprune.text.tokenization import Ids
 
 BOS, EOS, PAD = 256, 257, 258
@@ -85,12 +85,12 @@ def place_of(row: Any, ids: Ids) -> int:
     return int(place)
 
 
-def pairs(rows: Rows) -> list[tuple[str, object]]:
+def pairs(rows: TextRows) -> list[tuple[str, object]]:
     """Each row's place, and what stands in the column that is read."""
     return [(where, row[rows.column]) for where, row in rows.values]
 
 
-def values_in(rows: Rows) -> list[object]:
+def values_in(rows: TextRows) -> list[object]:
     """What stands in the column that is read."""
     return [value for _, value in pairs(rows)]
 

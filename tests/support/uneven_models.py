@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
 from globalprune.models import modeling_globalprune
-from globalprune.models.configs.pruned_config import ConfigEdit, write_layer_shapes
+from globalprune.models.configs.pruned_config import EditedConfig, prune_config
 
 Cut = Mapping[int, Mapping[str, Sequence[int]]]
 ONLY_ATTENTION: Cut = {
@@ -72,13 +72,13 @@ def effect_of_cut(structure: ModelStructure, cut: Cut, dropped: Sequence[int] = 
 
 def save_uneven(
     folder: Path, model: PreTrainedModel, cut: Cut, dropped: Sequence[int] = ()
-) -> ConfigEdit:
+) -> EditedConfig:
     """Write what is left of `model`: tensors, config, modeling file and tokenizer."""
     structure = structure_of(model)
     effect = effect_of_cut(structure, cut, dropped)
     model.save_pretrained(folder)
     raw = json.loads((folder / "config.json").read_text())
-    edit = write_layer_shapes(raw, structure, effect)
+    edit = prune_config(raw, structure, effect)
     (folder / "config.json").write_text(json.dumps(edit.config))
     tensors = _cut_tensors(model, structure, effect)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

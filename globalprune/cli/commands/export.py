@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.export.gguf.exporter import Exported
+    from globalprune.export.gguf.exporter import ExportResult
 
 
 _FORMATS = ("gguf",)
@@ -77,7 +77,7 @@ def export(
 
     with one_writer(out), console.progress_bars() as progress:
         exported = export_gguf(model, out, dtype=dtype, donor=donor, progress=progress)
-    for note in exported.notes:
+    for note in exported.warnings:
         console.note(note)
     if as_json:
         console.print_json(exported.document)
@@ -85,7 +85,7 @@ def export(
         console.print_text(_summary(exported))
 
 
-def _summary(exported: "Exported") -> str:
+def _summary(exported: "ExportResult") -> str:
     """What was written, in a line."""
     padding = f", {exported.padding:,} zeros beside them" if exported.padding else ""
     return (

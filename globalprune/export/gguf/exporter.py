@@ -16,13 +16,13 @@ from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
 from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.card.licences import licence_of
 from globalprune.errors import ArtifactError, UsageError
-from globalprune.export.gguf.model import Subject, add_rope, find_subject
+from globalprune.export.gguf.model import ExportModel, add_rope, open_export_model
 from globalprune.export.gguf.tensors import (
     GgufTensor,
-    Numbers,
-    choose_numbers,
-    tensors_of,
-    unquantised,
+    NumberFormat,
+    choose_number_format,
+    list_tensors,
+    unquantised_names,
 )
 from globalprune.export.gguf.tokenizer import (
     DonatedVocabulary,
@@ -36,7 +36,7 @@ from globalprune.progress import Progress, silent
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """A model in a runtime's own format."""
 
     path: Path
@@ -46,30 +46,27 @@ class Exported:
     parameters: int  # the model's own
     padding: int  # parameters of zeros that the format wants beside them
     padded: tuple[tuple[int, str], ...]  # the sublayers that are zeros alone: layer and kind
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def document(self) -> dict[str, Any]:
         """The answer for a program."""
         sublayers = [{"layer": layer, "sublayer": sublayer} for layer, sublayer in self.padded]
-        return asdict(self) | {
-            "path": str(self.path),
-            "padded": sublayers,
-            "notes": list(self.notes),
-        }
+        facts = asdict(self) | {"path": str(self.path), "padded": sublayers}
+        return facts | {"notes": list(facts.pop("warnings"))}
 
 
-def add_keys(writer: gguf.GGUFWriter, subject: Subject, file_type: int) -> None:
+def add_keys(writer: gguf.GGUFWriter, subject: ExportModel, file_type: int) -> None:
     """Write the general keys and those of the architecture."""
     _add_general(writer, subject, file_type)
     _add_architecture(writer, subject)
 
 
-def _add_general(writer: gguf.GGUFWriter, subject: Subject, file_type: int) -> None:
+def _add_general(writer: gguf.GGUFWriter, subject: ExportModel, file_type: int) -> None:
     writer.add_type("model")
     writer.add_name(_name(subject.checkpoint.source))
     writer.add_size_label(size_label(subject.checkpoint.parameters, 0, 0, 0))
-    stated = dict(licence_of(subject.checkpoint.companions).front_matter)
+    stated = dict(licence_of(subject.checkpoint.auxiliary_folder).front_matter)
     for key, add in (
         ("license", writer.add_license),
         ("license_name", writer.add_license_name),
@@ -87,7 +84,7 @@ def _name(source: ModelSource) -> str:
     return (source.adapter or source.path).resolve().name
 
 
-def _add_architecture(writer: gguf.GGUFWriter, subject: Subject) -> None:
+def _add_architecture(writer: gguf.GGUFWriter, subject: ExportModel) -> None:
     config = subject.config
     shape = subject.shape
     head_dim = subject.structure.layers[0].head_dim
@@ -118,11 +115,11 @@ class WritesKeys(Protocol):
 
 def write_gguf(
     path: Path,
-    subject: Subject,
+    subject: ExportModel,
     tensors: tuple[GgufTensor, ...],
     vocabulary: WritesKeys,
     *,
-    numbers: Numbers,
+    numbers: NumberFormat,
     progress: Progress,
 ) -> None:
     """Write keys, the list of tensors, then their numbers in that order."""
@@ -154,7 +151,7 @@ def export_gguf(
     dtype: str | None = None,
     donor: Path | None = None,
     progress: Progress = silent,
-) -> Exported:
+) -> ExportResult:
     """Write a model as a GGUF file that llama.cpp runs as transformers runs the folder.
 
     `dtype` is f32, f16, bf16 or q8_0, else the checkpoint's own sixteen bits. `donor` is a GGUF
@@ -162,15 +159,15 @@ def export_gguf(
     no form there; a file that stands at `out` is replaced only once the new one is whole.
     """
     _refuse_place(out, donor)
-    subject = find_subject(model, out)
-    numbers = choose_numbers(dtype, subject.stored_dtype)
-    tensors = tensors_of(subject)
+    subject = open_export_model(model, out)
+    numbers = choose_number_format(dtype, subject.stored_dtype)
+    tensors = list_tensors(subject)
     vocabulary = _vocabulary(subject, donor)
     with temporary_file(out) as temporary:
         write_gguf(temporary, subject, tensors, vocabulary, numbers=numbers, progress=progress)
     hidden = subject.traits.hidden_size
     layers = subject.shape.layers
-    return Exported(
+    return ExportResult(
         path=out,
         architecture=subject.shape.form.architecture,
         dtype=numbers.name,
@@ -178,10 +175,10 @@ def export_gguf(
         parameters=subject.checkpoint.parameters,
         padding=subject.shape.padding(hidden),
         padded=tuple((layer.layer_idx, kind) for layer in layers for kind in layer.padded),
-        notes=(
-            *_notes(subject, tensors, numbers),
-            *_promise_notes(subject, out.stat().st_size),
-            *vocabulary.notes,
+        warnings=(
+            *_warnings(subject, tensors, numbers),
+            *_size_warnings(subject, out.stat().st_size),
+            *vocabulary.warnings,
         ),
     )
 
@@ -195,14 +192,14 @@ def _refuse_place(out: Path, donor: Path | None) -> None:
         raise UsageError(f"{out}: is the donor, which is only read; name another with -o.")
 
 
-def _vocabulary(subject: Subject, donor: Path | None) -> Vocabulary | DonatedVocabulary:
+def _vocabulary(subject: ExportModel, donor: Path | None) -> Vocabulary | DonatedVocabulary:
     """The tokenizer that the file gets."""
     if donor is not None:
         return read_donor(donor, subject.rows)
     return read_vocabulary(subject.checkpoint.source.path, subject.rows)
 
 
-def _promise_notes(subject: Subject, found: int) -> Iterator[str]:
+def _size_warnings(subject: ExportModel, found: int) -> Iterator[str]:
     """Yield where the file is larger than the plan behind the model was asked for."""
     source = subject.checkpoint.source
     path = source.path / OWN_FOLDER / PLAN_FILE
@@ -217,13 +214,15 @@ def _promise_notes(subject: Subject, found: int) -> Iterator[str]:
             )
 
 
-def _notes(subject: Subject, tensors: tuple[GgufTensor, ...], numbers: Numbers) -> Iterator[str]:
+def _warnings(
+    subject: ExportModel, tensors: tuple[GgufTensor, ...], numbers: NumberFormat
+) -> Iterator[str]:
     """Yield what of the file is not what one would think."""
     yield from subject.shape.told(subject.traits.hidden_size)
     held = {layer.layer_idx for layer in subject.shape.layers}
     if gone := IndexRanges.of(set(range(len(subject.structure.layers))) - held):
         yield f"layer{'s' * (len(gone) > 1)} {gone}: nothing is left of it, so it isn't written."
-    if wide := unquantised(numbers, tensors):
+    if wide := unquantised_names(numbers, tensors):
         more = f" and {len(wide) - 3} more" if len(wide) > 3 else ""  # noqa: PLR2004
         yield (
             f"{', '.join(wide[:3])}{more}: rows are no multiple of 32, so they stay f16; plan with "

@@ -21,11 +21,11 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.weight_checks import EMBEDDING
 from globalprune.models.configs.pruned_config import native_config, traits_of
-from globalprune.models.meta_model import refuse_misfit
+from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 
-FACTORS: Final = "rope_freqs.weight"
+ROPE_FACTORS_TENSOR: Final = "rope_freqs.weight"
 _YARN_DEFAULTS: Final[dict[str, tuple[float | bool | None, ...]]] = {
     "attention_factor": (None,),
     "mscale": (None,),
@@ -36,7 +36,7 @@ _YARN_DEFAULTS: Final[dict[str, tuple[float | bool | None, ...]]] = {
 }
 
 
-def refuse_strange_rope(rope: dict[str, Any], where: str) -> None:
+def refuse_unsupported_rope(rope: dict[str, Any], where: str) -> None:
     """Raise `UsageError` for what the file has no word for."""
     odd = [key for key, known in _YARN_DEFAULTS.items() if rope.get(key) not in known]
     if rope.get("partial_rotary_factor") not in (None, 1):
@@ -73,7 +73,7 @@ def frequency_factors(rope: dict[str, Any], head_dim: int) -> NDArray[np.float32
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportModel:
     """A checkpoint, and how its layers are to stand in the file."""
 
     checkpoint: Checkpoint
@@ -104,7 +104,7 @@ class Subject:
         return rope
 
 
-def find_subject(model: str, out: Path) -> Subject:
+def open_export_model(model: str, out: Path) -> ExportModel:
     """Open a model that has a form in llama.cpp; raise `UsageError` for one that hasn't."""
     source = resolve_model(model)
     if source.is_gguf:
@@ -113,7 +113,7 @@ def find_subject(model: str, out: Path) -> Subject:
     checkpoint = open_checkpoint(source)
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
-    refuse_misfit(checkpoint)
+    refuse_class_mismatch(checkpoint)
     traits = traits_of(checkpoint.config)
     as_it_is = effect_of(PrunePlan(layers={}), structure)
     if found := list(obstacles("llama.cpp", traits, structure, as_it_is)):
@@ -121,6 +121,6 @@ def find_subject(model: str, out: Path) -> Subject:
     shape = gguf_shape(traits, structure, as_it_is)
     if shape is None:
         raise AssertionError("a family without a form is an obstacle")
-    subject = Subject(checkpoint, adapter, structure, traits, shape)
-    refuse_strange_rope(subject.rope, model)
+    subject = ExportModel(checkpoint, adapter, structure, traits, shape)
+    refuse_unsupported_rope(subject.rope, model)
     return subject

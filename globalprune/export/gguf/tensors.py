@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from globalprune.artifacts.plans.gguf_layout import GgufLayer
 from globalprune.artifacts.structure import GroupType
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, UsageError
-from globalprune.export.gguf.model import FACTORS, Subject, frequency_factors
+from globalprune.export.gguf.model import ROPE_FACTORS_TENSOR, ExportModel, frequency_factors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.weight_checks import EMBEDDING, HEAD, refuse_non_finite
 
 
 @dataclass(frozen=True)
-class Rows:
+class TensorRows:
     """A tensor of the checkpoint, whose heads are interleaved if it says how many it has."""
 
     name: str
@@ -33,8 +33,8 @@ class Rows:
         tensor = checkpoint.read(self.name)
         if self.heads is None:
             return tensor
-        sublayers = tensor.reshape(self.heads, 2, -1, *tensor.shape[1:])
-        return sublayers.transpose(1, 2).reshape(tensor.shape)
+        halves = tensor.reshape(self.heads, 2, -1, *tensor.shape[1:])
+        return halves.transpose(1, 2).reshape(tensor.shape)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class GgufTensor:
 
     name: str
     shape: tuple[int, ...]
-    rows: tuple[Rows, ...] = ()
+    rows: tuple[TensorRows, ...] = ()
     fill: float | tuple[float, ...] = 0.0  # where there are no rows: all over, or one by one
 
     @property
@@ -83,7 +83,7 @@ _PARTS: Final[dict[GroupType, dict[str, str]]] = {
 _FUSED: Final = ("attn_q", "attn_k", "attn_v")
 
 
-def tensors_of(subject: Subject) -> tuple[GgufTensor, ...]:
+def list_tensors(subject: ExportModel) -> tuple[GgufTensor, ...]:
     """Every tensor that comes from the checkpoint or pads it, in the file's order.
 
     Raise `UnsupportedArchitecture` if the file would lose one.
@@ -93,17 +93,17 @@ def tensors_of(subject: Subject) -> tuple[GgufTensor, ...]:
     return tensors
 
 
-def _outside(subject: Subject) -> Iterator[GgufTensor]:
+def _outside(subject: ExportModel) -> Iterator[GgufTensor]:
     stored = subject.checkpoint.tensors
     for name, source in _OUTSIDE.items():
         if source in stored:
-            yield GgufTensor(name, stored[source].shape, (Rows(source),))
+            yield GgufTensor(name, stored[source].shape, (TensorRows(source),))
     factors = frequency_factors(subject.rope, subject.structure.layers[0].head_dim)
     if factors is not None:
-        yield GgufTensor(FACTORS, factors.shape, fill=tuple(factors.tolist()))
+        yield GgufTensor(ROPE_FACTORS_TENSOR, factors.shape, fill=tuple(factors.tolist()))
 
 
-def _inside(subject: Subject) -> Iterator[GgufTensor]:
+def _inside(subject: ExportModel) -> Iterator[GgufTensor]:
     for number, layer in enumerate(subject.shape.layers):
         made = _Layer(subject, layer).tensors()
         if subject.shape.form.fused:
@@ -116,7 +116,7 @@ def _inside(subject: Subject) -> Iterator[GgufTensor]:
 class _Layer:
     """One layer's tensors, by their names in the file below the layer."""
 
-    subject: Subject
+    subject: ExportModel
     layer: GgufLayer
 
     def tensors(self) -> dict[str, GgufTensor]:
@@ -137,7 +137,7 @@ class _Layer:
         stored = self._stored
         if source in stored:
             name = self.subject.adapter.layer_prefix(self.layer.layer_idx) + source
-            return GgufTensor(part, stored[source], (Rows(name, self._interleaved(part)),))
+            return GgufTensor(part, stored[source], (TensorRows(name, self._interleaved(part)),))
         padding = self._padding().get(part) if kind in self.layer.padded else None
         if padding is None or source.endswith(".bias"):
             return None
@@ -149,7 +149,7 @@ class _Layer:
         return self.subject.structure.layers[self.layer.layer_idx].tensors
 
     def _interleaved(self, part: str) -> int | None:
-        """The number of heads whose sublayers are to alternate."""
+        """The number of heads whose halves are interleaved."""
         if not self.subject.shape.form.interleaved:
             return None
         heads = {"attn_q": self.layer.query_heads, "attn_k": self.layer.groups["attention"]}
@@ -181,7 +181,7 @@ def _fused(tensors: dict[str, GgufTensor]) -> dict[str, GgufTensor]:
     return {"attn_qkv.weight": GgufTensor("attn_qkv", shape, rows)} | tensors
 
 
-def _refuse_loss(subject: Subject, tensors: tuple[GgufTensor, ...]) -> None:
+def _refuse_loss(subject: ExportModel, tensors: tuple[GgufTensor, ...]) -> None:
     """Every tensor of the checkpoint must stand in the file, but for norms of what is empty."""
     written = {rows.name for tensor in tensors for rows in tensor.rows}
     idle = {
@@ -197,7 +197,7 @@ def _refuse_loss(subject: Subject, tensors: tuple[GgufTensor, ...]) -> None:
 
 
 NumberKinds = dict[str, tuple[Kind, LlamaFileType]]
-KINDS: Final[NumberKinds] = {
+NUMBER_FORMATS: Final[NumberKinds] = {
     "f32": (Kind.F32, LlamaFileType.ALL_F32),
     "f16": (Kind.F16, LlamaFileType.MOSTLY_F16),
     "bf16": (Kind.BF16, LlamaFileType.MOSTLY_BF16),
@@ -208,7 +208,7 @@ _LARGEST: Final = {Kind.F16: 65_504, Kind.Q8_0: 127 * 65_504}  # its scales are 
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumberFormat:
     """One of the kinds; `name` is how a person asks for it."""
 
     name: str
@@ -216,11 +216,11 @@ class Numbers:
     @property
     def file_type(self) -> int:
         """What the file says that it mostly holds."""
-        return int(KINDS[self.name][1])
+        return int(NUMBER_FORMATS[self.name][1])
 
     def kind_of(self, tensor: GgufTensor) -> Kind:
         """How one tensor is stored."""
-        kind, _ = KINDS[self.name]
+        kind, _ = NUMBER_FORMATS[self.name]
         if len(tensor.shape) == 1:
             return Kind.F32
         return Kind.F16 if tensor.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] else kind
@@ -245,22 +245,22 @@ class Numbers:
         return encoded
 
 
-def choose_numbers(dtype: str | None, stored: str) -> Numbers:
+def choose_number_format(dtype: str | None, stored: str) -> NumberFormat:
     """What was asked for, else the checkpoint's own sixteen bits, or float16 for wider ones."""
     if dtype is None:
-        return Numbers("bf16" if stored == "BF16" else "f16")
+        return NumberFormat("bf16" if stored == "BF16" else "f16")
     name = _LONG.get(dtype, dtype)
-    if name not in KINDS:
+    if name not in NUMBER_FORMATS:
         raise UsageError(
             f"--save-dtype {dtype}: is not known; there are {', '.join((*_LONG, 'q8_0'))} (or "
             f"{', '.join(_LONG.values())})."
         )
-    return Numbers(name)
+    return NumberFormat(name)
 
 
-def unquantised(numbers: Numbers, tensors: tuple[GgufTensor, ...]) -> tuple[str, ...]:
+def unquantised_names(numbers: NumberFormat, tensors: tuple[GgufTensor, ...]) -> tuple[str, ...]:
     """The names of matrices that stay wider than was asked for."""
-    asked, _ = KINDS[numbers.name]
+    asked, _ = NUMBER_FORMATS[numbers.name]
     return tuple(
         one.name for one in tensors if len(one.shape) > 1 and numbers.kind_of(one) != asked
     )

@@ -44,7 +44,7 @@ TEKKEN: Final = (
 )
 
 # the second says whether a piece that is a token by itself is taken before any merge
-NAMES: Final[dict[tuple[Steps, bool], str]] = {
+PRE_TOKENIZERS: Final[dict[tuple[Steps, bool], str]] = {
     ((LLAMA_3, BYTES), True): "llama-bpe",
     ((LLAMA_3, BYTES), False): "smaug-bpe",
     ((QWEN_2, BYTES), False): "qwen2",
@@ -55,12 +55,12 @@ NAMES: Final[dict[tuple[Steps, bool], str]] = {
 _UNTOUCHED: Final = (None, {"type": "NFC"})  # llama.cpp composes no letters; Qwen's converters know
 
 
-def byte_level(tokenizer: dict[str, Any]) -> TokenizerKind | None:
+def byte_level_kind(tokenizer: dict[str, Any]) -> TokenizerKind | None:
     """The kind of a tokenizer.json whose way to cut text has a name in llama.cpp; else None."""
     if tokenizer.get("normalizer") not in _UNTOUCHED:
         return None
     steps = _steps(tokenizer.get("pre_tokenizer"))
-    name = NAMES.get((steps, bool(tokenizer["model"].get("ignore_merges"))))
+    name = PRE_TOKENIZERS.get((steps, bool(tokenizer["model"].get("ignore_merges"))))
     return None if name is None else TokenizerKind("gpt2", name)
 
 
@@ -90,7 +90,7 @@ _REPLACE: Final = {"type": "Replace", "pattern": {"String": " "}, "content": SPA
 _PREPEND: Final = {"type": "Prepend", "prepend": SPACE}
 
 
-def sentencepiece(tokenizer: dict[str, Any], added: AbstractSet[str]) -> TokenizerKind | None:
+def sentencepiece_kind(tokenizer: dict[str, Any], added: AbstractSet[str]) -> TokenizerKind | None:
     """The kind of a tokenizer.json that does as SentencePiece; None where it does anything else.
 
     `added` are the tokens that text is cut at before anything merges.
@@ -99,7 +99,7 @@ def sentencepiece(tokenizer: dict[str, Any], added: AbstractSet[str]) -> Tokeniz
     if prefix is None:
         return None
     model = tokenizer["model"]
-    scores = scores_of(model["vocab"], [_pair(merge) for merge in model["merges"]], added)
+    scores = merge_scores(model["vocab"], [_pair(merge) for merge in model["merges"]], added)
     return None if scores is None else TokenizerKind("llama", "default", scores, prefix)
 
 
@@ -127,7 +127,7 @@ def _space_prefix(tokenizer: dict[str, Any]) -> bool | None:
             return None
 
 
-def scores_of(
+def merge_scores(
     vocabulary: Mapping[str, int], merges: list[tuple[str, str]], apart: AbstractSet[str]
 ) -> dict[str, float] | None:
     """The scores of all tokens, by merges; None where the merges leave a pair out.
@@ -167,7 +167,7 @@ class Vocabulary:
     tokens: list[str]
     types: list[TokenType]
     special: gguf.SpecialVocab  # special tokens, merges, the chat template
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def add_to(self, writer: gguf.GGUFWriter) -> None:
         """Write its keys."""
@@ -203,7 +203,7 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
         tokens[row] = text
         types[row] = _type_of(text, added.get(text), tokenizer, kind)
     special = _special(folder, merges=kind.scores is None, rows=rows)
-    return Vocabulary(kind, tokens, types, special, tuple(_notes(added, kind)))
+    return Vocabulary(kind, tokens, types, special, tuple(_warnings(added, kind)))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -225,9 +225,9 @@ def _kind(tokenizer: dict[str, Any], added: dict[str, Any], path: Path) -> Token
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         kind = None
     elif model.get("byte_fallback"):
-        kind = sentencepiece(tokenizer, added.keys())
+        kind = sentencepiece_kind(tokenizer, added.keys())
     else:
-        kind = byte_level(tokenizer)
+        kind = byte_level_kind(tokenizer)
     if kind is None:
         raise UsageError(
             f"{path}: cuts or merges text in a way that gp export doesn't know from llama.cpp; "
@@ -259,7 +259,7 @@ def _special(folder: Path, *, merges: bool, rows: int) -> gguf.SpecialVocab:
     return special
 
 
-def _notes(added: dict[str, Any], kind: TokenizerKind) -> Iterator[str]:
+def _warnings(added: dict[str, Any], kind: TokenizerKind) -> Iterator[str]:
     """Yield what llama.cpp does otherwise, where it matters seldom."""
     greedy = [text for text, one in added.items() if one.get("lstrip") or one.get("rstrip")]
     if greedy:
@@ -283,7 +283,7 @@ class DonatedVocabulary:
     """All keys of another file's tokenizer."""
 
     fields: dict[str, Any]  # the reader's own
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def add_to(self, writer: gguf.GGUFWriter) -> None:
         """Write them as they stand there."""

@@ -59,7 +59,7 @@ class Checkpoint(Protocol):
         ...
 
     @property
-    def companions(self) -> Path | None:
+    def auxiliary_folder(self) -> Path | None:
         """The folder in which tokenizer, licence and the like lie, if there is one."""
         ...
 

@@ -9,7 +9,7 @@ from globalprune.artifacts.stored_weights import StoredWeights, stored_bytes
 from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.shard_writer import overhead_at_most, weight_file_bytes
+from globalprune.models.checkpoints.shard_writer import max_overhead_bytes, weight_file_bytes
 
 QUICK_PREFIX = "sha256:"
 FULL_PREFIX = "sha256-full:"  # so that the two forms are never taken for one another
@@ -65,7 +65,7 @@ def stored_weights(
         numbers[info.dtype] += info.parameters
     return StoredWeights(
         file_bytes=weight_file_bytes(checkpoint.tensors),
-        overhead=overhead_at_most(checkpoint.tensors),
+        overhead=max_overhead_bytes(checkpoint.tensors),
         numbers=dict(sorted(numbers.items())),
         group_bytes=tuple(
             (

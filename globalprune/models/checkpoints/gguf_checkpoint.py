@@ -16,7 +16,7 @@ import torch
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.gguf_families import refuse_lost
+from globalprune.models.checkpoints.gguf_families import refuse_lossy_gguf
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
 from globalprune.models.loading import load_model
 from globalprune.models.quiet import quiet_transformers
@@ -36,7 +36,7 @@ class GgufCheckpoint:
     @classmethod
     def open(cls, source: ModelSource) -> "GgufCheckpoint":
         """Read the metadata; raise for what can't be made sense of, or not without a loss."""
-        refuse_lost(read_gguf_header(source.path), source.name)
+        refuse_lossy_gguf(read_gguf_header(source.path), source.name)
         return cls(source, _float_config(_read_metadata(source.path)))
 
     @property
@@ -52,7 +52,7 @@ class GgufCheckpoint:
         return sum(tensor.numel() for tensor in self._weights.values())
 
     @property
-    def companions(self) -> Path | None:
+    def auxiliary_folder(self) -> Path | None:
         """None: what the file's folder holds may belong to other models."""
         return None
 

@@ -69,7 +69,7 @@ GGUF_FAMILIES: Final = {
 }
 
 
-def refuse_lost(header: GgufHeader, where: str) -> None:
+def refuse_lossy_gguf(header: GgufHeader, where: str) -> None:
     """Raise `UnsupportedArchitecture` if transformers would read a file as another model.
 
     Architectures that are not in the table are left to it.

@@ -165,7 +165,7 @@ def quantisation_of(source: ModelSource) -> str | None:
     return named if named is not None else _name(quantised[0])
 
 
-def quantisation_notes(source: ModelSource) -> Iterator[str]:
+def quantisation_warnings(source: ModelSource) -> Iterator[str]:
     """Yield what is to be known of a model that is a quantisation."""
     if name := quantisation_of(source):
         yield (

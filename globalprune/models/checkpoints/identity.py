@@ -23,7 +23,7 @@ from globalprune.models.sources.source import ModelSource
 from globalprune.progress import Progress, silent
 
 CACHE_VARIABLE: Final = "GLOBALPRUNE_CACHE"
-LARGE: Final = 2**20  # bytes: smaller files are read each time
+CACHED_SIZE: Final = 2**20  # bytes: smaller files are read each time
 _BLOCK: Final = 2**26
 _BLUR: Final = 2 * 10**9  # nanoseconds within which two changes may bear the same time
 _FOLDER: Final = "digests"
@@ -39,7 +39,7 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path("~/.cache").expanduser()) / "globalprune"
 
 
-def digests_of(files: Sequence[Path], progress: Progress = silent) -> list[str]:
+def file_digests(files: Sequence[Path], progress: Progress = silent) -> list[str]:
     """`sha256:…` of every byte of each file; links are followed.
 
     Raise `UsageError` for a file that can't be read, or that changes meanwhile.
@@ -48,7 +48,7 @@ def digests_of(files: Sequence[Path], progress: Progress = silent) -> list[str]:
     unread = [path for path, digest in found.items() if digest is None]
     blocks = sum(max(1, -(-path.stat().st_size // _BLOCK)) for path in unread)
     reading = _read_all(unread)
-    if any(path.stat().st_size >= LARGE for path in unread):
+    if any(path.stat().st_size >= CACHED_SIZE for path in unread):
         reading = progress(reading, total=blocks, label="reading weights", unit="blocks")
     found |= {path: digest for path, digest in reading if digest is not None}
     return [digest for path in files if (digest := found[path]) is not None]
@@ -80,7 +80,7 @@ def _read(path: Path) -> Iterator[tuple[Path, str | None]]:
     if _facts(before) != _facts(after):
         raise UsageError(f"{path}: changed while it was read; see that nothing writes to it.")
     digest = PREFIX + state.hexdigest()
-    if after.st_size >= LARGE and begun - max(after.st_mtime_ns, after.st_ctime_ns) > _BLUR:
+    if after.st_size >= CACHED_SIZE and begun - max(after.st_mtime_ns, after.st_ctime_ns) > _BLUR:
         _keep(path, after, digest)
     yield path, digest
 
@@ -103,7 +103,7 @@ def _known(path: Path) -> str | None:
     except OSError as error:
         raise UsageError(f"{path}: can't be read ({error.strerror or error}).") from error
     key = digest_json(facts)
-    if facts["size"] < LARGE or key in _taken:
+    if facts["size"] < CACHED_SIZE or key in _taken:
         return _taken.get(key)
     with suppress(OSError, ValueError, TypeError, AttributeError):
         kept = json.loads(_place(key).read_text("utf-8"))
@@ -160,7 +160,7 @@ def identify_model(source: ModelSource, progress: Progress = silent) -> ModelIde
     An adapter counts with its base model.
     """
     if source.is_gguf:
-        return ModelIdentity({"gguf": digests_of([source.path], progress)[0]})
+        return ModelIdentity({"gguf": file_digests([source.path], progress)[0]})
     files = {path.relative_to(source.path).as_posix(): path for path in _deciding(source.path)}
     files |= _elsewhere(source.path, files)
     if source.adapter is not None and source.adapter != source.path:
@@ -168,7 +168,7 @@ def identify_model(source: ModelSource, progress: Progress = silent) -> ModelIde
         files |= {f"adapter/{path.relative_to(own).as_posix()}": path for path in _deciding(own)}
     settings = {name: _settings(path) for name, path in files.items()}
     unspelled = {name: path for name, path in files.items() if settings[name] is None}
-    digests = digests_of(list(unspelled.values()), progress)
+    digests = file_digests(list(unspelled.values()), progress)
     taken = dict(zip(unspelled, digests, strict=True))
     return ModelIdentity({name: taken.get(name, settings[name]) for name in sorted(files)})
 

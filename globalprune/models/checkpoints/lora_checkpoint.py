@@ -108,7 +108,7 @@ _MATRIX: Final = 2  # dimensions
 
 
 @dataclass(frozen=True)
-class AdapterCheckpoint:
+class LoraCheckpoint:
     """The base's tensors, some of which have a low-rank part added when they are read."""
 
     source: ModelSource
@@ -117,7 +117,7 @@ class AdapterCheckpoint:
     scale: float
 
     @classmethod
-    def open(cls, source: ModelSource, base: Checkpoint) -> "AdapterCheckpoint":
+    def open(cls, source: ModelSource, base: Checkpoint) -> "LoraCheckpoint":
         """Read the adapter; raise `CheckpointError` if it is not plain LoRA on this base."""
         folder = source.adapter or source.path
         config = read_adapter_config(folder)
@@ -158,9 +158,9 @@ class AdapterCheckpoint:
         return self.base.parameters
 
     @property
-    def companions(self) -> Path | None:
+    def auxiliary_folder(self) -> Path | None:
         """The base's."""
-        return self.base.companions
+        return self.base.auxiliary_folder
 
     def read(self, name: str) -> torch.Tensor:
         """W + (alpha / r) · B·A in float32, rounded once to the base's dtype."""

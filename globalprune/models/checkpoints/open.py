@@ -14,9 +14,9 @@ def open_folder(source: ModelSource, *, to_load: bool = False) -> Checkpoint:
     base = SafetensorsCheckpoint.open(source, to_load=to_load)
     if source.adapter is None:
         return base
-    from globalprune.models.checkpoints.lora_checkpoint import AdapterCheckpoint
+    from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
 
-    return AdapterCheckpoint.open(source, base)
+    return LoraCheckpoint.open(source, base)
 
 
 def open_checkpoint(source: ModelSource) -> Checkpoint:

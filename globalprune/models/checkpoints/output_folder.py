@@ -15,7 +15,7 @@ from globalprune.errors import UsageError
 from globalprune.models.sources.source import ModelSource
 
 # names are compared in lower case; licence texts come in every spelling
-PATTERNS = (
+AUXILIARY_PATTERNS = (
     "tokenizer*",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -62,14 +62,14 @@ _FORBIDDEN_SUFFIXES = (
 _GENERATION_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def companions_of(folder: Path | None) -> tuple[str, ...]:
+def list_auxiliary_files(folder: Path | None) -> tuple[str, ...]:
     """Name, in order, the files of a model's folder that travel with it."""
     if folder is None:
         return ()
     return tuple(sorted(_travelling(folder)))
 
 
-def copy_companion(folder: Path, name: str, out: Path) -> None:
+def copy_auxiliary_file(folder: Path, name: str, out: Path) -> None:
     """Copy one of them; what is a link in a cache becomes a file."""
     target = out / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,13 +88,13 @@ def _travelling(folder: Path) -> Iterator[str]:
     for pattern in ("*", *(f"{folder}/*" for folder in TEMPLATE_FOLDERS)):
         for path in folder.glob(pattern):
             name = path.relative_to(folder).as_posix()
-            wanted = any(fnmatchcase(name.lower(), known) for known in PATTERNS)
+            wanted = any(fnmatchcase(name.lower(), known) for known in AUXILIARY_PATTERNS)
             if wanted and path.is_file() and path.suffix.lower() not in _FORBIDDEN_SUFFIXES:
                 yield name
 
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
-OURS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{RECOVERY_FILE}")
+OWN_RECORDS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{RECOVERY_FILE}")
 _WRITTEN: Final = (
     OWN_FOLDER,
     "config.json",
@@ -110,20 +110,20 @@ _WRITTEN: Final = (
 _SHOWN: Final = 5
 
 
-def records_of(source: ModelSource) -> Path:
+def records_folder(source: ModelSource) -> Path:
     """Where the records of a model lie, if it has any."""
     return (source.adapter or source.path) / OWN_FOLDER
 
 
-def refuse_place(
+def refuse_unsafe_output(
     out: Path, inputs: Sequence[ModelSource], *, needed_bytes: int, overwrite: bool
 ) -> None:
     """Raise `UsageError` unless a model made from `inputs` can be written to `out` without harm."""
     for source in inputs:
         for folder in filter(None, (source.path, source.adapter)):
             _refuse_overlap(out, folder.resolve())
-    refuse_occupied(out, ours=OURS, overwrite=overwrite)
-    refuse_strangers(out)
+    refuse_occupied(out, ours=OWN_RECORDS, overwrite=overwrite)
+    refuse_foreign_files(out)
     _refuse_small_disk(out.absolute(), needed_bytes)
 
 
@@ -137,7 +137,7 @@ def _refuse_overlap(out: Path, model: Path) -> None:
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
 
 
-def refuse_strangers(out: Path) -> None:
+def refuse_foreign_files(out: Path) -> None:
     """A folder that we may replace can hold files that a person put there since."""
     entries = out.iterdir() if out.is_dir() else ()
     strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
@@ -153,7 +153,7 @@ def refuse_strangers(out: Path) -> None:
 
 def _is_written_by_us(name: str) -> bool:
     """Whether a result has such a file or folder."""
-    return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *PATTERNS))
+    return any(fnmatchcase(name.lower(), pattern) for pattern in (*_WRITTEN, *AUXILIARY_PATTERNS))
 
 
 def _refuse_small_disk(out: Path, needed: int) -> None:

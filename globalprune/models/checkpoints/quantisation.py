@@ -11,7 +11,7 @@ from typing import Any, Final
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 
-FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
+FLOAT_DTYPES: Final = frozenset({"F64", "F32", "F16", "BF16"})
 _SHOWN: Final = 3
 _BUFFERS: Final = (".attn.bias", ".masked_bias", ".position_ids")  # masks that old models carry
 _KEY: Final = "quantization_config"
@@ -76,7 +76,7 @@ def refuse_quantised(
 def _integers(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
     """Yield the weights that are no plain floats, by name and dtype."""
     for name, info in sorted(tensors.items()):
-        if info.dtype not in FLOATS and not name.endswith(_BUFFERS):
+        if info.dtype not in FLOAT_DTYPES and not name.endswith(_BUFFERS):
             yield f"{name} as {info.dtype}"
 
 

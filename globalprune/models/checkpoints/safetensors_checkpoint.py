@@ -10,13 +10,13 @@ from safetensors import SafetensorError, safe_open
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.checkpoints.quantisation import refuse_quantised
-from globalprune.models.checkpoints.safetensors_files import AGAIN, read_headers
+from globalprune.models.checkpoints.safetensors_files import SAVE_AGAIN, read_headers
 from globalprune.models.checkpoints.weight_checks import (
     EMBEDDING,
     HEAD,
     TIED,
     is_tied,
-    refuse_headless,
+    refuse_missing_head,
 )
 from globalprune.models.configs.config import CONFIG_FILE, read_config
 from globalprune.models.sources.plain_files import refuse_special
@@ -43,7 +43,7 @@ _DIMENSIONS: Final = 3
 
 
 @dataclass(frozen=True)
-class Slice:
+class TensorLocation:
     """Where a tensor lies: a file, a name in it, and of a fused one the expert and its rows."""
 
     file: Path
@@ -58,8 +58,8 @@ class Slice:
         return opened.get_slice(self.name)[self.expert, slice(*self.rows)]
 
 
-def taken_apart(
-    config: dict[str, Any], tensors: dict[str, TensorInfo], places: dict[str, Slice]
+def _unfuse_experts(
+    config: dict[str, Any], tensors: dict[str, TensorInfo], places: dict[str, TensorLocation]
 ) -> None:
     """Put, in place of every fused tensor, the parts of its experts; raise where that's unclear."""
     names = _APART.get(str(config.get("model_type")))
@@ -86,12 +86,12 @@ def taken_apart(
             for part, rows in parts.items():
                 apart = f"{layer}.{part.format(expert)}.weight"
                 tensors[apart] = TensorInfo((rows[1] - rows[0], width), info.dtype)
-                places[apart] = Slice(place.file, place.name, expert, rows)
+                places[apart] = TensorLocation(place.file, place.name, expert, rows)
         _rename_router(str(config["model_type"]), layer, tensors, places)
 
 
 def _rename_router(
-    model_type: str, layer: str, tensors: dict[str, TensorInfo], places: dict[str, Slice]
+    model_type: str, layer: str, tensors: dict[str, TensorInfo], places: dict[str, TensorLocation]
 ) -> None:
     """The router beside fused experts has the name that transformers gives it, too."""
     new, old = _ROUTERS.get(model_type, ("", ""))
@@ -111,7 +111,7 @@ class SafetensorsCheckpoint:
     source: ModelSource
     config: dict[str, Any]
     tensors: Mapping[str, TensorInfo]
-    places: Mapping[str, Slice]  # where each lies
+    places: Mapping[str, TensorLocation]  # where each lies
     # maps that are kept, for whoever reads each tensor once: what is written into one stays in it
     opened: dict[Path, Any] | None = field(default=None, compare=False, repr=False)
 
@@ -126,7 +126,7 @@ class SafetensorsCheckpoint:
         config = read_config(folder / CONFIG_FILE)
         headers = read_headers(folder, config)
         found = {
-            name: (info, Slice(file, name))
+            name: (info, TensorLocation(file, name))
             for file, header in headers.items()
             for name, info in header.items()
             if not name.endswith(_RECOMPUTED)
@@ -134,10 +134,10 @@ class SafetensorsCheckpoint:
         tensors = {name: info for name, (info, _) in found.items()}
         refuse_quantised(config, folder / CONFIG_FILE, tensors)
         _refuse_more_layers(config, tensors, source.name)
-        refuse_headless(config, tensors, source.name)
+        refuse_missing_head(config, tensors, source.name)
         places = {name: place for name, (_, place) in found.items()}
         config = _tie(config, tensors, places)
-        taken_apart(config, tensors, places)
+        _unfuse_experts(config, tensors, places)
         return cls(source, config, tensors, places, {} if to_load else None)
 
     @property
@@ -146,7 +146,7 @@ class SafetensorsCheckpoint:
         return sum(info.parameters for info in self.tensors.values())
 
     @property
-    def companions(self) -> Path | None:
+    def auxiliary_folder(self) -> Path | None:
         """The folder itself."""
         return self.source.path
 
@@ -170,12 +170,12 @@ def _refuse_more_layers(
     if isinstance(layers, int) and layers > len(tensors):
         raise CheckpointError(
             f"{where}: config.json says num_hidden_layers {layers:,}, and the weights are "
-            f"{len(tensors):,} tensors in all; {AGAIN}"
+            f"{len(tensors):,} tensors in all; {SAVE_AGAIN}"
         )
 
 
 def _tie(
-    config: dict[str, Any], tensors: dict[str, TensorInfo], places: dict[str, Slice]
+    config: dict[str, Any], tensors: dict[str, TensorInfo], places: dict[str, TensorLocation]
 ) -> dict[str, Any]:
     """Leave one tensor of a tied pair, under the embedding's name; return what the config means."""
     if not is_tied(config) or HEAD not in tensors:
@@ -191,7 +191,7 @@ def _tie(
     return config
 
 
-def _read_tensor(place: Slice, opened: dict[Path, Any] | None = None) -> "torch.Tensor":
+def _read_tensor(place: TensorLocation, opened: dict[Path, Any] | None = None) -> "torch.Tensor":
     """One tensor of one file, through the maps in `opened` if there are any."""
     held = {} if opened is None else opened
     try:
@@ -200,6 +200,6 @@ def _read_tensor(place: Slice, opened: dict[Path, Any] | None = None) -> "torch.
         tensor: torch.Tensor = place.of(held[place.file])
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{place.file}: {place.name} can't be read ({error}); {AGAIN}"
+            f"{place.file}: {place.name} can't be read ({error}); {SAVE_AGAIN}"
         ) from error
     return tensor

@@ -16,7 +16,7 @@ from globalprune.models.sources.plain_files import read_json_object, refuse_spec
 
 SINGLE_FILE: Final = "model.safetensors"
 INDEX_FILE: Final = "model.safetensors.index.json"
-AGAIN: Final = "download or save the model again."
+SAVE_AGAIN: Final = "download or save the model again."
 _NAMED: Final = "transformers_weights"  # under this key a config.json names another file
 _SHOWN: Final = 5
 
@@ -54,11 +54,11 @@ def read_header(shard: Path) -> dict[str, TensorInfo]:
             }
     except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:
         raise CheckpointError(
-            f"{shard}: is no whole safetensors file ({error}); {AGAIN}"
+            f"{shard}: is no whole safetensors file ({error}); {SAVE_AGAIN}"
         ) from error
 
 
-def some(names: Iterable[str]) -> str:
+def shorten_names(names: Iterable[str]) -> str:
     """The first few of many names."""
     listed = list(names)
     shown = ", ".join(listed[:_SHOWN])
@@ -72,10 +72,14 @@ def _indexed(index: Path) -> dict[Path, dict[str, TensorInfo]]:
     for file in files:
         refuse_special(index.parent / file)
     if missing := [file for file in files if not (index.parent / file).is_file()]:
-        raise CheckpointError(f"{index}: shards that aren't there: {some(missing)}; {AGAIN}")
+        raise CheckpointError(
+            f"{index}: shards that aren't there: {shorten_names(missing)}; {SAVE_AGAIN}"
+        )
     headers = {file: read_header(index.parent / file) for file in files}
     if absent := [name for name, file in named.items() if name not in headers[file]]:
-        raise CheckpointError(f"{index}: tensors that no shard holds: {some(absent)}; {AGAIN}")
+        raise CheckpointError(
+            f"{index}: tensors that no shard holds: {shorten_names(absent)}; {SAVE_AGAIN}"
+        )
     return {
         index.parent / file: {
             name: info for name, info in header.items() if named.get(name) == file
@@ -89,12 +93,13 @@ def _weight_map(index: Path) -> dict[str, str]:
     named = read_json_object(index).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
         raise CheckpointError(
-            f"{index}: is no index of safetensors (no weight_map of tensors to files); {AGAIN}"
+            f"{index}: is no index of safetensors (no weight_map of tensors to files); {SAVE_AGAIN}"
         )
     if outside := sorted({file for file in named.values() if not _is_within(file)}):
         raise CheckpointError(
-            f"{index}: names files outside of its folder ({some(map(repr, outside))}), which are "
-            "not read; put the shards beside the index, and their names into it."
+            f"{index}: names files outside of its folder "
+            f"({shorten_names(map(repr, outside))}), which are not read; put the shards "
+            "beside the index, and their names into it."
         )
     return named
 
@@ -122,20 +127,20 @@ def _why_none(folder: Path) -> str:
     convert = "convert them with save_pretrained(safe_serialization=True)."
     if shards := [name for name in stored if name.startswith("model-")]:
         return (
-            f"has shards ({some(shards)}) and no {INDEX_FILE}, which says what they hold; "
+            f"has shards ({shorten_names(shards)}) and no {INDEX_FILE}, which says what they hold; "
             "download it, or save the model again."
         )
     if own := [name for name in stored if name.startswith("consolidated")]:
         return (
-            f"has its weights in the layout of Mistral's own programs alone ({some(own)}); "
-            "download those of transformers too."
+            f"has its weights in the layout of Mistral's own programs alone "
+            f"({shorten_names(own)}); download those of transformers too."
         )
     if pickles := sorted(path.name for path in folder.glob("*.bin*")):
         return (
             f"only pickle weights ({', '.join(pickles[:3])}), which are not read because a pickle "
             f"can run code; {convert}"
         )
-    others = f" (there are {some(stored)})" if stored else ""
+    others = f" (there are {shorten_names(stored)})" if stored else ""
     return (
         f"neither {SINGLE_FILE} nor {INDEX_FILE}{others}; download the safetensors weights. If the "
         f"model has only pickle weights (*.bin), {convert}"

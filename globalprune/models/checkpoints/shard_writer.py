@@ -76,7 +76,7 @@ def weight_file_bytes(tensors: Mapping[str, StoredTensor]) -> int:
     return total + _index_bytes(split, tensors)
 
 
-def overhead_at_most(tensors: Mapping[str, StoredTensor]) -> int:
+def max_overhead_bytes(tensors: Mapping[str, StoredTensor]) -> int:
     """What headers and index take at most, whatever is cut and whatever floats are converted to."""
     wide = {name: max(one.bytes, 4 * one.parameters) for name, one in tensors.items()}
     split = split_tensors(wide)

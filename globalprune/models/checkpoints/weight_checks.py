@@ -32,7 +32,7 @@ def refuse_non_finite(name: str, tensor: "torch.Tensor", where: str) -> None:
         )
 
 
-def converted(
+def convert_dtype(
     name: str, tensor: "torch.Tensor", dtype: "torch.dtype", where: str
 ) -> "torch.Tensor":
     """The tensor in another precision; raise `NonFiniteError` where that can't hold a number."""
@@ -63,7 +63,7 @@ EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 TIED: Final = "tie_word_embeddings"
 # what the classes of our families take where config.json is silent; others are asked themselves
-BY_DEFAULT: Final = {
+TIED_BY_DEFAULT: Final = {
     "llama": False,
     "mistral": False,
     "qwen2": False,
@@ -86,15 +86,17 @@ def is_tied(config: Mapping[str, Any]) -> bool:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         return False
-    if model_type in BY_DEFAULT:
-        return BY_DEFAULT[model_type]
+    if model_type in TIED_BY_DEFAULT:
+        return TIED_BY_DEFAULT[model_type]
     from transformers import CONFIG_MAPPING
 
     known = model_type in CONFIG_MAPPING
     return bool(getattr(CONFIG_MAPPING[model_type](), TIED, False)) if known else False
 
 
-def refuse_headless(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], at: str) -> None:
+def refuse_missing_head(
+    config: Mapping[str, Any], tensors: Mapping[str, TensorInfo], at: str
+) -> None:
     """Raise `CheckpointError` for a head that is missing, or of another shape than it is tied to.
 
     Without a weight read; only where the names are those of our families.

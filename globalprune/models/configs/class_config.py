@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, library_errors
 from globalprune.models import modeling_globalprune
-from globalprune.models.configs.config import OF_ANOTHER_RUN
+from globalprune.models.configs.config import RUN_SETTINGS
 from globalprune.models.configs.pruned_config import RawConfig, is_uneven, pruned_class
 from globalprune.models.quiet import quiet_transformers
 
@@ -44,7 +44,7 @@ def class_config(
     _refuse_bidirectional(config, where)
     refused = f"{where}: no model can be built from it"
     with quiet_transformers(), library_errors(CheckpointError, refused, _MEND):
-        if remote_code and code_of(config, "AutoConfig") is not None:
+        if remote_code and remote_class(config, "AutoConfig") is not None:
             auto: Any = AutoConfig
             found = auto.from_pretrained(folder, trust_remote_code=True, **_ANSWERS)
         else:
@@ -70,14 +70,14 @@ def attention_windows(config: RawConfig, folder: Path | None = None) -> tuple[in
     )
 
 
-def code_of(config: RawConfig, auto_class: str) -> str | None:
+def remote_class(config: RawConfig, auto_class: str) -> str | None:
     """The class of its own folder that a config.json names for an auto class; none of ours."""
     named = config.get("auto_map")
     code = named.get(auto_class) if isinstance(named, dict) and not is_uneven(config) else None
     return code if isinstance(code, str) else None
 
 
-def precision_of(config: RawConfig) -> torch.dtype | None:
+def config_dtype(config: RawConfig) -> torch.dtype | None:
     """The dtype that a config.json says its weights have, if they can be computed in it."""
     for key in _DTYPES:
         name = config.get(key)
@@ -96,10 +96,10 @@ def _class_of(config: RawConfig) -> Any:
 
 def _own_settings(config: RawConfig) -> RawConfig:
     """A copy without what belongs to another run, and without a precision that torch has not."""
-    own = {key: value for key, value in config.items() if key not in OF_ANOTHER_RUN}
+    own = {key: value for key, value in config.items() if key not in RUN_SETTINGS}
     for key in _DTYPES:
         own.pop(key, None)
-    if (dtype := precision_of(config)) is not None:
+    if (dtype := config_dtype(config)) is not None:
         own["dtype"] = str(dtype).removeprefix("torch.")
     if own.get("auto_map") is not None and not isinstance(own["auto_map"], dict):
         own.pop("auto_map")  # only a class that isn't asked for reads it
@@ -109,7 +109,7 @@ def _own_settings(config: RawConfig) -> RawConfig:
 def _refuse_unknown(config: RawConfig, where: str, *, remote_code: bool) -> None:
     """Raise `UnsupportedArchitecture` for a class that this transformers doesn't have."""
     kind = config.get("model_type")
-    has_code = code_of(config, "AutoConfig") is not None
+    has_code = remote_class(config, "AutoConfig") is not None
     if (isinstance(kind, str) and kind in CONFIG_MAPPING) or (remote_code and has_code):
         return
     code = " and asks for code of its own, which only --trust-remote-code runs" if has_code else ""

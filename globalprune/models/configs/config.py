@@ -37,7 +37,7 @@ _MOST: Final = dict.fromkeys(  # what is built one by one
 )
 # Settings that a training script leaves there. Without them the class's own defaults hold: outputs
 # with names, hidden states and attentions left out, the kernels that torch brings.
-OF_ANOTHER_RUN: Final = frozenset(
+RUN_SETTINGS: Final = frozenset(
     {
         "_attn_implementation",
         "_attn_implementation_internal",
@@ -143,7 +143,7 @@ EXPERT_WIDTHS: Final = "expert_widths"  # under this key a layer says how wide e
 
 
 @dataclass(frozen=True)
-class ConfigFigures:
+class ConfigSizes:
     """Positive numbers by their keys; `where` opens every message."""
 
     values: Mapping[str, Any]

@@ -25,23 +25,27 @@ from globalprune.artifacts.structure import (
     ModelTraits,
     SublayerStructure,
 )
-from globalprune.models.configs.config import EXPERT_WIDTHS, OF_ANOTHER_RUN
+from globalprune.models.configs.config import EXPERT_WIDTHS, RUN_SETTINGS
 
-WIDTH: Final = "intermediate_size"
-OWN_WIDTH: Final = "moe_intermediate_size"  # of experts, in families that have it beside WIDTH
+MLP_WIDTH_KEY: Final = "intermediate_size"
+EXPERT_WIDTH_KEY: Final = (
+    "moe_intermediate_size"  # of experts, in families that have it beside WIDTH
+)
 _DENSE, _EVERY = "mlp_only_layers", "decoder_sparse_step"
 
 
-def width_key(sublayer: SublayerStructure, sizes: PretrainedConfig) -> str:
+def _width_key(sublayer: SublayerStructure, sizes: PretrainedConfig) -> str:
     """Under which key a layer with such an MLP looks for its width."""
-    return OWN_WIDTH if sublayer.experts and hasattr(sizes, OWN_WIDTH) else WIDTH
+    return (
+        EXPERT_WIDTH_KEY if sublayer.experts and hasattr(sizes, EXPERT_WIDTH_KEY) else MLP_WIDTH_KEY
+    )
 
 
-def mlp_part(
+def _mlp_widths(
     sublayer: SublayerStructure, effect: LayerEffect, sizes: PretrainedConfig
 ) -> dict[str, Any]:
     """How wide one layer is after the cut, or each of its experts."""
-    key = width_key(sublayer, sizes)
+    key = _width_key(sublayer, sizes)
     if not sublayer.experts:
         return {key: len(effect.mlp)}
     if len(set(effect.experts)) == 1:
@@ -50,19 +54,19 @@ def mlp_part(
     return {key: 2 if getattr(sizes, key) == 1 else 1, EXPERT_WIDTHS: list(effect.experts)}
 
 
-def mlp_kinds(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> dict[str, Any]:
+def _dense_layers(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> dict[str, Any]:
     """Which layers have experts, in a family that says it by their numbers."""
     if not hasattr(sizes, _DENSE):
         return {}
     return {_EVERY: 1, _DENSE: [i for i, layer in enumerate(layers) if not layer.mlp.experts]}
 
 
-def odd_width(
+def _misaligned_experts(
     layers: Sequence[LayerStructure], alike: dict[str, Any], sizes: PretrainedConfig
 ) -> str | None:
     """Say so where all experts are alike, but of a width that transformers can't multiply."""
     for layer in layers:
-        key = width_key(layer.mlp, sizes)
+        key = _width_key(layer.mlp, sizes)
         if layer.mlp.experts and alike[key] % EXPERT_ROWS and alike[key] != getattr(sizes, key):
             return f"its experts are {alike[key]} wide, no multiple of {EXPERT_ROWS}"
     return None
@@ -72,7 +76,7 @@ _INDEX_LISTS: Final = ("mlp_only_layers",)  # numbers of layers, not an entry fo
 _NO_ROPE: Final = "no_rope_layers"  # an entry of 0 is a layer that turns nothing
 
 
-def facts_by_layer(native: PretrainedConfig) -> dict[str, list[Any]]:
+def per_layer_lists(native: PretrainedConfig) -> dict[str, list[Any]]:
     """Every list of the config that has an entry for each layer, by its key."""
     return {
         key: list(value)
@@ -86,7 +90,7 @@ def facts_by_layer(native: PretrainedConfig) -> dict[str, list[Any]]:
 
 def layer_kinds(native: PretrainedConfig) -> tuple[LayerKind, ...]:
     """What each layer's attention is."""
-    facts = facts_by_layer(native)
+    facts = per_layer_lists(native)
     count = native.num_hidden_layers
     types = facts.get("layer_types", [None] * count)
     turned = facts.get(_NO_ROPE, [1] * count)
@@ -103,21 +107,21 @@ def layer_kinds(native: PretrainedConfig) -> tuple[LayerKind, ...]:
 
 MODELING_FILE = "modeling_globalprune"  # without .py: how auto_map names it
 PREFIX = "Pruned"
-SKIP = "skip"  # under this key a layer names its sublayers that are gone
-HEADS = "num_attention_heads"
-KEY_VALUE_HEADS = "num_key_value_heads"
+SKIP_KEY = "skip"  # under this key a layer names its sublayers that are gone
+HEADS_KEY = "num_attention_heads"
+KEY_VALUE_HEADS_KEY = "num_key_value_heads"
 _SIZES = {
-    KEY_VALUE_HEADS: "attention groups",
-    HEADS: "query heads",
-    WIDTH: "mlp channels",
-    OWN_WIDTH: "channels in every expert",
+    KEY_VALUE_HEADS_KEY: "attention groups",
+    HEADS_KEY: "query heads",
+    MLP_WIDTH_KEY: "mlp channels",
+    EXPERT_WIDTH_KEY: "channels in every expert",
 }
-_WIDTHS = (WIDTH, OWN_WIDTH)
+_WIDTHS = (MLP_WIDTH_KEY, EXPERT_WIDTH_KEY)
 RawConfig = dict[str, Any]  # a config.json, or one layer's part of it
 
 
 @dataclass(frozen=True)
-class ConfigEdit:
+class EditedConfig:
     """The config.json of the cut model; `reason` says why it can't be in the native format."""
 
     config: RawConfig
@@ -125,15 +129,13 @@ class ConfigEdit:
     reason: str | None
 
 
-def write_layer_shapes(
-    config: RawConfig, structure: ModelStructure, effect: PlanEffect
-) -> ConfigEdit:
+def prune_config(config: RawConfig, structure: ModelStructure, effect: PlanEffect) -> EditedConfig:
     """Write into a copy of `config` what every layer of `structure` still has after `effect`.
 
     `config` may itself describe uneven layers, from an earlier cut.
     """
     if not any(_is_cut(structure.layers[layer.layer_idx], layer) for layer in effect.layers):
-        return ConfigEdit(copy.deepcopy(config), is_uneven(config), None)
+        return EditedConfig(copy.deepcopy(config), is_uneven(config), None)
     kept = effect.kept_layers
     sizes = native_config(config)
     had = [structure.layers[layer.layer_idx] for layer in kept]
@@ -142,20 +144,20 @@ def write_layer_shapes(
     ]
     edited = _with_layers(config, [layer.layer_idx for layer in kept])
     if len(had) < len(structure.layers):
-        edited |= mlp_kinds(had, sizes)
+        edited |= _dense_layers(had, sizes)
     if not edited.get("head_dim"):  # else guessed anew from the smaller number of heads
         edited["head_dim"] = structure.layers[0].head_dim
     reason = _why_uneven(kept, layers)
     if reason is None:
         alike = {key: value for part in layers for key, value in part.items()}
         native = edited | {k: v for k, v in alike.items() if v != getattr(sizes, k)}
-        reason = odd_width(had, alike, sizes) or _refusal(native)
+        reason = _misaligned_experts(had, alike, sizes) or _refusal(native)
         if reason is None:
-            return ConfigEdit(native, uneven=False, reason=None)
-    return ConfigEdit(_uneven(edited, layers, sizes), uneven=True, reason=reason)
+            return EditedConfig(native, uneven=False, reason=None)
+    return EditedConfig(_uneven(edited, layers, sizes), uneven=True, reason=reason)
 
 
-def with_dtype(edit: ConfigEdit, save_dtype: str | None) -> ConfigEdit:
+def with_dtype(edit: EditedConfig, save_dtype: str | None) -> EditedConfig:
     """The same config, saying that the weights are saved so; None changes nothing."""
     if save_dtype is None:
         return edit
@@ -176,13 +178,13 @@ def _layer_part(
     earlier = {int(k): v for k, v in (config.get("per_layer_config") or {}).items()}
     part: RawConfig = copy.deepcopy(earlier.get(effect.layer_idx, {}))
     part.pop(EXPERT_WIDTHS, None)
-    gone = set(part.pop(SKIP, ())) - {"attention", "mlp"}
+    gone = set(part.pop(SKIP_KEY, ())) - {"attention", "mlp"}
     gone |= {sublayer for sublayer in ("attention", "mlp") if not getattr(effect, sublayer)}
-    part[HEADS] = len(effect.attention) * layer.query_heads_per_group
-    part[KEY_VALUE_HEADS] = len(effect.attention)
-    part |= mlp_part(layer.mlp, effect, sizes)
+    part[HEADS_KEY] = len(effect.attention) * layer.query_heads_per_group
+    part[KEY_VALUE_HEADS_KEY] = len(effect.attention)
+    part |= _mlp_widths(layer.mlp, effect, sizes)
     if gone:
-        part[SKIP] = sorted(gone)
+        part[SKIP_KEY] = sorted(gone)
     return part
 
 
@@ -200,7 +202,7 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
         edited.pop("architectures", None)
     edited["num_hidden_layers"] = len(kept)
     facts = {
-        key: [own[i] for i in kept] for key, own in facts_by_layer(native_config(config)).items()
+        key: [own[i] for i in kept] for key, own in per_layer_lists(native_config(config)).items()
     }
     for key in facts:
         edited.pop(key, None)  # it has an entry for each layer of the whole model
@@ -214,7 +216,7 @@ def _why_uneven(kept: Sequence[LayerEffect], layers: Sequence[RawConfig]) -> str
     """Name the first thing that the native format has no word for."""
     first: dict[str, tuple[int, int]] = {}  # by key: the layer that has it first, and what it says
     for effect, part in zip(kept, layers, strict=True):
-        if gone := part.get(SKIP):
+        if gone := part.get(SKIP_KEY):
             return f"layer {effect.layer_idx} keeps no {' and no '.join(gone)}"
         if more := sorted(part.keys() - _SIZES.keys()):
             return f"layer {effect.layer_idx} has its own {', '.join(more)}"
@@ -242,7 +244,7 @@ _OF_NO_SIZE = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
 
 def native_config(config: RawConfig) -> PretrainedConfig:
     """Build the architecture's own config object, with the sizes of the whole model."""
-    left_out = OF_ANOTHER_RUN.union(_OF_NO_SIZE)
+    left_out = RUN_SETTINGS.union(_OF_NO_SIZE)
     plain = {key: value for key, value in config.items() if key not in left_out}
     native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain))
     return native
@@ -276,16 +278,16 @@ def _sizes_of_no_layer(layers: Sequence[RawConfig], sizes: PretrainedConfig) -> 
     find every stored tensor fitting, and fill the gaps with random weights. So one size is wrong
     on purpose, and such a load stops.
     """
-    if not any(SKIP in part for part in layers):
+    if not any(SKIP_KEY in part for part in layers):
         return {}
-    with_mlp = [part for part in layers if "mlp" not in part.get(SKIP, ())]
+    with_mlp = [part for part in layers if "mlp" not in part.get(SKIP_KEY, ())]
     if with_mlp:
         widths = [(key, part[key]) for part in with_mlp for key in _WIDTHS if key in part]
         return {key: max(size for of, size in widths if of == key) + 1 for key, _ in widths}
-    heads = getattr(sizes, HEADS)
-    taken = {part[KEY_VALUE_HEADS] for part in layers}
+    heads = getattr(sizes, HEADS_KEY)
+    taken = {part[KEY_VALUE_HEADS_KEY] for part in layers}
     free = [count for count in range(1, heads + 1) if heads % count == 0 and count not in taken]
-    return {KEY_VALUE_HEADS: free[-1]} if free else {}
+    return {KEY_VALUE_HEADS_KEY: free[-1]} if free else {}
 
 
 def _overrides(part: RawConfig, sizes: PretrainedConfig, edited: RawConfig) -> RawConfig:
@@ -296,10 +298,10 @@ def _overrides(part: RawConfig, sizes: PretrainedConfig, edited: RawConfig) -> R
     """
     whole = {key: edited.get(key, getattr(sizes, key, None)) for key in _SIZES}
     part = dict(part)
-    if "attention" in part.get(SKIP, ()):
-        part[HEADS] = 2 if whole[HEADS] == 1 else 1
-        part[KEY_VALUE_HEADS] = 1
-    if "mlp" in part.get(SKIP, ()):
+    if "attention" in part.get(SKIP_KEY, ()):
+        part[HEADS_KEY] = 2 if whole[HEADS_KEY] == 1 else 1
+        part[KEY_VALUE_HEADS_KEY] = 1
+    if "mlp" in part.get(SKIP_KEY, ()):
         part |= {key: 2 if whole[key] == 1 else 1 for key in _WIDTHS if key in part}
     absent = object()
     return {k: v for k, v in part.items() if v != whole.get(k, getattr(sizes, k, absent))}

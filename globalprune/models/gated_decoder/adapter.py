@@ -18,7 +18,7 @@ from globalprune.artifacts.structure import (
 )
 from globalprune.models.architecture import GatingModules, GroupAxis
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.gated_decoder.form import MODEL_WIDTH, PLAIN, LayerForm
+from globalprune.models.gated_decoder.form import HIDDEN_AXIS, PLAIN_FORM, LayerForm
 from globalprune.models.gated_decoder.shapes import (
     NO_EXPERTS,
     LayerShapes,
@@ -38,7 +38,7 @@ class GatedDecoder:
     """The adapter of one family."""
 
     name: str
-    form: LayerForm = PLAIN
+    form: LayerForm = PLAIN_FORM
     residual_scale: str | None = None
     final_norm_offset: float = 0.0
 
@@ -151,7 +151,7 @@ class GatedDecoder:
             for projection, (rows, columns) in self.form.projections.sublayers[group_type].items()
             for kind, axes in (("weight", (rows, columns)), ("bias", (rows,)))
             for dim, blocks in enumerate(axes)
-            if blocks != MODEL_WIDTH
+            if blocks != HIDDEN_AXIS
         )
         return tuple(axis for axis in candidates if axis.tensor in shapes.tensors)
 

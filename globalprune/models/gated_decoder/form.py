@@ -11,7 +11,7 @@ from typing import Final
 from globalprune.artifacts.structure import GroupType
 from globalprune.models.architecture import GatingModules, GroupAxis
 
-HEAD: Final = "H"  # the axis of one head's size
+HEAD_AXIS: Final = "H"  # the axis of one head's size
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class LayerNorms:
         return tuple(f"{name}.weight" for name in (*self.entering.values(), *self.leaving.values()))
 
 
-BEFORE: Final = LayerNorms({"attention": "input_layernorm", "mlp": "post_attention_layernorm"})
-AROUND: Final = LayerNorms(
+PRE_NORMS: Final = LayerNorms({"attention": "input_layernorm", "mlp": "post_attention_layernorm"})
+SANDWICH_NORMS: Final = LayerNorms(
     {"attention": "input_layernorm", "mlp": "pre_feedforward_layernorm"},
     {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
 )
-BEHIND: Final = LayerNorms(
+POST_NORMS: Final = LayerNorms(
     {},
     {"attention": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"},
 )
-OF_A_HEAD: Final = {"self_attn.q_norm.weight": HEAD, "self_attn.k_norm.weight": HEAD}
-OVER_HEADS: Final = {"self_attn.q_norm.weight": "Q", "self_attn.k_norm.weight": "K"}
+PER_HEAD: Final = {"self_attn.q_norm.weight": HEAD_AXIS, "self_attn.k_norm.weight": HEAD_AXIS}
+ACROSS_HEADS: Final = {"self_attn.q_norm.weight": "Q", "self_attn.k_norm.weight": "K"}
 
 
-MODEL_WIDTH: Final = "D"
+HIDDEN_AXIS: Final = "D"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Projections:
         }
 
 
-SEPARATE: Final = Projections(
+SEPARATE_PROJECTIONS: Final = Projections(
     {
         "attention": {
             "self_attn.q_proj": ("Q", "D"),
@@ -79,7 +79,7 @@ SEPARATE: Final = Projections(
     {"Q": ("self_attn.q_proj", 0), "K": ("self_attn.k_proj", 0), "F": ("mlp.up_proj", 0)},
     GatingModules(("mlp.gate_proj", "mlp.up_proj"), "mlp.act_fn"),
 )
-FUSED: Final = Projections(  # queries, keys and values in one; gate and up in one
+FUSED_PROJECTIONS: Final = Projections(  # queries, keys and values in one; gate and up in one
     {
         "attention": {"self_attn.qkv_proj": ("QKK", "D"), "self_attn.o_proj": ("D", "Q")},
         "mlp": {"mlp.gate_up_proj": ("FF", "D"), "mlp.down_proj": ("D", "F")},
@@ -90,7 +90,7 @@ FUSED: Final = Projections(  # queries, keys and values in one; gate and up in o
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixtureOfExperts:
     """What a family calls the parts of its mixtures."""
 
     stored: str = "mlp."  # what their tensors' names begin with, below the layer
@@ -149,15 +149,15 @@ _MATRIX: Final = 2  # dimensions
 class LayerForm:
     """Projections, the norms around the sublayers, and the norms of queries and keys."""
 
-    projections: Projections = SEPARATE
-    norms: LayerNorms = BEFORE
+    projections: Projections = SEPARATE_PROJECTIONS
+    norms: LayerNorms = PRE_NORMS
     query_key_norms: Mapping[str, str] = field(default_factory=dict)  # by weight: its axis
-    mixture: Mixture | None = None  # of experts, in the place of the MLP of some layers
+    mixture: MixtureOfExperts | None = None  # of experts, in the place of the MLP of some layers
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:
         """The sublayers that can't be cut: a norm over all heads changes when one of them goes."""
-        return ("attention",) if any(a != HEAD for a in self.query_key_norms.values()) else ()
+        return ("attention",) if any(a != HEAD_AXIS for a in self.query_key_norms.values()) else ()
 
     def inside(self, group_type: GroupType) -> tuple[str, ...]:
         """The norms inside a sublayer, by the names of their weights."""
@@ -180,7 +180,7 @@ class LayerForm:
 
     def shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor that a layer may have, its axes being so long."""
-        width = sizes[MODEL_WIDTH]
+        width = sizes[HIDDEN_AXIS]
         found: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms.tensors, (width,))
         found |= {name: (sizes[axis],) for name, axis in self.query_key_norms.items()}
         for name, axes in self.projections.all.items():
@@ -189,4 +189,4 @@ class LayerForm:
         return found
 
 
-PLAIN: Final = LayerForm()
+PLAIN_FORM: Final = LayerForm()

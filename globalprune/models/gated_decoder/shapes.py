@@ -8,8 +8,14 @@ from typing import Final
 from globalprune.artifacts.structure import GroupType
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.configs.config import EXPERT_WIDTHS, ConfigFigures
-from globalprune.models.gated_decoder.form import HEAD, MODEL_WIDTH, LayerForm, Mixture, Shapes
+from globalprune.models.configs.config import EXPERT_WIDTHS, ConfigSizes
+from globalprune.models.gated_decoder.form import (
+    HEAD_AXIS,
+    HIDDEN_AXIS,
+    LayerForm,
+    MixtureOfExperts,
+    Shapes,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ NO_EXPERTS: Final = MixtureShapes((), 0, {})
 
 
 def read_mixture(
-    mixture: Mixture | None, tensors: Shapes, config: ConfigFigures, index: int
+    mixture: MixtureOfExperts | None, tensors: Shapes, config: ConfigSizes, index: int
 ) -> MixtureShapes:
     """Take the experts from a layer's tensors; raise `CheckpointError` where they don't fit."""
     if mixture is None or mixture.router not in tensors:
@@ -54,13 +60,13 @@ def read_mixture(
     return MixtureShapes(experts, config.need("num_experts_per_tok"), rest)
 
 
-def _width(mixture: Mixture, tensors: Shapes, number: int) -> int:
+def _width(mixture: MixtureOfExperts, tensors: Shapes, number: int) -> int:
     """One expert's channels; 0 where an earlier cut took them all."""
     shape = tensors.get(mixture.weight(number, mixture.up), (0,))
     return shape[0] if shape else 0
 
 
-def _said(mixture: Mixture, config: ConfigFigures, index: int, count: int) -> list[int]:
+def _said(mixture: MixtureOfExperts, config: ConfigSizes, index: int, count: int) -> list[int]:
     """What the config says of every expert's width."""
     own = config.layer(index).get(EXPERT_WIDTHS)
     return own if isinstance(own, list) else [config.need(mixture.width_key, index)] * count
@@ -91,7 +97,7 @@ class LayerShapes:
 
 def read_shapes(checkpoint: Checkpoint, prefix: str, form: LayerForm) -> tuple[LayerShapes, ...]:
     """The layers below `prefix`, each consistent in itself and with the config."""
-    config = ConfigFigures(checkpoint.config, checkpoint.source.name)
+    config = ConfigSizes(checkpoint.config, checkpoint.source.name)
     layers = _split_by_layer(checkpoint, prefix, config)
     mixtures = [read_mixture(form.mixture, layer, config, i) for i, layer in enumerate(layers)]
     readers = [
@@ -113,7 +119,7 @@ def _with_experts(shapes: LayerShapes, tensors: Shapes, found: MixtureShapes) ->
     return replace(shapes, tensors=tensors, groups=groups, mixture=found)
 
 
-def _split_by_layer(checkpoint: Checkpoint, prefix: str, config: ConfigFigures) -> list[Shapes]:
+def _split_by_layer(checkpoint: Checkpoint, prefix: str, config: ConfigSizes) -> list[Shapes]:
     """The tensors of each layer, as many layers as the config says and none left out."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.(.+)")
     found: dict[int, dict[str, tuple[int, ...]]] = {}
@@ -135,7 +141,7 @@ def _split_by_layer(checkpoint: Checkpoint, prefix: str, config: ConfigFigures) 
     return [found[index] for index in range(said)]
 
 
-def _head_dim(layers: list[Shapes], form: LayerForm, config: ConfigFigures) -> int:
+def _head_dim(layers: list[Shapes], form: LayerForm, config: ConfigSizes) -> int:
     """The size of one head: the config's word, else query rows / query heads."""
     said = config.find("head_dim")
     if said is not None:
@@ -160,7 +166,7 @@ def _head_dim(layers: list[Shapes], form: LayerForm, config: ConfigFigures) -> i
 class _LayerReader:
     """Reads one layer: first which tensors it has, then what their shapes say."""
 
-    config: ConfigFigures
+    config: ConfigSizes
     form: LayerForm
     index: int
     tensors: Shapes
@@ -196,7 +202,7 @@ class _LayerReader:
         return gone and group_type in self.config.emptied(self.index)
 
     def _refuse_strange_names(self) -> None:
-        known = self.form.shapes(dict.fromkeys((*_COUNTED, HEAD, MODEL_WIDTH), 0))
+        known = self.form.shapes(dict.fromkeys((*_COUNTED, HEAD_AXIS, HIDDEN_AXIS), 0))
         strange = sorted(self.tensors.keys() - known.keys())
         if strange:
             raise UnsupportedArchitecture(
@@ -239,7 +245,7 @@ class _LayerReader:
     def _refuse_norms_over_heads(self, head_dim: int) -> None:
         for name, axis in self.form.query_key_norms.items():
             shape = self.tensors.get(name, (head_dim,))
-            if axis == HEAD and shape != (head_dim,):
+            if axis == HEAD_AXIS and shape != (head_dim,):
                 raise UnsupportedArchitecture(
                     f"{self._where}: {name} is {shape}, where one head has {head_dim}: a norm "
                     "that spans all heads changes when a head goes, so the cut would not be exact."
@@ -248,7 +254,7 @@ class _LayerReader:
     def _refuse_wrong_shapes(self, head_dim: int) -> None:
         """Compare every tensor with what the named axes make of it."""
         sizes = {axis: self._size(axis) for axis in _COUNTED}
-        sizes |= {HEAD: head_dim, MODEL_WIDTH: self.config.need("hidden_size")}
+        sizes |= {HEAD_AXIS: head_dim, HIDDEN_AXIS: self.config.need("hidden_size")}
         expected = self.form.shapes(sizes)
         wrong = [
             f"{name} is {shape}, not {expected[name]}"

@@ -90,13 +90,13 @@ _FETCHED: Final = (
     "COPYING*",
     "COPYRIGHT*",
 )
-CONFIG: Final = "config.json"
+CONFIG_FILE: Final = "config.json"
 ADAPTER_CONFIG: Final = "adapter_config.json"
 _DOUBLES: Final = ("consolidated*", "original/*")  # the same weights once more, in another layout
 
 
 @dataclass(frozen=True)
-class HubPlace:
+class HubModel:
     """Where on the Hub a model is; `text` as its user wrote it, `file` a path to a GGUF file."""
 
     text: str
@@ -113,7 +113,7 @@ class HubPlace:
         return (path, *path.parents)[depth].name
 
 
-def hub_place(text: str) -> HubPlace | None:
+def parse_hub_model(text: str) -> HubModel | None:
     """Read a Hub id or a GGUF file's place; None for what can only be a local path."""
     if text.startswith((".", "/", "~")):
         return None
@@ -126,26 +126,26 @@ def hub_place(text: str) -> HubPlace | None:
     if match is None or (match["file"] is None and text.lower().endswith(".gguf")):
         return None
     if match["file"] is not None:
-        return HubPlace(text, match["owner"], match["at"], match["file"])
-    return HubPlace(text, match["id"], match["revision"])
+        return HubModel(text, match["owner"], match["at"], match["file"])
+    return HubModel(text, match["id"], match["revision"])
 
 
-def fetch(place: HubPlace) -> Path:
+def fetch_model(place: HubModel) -> Path:
     """Download a model, or take it from the cache; raise `ModelNotFound`."""
     if place.file is not None:
         return _fetch_file(place, place.file)
     folder = _fetch_folder(place)
-    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
+    if not any((folder / name).is_file() for name in (CONFIG_FILE, ADAPTER_CONFIG)):
         raise ModelNotFound(no_config(place.text))
     return folder
 
 
-def fetch_config(place: HubPlace) -> Path:
+def fetch_config(place: HubModel) -> Path:
     """Download config.json alone, or take it from the cache; raise `ModelNotFound`."""
-    return _fetch_file(place, CONFIG)
+    return _fetch_file(place, CONFIG_FILE)
 
 
-def _fetch_folder(place: HubPlace) -> Path:
+def _fetch_folder(place: HubModel) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -161,7 +161,7 @@ def _fetch_folder(place: HubPlace) -> Path:
     return Path(folder)
 
 
-def _fetch_file(place: HubPlace, file: str) -> Path:
+def _fetch_file(place: HubModel, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
@@ -170,5 +170,5 @@ def _fetch_file(place: HubPlace, file: str) -> Path:
         raise ModelNotFound(_failure(place, error)) from error
 
 
-def _failure(place: HubPlace, error: Exception) -> str:
+def _failure(place: HubModel, error: Exception) -> str:
     return hub_failure(place.text, place.hub_id, place.revision, place.file, error)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from globalprune.artifacts.staging import complete_update
 from globalprune.errors import CheckpointError, ModelNotFound
-from globalprune.models.sources.hub import ADAPTER_CONFIG, HubPlace, fetch, hub_place
+from globalprune.models.sources.hub import ADAPTER_CONFIG, HubModel, fetch_model, parse_hub_model
 from globalprune.models.sources.plain_files import read_json_object, refuse_special, special_kind
 
 _WAY_OUT = "name a folder with config.json, a .gguf file, or a Hub id."
@@ -35,7 +35,7 @@ def resolve_model(text: str) -> ModelSource:
     return _resolved(text, is_base=False)
 
 
-def find_place(text: str) -> ModelSource | HubPlace:
+def locate_model(text: str) -> ModelSource | HubModel:
     """Find a model without fetching anything: the local one, or where on the Hub it would be."""
     return _place(text, is_base=False)
 
@@ -44,14 +44,14 @@ def _resolved(text: str, *, is_base: bool) -> ModelSource:
     place = _place(text, is_base=is_base)
     if isinstance(place, ModelSource):
         return place
-    path = fetch(place)
+    path = fetch_model(place)
     commit = place.commit_of(path)
     if place.file is not None:
         return ModelSource(text, path, revision=commit)
     return _folder(text, path, commit, is_base=is_base)
 
 
-def _place(text: str, *, is_base: bool) -> ModelSource | HubPlace:
+def _place(text: str, *, is_base: bool) -> ModelSource | HubModel:
     """`is_base`: the model is what an adapter names, and may be no adapter itself."""
     if "\0" in text or not text.strip():
         raise ModelNotFound(f"{text!r}: is no name of a model; {_WAY_OUT}")
@@ -65,7 +65,7 @@ def _place(text: str, *, is_base: bool) -> ModelSource | HubPlace:
         raise ModelNotFound(f"{text[:80]}…: can't be looked for ({error.strerror}).") from error
     if exists:
         return _local_file(text, path)
-    place = hub_place(text)
+    place = parse_hub_model(text)
     if place is None:
         raise ModelNotFound(f"{text}: no such file or folder; {_WAY_OUT}")
     return place

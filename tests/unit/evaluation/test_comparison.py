@@ -15,7 +15,7 @@ from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettin
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
 from globalprune.evaluation.comparison import evaluate_models
-from globalprune.text.readers import Part, builtin_rows
+from globalprune.text.readers import TextUse, builtin_rows
 
 Tiny = Callable[[str], Path]
 TEXT = "A text to judge by, of no great length. " * 3
@@ -82,7 +82,7 @@ def test_the_record_says_what_was_read(tiny: Tiny, data: str) -> None:
 def test_the_default_text_is_the_held_out_builtin_one(tiny: Tiny) -> None:
     """So that a command without options judges by what calibration never sees."""
     found = evaluate_models([str(tiny("llama"))], samples=1, seq_len=16, speed=None)
-    held_out = builtin_rows(Part.EVALUATION).values
+    held_out = builtin_rows(TextUse.EVALUATION).values
     first = digest_bytes(str(next(iter(held_out))[1]["text"]).encode())
     assert (found.text.source, found.text.document_digests) == ("builtin", (first,))
 

@@ -20,7 +20,7 @@ from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.finetuning.inputs import TrainingWindows, stack
 from globalprune.text.readers import Column
-from globalprune.text.token_rows import IGNORED
+from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText
 
 Tiny = Callable[[str], Path]
@@ -104,7 +104,7 @@ def text_of(rows: list[list[int]], labels: list[list[int]] | None = None) -> Tra
 
 def test_only_what_can_be_predicted_counts() -> None:
     """Not what is ignored, nor a window's first token, whatever its label."""
-    chat = text_of([[5, 6, 7, 8]], [[5, IGNORED, 7, 8]])
+    chat = text_of([[5, 6, 7, 8]], [[5, IGNORED_LABEL, 7, 8]])
     assert TrainingWindows([chat]).learned_tokens == 2
     assert TrainingWindows([chat, text_of([[1, 2, 3]])]).learned_tokens == 4
 
@@ -126,7 +126,7 @@ def test_the_digest_is_of_ids_labels_and_order() -> None:
     others = [
         text_of([[3, 4], [1, 2]]),
         text_of([[1, 2], [3, 5]]),
-        text_of([[1, 2], [3, 4]], [[1, 2], [3, IGNORED]]),
+        text_of([[1, 2], [3, 4]], [[1, 2], [3, IGNORED_LABEL]]),
         text_of([[1, 2]]),
     ]
     assert len({one, *(TrainingWindows([text]).digest for text in others)}) == 5

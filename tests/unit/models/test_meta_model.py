@@ -19,9 +19,9 @@ from globalprune.models.loading import load_model
 from globalprune.models.meta_model import (
     class_differences,
     empty_model,
-    lay_into,
-    numbers_in,
-    random_block,
+    place_in_storage,
+    random_storage,
+    storage_elements,
 )
 from globalprune.models.sources.source import resolve_model
 
@@ -35,7 +35,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 def laid_out(config: dict[str, Any], dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model in a block of its own."""
     model = empty_model(config, dtype)
-    lay_into(random_block(numbers_in(model), dtype, "cpu"), model)
+    place_in_storage(random_storage(storage_elements(model), dtype, "cpu"), model)
     return model
 
 
@@ -95,9 +95,11 @@ def test_tensors_lie_side_by_side_and_tied_ones_in_one_place(folder: Path) -> No
 def test_many_models_lie_in_one_block(tiny: Callable[[str], Path]) -> None:
     """They share their numbers, so memory holds one."""
     first, second = (empty_model(config_of(tiny(name))) for name in ("llama", "qwen3"))
-    block = random_block(max(numbers_in(first), numbers_in(second)), torch.float32, "cpu")
+    block = random_storage(
+        max(storage_elements(first), storage_elements(second)), torch.float32, "cpu"
+    )
     for model in (first, second):
-        lay_into(block, model)
+        place_in_storage(block, model)
 
     starts = [next(model.parameters()).data_ptr() for model in (first, second)]
     assert starts == [block.data_ptr()] * 2
@@ -105,10 +107,10 @@ def test_many_models_lie_in_one_block(tiny: Callable[[str], Path]) -> None:
 
 def test_a_block_is_large_enough_and_the_same_in_every_run() -> None:
     """Drawn once and repeated."""
-    block = random_block(2**20 + 5, torch.bfloat16, "cpu")
+    block = random_storage(2**20 + 5, torch.bfloat16, "cpu")
 
     assert len(block) >= 2**20 + 5
-    assert block.equal(random_block(2**20 + 5, torch.bfloat16, "cpu"))
+    assert block.equal(random_storage(2**20 + 5, torch.bfloat16, "cpu"))
     assert 0.09 < float(block.float().std()) < 0.11
 
 

@@ -6,7 +6,7 @@ from shape_checkpoint import ShapeCheckpoint
 
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.placement import DTYPES, Placement, choose_placement, dtype_at
+from globalprune.models.placement import DTYPES, Placement, choose_placement, compute_dtype
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -64,11 +64,11 @@ def test_the_precision_follows_from_place_and_checkpoint(
     """As a load would have it, and never against what was asked."""
     asked = Placement(device, torch.bfloat16)
 
-    assert dtype_at(Placement(device, None), stored_as(stored)) == expected
-    assert dtype_at(asked, stored_as(stored)) == torch.bfloat16
+    assert compute_dtype(Placement(device, None), stored_as(stored)) == expected
+    assert compute_dtype(asked, stored_as(stored)) == torch.bfloat16
 
 
 def test_a_stored_precision_to_compute_in_is_asked_for() -> None:
     """Where the checkpoint's own is none."""
     with pytest.raises(UsageError, match="shapes-only: is stored as F64; name a --dtype: float32"):
-        dtype_at(Placement("cuda", None), stored_as("F64"))
+        compute_dtype(Placement("cuda", None), stored_as("F64"))

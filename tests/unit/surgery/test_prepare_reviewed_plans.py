@@ -8,7 +8,7 @@ from named_shapes import CONFIGS, checkpoint_of
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.configs.pruned_config import write_layer_shapes
+from globalprune.models.configs.pruned_config import prune_config
 from globalprune.models.meta_model import class_differences
 from globalprune.models.registry import adapter_for
 from globalprune.planning.summary import removal_text
@@ -31,7 +31,7 @@ def test_the_class_that_loads_it_has_the_shapes_that_are_cut(path: Path) -> None
     plan = read_plan(path, structure)
     effect = effect_of(plan, structure)
     steps = cutting_steps(facts_of(checkpoint, adapter, structure), effect)
-    edit = write_layer_shapes(checkpoint.config, structure, effect)
+    edit = prune_config(checkpoint.config, structure, effect)
     tensors = {
         name: TensorInfo(facts.shape, facts.dtype) for name, facts in promised(steps).items()
     }

@@ -11,7 +11,7 @@ from texts import VOCABULARY, Make, no_tokenizer, numbered, tokenizer_with_bos
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError, UsageError
-from globalprune.text.calibration import calibration_windows, seeded_positions
+from globalprune.text.calibration import calibration_windows, draw_positions
 from globalprune.text.windows import TokenWindows
 
 
@@ -44,17 +44,17 @@ def test_positions_never_overlap_nor_leave_the_text(
 ) -> None:
     """However little room there is between them."""
     tokens = samples * length + slack
-    positions = seeded_positions(tokens, length, samples, seed)
+    positions = draw_positions(tokens, length, samples, seed)
     assert len(positions) == samples
     assert positions[0] >= 0
     assert positions[-1] + length <= tokens
     assert all(b - a >= length for a, b in pairwise(positions))
-    assert np.array_equal(positions, seeded_positions(tokens, length, samples, seed))
+    assert np.array_equal(positions, draw_positions(tokens, length, samples, seed))
 
 
 def test_every_place_can_be_drawn() -> None:
     """The very first and the very last token of the text too."""
-    drawn = {int(seeded_positions(6, 4, 1, seed)[0]) for seed in range(50)}
+    drawn = {int(draw_positions(6, 4, 1, seed)[0]) for seed in range(50)}
     assert drawn == {0, 1, 2}
 
 

@@ -53,8 +53,8 @@ def test_a_template_that_can_not_serve_is_refused(
 ) -> None:
     """Whatever is wrong with it, in seconds and in one line."""
     template, message = REFUSED[name]
-    monkeypatch.setattr(chat_template, "SECONDS", 0.3)
-    monkeypatch.setattr(chat_template, "LONGEST", 1000)
+    monkeypatch.setattr(chat_template, "TIME_LIMIT", 0.3)
+    monkeypatch.setattr(chat_template, "MAX_CHARACTERS", 1000)
     with pytest.raises(TextError, match=message):
         written(template)
 

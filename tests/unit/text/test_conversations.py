@@ -13,10 +13,10 @@ from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
 from globalprune.text.calibration import calibration_windows
-from globalprune.text.conversations import Conversation, read_conversations, read_dialogue
+from globalprune.text.conversations import ConversationTokens, read_dialogue, tokenise_conversations
 from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.files import local_rows
-from globalprune.text.readers import TO_TRAIN, Column, Rows
+from globalprune.text.readers import TRAINING_COLUMNS, Column, TextRows
 
 MARKED = (
     "{% for m in messages %}[{{ m.role }}]"
@@ -56,15 +56,15 @@ TALK = [
 ]
 
 
-def written(template: str, *values: object) -> list[Conversation]:
+def written(template: str, *values: object) -> list[ConversationTokens]:
     """These rows as a template writes them down."""
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = template
     places = ((f"here, line {n}", {"messages": value}) for n, value in enumerate(values, start=1))
-    return list(read_conversations(Rows(Column.MESSAGES, places), tokenizer, "here"))
+    return list(tokenise_conversations(TextRows(Column.MESSAGES, places), tokenizer, "here"))
 
 
-def learned(conversation: Conversation) -> list[str]:
+def learned(conversation: ConversationTokens) -> list[str]:
     """The stretches that are learned, as text."""
     stretches: list[list[int]] = []
     before = False
@@ -175,7 +175,7 @@ def test_a_table_gives_the_same_conversations_as_lines(tmp_path: Path) -> None:
     # a null that reached it would be written
     tokenizer.chat_template = FORGETFUL.replace("m.thought and", "m.thought is defined and")
     one, other = (
-        list(read_conversations(local_rows([path], TO_TRAIN), tokenizer, "here"))
+        list(tokenise_conversations(local_rows([path], TRAINING_COLUMNS), tokenizer, "here"))
         for path in (lines, tmp_path / "a.parquet")
     )
     assert [part.digest for part in one] == [part.digest for part in other]
@@ -193,8 +193,8 @@ def test_a_template_that_names_the_day_writes_the_same_every_day() -> None:
         "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
     )
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    rows = Rows(Column.MESSAGES, iter([("here", {"messages": messages})]))
-    [conversation] = read_conversations(rows, tokenizer, "here")
+    rows = TextRows(Column.MESSAGES, iter([("here", {"messages": messages})]))
+    [conversation] = tokenise_conversations(rows, tokenizer, "here")
     assert tokenizer.decode(conversation.ids) == "26 Jul 2024[user]a[assistant]b"
 
 
@@ -218,20 +218,20 @@ def parts(*texts: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": text, "image": None} for text in texts]
 
 
-def read(template: str, *rows: dict[str, Any]) -> list[Conversation]:
+def read(template: str, *rows: dict[str, Any]) -> list[ConversationTokens]:
     """These rows as a template writes them down."""
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = template
     places = ((f"here, line {n}", row) for n, row in enumerate(rows, start=1))
-    return list(read_conversations(Rows(Column.MESSAGES, places), tokenizer, "here"))
+    return list(tokenise_conversations(TextRows(Column.MESSAGES, places), tokenizer, "here"))
 
 
-def text_of(conversation: Conversation) -> str:
+def text_of(conversation: ConversationTokens) -> str:
     """What was written."""
     return str(tiny_tokenizer().decode(conversation.ids))
 
 
-def learned_of(conversation: Conversation) -> str:
+def learned_of(conversation: ConversationTokens) -> str:
     """What is learned of it."""
     return str(tiny_tokenizer().decode(conversation.ids[conversation.trained]))
 

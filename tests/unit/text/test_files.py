@@ -29,7 +29,7 @@ def test_a_long_text_file_is_read_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded, no character is lost or split, and the pieces are always the same."""
-    monkeypatch.setattr(files, "PIECE", 4)
+    monkeypatch.setattr(files, "PIECE_CHARACTERS", 4)
     file = tmp_path / "a.txt"
     file.write_text("äöü€ßabcd𝄞", encoding="utf-8")
     assert values_of(file) == ["äöü€", "ßabc", "d𝄞"]
@@ -162,7 +162,7 @@ def test_utf_16_without_a_mark_is_refused(tmp_path: Path, name: str, encoding: s
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole data set in one JSON array is not read into memory to be told from a row."""
-    monkeypatch.setattr(files, "LONGEST_LINE", 30)
+    monkeypatch.setattr(files, "MAX_LINE_CHARACTERS", 30)
     file = write_lines(tmp_path / "a.jsonl", [{"text": "short"}, {"text": "long" * 9}])
     with pytest.raises(TextError, match=r"line 2: is longer than 30 characters"):
         values_of(file)

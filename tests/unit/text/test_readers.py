@@ -13,7 +13,14 @@ from tiny_models import tiny_tokenizer
 from globalprune.errors import TextError
 from globalprune.text.calibration import DEFAULT_SOURCE, calibration_windows
 from globalprune.text.evaluation import evaluation_windows
-from globalprune.text.readers import TO_TRAIN, Column, Part, builtin_rows, choose_column, hub_rows
+from globalprune.text.readers import (
+    TRAINING_COLUMNS,
+    Column,
+    TextUse,
+    builtin_rows,
+    choose_column,
+    hub_rows,
+)
 from globalprune.text.source import HubText
 from globalprune.text.tokenization import read_documents
 
@@ -64,7 +71,7 @@ def test_two_columns_of_one_name_are_refused() -> None:
 )
 def test_to_train_conversations_come_first(names: list[str], column: Column) -> None:
     """They say what is to be learned, which their text alone doesn't."""
-    assert choose_column(names, "here", TO_TRAIN) is column
+    assert choose_column(names, "here", TRAINING_COLUMNS) is column
 
 
 @pytest.mark.parametrize(
@@ -81,10 +88,10 @@ def test_dialogues_in_another_form_are_refused_with_the_way_to_write_them(
 ) -> None:
     """To call such a column `text` would lead to the next error."""
     with pytest.raises(TextError, match=rf"found {', '.join(names)}\. Write .* {advice}"):
-        choose_column(names, "here", TO_TRAIN)
+        choose_column(names, "here", TRAINING_COLUMNS)
 
 
-def texts_of(part: Part) -> list[object]:
+def texts_of(part: TextUse) -> list[object]:
     """The topics of a part."""
     return values_in(builtin_rows(part))
 
@@ -92,28 +99,28 @@ def texts_of(part: Part) -> list[object]:
 def test_the_parts_share_no_topic_and_miss_none() -> None:
     """Together they are the manual, by name, calibration first."""
     whole = [topics[name] for name in sorted(topics)]
-    assert texts_of(Part.CALIBRATION) + texts_of(Part.EVALUATION) == whole
-    assert not set(texts_of(Part.CALIBRATION)) & set(texts_of(Part.EVALUATION))
+    assert texts_of(TextUse.CALIBRATION) + texts_of(TextUse.EVALUATION) == whole
+    assert not set(texts_of(TextUse.CALIBRATION)) & set(texts_of(TextUse.EVALUATION))
 
 
 def test_the_first_four_fifths_calibrate() -> None:
     """Of the characters, to the topic: the next one would be too much."""
     share = 0.8 * sum(len(text) for text in topics.values())
-    calibration = sum(len(str(text)) for text in texts_of(Part.CALIBRATION))
-    following = len(str(texts_of(Part.EVALUATION)[0]))
+    calibration = sum(len(str(text)) for text in texts_of(TextUse.CALIBRATION))
+    following = len(str(texts_of(TextUse.EVALUATION)[0]))
     assert calibration <= share < calibration + following
 
 
 def test_a_row_says_which_topic_it_is() -> None:
     """The place of a row is a place in the manual."""
-    where, row = next(builtin_rows(Part.CALIBRATION).values)
+    where, row = next(builtin_rows(TextUse.CALIBRATION).values)
     first = min(topics)
     assert (where, row) == (f"builtin, topic {first}", {"text": topics[first]})
 
 
 def test_windows_to_judge_by_touch_no_document_that_measured() -> None:
     """Whatever the seed: a perplexity on the builtin text is one on text unseen."""
-    held_out = {document.digest for document in read_documents(builtin_rows(Part.EVALUATION))}
+    held_out = {document.digest for document in read_documents(builtin_rows(TextUse.EVALUATION))}
     judged = evaluation_windows(None, tiny_tokenizer, vocab_size=VOCABULARY).record
     measured = calibration_windows("builtin", tiny_tokenizer, vocab_size=VOCABULARY).record
     assert set(judged.document_digests) <= held_out
@@ -127,7 +134,7 @@ def test_a_python_without_the_manual_is_told_so(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(
         TextError, match=r"^builtin: this Python was installed without pydoc_data; give --data"
     ):
-        texts_of(Part.CALIBRATION)
+        texts_of(TextUse.CALIBRATION)
 
 
 SOURCE = HubText("owner/data:en:test", "owner/data", "en", "test")

@@ -11,11 +11,11 @@ from texts import TABLE_KINDS, VOCABULARY, no_tokenizer, write_arrow, write_line
 
 from globalprune.errors import TextError
 from globalprune.text.calibration import calibration_windows
-from globalprune.text.token_rows import IGNORED
+from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, training_texts
 from globalprune.text.windows import TokenWindows
 
-X = IGNORED
+X = IGNORED_LABEL
 IDS = [5, 6, 7, 8]
 
 

@@ -29,11 +29,11 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError
 from globalprune.progress import silent
 from globalprune.text import tokenization
-from globalprune.text.readers import Column, Part, Rows
+from globalprune.text.readers import Column, TextRows, TextUse
 from globalprune.text.source import parse_source
 from globalprune.text.tokenization import (
     Document,
-    TokenisedText,
+    TokenSequence,
     adds_bos,
     open_rows,
     read_documents,
@@ -54,7 +54,7 @@ def tokenised(
     *,
     vocab_size: int = VOCABULARY,
     enough: int | None = None,
-) -> TokenisedText:
+) -> TokenSequence:
     """The ids of documents."""
     return tokenise(
         source, tokenizer, name="here", vocab_size=vocab_size, enough=enough, progress=silent
@@ -135,7 +135,7 @@ def test_everything_is_read_if_nobody_says_enough() -> None:
 
 def test_text_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than filling the memory with it."""
-    monkeypatch.setattr(tokenization, "MOST_TOKENS", 10)
+    monkeypatch.setattr(tokenization, "MAX_TOKENS", 10)
     with pytest.raises(TextError, match=r"^here: has more than 10 tokens; say --samples"):
         tokenised(documents("x" * 20))
     assert len(tokenised(documents("x" * 20), enough=5).ids) == 20
@@ -190,7 +190,7 @@ TEXTS = ["first", "", "zweites – ünïcode 𝄞", "third"]
 
 def documents_of(values: Iterable[object]) -> list[Document]:
     """The documents of values that stand in rows 0, 1, …."""
-    rows = Rows(
+    rows = TextRows(
         Column.TEXT, ((f"here, row {n}", {"text": value}) for n, value in enumerate(values))
     )
     return list(read_documents(rows))
@@ -200,7 +200,7 @@ def documents_of(values: Iterable[object]) -> list[Document]:
 def test_every_kind_of_file_gives_the_same_documents(tmp_path: Path, kind: str) -> None:
     """Texts and digests don't depend on how the rows are stored."""
     path = write_column(tmp_path, kind, "text", TEXTS)
-    rows = open_rows(parse_source(str(path)), Part.CALIBRATION, shuffle_seed=0)
+    rows = open_rows(parse_source(str(path)), TextUse.CALIBRATION, shuffle_seed=0)
     assert list(read_documents(rows)) == documents_of(TEXTS)
 
 
@@ -234,7 +234,7 @@ def test_half_a_surrogate_pair_is_refused_with_its_place(tmp_path: Path, sublaye
     """JSON can spell it and a tokenizer would crash on it; a whole pair is text."""
     path = write_lines(tmp_path / "a.jsonl", [{"text": "😀"}, {"text": f"abc{chr(sublayer)} d"}])
     assert "\\ud83d\\ude00" in path.read_text()
-    rows = open_rows(parse_source(str(path)), Part.CALIBRATION, shuffle_seed=None)
+    rows = open_rows(parse_source(str(path)), TextUse.CALIBRATION, shuffle_seed=None)
     with pytest.raises(
         TextError, match=r"a\.jsonl, line 2: holds half a surrogate pair at character 3, which"
     ):

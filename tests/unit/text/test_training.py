@@ -30,9 +30,9 @@ from globalprune.text.source import HubText, LocalText
 from globalprune.text.training import (
     TrainingText,
     WeightedSource,
+    divide_samples,
     parse_mixture,
     training_texts,
-    windows_of_each,
 )
 
 
@@ -195,7 +195,7 @@ def test_windows_are_divided_to_the_last_one_and_follow_the_weights(
     weights: list[float], samples: int
 ) -> None:
     """No source is a whole window away from its exact share, and a heavier one has no fewer."""
-    counts = windows_of_each(weights, samples)
+    counts = divide_samples(weights, samples)
     assert sum(counts) == samples
     for count, weight in zip(counts, weights, strict=True):
         assert abs(count - samples * weight / sum(weights)) < 1 + 1e-6
@@ -211,4 +211,4 @@ def test_windows_are_divided_to_the_last_one_and_follow_the_weights(
 )
 def test_only_the_proportions_of_weights_matter(weights: list[float], counts: list[int]) -> None:
     """They need not sum to 1; the earlier source gets the window that is left over."""
-    assert windows_of_each(weights, 500) == counts
+    assert divide_samples(weights, 500) == counts

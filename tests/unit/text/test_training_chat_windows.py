@@ -21,7 +21,7 @@ from texts import (
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
-from globalprune.text.token_rows import IGNORED
+from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, training_texts
 
 
@@ -45,7 +45,7 @@ def chatty() -> Any:
 def learned_text(text: TrainingText) -> str:
     """All that is learned of some windows."""
     labels = torch.cat(list(text.labels))
-    return str(tiny_tokenizer().decode(labels[labels != IGNORED]))
+    return str(tiny_tokenizer().decode(labels[labels != IGNORED_LABEL]))
 
 
 def test_of_a_conversation_only_the_answers_are_learned(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_every_window_of_conversations_has_something_to_learn(tmp_path: Path) ->
         cut(path, samples=1000, seq_len=16, make=chatty)
     most = int(str(found.value).partition("say --samples ")[2].partition(",")[0])
     (text,) = cut(path, samples=most, seq_len=16, make=chatty)
-    assert all((labels[1:] != IGNORED).any() for labels in text.labels)
+    assert all((labels[1:] != IGNORED_LABEL).any() for labels in text.labels)
     assert all(
         len(row) == len(labels) == 16 for row, labels in zip(text.rows, text.labels, strict=True)
     )

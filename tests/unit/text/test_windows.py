@@ -13,7 +13,7 @@ from globalprune.errors import UsageError
 from globalprune.text.tokenization import Ids
 from globalprune.text.windows import (
     TokenWindows,
-    WindowShape,
+    WindowCutter,
     batches,
     check_counts,
     make_windows,
@@ -119,7 +119,7 @@ def test_the_least_numbers_are_taken() -> None:
 def test_a_bos_takes_a_place_of_the_window_and_of_no_text() -> None:
     """Windows keep their length; the text in them is one token shorter."""
     ids = ids_of("abcdefgh")
-    shape = WindowShape.of(tokenizer_with_bos(), 4)
+    shape = WindowCutter.of(tokenizer_with_bos(), 4)
     windows = shape.cut(ids, np.array([0, 5]))
     assert shape.body == 3
     assert [list(window) for window in windows] == [[BOS, *ids[:3]], [BOS, *ids[5:]]]

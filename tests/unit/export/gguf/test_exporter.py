@@ -70,9 +70,9 @@ def test_what_was_written_is_told(folder: Path) -> None:
         "parameters": done.parameters,
         "padding": zeros,
         "padded": [{"layer": 0, "sublayer": "attention"}, {"layer": 2, "sublayer": "mlp"}],
-        "notes": list(done.notes),
+        "notes": list(done.warnings),
     }
-    assert done.notes == (
+    assert done.warnings == (
         (
             "the attention of layer 0 and the MLP of layer 2: empty, which llama.cpp's deci can't "
             f"hold; gp export pads with zeros, {zeros:,} parameters."
@@ -90,7 +90,7 @@ def test_a_layer_without_anything_is_told(tmp_path: Path) -> None:
     done = exported(save_cut(tmp_path / "model", cut=nothing))
 
     assert keys_of(done.path)["llama.block_count"] == 3
-    assert done.notes == ("layer 2: nothing is left of it, so it isn't written.",)
+    assert done.warnings == ("layer 2: nothing is left of it, so it isn't written.",)
 
 
 def test_only_one_tensor_is_held_at_a_time(

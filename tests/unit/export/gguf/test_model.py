@@ -8,7 +8,7 @@ from tiny_models import tiny_config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from globalprune.errors import UsageError
-from globalprune.export.gguf.model import frequency_factors, refuse_strange_rope
+from globalprune.export.gguf.model import frequency_factors, refuse_unsupported_rope
 
 LLAMA_3: dict[str, Any] = {
     "rope_type": "llama3",
@@ -45,7 +45,7 @@ def test_factors_are_those_of_transformers() -> None:
 )
 def test_what_has_no_key_is_refused_by_name(more: dict[str, Any], named: str) -> None:
     """The defaults, written out or not, pass."""
-    refuse_strange_rope(YARN | {"beta_fast": 32.0, "beta_slow": 1, "truncate": True}, "m")
-    refuse_strange_rope(YARN | {"partial_rotary_factor": 1.0}, "m")
+    refuse_unsupported_rope(YARN | {"beta_fast": 32.0, "beta_slow": 1, "truncate": True}, "m")
+    refuse_unsupported_rope(YARN | {"partial_rotary_factor": 1.0}, "m")
     with pytest.raises(UsageError, match=f"^m: config.json: gp export has no form for .* {named}"):
-        refuse_strange_rope(YARN | more, "m")
+        refuse_unsupported_rope(YARN | more, "m")

@@ -11,14 +11,14 @@ from tokenizing import ROWS, byte_level_tokenizer, save_with, sentencepiece_toke
 
 from globalprune.errors import UsageError
 from globalprune.export.gguf.tokenizer import (
-    NAMES,
-    byte_level,
+    PRE_TOKENIZERS,
+    byte_level_kind,
+    merge_scores,
     read_vocabulary,
-    scores_of,
-    sentencepiece,
+    sentencepiece_kind,
 )
 
-QWEN_2 = next(steps for (steps, _), name in NAMES.items() if name == "qwen2")
+QWEN_2 = next(steps for (steps, _), name in PRE_TOKENIZERS.items() if name == "qwen2")
 
 
 @pytest.fixture(scope="module")
@@ -105,20 +105,20 @@ SENTENCEPIECE: dict[str, Mangle] = {
 def test_byte_level_tokenizers_that_do_anything_else(folder: Path, mangle: Mangle) -> None:
     """A name that is nearly right would give other tokens."""
     tokenizer = raw(folder)
-    assert byte_level(tokenizer) is not None
+    assert byte_level_kind(tokenizer) is not None
     mangle(tokenizer)
 
-    assert byte_level(tokenizer) is None
+    assert byte_level_kind(tokenizer) is None
 
 
 @pytest.mark.parametrize("mangle", SENTENCEPIECE.values(), ids=SENTENCEPIECE)
 def test_what_sentencepiece_did_not_make(mangle: Mangle) -> None:
     """A merge that is left out can't be said by scores."""
     tokenizer: Any = json.loads(sentencepiece_tokenizer().backend_tokenizer.to_str())
-    assert sentencepiece(tokenizer, {"<|tool|>"}) is not None
+    assert sentencepiece_kind(tokenizer, {"<|tool|>"}) is not None
     mangle(tokenizer)
 
-    assert sentencepiece(tokenizer, {"<|tool|>"}) is None
+    assert sentencepiece_kind(tokenizer, {"<|tool|>"}) is None
 
 
 def test_scores_are_places_in_the_list_of_merges() -> None:
@@ -127,8 +127,8 @@ def test_scores_are_places_in_the_list_of_merges() -> None:
     vocabulary = {token: place for place, token in enumerate(tokens)}
     merges = [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
 
-    assert scores_of(vocabulary, merges, set()) is None
-    assert scores_of(vocabulary, merges, {"cab"}) == {
+    assert merge_scores(vocabulary, merges, set()) is None
+    assert merge_scores(vocabulary, merges, {"cab"}) == {
         "ab": 0.0, "bc": -1.0, "abc": -2.0, "a": -4.0, "b": -4.0, "c": -4.0, "cab": -4.0
     }  # fmt: skip
 

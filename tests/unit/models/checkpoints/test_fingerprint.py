@@ -24,7 +24,7 @@ class Held:
     held: dict[str, torch.Tensor]
     config: dict[str, Any] = field(default_factory=dict)
     source: ModelSource = NOWHERE
-    companions: Path | None = None
+    auxiliary_folder: Path | None = None
     parameters: int = 0
 
     @property

@@ -51,5 +51,5 @@ def test_smollm2_opens_as_the_float_model_it_is(capfd: pytest.CaptureFixture[str
     assert checkpoint.tensors[name] == TensorInfo((576, 576), "F32")
     assert checkpoint.read(name).dtype == torch.float32
     assert "lm_head.weight" not in checkpoint.tensors
-    assert checkpoint.companions is None
+    assert checkpoint.auxiliary_folder is None
     assert capfd.readouterr() == ("", "")

@@ -13,10 +13,10 @@ from tiny_models import MIXTURES, random_ids
 
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES
-from globalprune.models.checkpoints.gguf_header import quantisation_notes, quantisation_of
+from globalprune.models.checkpoints.gguf_header import quantisation_of, quantisation_warnings
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
-from globalprune.models.preflight import refuse_uncuttable, refuse_unreadable
+from globalprune.models.preflight import refuse_unprunable, refuse_unreadable
 from globalprune.models.registry import ADAPTERS, adapter_for
 from globalprune.models.sources.source import ModelSource
 
@@ -36,7 +36,7 @@ def logits(model: Path) -> torch.Tensor:
 def test_a_file_is_the_folder_that_it_was_made_from(tmp_path: Path, family: str) -> None:
     """Same logits, same groups; float32 loses nothing and has nothing to note."""
     folder, file = save_pair(tmp_path / "model", family)
-    refuse_uncuttable(str(file))
+    refuse_unprunable(str(file))
     torch.testing.assert_close(logits(file), logits(folder))
     ours, theirs = (open_checkpoint(ModelSource("", path)) for path in (file, folder))
     structures = [adapter_for(one.config).structure(one) for one in (ours, theirs)]
@@ -53,7 +53,7 @@ def test_a_quantised_file_is_off_by_its_rounding_alone(tmp_path: Path, family: s
         exact = theirs.read(name)
         step = float(exact.abs().max()) / 127
         torch.testing.assert_close(ours.read(name), exact, rtol=0, atol=step)
-    [note] = quantisation_notes(ours.source)
+    [note] = quantisation_warnings(ours.source)
     assert note.startswith("m is a Q8_0 quantisation: whatever is measured or made here is of its")
 
 
@@ -124,7 +124,7 @@ def test_what_would_become_another_model_is_refused(tmp_path: Path, name: str) -
     architecture, write, tensors, message = REFUSED[name]
     file = head(tmp_path / "model.gguf", architecture, write, *tensors)
     readers: tuple[Callable[[str], Any], ...] = (
-        refuse_uncuttable,
+        refuse_unprunable,
         refuse_unreadable,
         load_model,
         lambda text: open_checkpoint(ModelSource(text, Path(text))),
@@ -142,7 +142,7 @@ def test_another_architecture_is_no_family_of_ours(tmp_path: Path) -> None:
     with pytest.raises(
         UnsupportedArchitecture, match=r"'stablelm', .* can't cut; supported: llama,"
     ):
-        refuse_uncuttable(file)
+        refuse_unprunable(file)
 
 
 def test_a_file_of_the_same_name_is_not_mistaken_for_it(

@@ -16,7 +16,7 @@ from globalprune.models.checkpoints import identity
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.identity import (
     cache_folder,
-    digests_of,
+    file_digests,
     identify_model,
     refuse_changed,
 )
@@ -172,7 +172,7 @@ def test_a_model_that_changes_meanwhile_is_refused(model: Path) -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an empty cache, in which every file counts as large."""
     monkeypatch.setenv("GLOBALPRUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(identity, "LARGE", 1)
+    monkeypatch.setattr(identity, "CACHED_SIZE", 1)
     monkeypatch.setattr(identity, "_taken", {})
     return tmp_path / "cache" / "digests"
 
@@ -198,7 +198,7 @@ class Reads:
 def read(path: Path, reads: Reads) -> str:
     """Take one digest as another process would, that remembers nothing."""
     identity._taken.clear()
-    (digest,) = digests_of([path], reads)  # type: ignore[arg-type]
+    (digest,) = file_digests([path], reads)  # type: ignore[arg-type]
     assert digest == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     return digest
 
@@ -252,12 +252,12 @@ def test_without_a_cache_all_is_read(
     (tmp_path / "cache").write_text("a file in the way")
     read(written(tmp_path / "w", b"one", monkeypatch), Reads())
     (tmp_path / "cache").unlink()
-    monkeypatch.setattr(identity, "LARGE", 2**20)
+    monkeypatch.setattr(identity, "CACHED_SIZE", 2**20)
     identity._taken.clear()
-    assert digests_of([tmp_path / "w"]) == ["sha256:" + hashlib.sha256(b"one").hexdigest()]
+    assert file_digests([tmp_path / "w"]) == ["sha256:" + hashlib.sha256(b"one").hexdigest()]
     assert not cache.exists()
     with pytest.raises(UsageError, match=r"gone: can't be read \(No such file"):
-        digests_of([tmp_path / "gone"])
+        file_digests([tmp_path / "gone"])
 
 
 def test_the_cache_lies_where_caches_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_only_adapted_tensors_differ_from_the_base(tiny: Tiny, saved: Path) -> N
         base.parameters,
         base.config,
     )
-    assert both.companions == tiny("llama")
+    assert both.auxiliary_folder == tiny("llama")
     changed = [name for name in base.tensors if not torch.equal(base.read(name), both.read(name))]
     assert len(changed) == 8
     assert all("q_proj" in name or "down_proj" in name for name in changed)

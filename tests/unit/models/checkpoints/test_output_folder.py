@@ -12,8 +12,8 @@ from cutting import Removals, write_removals
 
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.output_folder import (
-    companions_of,
-    copy_companion,
+    copy_auxiliary_file,
+    list_auxiliary_files,
     write_generation_config,
 )
 from globalprune.surgery.executor import check_apply
@@ -217,13 +217,13 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_belongs_to_the_model_travels_and_nothing_else(folder: Path) -> None:
     """Tokenizer, templates and licences; no code, no other weights, no pickle of any name."""
-    assert companions_of(folder) == tuple(sorted(TRAVEL))
+    assert list_auxiliary_files(folder) == tuple(sorted(TRAVEL))
 
 
 def test_a_folder_named_like_a_companion_is_no_file(folder: Path) -> None:
     """A directory of tokenizer files would break the copy."""
     (folder / "tokenizer").mkdir()
-    assert "tokenizer" not in companions_of(folder)
+    assert "tokenizer" not in list_auxiliary_files(folder)
 
 
 def test_a_link_in_a_cache_becomes_a_file(folder: Path, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_link_in_a_cache_becomes_a_file(folder: Path, tmp_path: Path) -> None:
     (folder / "tokenizer.json").rename(tmp_path / "blob")
     (folder / "tokenizer.json").symlink_to(tmp_path / "blob")
     for name in ("tokenizer.json", "additional_chat_templates/tool_use.jinja"):
-        copy_companion(folder, name, tmp_path / "out")
+        copy_auxiliary_file(folder, name, tmp_path / "out")
     copied = tmp_path / "out" / "tokenizer.json"
     assert not copied.is_symlink()
     assert copied.read_text() == "tokenizer.json"

@@ -74,7 +74,7 @@ def test_every_parameter_is_there_once_and_reads_back(tiny: Tiny, family: str) -
     }
     assert all(torch.equal(checkpoint.read(name), tensor) for name, tensor in stored.items())
     assert checkpoint.parameters == sum(tensor.numel() for tensor in stored.values())
-    assert checkpoint.companions == tiny(family)
+    assert checkpoint.auxiliary_folder == tiny(family)
 
 
 def test_a_sharded_checkpoint_is_the_same_checkpoint(copy: Tiny) -> None:

@@ -16,10 +16,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from globalprune.errors import CheckpointError, NonFiniteError
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.weight_checks import (
-    BY_DEFAULT,
     EMBEDDING,
     HEAD,
-    converted,
+    TIED_BY_DEFAULT,
+    convert_dtype,
     refuse_non_finite,
 )
 from globalprune.models.loading import load_model
@@ -42,11 +42,11 @@ def test_the_first_place_is_named(value: float) -> None:
 def test_a_precision_that_ends_too_early_is_refused() -> None:
     """float16 has no 1e5; bfloat16 has."""
     tensor = torch.tensor([[1.0, -1e5]])
-    assert converted("w", tensor, torch.bfloat16, "m").dtype == torch.bfloat16
+    assert convert_dtype("w", tensor, torch.bfloat16, "m").dtype == torch.bfloat16
     with pytest.raises(
         NonFiniteError, match=r"holds -100000 at \[0, 1\], beyond 65504, where floa"
     ):
-        converted("w", tensor, torch.float16, "m")
+        convert_dtype("w", tensor, torch.float16, "m")
 
 
 def test_a_cut_of_weights_that_are_no_numbers_is_not_written(
@@ -87,7 +87,7 @@ def changed(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
 def test_the_defaults_are_those_of_the_classes() -> None:
     """Where config.json is silent."""
     found = {name: bool(CONFIG_MAPPING[name]().tie_word_embeddings) for name in ADAPTERS}
-    assert found == BY_DEFAULT
+    assert found == TIED_BY_DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_every_view_is_that_of_transformers(
     own_head = theirs.lm_head.weight is not theirs.model.embed_tokens.weight
     raw = json.loads((written / "config.json").read_text())
     assert (HEAD in after.tensors) == own_head
-    assert raw.get("tie_word_embeddings", BY_DEFAULT[raw["model_type"]]) == (not own_head)
+    assert raw.get("tie_word_embeddings", TIED_BY_DEFAULT[raw["model_type"]]) == (not own_head)
 
 
 @pytest.mark.parametrize(

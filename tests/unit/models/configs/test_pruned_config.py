@@ -91,14 +91,14 @@ def test_code_in_the_base_models_folder_is_not_asked_for() -> None:
     """It doesn't travel, so no entry may name it, and no null may stand there."""
     from uneven_models import effect_of_cut, structure_of
 
-    from globalprune.models.configs.pruned_config import write_layer_shapes
+    from globalprune.models.configs.pruned_config import prune_config
 
     model = tiny_model("llama")
     structure = structure_of(model)
     for auto_map in ({"AutoConfig": "configuration_foo.Foo"}, None):
         raw = json.loads(model.config.to_json_string()) | {"auto_map": auto_map}
         even: Cut = {layer: {"mlp": tuple(range(8))} for layer in range(4)}
-        edit = write_layer_shapes(raw, structure, effect_of_cut(structure, even))
+        edit = prune_config(raw, structure, effect_of_cut(structure, even))
         assert "auto_map" not in edit.config
 
 
@@ -115,14 +115,14 @@ def test_architectures_that_are_no_names_are_left_out(names: Any) -> None:
     """A cut that the native format has words for is written without them."""
     from uneven_models import effect_of_cut, structure_of
 
-    from globalprune.models.configs.pruned_config import write_layer_shapes
+    from globalprune.models.configs.pruned_config import prune_config
 
     model = tiny_model("llama")
     structure = structure_of(model)
     narrower: Cut = {layer: {"mlp": tuple(range(8))} for layer in range(4)}
     raw = json.loads(model.config.to_json_string()) | {"architectures": names}
 
-    edit = write_layer_shapes(raw, structure, effect_of_cut(structure, narrower))
+    edit = prune_config(raw, structure, effect_of_cut(structure, narrower))
 
     assert edit.config.get("architectures", []) == []
 

@@ -6,7 +6,13 @@ import pytest
 from shape_checkpoint import Shapes, layer_shapes, shape_checkpoint
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
-from globalprune.models.gated_decoder.form import FUSED, OF_A_HEAD, OVER_HEADS, PLAIN, LayerForm
+from globalprune.models.gated_decoder.form import (
+    ACROSS_HEADS,
+    FUSED_PROJECTIONS,
+    PER_HEAD,
+    PLAIN_FORM,
+    LayerForm,
+)
 from globalprune.models.gated_decoder.shapes import LayerShapes, read_shapes
 
 PREFIX = "model.layers."
@@ -19,10 +25,12 @@ CONFIG: dict[str, Any] = {
 QUERY_KEY_NORMS = {"self_attn.q_norm.weight": (8,), "self_attn.k_norm.weight": (8,)}
 
 
-NORMS_OF_HEADS = LayerForm(query_key_norms=OF_A_HEAD)
+NORMS_OF_HEADS = LayerForm(query_key_norms=PER_HEAD)
 
 
-def read(layers: list[Shapes], form: LayerForm = PLAIN, **config: Any) -> tuple[LayerShapes, ...]:
+def read(
+    layers: list[Shapes], form: LayerForm = PLAIN_FORM, **config: Any
+) -> tuple[LayerShapes, ...]:
     """Read the shapes of layers around which all else is in order."""
     said = CONFIG | config
     checkpoint = shape_checkpoint(layers, vocabulary=260, **({"hidden": 32} | said))
@@ -201,7 +209,7 @@ FUSED_LAYER: Shapes = {
 
 def test_blocks_of_fused_projections_are_told_apart() -> None:
     """48 rows of queries and twice 24 of keys and values; 24 of gate and of up."""
-    [layer] = read([FUSED_LAYER], LayerForm(projections=FUSED))
+    [layer] = read([FUSED_LAYER], LayerForm(projections=FUSED_PROJECTIONS))
     assert (layer.head_dim, layer.query_heads_per_group) == (8, 2)
     assert layer.groups == {"attention": 3, "mlp": 24}
 
@@ -234,12 +242,12 @@ FUSED_WRONGLY: dict[str, tuple[Shapes, str]] = {
 def test_fused_projections_that_make_no_sense_are_refused(change: Shapes, text: str) -> None:
     """By the names of what was measured."""
     with pytest.raises(UnsupportedArchitecture, match=text):
-        read([FUSED_LAYER | change], LayerForm(projections=FUSED))
+        read([FUSED_LAYER | change], LayerForm(projections=FUSED_PROJECTIONS))
 
 
 def test_norms_over_heads_have_the_size_of_all_heads() -> None:
     """In a family that has such norms (OLMo 2), one of a head's size is wrong."""
-    form = LayerForm(query_key_norms=OVER_HEADS)
+    form = LayerForm(query_key_norms=ACROSS_HEADS)
     spanning: Shapes = {"self_attn.q_norm.weight": (48,), "self_attn.k_norm.weight": (24,)}
     assert read([LAYER | spanning], form)
     with pytest.raises(UnsupportedArchitecture, match=r"k_norm\.weight is \(8,\), not \(24,\)"):

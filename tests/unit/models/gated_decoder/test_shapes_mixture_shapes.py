@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from globalprune.errors import CheckpointError
-from globalprune.models.configs.config import ConfigFigures
-from globalprune.models.gated_decoder.form import Mixture
+from globalprune.models.configs.config import ConfigSizes
+from globalprune.models.gated_decoder.form import MixtureOfExperts
 from globalprune.models.gated_decoder.shapes import read_mixture
 
 CONFIG: dict[str, Any] = {
@@ -16,7 +16,7 @@ CONFIG: dict[str, Any] = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 4,
 }
-MIXTURE = Mixture()
+MIXTURE = MixtureOfExperts()
 REST = {"self_attn.q_proj.weight": (16, 16)}
 
 
@@ -28,7 +28,7 @@ def tensors(*widths: int) -> dict[str, tuple[int, ...]]:
 def read(layer: Mapping[str, tuple[int, ...]], **own: Any) -> Any:
     """What is read of layer 5, of which the config says `own`."""
     config = CONFIG | ({"per_layer_config": {"5": own}} if own else {})
-    return read_mixture(MIXTURE, layer, ConfigFigures(config, "M"), 5)
+    return read_mixture(MIXTURE, layer, ConfigSizes(config, "M"), 5)
 
 
 def test_experts_are_taken_out_of_a_layer() -> None:
@@ -41,7 +41,7 @@ def test_a_layer_without_a_router_has_none() -> None:
     """It is read as any other."""
     found = read(REST)
     assert (found.experts, found.rest) == ((), REST)
-    assert read_mixture(None, REST, ConfigFigures(CONFIG, "M"), 5).experts == ()
+    assert read_mixture(None, REST, ConfigSizes(CONFIG, "M"), 5).experts == ()
 
 
 def test_widths_that_differ_are_those_that_the_config_lists() -> None:
@@ -87,6 +87,6 @@ def test_what_does_not_fit_is_named(layer: Any, own: dict[str, Any], message: st
 
 def test_modules_are_stored_under_other_names_in_mixtral() -> None:
     """What the loaded model calls them."""
-    mixture = Mixture("block_sparse_moe.", "w1", "w3", "w2", "intermediate_size")
+    mixture = MixtureOfExperts("block_sparse_moe.", "w1", "w3", "w2", "intermediate_size")
     assert mixture.module("block_sparse_moe.experts.3.w2") == "mlp.experts.3.w2"
     assert mixture.module("self_attn.o_proj") == "self_attn.o_proj"
