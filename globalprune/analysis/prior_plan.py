@@ -95,7 +95,7 @@ def take_away(
         layer, group_type = sublayer.place
         known = solved.find(sublayer.place)
         weights = None if known is None else known[1]
-        _keep_only(sublayer, given.effect.layers[layer].of(group_type), weights)
+        _keep_only(sublayer, tuple(given.effect.layers[layer].of(group_type)), weights)
 
 
 def _refit(

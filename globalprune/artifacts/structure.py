@@ -5,10 +5,8 @@ checking know every cost without torch. `why_fixed` gives the reason why a subla
 and `ModelTraits` holds what decides which runtimes can load a cut model.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import accumulate, pairwise
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -52,12 +50,6 @@ class SublayerStructure(Record):
     def prunable(self) -> int:
         """Parameters of all groups together."""
         return self.groups * self.cost
-
-    def widths(self, kept: Sequence[int]) -> tuple[int, ...]:
-        """How many of these groups, in order, every expert has."""
-        ends = list(accumulate(self.experts))
-        places = [0, *(bisect_left(kept, end) for end in ends)]
-        return tuple(stop - start for start, stop in pairwise(places))
 
 
 class LayerStructure(Record):

@@ -8,7 +8,7 @@ from globalprune.errors import BudgetError
 
 if TYPE_CHECKING:
     from globalprune.artifacts.plans.budgets import Met
-    from globalprune.artifacts.plans.index_set import IndexRanges
+    from globalprune.artifacts.plans.index_set import IndexSet
     from globalprune.planning.diff import SublayerDifference
     from globalprune.planning.planner import Planned
     from globalprune.planning.review import Known, Review
@@ -159,7 +159,7 @@ SHOWN_SUBLAYERS = 200  # more are for --json
 _WIDTH = 32  # characters of indices
 
 
-def shortened(ranges: "IndexRanges") -> str:
+def shortened(ranges: "IndexSet") -> str:
     """The indices, cut short behind a comma where they are many, with their number."""
     text = str(ranges)
     if len(text) <= _WIDTH:

@@ -198,7 +198,7 @@ def repair_streams(
         sublayers, total=len(sublayers), label="compensating", unit="sublayers"
     ):
         layer, group_type = sublayer.place
-        module = walk.through(sublayer, effect.layers[layer].of(group_type), batches)
+        module = walk.through(sublayer, tuple(effect.layers[layer].of(group_type)), batches)
         if module is not None:
             found.append(module)
     return found

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from globalprune.artifacts.evaluations.evaluation import median_of_rounds, ratio_of_rounds
 from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
 from globalprune.artifacts.formatting import size, spelled_with_error
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, ModelReference, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.records import tool_versions
@@ -72,8 +72,8 @@ def model_of(
     """The class that a cut of every layer to `kept` would be loaded as, on no memory."""
     cuts = [
         LayerCuts(
-            attention=IndexRanges.of(range(kept.attention, layer.attention.groups)),
-            mlp=IndexRanges.of(range(kept.mlp, layer.mlp.groups)),
+            attention=IndexSet.of(range(kept.attention, layer.attention.groups)),
+            mlp=IndexSet.of(range(kept.mlp, layer.mlp.groups)),
         )
         for layer in structure.layers
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis import Analysis, Scoring
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, LayerPins, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import open_plan
@@ -14,7 +14,7 @@ from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructu
 from globalprune.errors import PlanStale
 from globalprune.planning.summary import ImportanceByGroup, worth_of
 
-Removal = tuple[int, GroupType, IndexRanges]
+Removal = tuple[int, GroupType, IndexSet]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class SublayerDifference:
 
     layer_idx: int
     group_type: GroupType
-    only_first: IndexRanges
-    only_second: IndexRanges
+    only_first: IndexSet
+    only_second: IndexSet
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ def total_of(
         len(ranges) * structure.layers[layer].sublayer(kind).cost for layer, kind, ranges in removed
     ]
     sums = [
-        worth.sum_of(layer, kind, ranges.resolve(structure.layers[layer].sublayer(kind).groups))
-        if worth
-        else None
+        worth.sum_of(layer, kind, ranges.to_array()) if worth else None
         for layer, kind, ranges in removed
     ]
     importance = None if None in sums else sum(value for value in sums if value is not None)
@@ -85,17 +83,12 @@ def _differing_sublayers(
             other = second.layers.get(layer, nothing).of(kind)
             if structure is not None:
                 groups = structure.layers[layer].sublayer(kind).groups
-                one, other = _numbered(one, groups), _numbered(other, groups)
+                one, other = one.resolved(groups), other.resolved(groups)
             if one == other:
                 continue
             if not one.everything and not other.everything:
-                one, other = one.minus(other), other.minus(one)
+                one, other = one - other, other - one
             yield SublayerDifference(layer, kind, one, other)
-
-
-def _numbered(ranges: IndexRanges, groups: int) -> IndexRanges:
-    """The same set, `all` spelled by its numbers."""
-    return IndexRanges(((0, groups - 1),)) if ranges.everything and groups else ranges
 
 
 def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from globalprune.artifacts.analyses.analysis import Analysis, AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, SublayerPins
 from globalprune.artifacts.plans.plan_compliance import contradictions
 from globalprune.artifacts.plans.runtime_compatibility import counted_by_position, miscounted_whole
@@ -55,8 +55,8 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
             table.sublayers[layer, kind]
         )  # in the order of their scores: the worst first
         indices = table.group_idx[rows]
-        kept = np.isin(indices, sublayer.keep.resolve(len(rows)))
-        gone = np.isin(indices, sublayer.remove.resolve(len(rows)))
+        kept = np.isin(indices, sublayer.keep.resolved(len(rows)).to_array())
+        gone = np.isin(indices, sublayer.remove.resolved(len(rows)).to_array())
         free[rows[kept | gone]] = False
         must_go[rows[gone]] = True
         if sublayer.width is not None:
@@ -198,7 +198,7 @@ def _refuse_wide(constraints: Constraints, structure: ModelStructure) -> None:
         raise UsageError(
             f"{option_of('round_mlp')} {constraints.round_mlp}: is more than the "
             f"{max(widths[at] for at in narrow):,} channels that the MLP of "
-            f"layer{'s' * (len(narrow) > 1)} {IndexRanges.of(narrow)} has at most; round to less."
+            f"layer{'s' * (len(narrow) > 1)} {IndexSet.of(narrow)} has at most; round to less."
         )
 
 

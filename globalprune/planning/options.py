@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from globalprune.artifacts.plans.budgets import refuse_bad_ratio
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
     STRATEGIES,
     Budgets,
@@ -98,7 +98,7 @@ def _milliseconds(text: str) -> float:
     return float(Fraction(found[1]) * _TIMES[found[2]])
 
 
-def _layers(text: str, count: int) -> IndexRanges:
+def _layers(text: str, count: int) -> IndexSet:
     """The layers that a text names, -1 being the last one."""
     chosen: set[int] = set()
     for part in text.split(","):
@@ -116,7 +116,7 @@ def _layers(text: str, count: int) -> IndexRanges:
                 f"to {count - 1} (or -{count} to -1)."
             )
         chosen.update(range(first, last + 1))
-    return IndexRanges.of(chosen)
+    return IndexSet.of(chosen)
 
 
 def _option_error(found: Any) -> str:

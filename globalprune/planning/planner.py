@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.analysis import (
     Analysis,
@@ -20,7 +19,7 @@ from globalprune.artifacts.analyses.analysis import (
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.evaluations.latency import Latencies
 from globalprune.artifacts.plans.budgets import Met, Need, needs_of
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
     AnalysisReference,
     Budgets,
@@ -384,22 +383,14 @@ def assumption_of(record: AnalysisRecord, importance: str) -> Literal["compensat
 
 def _cuts(table: GroupTable, taken: Mask) -> dict[int, LayerCuts]:
     """The taken rows, layer by layer, as ranges of indices."""
-    cuts: dict[int, dict[str, IndexRanges]] = {}
+    cuts: dict[int, dict[str, IndexSet]] = {}
     for (layer, kind), rows in table.sublayers.items():
         gone = np.flatnonzero(taken[rows])
         if len(gone):
             whole = len(gone) == len(rows)
-            ranges = IndexRanges(everything=True) if whole else _ranges(gone)
+            ranges = IndexSet(everything=True) if whole else IndexSet.of(gone)
             cuts.setdefault(layer, {})[kind] = ranges
     return {layer: LayerCuts.model_validate(sublayers) for layer, sublayers in cuts.items()}
-
-
-def _ranges(indices: NDArray[np.intp]) -> IndexRanges:
-    """Ascending indices as ranges."""
-    breaks = np.flatnonzero(np.diff(indices) > 1)
-    firsts = indices[np.concatenate([[0], breaks + 1])].tolist()
-    lasts = indices[np.concatenate([breaks, [len(indices) - 1]])].tolist()
-    return IndexRanges(tuple(zip(firsts, lasts, strict=True)))
 
 
 def _model_of(analysis: Analysis) -> ModelReference:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from globalprune.artifacts.analyses.analysis import Analysis, Scoring, scored_table
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.plans.budgets import Met, left_of
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Budgets, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, removed_by
 from globalprune.artifacts.plans.plan_summary import plan_scoring
@@ -208,7 +208,7 @@ def removal_text(effect: PlanEffect) -> str:
         _counted(number, *_NAMES[kind]) for kind, number in effect.removed_groups.items() if number
     ]
     if effect.dropped_layers:
-        numbers = str(IndexRanges.of(effect.dropped_layers))
+        numbers = str(IndexSet.of(effect.dropped_layers))
         counts.append(f"{_counted(len(effect.dropped_layers), 'layer', 'layers')} ({numbers})")
     share = f"{100 * effect.ratio:.2f} %"
     return (

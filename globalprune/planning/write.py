@@ -12,7 +12,6 @@ from globalprune.artifacts.analyses.group_table import COST_PREFIX, GroupTable
 from globalprune.artifacts.analyses.table_columns import IMPORTANCE_PREFIX
 from globalprune.artifacts.disk import refuse_impossible, temporary_file, way_from
 from globalprune.artifacts.plans.budgets import further_costs
-from globalprune.artifacts.plans.index_set import IndexRanges
 from globalprune.artifacts.plans.plan import (
     Budgets,
     Constraints,
@@ -106,13 +105,11 @@ def _with_edit(pins: LayerPins, edit: SublayerDifference, groups: int) -> LayerP
     """The pins of a layer with an edit of one sublayer, which is newer than they are."""
     old = pins.of(edit.group_type)
     stays, goes, keep, remove = (
-        set(ranges.resolve(groups).tolist())
-        for ranges in (edit.only_first, edit.only_second, old.keep, old.remove)
+        indices.resolved(groups)
+        for indices in (edit.only_first, edit.only_second, old.keep, old.remove)
     )
     sublayer = SublayerPins(
-        keep=IndexRanges.of((keep - goes) | stays),
-        remove=IndexRanges.of((remove - stays) | goes),
-        width=old.width,
+        keep=(keep - goes) | stays, remove=(remove - stays) | goes, width=old.width
     )
     sublayers = {kind: pins.of(kind) for kind in GROUP_TYPES} | {edit.group_type: sublayer}
     return LayerPins(**sublayers)

@@ -55,7 +55,7 @@ def origin_table(effect: PlanEffect, *, structure: str, weights: str) -> pa.Tabl
             columns["group_type"].append(np.full(count, code, np.int32))
             columns["group_idx"].append(np.arange(count, dtype=np.int32))
             columns["origin_layer_idx"].append(np.full(count, layer.layer_idx, np.int32))
-            columns["origin_group_idx"].append(np.asarray(kept, np.int32))
+            columns["origin_group_idx"].append(kept.to_array().astype(np.int32))
     arrays = {name: pa.array(np.concatenate(parts)) for name, parts in columns.items()}
     arrays["group_type"] = pa.DictionaryArray.from_arrays(
         arrays["group_type"], pa.array(list(GROUP_TYPES))

@@ -3,12 +3,12 @@
 `--explain` prints the same list that the executor runs. No torch.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.results.compensation import SolvedPart
 from globalprune.artifacts.stored_weights import stored_bytes, written_dtype
@@ -281,7 +281,7 @@ def _layer_steps(
 
 
 def _sublayer_steps(
-    facts: ModelFacts, sublayer: SublayerFacts, kept: Sequence[int], place: tuple[int, str, str]
+    facts: ModelFacts, sublayer: SublayerFacts, kept: IndexSet, place: tuple[int, str, str]
 ) -> Iterator[DropTensor | SliceTensor]:
     """Yield steps for a sublayer's tensors that lose something; `place`: index, old, new prefix."""
     index, old, new = place
@@ -292,11 +292,11 @@ def _sublayer_steps(
     for axis in sublayer.axes:
         before = facts.tensors[old + axis.tensor]
         groups = axis.groups(before.shape)
-        own = kept[bisect_left(kept, axis.first) : bisect_left(kept, axis.first + groups)]
+        own = kept.within(axis.first, axis.first + groups)
         if not own:
             yield DropTensor(index, old + axis.tensor, before)
             continue
-        ranges = _slices([group - axis.first for group in own], axis.widths, groups)
+        ranges = _slices(own, axis.widths, groups)
         length = sum(stop - start for start, stop in ranges)
         if length == before.shape[axis.dim]:
             continue
@@ -312,16 +312,16 @@ def _sublayer_steps(
         )
 
 
-def _slices(kept: Sequence[int], widths: Sequence[int], groups: int) -> tuple[tuple[int, int], ...]:
+def _slices(kept: IndexSet, widths: Sequence[int], groups: int) -> tuple[tuple[int, int], ...]:
     """Join kept groups, in order, into as few half-open ranges of slices as they make."""
     ranges: list[tuple[int, int]] = []
     begin = 0
     for width in widths:
-        for group in kept:
-            start = begin + group * width
+        for first, last in kept.ranges:
+            start = begin + first * width
             if ranges and ranges[-1][1] == start:
                 start, _ = ranges.pop()
-            ranges.append((start, begin + (group + 1) * width))
+            ranges.append((start, begin + (last + 1) * width))
         begin += groups * width
     return tuple(ranges)
 

@@ -148,7 +148,7 @@ def test_nested_plans_keep_each_budget(structure: ModelStructure, parts: list[fl
         now = np.zeros(len(analysis.table), bool)
         for (layer, kind), rows in analysis.table.sublayers.items():
             if layer in planned.plan.layers:
-                now[rows[planned.plan.layers[layer].of(kind).resolve(len(rows))]] = True
+                now[rows[planned.plan.layers[layer].of(kind).resolved(len(rows)).to_array()]] = True
         (met,) = planned.met
         assert not (gone & ~now).any()
         assert planned.reached or now.sum() >= len(now) - 1

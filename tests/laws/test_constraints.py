@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.plans.budgets import needs_of
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, LayerCuts, PrunePlan, Target
 from globalprune.artifacts.plans.plan_compliance import broken_wishes
 from globalprune.artifacts.plans.plan_effect import effect_of
@@ -24,7 +24,7 @@ from globalprune.planning.planner import Planned, make_plan
 
 SHAPE = ((2, 3), (2, 3))  # 2 ** 10 cuts of it
 SINGLE: dict[str, st.SearchStrategy[object]] = {
-    "protect_layers": st.sampled_from([IndexRanges.of([0]), IndexRanges.of([1])]),
+    "protect_layers": st.sampled_from([IndexSet.of([0]), IndexSet.of([1])]),
     "min_attention_groups": st.integers(1, 2),
     "min_mlp": st.integers(1, 3),
     "max_layer_ratio": st.sampled_from([0.3, 0.5, 0.8]),
@@ -175,9 +175,9 @@ def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]
         for _, _, groups in sublayers
     ]
     for chosen in itertools.product(*subsets):
-        cuts: dict[int, dict[str, IndexRanges]] = {}
+        cuts: dict[int, dict[str, IndexSet]] = {}
         for (layer, kind, _), gone in zip(sublayers, chosen, strict=True):
-            cuts.setdefault(layer, {})[kind] = IndexRanges.of(gone)
+            cuts.setdefault(layer, {})[kind] = IndexSet.of(gone)
         plan = PrunePlan(
             target=target,
             layers={layer: LayerCuts.model_validate(sublayer) for layer, sublayer in cuts.items()},
@@ -193,7 +193,11 @@ def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]
 def lost_by(analysis: Analysis, plan: PrunePlan) -> float:
     """The importance that goes."""
     return sum(
-        float(analysis.table.importance[rows][plan.layers[layer].of(kind).resolve(len(rows))].sum())
+        float(
+            analysis.table.importance[rows][
+                plan.layers[layer].of(kind).resolved(len(rows)).to_array()
+            ].sum()
+        )
         for (layer, kind), rows in analysis.table.sublayers.items()
         if layer in plan.layers
     )
@@ -235,6 +239,6 @@ def test_nested_plans_are_supersets(seed: int, steps: list[float]) -> None:
         now = np.zeros(len(analysis.table), bool)
         for (layer, kind), rows in analysis.table.sublayers.items():
             if layer in plan.layers:
-                now[rows[plan.layers[layer].of(kind).resolve(len(rows))]] = True
+                now[rows[plan.layers[layer].of(kind).resolved(len(rows)).to_array()]] = True
         assert not (gone & ~now).any()
         gone = now

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_typing import File, file_of, keys_of
 
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.planning.write import write_plans
@@ -105,7 +105,7 @@ def assert_edits_are_listed(listed: Any, before: Sheet, wanted: Sheet) -> None:
         name: {
             (sublayer["layer_idx"], sublayer["group_type"], index)
             for sublayer in listed
-            for index in IndexRanges.parse(sublayer[name])
+            for index in IndexSet.parse(sublayer[name])
         }
         for name in ("now_stays", "now_goes")
     }
@@ -142,4 +142,4 @@ def test_a_mistake_is_refused_with_its_place(drafts: list[Draft], hand: random.R
 @given(indices=st.sets(st.integers(0, 200)))
 def test_ranges_name_exactly_their_indices(indices: set[int]) -> None:
     """Whatever set of numbers is written, the same set is read."""
-    assert set(IndexRanges.parse(str(IndexRanges.of(indices)))) == indices
+    assert set(IndexSet.parse(str(IndexSet.of(indices)))) == indices

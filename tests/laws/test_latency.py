@@ -90,7 +90,7 @@ def test_no_other_cut_in_that_time_loses_less(seed: int) -> None:
 
     chosen = sum(
         analysis.table.importance[rows][
-            planned.plan.layers[layer].of(kind).resolve(len(rows))
+            planned.plan.layers[layer].of(kind).resolved(len(rows)).to_array()
         ].sum()
         for (layer, kind), rows in analysis.table.sublayers.items()
         if layer in planned.plan.layers

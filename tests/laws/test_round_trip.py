@@ -13,7 +13,7 @@ from globalprune.artifacts.analyses.group_table import (
     read_group_table,
     write_group_table,
 )
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
     AnalysisReference,
     LayerCuts,
@@ -29,9 +29,9 @@ from globalprune.artifacts.structure import GROUP_TYPES
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=150)
 INDEX = st.integers(0, 3000)
 RANGES = st.one_of(
-    st.just(IndexRanges(everything=True)),
-    st.sets(INDEX, max_size=60).map(IndexRanges.of),
-    st.tuples(INDEX, INDEX).map(lambda ends: IndexRanges.of(range(min(ends), max(ends) + 1))),
+    st.just(IndexSet(everything=True)),
+    st.sets(INDEX, max_size=60).map(IndexSet.of),
+    st.tuples(INDEX, INDEX).map(lambda ends: IndexSet.of(range(min(ends), max(ends) + 1))),
 )
 PIN = st.builds(SublayerPins, keep=RANGES, remove=RANGES, width=st.none() | INDEX)
 TARGET = st.builds(Target, ratio=st.floats(0, 1, exclude_max=True))

@@ -74,10 +74,8 @@ def pins_of(plan: PrunePlan, structure: ModelStructure) -> Pins:
     found: Pins = {}
     for layer, kind, sublayer in structure.sublayers():
         if layer in plan.pin and (wish := plan.pin[layer].of(kind)):
-            keep, remove = (
-                one.resolve(sublayer.groups).tolist() for one in (wish.keep, wish.remove)
-            )
-            found[layer, kind] = Pin(set(keep), set(remove), wish.width)
+            keep, remove = (set(one.resolved(sublayer.groups)) for one in (wish.keep, wish.remove))
+            found[layer, kind] = Pin(keep, remove, wish.width)
     return found
 
 

@@ -5,7 +5,7 @@ A cut says what stays, `{layer: {"attention": groups, "mlp": channels}}`; others
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tiny_models import MLP_ONLY, tiny_config, tiny_tokenizer
 from transformers import PreTrainedModel
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
 from globalprune.models import modeling_globalprune
@@ -61,8 +62,10 @@ def effect_of_cut(structure: ModelStructure, cut: Cut, dropped: Sequence[int] = 
     layers = tuple(
         LayerEffect(
             layer_idx=index,
-            attention=tuple(cut.get(index, {}).get("attention", range(layer.attention.groups))),
-            mlp=tuple(cut.get(index, {}).get("mlp", range(layer.mlp.groups))),
+            attention=IndexSet.of(
+                cut.get(index, {}).get("attention", range(layer.attention.groups))
+            ),
+            mlp=IndexSet.of(cut.get(index, {}).get("mlp", range(layer.mlp.groups))),
             dropped=index in dropped,
         )
         for index, layer in enumerate(structure.layers)
@@ -108,9 +111,9 @@ def _columns(layer: LayerStructure, sublayer: str) -> int:
     return layer.query_heads_per_group * layer.head_dim if sublayer == "attention" else 1
 
 
-def _span(groups: Sequence[int], width: int) -> torch.Tensor:
+def _span(groups: Iterable[int], width: int) -> torch.Tensor:
     """The rows that `groups` own, `width` each."""
-    starts = torch.tensor(groups, dtype=torch.long)[:, None] * width
+    starts = torch.tensor(list(groups), dtype=torch.long)[:, None] * width
     return (starts + torch.arange(width)).flatten()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 from globalprune.artifacts.structure import (
@@ -141,7 +141,7 @@ class GgufShape:
         sublayers = [
             f"the {'MLP' if kind == 'mlp' else kind} of layer{'s' * (len(at) > 1)} {at}"
             for kind in GROUP_TYPES
-            if (at := IndexRanges.of(one.layer_idx for one in self.layers if kind in one.padded))
+            if (at := IndexSet.of(one.layer_idx for one in self.layers if kind in one.padded))
         ]
         if sublayers:
             yield (

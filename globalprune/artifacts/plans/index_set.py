@@ -1,6 +1,7 @@
-"""A set of indices as a person writes it: `"4, 17-31, 1500"`, `all`, or a number.
+"""A set of group indices as a person writes it: `"4, 17-31, 1500"`, `all`, or a number.
 
-Whether an index exists is checked by the caller, who holds the structure.
+The set is stored as ranges, so that it stays small however many groups it holds. Whether an index
+exists is checked by the caller, who holds the structure.
 """
 
 import re
@@ -8,17 +9,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-ALL = "all"
-_PART = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
-_PLAIN = re.compile(r"[0-9\s,-]+", re.ASCII)
-_JSON_SCHEMA = {
+ALL: Final = "all"
+Range = tuple[int, int]  # first and last index, both inside
+_RANGE: Final = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+_PLAIN: Final = re.compile(r"[0-9\s,-]+", re.ASCII)
+_JSON_SCHEMA: Final = {
     "anyOf": [
         {"type": "string", "pattern": r"^\s*(all|\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*)?\s*$"},
         {"type": "integer", "minimum": 0},
@@ -28,17 +30,21 @@ _JSON_SCHEMA = {
 
 
 @dataclass(frozen=True)
-class IndexRanges:
-    """A set of indices: sorted inclusive ranges that neither touch nor overlap; or `everything`."""
+class IndexSet:
+    """A set of indices: sorted inclusive ranges that neither touch nor overlap; or `everything`.
 
-    ranges: tuple[tuple[int, int], ...] = ()
+    `everything` is the word `all`, which means nothing without a number of groups: `resolved`
+    turns it into numbers. Lengths, iteration and set operations are those of the numbers.
+    """
+
+    ranges: tuple[Range, ...] = ()
     everything: bool = False
 
     @classmethod
-    def parse(cls, value: Any) -> "IndexRanges":
-        """Read what stands in a plan; raise `ValueError` with the way to write it."""
+    def parse(cls, value: Any) -> "IndexSet":
+        """Read a value of a plan; raise `ValueError` with the way to write it."""
         match value:
-            case IndexRanges():
+            case IndexSet():
                 return value
             case bool() | float() | None:
                 raise ValueError(f'{value!r} is not a set of indices; write "4, 17-31" or all.')
@@ -47,7 +53,7 @@ class IndexRanges:
             case str() if value.strip() == ALL:
                 return cls(everything=True)
             case str():
-                parts, problems = _parse_parts(value)
+                parts, problems = _parse_ranges(value)
                 ranges, repeated = _merged(parts)
                 if problems or repeated:
                     raise ValueError(" ".join((*problems, *repeated)))
@@ -56,14 +62,37 @@ class IndexRanges:
                 raise ValueError(f'{value!r} is not a set of indices; write "4, 17-31" or all.')
 
     @classmethod
-    def of(cls, indices: Iterable[int]) -> "IndexRanges":
-        """The ranges that hold exactly these indices."""
-        return cls(_merged((index, index) for index in set(indices))[0])
+    def of(cls, indices: Iterable[int]) -> "IndexSet":
+        """Return the set of exactly these indices, given in any order."""
+        known = indices if isinstance(indices, np.ndarray) else list(indices)
+        numbers = np.unique(np.asarray(known, np.int64))
+        if not len(numbers):
+            return cls()
+        breaks = np.flatnonzero(np.diff(numbers) > 1)
+        firsts = numbers[np.append(0, breaks + 1)].tolist()
+        lasts = numbers[np.append(breaks, len(numbers) - 1)].tolist()
+        return cls(tuple(zip(firsts, lasts, strict=True)))
 
-    def resolve(self, count: int) -> NDArray[np.int64]:
-        """The indices in order, where `all` means `count` of them."""
-        if self.everything:
-            return np.arange(count)
+    @classmethod
+    def below(cls, count: int) -> "IndexSet":
+        """Return the set 0 … count - 1."""
+        return cls(((0, count - 1),)) if count else cls()
+
+    def resolved(self, count: int) -> "IndexSet":
+        """Return the same set as numbers, where `all` means 0 … count - 1."""
+        return self.below(count) if self.everything else self
+
+    def complement(self, count: int) -> "IndexSet":
+        """Return those of 0 … count - 1 that are not in the set."""
+        return self.below(count) - self.resolved(count)
+
+    def within(self, first: int, stop: int) -> "IndexSet":
+        """Return the indices from `first` up to `stop`, counted from `first`."""
+        inside = ((max(a, first), min(b, stop - 1)) for a, b in self.ranges)
+        return IndexSet(tuple((a - first, b - first) for a, b in inside if a <= b))
+
+    def to_array(self) -> NDArray[np.int64]:
+        """Return the numbers in order, `[len(self)]`."""
         first, last = np.asarray(self.ranges, np.int64).reshape(-1, 2).T
         sizes = last - first + 1
         before = np.cumsum(sizes) - sizes
@@ -81,9 +110,14 @@ class IndexRanges:
     def __bool__(self) -> bool:
         return self.everything or bool(self.ranges)
 
-    def minus(self, other: "IndexRanges") -> "IndexRanges":
-        """What only this set holds, without naming a single index; neither may be `all`."""
-        left: list[tuple[int, int]] = []
+    def __or__(self, other: "IndexSet") -> "IndexSet":
+        return IndexSet(_merged((*self.ranges, *other.ranges))[0])
+
+    def __and__(self, other: "IndexSet") -> "IndexSet":
+        return self - (self - other)
+
+    def __sub__(self, other: "IndexSet") -> "IndexSet":
+        left: list[Range] = []
         cuts = iter(other.ranges)
         cut = next(cuts, None)
         for start, last in self.ranges:
@@ -96,13 +130,13 @@ class IndexRanges:
                 cut = next(cuts, None)
             if start <= last:
                 left.append((start, last))
-        return IndexRanges(tuple(left))
+        return IndexSet(tuple(left))
 
     def __str__(self) -> str:
-        return self._spelled
+        return self._text
 
     @cached_property
-    def _spelled(self) -> str:
+    def _text(self) -> str:
         if self.everything:
             return ALL
         return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges)
@@ -122,44 +156,44 @@ class IndexRanges:
         return dict(_JSON_SCHEMA)
 
 
-def _parse_parts(text: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """Take each comma-separated part as (first, last), and say which are none."""
-    if (plain := _plain_parts(text)) is not None:
+def _parse_ranges(text: str) -> tuple[list[Range], list[str]]:
+    """Read each comma-separated part as a range, and describe the parts that are none."""
+    if (plain := _parse_plain(text)) is not None:
         return plain, []
-    parts, problems = [], []
+    ranges, problems = [], []
     for part in text.split(",") if text.strip() else ():
-        found = _PART.fullmatch(part.strip())
-        if found is None:
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
             problems.append(f'{part.strip()!r} is no index or range; write "4, 17-31" or all.')
             continue
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             problems.append(f"'{first}-{last}' runs backwards; write '{last}-{first}'.")
             continue
-        parts.append((first, last))
-    return parts, problems
+        ranges.append((first, last))
+    return ranges, problems
 
 
-def _plain_parts(text: str) -> list[tuple[int, int]] | None:
-    """The same in a tenth of the time; None where something may be wrong."""
+def _parse_plain(text: str) -> list[Range] | None:
+    """Read the same in a tenth of the time; None where something may be wrong."""
     if not _PLAIN.fullmatch(text):
         return None
     ends = [part.partition("-") for part in text.split(",")]
     try:
-        parts = [(int(first), int(last or first)) for first, _, last in ends]
+        ranges = [(int(first), int(last or first)) for first, _, last in ends]
     except ValueError:
         return None
-    return None if any(last < first for first, last in parts) else parts
+    return None if any(last < first for first, last in ranges) else ranges
 
 
-def _merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[tuple[int, int], ...], list[str]]:
-    """Sort and join neighbours, and say what is named twice."""
-    parts = list(parts)
-    if all(last + 1 < first for (_, last), (first, _) in pairwise(parts)):
-        return tuple(parts), []
-    merged: list[tuple[int, int]] = []
+def _merged(ranges: Iterable[Range]) -> tuple[tuple[Range, ...], list[str]]:
+    """Sort and join neighbours, and describe what is named twice."""
+    ranges = list(ranges)
+    if all(last + 1 < first for (_, last), (first, _) in pairwise(ranges)):
+        return tuple(ranges), []
+    merged: list[Range] = []
     problems = []
-    for first, last in sorted(parts):
+    for first, last in sorted(ranges):
         if merged and first <= merged[-1][1]:
             problems.append(f"index {first} is named twice; name each once.")
         if merged and first <= merged[-1][1] + 1:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from globalprune.artifacts.analyses.normalisers import NormaliserName
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.runtimes import Runtime
 from globalprune.artifacts.records import Record, digest_json
 from globalprune.artifacts.stored_weights import NUMBER_BYTES, Dtype
@@ -21,7 +21,7 @@ _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 def _undefaulted(schema: dict[str, Any]) -> None:
-    """Leave out a default that pydantic spells by the fields of IndexRanges."""
+    """Leave out a default that pydantic spells by the fields of IndexSet."""
     schema.pop("default", None)
 
 
@@ -30,7 +30,7 @@ class Constraints(Record):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"protect_layers"})
 
-    protect_layers: IndexRanges = Field(default=IndexRanges(), json_schema_extra=_undefaulted)
+    protect_layers: IndexSet = Field(default=IndexSet(), json_schema_extra=_undefaulted)
     min_attention_groups: _Whole = 0  # that stay in every layer, as far as it has so many
     min_mlp: _Whole = 0  # channels that stay in every layer
     max_layer_ratio: _Share = 1.0  # of a layer's groups, by their parameters
@@ -185,7 +185,7 @@ def layer_key(value: Any) -> int:
 LayerIndex = Annotated[int, BeforeValidator(layer_key, json_schema_input_type=int)]
 
 
-_NO_GROUPS: Any = Field(default=IndexRanges(), json_schema_extra=_undefaulted)
+_NO_GROUPS: Any = Field(default=IndexSet(), json_schema_extra=_undefaulted)
 
 
 class LayerCuts(Record):
@@ -193,10 +193,10 @@ class LayerCuts(Record):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"attention", "mlp"})  # may have several lines
 
-    attention: IndexRanges = _NO_GROUPS
-    mlp: IndexRanges = _NO_GROUPS
+    attention: IndexSet = _NO_GROUPS
+    mlp: IndexSet = _NO_GROUPS
 
-    def of(self, group_type: GroupType) -> IndexRanges:
+    def of(self, group_type: GroupType) -> IndexSet:
         """The groups of that kind that go."""
         return self.attention if group_type == "attention" else self.mlp
 
@@ -235,8 +235,8 @@ class SublayerPins(Record):
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"keep", "remove"})  # may have several lines
 
-    keep: IndexRanges = _NO_GROUPS
-    remove: IndexRanges = _NO_GROUPS
+    keep: IndexSet = _NO_GROUPS
+    remove: IndexSet = _NO_GROUPS
     width: int | None = Field(default=None, ge=0, strict=True)
 
     def __bool__(self) -> bool:

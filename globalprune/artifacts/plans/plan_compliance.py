@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from globalprune.artifacts.plans.budgets import left_of
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, PrunePlan, SublayerPins, Target
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.plans.runtime_compatibility import obstacles
@@ -47,7 +47,7 @@ def broken_constraints(
     """Yield what is not kept of each constraint, with the layers that break it."""
     for name, layers in _breaking(constraints, effect, structure):
         if layers:
-            where = IndexRanges.of(layers)
+            where = IndexSet.of(layers)
             yield f"constraints.{name} is not kept in layer{'s' * (len(where) > 1)} {where}."
     if constraints.attention_share is not None:
         yield from _broken_share(constraints, constraints.attention_share, effect, structure)
@@ -117,12 +117,12 @@ def contradictions(
 ) -> Iterator[tuple[str, str]]:
     """Yield (the wish to mend, what is wrong with it) for a sublayer of that kind."""
     groups = sublayer.groups
-    keep, remove = (set(one.resolve(groups).tolist()) for one in (pins.keep, pins.remove))
+    keep, remove = pins.keep.resolved(groups), pins.remove.resolved(groups)
     if sublayer.fixed and (remove or (pins.width is not None and pins.width < groups)):
         yield ("remove" if remove else "width"), f"{why_fixed(kind)}; take it out."
         return
     if both := keep & remove:
-        yield "remove", f"{IndexRanges.of(both)} is both in keep and in remove; name it in one."
+        yield "remove", f"{both} is both in keep and in remove; name it in one."
     if pins.width is None:
         return
     if pins.width < len(keep):
@@ -158,16 +158,16 @@ def broken_bounds(
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
             groups = structure.layers[layer].sublayer(kind).groups
-            kept = set(effect.layers[layer].of(kind))
+            kept = effect.layers[layer].of(kind)
             for what in _broken(pins.of(kind), kept, groups):
                 yield f"pin.{layer}.{kind}.{what}"
 
 
-def _broken(pins: SublayerPins, kept: set[int], groups: int) -> Iterator[str]:
+def _broken(pins: SublayerPins, kept: IndexSet, groups: int) -> Iterator[str]:
     """Yield what of one sublayer's wishes is not kept."""
-    if gone := set(pins.keep.resolve(groups).tolist()) - kept:
-        yield f"keep: {IndexRanges.of(gone)} is pinned to stay, and goes; {_MEND}"
-    if left := set(pins.remove.resolve(groups).tolist()) & kept:
-        yield f"remove: {IndexRanges.of(left)} is pinned to go, and stays; {_MEND}"
+    if gone := pins.keep.resolved(groups) - kept:
+        yield f"keep: {gone} is pinned to stay, and goes; {_MEND}"
+    if left := pins.remove.resolved(groups) & kept:
+        yield f"remove: {left} is pinned to go, and stays; {_MEND}"
     if pins.width is not None and len(kept) != pins.width:
         yield f"width: {pins.width} are pinned to stay, {len(kept)} do; {_MEND}"

@@ -1,11 +1,13 @@
 """What a plan does to a structure: every figure that is derived and so never stored in a plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
@@ -21,12 +23,12 @@ class LayerEffect:
     """One layer after the cut: the groups that stay, by their original indices."""
 
     layer_idx: int
-    attention: tuple[int, ...]
-    mlp: tuple[int, ...]
+    attention: IndexSet
+    mlp: IndexSet
     dropped: bool
     experts: tuple[int, ...] = ()  # channels that stay of every expert, where the MLP is a mixture
 
-    def of(self, group_type: GroupType) -> tuple[int, ...]:
+    def of(self, group_type: GroupType) -> IndexSet:
         """The groups of that kind that stay."""
         return self.attention if group_type == "attention" else self.mlp
 
@@ -98,7 +100,8 @@ def removed_by(
     for index, group_type, sublayer in structure.sublayers():
         cuts = plan.layers.get(index)
         if cuts and cuts.of(group_type):
-            yield index, group_type, cuts.of(group_type).resolve(sublayer.groups)
+            removed = cuts.of(group_type).resolved(sublayer.groups)
+            yield index, group_type, removed.to_array()
 
 
 def removed_groups(plan: PrunePlan, structure: ModelStructure) -> RemovedGroups:
@@ -110,14 +113,16 @@ def _layer_effect(
     index: int, cuts: LayerCuts, layer: LayerStructure, *, remove_empty: bool
 ) -> LayerEffect:
     """Work out one layer; an untouched layer is never dropped, so that no plan is the identity."""
-    kept: dict[GroupType, tuple[int, ...]] = {}
-    for group_type in GROUP_TYPES:
-        groups = layer.sublayer(group_type).groups
-        stays = np.ones(groups, bool)
-        stays[cuts.of(group_type).resolve(groups)] = False
-        kept[group_type] = tuple(np.flatnonzero(stays).tolist())
-    empty = not any(kept.values())
+    attention = cuts.attention.complement(layer.attention.groups)
+    mlp = cuts.mlp.complement(layer.mlp.groups)
     biases = any(layer.sublayer(group_type).kept for group_type in GROUP_TYPES)
-    dropped = remove_empty and empty and bool(cuts) and not biases
-    experts = layer.mlp.widths(kept["mlp"])
-    return LayerEffect(index, kept["attention"], kept["mlp"], dropped, experts)
+    dropped = remove_empty and bool(cuts) and not (attention or mlp or biases)
+    return LayerEffect(index, attention, mlp, dropped, _expert_widths(mlp, layer.mlp.experts))
+
+
+def _expert_widths(kept: IndexSet, experts: Sequence[int]) -> tuple[int, ...]:
+    """The channels that stay of every expert; `experts` are their widths before the cut."""
+    ends = accumulate(experts)
+    return tuple(
+        len(kept.within(end - width, end)) for end, width in zip(ends, experts, strict=True)
+    )

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
     Analysis,
@@ -16,6 +14,7 @@ from globalprune.artifacts.analyses.analysis import (
     scoring_of,
 )
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import AnalysisReference, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
@@ -124,13 +123,13 @@ def layer_pictures(
         sublayers: dict[GroupType, SublayerSummary] = {}
         for kind in GROUP_TYPES:
             groups = layer.sublayer(kind).groups
-            kept = cut.of(kind) if cut else range(groups)
+            kept = cut.of(kind) if cut else IndexSet.below(groups)
             rows = table.sublayers.get((at, kind)) if table else None
             worth = lost = None
             if table is not None and rows is not None:
                 shares = table.importance[rows] / total
                 worth = float(shares.sum())
-                lost = worth - float(shares[np.asarray(kept, np.int64)].sum())
+                lost = worth - float(shares[kept.to_array()].sum())
             sublayers[kind] = SublayerSummary(groups, len(kept), worth, lost)
         found.append(LayerPicture(at, sublayers, dropped=cut.dropped if cut else False))
     return tuple(found)

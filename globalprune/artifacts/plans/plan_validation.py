@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
     PLAN_FORMAT,
     AnalysisReference,
@@ -226,13 +226,13 @@ def _contradictions(
 def _outside(value: Any, groups: int) -> Iterator[str]:
     """Yield one complaint that names the indices outside of 0 … groups - 1."""
     try:
-        ranges = IndexRanges.parse(value)
+        ranges = IndexSet.parse(value)
     except ValueError:
         return  # spelled wrongly, or not there: shape_problems says so
     outside = [(max(first, groups), last) for first, last in ranges.ranges if last >= groups]
     if outside:
         there = f"there are {groups} groups, 0 to {groups - 1}" if groups else "there are no groups"
-        yield f"{IndexRanges(tuple(outside))} is out of range: {there}; take it out."
+        yield f"{IndexSet(tuple(outside))} is out of range: {there}; take it out."
 
 
 def _nothing_stays(document: CommentedMap, structure: ModelStructure) -> bool:
@@ -248,7 +248,7 @@ def _nothing_stays(document: CommentedMap, structure: ModelStructure) -> bool:
 def _covers(value: Any, groups: int) -> bool:
     """Whether the set names all of so many groups."""
     try:
-        ranges = IndexRanges.parse(value)
+        ranges = IndexSet.parse(value)
     except ValueError:
         return False
     first, last = ranges.ranges[0] if ranges.ranges else (0, -1)

@@ -18,7 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from globalprune.artifacts.plans.index_set import ALL, IndexRanges
+from globalprune.artifacts.plans.index_set import ALL, IndexSet
 from globalprune.artifacts.plans.plan import LayerPins, PrunePlan, Target
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import PlanInvalid
@@ -99,10 +99,10 @@ class LongTexts:
         return "\n      ".join(line.rstrip(" ") for line in lines)
 
 
-def _read(text: str) -> IndexRanges | str:
+def _read(text: str) -> IndexSet | str:
     """The set that a text spells, or the text if it is none."""
     try:
-        return IndexRanges.parse(text)
+        return IndexSet.parse(text)
     except ValueError:
         return text
 
@@ -268,7 +268,7 @@ def _pins(pins: LayerPins) -> dict[str, Any]:
     return spelled
 
 
-def _ranges(ranges: IndexRanges, long: LongTexts | None = None) -> str:
+def _ranges(ranges: IndexSet, long: LongTexts | None = None) -> str:
     """The indices as a person writes them; `all` needs no quotes."""
     text = str(ranges)
     if long is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS, GgufForm, gguf_shape
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.runtimes import EXPERT_ROWS, Runtime, stock_attention
 from globalprune.artifacts.structure import LayerKind, ModelStructure, ModelTraits
@@ -19,7 +19,7 @@ from globalprune.artifacts.structure import LayerKind, ModelStructure, ModelTrai
 def vllm_notes(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
     """Say what differs from what the plan promises, and what has to be said when starting it."""
     yield from narrow_qwen2(traits, structure, effect)
-    if empty := IndexRanges.of(cached_though_empty(effect)):
+    if empty := IndexSet.of(cached_though_empty(effect)):
         yield (
             f"layers without attention: {empty}; vLLM keeps the KV cache of one group for each, "
             "which the plan counts as saved."

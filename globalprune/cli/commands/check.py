@@ -223,7 +223,7 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
 
 def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str, ...]:
     """Tell of MLPs that can't be quantised, although those of the whole model can."""
-    from globalprune.artifacts.plans.index_set import IndexRanges
+    from globalprune.artifacts.plans.index_set import IndexSet
     from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 
     odd = [
@@ -235,7 +235,7 @@ def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str
     if not odd:
         return ()
     note = (
-        f"the MLP widths of layers {IndexRanges.of(odd)} are no multiples of {QUANTISED_BLOCK}, so "
+        f"the MLP widths of layers {IndexSet.of(odd)} are no multiples of {QUANTISED_BLOCK}, so "
         "that their down projections can't be quantised; plan with --for llama.cpp."
     )
     return (note,)

@@ -11,7 +11,7 @@ import numpy as np
 from gguf.utility import size_label
 
 from globalprune.artifacts.disk import refuse_impossible, temporary_file
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
 from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.card.licences import licence_of
@@ -220,7 +220,7 @@ def _warnings(
     """Yield what of the file is not what one would think."""
     yield from subject.shape.told(subject.traits.hidden_size)
     held = {layer.layer_idx for layer in subject.shape.layers}
-    if gone := IndexRanges.of(set(range(len(subject.structure.layers))) - held):
+    if gone := IndexSet.of(set(range(len(subject.structure.layers))) - held):
         yield f"layer{'s' * (len(gone) > 1)} {gone}: nothing is left of it, so it isn't written."
     if wide := unquantised_names(numbers, tensors):
         more = f" and {len(wide) - 3} more" if len(wide) > 3 else ""  # noqa: PLR2004

@@ -52,8 +52,8 @@ def test_what_is_gone_is_worth_nothing(tiny: Tiny, tmp_path: Path, compensating:
     assert given.compensated == compensating
     (written,) = write_plans(analysis, [0.2], overwrite=True)
     again = read_plan(written.path)
-    assert set(again.layers[1].mlp.resolve(99)) >= {0, 3, 7}
-    assert set(again.layers[2].attention.resolve(3)) >= {1}
+    assert set(again.layers[1].mlp.resolved(99)) >= {0, 3, 7}
+    assert set(again.layers[2].attention.resolved(3).to_array()) >= {1}
 
 
 EMPTY: Removals = {1: {"attention": range(3)}, 2: {"attention": range(3), "mlp": range(24)}}

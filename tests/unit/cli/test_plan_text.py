@@ -1,12 +1,12 @@
 """Long sets of indices, cut short for the terminal."""
 
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.cli.plan_text import shortened
 
 
 def test_many_indices_are_counted_and_the_first_are_shown() -> None:
     """No index is cut in two, and the number is that of all."""
-    said = shortened(IndexRanges.of(range(0, 600, 2)))
+    said = shortened(IndexSet.of(range(0, 600, 2)))
 
     assert said.startswith("0, 2, 4, ")
     assert said.endswith(", … (300 in all)")
@@ -15,5 +15,5 @@ def test_many_indices_are_counted_and_the_first_are_shown() -> None:
 
 def test_few_indices_are_shown_whole() -> None:
     """As they stand in the plan."""
-    assert shortened(IndexRanges.parse("3, 7-900")) == "3, 7-900"
-    assert shortened(IndexRanges.parse("all")) == "all"
+    assert shortened(IndexSet.parse("3, 7-900")) == "3, 7-900"
+    assert shortened(IndexSet.parse("all")) == "all"

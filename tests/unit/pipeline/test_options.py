@@ -91,7 +91,7 @@ def test_rounds_are_nested_and_left_behind(tiny: Tiny, tmp_path: Path) -> None:
         for layer, cuts in before.layers.items():
             for kind, count in (("attention", 3), ("mlp", 24)):
                 gone, more = (
-                    set(plan.of(kind).resolve(count))  # type: ignore[arg-type]
+                    set(plan.of(kind).resolved(count).to_array())  # type: ignore[arg-type]
                     for plan in (cuts, after.layers[layer])
                 )
                 assert gone <= more

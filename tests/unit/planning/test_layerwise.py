@@ -65,7 +65,7 @@ def test_it_never_loses_less_than_the_knapsack() -> None:
         sum(
             float(
                 analysis.table.importance[rows][
-                    plan.layers[layer].of(kind).resolve(len(rows))
+                    plan.layers[layer].of(kind).resolved(len(rows)).to_array()
                 ].sum()
             )
             for (layer, kind), rows in analysis.table.sublayers.items()

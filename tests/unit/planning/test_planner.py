@@ -10,6 +10,7 @@ from analyses import analysis_of, structure_of
 from globalprune.artifacts.analyses.analysis import Scoring
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
 from globalprune.artifacts.plans.budgets import asked_parameters
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Budgets, Target
 from globalprune.artifacts.structure import GROUP_TYPES, ModelTraits
 from globalprune.errors import TableInvalid, UsageError
@@ -103,7 +104,8 @@ def test_something_always_stands() -> None:
     assert sum(len(layer.attention) + len(layer.mlp) for layer in effect.layers) == 1
     table = analysis.table
     best = np.flatnonzero(table.group_type == 1)[-1]
-    assert effect.layers[int(table.layer_idx[best])].mlp == (int(table.group_idx[best]),)
+    worth_most = IndexSet.of([int(table.group_idx[best])])
+    assert effect.layers[int(table.layer_idx[best])].mlp == worth_most
 
 
 def test_a_whole_sublayer_is_written_as_all() -> None:

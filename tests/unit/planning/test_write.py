@@ -6,7 +6,7 @@ import pytest
 from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.analyses.analysis import Analysis
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import PlanInvalid, UsageError
@@ -105,12 +105,12 @@ def test_pins_survive_replanning(tmp_path: Path) -> None:
     write_plans(analysis, [0.3], tmp_path / "plan-0.30.yaml")  # an old one without pins
     several = write_plans(analysis, [0.3, 0.5])
 
-    assert again.planned.effect.layers[1].attention == (0, 1)
+    assert again.planned.effect.layers[1].attention == IndexSet.below(2)
     assert "its edits and comments were replaced" in again.planned.notes[0]
     assert "honours the pins of" in again.planned.notes[1]
     for written in several:
         assert read_plan(written.path).pin == read_plan(path).pin
-        assert written.planned.effect.layers[1].attention == (0, 1)
+        assert written.planned.effect.layers[1].attention == IndexSet.below(2)
 
 
 def test_pins_that_contradict_are_named_with_their_file(tmp_path: Path) -> None:
@@ -206,17 +206,17 @@ def test_edits_become_pins(analysis: Analysis, tmp_path: Path) -> None:
     """What was taken out stays at every ratio, what was added goes."""
     written = write_plans(analysis, [0.2], tmp_path / "plan.yaml")[0]
     before = written.planned.plan.layers
-    gone = {layer: set(cuts.mlp.resolve(8).tolist()) for layer, cuts in before.items()}
+    gone = {layer: set(cuts.mlp.resolved(8)) for layer, cuts in before.items()}
     layer = next(at for at, channels in gone.items() if channels)
     spared = min(gone[layer])
     added = min(set(range(8)) - gone.get(layer, set()))
     gone[layer] = (gone[layer] - {spared}) | {added}
-    lines = [f'  {at}: {{mlp: "{IndexRanges.of(found)}"}}\n' for at, found in gone.items() if found]
+    lines = [f'  {at}: {{mlp: "{IndexSet.of(found)}"}}\n' for at, found in gone.items() if found]
     plan = again(analysis, edited(written.path, "layers:\n" + "".join(lines)))
 
     assert spared in set(plan.pin[layer].mlp.keep)
     assert added in set(plan.pin[layer].mlp.remove)
-    final = set(plan.layers[layer].mlp.resolve(8).tolist())
+    final = set(plan.layers[layer].mlp.resolved(8))
     assert spared not in final
     assert added in final
 

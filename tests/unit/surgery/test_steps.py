@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from tiny_models import FAMILIES, MLP_ONLY, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.stored_weights import DTYPE_BYTES
@@ -90,7 +91,7 @@ def layer(
     dropped: bool = False,
 ) -> LayerEffect:
     """What stays of a layer."""
-    return LayerEffect(index, tuple(attention), tuple(mlp), dropped)
+    return LayerEffect(index, IndexSet.of(attention), IndexSet.of(mlp), dropped)
 
 
 def effect(*layers: LayerEffect) -> PlanEffect:

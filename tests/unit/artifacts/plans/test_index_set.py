@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 
 NOT_INDICES = r'is not a set of indices; write "4, 17-31" or all\.'
 
@@ -25,7 +25,7 @@ NOT_INDICES = r'is not a set of indices; write "4, 17-31" or all\.'
 )
 def test_what_a_person_writes_is_understood(written: Any, indices: list[int]) -> None:
     """Numbers and inclusive ranges, in any order, with or without blanks."""
-    assert list(IndexRanges.parse(written)) == indices
+    assert list(IndexSet.parse(written)) == indices
 
 
 @pytest.mark.parametrize(
@@ -51,48 +51,59 @@ def test_what_a_person_writes_is_understood(written: Any, indices: list[int]) ->
 def test_what_is_no_set_of_indices_is_refused(written: Any, message: str) -> None:
     """The message names the offending part, not the whole line, and how to write it."""
     with pytest.raises(ValueError, match=message):
-        IndexRanges.parse(written)
+        IndexSet.parse(written)
 
 
 def test_all_that_is_wrong_with_a_set_is_said_at_once() -> None:
     """Nobody mends a value three times."""
     with pytest.raises(ValueError, match=r"write '3-5'\. 'x' is no index.* index 7 is named twice"):
-        IndexRanges.parse("5-3, 7, x, 7")
+        IndexSet.parse("5-3, 7, x, 7")
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.sets(st.integers(0, 60)))
 def test_one_set_has_one_spelling(indices: set[int]) -> None:
     """Spelling and reading give the set back; neighbours are joined: no text is shorter."""
-    ranges = IndexRanges.of(indices)
+    ranges = IndexSet.of(indices)
     assert list(ranges) == sorted(indices)
-    assert IndexRanges.parse(str(ranges)) == ranges
+    assert IndexSet.parse(str(ranges)) == ranges
     assert len(ranges) == len(indices)
     assert all(later[0] > former[1] + 1 for former, later in _pairs(ranges))
     assert bool(ranges) == bool(indices)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
-def test_a_difference_of_ranges_is_that_of_their_sets(one: set[int], other: set[int]) -> None:
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.integers(0, 40))
+def test_set_operations_are_those_of_python_s_sets(
+    one: set[int], other: set[int], split: int
+) -> None:
     """Whatever overlaps, touches or contains the other."""
-    assert set(IndexRanges.of(one).minus(IndexRanges.of(other))) == one - other
+    first, second = IndexSet.of(one), IndexSet.of(other)
+    assert first - second == IndexSet.of(one - other)
+    assert first & second == IndexSet.of(one & other)
+    assert first | second == IndexSet.of(one | other)
+    assert first.complement(41) == IndexSet.of(set(range(41)) - one)
+    assert first.within(0, split) == IndexSet.of(index for index in one if index < split)
+    later = IndexSet.of(index - split for index in one if index >= split)
+    assert first.within(split, 41) == later
+    assert first.to_array().tolist() == sorted(one)
 
 
 def test_neighbours_are_joined_however_they_were_written() -> None:
     """One decision has one spelling, so that digests and diffs compare decisions."""
-    assert str(IndexRanges.parse("2, 0, 1, 5-6, 7")) == "0-2, 5-7"
+    assert str(IndexSet.parse("2, 0, 1, 5-6, 7")) == "0-2, 5-7"
 
 
 def test_all_is_every_group_of_whatever_sublayer_it_stands_in() -> None:
     """`all` knows no count of its own; a set of numbers doesn't ask for one."""
-    everything = IndexRanges.parse(" all ")
+    everything = IndexSet.parse(" all ")
     assert str(everything) == "all"
     assert everything
-    assert list(everything.resolve(3)) == [0, 1, 2]
-    assert list(IndexRanges.parse("1").resolve(3)) == [1]
+    assert everything.resolved(3) == IndexSet.parse("0-2")
+    assert everything.resolved(0) == everything.complement(3) == IndexSet()
+    assert IndexSet.parse("1").resolved(3) == IndexSet.parse("1")
 
 
-def _pairs(ranges: IndexRanges) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _pairs(ranges: IndexSet) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Every range with the next."""
     return list(zip(ranges.ranges, ranges.ranges[1:], strict=False))

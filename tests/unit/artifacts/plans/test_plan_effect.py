@@ -13,6 +13,7 @@ from artifact_values import (
     structure_of,
 )
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_by
 from globalprune.artifacts.structure import ModelStructure
@@ -44,8 +45,8 @@ def test_groups_are_counted_by_kind_and_cost() -> None:
     assert found.removed == ATTENTION_COST + 7 * MLP_COST
     assert found.on_top == 0
     assert found.ratio == found.removed / structure_of().parameters
-    assert found.layers[0].attention == (0, 1, 3)
-    assert found.layers[0].mlp == tuple(range(5, 23))
+    assert found.layers[0].attention == IndexSet.of([0, 1, 3])
+    assert found.layers[0].mlp == IndexSet.of(range(5, 23))
 
 
 def test_an_emptied_attention_takes_its_norms_along() -> None:
@@ -53,7 +54,7 @@ def test_an_emptied_attention_takes_its_norms_along() -> None:
     found = effect({1: {"attention": "0-3"}})
     assert (found.removed, found.on_top) == (4 * ATTENTION_COST, SHARED)
     assert found.dropped_layers == ()
-    assert found.layers[1].attention == ()
+    assert found.layers[1].attention == IndexSet()
 
 
 def test_a_layer_without_groups_is_dropped_with_its_norms() -> None:
@@ -80,7 +81,7 @@ def test_an_output_bias_keeps_an_emptied_layer_alive() -> None:
     assert found.dropped_layers == ()
     assert (found.removed, found.on_top) == (LAYER, SHARED)
     assert found.parameters_after == structure.parameters - LAYER - SHARED
-    assert found.layers[0].of("mlp") == ()
+    assert found.layers[0].of("mlp") == IndexSet()
 
 
 def test_a_sublayer_that_an_earlier_cut_took_whole_is_not_taken_again() -> None:

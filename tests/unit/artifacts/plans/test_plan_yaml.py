@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from artifact_values import FORMAT, plan_at
 
-from globalprune.artifacts.plans.index_set import IndexRanges
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan, write_plan
 from globalprune.artifacts.plans.plan_yaml import ShortenedText, line_of, load_document, spelled
@@ -137,10 +137,10 @@ def test_a_location_is_spelled_with_dots() -> None:
     assert spelled(()) == ""
 
 
-EVENS = IndexRanges.of(range(0, 600, 2))
+EVENS = IndexSet.of(range(0, 600, 2))
 
 
-def folded(ranges: IndexRanges) -> str:
+def folded(ranges: IndexSet) -> str:
     """As a person's editor may wrap it: a break behind every tenth index."""
     words = str(ranges).split(", ")
     lines = [", ".join(words[at : at + 10]) for at in range(0, len(words), 10)]
@@ -149,7 +149,7 @@ def folded(ranges: IndexRanges) -> str:
 
 def test_long_sets_are_written_in_lines_and_read_back(tmp_path: Path) -> None:
     """Whatever their length."""
-    layers = {layer: LayerCuts(mlp=IndexRanges.of(range(0, layer * 7, 2))) for layer in range(90)}
+    layers = {layer: LayerCuts(mlp=IndexSet.of(range(0, layer * 7, 2))) for layer in range(90)}
     plan = PrunePlan(layers=layers)
     path = tmp_path / "plan.yaml"
     write_plan(path, plan, header=["as generated: nothing"], overwrite=False)
