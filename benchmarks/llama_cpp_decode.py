@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 import xllamacpp
 
-from globalprune.evaluation.speed import turns_of
+from globalprune.evaluation.speed import rotated_order
 from globalprune.export.gguf.exporter import ExportResult, export_gguf
 
 MARGIN = 32  # tokens of context beyond what is asked
@@ -62,7 +62,7 @@ def timed(servers: Sequence[Any], ids: list[int], decoded: int, rounds: int) -> 
     asked = {"prompt": ids, "n_predict": decoded, "temperature": 0, "ignore_eos": True}
     found: list[list[float]] = [[] for _ in servers]
     for number in range(-1, rounds):
-        for place in turns_of(number, len(servers)):
+        for place in rotated_order(number, len(servers)):
             answer = servers[place].handle_completions(asked | {"cache_prompt": True})
             if number >= 0:
                 found[place].append(answer["timings"]["predicted_per_second"])

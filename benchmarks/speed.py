@@ -20,8 +20,8 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettings
-from globalprune.artifacts.evaluations.evaluation_files import markdown_text
-from globalprune.artifacts.evaluations.evaluation_table import SECONDS, SPEEDS, rows_of
+from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
+from globalprune.artifacts.evaluations.evaluation_table import SECONDS_UNIT, SPEEDS, figure_rows
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.evaluation.comparison import evaluate_models
 from globalprune.models.checkpoints.open import open_checkpoint
@@ -62,7 +62,7 @@ def main(
     asked = SpeedSettings(prompt_tokens=prompt, decoded_tokens=decoded, rounds=rounds)
     found = evaluate_models([str(model), str(out)], str(text), dtype=dtype, speed=asked)
     print(json.dumps(speed_ups(found), indent=2))
-    print(markdown_text(found))
+    print(evaluation_markdown(found))
 
 
 def make_model(folder: Path, hidden: int, layers: int, vocabulary: int) -> None:
@@ -118,11 +118,11 @@ def speed_ups(found: Comparison) -> dict[str, Any]:
         "removed": 1 - after / before,
         "ideal": before / after,
     }
-    for row in rows_of(found):
+    for row in figure_rows(found):
         cell = row.cells[1]
         if row.metric in SPEEDS and cell.difference is not None:
             ratio = 1 + cell.difference
-            is_time = row.unit == SECONDS  # less is faster
+            is_time = row.unit == SECONDS_UNIT  # less is faster
             result[row.metric] = {
                 "speed_up": 1 / ratio if is_time else ratio,
                 "standard_error": (cell.difference_error or 0) / (ratio**2 if is_time else 1),

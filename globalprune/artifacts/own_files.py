@@ -16,7 +16,7 @@ from globalprune.artifacts.disk import is_passing
 from globalprune.artifacts.evaluations import evaluation_files
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, has_comments, read_plan
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE
-from globalprune.artifacts.results.finetuning import LOSS_FILE, RECOVERY_FILE
+from globalprune.artifacts.results.finetuning import FINETUNE_FILE, LOSS_FILE
 from globalprune.artifacts.results.metrics import METRICS_FILE, read_metrics
 from globalprune.errors import ArtifactError
 
@@ -36,12 +36,12 @@ RECORDS: Final = frozenset(
         ORIGIN_FILE,
         METRICS_FILE,
         COMPENSATION_FILE,
-        RECOVERY_FILE,
+        FINETUNE_FILE,
         LOSS_FILE,
         APPLY_LOG,
         evaluation_files.EVALUATION_FILE,
-        evaluation_files.CSV_FILE,
-        evaluation_files.MARKDOWN_FILE,
+        evaluation_files.EVALUATION_CSV,
+        evaluation_files.EVALUATION_MARKDOWN,
     )
 )
 _PLANS: Final = (".yaml", ".yml")

@@ -15,7 +15,7 @@ from globalprune.artifacts.evaluations.latency import MachineRecord
 from globalprune.artifacts.evaluations.sweep import Sweep
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.records import Record
-from globalprune.artifacts.results.finetuning import RecoveryRecord
+from globalprune.artifacts.results.finetuning import FinetuneRecord
 from globalprune.artifacts.results.metrics import ApplyMetrics
 
 PLAN_SCHEMA_FILE = "plan.v1.schema.json"
@@ -31,7 +31,7 @@ _RECORDS: dict[str, type[Record]] = {
     EVALUATION_SCHEMA_FILE: Comparison,
     METRICS_SCHEMA_FILE: ApplyMetrics,
     MACHINE_SCHEMA_FILE: MachineRecord,
-    RECOVERY_SCHEMA_FILE: RecoveryRecord,
+    RECOVERY_SCHEMA_FILE: FinetuneRecord,
     SWEEP_SCHEMA_FILE: Sweep,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

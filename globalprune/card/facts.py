@@ -14,7 +14,7 @@ from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.records import OWN_FOLDER, Record
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
-from globalprune.artifacts.results.finetuning import RECOVERY_FILE, RecoveryRecord, RecoveryRun
+from globalprune.artifacts.results.finetuning import FINETUNE_FILE, FinetuneRecord, FinetuneRun
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
 from globalprune.card.licences import Licence, licence_of
 
@@ -28,11 +28,11 @@ class ModelRecords:
     analysis: AnalysisRecord | None = None
     cut: ApplyMetrics | None = None
     compensation: CompensationRecord | None = None
-    recovery: RecoveryRecord | None = None
+    recovery: FinetuneRecord | None = None
     evaluation: Comparison | None = None
 
     @property
-    def runs(self) -> tuple[RecoveryRun, ...]:
+    def runs(self) -> tuple[FinetuneRun, ...]:
         """Every finetuning."""
         return self.recovery.runs if self.recovery else ()
 
@@ -44,7 +44,7 @@ def read_records(folder: Path) -> ModelRecords:
         analysis=_read(own / ANALYSIS_FILE, AnalysisRecord),
         cut=_read(own / METRICS_FILE, ApplyMetrics),
         compensation=_read(own / COMPENSATION_FILE, CompensationRecord),
-        recovery=_read(own / RECOVERY_FILE, RecoveryRecord),
+        recovery=_read(own / FINETUNE_FILE, FinetuneRecord),
         evaluation=_read(own / EVALUATION_FILE, Comparison),
     )
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
-from globalprune.artifacts.evaluations.evaluation_files import markdown_text
+from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
 from globalprune.artifacts.formatting import code, plain
 from globalprune.artifacts.results.compensation import CompensationRecord
-from globalprune.artifacts.results.finetuning import RecoveryRun
+from globalprune.artifacts.results.finetuning import FinetuneRun
 from globalprune.artifacts.results.metrics import ApplyMetrics, EarlierStep
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.card.facts import CardFacts, last_part
@@ -150,7 +150,7 @@ def _compensated(compensation: CompensationRecord) -> str:
     )
 
 
-def _finetuning(run: RecoveryRun, number: int | None) -> str:
+def _finetuning(run: FinetuneRun, number: int | None) -> str:
     """What was trained on what, and how the loss fell."""
     settings = run.settings
     how = "all weights"
@@ -182,7 +182,7 @@ def _measured(evaluation: Comparison) -> str:
     shown = evaluation.model_copy(
         update={"models": named, "text": text, "command": (), "warnings": ()}
     )
-    return f"## Measured\n\n{markdown_text(shown)}"
+    return f"## Measured\n\n{evaluation_markdown(shown)}"
 
 
 def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:

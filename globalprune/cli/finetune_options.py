@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.results.finetuning import RecoverySettings
+    from globalprune.artifacts.results.finetuning import FinetuneSettings
     from globalprune.pipeline.options import Recovery
 
 
@@ -49,14 +49,14 @@ class RecoveryOptions:
 
 def choose_settings(
     said: RecoveryOptions, *, has_teacher: bool, prefix: str = "--"
-) -> "RecoverySettings":
+) -> "FinetuneSettings":
     """The preset's settings with what was said instead; raise `UsageError` where that can't be.
 
     `prefix` is how the command's options for plain settings begin.
     """
     from pydantic import ValidationError
 
-    from globalprune.artifacts.results.finetuning import RecoverySettings
+    from globalprune.artifacts.results.finetuning import FinetuneSettings
 
     base = _base(said).model_dump()
     lora, distillation = _said(said.lora), _said(said.distillation)
@@ -74,7 +74,7 @@ def choose_settings(
         settings["lora"] = base["lora"] | lora
     settings["distillation"] = distillation if has_teacher else None
     try:
-        return RecoverySettings.model_validate(settings)
+        return FinetuneSettings.model_validate(settings)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         option = _option([str(part) for part in problem["loc"]], prefix)
@@ -103,24 +103,28 @@ def choose_recovery(
         if alone:
             raise UsageError(f"{alone[0]}: says how to finetune; say --finetune lora too.")
         return None
-    from globalprune.finetuning.settings import PRESETS, recipe_named
+    from globalprune.finetuning.settings import FINETUNE_PRESETS, settings_named
     from globalprune.pipeline.options import Recovery
 
-    recipe_named(recipe)
-    said = replace(said, preset=recipe) if recipe in PRESETS else replace(said, method=recipe)
+    settings_named(recipe)
+    said = (
+        replace(said, preset=recipe) if recipe in FINETUNE_PRESETS else replace(said, method=recipe)
+    )
     settings = choose_settings(said, has_teacher=distil, prefix=_FINETUNE)
     return Recovery(settings, tuple(data or ()))
 
 
-def _base(said: RecoveryOptions) -> "RecoverySettings":
+def _base(said: RecoveryOptions) -> "FinetuneSettings":
     """The settings to begin with."""
-    from globalprune.finetuning.settings import METHODS, PRESETS, recipe_named
+    from globalprune.finetuning.settings import FINETUNE_PRESETS, METHODS, settings_named
 
-    if said.preset is not None and said.preset not in PRESETS:
-        raise UsageError(f"--preset {said.preset}: is none; there are {', '.join(PRESETS)}.")
+    if said.preset is not None and said.preset not in FINETUNE_PRESETS:
+        raise UsageError(
+            f"--preset {said.preset}: is none; there are {', '.join(FINETUNE_PRESETS)}."
+        )
     if said.method is not None and said.method not in METHODS:
         raise UsageError(f"--method {said.method}: is none; there are {', '.join(METHODS)}.")
-    settings = recipe_named(said.preset or said.method or "lora")
+    settings = settings_named(said.preset or said.method or "lora")
     if said.method is not None and settings.method != said.method:
         raise UsageError(
             f"--preset {said.preset} is {settings.method} finetuning, and --method says "

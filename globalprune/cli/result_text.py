@@ -7,7 +7,7 @@ from globalprune.cli.console import lines_of
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation import Comparison
-    from globalprune.artifacts.results.finetuning import RecoveryRun
+    from globalprune.artifacts.results.finetuning import FinetuneRun
     from globalprune.artifacts.results.metrics import ApplyResult
     from globalprune.pipeline.cut import Outcome
 
@@ -65,9 +65,9 @@ def render(comparison: "Comparison") -> str:
 
     from globalprune.artifacts.evaluations.evaluation_table import (
         difference_text,
-        label,
-        rows_of,
-        stamp_lines,
+        figure_rows,
+        row_label,
+        settings_lines,
         value_text,
     )
 
@@ -75,18 +75,18 @@ def render(comparison: "Comparison") -> str:
     table.add_column("", overflow="fold")
     for result in comparison.models:
         table.add_column(result.source, justify="right", overflow="fold")
-    for row in rows_of(comparison):
+    for row in figure_rows(comparison):
         if row.detail:
             continue
         cells = [
             "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
             for cell in row.cells
         ]
-        table.add_row(label(row), *cells)
-    return "\n".join([*lines_of(table), *stamp_lines(comparison)]).strip("\n")
+        table.add_row(row_label(row), *cells)
+    return "\n".join([*lines_of(table), *settings_lines(comparison)]).strip("\n")
 
 
-def recovery_summary(run: "RecoveryRun") -> str:
+def recovery_summary(run: "FinetuneRun") -> str:
     """Say what was trained, and how the loss fell."""
     tokens = run.settings.epochs * sum(part.text.tokens for part in run.data)
     steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"

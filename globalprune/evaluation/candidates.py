@@ -31,7 +31,7 @@ _STUB: Final = 2  # numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Mask:
+class MaskedPlan:
     """A plan that fits a model."""
 
     path: Path
@@ -65,15 +65,15 @@ class Mask:
             )
 
 
-def read_mask(path: Path, checkpoint: Checkpoint) -> Mask:
+def read_masked_plan(path: Path, checkpoint: Checkpoint) -> MaskedPlan:
     """Read a plan for a model; raise `PlanInvalid` or `PlanStale` where it doesn't fit it."""
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)
     plan = read_plan(path, structure)
-    return Mask(path, plan, adapter, structure, effect_of(plan, structure))
+    return MaskedPlan(path, plan, adapter, structure, effect_of(plan, structure))
 
 
-def put_on(model: Any, mask: Mask) -> None:
+def apply_mask(model: Any, mask: MaskedPlan) -> None:
     """Let nothing that goes reach the output projections, for good; their biases stay."""
     layers = range(len(mask.structure.layers))
     sites = find_sites(model, mask.adapter, mask.structure, layers)
@@ -89,7 +89,7 @@ class Candidate:
     longest: int | None  # tokens that it was made for
     weights: str  # fingerprint
     identity: ModelIdentity | None  # all that decides what it answers; None: nothing is kept
-    mask: Mask | None = None  # a plan that it is judged by, without being cut
+    mask: MaskedPlan | None = None  # a plan that it is judged by, without being cut
 
     @property
     def name(self) -> str:
@@ -97,7 +97,7 @@ class Candidate:
         return self.source.name if self.mask is None else f"{self.source.name}, {self.mask.path}"
 
 
-def find_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
+def open_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
     """Resolve a model and read its config and fingerprint; with `reading`, take its identity."""
     source = resolve_model(name)
     checkpoint = open_checkpoint(source)
@@ -113,9 +113,9 @@ def find_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
     )
 
 
-def masked_by(plan: Path, candidate: Candidate) -> Candidate:
+def with_mask(plan: Path, candidate: Candidate) -> Candidate:
     """The same model behind a mask; raise where the plan doesn't fit it."""
-    return replace(candidate, mask=read_mask(plan, open_checkpoint(candidate.source)))
+    return replace(candidate, mask=read_masked_plan(plan, open_checkpoint(candidate.source)))
 
 
 def load_candidate(
@@ -130,5 +130,5 @@ def load_candidate(
     )
     if candidate.mask is not None:
         unfuse_experts(model)
-        put_on(model, candidate.mask)
+        apply_mask(model, candidate.mask)
     return model

@@ -17,11 +17,16 @@ from globalprune.artifacts.evaluations.evaluation import (
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
-from globalprune.evaluation.candidates import Candidate, find_candidate, load_candidate, masked_by
-from globalprune.evaluation.lm_eval_tasks import HARNESS, Tasks, read_tasks, refuse_missing_template
-from globalprune.evaluation.model import Question, cut_windows, measure
-from globalprune.evaluation.resources import this_machine
-from globalprune.evaluation.speed import Subject, measure_speeds
+from globalprune.evaluation.candidates import Candidate, load_candidate, open_candidate, with_mask
+from globalprune.evaluation.lm_eval_tasks import (
+    LM_EVAL,
+    LoadedTasks,
+    load_tasks,
+    refuse_missing_template,
+)
+from globalprune.evaluation.model import EvaluationProtocol, evaluate_model, read_evaluation_windows
+from globalprune.evaluation.resources import describe_hardware
+from globalprune.evaluation.speed import TimedModel, measure_speeds
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import choose_placement
 from globalprune.progress import Progress, silent
@@ -29,7 +34,7 @@ from globalprune.text.source import BUILTIN, parse_source
 from globalprune.text.windows import TokenWindows, check_counts
 
 
-def warn_of_other_tokens(results: Sequence[ModelResult]) -> tuple[str, ...]:
+def warn_of_different_tokens(results: Sequence[ModelResult]) -> tuple[str, ...]:
     """Say so if the models' tokenizers cut the text differently."""
     if len({result.perplexity.windows for result in results}) == 1:
         return ()
@@ -61,7 +66,7 @@ def time_models(
     results: Sequence[ModelResult],
     candidates: Sequence[Candidate],
     windows: Sequence[TokenWindows],
-    question: Question,
+    question: EvaluationProtocol,
     settings: SpeedSettings,
 ) -> tuple[list[ModelResult], SpeedSettings]:
     """Give the results their speeds, and the settings as they could be kept."""
@@ -73,7 +78,7 @@ def time_models(
     if not timed:
         return list(results), settings
     subjects = [
-        Subject(
+        TimedModel(
             load=partial(
                 load_candidate,
                 candidates[index],
@@ -93,7 +98,7 @@ def time_models(
 
 
 DEFAULT_SPEED: Final = SpeedSettings()
-_DECIDING: Final = ("globalprune", "torch", "transformers", "tokenizers", HARNESS)
+_KEYED_TOOLS: Final = ("globalprune", "torch", "transformers", "tokenizers", LM_EVAL)
 
 
 def evaluate_models(
@@ -126,8 +131,8 @@ def evaluate_models(
     placement = choose_placement(device, dtype)
     parse_source(data or BUILTIN)
     candidates = _find_all(models, plans, None if parts is None else progress)
-    versions = tool_versions(*((HARNESS,) if tasks else ()))
-    question = Question(
+    versions = tool_versions(*((LM_EVAL,) if tasks else ()))
+    question = EvaluationProtocol(
         data=data or BUILTIN,
         seq_len=seq_len,
         stride=stride,
@@ -137,12 +142,12 @@ def evaluate_models(
         trust_remote_code=trust_remote_code,
         progress=progress,
         tasks=_read_tasks(tasks, candidates, progress),
-        versions={name: version for name, version in versions.items() if name in _DECIDING},
+        versions={name: version for name, version in versions.items() if name in _KEYED_TOOLS},
     )
-    windows = [cut_windows(candidate, question) for candidate in candidates]
+    windows = [read_evaluation_windows(candidate, question) for candidate in candidates]
     kept = RunFolder(parts)
-    results = list(map(partial(measure, question=question, parts=kept), candidates, windows))
-    warnings = warn_of_other_tokens(results)
+    results = list(map(partial(evaluate_model, question=question, parts=kept), candidates, windows))
+    warnings = warn_of_different_tokens(results)
     if speed:
         results, speed = time_models(results, candidates, windows, question, speed)
         warnings += warn_of_speed(results, speed)
@@ -159,7 +164,7 @@ def evaluate_models(
             speed=speed,
         ),
         device=placement.device,
-        hardware=this_machine(placement.device),
+        hardware=describe_hardware(placement.device),
         versions=versions,
         command=tuple(command),
         warnings=warnings,
@@ -175,17 +180,17 @@ def _find_all(
     """
     if not models:
         raise UsageError("no model to evaluate; name at least one.")
-    named = [find_candidate(name, reading=reading) for name in models]
-    return [*named, *(masked_by(plan, named[0]) for plan in plans)]
+    named = [open_candidate(name, reading=reading) for name in models]
+    return [*named, *(with_mask(plan, named[0]) for plan in plans)]
 
 
 def _read_tasks(
     tasks: TaskSettings | None, candidates: Sequence[Candidate], progress: Progress
-) -> Tasks | None:
+) -> LoadedTasks | None:
     """Read the tasks, and see that every model can be asked in that way."""
     if tasks is None:
         return None
     if tasks.apply_chat_template:
         for candidate in candidates:
             refuse_missing_template(candidate.source.name, load_tokenizer(candidate.source.path))
-    return read_tasks(tasks, progress)
+    return load_tasks(tasks, progress)

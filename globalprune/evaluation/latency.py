@@ -19,8 +19,8 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
 from globalprune.errors import UsageError
-from globalprune.evaluation.resources import free_memory, this_machine
-from globalprune.evaluation.speed import Decoding, seconds_per_token, turns_of
+from globalprune.evaluation.resources import describe_hardware, free_memory
+from globalprune.evaluation.speed import Decoding, rotated_order, seconds_per_token
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.configs.pruned_config import RawConfig, prune_config
@@ -39,24 +39,24 @@ from globalprune.progress import Progress, silent
 _ALIGNED: Final = 64  # GPUs are slower at widths that are no such multiple
 
 
-class Kept(NamedTuple):
+class LayerWidths(NamedTuple):
     """The groups that every layer keeps."""
 
     attention: int
     mlp: int
 
 
-def shapes_to_time(layer: LayerStructure, points: int) -> list[Kept]:
+def widths_to_time(layer: LayerStructure, points: int) -> list[LayerWidths]:
     """The whole layer first, then fewer of one kind and all of the other, down to none."""
-    whole = Kept(layer.attention.groups, layer.mlp.groups)
+    whole = LayerWidths(layer.attention.groups, layer.mlp.groups)
     return [
         whole,
-        *(whole._replace(attention=count) for count in fewer_than(whole.attention, points)),
-        *(whole._replace(mlp=count) for count in fewer_than(whole.mlp, points)),
+        *(whole._replace(attention=count) for count in spaced_counts(whole.attention, points)),
+        *(whole._replace(mlp=count) for count in spaced_counts(whole.mlp, points)),
     ]
 
 
-def fewer_than(groups: int, points: int) -> list[int]:
+def spaced_counts(groups: int, points: int) -> list[int]:
     """Counts below `groups`, evenly spaced, falling to none; with it they are `points`.
 
     All of them where there are fewer; where there are many, such as GPUs are fast at.
@@ -66,8 +66,8 @@ def fewer_than(groups: int, points: int) -> list[int]:
     return sorted(spaced - {groups}, reverse=True)
 
 
-def model_of(
-    config: RawConfig, structure: ModelStructure, kept: Kept, dtype: torch.dtype
+def build_empty_model(
+    config: RawConfig, structure: ModelStructure, kept: LayerWidths, dtype: torch.dtype
 ) -> PreTrainedModel:
     """The class that a cut of every layer to `kept` would be loaded as, on no memory."""
     cuts = [
@@ -86,7 +86,7 @@ _FEWEST_POINTS: Final = 2  # none, and all
 
 
 @dataclass(frozen=True)
-class Subject:
+class LatencyModel:
     """A model by its shape, without its weights."""
 
     reference: ModelReference
@@ -96,7 +96,7 @@ class Subject:
     dtype: torch.dtype  # to be measured in
 
 
-def find_subject(name: str, decoding: Decoding, placement: Placement) -> Subject:
+def open_latency_model(name: str, decoding: Decoding, placement: Placement) -> LatencyModel:
     """Read config and shapes; raise `UsageError` where they can't be measured in that way."""
     checkpoint = open_checkpoint(resolve_model(name))
     structure = adapter_for(checkpoint.config).structure(checkpoint)
@@ -107,12 +107,12 @@ def find_subject(name: str, decoding: Decoding, placement: Placement) -> Subject
         source=name, structure=structure.fingerprint, revision=checkpoint.source.revision
     )
     dtype = compute_dtype(placement, checkpoint)
-    subject = Subject(reference, checkpoint.config, structure, layer, dtype)
+    subject = LatencyModel(reference, checkpoint.config, structure, layer, dtype)
     _refuse_small_memory(subject, decoding, placement.device)
     return subject
 
 
-def refuse_small(decoding: Decoding, points: int, rounds: int) -> None:
+def refuse_small_numbers(decoding: Decoding, points: int, rounds: int) -> None:
     """Raise `UsageError` for numbers that can't be meant."""
     least = {
         "--batch-size": (decoding.batch_size, 1),
@@ -158,7 +158,7 @@ def _refuse_long_context(decoding: Decoding, checkpoint: Checkpoint) -> None:
     )
 
 
-def _refuse_small_memory(subject: Subject, decoding: Decoding, device: str) -> None:
+def _refuse_small_memory(subject: LatencyModel, decoding: Decoding, device: str) -> None:
     """Refuse what memory doesn't hold: the full model's weights and cache, with a margin."""
     layer, structure = subject.layer, subject.structure
     cached = 2 * layer.attention.groups * layer.head_dim * len(structure.layers)
@@ -241,18 +241,18 @@ def measure_latencies(
     warms up. Raise `UsageError` for what can't be measured, before anything is.
     """
     decoding = Decoding(batch_size, context, tokens)
-    refuse_small(decoding, points, rounds)
+    refuse_small_numbers(decoding, points, rounds)
     placement = choose_placement(device, dtype)
     started = time.monotonic()
-    subject = find_subject(model, decoding, placement)
-    shapes = shapes_to_time(subject.layer, points)
-    models = _built(subject, shapes, placement.device)
-    seconds = _take_turns(models, decoding, rounds, progress)
+    subject = open_latency_model(model, decoding, placement)
+    shapes = widths_to_time(subject.layer, points)
+    models = _build_models(subject, shapes, placement.device)
+    seconds = _time_in_rounds(models, decoding, rounds, progress)
     record = MachineRecord(
         model=subject.reference,
         layers=len(subject.structure.layers),
         device=placement.device,
-        hardware=this_machine(placement.device),
+        hardware=describe_hardware(placement.device),
         dtype=str(subject.dtype).removeprefix("torch."),
         batch_size=batch_size,
         context=context,
@@ -268,22 +268,28 @@ def measure_latencies(
     return record.model_copy(update={"warnings": warn_of_latencies(record)})
 
 
-def _built(subject: Subject, shapes: Sequence[Kept], device: str) -> list[PreTrainedModel]:
+def _build_models(
+    subject: LatencyModel, shapes: Sequence[LayerWidths], device: str
+) -> list[PreTrainedModel]:
     """A model of every shape, all in one block of numbers."""
-    models = [model_of(subject.config, subject.structure, kept, subject.dtype) for kept in shapes]
+    models = [
+        build_empty_model(subject.config, subject.structure, kept, subject.dtype) for kept in shapes
+    ]
     block = random_storage(max(map(storage_elements, models)), subject.dtype, device)
     for model in models:
         place_in_storage(block, model)
     return models
 
 
-def _take_turns(
+def _time_in_rounds(
     models: Sequence[PreTrainedModel], decoding: Decoding, rounds: int, progress: Progress
 ) -> list[list[float]]:
     """Seconds a token of every model, one for each round that counts."""
     seconds: list[list[float]] = [[] for _ in models]
     turns = [
-        (number, index) for number in range(rounds + 1) for index in turns_of(number, len(models))
+        (number, index)
+        for number in range(rounds + 1)
+        for index in rotated_order(number, len(models))
     ]
     for number, index in progress(turns, total=len(turns), label="timing", unit="turns"):
         found = seconds_per_token(models[index], decoding)

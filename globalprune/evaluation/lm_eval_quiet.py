@@ -1,4 +1,4 @@
-"""lm-eval without its chatter: its prints, its log lines and its bars; our progress tells instead.
+"""lm-eval without its chatter: its prints, its log lines and its bars.
 
 Everything that is silenced about lm-eval is silenced here, and only while the block runs.
 """
@@ -20,7 +20,7 @@ _ENVIRONMENT: Final = {"DISABLE_MULTIPROC": "1"}
 
 
 @contextlib.contextmanager
-def quiet_harness(progress: Progress) -> Iterator[None]:
+def quiet_lm_eval(progress: Progress) -> Iterator[None]:
     """Let lm-eval work; what it prints to stdout goes to stderr."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from globalprune.artifacts.evaluations.evaluation import MetricResult, TaskResult, TaskSettings
 from globalprune.artifacts.records import digest_bytes, digest_json
 from globalprune.errors import TextError, UsageError
-from globalprune.evaluation.lm_eval_quiet import quiet_harness
+from globalprune.evaluation.lm_eval_quiet import quiet_lm_eval
 from globalprune.progress import Progress
 from globalprune.text.chat_template import ChatTemplate
 
@@ -61,13 +61,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else type(value).__name__
 
 
-HARNESS: Final = "lm_eval"
+LM_EVAL: Final = "lm_eval"
 _GROUP: Final = re.compile(r"^group\s*:", re.MULTILINE)
 _SUGGESTED: Final = 5
 
 
 @dataclass(frozen=True)
-class Tasks:
+class LoadedTasks:
     """What lm-eval made of the names: its own objects, and digests that say exactly what is asked.
 
     `documents` and `configs` are by task; `parents` names the group that speaks for a task.
@@ -91,22 +91,22 @@ class Tasks:
         }
 
 
-def harness_version() -> str:
+def lm_eval_version() -> str:
     """The version of lm-eval; raise `UsageError` where it isn't installed."""
     try:
-        return metadata.version(HARNESS)
+        return metadata.version(LM_EVAL)
     except metadata.PackageNotFoundError:
         raise UsageError(
             "--tasks: needs lm-eval, which isn't installed; pip install 'globalprune[eval]'."
         ) from None
 
 
-def read_tasks(settings: TaskSettings, progress: Progress) -> Tasks:
+def load_tasks(settings: TaskSettings, progress: Progress) -> LoadedTasks:
     """Find every task and read its data; raise what a person can mend."""
-    harness_version()
+    lm_eval_version()
     include = _include_path(settings.include_path)
     _refuse_missing_files(settings.names)
-    with quiet_harness(progress):
+    with quiet_lm_eval(progress):
         manager = _manager(settings.names, include)
         for name in settings.names:
             _refuse_unknown(name, manager)
@@ -114,7 +114,7 @@ def read_tasks(settings: TaskSettings, progress: Progress) -> Tasks:
         for name, task in loaded["tasks"].items():
             _refuse_unfit(name, task)
         limit = settings.limit
-        return Tasks(
+        return LoadedTasks(
             settings,
             loaded,
             documents={
@@ -176,7 +176,7 @@ def _refuse_unknown(name: str, manager: Any) -> None:
     near = difflib.get_close_matches(name, manager.all_tasks, n=_SUGGESTED)
     hint = f"did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists what it knows."
     raise UsageError(
-        f"--tasks {name}: is neither a task that lm-eval {harness_version()} knows nor a .yaml "
+        f"--tasks {name}: is neither a task that lm-eval {lm_eval_version()} knows nor a .yaml "
         f"file; {hint}"
     )
 
@@ -227,10 +227,10 @@ def refuse_missing_template(name: str, tokenizer: PreTrainedTokenizerBase) -> No
     template.write([{"role": "user", "content": "?"}], f"{name}: a question", prompting=True)
 
 
-def ask(
+def answer_tasks(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    tasks: Tasks,
+    tasks: LoadedTasks,
     *,
     batch_size: int,
     progress: Progress,
@@ -240,7 +240,7 @@ def ask(
     from lm_eval.models.huggingface import HFLM
 
     settings = tasks.settings
-    with quiet_harness(progress):
+    with quiet_lm_eval(progress):
         subject = HFLM(
             pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch_size
         )
@@ -273,7 +273,7 @@ def _prepare(loaded: dict[str, Any], settings: TaskSettings) -> None:
         task.set_fewshot_seed(seed=seeds.fewshot)
 
 
-def _result(name: str, figures: dict[str, Any], answers: Any, tasks: Tasks) -> TaskResult:
+def _result(name: str, figures: dict[str, Any], answers: Any, tasks: LoadedTasks) -> TaskResult:
     """One task's figures, taken out of lm-eval's way of naming them (`acc_stderr,none`)."""
     better = answers["higher_is_better"].get(name, {})
     samples = answers.get("samples", {}).get(name, [])

@@ -1,4 +1,4 @@
-"""One model evaluated: perplexity, tasks, resources; results are cached part by part."""
+"""One model evaluated: perplexity, tasks and resources. Results are cached part by part."""
 
 import math
 from collections.abc import Iterator
@@ -19,16 +19,16 @@ from globalprune.artifacts.evaluations.evaluation import (
 )
 from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, read_compensation
-from globalprune.artifacts.results.finetuning import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
 from globalprune.artifacts.run_folder import KeyedRecord, RunFolder
 from globalprune.errors import NonFiniteError, RecordInvalid
 from globalprune.evaluation.candidates import Candidate, load_candidate
-from globalprune.evaluation.lm_eval_tasks import Tasks, ask
+from globalprune.evaluation.lm_eval_tasks import LoadedTasks, answer_tasks
 from globalprune.evaluation.resources import (
     MemoryMeter,
     cache_bytes_per_token,
     count_parameters,
-    stored_bytes,
+    weight_file_bytes,
 )
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.models.checkpoints.identity import refuse_changed
@@ -39,10 +39,10 @@ from globalprune.statistics.loss import window_losses
 from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.windows import TokenWindows, batches
 
-PARTS_FOLDER = "parts"
+CACHE_FOLDER = "parts"
 
 
-class TextPart(KeyedRecord):
+class CachedTextResult(KeyedRecord):
     """A model's size, memory and perplexity."""
 
     kind: ClassVar[str] = "text"
@@ -56,7 +56,7 @@ class TextPart(KeyedRecord):
     perplexity: PerplexityResult
 
 
-class TasksPart(KeyedRecord):
+class CachedTaskResults(KeyedRecord):
     """A model's answers to tasks."""
 
     kind: ClassVar[str] = "tasks"
@@ -104,7 +104,7 @@ def _finite_losses(model: PreTrainedModel, ids: torch.Tensor, name: str) -> list
     return losses
 
 
-def warn_of_seen_text(folder: Path, evaluated: TextRecord) -> str | None:
+def warn_of_contamination(folder: Path, evaluated: TextRecord) -> str | None:
     """A warning if a record that lies in a model's folder says that documents were read before."""
     judged = set(evaluated.document_digests)
     try:
@@ -127,24 +127,24 @@ def warn_of_seen_text(folder: Path, evaluated: TextRecord) -> str | None:
 
 def _texts(records: Path) -> Iterator[tuple[str, TextRecord]]:
     """What a model was measured on and what it learned from, as far as records lie there."""
-    analysis, recovery = records / ANALYSIS_FILE, records / RECOVERY_FILE
+    analysis, recovery = records / ANALYSIS_FILE, records / FINETUNE_FILE
     compensation = records / COMPENSATION_FILE
     if analysis.is_file():
         yield "calibration", read_analysis_record(analysis).calibration
     if compensation.is_file():
         yield "compensation", read_compensation(compensation).text
     if recovery.is_file():
-        for run in read_recovery(recovery).runs:
+        for run in read_finetune_record(recovery).runs:
             for part in run.data:
                 yield "finetuning", part.text
 
 
-CACHED_TOKENS = 64  # enough to count what a token takes
+KV_CACHE_TOKENS = 64  # enough to count what a token takes
 _Part = Literal["text", "tasks"]
 
 
 @dataclass(frozen=True)
-class Question:
+class EvaluationProtocol:
     """What every model is asked, the same for all."""
 
     data: str
@@ -155,11 +155,11 @@ class Question:
     placement: Placement
     trust_remote_code: bool
     progress: Progress
-    tasks: Tasks | None
+    tasks: LoadedTasks | None
     versions: dict[str, str]  # those that can change an answer
 
 
-def cut_windows(candidate: Candidate, question: Question) -> TokenWindows:
+def read_evaluation_windows(candidate: Candidate, question: EvaluationProtocol) -> TokenWindows:
     """The text as this model's tokenizer cuts it."""
     return evaluation_windows(
         question.data,
@@ -172,8 +172,8 @@ def cut_windows(candidate: Candidate, question: Question) -> TokenWindows:
     )
 
 
-def measure(
-    candidate: Candidate, windows: TokenWindows, question: Question, parts: RunFolder
+def evaluate_model(
+    candidate: Candidate, windows: TokenWindows, question: EvaluationProtocol, parts: RunFolder
 ) -> ModelResult:
     """Judge one model, and let it go; only what no part tells is measured."""
     if candidate.identity is None:  # nobody can say later whose figures they are
@@ -181,8 +181,8 @@ def measure(
     tasks = question.tasks
     text_key = _key(candidate, question, windows=windows.record.digest)
     tasks_key = _key(candidate, question, tasks=tasks.key if tasks else None)
-    text = parts.find(TextPart, text_key)
-    answers = parts.find(TasksPart, tasks_key) if tasks else None
+    text = parts.find(CachedTextResult, text_key)
+    answers = parts.find(CachedTaskResults, tasks_key) if tasks else None
     found: dict[_Part, object] = {"text": text, "tasks": answers}
     if text is None or (tasks and answers is None):
         meter = MemoryMeter(question.placement.device)
@@ -217,14 +217,14 @@ def _refuse_changed(candidate: Candidate) -> None:
         refuse_changed(candidate.source, candidate.identity.files)
 
 
-def _key(candidate: Candidate, question: Question, **asked: Any) -> dict[str, Any]:
+def _key(candidate: Candidate, question: EvaluationProtocol, **asked: Any) -> dict[str, Any]:
     """All that a part's figures depend on."""
     dtype = question.placement.dtype
     return {
         "model": candidate.identity and candidate.identity.digest,
         "trust_remote_code": question.trust_remote_code,
         **_masked_key(candidate),
-        "file_bytes": stored_bytes(candidate.source),
+        "file_bytes": weight_file_bytes(candidate.source),
         "device": question.placement.device,
         "dtype": None if dtype is None else str(dtype),
         "batch_size": question.batch_size,
@@ -245,12 +245,12 @@ def _text_part(
     candidate: Candidate,
     windows: TokenWindows,
     key: dict[str, Any],
-) -> TextPart:
+) -> CachedTextResult:
     """Perplexity, the memory that it took, and sizes; those behind a mask are the plan's."""
     fewer = Fraction(0) if candidate.mask is None else candidate.mask.cached_numbers
-    cached = cache_bytes_per_token(model, windows.rows[0][:CACHED_TOKENS], fewer)
-    peak, file_bytes = meter.added_bytes(), stored_bytes(candidate.source)
-    part = TextPart(
+    cached = cache_bytes_per_token(model, windows.rows[0][:KV_CACHE_TOKENS], fewer)
+    peak, file_bytes = meter.added_bytes(), weight_file_bytes(candidate.source)
+    part = CachedTextResult(
         source=candidate.name,
         key=key,
         perplexity=judged,
@@ -273,20 +273,20 @@ def _text_part(
 
 def _tasks_part(
     model: PreTrainedModel,
-    tasks: Tasks,
+    tasks: LoadedTasks,
     candidate: Candidate,
-    question: Question,
+    question: EvaluationProtocol,
     key: dict[str, Any],
-) -> TasksPart:
+) -> CachedTaskResults:
     """What lm-eval makes of the model's answers."""
-    answers = ask(
+    answers = answer_tasks(
         model,
         load_tokenizer(candidate.source.path),
         tasks,
         batch_size=question.batch_size,
         progress=question.progress,
     )
-    return TasksPart(source=candidate.name, key=key, tasks=answers)
+    return CachedTaskResults(source=candidate.name, key=key, tasks=answers)
 
 
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
     found = list(quantisation_warnings(source))
     if candidate.mask is not None:
         found += candidate.mask.doubts()
-    seen = warn_of_seen_text(source.adapter or source.path, windows.record)
+    seen = warn_of_contamination(source.adapter or source.path, windows.record)
     if seen is not None:
         found.append(seen)
     length = max(len(row) for row in windows.rows)

@@ -33,14 +33,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def stored_bytes(source: ModelSource) -> int:
+def weight_file_bytes(source: ModelSource) -> int:
     """The bytes of the weights on disk: the .gguf file, or the safetensors that would be loaded.
 
     An adapter counts with its base model.
     """
     if source.adapter is not None:
         adapter = (source.adapter / ADAPTER_WEIGHTS).stat().st_size
-        return adapter + stored_bytes(replace(source, adapter=None))
+        return adapter + weight_file_bytes(replace(source, adapter=None))
     if source.is_gguf:
         return source.path.stat().st_size
     single = source.path / "model.safetensors"
@@ -145,7 +145,7 @@ def _resident(name: str) -> int | None:
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
-def this_machine(device: str) -> Hardware:
+def describe_hardware(device: str) -> Hardware:
     """What it calls its processor, and the GPU if the models run there."""
     on_gpu = device.startswith("cuda")
     return Hardware(

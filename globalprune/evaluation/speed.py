@@ -14,12 +14,12 @@ from globalprune.evaluation.resources import free_memory
 from globalprune.progress import Progress
 
 
-def turns_of(number: int, count: int) -> list[int]:
+def rotated_order(number: int, count: int) -> list[int]:
     """The order of `count` things in a round: it rotates, so that none is always first."""
     return [(place + number) % count for place in range(count)]
 
 
-def now(device: torch.device) -> float:
+def synchronized_time(device: torch.device) -> float:
     """The time in seconds once queued kernels have ended, so that it tells their time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -32,7 +32,7 @@ MEMORY_MARGIN: Final = 1.25  # what lies beside the weights: activations, caches
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedModel:
     """A model to be timed, not loaded yet."""
 
     load: Callable[[], PreTrainedModel]
@@ -41,7 +41,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Turn:
+class RoundTimes:
     """What one model did in one round, in seconds."""
 
     prefill: float
@@ -50,7 +50,7 @@ class Turn:
 
 
 def measure_speeds(
-    subjects: Sequence[Subject], settings: SpeedSettings, device: str, progress: Progress
+    subjects: Sequence[TimedModel], settings: SpeedSettings, device: str, progress: Progress
 ) -> tuple[list[SpeedResult], SpeedSettings]:
     """Time every model; also tell what was measured, where short text or memory set a limit."""
     shortest = min(len(subject.prompt) for subject in subjects)
@@ -58,17 +58,17 @@ def measure_speeds(
     together = len(subjects) == 1 or _fit_together(subjects, device)
     done = settings.model_copy(update={"prompt_tokens": length, "interleaved": together})
     if together:
-        return _take_turns(subjects, done, progress), done
-    return [_take_turns([subject], done, progress)[0] for subject in subjects], done
+        return _time_in_rounds(subjects, done, progress), done
+    return [_time_in_rounds([subject], done, progress)[0] for subject in subjects], done
 
 
-def _fit_together(subjects: Sequence[Subject], device: str) -> bool:
+def _fit_together(subjects: Sequence[TimedModel], device: str) -> bool:
     """Whether memory that is free now holds all weights, with a margin."""
     return MEMORY_MARGIN * sum(subject.weight_bytes for subject in subjects) <= free_memory(device)
 
 
-def _take_turns(
-    subjects: Sequence[Subject], settings: SpeedSettings, progress: Progress
+def _time_in_rounds(
+    subjects: Sequence[TimedModel], settings: SpeedSettings, progress: Progress
 ) -> list[SpeedResult]:
     """Time these models in turn."""
     models = [subject.load() for subject in subjects]
@@ -76,35 +76,35 @@ def _take_turns(
         subject.prompt[None, : settings.prompt_tokens].to(model.device)
         for subject, model in zip(subjects, models, strict=True)
     ]
-    turns: list[list[Turn]] = [[] for _ in models]
+    turns: list[list[RoundTimes]] = [[] for _ in models]
     rounds = progress(
         range(settings.rounds + 1), total=settings.rounds + 1, label="speed", unit="rounds"
     )
     for number in rounds:
-        for index in turns_of(number, len(models)):
+        for index in rotated_order(number, len(models)):
             turn = _time(models[index], prompts[index], settings.decoded_tokens)
             if number:  # the first round warms up
                 turns[index].append(turn)
     return [_result(turn, settings) for turn in turns]
 
 
-def _time(model: PreTrainedModel, prompt: torch.Tensor, decoded: int) -> Turn:
+def _time(model: PreTrainedModel, prompt: torch.Tensor, decoded: int) -> RoundTimes:
     """One prefill, one choice, then tokens one at a time, greedily, with the cache."""
     device = model.device
     head = {"logits_to_keep": 1} if _can_keep_one(model) else {}
     with torch.inference_mode():
-        started = now(device)
+        started = synchronized_time(device)
         output: Any = model(input_ids=prompt, use_cache=True, **head)
-        filled = now(device)
-        token = _choice(output)
+        filled = synchronized_time(device)
+        token = _likeliest_token(output)
         token.item()
-        chosen = now(device)
+        chosen = synchronized_time(device)
         for _ in range(decoded):
             output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
-            token = _choice(output)
+            token = _likeliest_token(output)
         token.item()
-        ended = now(device)
-    return Turn(filled - started, chosen - started, ended - chosen)
+        ended = synchronized_time(device)
+    return RoundTimes(filled - started, chosen - started, ended - chosen)
 
 
 def _can_keep_one(model: PreTrainedModel) -> bool:
@@ -112,13 +112,13 @@ def _can_keep_one(model: PreTrainedModel) -> bool:
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
-def _choice(output: Any) -> torch.Tensor:
+def _likeliest_token(output: Any) -> torch.Tensor:
     """The likeliest next token, `[1, 1]`."""
     token: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
     return token
 
 
-def _result(turns: Sequence[Turn], settings: SpeedSettings) -> SpeedResult:
+def _result(turns: Sequence[RoundTimes], settings: SpeedSettings) -> SpeedResult:
     """Rates of every round."""
     return SpeedResult(
         prefill_tokens_per_second=tuple(settings.prompt_tokens / turn.prefill for turn in turns),
@@ -147,10 +147,10 @@ def seconds_per_token(model: PreTrainedModel, decoding: Decoding) -> float:
     with torch.inference_mode():
         cache = _filled_cache(model, token, decoding.context)
         token = _next(model, token, cache)
-        started = now(model.device)
+        started = synchronized_time(model.device)
         for _ in range(decoding.tokens):
             token = _next(model, token, cache)
-        return (now(model.device) - started) / decoding.tokens
+        return (synchronized_time(model.device) - started) / decoding.tokens
 
 
 def _filled_cache(model: PreTrainedModel, token: torch.Tensor, context: int) -> DynamicCache:

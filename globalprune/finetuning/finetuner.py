@@ -1,7 +1,7 @@
-"""Finetunes a model that was cut, or any other: what is asked is checked, trained, written whole.
+"""Finetunes a model that was cut, or any other.
 
-MODEL is never changed. OUT appears when all is done; until then the checkpoints lie beside it, in
-OUT.unfinished, from where a run that was stopped goes on.
+MODEL is never changed. OUT appears when all is done; until then the checkpoints lie in
+OUT.unfinished, from where an interrupted run resumes.
 """
 
 import os
@@ -12,29 +12,34 @@ from pathlib import Path
 from typing import Any
 
 from globalprune.artifacts.records import tool_versions
-from globalprune.artifacts.results.finetuning import RecoveryRun, RecoverySettings
+from globalprune.artifacts.results.finetuning import FinetuneRun, FinetuneSettings
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.errors import UsageError
-from globalprune.finetuning.inputs import Pupil, find_lesson, find_pupil, find_teacher
+from globalprune.finetuning.inputs import (
+    OpenedModel,
+    open_student,
+    open_teacher,
+    read_training_data,
+)
 from globalprune.finetuning.output import (
     RunFacts,
     copy_records,
     describe_run,
-    reader_of_folder,
+    folder_reader,
     write_adapter,
     write_model,
     write_run,
 )
-from globalprune.finetuning.settings import choose_arithmetic
+from globalprune.finetuning.settings import choose_precision
 from globalprune.finetuning.training import (
     CHECKPOINT_BYTES,
     KEPT_CHECKPOINTS,
-    Assignment,
-    Trained,
+    TrainingJob,
+    TrainingResult,
+    discard_incomplete_checkpoints,
     last_checkpoint,
-    no_half_checkpoints,
     train,
 )
 from globalprune.models.checkpoints.identity import refuse_changed
@@ -47,7 +52,7 @@ from globalprune.progress import Progress, silent, tell_nobody
 def finetune(
     model: str,
     out: Path,
-    settings: RecoverySettings,
+    settings: FinetuneSettings,
     *,
     data: Sequence[str] = (),
     teacher: str | None = None,
@@ -62,7 +67,7 @@ def finetune(
     command: Sequence[str] = (),
     warn: Callable[[str], None] = tell_nobody,
     progress: Progress = silent,
-) -> RecoveryRun | None:
+) -> FinetuneRun | None:
     """Train `model` on `data` and write the result into the folder `out`, whole or not at all.
 
     With a `teacher`, `settings.distillation` says how much of it is learned. `keep_adapter` writes
@@ -74,28 +79,28 @@ def finetune(
     started = time.monotonic()
     out = out.expanduser()
     _refuse_contradictions(settings, teacher, keep_adapter=keep_adapter)
-    arithmetic = choose_arithmetic(device, dtype, settings.method)
+    arithmetic = choose_precision(device, dtype, settings.method)
     settings = settings.model_copy(update={"precision": arithmetic.name})
-    pupil = find_pupil(model, progress)
+    pupil = open_student(model, progress)
     _refuse_stacking(pupil, keep_adapter=keep_adapter)
     work = RunFolder.beside(out) if work is None else work
-    taught_by = None if teacher is None else find_teacher(teacher, pupil, progress)
-    if _is_first():
-        _refuse_place(out, pupil, taught_by, settings, overwrite=overwrite)
+    taught_by = None if teacher is None else open_teacher(teacher, pupil, progress)
+    if _is_main_process():
+        _refuse_output(out, pupil, taught_by, settings, overwrite=overwrite)
         work.refuse(resume=resume, overwrite=overwrite)
-    lesson = find_lesson(pupil, data, settings, progress)
-    for warning in lesson.warnings if _is_first() else ():
+    lesson = read_training_data(pupil, data, settings, progress)
+    for warning in lesson.warnings if _is_main_process() else ():
         warn(warning)
-    assignment = Assignment(
+    assignment = TrainingJob(
         pupil, taught_by, lesson.windows, settings, arithmetic, trust_remote_code, progress
     )
-    if _is_first():
+    if _is_main_process():
         work.begin(_identity(assignment), resume=resume)
-    if resume and last_checkpoint(work.folder) is None and _is_first():
+    if resume and last_checkpoint(work.folder) is None and _is_main_process():
         warn(f"{work.folder}: holds no checkpoint to go on from, so the run begins anew.")
-    with work.forgotten_if_empty(), no_half_checkpoints(work.folder):
+    with work.forgotten_if_empty(), discard_incomplete_checkpoints(work.folder):
         trained = train(assignment, work.folder, resume=resume)
-    if not _is_first():
+    if not _is_main_process():
         return None
     refuse_foreign_files(out)  # who may have come while it trained
     refuse_changed(pupil.checkpoint.source, pupil.identity.files)
@@ -121,7 +126,7 @@ def finetune(
 
 
 def _refuse_contradictions(
-    settings: RecoverySettings, teacher: str | None, *, keep_adapter: bool
+    settings: FinetuneSettings, teacher: str | None, *, keep_adapter: bool
 ) -> None:
     """Raise `UsageError` where two wishes exclude each other."""
     if settings.method == "full" and keep_adapter:
@@ -130,7 +135,7 @@ def _refuse_contradictions(
         raise UsageError("a teacher and how to learn from it belong together; say --teacher MODEL.")
 
 
-def _refuse_stacking(pupil: Pupil, *, keep_adapter: bool) -> None:
+def _refuse_stacking(pupil: OpenedModel, *, keep_adapter: bool) -> None:
     """Raise `UsageError` for an adapter on an adapter: the file could name only one of them."""
     if keep_adapter and pupil.checkpoint.source.adapter is not None:
         raise UsageError(
@@ -139,11 +144,11 @@ def _refuse_stacking(pupil: Pupil, *, keep_adapter: bool) -> None:
         )
 
 
-def _refuse_place(
+def _refuse_output(
     out: Path,
-    pupil: Pupil,
-    teacher: Pupil | None,
-    settings: RecoverySettings,
+    pupil: OpenedModel,
+    teacher: OpenedModel | None,
+    settings: FinetuneSettings,
     *,
     overwrite: bool,
 ) -> None:
@@ -155,12 +160,12 @@ def _refuse_place(
     refuse_unsafe_output(out, sources, needed_bytes=needed, overwrite=overwrite)
 
 
-def _is_first() -> bool:
+def _is_main_process() -> bool:
     """Whether this process is the one that writes; launchers number the processes they start."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def _identity(assignment: Assignment) -> dict[str, Any]:
+def _identity(assignment: TrainingJob) -> dict[str, Any]:
     """What makes two starts the same run."""
     teacher = assignment.teacher
     return {
@@ -175,13 +180,15 @@ def _identity(assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def _write(assignment: Assignment, trained: Trained, folder: Path, *, keep_adapter: bool) -> None:
+def _write(
+    assignment: TrainingJob, trained: TrainingResult, folder: Path, *, keep_adapter: bool
+) -> None:
     """Write the merged model, or the adapter alone."""
     base = assignment.pupil.checkpoint
     if keep_adapter:
         write_adapter(base, trained.folder, folder)
     elif assignment.settings.lora is None:
-        write_model(base, reader_of_folder(trained.folder), folder)
+        write_model(base, folder_reader(trained.folder), folder)
     else:
         adapted = replace(base.source, adapter=trained.folder)
         write_model(base, LoraCheckpoint.open(adapted, base).read, folder)

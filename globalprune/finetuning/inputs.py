@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from globalprune.artifacts.records import digest_bytes
 from globalprune.artifacts.results.finetuning import (
-    RECOVERY_FILE,
-    KnownModel,
-    RecoverySettings,
-    TrainingData,
-    read_recovery,
+    FINETUNE_FILE,
+    FinetuneSettings,
+    TrainingSource,
+    WeightsReference,
+    read_finetune_record,
 )
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
@@ -30,15 +30,15 @@ from globalprune.text.readers import Column
 from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, parse_mixture, training_texts
 
-Row = dict[str, torch.Tensor]
+TrainingExample = dict[str, torch.Tensor]
 
 
-class TrainingWindows(Dataset[Row]):
+class TrainingWindows(Dataset[TrainingExample]):
     """The windows of all sources, one source behind the other; Trainer shuffles them."""
 
     def __init__(self, texts: Sequence[TrainingText]) -> None:
         self._rows = [
-            {"input_ids": ids, "labels": _predicted(labels)}
+            {"input_ids": ids, "labels": _ignore_first(labels)}
             for text in texts
             for ids, labels in zip(text.rows, text.labels, strict=True)
         ]
@@ -47,7 +47,7 @@ class TrainingWindows(Dataset[Row]):
         """The number of windows."""
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> TrainingExample:
         """One window: its ids `[T]`, and its labels `[T]`."""
         return self._rows[index]
 
@@ -69,36 +69,36 @@ class TrainingWindows(Dataset[Row]):
         return digest_bytes(*(value.numpy().tobytes() for value in (lengths, *values)))
 
 
-def _predicted(labels: torch.Tensor) -> torch.Tensor:
+def _ignore_first(labels: torch.Tensor) -> torch.Tensor:
     """The labels without the first, which nothing predicts: some Trainers would count it."""
     return torch.cat([labels.new_full((1,), IGNORED_LABEL), labels[1:]])
 
 
-def stack(rows: Sequence[Row]) -> Row:
+def collate(rows: Sequence[TrainingExample]) -> TrainingExample:
     """A batch `[B, T]` of rows of equal length."""
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 @dataclass(frozen=True)
-class Pupil:
+class OpenedModel:
     """A model on disk, known by its weights; nothing of it is loaded."""
 
     checkpoint: Checkpoint
-    known: KnownModel
+    known: WeightsReference
     identity: ModelIdentity
     vocab_size: int
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingData:
     """The text of a run as windows, and what its record says of it."""
 
     windows: TrainingWindows
-    data: tuple[TrainingData, ...]
+    data: tuple[TrainingSource, ...]
     warnings: tuple[str, ...]
 
 
-def find_pupil(name: str, progress: Progress = silent) -> Pupil:
+def open_student(name: str, progress: Progress = silent) -> OpenedModel:
     """Open a model; raise `CheckpointError` for one that can't be trained as it stands."""
     source = resolve_model(name)
     if source.is_gguf:
@@ -107,21 +107,21 @@ def find_pupil(name: str, progress: Progress = silent) -> Pupil:
             "of it first: gp apply with an empty plan (`layers: {}`) writes one."
         )
     checkpoint = open_checkpoint(source)
-    earlier = records_folder(source) / RECOVERY_FILE
+    earlier = records_folder(source) / FINETUNE_FILE
     if earlier.exists():
-        read_recovery(earlier)  # it is to be carried on; what can't be is refused now
-    known = KnownModel(
+        read_finetune_record(earlier)  # it is to be carried on; what can't be is refused now
+    known = WeightsReference(
         source=source.name, revision=source.revision, weights=weights_fingerprint(checkpoint)
     )
     identity = identify_model(source, progress)
-    return Pupil(
+    return OpenedModel(
         checkpoint, known, identity, ConfigSizes(checkpoint.config, name).need("vocab_size")
     )
 
 
-def find_teacher(name: str, pupil: Pupil, progress: Progress = silent) -> Pupil:
+def open_teacher(name: str, pupil: OpenedModel, progress: Progress = silent) -> OpenedModel:
     """Open the teacher; raise `UsageError` unless it speaks the pupil's tokens."""
-    teacher = find_pupil(name, progress)
+    teacher = open_student(name, progress)
     theirs, ours = (load_tokenizer(one.checkpoint.source.path) for one in (teacher, pupil))
     if teacher.vocab_size != pupil.vocab_size or theirs.get_vocab() != ours.get_vocab():
         raise UsageError(
@@ -132,9 +132,9 @@ def find_teacher(name: str, pupil: Pupil, progress: Progress = silent) -> Pupil:
     return teacher
 
 
-def find_lesson(
-    pupil: Pupil, sources: Sequence[str], settings: RecoverySettings, progress: Progress
-) -> Lesson:
+def read_training_data(
+    pupil: OpenedModel, sources: Sequence[str], settings: FinetuneSettings, progress: Progress
+) -> TrainingData:
     """Read the text and cut it into windows."""
     longest = pupil.checkpoint.config.get("max_position_embeddings")
     if longest is not None and settings.seq_len > longest:
@@ -156,20 +156,20 @@ def find_lesson(
     windows = TrainingWindows(texts)
     if not windows.learned_tokens:
         raise UsageError("--data: no window has a token to learn; give other text.")
-    warnings = (*_few_rows(texts), *_plain_text(texts, load))
-    return Lesson(windows, _data(sources, texts), warnings)
+    warnings = (*_warn_of_few_rows(texts), *_warn_of_plain_text(texts, load))
+    return TrainingData(windows, _data(sources, texts), warnings)
 
 
-def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[TrainingData, ...]:
+def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[TrainingSource, ...]:
     """The sources as the record keeps them."""
     weights = [part.weight for part in parse_mixture(sources)] or [1.0]
     return tuple(
-        TrainingData(text=text.record, weight=weight, is_chat=text.kind is Column.MESSAGES)
+        TrainingSource(text=text.record, weight=weight, is_chat=text.kind is Column.MESSAGES)
         for text, weight in zip(texts, weights, strict=True)
     )
 
 
-def _few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
+def _warn_of_few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
     """Say where a source of ids has fewer rows than were asked of it."""
     for text in texts:
         if text.record.samples < text.asked:
@@ -179,7 +179,7 @@ def _few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
             )
 
 
-def _plain_text(
+def _warn_of_plain_text(
     texts: Sequence[TrainingText],
     load_tokenizer: Callable[[], PreTrainedTokenizerBase],
 ) -> Iterator[str]:

@@ -11,20 +11,20 @@ import torch
 
 from globalprune.artifacts.records import OWN_FOLDER, tool_versions, write_record
 from globalprune.artifacts.results.finetuning import (
+    FINETUNE_FILE,
     LOSS_FILE,
-    RECOVERY_FILE,
-    KnownModel,
+    FinetuneRecord,
+    FinetuneRun,
+    FinetuneSettings,
     LossPoint,
-    RecoveryRecord,
-    RecoveryRun,
-    RecoverySettings,
-    read_recovery,
+    WeightsReference,
+    read_finetune_record,
     write_loss_curve,
 )
 from globalprune.card.model_card import write_card
 from globalprune.errors import NonFiniteError, VerificationFailed
-from globalprune.finetuning.inputs import Lesson
-from globalprune.finetuning.training import Trained
+from globalprune.finetuning.inputs import TrainingData
+from globalprune.finetuning.training import TrainingResult
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
@@ -41,15 +41,20 @@ from globalprune.models.configs.pruned_config import MODELING_FILE, is_uneven
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.source import ModelSource
 
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-Reader = Callable[[str], torch.Tensor]
+TORCH_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+TensorReader = Callable[[str], torch.Tensor]
 
 
-def write_model(base: Checkpoint, read: Reader, folder: Path) -> None:
+def write_model(base: Checkpoint, read: TensorReader, folder: Path) -> None:
     """Write every tensor of `base` with the value that `read` gives, and all that lies beside."""
     writer = ShardWriter(folder, {name: info.bytes for name, info in base.tensors.items()})
     for name, info in base.tensors.items():
-        value = read(name).to(DTYPES[info.dtype]).contiguous()
+        value = read(name).to(TORCH_DTYPES[info.dtype]).contiguous()
         if value.shape != info.shape:
             raise VerificationFailed(
                 f"{name}: was trained as {list(value.shape)}, and should be {list(info.shape)}; "
@@ -64,7 +69,7 @@ def write_model(base: Checkpoint, read: Reader, folder: Path) -> None:
     write_config(base.config, base.source.path, folder)
     if is_uneven(base.config):
         shutil.copyfile(Path(modeling_globalprune.__file__), folder / f"{MODELING_FILE}.py")
-    copy_companions(base, folder)
+    copy_auxiliary_files(base, folder)
 
 
 def write_adapter(base: Checkpoint, trained: Path, folder: Path) -> None:
@@ -79,10 +84,10 @@ def write_adapter(base: Checkpoint, trained: Path, folder: Path) -> None:
     config["revision"] = source.revision
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
-    copy_companions(base, folder)
+    copy_auxiliary_files(base, folder)
 
 
-def copy_companions(base: Checkpoint, folder: Path) -> None:
+def copy_auxiliary_files(base: Checkpoint, folder: Path) -> None:
     """Copy the tokenizer, the licence and the like."""
     if base.auxiliary_folder is not None:
         for name in list_auxiliary_files(base.auxiliary_folder):
@@ -102,7 +107,7 @@ def copy_records(base: Checkpoint, folder: Path) -> None:
         (folder / OWN_FOLDER).mkdir()
 
 
-def reader_of_folder(folder: Path) -> Reader:
+def folder_reader(folder: Path) -> TensorReader:
     """Read from a folder that Trainer saved a model into."""
     return open_checkpoint(ModelSource(str(folder), folder)).read
 
@@ -114,23 +119,23 @@ _RUINED = 1.0  # nats; single windows differ by less
 class RunFacts:
     """What is known of a run when its weights are written."""
 
-    model: KnownModel
-    teacher: KnownModel | None
-    settings: RecoverySettings
-    lesson: Lesson
-    trained: Trained
+    model: WeightsReference
+    teacher: WeightsReference | None
+    settings: FinetuneSettings
+    lesson: TrainingData
+    trained: TrainingResult
     seconds: float
     command: Sequence[str]
 
 
-def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
+def describe_run(facts: RunFacts, result: Path | None) -> FinetuneRun:
     """The record of a run; `result` is the folder of the merged model, if there is one."""
     losses = [point.loss for point in facts.trained.curve]
     tenth = max(1, len(losses) // 10)
     weights = None
     if result is not None:
         weights = weights_fingerprint(open_checkpoint(ModelSource(result.name, result)))
-    return RecoveryRun(
+    return FinetuneRun(
         model=facts.model,
         teacher=facts.teacher,
         settings=facts.settings,
@@ -148,11 +153,11 @@ def describe_run(facts: RunFacts, result: Path | None) -> RecoveryRun:
         resumed_at=facts.trained.resumed_at,
         command=tuple(facts.command),
         versions=tool_versions("peft", "accelerate"),
-        warnings=(*facts.lesson.warnings, *_risen(losses[:tenth], losses[-tenth:])),
+        warnings=(*facts.lesson.warnings, *_warn_of_risen_loss(losses[:tenth], losses[-tenth:])),
     )
 
 
-def _risen(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
+def _warn_of_risen_loss(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
     """Say where the loss rose by more than windows differ."""
     before, after = fmean(first), fmean(last)
     if after > before + _RUINED:
@@ -163,12 +168,12 @@ def _risen(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
 
 
 def write_run(
-    folder: Path, run: RecoveryRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
+    folder: Path, run: FinetuneRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
 ) -> None:
     """Write the records into a result, behind those of the runs before; then its card."""
     own = folder / OWN_FOLDER
-    path = own / RECOVERY_FILE
-    earlier = read_recovery(path).runs if path.exists() else ()
-    write_record(path, RecoveryRecord(runs=(*earlier, run)))
+    path = own / FINETUNE_FILE
+    earlier = read_finetune_record(path).runs if path.exists() else ()
+    write_record(path, FinetuneRecord(runs=(*earlier, run)))
     write_loss_curve(own / LOSS_FILE, curve)
     write_card(folder, name=name, licence_from=base.auxiliary_folder)

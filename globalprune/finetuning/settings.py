@@ -1,38 +1,38 @@
-"""Presets of finetuning, and the arithmetic that a device can train in."""
+"""Presets of finetuning, and the precision that a device can train in."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 import torch
 
-from globalprune.artifacts.results.finetuning import LoraSettings, Method, RecoverySettings
+from globalprune.artifacts.results.finetuning import FinetuneSettings, LoraSettings, Method
 from globalprune.errors import UsageError
 from globalprune.models.placement import DTYPES, choose_placement
 
-PRESETS: Final[dict[str, RecoverySettings]] = {
-    "light": RecoverySettings(samples=500, lora=LoraSettings(r=8, alpha=16)),  # below 20 %
-    "moderate": RecoverySettings(samples=1000, lora=LoraSettings(r=16, alpha=32)),  # to 30 %
-    "aggressive": RecoverySettings(method="full", samples=2000, learning_rate=1e-5, lora=None),
+FINETUNE_PRESETS: Final[dict[str, FinetuneSettings]] = {
+    "light": FinetuneSettings(samples=500, lora=LoraSettings(r=8, alpha=16)),  # below 20 %
+    "moderate": FinetuneSettings(samples=1000, lora=LoraSettings(r=16, alpha=32)),  # to 30 %
+    "aggressive": FinetuneSettings(method="full", samples=2000, learning_rate=1e-5, lora=None),
 }
-METHODS: Final[dict[str, RecoverySettings]] = {
-    "lora": PRESETS["light"],  # the founding defaults
-    "full": RecoverySettings(method="full", lora=None),
+METHODS: Final[dict[str, FinetuneSettings]] = {
+    "lora": FINETUNE_PRESETS["light"],  # the founding defaults
+    "full": FinetuneSettings(method="full", lora=None),
 }
-RECIPES: Final = METHODS | PRESETS
+NAMED_SETTINGS: Final = METHODS | FINETUNE_PRESETS
 
 
-def recipe_named(name: str) -> RecoverySettings:
+def settings_named(name: str) -> FinetuneSettings:
     """The settings of a method or a preset; raise `UsageError` for another word."""
-    if name not in RECIPES:
-        raise UsageError(f"{name}: is no way to finetune; there are {', '.join(RECIPES)}.")
-    return RECIPES[name]
+    if name not in NAMED_SETTINGS:
+        raise UsageError(f"{name}: is no way to finetune; there are {', '.join(NAMED_SETTINGS)}.")
+    return NAMED_SETTINGS[name]
 
 
 PrecisionName = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class Precision:
     """Mixed precision is Trainer's and accelerate's; this says what they are given."""
 
     name: PrecisionName
@@ -41,7 +41,7 @@ class Arithmetic:
     frozen: torch.dtype  # of a teacher
 
 
-def choose_arithmetic(device: str | None, dtype: str | None, method: Method) -> Arithmetic:
+def choose_precision(device: str | None, dtype: str | None, method: Method) -> Precision:
     """float32 on a CPU, bfloat16 on a GPU; weights that are trained themselves are float32.
 
     Under LoRA only the adapters are trained, which peft keeps in float32, so the frozen weights may
@@ -59,4 +59,4 @@ def choose_arithmetic(device: str | None, dtype: str | None, method: Method) -> 
     if on_cpu and name == "float16":
         raise UsageError("--dtype float16: can't be trained in on a cpu; say float32.")
     weights = torch.float32 if method == "full" else DTYPES[name]
-    return Arithmetic(cast("PrecisionName", name), on_cpu, weights, DTYPES[name])
+    return Precision(cast("PrecisionName", name), on_cpu, weights, DTYPES[name])

@@ -1,4 +1,4 @@
-"""The Trainer: LoRA adapters and top-k distillation."""
+"""The Trainer, with LoRA adapters and top-k distillation."""
 
 import math
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from transformers import (
 
 from globalprune.artifacts.results.finetuning import (
     DistillationSettings,
+    FinetuneSettings,
     LoraSettings,
-    RecoverySettings,
 )
 from globalprune.errors import NonFiniteError, UsageError
-from globalprune.finetuning.inputs import TrainingWindows, stack
+from globalprune.finetuning.inputs import TrainingWindows, collate
 from globalprune.models.quiet import quiet_peft
 from globalprune.progress import Progress
 from globalprune.text.token_rows import IGNORED_LABEL
@@ -53,7 +53,7 @@ def add_adapters(model: Any, settings: LoraSettings) -> PeftModel:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
-        exclude_modules=_hollow(linears) or None,
+        exclude_modules=_empty_linears(linears) or None,
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
@@ -74,12 +74,12 @@ def _linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
             yield name, module
 
 
-def _hollow(linears: dict[str, nn.Linear]) -> list[str]:
+def _empty_linears(linears: dict[str, nn.Linear]) -> list[str]:
     """What an emptied sublayer leaves behind: modules without inputs, whose bias alone is left."""
     return [name for name, module in linears.items() if not module.in_features]
 
 
-CHUNK_LOGITS = 2**25  # that are compared at once; 128 MiB in float32
+DISTILLATION_CHUNK = 2**25  # that are compared at once; 128 MiB in float32
 _LEAST = 1e-8  # mass of the rest: below it float32 says nothing
 
 
@@ -95,7 +95,7 @@ def distillation_sum(
     next token counts. float32 whatever the logits are.
     """
     chosen, taught = student[learned], teacher[learned]
-    step = max(1, CHUNK_LOGITS // student.shape[-1])
+    step = max(1, DISTILLATION_CHUNK // student.shape[-1])
     total = student.new_zeros((), dtype=torch.float32)
     for start in range(0, len(chosen), step):
         rows, truth = chosen[start : start + step], taught[start : start + step]
@@ -124,7 +124,7 @@ def _rest(log_probabilities: torch.Tensor) -> torch.Tensor:
     return (1 - log_probabilities.exp().sum(-1)).clamp_min(_LEAST)
 
 
-class RecoveryTrainer(Trainer):
+class FinetuneTrainer(Trainer):
     """A Trainer whose loss may have a second part: what the teacher would have said."""
 
     loss_is_scaled_for_ga = True
@@ -134,15 +134,15 @@ class RecoveryTrainer(Trainer):
         model: Any,
         arguments: TrainingArguments,
         windows: TrainingWindows,
-        settings: RecoverySettings,
+        settings: FinetuneSettings,
         teacher: Any,
         progress: Progress,
     ) -> None:
-        super().__init__(model, arguments, data_collator=stack, train_dataset=windows)
+        super().__init__(model, arguments, data_collator=collate, train_dataset=windows)
         self.model_accepts_loss_kwargs = True  # the loss below counts tokens, whatever the model
         self.pop_callback(PrinterCallback)
-        self.add_callback(_Bar(progress))
-        self.add_callback(_Watch())
+        self.add_callback(_ProgressCallback(progress))
+        self.add_callback(_NonFiniteDetector())
         self._settings = settings
         self._teacher = None if teacher is None else teacher.to(arguments.device)
 
@@ -183,7 +183,7 @@ def _cross_entropy_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
     )
 
 
-class _Bar(TrainerCallback):
+class _ProgressCallback(TrainerCallback):
     """Moves a bar behind every step."""
 
     def __init__(self, progress: Progress) -> None:
@@ -210,7 +210,7 @@ class _Bar(TrainerCallback):
             list(self._steps)
 
 
-class _Watch(TrainerCallback):
+class _NonFiniteDetector(TrainerCallback):
     """Stops at the first loss that is not finite, before a checkpoint of it is written."""
 
     def on_log(

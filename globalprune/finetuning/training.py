@@ -12,10 +12,10 @@ from typing import Any, Final
 import torch
 from transformers import TrainingArguments
 
-from globalprune.artifacts.results.finetuning import LossPoint, RecoverySettings
-from globalprune.finetuning.inputs import Pupil, TrainingWindows
-from globalprune.finetuning.settings import Arithmetic
-from globalprune.finetuning.trainer import RecoveryTrainer, add_adapters
+from globalprune.artifacts.results.finetuning import FinetuneSettings, LossPoint
+from globalprune.finetuning.inputs import OpenedModel, TrainingWindows
+from globalprune.finetuning.settings import Precision
+from globalprune.finetuning.trainer import FinetuneTrainer, add_adapters
 from globalprune.models.loading import load_model
 from globalprune.models.quiet import quiet_logs
 from globalprune.progress import Progress
@@ -26,7 +26,7 @@ CHECKPOINTS_A_RUN: Final = 10
 
 
 def training_arguments(
-    folder: Path, settings: RecoverySettings, windows: TrainingWindows, *, use_cpu: bool
+    folder: Path, settings: FinetuneSettings, windows: TrainingWindows, *, use_cpu: bool
 ) -> TrainingArguments:
     """Trainer's arguments for these settings; a checkpoint after about every tenth of the steps.
 
@@ -74,7 +74,7 @@ def recompute_activations(model: Any) -> None:
     model.enable_input_require_grads()
 
 
-def _steps(settings: RecoverySettings, arguments: TrainingArguments, windows: int) -> int:
+def _steps(settings: FinetuneSettings, arguments: TrainingArguments, windows: int) -> int:
     """Steps of the optimiser in the whole run."""
     processes: int = arguments.world_size
     batches = -(-windows // (arguments.per_device_train_batch_size * processes))
@@ -86,11 +86,13 @@ _LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it behind everythi
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The latest checkpoint that is whole."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}") if _ended(path)]
+    whole = [
+        path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}") if _is_complete(path)
+    ]
     return max(whole, key=step_of, default=None)
 
 
-def _ended(state: Path) -> bool:
+def _is_complete(state: Path) -> bool:
     """Whether the file that is written last was written to its end."""
     try:
         step = json.loads(state.read_text(encoding="utf-8"))["global_step"]
@@ -100,13 +102,13 @@ def _ended(state: Path) -> bool:
 
 
 @contextmanager
-def no_half_checkpoints(folder: Path) -> Iterator[None]:
+def discard_incomplete_checkpoints(folder: Path) -> Iterator[None]:
     """Where the block fails, take away the checkpoint that it was writing."""
     try:
         yield
     except BaseException:
         for path in folder.glob("checkpoint-*"):
-            if not _ended(path / _LAST_WRITTEN):
+            if not _is_complete(path / _LAST_WRITTEN):
                 shutil.rmtree(path, ignore_errors=True)
         raise
 
@@ -117,20 +119,20 @@ def step_of(checkpoint: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Assignment:
+class TrainingJob:
     """Who learns what, from whom, and how."""
 
-    pupil: Pupil
-    teacher: Pupil | None
+    pupil: OpenedModel
+    teacher: OpenedModel | None
     windows: TrainingWindows
-    settings: RecoverySettings
-    arithmetic: Arithmetic
+    settings: FinetuneSettings
+    arithmetic: Precision
     trust_remote_code: bool
     progress: Progress
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What training left: a folder with weights or an adapter, and the curve."""
 
     folder: Path
@@ -141,7 +143,7 @@ class Trained:
     device: str
 
 
-def train(assignment: Assignment, work: Path, *, resume: bool) -> Trained:
+def train(assignment: TrainingJob, work: Path, *, resume: bool) -> TrainingResult:
     """Train as assigned, with checkpoints in `work`, from the last of them where one is resumed."""
     arguments = training_arguments(
         work,
@@ -152,8 +154,8 @@ def train(assignment: Assignment, work: Path, *, resume: bool) -> Trained:
     teacher: Any = None
     if assignment.teacher is not None:
         teacher = _load(assignment.teacher, assignment.arithmetic.frozen, assignment)
-    trainer = RecoveryTrainer(
-        _student(assignment),
+    trainer = FinetuneTrainer(
+        _load_student(assignment),
         arguments,
         assignment.windows,
         assignment.settings,
@@ -165,7 +167,7 @@ def train(assignment: Assignment, work: Path, *, resume: bool) -> Trained:
     with quiet_logs():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(folder))
-    done = Trained(
+    done = TrainingResult(
         folder=folder,
         curve=_curve(trainer.state.log_history),
         trained_parameters=trainer.get_num_trainable_parameters(),
@@ -178,7 +180,7 @@ def train(assignment: Assignment, work: Path, *, resume: bool) -> Trained:
     return done
 
 
-def _load(pupil: Pupil, dtype: torch.dtype, assignment: Assignment) -> Any:
+def _load(pupil: OpenedModel, dtype: torch.dtype, assignment: TrainingJob) -> Any:
     """Load a model on the CPU; Trainer places it."""
     return load_model(
         pupil.checkpoint.source,
@@ -187,7 +189,7 @@ def _load(pupil: Pupil, dtype: torch.dtype, assignment: Assignment) -> Any:
     )
 
 
-def _student(assignment: Assignment) -> Any:
+def _load_student(assignment: TrainingJob) -> Any:
     """The model with what is to be trained of it ready."""
     settings = assignment.settings
     model = _load(assignment.pupil, assignment.arithmetic.weights, assignment)

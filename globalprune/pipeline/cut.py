@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.records import OWN_FOLDER
-from globalprune.artifacts.results.finetuning import RECOVERY_FILE, read_recovery
+from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
@@ -18,7 +18,7 @@ from globalprune.pipeline.preflight import refuse_early, text_digests
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation import Comparison
-    from globalprune.artifacts.results.finetuning import RecoveryRun
+    from globalprune.artifacts.results.finetuning import FinetuneRun
 
 
 def judge_states(cutting: Cutting, evaluate: str, cut: Path, tuned: Path | None) -> "Comparison":
@@ -81,7 +81,7 @@ class Outcome:
     """What came of it; None is a phase that was not asked for."""
 
     result: ApplyResult
-    run: "RecoveryRun | None" = None
+    run: "FinetuneRun | None" = None
     evaluation: "Comparison | None" = None
     said: tuple[str, ...] = ()  # warnings that were said before the work began
 
@@ -122,8 +122,8 @@ def cut_and_recover(
         run = None
         if recovery is not None:
             run = _unless_done(
-                tuned / OWN_FOLDER / RECOVERY_FILE,
-                lambda path: read_recovery(path).runs[-1],
+                tuned / OWN_FOLDER / FINETUNE_FILE,
+                lambda path: read_finetune_record(path).runs[-1],
                 lambda: _finetune(cutting, recovery, cut, tuned, work),
             )
         last = cut if recovery is None else tuned
@@ -194,7 +194,7 @@ def _cut(cutting: Cutting, plan: Path, out: Path, work: RunFolder) -> ApplyResul
 
 def _finetune(
     cutting: Cutting, recovery: Recovery, cut: Path, out: Path, work: RunFolder
-) -> "RecoveryRun":
+) -> "FinetuneRun":
     """Let the cut model learn, with the model before the cut for a teacher if that was asked."""
     from globalprune.finetuning.finetuner import finetune
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
-from globalprune.artifacts.results.finetuning import RecoverySettings
+from globalprune.artifacts.results.finetuning import FinetuneSettings
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.progress import Progress, silent, tell_nobody
@@ -65,7 +65,7 @@ class Cutting:
 class Recovery:
     """The settings and the text; with distillation in them, the model before the cut teaches."""
 
-    settings: RecoverySettings
+    settings: FinetuneSettings
     data: Sequence[str] = ()
 
     @property

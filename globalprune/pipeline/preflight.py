@@ -104,10 +104,10 @@ def refuse_later_phases(cutting: Cutting, recovery: Recovery | None, evaluate: s
     """Raise for text that isn't there, and for a device that can't be trained on."""
     refuse_ranks()
     if recovery is not None:
-        from globalprune.finetuning.settings import choose_arithmetic
+        from globalprune.finetuning.settings import choose_precision
 
         parse_mixture(recovery.data)
-        choose_arithmetic(cutting.device, cutting.dtype, recovery.settings.method)
+        choose_precision(cutting.device, cutting.dtype, recovery.settings.method)
     if evaluate is not None:
         parse_source(evaluate)
 

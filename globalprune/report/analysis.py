@@ -18,36 +18,42 @@ from globalprune.report.blocks import (
     Block,
     Facts,
     Lines,
-    Part,
-    Picture,
+    Plot,
+    Subsection,
     Table,
-    commands,
-    duration,
-    model_phrase,
-    of_all,
-    percent,
-    provenance,
-    text_phrase,
-    warnings,
+    command_block,
+    describe_model,
+    describe_text,
+    format_duration,
+    format_percent,
+    format_share,
+    provenance_block,
+    warning_block,
 )
-from globalprune.report.drawing import COLOURS, NAMES, picture, positive, sublayers_apart
-from globalprune.report.layers import Spread, importance_picture, spread_picture, spreads_of
+from globalprune.report.drawing import (
+    COLOURS,
+    SUBLAYER_NAMES,
+    draw_plot,
+    positive_or_nan,
+    sublayer_axes,
+)
+from globalprune.report.layers import Spread, importance_plot, score_spreads, spread_plot
 
 _POINTS: Final = 60  # of a line: more than that nobody sees
 _PERCENT: Final = (0.0, 100.0)
 _FIELD: Final = (4.4, 3.2)  # inches
 
 
-def curves_picture(curves: Curves) -> tuple[Picture, ...]:
+def curves_plot(curves: Curves) -> tuple[Plot, ...]:
     """What is predicted to be lost as groups go."""
     caption = (
         "Predicted loss as groups go, behind a repair: a line for every layer, from the first "
         "group of the sublayer to the last but one."
     )
-    return picture(caption, partial(_draw_curves, curves=curves))
+    return draw_plot(caption, partial(_draw_curves, curves=curves))
 
 
-def trials_picture(curves: Curves) -> tuple[Picture, ...]:
+def trials_plot(curves: Curves) -> tuple[Plot, ...]:
     """What was predicted beside what was measured, where trial removals were made."""
     if not np.isfinite(curves.measured_nats).any():
         return ()
@@ -55,10 +61,10 @@ def trials_picture(curves: Curves) -> tuple[Picture, ...]:
         "Trial removals: predicted and measured loss, a point for each. On the line both are the "
         "same; a loss of 0 or less has no place here."
     )
-    return picture(caption, partial(_draw_trials, curves=curves), _FIELD)
+    return draw_plot(caption, partial(_draw_trials, curves=curves), _FIELD)
 
 
-def lines_of(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
+def curve_rows(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
     """The rows of every sublayer, along its order."""
     found: dict[tuple[int, GroupType], NDArray[np.intp]] = {}
     key = curves.layer_idx.astype(np.int64) * len(GROUP_TYPES) + curves.group_type
@@ -70,15 +76,15 @@ def lines_of(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
 
 
 def _draw_curves(figure: Any, curves: Curves) -> None:
-    lines = lines_of(curves)
+    lines = curve_rows(curves)
     along = "% of the sublayer's groups removed"
-    for kind, axes in sublayers_apart(figure, _PERCENT, along=along, share_y=True).items():
+    for kind, axes in sublayer_axes(figure, _PERCENT, along=along, share_y=True).items():
         for (_, of), rows in lines.items():
             if of != kind or len(rows) < 2:  # noqa: PLR2004 - one group alone is no line
                 continue
             some = rows[np.unique(np.linspace(0, len(rows) - 2, _POINTS).astype(int))]
             part = 100 * curves.removed_groups[some] / len(rows)
-            nats = positive(curves.predicted_nats[some])
+            nats = positive_or_nan(curves.predicted_nats[some])
             axes.plot(part, nats, color=COLOURS[kind], alpha=0.55, lw=0.9)
     if any(np.isfinite(line.get_ydata()).any() for axes in figure.axes for line in axes.lines):
         figure.axes[0].set_yscale("log")
@@ -92,7 +98,7 @@ def _draw_trials(figure: Any, curves: Curves) -> None:
     for position, kind in enumerate(GROUP_TYPES):
         rows = shown & (curves.group_type == position)
         axes.plot(predicted[rows], measured[rows], "o", color=COLOURS[kind], markersize=3.5,
-                  alpha=0.8, label=NAMES[kind])  # fmt: skip
+                  alpha=0.8, label=SUBLAYER_NAMES[kind])  # fmt: skip
     if shown.any():
         both = np.concatenate((predicted[shown], measured[shown]))
         axes.plot([both.min(), both.max()], [both.min(), both.max()], "--", color="0.5", lw=1)
@@ -103,13 +109,13 @@ def _draw_trials(figure: Any, curves: Curves) -> None:
     axes.legend()
 
 
-def analysis_part(
+def analysis_subsection(
     record: AnalysisRecord, table: GroupTable | None, curves: Curves | None = None
-) -> Part:
+) -> Subsection:
     """The whole of it; a result may hold the record alone."""
     doubt = tuple(filter(None, [record.doubt]))
-    blocks: list[Block] = [*warnings(doubt), Facts(tuple(_facts(record)))]
-    blocks += warnings(record.warnings)
+    blocks: list[Block] = [*warning_block(doubt), Facts(tuple(_facts(record)))]
+    blocks += warning_block(record.warnings)
     if record.reliability:
         blocks += _how_sure(record)
     if table is not None:
@@ -122,29 +128,32 @@ def analysis_part(
         "windows of text": record.calibration.digest,
         "table": record.table,
     }
-    blocks += [*commands(record.command), provenance(digests, record.versions)]
-    return Part("analysis", "What was measured", tuple(blocks))
+    blocks += [*command_block(record.command), provenance_block(digests, record.versions)]
+    return Subsection("analysis", "What was measured", tuple(blocks))
 
 
 def _facts(record: AnalysisRecord) -> Iterator[tuple[str, str]]:
     """Yield what was measured, on what, how and at what price."""
     model = record.model
-    yield "model", f"{model_phrase(model.source, model.revision)} ({model.model_type})"
+    yield "model", f"{describe_model(model.source, model.revision)} ({model.model_type})"
     yield "parameters", f"{model.parameters:,}"
-    yield "in groups that may go", of_all(model.prunable_parameters, model.parameters)
+    yield "in groups that may go", format_share(model.prunable_parameters, model.parameters)
     first, end = record.layers
     count = len(record.structure.layers)
     yield "layers", f"all {count}" if end - first == count else f"{first}:{end} of {count}"
-    yield "text", text_phrase(record.calibration)
+    yield "text", describe_text(record.calibration)
     yield "importances", "\n".join(_methods(record))
     if record.labels == "sampled":
         yield "labels", f"drawn from the model itself, seed {record.label_seed}"
     if record.given is not None:
         behind = ", and compensated for" if record.given.compensated else ""
-        yield "given", f"a plan that removes {percent(record.given.ratio)} was decided{behind}"
+        yield (
+            "given",
+            f"a plan that removes {format_percent(record.given.ratio)} was decided{behind}",
+        )
     yield "precision", f"{record.dtype}, batch size {record.batch_size}"
     memory = size(record.peak_memory_bytes)
-    yield "took", f"{duration(record.seconds)}, {memory} of memory at most"
+    yield "took", f"{format_duration(record.seconds)}, {memory} of memory at most"
 
 
 def _methods(record: AnalysisRecord) -> Iterator[str]:
@@ -172,16 +181,14 @@ def _how_sure(record: AnalysisRecord) -> Iterator[Block]:
 def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
     """Yield how importance and scores lie over the layers."""
     layers = layer_pictures(record.structure, table, None)
-    spreads = spreads_of(table)
-    yield from importance_picture(
-        layers, along_orders=record.default_importance in record.compensated
-    )
-    yield from spread_picture(spreads)
+    spreads = score_spreads(table)
+    yield from importance_plot(layers, along_orders=record.default_importance in record.compensated)
+    yield from spread_plot(spreads)
     rows = tuple(
         (
-            f"{layer.layer_idx} {NAMES[kind]}",
+            f"{layer.layer_idx} {SUBLAYER_NAMES[kind]}",
             f"{layer.sublayers[kind].groups:,}",
-            percent(layer.sublayers[kind].importance),
+            format_percent(layer.sublayers[kind].importance),
             *_spread_cells(spreads.get((layer.layer_idx, kind))),
         )
         for layer in layers
@@ -200,17 +207,17 @@ def _spread_cells(spread: Spread | None) -> tuple[str, str, str]:
 
 def _along_orders(curves: Curves) -> Iterator[Block]:
     """Yield what is lost along the order of every sublayer, predicted and measured."""
-    yield from curves_picture(curves)
-    yield from trials_picture(curves)
+    yield from curves_plot(curves)
+    yield from trials_plot(curves)
     rows = tuple(
         (
-            f"{layer} {NAMES[kind]}",
+            f"{layer} {SUBLAYER_NAMES[kind]}",
             f"{curves.removed_groups[row]:,} of {len(sublayer):,}",
             f"{curves.removed_params[row]:,}",
             f"{curves.predicted_nats[row]:.3g}",
             _measured(float(curves.measured_nats[row])),
         )
-        for (layer, kind), sublayer in lines_of(curves).items()
+        for (layer, kind), sublayer in curve_rows(curves).items()
         for at, row in enumerate(sublayer.tolist())
         if at == len(sublayer) // 2 or curves.measured_nats[row] == curves.measured_nats[row]
     )

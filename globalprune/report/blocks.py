@@ -1,4 +1,4 @@
-"""The blocks of a page as values: facts, tables, pictures, commands; and their wording."""
+"""The blocks of a page as values: facts, tables, pictures, commands; and their formatting."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Plot:
     """A drawing with the sentence under it."""
 
     form: ClassVar[str] = "picture"
@@ -58,11 +58,11 @@ class Commands:
     lines: tuple[str, ...]
 
 
-Block = Facts | Table | Picture | Lines | Commands
+Block = Facts | Table | Plot | Lines | Commands
 
 
 @dataclass(frozen=True)
-class Part:
+class Subsection:
     """What one artifact says."""
 
     kind: str  # analysis, plan, result, compensation, recovery, evaluation, sweep
@@ -71,7 +71,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Glance:
+class OverviewRow:
     """A model in the first table; an empty text is unknown, or none was measured."""
 
     what: str
@@ -87,8 +87,8 @@ class Section:
     """All that one path holds."""
 
     name: str
-    parts: tuple[Part, ...]
-    glances: tuple[Glance, ...] = ()
+    parts: tuple[Subsection, ...]
+    glances: tuple[OverviewRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,30 +99,30 @@ class Page:
     sections: tuple[Section, ...]
 
 
-def warnings(lines: tuple[str, ...]) -> tuple[Lines, ...]:
+def warning_block(lines: tuple[str, ...]) -> tuple[Lines, ...]:
     """What is doubtful, as a block if there is any."""
     return (Lines(lines, doubtful=True),) if lines else ()
 
 
-def commands(command: Sequence[str]) -> tuple[Commands, ...]:
+def command_block(command: Sequence[str]) -> tuple[Commands, ...]:
     """A command, as a block if it is known; what Python made has none."""
     return (Commands((spelled_command(command),)),) if command else ()
 
 
-UNKNOWN = "not known"
+NOT_KNOWN = "not known"
 
 
-def percent(part: float | None) -> str:
+def format_percent(part: float | None) -> str:
     """A part of one, `12.34 %`."""
-    return UNKNOWN if part is None else f"{100 * part:.2f} %"
+    return NOT_KNOWN if part is None else f"{100 * part:.2f} %"
 
 
-def of_all(part: int, whole: int) -> str:
+def format_share(part: int, whole: int) -> str:
     """`1,024 of 4,096 (25.00 %)`."""
-    return f"{part:,} of {whole:,}" + (f" ({percent(part / whole)})" if whole else "")
+    return f"{part:,} of {whole:,}" + (f" ({format_percent(part / whole)})" if whole else "")
 
 
-def text_phrase(text: TextRecord) -> str:
+def describe_text(text: TextRecord) -> str:
     """Text by name and amount."""
     length = "their own length" if text.seq_len is None else f"{text.seq_len:,} tokens"
     seed = "" if text.seed is None else f", seed {text.seed}"
@@ -133,12 +133,12 @@ def text_phrase(text: TextRecord) -> str:
     )
 
 
-def model_phrase(source: str, revision: str | None) -> str:
+def describe_model(source: str, revision: str | None) -> str:
     """A model by its name, and its revision if it has one."""
     return source if revision is None else f"{source}@{revision}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`12.3 s`, `4 min 10 s`, `2 h 5 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, left = divmod(minutes, 60)
@@ -147,12 +147,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def versions_phrase(versions: Mapping[str, str]) -> str:
+def describe_versions(versions: Mapping[str, str]) -> str:
     """`python 3.11, torch 2.6`."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def provenance(digests: Mapping[str, str | None], versions: Mapping[str, str]) -> Facts:
+def provenance_block(digests: Mapping[str, str | None], versions: Mapping[str, str]) -> Facts:
     """Digests by which files and models are known again, and tools; folded away."""
     known = [(name, digest) for name, digest in digests.items() if digest]
-    return Facts((*known, ("tools", versions_phrase(versions))), title="Digests and versions")
+    return Facts((*known, ("tools", describe_versions(versions))), title="Digests and versions")

@@ -1,6 +1,7 @@
-"""How matplotlib, which the extra `report` brings, draws for a page: SVG that reads on any ground.
+"""How matplotlib draws for a page: SVG that reads on any background.
 
-Ink is whatever colour the page's text has; attention and MLP keep their colours everywhere.
+Ink has the colour of the page's text; attention and MLP have the same colours everywhere.
+matplotlib comes with the extra `report`.
 """
 
 import io
@@ -15,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from globalprune.artifacts.structure import GroupType
 from globalprune.printable import printable_lines
-from globalprune.report.blocks import Picture
+from globalprune.report.blocks import Plot
 
 COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}
-NAMES: Final[dict[GroupType, str]] = {"attention": "attention", "mlp": "MLP"}
-GROUPS: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "MLP channels"}
+SUBLAYER_NAMES: Final[dict[GroupType, str]] = {"attention": "attention", "mlp": "MLP"}
+GROUP_NAMES: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "MLP channels"}
 WIDE: Final = (9.4, 2.7)  # inches
 MISSING: Final = "pictures need matplotlib (pip install globalprune[report])"
 _INK: Final = "#010203"  # stands for currentColor, which matplotlib doesn't know
@@ -54,9 +55,9 @@ def can_draw() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def picture(
+def draw_plot(
     caption: str, draw: Callable[[Any], None], size: tuple[float, float] = WIDE
-) -> tuple[Picture, ...]:
+) -> tuple[Plot, ...]:
     """Draw on an empty figure of so many inches; no picture where nothing can be drawn.
 
     Equal drawings give equal text.
@@ -73,36 +74,36 @@ def picture(
         draw(figure)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata=_NAMELESS)
-    return (Picture(caption, _inline(drawn.getvalue())),)
+    return (Plot(caption, _inline(drawn.getvalue())),)
 
 
-def sublayers_apart(
+def sublayer_axes(
     figure: Any, span: tuple[float, float], *, along: str = "layer", share_y: bool = False
 ) -> dict[GroupType, Any]:
     """Two fields side by side, one for attention and one for MLP, both of the same span."""
-    fields = figure.subplots(1, len(NAMES), sharey=share_y)
-    found = dict(zip(NAMES, fields, strict=True))
+    fields = figure.subplots(1, len(SUBLAYER_NAMES), sharey=share_y)
+    found = dict(zip(SUBLAYER_NAMES, fields, strict=True))
     for kind, axes in found.items():
-        axes.set_title(NAMES[kind])
+        axes.set_title(SUBLAYER_NAMES[kind])
         axes.set_xlabel(along)
         axes.set_xlim(*span)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return found
 
 
-def span_of(layers: Iterable[int]) -> tuple[float, float]:
+def layer_span(layers: Iterable[int]) -> tuple[float, float]:
     """From the first to the last layer, with room for their bars."""
     numbers = sorted(layers) or [0]
     return numbers[0] - 0.6, numbers[-1] + 0.6
 
 
-def positive(values: ArrayLike) -> NDArray[np.float64]:
+def positive_or_nan(values: ArrayLike) -> NDArray[np.float64]:
     """The values that have a place on a log axis; NaN, which is a gap, for the others."""
     found = np.asarray(values, np.float64)
     return np.where(found > 0, found, np.nan)
 
 
-def with_own_ids(svg: str, prefix: str) -> str:
+def with_unique_ids(svg: str, prefix: str) -> str:
     """The drawing with ids that no other on its page has."""
     referenced = {name for _, name in _REFERENCE.findall(svg)}
     svg = _REFERENCE.sub(rf"\g<1>{prefix}-\g<2>", svg)

@@ -7,78 +7,84 @@ from typing import Any, Final
 from globalprune.artifacts.evaluations.evaluation import Comparison, ModelResult
 from globalprune.artifacts.evaluations.evaluation_files import all_warnings
 from globalprune.artifacts.evaluations.evaluation_table import (
-    Cell,
-    Row,
+    FigureCell,
+    FigureRow,
     difference_text,
-    label,
-    rows_of,
-    stamp_lines,
+    figure_rows,
+    row_label,
+    settings_lines,
     value_text,
 )
-from globalprune.artifacts.evaluations.sweep import HEAD, Sweep, SweepPoint, table_of, text_line
+from globalprune.artifacts.evaluations.sweep import (
+    SWEEP_HEAD,
+    Sweep,
+    SweepPoint,
+    sweep_table,
+    sweep_text_line,
+)
 from globalprune.report.blocks import (
     Block,
-    Glance,
     Lines,
-    Part,
+    OverviewRow,
+    Subsection,
     Table,
-    commands,
-    model_phrase,
-    percent,
-    provenance,
-    text_phrase,
-    warnings,
+    command_block,
+    describe_model,
+    describe_text,
+    format_percent,
+    provenance_block,
+    warning_block,
 )
-from globalprune.report.drawing import picture
+from globalprune.report.drawing import draw_plot
 
 
-def evaluation_part(comparison: Comparison) -> Part:
+def evaluation_subsection(comparison: Comparison) -> Subsection:
     """The table and what it was measured with."""
-    rows = rows_of(comparison)
+    rows = figure_rows(comparison)
     blocks: list[Block] = [
         _table(comparison, [row for row in rows if not row.detail]),
-        Lines(tuple(stamp_lines(comparison))),
-        *warnings(tuple(all_warnings(comparison))),
+        Lines(tuple(settings_lines(comparison))),
+        *warning_block(tuple(all_warnings(comparison))),
     ]
     if details := [row for row in rows if row.detail]:
         blocks.append(_table(comparison, details, title="Tasks within groups of tasks"))
-    blocks += commands(comparison.command)
+    blocks += command_block(comparison.command)
     digests = {
         f"weights of {model.source}": model.weights for model in comparison.models
     } | {"windows of text": comparison.text.digest}  # fmt: skip
-    blocks.append(provenance(digests, comparison.versions))
-    return Part("evaluation", "What it is like", tuple(blocks))
+    blocks.append(provenance_block(digests, comparison.versions))
+    return Subsection("evaluation", "What it is like", tuple(blocks))
 
 
-def evaluation_glances(comparison: Comparison) -> tuple[Glance, ...]:
+def evaluation_overview(comparison: Comparison) -> tuple[OverviewRow, ...]:
     """A line for every model; what is removed, beside the first one."""
     first = comparison.models[0]
     return tuple(
-        Glance(
+        OverviewRow(
             model.source,
             f"{model.parameters:,}",
-            "" if model is first else percent(1 - model.parameters / first.parameters),
-            *judged(comparison, model),
+            "" if model is first else format_percent(1 - model.parameters / first.parameters),
+            *perplexity_columns(comparison, model),
         )
         for model in comparison.models
     )
 
 
-def judged(comparison: Comparison, model: ModelResult) -> tuple[str, str, str]:
+def perplexity_columns(comparison: Comparison, model: ModelResult) -> tuple[str, str, str]:
     """A model's perplexity, what it is of, and the digest of the windows."""
-    (row,) = (row for row in rows_of(comparison) if row.metric == "perplexity")
+    (row,) = (row for row in figure_rows(comparison) if row.metric == "perplexity")
     cell = row.cells[comparison.models.index(model)]
     return value_text(row, cell), comparison.text.source, model.perplexity.windows
 
 
-def _table(comparison: Comparison, rows: list[Row], title: str = "") -> Table:
+def _table(comparison: Comparison, rows: list[FigureRow], title: str = "") -> Table:
     """A figure a row, a model a column."""
     head = ("", *(model.source for model in comparison.models))
-    cells = tuple((label(row), *(_cell(row, cell) for cell in row.cells)) for row in rows)
+    cells = tuple((row_label(row), *(_cell(row, cell) for cell in row.cells)) for row in rows)
     return Table(head, cells, title)
 
 
-def _cell(row: Row, cell: Cell) -> str:
+def _cell(row: FigureRow, cell: FigureCell) -> str:
     """A figure, and under it how far it is from the first model's."""
     return "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
 
@@ -87,7 +93,7 @@ SIZE: Final = (7.0, 4.5)  # inches
 _LOGARITHMIC_FROM: Final = 4.0  # where the worst perplexity is so many times the dense one
 
 
-def sweep_picture(sweep: Sweep) -> bytes:
+def sweep_plot(sweep: Sweep) -> bytes:
     """The picture as SVG; equal sweeps give equal bytes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -133,19 +139,21 @@ def _draw_line(axes: Any, name: str, points: tuple[SweepPoint, ...]) -> None:
     )
 
 
-def sweep_part(sweep: Sweep) -> Part:
+def sweep_subsection(sweep: Sweep) -> Subsection:
     """The table and the curve."""
     caption = "Perplexity over what was removed; bars are standard errors."
-    lines = [text_line(sweep), *_repairs(sweep)]
+    lines = [sweep_text_line(sweep), *_repairs(sweep)]
     blocks: list[Block] = [
-        Table(HEAD, tuple(table_of(sweep))),
+        Table(SWEEP_HEAD, tuple(sweep_table(sweep))),
         Lines(tuple(lines)),
-        *picture(caption, partial(draw_curve, sweep=sweep), SIZE),
+        *draw_plot(caption, partial(draw_curve, sweep=sweep), SIZE),
     ]
-    blocks += commands(sweep.command)
+    blocks += command_block(sweep.command)
     digests = {"weights": sweep.dense.weights, "windows of text": sweep.text.digest}
-    blocks.append(provenance(digests, sweep.versions))
-    return Part("sweep", f"Many plans of {model_phrase(sweep.dense.source, None)}", tuple(blocks))
+    blocks.append(provenance_block(digests, sweep.versions))
+    return Subsection(
+        "sweep", f"Many plans of {describe_model(sweep.dense.source, None)}", tuple(blocks)
+    )
 
 
 def _repairs(sweep: Sweep) -> list[str]:
@@ -154,5 +162,5 @@ def _repairs(sweep: Sweep) -> list[str]:
     masked = len(sweep.points) - repaired
     lines = [f"judged as masks: {masked}; cut and compensated: {repaired}"]
     if sweep.repaired_on is not None:
-        lines.append(f"compensated on {text_phrase(sweep.repaired_on)}")
+        lines.append(f"compensated on {describe_text(sweep.repaired_on)}")
     return lines

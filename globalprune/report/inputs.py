@@ -19,13 +19,13 @@ from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.plan_summary import find_analysis
 from globalprune.artifacts.records import OWN_FOLDER
-from globalprune.artifacts.results.finetuning import RECOVERY_FILE
+from globalprune.artifacts.results.finetuning import FINETUNE_FILE
 from globalprune.artifacts.results.metrics import METRICS_FILE
 from globalprune.errors import UsageError
 
-Kind = Literal["plan", "result", "records"]
+InputKind = Literal["plan", "result", "records"]
 _PLANS: Final = (".yaml", ".yml")
-_OF_RESULTS: Final = (METRICS_FILE, RECOVERY_FILE)
+_OF_RESULTS: Final = (METRICS_FILE, FINETUNE_FILE)
 _RECORDS: Final = (ANALYSIS_FILE, EVALUATION_FILE, SWEEP_FILE)
 _TO_NAME: Final = (
     "name a plan (.yaml), or a folder that gp analyze, gp apply, gp prune, gp finetune, "
@@ -34,19 +34,19 @@ _TO_NAME: Final = (
 
 
 @dataclass(frozen=True)
-class Found:
+class ReportInput:
     """A path, and where what is told of it lies: a file, or a folder of records."""
 
     path: Path
-    kind: Kind
+    kind: InputKind
     place: Path
 
 
-def found_at(path: Path) -> Found:
+def find_input(path: Path) -> ReportInput:
     """Find out what a path is; raise `UsageError` where it is nothing to report of."""
     if path.is_file():
         if path.suffix in _PLANS:
-            return Found(path, "plan", path)
+            return ReportInput(path, "plan", path)
         remedy = _TO_NAME
         if path.name in (*_RECORDS, *_OF_RESULTS):
             remedy = f"name the folder that it lies in, {path.parent}."
@@ -55,16 +55,16 @@ def found_at(path: Path) -> Found:
         raise UsageError(f"{path}: there is no such file or folder; {_TO_NAME}")
     for folder in (path / OWN_FOLDER, path):
         if any((folder / name).is_file() for name in _OF_RESULTS):
-            return Found(path, "result", folder)
+            return ReportInput(path, "result", folder)
     if any((path / name).is_file() for name in _RECORDS):
-        return Found(path, "records", path)
+        return ReportInput(path, "records", path)
     raise UsageError(
         f"{path}: holds none of {', '.join(_RECORDS)}, {OWN_FOLDER}/{METRICS_FILE} and "
-        f"{OWN_FOLDER}/{RECOVERY_FILE}; {_TO_NAME}"
+        f"{OWN_FOLDER}/{FINETUNE_FILE}; {_TO_NAME}"
     )
 
 
-def names_of(paths: list[Path]) -> list[str]:
+def display_names(paths: list[Path]) -> list[str]:
     """What each path is called: its last part, and as much before it as tells it from the rest.
 
     So nothing of where the files lie enters a page that doesn't have to.
@@ -86,7 +86,7 @@ def names_of(paths: list[Path]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class AnalysisInput:
     """What was measured; a result that gp apply wrote holds the record alone."""
 
     record: AnalysisRecord
@@ -94,18 +94,18 @@ class Measured:
     curves: Curves | None
 
 
-def read_measured(folder: Path, *, record_alone: bool = False) -> Measured:
+def read_analysis_input(folder: Path, *, record_alone: bool = False) -> AnalysisInput:
     """Read what gp analyze left; the table may lack only where the record may be alone."""
     if record_alone and not (folder / TABLE_FILE).is_file():
-        return Measured(read_analysis_record(folder / ANALYSIS_FILE), None, None)
+        return AnalysisInput(read_analysis_record(folder / ANALYSIS_FILE), None, None)
     analysis = read_analysis(folder)
     path = folder / CURVES_FILE
     curves = read_curves(path, identity=analysis.record.identity) if path.is_file() else None
-    return Measured(analysis.record, analysis, curves)
+    return AnalysisInput(analysis.record, analysis, curves)
 
 
 @dataclass(frozen=True)
-class KnownPlan:
+class PlanInput:
     """Without a `record` no sizes are known; a record may come without its table."""
 
     plan: PrunePlan
@@ -114,7 +114,7 @@ class KnownPlan:
     doubt: str = ""
 
 
-def plan_at(path: Path) -> tuple[KnownPlan, str]:
+def read_plan_input(path: Path) -> tuple[PlanInput, str]:
     """The plan in a file with the analysis that it names; and why that one is not at hand."""
     document = open_plan(path)
     analysis, missing = find_analysis(document.analysis, path, None)
@@ -123,17 +123,17 @@ def plan_at(path: Path) -> tuple[KnownPlan, str]:
             "Its analysis is not at hand (analysis.path in the plan says where it is looked for), "
             "so what it removes of how much is not known."
         )
-        return KnownPlan(document.plan(), None, None, doubt), missing
-    return KnownPlan(document.plan(analysis.record.structure), analysis.record, analysis), ""
+        return PlanInput(document.plan(), None, None, doubt), missing
+    return PlanInput(document.plan(analysis.record.structure), analysis.record, analysis), ""
 
 
-def plan_beside(path: Path, measured: Measured | None) -> KnownPlan:
+def read_result_plan(path: Path, measured: AnalysisInput | None) -> PlanInput:
     """The plan of a result, as it was applied; the table beside it counts if it is its own."""
     document = open_plan(path)
     if measured is None:
         doubt = "No analysis lies beside it, so what it removes of how much is told by the cut."
-        return KnownPlan(document.plan(), None, None, doubt)
+        return PlanInput(document.plan(), None, None, doubt)
     plan, analysis = document.plan(measured.record.structure), measured.analysis
     if plan.analysis is not None and plan.analysis.table != measured.record.table:
         analysis = None
-    return KnownPlan(plan, measured.record, analysis)
+    return PlanInput(plan, measured.record, analysis)

@@ -1,4 +1,4 @@
-"""Pictures over the depth of a model: importance, spread, and what stays."""
+"""Plots over the depth of a model: importance, spread, and what is kept."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -10,8 +10,14 @@ import numpy as np
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.plans.plan_summary import LayerPicture
 from globalprune.artifacts.structure import GroupType
-from globalprune.report.blocks import Picture
-from globalprune.report.drawing import COLOURS, picture, positive, span_of, sublayers_apart
+from globalprune.report.blocks import Plot
+from globalprune.report.drawing import (
+    COLOURS,
+    draw_plot,
+    layer_span,
+    positive_or_nan,
+    sublayer_axes,
+)
 
 QUANTILES: Final = (0.1, 0.5, 0.9)
 
@@ -25,7 +31,7 @@ class Spread:
     high: float
 
 
-def spreads_of(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
+def score_spreads(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
     """The spread of every sublayer that was measured."""
     return {
         sublayer: Spread(*np.quantile(table.score[rows], QUANTILES).tolist())
@@ -37,9 +43,7 @@ _PALE = 0.22
 _BAR = 0.8  # of the room of a layer
 
 
-def importance_picture(
-    layers: Sequence[LayerPicture], *, along_orders: bool
-) -> tuple[Picture, ...]:
+def importance_plot(layers: Sequence[LayerPicture], *, along_orders: bool) -> tuple[Plot, ...]:
     """How the importance lies over the depth, attention and MLP apart.
 
     `along_orders` says that each group's importance counts on those before it being gone.
@@ -53,32 +57,32 @@ def importance_picture(
             " The last group of a sublayer is worth what all before it hid, so a bar says what is "
             "lost with the whole sublayer, not how much of it can go: the scores below say that."
         )
-    return picture(caption, partial(_draw_importance, layers=layers))
+    return draw_plot(caption, partial(_draw_importance, layers=layers))
 
 
-def spread_picture(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Picture, ...]:
+def spread_plot(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Plot, ...]:
     """How far the scores of one sublayer lie apart."""
     caption = (
         "Scores over depth (importance a parameter): the median group of every sublayer, and the "
         "band from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
     )
-    return picture(caption, partial(_draw_spread, spreads=spreads))
+    return draw_plot(caption, partial(_draw_spread, spreads=spreads))
 
 
-def stays_picture(layers: Sequence[LayerPicture]) -> tuple[Picture, ...]:
+def kept_plot(layers: Sequence[LayerPicture]) -> tuple[Plot, ...]:
     """What a plan leaves of every sublayer."""
     caption = "What stays of every layer, in groups; × is a layer that goes whole."
-    return picture(caption, partial(_draw_stays, layers=layers))
+    return draw_plot(caption, partial(_draw_stays, layers=layers))
 
 
-def widths_picture(widths: dict[GroupType, dict[int, int]]) -> tuple[Picture, ...]:
+def widths_plot(widths: dict[GroupType, dict[int, int]]) -> tuple[Plot, ...]:
     """How many groups every layer has, where nothing tells how many it had."""
     caption = "Groups of every layer that is left, by its number in the original."
-    return picture(caption, partial(_draw_widths, widths=widths))
+    return draw_plot(caption, partial(_draw_widths, widths=widths))
 
 
 def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
-    for kind, axes in sublayers_apart(figure, span_of(range(len(layers)))).items():
+    for kind, axes in sublayer_axes(figure, layer_span(range(len(layers)))).items():
         shares = {
             layer.layer_idx: 100 * worth
             for layer in layers
@@ -89,13 +93,13 @@ def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
 
 
 def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> None:
-    span = span_of(layer for layer, _ in spreads)
+    span = layer_span(layer for layer, _ in spreads)
     lowest = min(
         (value for one in spreads.values() for value in astuple(one) if value > 0), default=0
     )
-    for kind, axes in sublayers_apart(figure, span, share_y=True).items():
+    for kind, axes in sublayer_axes(figure, span, share_y=True).items():
         found = {layer: astuple(spread) for (layer, of), spread in spreads.items() if of == kind}
-        low, median, high = positive(list(found.values())).reshape(-1, len(QUANTILES)).T
+        low, median, high = positive_or_nan(list(found.values())).reshape(-1, len(QUANTILES)).T
         low = np.where(np.isnan(low) & np.isfinite(high), lowest, low)  # down to the field's end
         colour = COLOURS[kind]
         axes.fill_between(list(found), low, high, color=colour, alpha=_PALE, linewidth=0)
@@ -108,7 +112,7 @@ def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> N
 def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
     numbers = [layer.layer_idx for layer in layers]
     dropped = [layer.layer_idx for layer in layers if layer.dropped]
-    for kind, axes in sublayers_apart(figure, span_of(numbers), share_y=True).items():
+    for kind, axes in sublayer_axes(figure, layer_span(numbers), share_y=True).items():
         sublayers = [layer.sublayers[kind] for layer in layers]
         kept = [
             100 * sublayer.kept / sublayer.groups if sublayer.groups else 0.0
@@ -123,8 +127,8 @@ def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
 
 
 def _draw_widths(figure: Any, widths: dict[GroupType, dict[int, int]]) -> None:
-    span = span_of(layer for found in widths.values() for layer in found)
-    for kind, axes in sublayers_apart(figure, span).items():
+    span = layer_span(layer for found in widths.values() for layer in found)
+    for kind, axes in sublayer_axes(figure, span).items():
         found = widths[kind]
         axes.bar(list(found), list(found.values()), _BAR, color=COLOURS[kind])
     figure.axes[0].set_ylabel("groups")

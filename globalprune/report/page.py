@@ -15,19 +15,29 @@ from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, 
 from globalprune.artifacts.evaluations.sweep import SWEEP_FILE, read_sweep
 from globalprune.errors import UsageError
 from globalprune.printable import printable_lines
-from globalprune.report.analysis import analysis_part
-from globalprune.report.blocks import Glance, Page, Part, Section, Table
-from globalprune.report.drawing import MISSING, can_draw, with_own_ids
-from globalprune.report.evaluation import evaluation_glances, evaluation_part, sweep_part
-from globalprune.report.inputs import Found, found_at, names_of, plan_at, read_measured
-from globalprune.report.plan import plan_part
+from globalprune.report.analysis import analysis_subsection
+from globalprune.report.blocks import OverviewRow, Page, Section, Subsection, Table
+from globalprune.report.drawing import MISSING, can_draw, with_unique_ids
+from globalprune.report.evaluation import (
+    evaluation_overview,
+    evaluation_subsection,
+    sweep_subsection,
+)
+from globalprune.report.inputs import (
+    ReportInput,
+    display_names,
+    find_input,
+    read_analysis_input,
+    read_plan_input,
+)
+from globalprune.report.plan import plan_subsection
 from globalprune.report.result import result_section
 
 _HEAD: Final = ("", "what", "parameters", "removed", "perplexity", "judged on")
 _FEWEST: Final = 2  # rows that are worth a table
 
 
-def glance_table(page: Page) -> Table | None:
+def overview_table(page: Page) -> Table | None:
     """A row for every plan, result and judged model; None where there is nothing to compare."""
     rows = tuple(
         (section.name, one.what, one.parameters, one.removed, one.perplexity, one.judged_on)
@@ -37,7 +47,7 @@ def glance_table(page: Page) -> Table | None:
     return Table(_HEAD, rows) if len(rows) >= _FEWEST else None
 
 
-def comparable(page: Page) -> bool:
+def perplexities_comparable(page: Page) -> bool:
     """Whether all perplexities of the table are of the same windows of text."""
     windows = {
         one.windows for section in page.sections for one in section.glances if one.windows
@@ -45,14 +55,14 @@ def comparable(page: Page) -> bool:
     return len(windows) <= 1
 
 
-def section_of(found: Found, name: str, note: Callable[[str], None]) -> Section:
+def read_section(found: ReportInput, name: str, note: Callable[[str], None]) -> Section:
     """All that one path holds; `note` is told what a person at the terminal may want to mend."""
     match found.kind:
         case "plan":
-            known, missing = plan_at(found.place)
+            known, missing = read_plan_input(found.place)
             if missing:
                 note(missing)
-            part, glances = plan_part(known)
+            part, glances = plan_subsection(known)
             return Section(name, (part,), glances)
         case "result":
             return result_section(found.place, name)
@@ -62,18 +72,18 @@ def section_of(found: Found, name: str, note: Callable[[str], None]) -> Section:
 
 def _records(folder: Path, name: str) -> Section:
     """An analysis, an evaluation and a sweep, as far as they lie in one folder."""
-    parts: list[Part] = []
-    glances: tuple[Glance, ...] = ()
+    parts: list[Subsection] = []
+    glances: tuple[OverviewRow, ...] = ()
     if (folder / ANALYSIS_FILE).is_file():
-        measured = read_measured(folder)
+        measured = read_analysis_input(folder)
         table = measured.analysis.table if measured.analysis else None
-        parts.append(analysis_part(measured.record, table, measured.curves))
+        parts.append(analysis_subsection(measured.record, table, measured.curves))
     if (folder / EVALUATION_FILE).is_file():
         comparison = read_evaluation(folder / EVALUATION_FILE)
-        parts.append(evaluation_part(comparison))
-        glances = evaluation_glances(comparison)
+        parts.append(evaluation_subsection(comparison))
+        glances = evaluation_overview(comparison)
     if (folder / SWEEP_FILE).is_file():
-        parts.append(sweep_part(read_sweep(folder / SWEEP_FILE)))
+        parts.append(sweep_subsection(read_sweep(folder / SWEEP_FILE)))
     return Section(name, tuple(parts), glances)
 
 
@@ -94,9 +104,9 @@ def write_report(
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"-o {out}: is no name of a web page; name a .html file.")
     refuse_impossible(out)
-    found = [found_at(path) for path in {path.resolve(): path for path in paths}.values()]
-    names = names_of([one.path for one in found])
-    sections = (section_of(one, name, note) for one, name in zip(found, names, strict=True))
+    found = [find_input(path) for path in {path.resolve(): path for path in paths}.values()]
+    names = display_names([one.path for one in found])
+    sections = (read_section(one, name, note) for one, name in zip(found, names, strict=True))
     page = Page(title, tuple(sections))
     if not can_draw():
         note(f"no pictures: {MISSING}")
@@ -120,12 +130,12 @@ def render(page: Page) -> str:
         finalize=_shown,
     )
     numbers = count(1)
-    environment.filters["drawn"] = lambda svg: Markup(with_own_ids(svg, f"p{next(numbers)}"))  # noqa: S704 - our own drawing, escaped by matplotlib
+    environment.filters["drawn"] = lambda svg: Markup(with_unique_ids(svg, f"p{next(numbers)}"))  # noqa: S704 - our own drawing, escaped by matplotlib
     template = environment.from_string(own.joinpath(_TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
         page=page,
         style=Markup(own.joinpath(_STYLE).read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
-        glance=glance_table(page),
-        comparable=comparable(page),
+        glance=overview_table(page),
+        comparable=perplexities_comparable(page),
         missing=None if can_draw() else MISSING,
     )

@@ -18,20 +18,20 @@ from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.report.blocks import (
     Block,
     Facts,
-    Glance,
-    Part,
+    OverviewRow,
+    Subsection,
     Table,
-    model_phrase,
-    of_all,
-    percent,
-    warnings,
+    describe_model,
+    format_percent,
+    format_share,
+    warning_block,
 )
-from globalprune.report.drawing import GROUPS, NAMES
-from globalprune.report.inputs import KnownPlan
-from globalprune.report.layers import stays_picture
+from globalprune.report.drawing import GROUP_NAMES, SUBLAYER_NAMES
+from globalprune.report.inputs import PlanInput
+from globalprune.report.layers import kept_plot
 
 
-def asked_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
+def target_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
     """Yield what is in `target`, and in `pin`."""
     if plan.target is not None:
         yield from _target(plan.target)
@@ -75,7 +75,7 @@ def _pins(plan: PrunePlan) -> Iterator[str]:
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
             if pins.of(kind):
-                yield f"layer {layer} {NAMES[kind]}: {_wishes(pins.of(kind))}"
+                yield f"layer {layer} {SUBLAYER_NAMES[kind]}: {_wishes(pins.of(kind))}"
 
 
 def _wishes(pins: SublayerPins) -> str:
@@ -89,15 +89,15 @@ def _wishes(pins: SublayerPins) -> str:
     return "; ".join(said)
 
 
-def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
+def plan_subsection(known: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ...]]:
     """The whole of it, and its line in the first table."""
     plan, record = known.plan, known.record
-    facts = [*_origin(plan), *asked_facts(plan)]
+    facts = [*_origin(plan), *target_facts(plan)]
     if record is None:
         blocks: tuple[Block, ...] = (
-            Facts(tuple(facts)), *warnings((known.doubt,)), _ranges_table(plan)
+            Facts(tuple(facts)), *warning_block((known.doubt,)), _ranges_table(plan)
         )  # fmt: skip
-        return Part("plan", "The plan", blocks), ()
+        return Subsection("plan", "The plan", blocks), ()
     effect = effect_of(plan, record.structure)
     layers, scoring, doubt = _layers(known, effect)
     model = record.model
@@ -106,16 +106,16 @@ def plan_part(known: KnownPlan) -> tuple[Part, tuple[Glance, ...]]:
     lost = _lost(known, layers, scoring)
     blocks = (
         Facts((*_removed(effect), *lost, *facts)),
-        *warnings(doubts),
-        *stays_picture(layers),
+        *warning_block(doubts),
+        *kept_plot(layers),
         _layer_table(layers),
     )
-    glance = Glance("plan", f"{effect.parameters_after:,}", percent(effect.ratio))
-    return Part("plan", "The plan", blocks), (glance,)
+    glance = OverviewRow("plan", f"{effect.parameters_after:,}", format_percent(effect.ratio))
+    return Subsection("plan", "The plan", blocks), (glance,)
 
 
 def _layers(
-    known: KnownPlan, effect: PlanEffect
+    known: PlanInput, effect: PlanEffect
 ) -> tuple[tuple[LayerPicture, ...], Scoring | None, str]:
     """Every layer, by the importance that the plan was made by if its table is there."""
     assert known.record is not None  # noqa: S101 - who calls this has looked
@@ -129,7 +129,7 @@ def _layers(
 def _origin(plan: PrunePlan) -> Iterator[tuple[str, str]]:
     """Yield what it was made for, and by whom."""
     if plan.model is not None:
-        yield "made for", model_phrase(plan.model.source, plan.model.revision)
+        yield "made for", describe_model(plan.model.source, plan.model.revision)
     if plan.generated is None:
         yield "written", "by hand"
     elif plan.edited:
@@ -140,18 +140,18 @@ def _origin(plan: PrunePlan) -> Iterator[tuple[str, str]]:
 
 def _removed(effect: PlanEffect) -> Iterator[tuple[str, str]]:
     """Yield what goes, by kinds."""
-    yield "parameters that go", of_all(effect.removed, effect.parameters_before)
+    yield "parameters that go", format_share(effect.removed, effect.parameters_before)
     yield "parameters that stay", f"{effect.parameters_after:,}"
     for kind in GROUP_TYPES:
         groups = effect.removed_groups[kind]
         stay = sum(len(layer.of(kind)) for layer in effect.layers)
-        yield f"{GROUPS[kind]} that go", of_all(groups, groups + stay)
+        yield f"{GROUP_NAMES[kind]} that go", format_share(groups, groups + stay)
     if effect.dropped_layers:
         yield "layers that go whole", ", ".join(map(str, effect.dropped_layers))
 
 
 def _lost(
-    known: KnownPlan, layers: tuple[LayerPicture, ...], scoring: Scoring | None
+    known: PlanInput, layers: tuple[LayerPicture, ...], scoring: Scoring | None
 ) -> Iterator[tuple[str, str]]:
     """Yield the part of the importance that goes; a sum of importances is no perplexity."""
     name = "importance that goes"
@@ -168,7 +168,7 @@ def _lost(
         # what comes last in an order is worth what all before it hid, so a share says nothing
         yield name, f"{lost * total:.4g} nats a token by {scoring}, behind compensation"
     elif total > 0:  # importances below 0 have no shares
-        yield name, f"{percent(lost)} of all, by {scoring}"
+        yield name, f"{format_percent(lost)} of all, by {scoring}"
 
 
 def _layer_table(layers: tuple[LayerPicture, ...]) -> Table:
@@ -198,5 +198,5 @@ def _ranges_table(plan: PrunePlan) -> Table:
         (str(layer), *(str(cuts.of(kind)) for kind in GROUP_TYPES))
         for layer, cuts in plan.layers.items()
     )
-    head = ("layer", *(f"{name} that go" for name in GROUPS.values()))
+    head = ("layer", *(f"{name} that go" for name in GROUP_NAMES.values()))
     return Table(head, rows, title="Layer by layer")

@@ -20,72 +20,79 @@ from globalprune.artifacts.results.compensation import (
     read_compensation,
 )
 from globalprune.artifacts.results.finetuning import (
+    FINETUNE_FILE,
     LOSS_FILE,
-    RECOVERY_FILE,
+    FinetuneRecord,
+    FinetuneRun,
     LossPoint,
-    RecoveryRecord,
-    RecoveryRun,
+    read_finetune_record,
     read_loss_curve,
-    read_recovery,
 )
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics, read_metrics
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
-from globalprune.report.analysis import analysis_part
+from globalprune.report.analysis import analysis_subsection
 from globalprune.report.blocks import (
     Block,
     Commands,
     Facts,
-    Glance,
-    Part,
-    Picture,
+    OverviewRow,
+    Plot,
     Section,
+    Subsection,
     Table,
-    commands,
-    duration,
-    model_phrase,
-    of_all,
-    percent,
-    provenance,
-    text_phrase,
-    warnings,
+    command_block,
+    describe_model,
+    describe_text,
+    format_duration,
+    format_percent,
+    format_share,
+    provenance_block,
+    warning_block,
 )
-from globalprune.report.drawing import COLOURS, GROUPS, NAMES, picture, span_of, sublayers_apart
-from globalprune.report.evaluation import evaluation_part, judged
-from globalprune.report.inputs import plan_beside, read_measured
-from globalprune.report.layers import widths_picture
-from globalprune.report.plan import plan_part
+from globalprune.report.drawing import (
+    COLOURS,
+    GROUP_NAMES,
+    SUBLAYER_NAMES,
+    draw_plot,
+    layer_span,
+    sublayer_axes,
+)
+from globalprune.report.evaluation import evaluation_subsection, perplexity_columns
+from globalprune.report.inputs import read_analysis_input, read_result_plan
+from globalprune.report.layers import widths_plot
+from globalprune.report.plan import plan_subsection
 
 
-def cut_part(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Part:
+def cut_subsection(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Subsection:
     """The whole of it; `drawn_elsewhere` says that a plan's part draws what stays."""
-    pictures = () if drawn_elsewhere else widths_picture(_widths(cut))
-    blocks: list[Block] = [Facts(tuple(_cut_facts(cut))), *warnings(cut.warnings), *pictures]
-    blocks += [_cut_table(cut), *commands(cut.command)]
+    pictures = () if drawn_elsewhere else widths_plot(_widths(cut))
+    blocks: list[Block] = [Facts(tuple(_cut_facts(cut))), *warning_block(cut.warnings), *pictures]
+    blocks += [_cut_table(cut), *command_block(cut.command)]
     digests = {
         "weights of the base": cut.model.weights,
         "structure of the base": cut.model.structure,
         "plan": cut.plan,
         "weights after the cut": cut.weights,
     }
-    blocks.append(provenance(digests, cut.versions))
-    return Part("result", "What was cut", tuple(blocks))
+    blocks.append(provenance_block(digests, cut.versions))
+    return Subsection("result", "What was cut", tuple(blocks))
 
 
 def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     """Yield what was, what is, and what became of the rest."""
-    yield "cut out of", model_phrase(cut.model.source, cut.model.revision)
+    yield "cut out of", describe_model(cut.model.source, cut.model.revision)
     if cut.model.quantisation is not None:
         yield "its file", f"a {cut.model.quantisation} quantisation, dequantised"
     if cut.first is not None:
         first = cut.begun_with
-        yield "the first model", model_phrase(first.source, first.revision)
-        yield "left of the first model", of_all(cut.parameters_after, first.parameters)
+        yield "the first model", describe_model(first.source, first.revision)
+        yield "left of the first model", format_share(cut.parameters_after, first.parameters)
     yield "parameters before", f"{cut.parameters_before:,}"
-    yield "parameters after", of_all(cut.parameters_after, cut.parameters_before)
+    yield "parameters after", format_share(cut.parameters_after, cut.parameters_before)
     yield "ratio", f"{100 * cut.ratio:.2f} % of all parameters, in groups"
     yield "weights after the cut", size(cut.weight_bytes)
     for kind in GROUP_TYPES:
-        yield f"{GROUPS[kind]} removed", f"{cut.removed_groups.get(kind, 0):,}"
+        yield f"{GROUP_NAMES[kind]} removed", f"{cut.removed_groups.get(kind, 0):,}"
     if cut.dropped_layers:
         yield "layers removed whole", ", ".join(map(str, cut.dropped_layers))
     if cut.repaired_modules is not None:
@@ -93,7 +100,7 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     if cut.final_norm_refitted is not None:
         yield "final norm", "refitted" if cut.final_norm_refitted else "not refitted"
     yield "form", f"uneven: {cut.reason}" if cut.uneven and cut.reason else _form(cut)
-    yield "took", duration(cut.seconds)
+    yield "took", format_duration(cut.seconds)
 
 
 def _form(cut: ApplyMetrics) -> str:
@@ -119,7 +126,7 @@ def _cut_table(cut: ApplyMetrics) -> Table:
         )
         for one in cut.layers
     )
-    head = ("layer", "in the original", *GROUPS.values())
+    head = ("layer", "in the original", *GROUP_NAMES.values())
     return Table(head, rows, title="Widths of every layer")
 
 
@@ -127,22 +134,22 @@ _MEAN_OVER: Final = 20  # parts of a run
 _ROOM: Final = 1.08  # so that the highest mark is whole
 
 
-def repairs_picture(modules: Sequence[ModuleRepair]) -> tuple[Picture, ...]:
+def compensation_plot(modules: Sequence[ModuleRepair]) -> tuple[Plot, ...]:
     """The error of every sublayer before and after compensation."""
     caption = "Error of every sublayer on held-out windows: hollow before its repair, filled after."
-    return picture(caption, partial(_draw_repairs, modules=modules))
+    return draw_plot(caption, partial(_draw_repairs, modules=modules))
 
 
-def loss_picture(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Picture, ...]:
+def loss_plot(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Plot, ...]:
     """The loss while a model was finetuned."""
     what = "of text and teacher mixed" if mixed else "of the text"
     caption = f"Loss of the last finetuning, {what}: every step pale, a running mean strong."
-    return picture(caption, partial(_draw_loss, curve=curve))
+    return draw_plot(caption, partial(_draw_loss, curve=curve))
 
 
 def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
-    span = span_of(module.layer_idx for module in modules)
-    for kind, axes in sublayers_apart(figure, span, share_y=True).items():
+    span = layer_span(module.layer_idx for module in modules)
+    for kind, axes in sublayer_axes(figure, span, share_y=True).items():
         own = [module for module in modules if module.group_type == kind]
         at = [module.layer_idx for module in own]
         before = [100 * module.error_before for module in own]
@@ -169,20 +176,20 @@ def _draw_loss(figure: Any, curve: Sequence[LossPoint]) -> None:
     axes.set_ylabel("nats a learned token")
 
 
-def compensation_part(record: CompensationRecord) -> Part:
+def compensation_subsection(record: CompensationRecord) -> Subsection:
     """The whole of it."""
-    pictures = repairs_picture(record.modules)
+    pictures = compensation_plot(record.modules)
     blocks: tuple[Block, ...] = (
         Facts(tuple(_compensation_facts(record))),
         *pictures,
         _compensation_table(record),
     )
-    return Part("compensation", "How the rest was compensated", blocks)
+    return Subsection("compensation", "How the rest was compensated", blocks)
 
 
 def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]:
     """Yield on what, how, and with what success."""
-    yield "text", text_phrase(record.text)
+    yield "text", describe_text(record.text)
     yield "windows that only judge", f"{record.held_out_windows:,}"
     if record.beginnings:
         yield "short windows beside", f"{record.beginnings:,}"
@@ -197,14 +204,14 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
         yield "final norm", f"{what}: KL {before:.4g} → {after:.4g} nats a token"
     yield "digest of the windows", record.text.digest
     memory = size(record.peak_memory_bytes)
-    yield "took", f"{duration(record.seconds)} in {record.dtype}, {memory} of memory at most"
+    yield "took", f"{format_duration(record.seconds)} in {record.dtype}, {memory} of memory at most"
 
 
 def _compensation_table(record: CompensationRecord) -> Table:
     """Every sublayer that was looked at."""
     rows = tuple(
         (
-            f"{one.layer_idx} {NAMES[one.group_type]}",
+            f"{one.layer_idx} {SUBLAYER_NAMES[one.group_type]}",
             f"{one.kept_inputs:,}",
             f"{100 * one.error_before:.3f} %",
             f"{100 * one.error_after:.3f} %",
@@ -222,7 +229,7 @@ def _solved(one: ModuleRepair) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def recovery_part(record: RecoveryRecord, curve: Sequence[LossPoint]) -> Part:
+def finetune_subsection(record: FinetuneRecord, curve: Sequence[LossPoint]) -> Subsection:
     """Run after run; `curve` is of the last."""
     blocks: list[Block] = []
     for number, run in enumerate(record.runs, start=1):
@@ -230,27 +237,27 @@ def recovery_part(record: RecoveryRecord, curve: Sequence[LossPoint]) -> Part:
             blocks.append(Facts((("run", f"{number} of {len(record.runs)}"),)))
         blocks += _run(run)
         if run is record.runs[-1] and curve:
-            blocks += loss_picture(curve, mixed=run.teacher is not None)
-        blocks += [*commands(run.command), _provenance(run)]
-    return Part("recovery", "How it was finetuned", tuple(blocks))
+            blocks += loss_plot(curve, mixed=run.teacher is not None)
+        blocks += [*command_block(run.command), _provenance(run)]
+    return Subsection("recovery", "How it was finetuned", tuple(blocks))
 
 
-def _run(run: RecoveryRun) -> Iterator[Block]:
+def _run(run: FinetuneRun) -> Iterator[Block]:
     """Yield one run."""
     yield Facts(tuple(_recovery_facts(run)))
-    yield from warnings(run.warnings)
+    yield from warning_block(run.warnings)
 
 
-def _recovery_facts(run: RecoveryRun) -> Iterator[tuple[str, str]]:
+def _recovery_facts(run: FinetuneRun) -> Iterator[tuple[str, str]]:
     """Yield what was trained, how, on what, and how the loss fell."""
     settings, lora = run.settings, run.settings.lora
-    yield "model", model_phrase(run.model.source, run.model.revision)
+    yield "model", describe_model(run.model.source, run.model.revision)
     how = "all weights" if lora is None else f"LoRA, r {lora.r}, alpha {lora.alpha}"
     yield "trained", f"{how}: {run.trained_parameters:,} parameters"
     if run.teacher is not None:
-        yield "teacher", model_phrase(run.teacher.source, run.teacher.revision)
+        yield "teacher", describe_model(run.teacher.source, run.teacher.revision)
     for part in run.data:
-        yield "text", text_phrase(part.text)
+        yield "text", describe_text(part.text)
     epochs = "one epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     yield (
         "steps",
@@ -261,10 +268,10 @@ def _recovery_facts(run: RecoveryRun) -> Iterator[tuple[str, str]]:
     )
     yield "learned tokens", f"{run.learned_tokens:,} an epoch"
     yield "loss", f"{run.first_loss:.3f} → {run.last_loss:.3f} (first and last tenth of the steps)"
-    yield "took", f"{duration(run.seconds)} in {settings.precision} on {run.device}"
+    yield "took", f"{format_duration(run.seconds)} in {settings.precision} on {run.device}"
 
 
-def _provenance(run: RecoveryRun) -> Facts:
+def _provenance(run: FinetuneRun) -> Facts:
     """What the run is known again by."""
     digests = {
         "weights before": run.model.weights,
@@ -272,36 +279,36 @@ def _provenance(run: RecoveryRun) -> Facts:
         "windows of text": run.data_digest,
         "weights after": run.weights,
     }
-    return provenance(digests, run.versions)
+    return provenance_block(digests, run.versions)
 
 
 def result_section(own: Path, name: str) -> Section:
     """Read every record in a result's own folder, in the order in which a person asks for them."""
     has = {path.name for path in own.iterdir()}
     cut = read_metrics(own / METRICS_FILE) if METRICS_FILE in has else None
-    recovery = read_recovery(own / RECOVERY_FILE) if RECOVERY_FILE in has else None
+    recovery = read_finetune_record(own / FINETUNE_FILE) if FINETUNE_FILE in has else None
     judgement = read_evaluation(own / EVALUATION_FILE) if EVALUATION_FILE in has else None
-    measured = read_measured(own, record_alone=True) if ANALYSIS_FILE in has else None
-    parts: list[Part] = []
+    measured = read_analysis_input(own, record_alone=True) if ANALYSIS_FILE in has else None
+    parts: list[Subsection] = []
     if cut is not None:
         drawn = measured is not None and PLAN_FILE in has
-        parts.append(cut_part(cut, drawn_elsewhere=drawn))
+        parts.append(cut_subsection(cut, drawn_elsewhere=drawn))
     if judgement is not None:
-        parts.append(evaluation_part(judgement))
+        parts.append(evaluation_subsection(judgement))
     if COMPENSATION_FILE in has:
-        parts.append(compensation_part(read_compensation(own / COMPENSATION_FILE)))
+        parts.append(compensation_subsection(read_compensation(own / COMPENSATION_FILE)))
     if recovery is not None:
         curve = read_loss_curve(own / LOSS_FILE) if LOSS_FILE in has else ()
-        parts.append(recovery_part(recovery, curve))
+        parts.append(finetune_subsection(recovery, curve))
     if PLAN_FILE in has:
-        parts.append(plan_part(plan_beside(own / PLAN_FILE, measured))[0])
+        parts.append(plan_subsection(read_result_plan(own / PLAN_FILE, measured))[0])
     if measured is not None:
         table = measured.analysis.table if measured.analysis else None
-        parts.append(analysis_part(measured.record, table, measured.curves))
+        parts.append(analysis_subsection(measured.record, table, measured.curves))
     return Section(name, _each_command_once(parts), (_glance(cut, recovery, judgement),))
 
 
-def _each_command_once(parts: list[Part]) -> tuple[Part, ...]:
+def _each_command_once(parts: list[Subsection]) -> tuple[Subsection, ...]:
     """The parts without commands that stand in one before: gp prune is one for every phase."""
     said: set[Block] = set()
     found = []
@@ -313,14 +320,14 @@ def _each_command_once(parts: list[Part]) -> tuple[Part, ...]:
 
 
 def _glance(
-    cut: ApplyMetrics | None, recovery: RecoveryRecord | None, judgement: Comparison | None
-) -> Glance:
+    cut: ApplyMetrics | None, recovery: FinetuneRecord | None, judgement: Comparison | None
+) -> OverviewRow:
     """The result in a line; its perplexity is that of the model with its last weights."""
     last = recovery.runs[-1] if recovery else cut
     models = judgement.models if judgement else ()
     model = next((one for one in models if last and one.weights == last.weights), None)
-    figures = judged(judgement, model) if judgement and model else ("", "", "")
+    figures = perplexity_columns(judgement, model) if judgement and model else ("", "", "")
     what = "finetuned" if recovery else "result"
     if cut is None:
-        return Glance(what, f"{model.parameters:,}" if model else "", "", *figures)
-    return Glance(what, f"{cut.parameters_after:,}", percent(cut.ratio), *figures)
+        return OverviewRow(what, f"{model.parameters:,}" if model else "", "", *figures)
+    return OverviewRow(what, f"{cut.parameters_after:,}", format_percent(cut.ratio), *figures)

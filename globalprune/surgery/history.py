@@ -14,7 +14,11 @@ from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.own_files import ORIGIN_FILE
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.results.finetuning import RECOVERY_FILE, RecoveryRun, read_recovery
+from globalprune.artifacts.results.finetuning import (
+    FINETUNE_FILE,
+    FinetuneRun,
+    read_finetune_record,
+)
 from globalprune.artifacts.results.metrics import (
     METRICS_FILE,
     ApplyMetrics,
@@ -133,8 +137,8 @@ def history_of(checkpoint: Checkpoint, structure: ModelStructure, weights: str) 
     """Read what the model's folder knows; raise for a record that is damaged."""
     folder = records_folder(checkpoint.source)
     cut = read_metrics(folder / METRICS_FILE) if (folder / METRICS_FILE).is_file() else None
-    recovery = folder / RECOVERY_FILE
-    runs = read_recovery(recovery).runs if recovery.is_file() else ()
+    recovery = folder / FINETUNE_FILE
+    runs = read_finetune_record(recovery).runs if recovery.is_file() else ()
     if cut is None and not runs:
         return History()
     steps = [*(cut.earlier if cut else ()), *([_cut(folder, cut)] if cut else ())]
@@ -153,7 +157,7 @@ def history_of(checkpoint: Checkpoint, structure: ModelStructure, weights: str) 
     return History(_first(cut, runs, checkpoint.parameters), tuple(steps), origin, tuple(warnings))
 
 
-def _first(cut: ApplyMetrics | None, runs: tuple[RecoveryRun, ...], parameters: int) -> FirstModel:
+def _first(cut: ApplyMetrics | None, runs: tuple[FinetuneRun, ...], parameters: int) -> FirstModel:
     """The model that was there before gp changed anything."""
     if cut is not None:
         return cut.begun_with
@@ -187,7 +191,7 @@ def _cut(folder: Path, cut: ApplyMetrics) -> EarlierStep:
     )
 
 
-def _finetuning(run: RecoveryRun) -> EarlierStep:
+def _finetuning(run: FinetuneRun) -> EarlierStep:
     """A finetuning behind it."""
     return EarlierStep(
         kind="finetuning",

@@ -14,8 +14,8 @@ from command_line import files_below, gp
 from globalprune.analysis.analyzer import analyze
 from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.evaluations.evaluation_files import (
-    csv_text,
-    markdown_text,
+    evaluation_csv,
+    evaluation_markdown,
     read_evaluation,
 )
 from globalprune.evaluation.comparison import evaluate_models
@@ -60,8 +60,8 @@ def the_analysis(folder: Path) -> None:
 def the_evaluation(folder: Path) -> None:
     """The same figures in all three files."""
     found = read_evaluation(folder / "evaluation.json")
-    assert (folder / "evaluation.csv").read_text() == csv_text(found)
-    assert (folder / "evaluation.md").read_text() == markdown_text(found)
+    assert (folder / "evaluation.csv").read_text() == evaluation_csv(found)
+    assert (folder / "evaluation.md").read_text() == evaluation_markdown(found)
 
 
 COMMANDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], Callable[[Path], None]]] = {

@@ -11,10 +11,10 @@ from command_line import files_below, gp, refused
 from web_pages import WebPage, assert_stands_alone
 
 from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
-from globalprune.artifacts.evaluations.evaluation_table import rows_of, value_text
-from globalprune.artifacts.evaluations.sweep import read_sweep, table_of
+from globalprune.artifacts.evaluations.evaluation_table import figure_rows, value_text
+from globalprune.artifacts.evaluations.sweep import read_sweep, sweep_table
 from globalprune.artifacts.results.compensation import read_compensation
-from globalprune.artifacts.results.finetuning import read_recovery
+from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.artifacts.results.metrics import read_metrics
 
 Tiny = Callable[[str], Path]
@@ -84,7 +84,7 @@ def test_figures_are_those_of_the_artifacts(made: Path, page: WebPage) -> None:
     own = made / "recovered" / "globalprune"
     cut = read_metrics(own / "metrics.json")
     repair = read_compensation(own / "compensation.json").modules[0]
-    run = read_recovery(own / "recovery.json").runs[-1]
+    run = read_finetune_record(own / "recovery.json").runs[-1]
     analysis = json.loads((made / "analysis" / "analysis.json").read_text("utf-8"))
 
     for figure in (
@@ -109,21 +109,21 @@ def test_tables_are_those_of_evaluation_and_sweep(made: Path, page: WebPage) -> 
     """Cell by cell, as gp eval and gp sweep write them."""
     comparison = read_evaluation(made / "judged" / "evaluation.json")
     wanted = [
-        [value_text(row, cell) for cell in row.cells] for row in rows_of(comparison)
+        [value_text(row, cell) for cell in row.cells] for row in figure_rows(comparison)
     ]  # fmt: skip
     tables = [
         [[cell.split("\n")[0] for cell in row[1:]] for row in table[1:]] for table in page.tables
     ]
 
     assert tables.count(wanted) == 2  # the evaluation's own, and that of the result
-    swept = table_of(read_sweep(made / "swept" / "sweep.json"))
+    swept = sweep_table(read_sweep(made / "swept" / "sweep.json"))
     assert [list(row) for row in swept] in [table[1:] for table in page.tables]
 
 
 def test_models_are_side_by_side_at_a_glance(made: Path, page: WebPage) -> None:
     """A line for every plan, result and judged model; perplexity where it was measured."""
     comparison = read_evaluation(made / "judged" / "evaluation.json")
-    (row,) = (row for row in rows_of(comparison) if row.metric == "perplexity")
+    (row,) = (row for row in figure_rows(comparison) if row.metric == "perplexity")
     dense, cut = (value_text(row, cell) for cell in row.cells)
     glance = page.tables[0]
 
@@ -219,7 +219,7 @@ def test_a_model_that_was_only_finetuned_is_a_result(tiny: Tiny, tmp_path: Path)
     tuned = gp("finetune", tiny("llama"), "-o", out, "--method", "lora", *TEXT)
     done = gp("report", out, "-o", tmp_path / "report.html", "--json")
     page = assert_stands_alone((tmp_path / "report.html").read_text("utf-8"))
-    run = read_recovery(out / "globalprune" / "recovery.json").runs[-1]
+    run = read_finetune_record(out / "globalprune" / "recovery.json").runs[-1]
 
     assert (tuned.code, done.code) == (0, 0), tuned.err + done.err
     assert done.json["sections"] == [{"name": "tuned", "holds": ["recovery"]}]

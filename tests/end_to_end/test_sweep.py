@@ -219,7 +219,7 @@ def test_a_sweep_that_was_interrupted_says_how_it_goes_on(
     out = tmp_path / "out"
     with mock.patch("globalprune.pipeline.sweep.judge", side_effect=Interrupted(2)):
         swept = gp("sweep", tiny("llama"), "--analysis", analysis, "--ratio", 0.2, "-o", out)
-    with mock.patch("globalprune.evaluation.comparison.measure", side_effect=Interrupted(2)):
+    with mock.patch("globalprune.evaluation.comparison.evaluate_model", side_effect=Interrupted(2)):
         judged = gp("eval", tiny("llama"), "--samples", 1, "--seq-len", 24)
 
     assert swept.code == judged.code == 130

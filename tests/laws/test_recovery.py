@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from globalprune.artifacts.results.finetuning import (
     DistillationSettings,
+    FinetuneSettings,
     LoraSettings,
-    RecoverySettings,
 )
 from globalprune.models.loading import load_model
 
@@ -84,7 +84,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_stopped(
     tiny: Tiny, tmp_path: Path, kind: str, before: int, resumed_at: int
 ) -> None:
     """With the same weights, to the bit, and the same loss at every step."""
-    settings: RecoverySettings = STOPPED[kind]
+    settings: FinetuneSettings = STOPPED[kind]
     base = cut_unevenly(tiny("llama"), tmp_path, "llama")
     options: dict[str, Any] = {"teacher": str(tiny("llama"))} if settings.distillation else {}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -11,7 +11,7 @@ from cutting import Removals, groups_of
 from texts import numbered, write_lines
 from tiny_models import random_ids, tiny_tokenizer
 
-from globalprune.artifacts.results.finetuning import LoraSettings, RecoveryRun, RecoverySettings
+from globalprune.artifacts.results.finetuning import FinetuneRun, FinetuneSettings, LoraSettings
 from globalprune.finetuning.finetuner import finetune
 from globalprune.models.loading import load_model
 from globalprune.progress import Item, Progress
@@ -23,7 +23,7 @@ CHATML = (
 )
 
 
-def small(**changes: Any) -> RecoverySettings:
+def small(**changes: Any) -> FinetuneSettings:
     """Settings of four steps that move the weights visibly; `lora=None` trains all of them."""
     facts: dict[str, Any] = {
         "samples": 16,
@@ -33,7 +33,7 @@ def small(**changes: Any) -> RecoverySettings:
     }
     settings = facts | changes
     method = "full" if settings["lora"] is None else "lora"
-    return RecoverySettings(method=method, **settings)
+    return FinetuneSettings(method=method, **settings)
 
 
 def write_text(folder: Path) -> Path:
@@ -58,8 +58,8 @@ def write_chats(folder: Path, count: int = 60) -> Path:
 
 
 def finetuned(
-    model: Path, out: Path, settings: RecoverySettings | None = None, **options: Any
-) -> RecoveryRun:
+    model: Path, out: Path, settings: FinetuneSettings | None = None, **options: Any
+) -> FinetuneRun:
     """Finetune on the CPU, on a text that is written beside `out` unless `data` is named."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if "data" not in options:

@@ -1,4 +1,4 @@
-"""An evaluation's folder: evaluation.json, and the same as a table for spreadsheets and for pages.
+"""An evaluation's folder: evaluation.json, and the same as CSV and as Markdown.
 
 `evaluation.json` is what programs read; the CSV has a row for every model and figure, in full
 precision and base units; the Markdown is the table as a person reads it.
@@ -11,11 +11,11 @@ from pathlib import Path
 from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_table import (
-    Row,
+    FigureRow,
     difference_text,
-    label,
-    rows_of,
-    stamp_lines,
+    figure_rows,
+    row_label,
+    settings_lines,
     value_text,
 )
 from globalprune.artifacts.formatting import code, plain
@@ -23,8 +23,8 @@ from globalprune.artifacts.records import read_record, write_record
 from globalprune.artifacts.staging import updated_folder
 
 EVALUATION_FILE = "evaluation.json"
-CSV_FILE = "evaluation.csv"
-MARKDOWN_FILE = "evaluation.md"
+EVALUATION_CSV = "evaluation.csv"
+EVALUATION_MARKDOWN = "evaluation.md"
 _COLUMNS = (
     "model",
     "metric",
@@ -39,18 +39,18 @@ _COLUMNS = (
 
 def write_evaluation(folder: Path, comparison: Comparison) -> None:
     """Write the three files, all together or none of them."""
-    with updated_folder(folder, (EVALUATION_FILE, CSV_FILE, MARKDOWN_FILE)) as new:
-        (new / CSV_FILE).write_bytes(csv_text(comparison).encode())
-        (new / MARKDOWN_FILE).write_bytes(markdown_text(comparison).encode())
+    with updated_folder(folder, (EVALUATION_FILE, EVALUATION_CSV, EVALUATION_MARKDOWN)) as new:
+        (new / EVALUATION_CSV).write_bytes(evaluation_csv(comparison).encode())
+        (new / EVALUATION_MARKDOWN).write_bytes(evaluation_markdown(comparison).encode())
         write_record(new / EVALUATION_FILE, comparison)
 
 
-def csv_text(comparison: Comparison) -> str:
+def evaluation_csv(comparison: Comparison) -> str:
     """One row for every model and figure."""
     drawn = io.StringIO()
     writer = csv.writer(drawn, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for row in rows_of(comparison):
+    for row in figure_rows(comparison):
         kind = "fraction" if row.relative else "absolute"
         for model, cell in zip(comparison.models, row.cells, strict=True):
             has_difference = cell.difference is not None
@@ -69,12 +69,12 @@ def csv_text(comparison: Comparison) -> str:
     return drawn.getvalue()
 
 
-def markdown_text(comparison: Comparison) -> str:
+def evaluation_markdown(comparison: Comparison) -> str:
     """The table, and under it what it was measured with and what is doubtful about it."""
     sources = [plain(model.source) for model in comparison.models]
     lines = [f"| | {' | '.join(sources)} |", f"| --- |{' ---: |' * len(sources)}"]
-    lines += [_line(row) for row in rows_of(comparison) if not row.detail]
-    lines += ["", *(f"- {plain(line)}" for line in stamp_lines(comparison))]
+    lines += [_line(row) for row in figure_rows(comparison) if not row.detail]
+    lines += ["", *(f"- {plain(line)}" for line in settings_lines(comparison))]
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
     lines.append(f"- {plain(versions)}")
     if comparison.command:
@@ -91,13 +91,13 @@ def all_warnings(comparison: Comparison) -> list[str]:
     return [*own, *comparison.warnings]
 
 
-def _line(row: Row) -> str:
+def _line(row: FigureRow) -> str:
     """One row of the Markdown table."""
     cells = []
     for cell in row.cells:
         moved = difference_text(row, cell)
         cells.append(value_text(row, cell) + (f"<br>{moved}" if moved else ""))
-    return f"| {plain(label(row))} | {' | '.join(cells)} |"
+    return f"| {plain(row_label(row))} | {' | '.join(cells)} |"
 
 
 def read_evaluation(path: Path) -> Comparison:

@@ -1,4 +1,4 @@
-"""An evaluation as a table: one row per figure, one cell per model, differences to the first.
+"""An evaluation as a table: a row per figure, a cell per model, differences to the first.
 
 The terminal, CSV and Markdown all draw these rows.
 """
@@ -21,23 +21,23 @@ from globalprune.artifacts.evaluations.evaluation import (
 from globalprune.artifacts.formatting import byte_unit, size, spelled_with_error
 
 MEMORY_NOISE: Final = 2e7  # bytes; what repeated measurements of one model differed by
-BYTES: Final = "bytes"
-SECONDS: Final = "s"
-RATE: Final = "tokens/s"
+BYTES_UNIT: Final = "bytes"
+SECONDS_UNIT: Final = "s"
+RATE_UNIT: Final = "tokens/s"
 COUNTS: Final = {
     "parameters": ("", "parameters"),
-    "file": (BYTES, "file_bytes"),
-    "KV cache per token": (BYTES, "kv_cache_bytes_per_token"),
+    "file": (BYTES_UNIT, "file_bytes"),
+    "KV cache per token": (BYTES_UNIT, "kv_cache_bytes_per_token"),
 }
 SPEEDS: Final = {
-    "prefill": (RATE, "prefill_tokens_per_second"),
-    "decode": (RATE, "decode_tokens_per_second"),
-    "time to first token": (SECONDS, "time_to_first_token_seconds"),
+    "prefill": (RATE_UNIT, "prefill_tokens_per_second"),
+    "decode": (RATE_UNIT, "decode_tokens_per_second"),
+    "time to first token": (SECONDS_UNIT, "time_to_first_token_seconds"),
 }
 
 
 @dataclass(frozen=True)
-class Cell:
+class FigureCell:
     """One model's figure, and how far it is from the baseline's; None is unknown or impossible."""
 
     value: float | None = None
@@ -48,37 +48,39 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """One figure of every model, the baseline's first."""
 
     metric: str
     unit: str
-    cells: tuple[Cell, ...]
+    cells: tuple[FigureCell, ...]
     exact: bool = False  # a count: neither it nor its difference has an error
     relative: bool = False  # differences are fractions of the baseline's figure
     detail: bool = False  # of a task whose group has a row of its own
 
 
-_CellOf = Callable[[ModelResult, ModelResult | None], Cell]  # beside the baseline; None: it is it
+_CellOf = Callable[
+    [ModelResult, ModelResult | None], FigureCell
+]  # beside the baseline; None: it is it
 
 
-def rows_of(comparison: Comparison) -> tuple[Row, ...]:
+def figure_rows(comparison: Comparison) -> tuple[FigureRow, ...]:
     """Every figure that some model has: sizes, perplexity, tasks, speed."""
     models = comparison.models
     counts = [
-        Row(metric, unit, _cells(models, _count_of(field)), exact=True, relative=True)
+        FigureRow(metric, unit, _cells(models, _count_of(field)), exact=True, relative=True)
         for metric, (unit, field) in COUNTS.items()
     ]
     return (
         *counts,
-        Row("peak memory", BYTES, _cells(models, _memory)),
-        Row("perplexity", "", _cells(models, _perplexity)),
+        FigureRow("peak memory", BYTES_UNIT, _cells(models, _memory)),
+        FigureRow("perplexity", "", _cells(models, _perplexity)),
         *_task_rows(models),
         *_speed_rows(comparison),
     )
 
 
-def _cells(models: Sequence[ModelResult], cell: _CellOf) -> tuple[Cell, ...]:
+def _cells(models: Sequence[ModelResult], cell: _CellOf) -> tuple[FigureCell, ...]:
     """The cells of all models, each but the first beside the first."""
     return (cell(models[0], None), *(cell(model, models[0]) for model in models[1:]))
 
@@ -87,40 +89,40 @@ def _count_of(field: str) -> _CellOf:
     """What makes the cells of an exact count."""
     read: Callable[[ModelResult | None], float | None] = attrgetter(field)
 
-    def cell(model: ModelResult, first: ModelResult | None) -> Cell:
+    def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
         count = read(model)
         base = read(first) if first else None
-        return Cell(count, None, count / base - 1 if count is not None and base else None)
+        return FigureCell(count, None, count / base - 1 if count is not None and base else None)
 
     return cell
 
 
-def _memory(model: ModelResult, first: ModelResult | None) -> Cell:
+def _memory(model: ModelResult, first: ModelResult | None) -> FigureCell:
     """Peak memory; its noise is the same for large and small, so differences are absolute."""
     peak = model.peak_memory_bytes
     if peak is None:
-        return Cell()
+        return FigureCell()
     if first is None or first.peak_memory_bytes is None:
-        return Cell(peak, MEMORY_NOISE)
-    return Cell(peak, MEMORY_NOISE, peak - first.peak_memory_bytes, 2**0.5 * MEMORY_NOISE)
+        return FigureCell(peak, MEMORY_NOISE)
+    return FigureCell(peak, MEMORY_NOISE, peak - first.peak_memory_bytes, 2**0.5 * MEMORY_NOISE)
 
 
-def _perplexity(model: ModelResult, first: ModelResult | None) -> Cell:
+def _perplexity(model: ModelResult, first: ModelResult | None) -> FigureCell:
     """Perplexity; paired by window."""
     found = model.perplexity
     moved = perplexity_difference(found, first.perplexity) if first else None
     if moved is None:
-        return Cell(found.value, found.standard_error)
-    return Cell(found.value, found.standard_error, *moved, paired=True)
+        return FigureCell(found.value, found.standard_error)
+    return FigureCell(found.value, found.standard_error, *moved, paired=True)
 
 
-def _task_rows(models: Sequence[ModelResult]) -> list[Row]:
+def _task_rows(models: Sequence[ModelResult]) -> list[FigureRow]:
     """A row for every metric of every task that some model has."""
     found = [(name, task) for model in models for name, task in model.tasks.items()]
     details = {name for name, task in found if task.part_of}
     metrics = dict.fromkeys((name, metric) for name, task in found for metric in task.metrics)
     return [
-        Row(
+        FigureRow(
             f"{name} {metric}", "", _cells(models, _metric_of(name, metric)), detail=name in details
         )
         for name, metric in metrics
@@ -130,29 +132,29 @@ def _task_rows(models: Sequence[ModelResult]) -> list[Row]:
 def _metric_of(name: str, metric: str) -> _CellOf:
     """What makes the cells of a task's metric; paired by document where that can be."""
 
-    def cell(model: ModelResult, first: ModelResult | None) -> Cell:
+    def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
         task, base = model.tasks.get(name), first.tasks.get(name) if first else None
         found = task.metrics.get(metric) if task else None
         old = base.metrics.get(metric) if base else None
         if task is None or found is None:
-            return Cell()
+            return FigureCell()
         if base is None or old is None:
-            return Cell(found.value, found.standard_error)
+            return FigureCell(found.value, found.standard_error)
         moved = metric_difference(
             found, old, same_documents=task.document_digest == base.document_digest
         )
-        return Cell(found.value, found.standard_error, *(moved or ()))
+        return FigureCell(found.value, found.standard_error, *(moved or ()))
 
     return cell
 
 
-def _speed_rows(comparison: Comparison) -> list[Row]:
+def _speed_rows(comparison: Comparison) -> list[FigureRow]:
     """Medians over rounds; differences by the rounds' own ratios where all models share them."""
     settings = comparison.settings.speed
     if settings is None:
         return []
     return [
-        Row(
+        FigureRow(
             metric,
             unit,
             _cells(comparison.models, _speed_of(field, comparable=settings.interleaved)),
@@ -166,40 +168,40 @@ def _speed_of(field: str, *, comparable: bool) -> _CellOf:
     """What makes the cells of a speed."""
     read: Callable[[object], tuple[float, ...]] = attrgetter(field)
 
-    def cell(model: ModelResult, first: ModelResult | None) -> Cell:
+    def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
         if model.speed is None:
-            return Cell()
+            return FigureCell()
         median = median_of_rounds(read(model.speed))
         if first is None or first.speed is None or not comparable:
-            return Cell(*median)
+            return FigureCell(*median)
         ratio, error = ratio_of_rounds(read(model.speed), read(first.speed))
-        return Cell(*median, ratio - 1, error, paired=True)
+        return FigureCell(*median, ratio - 1, error, paired=True)
 
     return cell
 
 
-UNKNOWN = "not measured"
+NOT_MEASURED = "not measured"
 _WHOLE = 1000  # milliseconds in a second
 _PERCENT = 100
 
 
-def label(row: Row) -> str:
+def row_label(row: FigureRow) -> str:
     """What a row is called, with its unit where the figures don't carry it."""
-    return f"{row.metric}, {row.unit}" if row.unit == RATE else row.metric
+    return f"{row.metric}, {row.unit}" if row.unit == RATE_UNIT else row.metric
 
 
-def value_text(row: Row, cell: Cell) -> str:
+def value_text(row: FigureRow, cell: FigureCell) -> str:
     """A figure with its unit and its standard error."""
     if cell.value is None:
-        return "infinite" if row.metric == "perplexity" else UNKNOWN
+        return "infinite" if row.metric == "perplexity" else NOT_MEASURED
     if row.exact:
-        return size(round(cell.value)) if row.unit == BYTES else f"{round(cell.value):,}"
+        return size(round(cell.value)) if row.unit == BYTES_UNIT else f"{round(cell.value):,}"
     step, unit = _scale(row, cell.value)
     error = None if cell.error is None else cell.error / step
     return f"{spelled_with_error(cell.value / step, error)}{unit}"
 
 
-def difference_text(row: Row, cell: Cell) -> str:
+def difference_text(row: FigureRow, cell: FigureCell) -> str:
     """How far a figure is from the baseline's; nothing where that can't be said."""
     if cell.difference is None:
         return ""
@@ -215,17 +217,17 @@ def difference_text(row: Row, cell: Cell) -> str:
     return f"{spelled_with_error(moved, error, signed=True)}{unit}"
 
 
-def _scale(row: Row, value: float) -> tuple[float, str]:
+def _scale(row: FigureRow, value: float) -> tuple[float, str]:
     """What a row's figures are divided by to be read, and the unit that they then have."""
-    if row.unit == BYTES:
+    if row.unit == BYTES_UNIT:
         step, unit = byte_unit(value)
         return step, f" {unit}"
-    if row.unit == SECONDS:
+    if row.unit == SECONDS_UNIT:
         return 1 / _WHOLE, " ms"
     return 1, ""
 
 
-def stamp_lines(comparison: Comparison) -> list[str]:
+def settings_lines(comparison: Comparison) -> list[str]:
     """What the figures were measured with: without it none can be compared with another run's."""
     settings = comparison.settings
     lines = [_text_line(comparison), _machine_line(comparison)]

@@ -83,7 +83,7 @@ def read_machine_record(path: Path) -> MachineRecord:
     return record
 
 
-def refuse_machine_place(path: Path) -> None:
+def refuse_machine_output(path: Path) -> None:
     """Raise `UsageError` unless `path` is free, or holds such a record that may be replaced."""
     refuse_impossible(path)
     if path.suffix != _SUFFIX:
@@ -185,10 +185,10 @@ def _curve(record: MachineRecord, group_type: GroupType) -> LatencyCurve:
     points = record.points_of(group_type)
     medians = [statistics.median(point.seconds_per_token) for point in points]
     kept = np.asarray([point.kept(group_type) for point in points], np.int64)
-    return LatencyCurve(kept, np.minimum(never_falling(medians), medians[-1]))
+    return LatencyCurve(kept, np.minimum(isotonic_means(medians), medians[-1]))
 
 
-def never_falling(values: Sequence[float]) -> NDArray[np.float64]:
+def isotonic_means(values: Sequence[float]) -> NDArray[np.float64]:
     """The nearest sequence that never falls, by least squares; neighbours that do are pooled."""
     pools: list[tuple[float, int]] = []  # mean and size
     for value in values:

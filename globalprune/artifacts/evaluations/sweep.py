@@ -78,14 +78,14 @@ class Sweep(Record):
 
 
 SWEEP_FILE: Final = "sweep.json"
-CSV_FILE: Final = "sweep.csv"
-MARKDOWN_FILE: Final = "sweep.md"
-CURVE_FILE: Final = "sweep.svg"
+SWEEP_CSV: Final = "sweep.csv"
+SWEEP_MARKDOWN: Final = "sweep.md"
+SWEEP_CURVE: Final = "sweep.svg"
 _COLUMNS: Final = (
     "line", "removed", "parameters", "kv_cache_bytes_per_token", "perplexity", "standard_error",
     "difference", "difference_standard_error", "plan", "note",
 )  # fmt: skip
-HEAD: Final = (
+SWEEP_HEAD: Final = (
     "", "removed", "parameters", "KV cache a token", "perplexity", "to the model as it is"
 )  # fmt: skip
 _DENSE: Final = "as it is"
@@ -93,11 +93,11 @@ _DENSE: Final = "as it is"
 
 def write_sweep(folder: Path, sweep: Sweep, curve: bytes | None = None) -> None:
     """Write the files, all together or none of them; `curve` is the picture, if there is one."""
-    with updated_folder(folder, (SWEEP_FILE, CSV_FILE, MARKDOWN_FILE, CURVE_FILE)) as new:
-        (new / CSV_FILE).write_bytes(csv_text(sweep).encode())
-        (new / MARKDOWN_FILE).write_bytes(("\n".join(markdown_lines(sweep)) + "\n").encode())
+    with updated_folder(folder, (SWEEP_FILE, SWEEP_CSV, SWEEP_MARKDOWN, SWEEP_CURVE)) as new:
+        (new / SWEEP_CSV).write_bytes(sweep_csv(sweep).encode())
+        (new / SWEEP_MARKDOWN).write_bytes(("\n".join(sweep_markdown_lines(sweep)) + "\n").encode())
         if curve is not None:
-            (new / CURVE_FILE).write_bytes(curve)
+            (new / SWEEP_CURVE).write_bytes(curve)
         write_record(new / SWEEP_FILE, sweep)
 
 
@@ -106,7 +106,7 @@ def read_sweep(path: Path) -> Sweep:
     return read_record(path, Sweep, what="a sweep", command="gp sweep")
 
 
-def csv_text(sweep: Sweep) -> str:
+def sweep_csv(sweep: Sweep) -> str:
     """One row for the model as it is, then one for every point, then for what can't be reached."""
     drawn = io.StringIO()
     writer = csv.writer(drawn, lineterminator="\n")
@@ -115,24 +115,24 @@ def csv_text(sweep: Sweep) -> str:
     return drawn.getvalue()
 
 
-def markdown_lines(sweep: Sweep) -> list[str]:
+def sweep_markdown_lines(sweep: Sweep) -> list[str]:
     """The table, and under it what it was measured with."""
     return [
-        f"| | {' | '.join(HEAD[1:])} |",
-        f"| --- |{' ---: |' * (len(HEAD) - 1)}",
-        *map(_markdown, table_of(sweep)),
+        f"| | {' | '.join(SWEEP_HEAD[1:])} |",
+        f"| --- |{' ---: |' * (len(SWEEP_HEAD) - 1)}",
+        *map(_markdown, sweep_table(sweep)),
         "",
-        f"- {plain(text_line(sweep))}",
+        f"- {plain(sweep_text_line(sweep))}",
         *([f"- {code(spelled_command(sweep.command))}"] if sweep.command else []),
     ]
 
 
-def table_of(sweep: Sweep) -> list[tuple[str, ...]]:
-    """The cells of every row under `HEAD`, as a person reads them."""
+def sweep_table(sweep: Sweep) -> list[tuple[str, ...]]:
+    """The cells of every row under `SWEEP_HEAD`, as a person reads them."""
     return [_cells(row) for row in _rows(sweep)]
 
 
-def text_line(sweep: Sweep) -> str:
+def sweep_text_line(sweep: Sweep) -> str:
     """The text that all perplexities are of."""
     text = sweep.text
     return f"perplexity on {text.source}: {text.samples} windows, {text.predicted_tokens:,} tokens"

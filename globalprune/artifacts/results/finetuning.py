@@ -41,7 +41,7 @@ class DistillationSettings(Record):
     weight: float = Field(default=0.5, gt=0, le=1)
 
 
-class RecoverySettings(Record):
+class FinetuneSettings(Record):
     """Everything that decides what a finetuning run computes, but for model and text."""
 
     method: Method = "lora"
@@ -61,18 +61,18 @@ class RecoverySettings(Record):
     distillation: DistillationSettings | None = None
 
     @model_validator(mode="after")
-    def _one_method(self) -> "RecoverySettings":
+    def _one_method(self) -> "FinetuneSettings":
         """Refuse adapters in a full run, and LoRA without them."""
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError("`lora` belongs to the method lora, and to it alone")
         return self
 
 
-RECOVERY_FILE = "recovery.json"
+FINETUNE_FILE = "recovery.json"
 FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
 
 
-class KnownModel(Record):
+class WeightsReference(Record):
     """A model by its name and its weights."""
 
     source: str
@@ -80,7 +80,7 @@ class KnownModel(Record):
     weights: str  # fingerprint
 
 
-class TrainingData(Record):
+class TrainingSource(Record):
     """One source of the text that was trained on."""
 
     text: TextRecord
@@ -97,13 +97,13 @@ class LossPoint(Record):
     grad_norm: float | None = None
 
 
-class RecoveryRun(Record):
+class FinetuneRun(Record):
     """One finetuning, with all that repeats it."""
 
-    model: KnownModel  # what went in
-    teacher: KnownModel | None
-    settings: RecoverySettings
-    data: tuple[TrainingData, ...]
+    model: WeightsReference  # what went in
+    teacher: WeightsReference | None
+    settings: FinetuneSettings
+    data: tuple[TrainingSource, ...]
     data_digest: str  # of windows, labels and their order before they are shuffled
     steps: int = Field(ge=1)
     learned_tokens: int = Field(ge=1)  # that the loss is over, in one epoch
@@ -120,16 +120,16 @@ class RecoveryRun(Record):
     warnings: tuple[str, ...] = ()
 
 
-class RecoveryRecord(Record):
+class FinetuneRecord(Record):
     """Every finetuning of a model since it was cut."""
 
     format: Literal["globalprune.recovery/1"] = FORMAT
-    runs: tuple[RecoveryRun, ...] = Field(min_length=1)
+    runs: tuple[FinetuneRun, ...] = Field(min_length=1)
 
 
-def read_recovery(path: Path) -> RecoveryRecord:
+def read_finetune_record(path: Path) -> FinetuneRecord:
     """Read a record; raise `RecordInvalid` with all that is wrong with it."""
-    return read_record(path, RecoveryRecord, what="a record of finetuning", command="gp finetune")
+    return read_record(path, FinetuneRecord, what="a record of finetuning", command="gp finetune")
 
 
 LOSS_FILE: Final = "loss.csv"

@@ -103,7 +103,7 @@ def eval_(
     from globalprune.artifacts.evaluations.evaluation import SpeedSettings
     from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
     from globalprune.evaluation.comparison import evaluate_models
-    from globalprune.evaluation.model import PARTS_FOLDER
+    from globalprune.evaluation.model import CACHE_FOLDER
 
     asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
     refuse_ranks()
@@ -124,7 +124,7 @@ def eval_(
                 trust_remote_code=trust_remote_code,
                 tasks=asked,
                 speed=None if no_speed else SpeedSettings(),
-                parts=out / PARTS_FOLDER if out else None,
+                parts=out / CACHE_FOLDER if out else None,
                 command=console.command_line(),
                 progress=progress,
             )
@@ -166,9 +166,9 @@ def _refuse_place(out: Path, models: list[str]) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
     from globalprune.artifacts.disk import refuse_inside, refuse_occupied
     from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
-    from globalprune.evaluation.model import PARTS_FOLDER
+    from globalprune.evaluation.model import CACHE_FOLDER
 
-    refuse_occupied(out, ours=(EVALUATION_FILE, PARTS_FOLDER), overwrite=True)
+    refuse_occupied(out, ours=(EVALUATION_FILE, CACHE_FOLDER), overwrite=True)
     for model in models:
         refuse_inside(out, Path(model).expanduser())
 

@@ -59,12 +59,12 @@ def measure(
     Example:  gp measure MODEL -o machine.json --context 2048
     """
     from globalprune.artifacts.disk import refuse_inside
-    from globalprune.artifacts.evaluations.latency import refuse_machine_place
+    from globalprune.artifacts.evaluations.latency import refuse_machine_output
     from globalprune.artifacts.records import write_record
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.evaluation.latency import measure_latencies
 
-    refuse_machine_place(out)
+    refuse_machine_output(out)
     refuse_inside(out, Path(model).expanduser())
     with one_writer(out), console.progress_bars() as progress:
         record = measure_latencies(

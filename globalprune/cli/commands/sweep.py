@@ -101,21 +101,25 @@ def sweep(
 
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
-    from globalprune.artifacts.evaluations.sweep import CURVE_FILE, markdown_lines, write_sweep
+    from globalprune.artifacts.evaluations.sweep import (
+        SWEEP_CURVE,
+        sweep_markdown_lines,
+        write_sweep,
+    )
     from globalprune.artifacts.stored_weights import read_save_dtype
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import Judging, SweepRequest
     from globalprune.pipeline.sweep import sweep as run_sweep
     from globalprune.report.drawing import can_draw
-    from globalprune.report.evaluation import sweep_picture
+    from globalprune.report.evaluation import sweep_plot
 
     out = out.expanduser()
     with one_writer(out):
         _refuse_place(out, model)
         if not can_draw():
             console.say(
-                f"note: no {CURVE_FILE}: matplotlib is missing (pip install globalprune[report])"
+                f"note: no {SWEEP_CURVE}: matplotlib is missing (pip install globalprune[report])"
             )
         planned = _planned(
             analysis, model, ratio, importance, out, overwrite=overwrite, largest=largest
@@ -151,11 +155,11 @@ def sweep(
                     progress=progress,
                 )
             )
-        write_sweep(out, swept, sweep_picture(swept) if can_draw() else None)
+        write_sweep(out, swept, sweep_plot(swept) if can_draw() else None)
     if as_json:
         console.print_text(swept.model_dump_json(indent=2))
     else:
-        console.print_text("\n".join(markdown_lines(swept)))
+        console.print_text("\n".join(sweep_markdown_lines(swept)))
     finish(planned, by_default=ratio is None)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from globalprune.artifacts.disk import refuse_inside, refuse_occupied
 from globalprune.artifacts.own_files import ORIGIN_FILE, strangers_in
 from globalprune.artifacts.records import OWN_FOLDER
-from globalprune.artifacts.results.finetuning import RECOVERY_FILE
+from globalprune.artifacts.results.finetuning import FINETUNE_FILE
 from globalprune.errors import UsageError
 from globalprune.models.sources.source import ModelSource
 
@@ -94,7 +94,7 @@ def _travelling(folder: Path) -> Iterator[str]:
 
 
 # not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
-OWN_RECORDS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{RECOVERY_FILE}")
+OWN_RECORDS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{FINETUNE_FILE}")
 _WRITTEN: Final = (
     OWN_FOLDER,
     "config.json",

@@ -12,7 +12,7 @@ from globalprune.artifacts.analyses.analysis import read_analysis_record
 from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
 from globalprune.artifacts.records import digest_bytes, digest_json, tool_versions
 from globalprune.artifacts.results.compensation import read_compensation
-from globalprune.artifacts.results.finetuning import read_recovery
+from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.artifacts.results.metrics import read_metrics
 from globalprune.errors import RecordInvalid
 
@@ -21,7 +21,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "globalprune.compensation/1": (read_compensation, "gp apply --compensate"),
     "globalprune.evaluation/2": (read_evaluation, "gp eval"),
     "globalprune.metrics/1": (read_metrics, "gp apply"),
-    "globalprune.recovery/1": (read_recovery, "gp finetune"),
+    "globalprune.recovery/1": (read_finetune_record, "gp finetune"),
 }
 
 

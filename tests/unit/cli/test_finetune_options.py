@@ -6,35 +6,35 @@ import pytest
 
 from globalprune.artifacts.results.finetuning import (
     DistillationSettings,
+    FinetuneSettings,
     LoraSettings,
-    RecoverySettings,
 )
 from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery, choose_settings
 from globalprune.errors import UsageError
-from globalprune.finetuning.settings import PRESETS
+from globalprune.finetuning.settings import FINETUNE_PRESETS
 
 
-def settings_of(*, teacher: bool = False, **said: Any) -> RecoverySettings:
+def settings_of(*, teacher: bool = False, **said: Any) -> FinetuneSettings:
     """The settings that these options choose."""
     return choose_settings(RecoveryOptions(**said), has_teacher=teacher)
 
 
 def test_nothing_said_is_the_founding_default() -> None:
     """LoRA; a teacher adds the distillation's own defaults."""
-    assert settings_of() == RecoverySettings()
+    assert settings_of() == FinetuneSettings()
     assert settings_of(teacher=True).distillation == DistillationSettings()
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", FINETUNE_PRESETS)
 def test_a_preset_is_taken_as_it_stands(name: str) -> None:
     """None of its numbers is lost to a default."""
-    assert settings_of(preset=name) == PRESETS[name]
+    assert settings_of(preset=name) == FINETUNE_PRESETS[name]
 
 
 def test_what_is_said_beside_a_preset_wins() -> None:
     """Each option by itself: the preset's other numbers stay."""
     found = settings_of(preset="moderate", samples=7, learning_rate=3e-4, lora={"alpha": 5})
-    assert found == PRESETS["moderate"].model_copy(
+    assert found == FINETUNE_PRESETS["moderate"].model_copy(
         update={"samples": 7, "learning_rate": 3e-4, "lora": LoraSettings(r=16, alpha=5)}
     )
 
@@ -119,7 +119,7 @@ def test_a_recipe_is_a_method_or_a_preset() -> None:
     assert choose_recovery(None, RecoveryOptions(), data=None, distil=False) is None
     chosen = choose_recovery("moderate", RecoveryOptions(samples=9), data=["a.txt"], distil=True)
     assert chosen is not None
-    assert chosen.settings == PRESETS["moderate"].model_copy(
+    assert chosen.settings == FINETUNE_PRESETS["moderate"].model_copy(
         update={"samples": 9, "distillation": DistillationSettings()}
     )
     assert chosen.data == ("a.txt",)

@@ -9,7 +9,7 @@ import pytest
 from measuring import described
 
 from globalprune.errors import CheckpointError
-from globalprune.evaluation.candidates import find_candidate
+from globalprune.evaluation.candidates import open_candidate
 from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]
@@ -22,17 +22,17 @@ def test_a_config_without_a_vocabulary_is_refused(tiny: Tiny, tmp_path: Path) ->
     del config["vocab_size"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"model: its config has no vocab_size; is it a lang"):
-        find_candidate(str(folder))
+        open_candidate(str(folder))
 
 
 def test_a_copy_is_the_same_model(tiny: Tiny, tmp_path: Path) -> None:
     """Wherever it lies; a tokenizer of other words makes it another."""
-    first = find_candidate(str(tiny("llama")), reading=silent)
+    first = open_candidate(str(tiny("llama")), reading=silent)
     folder = Path(shutil.copytree(tiny("llama"), tmp_path / "copy"))
-    second = find_candidate(str(folder), reading=silent)
+    second = open_candidate(str(folder), reading=silent)
     assert (first.weights, first.identity) == (second.weights, second.identity)
     assert (first.vocab_size, first.longest) == (260, 256)
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace("<unk>", "<gap>"))
-    assert find_candidate(str(folder), reading=silent).identity != first.identity
+    assert open_candidate(str(folder), reading=silent).identity != first.identity
     assert described(folder)[1].parameters > 0

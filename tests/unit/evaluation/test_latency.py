@@ -18,12 +18,12 @@ from globalprune.artifacts.evaluations.latency import MachineRecord
 from globalprune.errors import UsageError
 from globalprune.evaluation import latency
 from globalprune.evaluation.latency import (
-    Kept,
-    fewer_than,
+    LayerWidths,
+    build_empty_model,
     measure_latencies,
-    model_of,
-    shapes_to_time,
+    spaced_counts,
     warn_of_latencies,
+    widths_to_time,
 )
 from globalprune.models.checkpoints import safetensors_checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
@@ -174,7 +174,7 @@ def test_what_memory_does_not_hold_is_refused(
 @given(groups=st.integers(1, 20_000), points=st.integers(2, 40))
 def test_counts_go_from_almost_all_to_none(groups: int, points: int) -> None:
     """With the full layer never more than asked, all of few, and even steps."""
-    counts = fewer_than(groups, points)
+    counts = spaced_counts(groups, points)
     steps = [more - less for more, less in zip([groups, *counts], counts, strict=False)]
 
     assert counts[-1] == 0
@@ -195,7 +195,7 @@ def test_counts_go_from_almost_all_to_none(groups: int, points: int) -> None:
 )
 def test_many_channels_are_counted_by_64(groups: int, points: int, counts: list[int]) -> None:
     """As GPUs like them, and plans that are rounded to them."""
-    assert fewer_than(groups, points) == counts
+    assert spaced_counts(groups, points) == counts
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -204,15 +204,15 @@ def test_an_emptied_sublayer_is_gone(tiny: Callable[[str], Path], family: str) -
     folder = tiny(family)
     _, structure = described(folder)
     config = open_checkpoint(resolve_model(str(folder))).config
-    whole, *fewer = shapes_to_time(structure.layers[0], 2)
+    whole, *fewer = widths_to_time(structure.layers[0], 2)
     names = {
-        kept: set(model_of(config, structure, kept, torch.float32).state_dict())
+        kept: set(build_empty_model(config, structure, kept, torch.float32).state_dict())
         for kept in (whole, *fewer)
     }
     no_attention, no_mlp = fewer
 
-    assert no_attention == Kept(0, whole.mlp)
-    assert no_mlp == Kept(whole.attention, 0)
+    assert no_attention == LayerWidths(0, whole.mlp)
+    assert no_mlp == LayerWidths(whole.attention, 0)
     for kind, without in (("attention", no_attention), ("mlp", no_mlp)):
         gone = {name.split(".", 3)[3] for name in names[whole] - names[without]}
         axes = adapter_for(config).axes(structure.layers[0], kind)  # type: ignore[arg-type]

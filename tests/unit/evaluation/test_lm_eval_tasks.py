@@ -15,10 +15,10 @@ from globalprune.artifacts.evaluations.evaluation import TaskResult, TaskSetting
 from globalprune.errors import TextError, UsageError
 from globalprune.evaluation import lm_eval_tasks
 from globalprune.evaluation.lm_eval_tasks import (
-    ask,
+    answer_tasks,
     config_digest,
     documents_digest,
-    read_tasks,
+    load_tasks,
     refuse_missing_template,
 )
 from globalprune.models.loading import load_model, load_tokenizer
@@ -39,8 +39,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def answers(folder: Path, **asked: Any) -> dict[str, TaskResult]:
     """What a model answers through us."""
-    tasks = read_tasks(TaskSettings(**asked), silent)
-    return ask(load_model(folder), load_tokenizer(folder), tasks, batch_size=2, progress=silent)
+    tasks = load_tasks(TaskSettings(**asked), silent)
+    return answer_tasks(
+        load_model(folder), load_tokenizer(folder), tasks, batch_size=2, progress=silent
+    )
 
 
 @pytest.mark.parametrize("fewshot", [None, 2])
@@ -92,9 +94,11 @@ def test_a_model_of_uneven_layers_answers(tiny: Tiny, tmp_path: Path) -> None:
 def test_every_model_is_asked_the_same(tiny: Tiny, tmp_path: Path) -> None:
     """The second time too, examples in the prompt and all."""
     settings = TaskSettings(names=(str(write_task(tmp_path)),), fewshot=3)
-    tasks = read_tasks(settings, silent)
+    tasks = load_tasks(settings, silent)
     model, tokenizer = load_model(tiny("llama")), load_tokenizer(tiny("llama"))
-    first, second = (ask(model, tokenizer, tasks, batch_size=1, progress=silent) for _ in range(2))
+    first, second = (
+        answer_tasks(model, tokenizer, tasks, batch_size=1, progress=silent) for _ in range(2)
+    )
     assert first == second
 
 
@@ -116,8 +120,8 @@ def test_a_folder_of_tasks_is_searched(tmp_path: Path) -> None:
         folder.mkdir()
         write_task(folder)
     asked = TaskSettings(names=("counting",), include_path=str(here))
-    found = read_tasks(asked, silent)
-    moved = read_tasks(TaskSettings(names=(str(there / "counting.yaml"),)), silent)
+    found = load_tasks(asked, silent)
+    moved = load_tasks(TaskSettings(names=(str(there / "counting.yaml"),)), silent)
     assert found.documents == moved.documents
     assert found.key["documents"].keys() == {"counting"}
 
@@ -148,16 +152,16 @@ def test_a_name_that_nobody_knows_is_refused(
     write_task(tmp_path)
     asked = TaskSettings(names=("countign",), include_path=str(tmp_path))
     with pytest.raises(UsageError, match=r"--tasks countign: is neither.*did you mean counting\?"):
-        read_tasks(asked, silent)
+        load_tasks(asked, silent)
 
 
 def test_a_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     """By what was asked for."""
     with pytest.raises(UsageError, match=r"--tasks .*gone\.yaml: there is no such file"):
-        read_tasks(TaskSettings(names=(str(tmp_path / "gone.yaml"),)), silent)
+        load_tasks(TaskSettings(names=(str(tmp_path / "gone.yaml"),)), silent)
     asked = TaskSettings(names=("x",), include_path=str(tmp_path / "gone"))
     with pytest.raises(UsageError, match=r"--tasks-path .*gone: there is no such folder"):
-        read_tasks(asked, silent)
+        load_tasks(asked, silent)
 
 
 def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -165,14 +169,14 @@ def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = write_task(tmp_path)
     (tmp_path / "counting.jsonl").unlink()
     with pytest.raises(TextError, match=r"counting\.yaml: can't be read \(FileNotFound.*look at"):
-        read_tasks(TaskSettings(names=(str(path),)), silent)
+        load_tasks(TaskSettings(names=(str(path),)), silent)
 
 
 def test_without_lm_eval_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing of it is imported."""
     monkeypatch.setattr(lm_eval_tasks, "HARNESS", "lm_eval_that_is_not_there")
     with pytest.raises(UsageError, match=r"pip install 'globalprune\[eval\]'"):
-        read_tasks(TaskSettings(names=("arc_easy",)), silent)
+        load_tasks(TaskSettings(names=("arc_easy",)), silent)
 
 
 def test_a_missing_chat_template_is_refused(tiny: Tiny) -> None:
@@ -203,9 +207,9 @@ def test_the_harness_keeps_quiet_and_is_left_as_it_was(
     tiny("llama")  # saving it may show a bar of its own
     capsys.readouterr()
     before = (huggingface.tqdm, logging.getLogger("lm_eval").level)
-    tasks = read_tasks(TaskSettings(names=(str(write_task(tmp_path)),)), progress)
+    tasks = load_tasks(TaskSettings(names=(str(write_task(tmp_path)),)), progress)
     model, tokenizer = load_model(tiny("llama")), load_tokenizer(tiny("llama"))
-    ask(model, tokenizer, tasks, batch_size=1, progress=progress)
+    answer_tasks(model, tokenizer, tasks, batch_size=1, progress=progress)
     assert told == [
         f"building requests: {QUESTIONS} requests",
         f"tokenizing inputs: {3 * QUESTIONS} requests",

@@ -17,16 +17,16 @@ from tiny_models import random_ids, tiny_model
 
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.evaluations.evaluation import ModelResult
-from globalprune.artifacts.results.finetuning import RecoverySettings, read_recovery
+from globalprune.artifacts.results.finetuning import FinetuneSettings, read_finetune_record
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import NonFiniteError
-from globalprune.evaluation.candidates import find_candidate
+from globalprune.evaluation.candidates import open_candidate
 from globalprune.evaluation.model import (
-    Question,
-    cut_windows,
-    measure,
+    EvaluationProtocol,
+    evaluate_model,
     perplexity,
-    warn_of_seen_text,
+    read_evaluation_windows,
+    warn_of_contamination,
 )
 from globalprune.finetuning.finetuner import finetune
 from globalprune.models.placement import Placement
@@ -50,7 +50,7 @@ def write_rows(path: Path, rows: list[list[int]] = ROWS) -> Path:
     return path
 
 
-def question(data: Path, **changes: Any) -> Question:
+def question(data: Path, **changes: Any) -> EvaluationProtocol:
     """What a model is asked about a text."""
     asked: dict[str, Any] = {
         "data": str(data),
@@ -64,16 +64,16 @@ def question(data: Path, **changes: Any) -> Question:
         "tasks": None,
         "versions": {"torch": "1"},
     }
-    return Question(**(asked | changes))
+    return EvaluationProtocol(**(asked | changes))
 
 
 def judge(
-    folder: Path, asked: Question, parts: Path | None = None
+    folder: Path, asked: EvaluationProtocol, parts: Path | None = None
 ) -> tuple[ModelResult, TextRecord]:
     """One model's figures, and the text that it was judged by."""
-    candidate = find_candidate(str(folder), reading=silent)
-    windows = cut_windows(candidate, asked)
-    return measure(candidate, windows, asked, RunFolder(parts)), windows.record
+    candidate = open_candidate(str(folder), reading=silent)
+    windows = read_evaluation_windows(candidate, asked)
+    return evaluate_model(candidate, windows, asked, RunFolder(parts)), windows.record
 
 
 @pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])
@@ -315,7 +315,7 @@ def test_documents_that_were_seen_are_counted(
     result: Path, documents: Sequence[str], text: str
 ) -> None:
     """Each once, and the message names the calibration text and says what to do."""
-    warning = warn_of_seen_text(result, text_record(document_digests=tuple(documents)))
+    warning = warn_of_contamination(result, text_record(document_digests=tuple(documents)))
     assert warning is not None
     assert warning.startswith(text)
     assert warning.endswith("the perplexity flatters this model, so judge it by other text.")
@@ -324,7 +324,7 @@ def test_documents_that_were_seen_are_counted(
 def test_other_documents_give_no_warning(result: Path) -> None:
     """Nor does the same source with other documents."""
     assert (
-        warn_of_seen_text(
+        warn_of_contamination(
             result, text_record(document_digests=("sha256:x",), source="calibration.txt")
         )
         is None
@@ -333,13 +333,13 @@ def test_other_documents_give_no_warning(result: Path) -> None:
 
 def test_a_model_without_a_record_gives_no_warning(tmp_path: Path) -> None:
     """Nothing is known of how it was made."""
-    assert warn_of_seen_text(tmp_path, text_record(document_digests=tuple(CALIBRATED))) is None
+    assert warn_of_contamination(tmp_path, text_record(document_digests=tuple(CALIBRATED))) is None
 
 
 def test_a_record_that_can_not_be_read_is_said(result: Path) -> None:
     """Silence would pass for a clean bill."""
     (result / "globalprune" / "analysis.json").write_text("{}")
-    warning = warn_of_seen_text(result, text_record(document_digests=("sha256:x",)))
+    warning = warn_of_contamination(result, text_record(document_digests=("sha256:x",)))
     assert warning is not None
     assert warning.startswith("can't tell whether this text was seen before: ")
 
@@ -347,10 +347,10 @@ def test_a_record_that_can_not_be_read_is_said(result: Path) -> None:
 def test_text_that_was_learned_counts_too(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     """A finetuned model is flattered by its own lessons, more than by calibration."""
     out = tmp_path / "out"
-    settings = RecoverySettings(samples=2, seq_len=16)
+    settings = FinetuneSettings(samples=2, seq_len=16)
     finetune(str(tiny("llama")), out, settings, data=["builtin"])
-    learned = read_recovery(out / "globalprune" / "recovery.json").runs[0].data[0].text
-    warning = warn_of_seen_text(out, learned)
+    learned = read_finetune_record(out / "globalprune" / "recovery.json").runs[0].data[0].text
+    warning = warn_of_contamination(out, learned)
 
     assert warning is not None
     assert f"seen in finetuning ({learned.source})" in warning

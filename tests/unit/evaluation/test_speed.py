@@ -16,11 +16,11 @@ from globalprune.evaluation import speed
 from globalprune.evaluation.comparison import warn_of_speed
 from globalprune.evaluation.speed import (
     Decoding,
-    Subject,
-    Turn,
+    RoundTimes,
+    TimedModel,
     measure_speeds,
+    rotated_order,
     seconds_per_token,
-    turns_of,
 )
 from globalprune.progress import silent
 
@@ -36,9 +36,9 @@ def _young_objects_only() -> Iterator[None]:
     gc.unfreeze()
 
 
-def subject_of(model: PreTrainedModel, weight_bytes: int = 1) -> Subject:
+def subject_of(model: PreTrainedModel, weight_bytes: int = 1) -> TimedModel:
     """A model that needs no loading."""
-    return Subject(lambda: model, weight_bytes, PROMPT)
+    return TimedModel(lambda: model, weight_bytes, PROMPT)
 
 
 def measured(*models: PreTrainedModel, weight_bytes: int = 1) -> Any:
@@ -52,9 +52,9 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The models in the order in which they had their turns; the n-th takes n seconds."""
     ran: list[Any] = []
 
-    def run(model: Any, *_: Any) -> Turn:
+    def run(model: Any, *_: Any) -> RoundTimes:
         ran.append(model)
-        return Turn(float(len(ran)), float(len(ran)), float(len(ran)))
+        return RoundTimes(float(len(ran)), float(len(ran)), float(len(ran)))
 
     monkeypatch.setattr(speed, "_time", run)
     return ran
@@ -155,7 +155,7 @@ def test_a_slower_model_is_measured_slower() -> None:
 
 def test_a_short_text_gives_a_short_prompt() -> None:
     """The same for all models, and recorded as it was."""
-    long, short = (Subject(lambda: tiny_model("llama"), 1, PROMPT[:length]) for length in (9, 4))
+    long, short = (TimedModel(lambda: tiny_model("llama"), 1, PROMPT[:length]) for length in (9, 4))
     _, done = measure_speeds([long, short], SETTINGS, "cpu", silent)
     assert done.prompt_tokens == 4
 
@@ -216,7 +216,7 @@ def test_the_cache_holds_what_the_model_would_put_there() -> None:
 
 def test_every_round_has_all_and_another_first() -> None:
     """So that what comes after a pause, or last, is someone else each time."""
-    assert [turns_of(number, 3) for number in range(4)] == [
+    assert [rotated_order(number, 3) for number in range(4)] == [
         [0, 1, 2],
         [1, 2, 0],
         [2, 0, 1],

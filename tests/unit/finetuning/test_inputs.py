@@ -18,7 +18,7 @@ from tiny_models import save_tiny
 
 from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import CheckpointError, UsageError
-from globalprune.finetuning.inputs import TrainingWindows, stack
+from globalprune.finetuning.inputs import TrainingWindows, collate
 from globalprune.text.readers import Column
 from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText
@@ -114,7 +114,7 @@ def test_sources_follow_each_other() -> None:
     windows = TrainingWindows([text_of([[1, 2], [3, 4]]), text_of([[5, 6]])])
     rows = [windows[index]["input_ids"].tolist() for index in range(len(windows))]
     assert rows == [[1, 2], [3, 4], [5, 6]]
-    batch = stack([windows[0], windows[2]])
+    batch = collate([windows[0], windows[2]])
     assert batch["input_ids"].tolist() == [[1, 2], [5, 6]]
     assert batch["labels"].tolist() == [[-100, 2], [-100, 6]]  # nothing predicts the first
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from recovering import finetuned, small
 
-from globalprune.artifacts.results.finetuning import read_recovery
+from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.errors import RecordInvalid, UsageError
 
 Tiny = Callable[[str], Path]
@@ -18,7 +18,7 @@ RECORD = "globalprune/recovery.json"
 def test_an_adapter_that_learns_on_keeps_its_history(made: Tiny, tmp_path: Path) -> None:
     """Its own runs, which lie in its own folder and not in its base's."""
     finetuned(made("llama") / "adapter", tmp_path / "out")
-    assert len(read_recovery(tmp_path / "out" / RECORD).runs) == 2
+    assert len(read_finetune_record(tmp_path / "out" / RECORD).runs) == 2
 
 
 def test_an_evaluation_of_other_weights_stays_behind(made: Tiny, tmp_path: Path) -> None:

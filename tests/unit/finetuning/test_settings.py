@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from globalprune.artifacts.results.finetuning import LoraSettings, RecoverySettings
+from globalprune.artifacts.results.finetuning import FinetuneSettings, LoraSettings
 from globalprune.errors import UsageError
-from globalprune.finetuning.settings import choose_arithmetic, recipe_named
+from globalprune.finetuning.settings import choose_precision, settings_named
 
 DEFAULT: dict[str, Any] = {
     "method": "lora",
@@ -32,13 +32,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_holds_the_numbers_that_are_promised(name: str) -> None:
     """Where it says nothing, those of the founding defaults."""
-    found = recipe_named(name).model_dump()
+    found = settings_named(name).model_dump()
     assert {key: found[key] for key in DEFAULT} == DEFAULT | RECIPES[name]
 
 
 def test_settings_of_nothing_said_are_the_light_recipe() -> None:
     """One default, wherever it is asked for."""
-    assert RecoverySettings() == recipe_named("light") == recipe_named("lora")
+    assert FinetuneSettings() == settings_named("light") == settings_named("lora")
 
 
 def test_another_word_is_refused_with_those_there_are() -> None:
@@ -47,7 +47,7 @@ def test_another_word_is_refused_with_those_there_are() -> None:
         UsageError,
         match=r"^heavy: is no way to finetune; there are lora, full, light, moderate, aggressive\.",
     ):
-        recipe_named("heavy")
+        settings_named("heavy")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_weights_that_are_trained_are_float32(
     dtype: str | None, method: str, weights: torch.dtype, frozen: torch.dtype
 ) -> None:
     """Frozen ones may be as short as the arithmetic; a teacher is always frozen."""
-    chosen = choose_arithmetic("cpu", dtype, method)  # type: ignore[arg-type]
+    chosen = choose_precision("cpu", dtype, method)  # type: ignore[arg-type]
     assert (chosen.weights, chosen.frozen, chosen.on_cpu) == (weights, frozen, True)
     assert chosen.name == (dtype or "float32")
 
@@ -80,4 +80,4 @@ def test_weights_that_are_trained_are_float32(
 def test_what_cannot_be_trained_in_is_refused(device: str, dtype: str | None, message: str) -> None:
     """With what to say instead."""
     with pytest.raises(UsageError, match=f"^{message}"):
-        choose_arithmetic(device, dtype, "lora")
+        choose_precision(device, dtype, "lora")

@@ -7,7 +7,7 @@ import pytest
 from command_line import gp, refused
 from cutting import write_removals
 
-from globalprune.artifacts.results.finetuning import read_recovery
+from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.models.loading import load_model
 
 Tiny = Callable[[str], Path]
@@ -39,7 +39,7 @@ def test_a_cut_model_is_finetuned_where_it_goes(
         "apply", tiny("llama"), "--plan", plan, "-o", out, "--finetune", recipe, *LEARN, "--json"
     )
     gp("apply", tiny("llama"), "--plan", plan, "-o", tmp_path / "cut")
-    run = read_recovery(out / "globalprune" / "recovery.json").runs[0]
+    run = read_finetune_record(out / "globalprune" / "recovery.json").runs[0]
 
     assert done.code == 0, done.err
     assert done.json["out"] == str(out)

@@ -11,7 +11,7 @@ from command_line import files_below, gp, refused
 
 from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
-from globalprune.artifacts.results.finetuning import read_recovery
+from globalprune.artifacts.results.finetuning import read_finetune_record
 
 Tiny = Callable[[str], Path]
 Item = TypeVar("Item")
@@ -74,7 +74,7 @@ def test_all_three_states_are_judged(pruned: Path) -> None:
 def test_the_card_tells_the_whole_story(pruned: Path) -> None:
     """What was cut, what it learned from whom, the figures, and the one command."""
     card = (pruned / "README.md").read_text("utf-8")
-    run = read_recovery(pruned / "globalprune" / "recovery.json").runs[0]
+    run = read_finetune_record(pruned / "globalprune" / "recovery.json").runs[0]
 
     assert "What is left was finetuned." in card
     assert "LoRA (r 8, alpha 16), taught by" in card

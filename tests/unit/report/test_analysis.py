@@ -6,26 +6,26 @@ from analyses import analysis_of, structure_of
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.report.analysis import analysis_part
-from globalprune.report.blocks import Part, Picture, Table
+from globalprune.report.analysis import analysis_subsection
+from globalprune.report.blocks import Plot, Subsection, Table
 
 STRUCTURE = structure_of(((2, 8), (2, 8), (2, 8)))
 
 
-def tables_of(part: Part) -> list[Table]:
+def tables_of(part: Subsection) -> list[Table]:
     """Its tables, in order."""
     return [block for block in part.blocks if isinstance(block, Table)]
 
 
-def captions_of(part: Part) -> list[str]:
+def captions_of(part: Subsection) -> list[str]:
     """What stands under its pictures."""
-    return [block.caption for block in part.blocks if isinstance(block, Picture)]
+    return [block.caption for block in part.blocks if isinstance(block, Plot)]
 
 
 def test_importance_and_scores_are_those_of_the_table() -> None:
     """A row for every sublayer: its part of the sum, and the scores of its groups."""
     analysis = analysis_of(STRUCTURE)
-    (table,) = tables_of(analysis_part(analysis.record, analysis.table))
+    (table,) = tables_of(analysis_subsection(analysis.record, analysis.table))
     rows = analysis.table.sublayers[1, "mlp"]
     share = analysis.table.importance[rows].sum() / analysis.table.importance.sum()
     low, median, high = np.quantile(analysis.table.score[rows], (0.1, 0.5, 0.9))
@@ -39,7 +39,7 @@ def test_importance_and_scores_are_those_of_the_table() -> None:
 def test_layers_that_were_not_measured_have_no_figures() -> None:
     """Their rows are there."""
     analysis = analysis_of(STRUCTURE, layers=range(1, 3))
-    part = analysis_part(analysis.record, analysis.table)
+    part = analysis_subsection(analysis.record, analysis.table)
 
     assert tables_of(part)[0].rows[0] == ("0 attention", "2", "not known", "", "", "")
     assert ("layers", "1:3 of 3") in part.blocks[0].rows  # type: ignore[union-attr]
@@ -56,7 +56,7 @@ def test_how_sure_it_is_is_a_table() -> None:
         "other": Reliability(rank_correlation=0.5, cuts=()),
     }
     record = analysis.record.model_copy(update={"reliability": found})
-    sure, _ = tables_of(analysis_part(record, analysis.table))
+    sure, _ = tables_of(analysis_subsection(record, analysis.table))
 
     assert sure.head[2:] == ("cuts of 10 % share", "cuts of 20 % share")
     assert sure.rows == (("mine", "0.951", "50 %", "75 %"), ("other", "0.500", "", ""))
@@ -65,7 +65,7 @@ def test_how_sure_it_is_is_a_table() -> None:
 def test_a_record_alone_is_told_without_pictures() -> None:
     """A result that gp apply wrote has no table."""
     analysis = analysis_of(STRUCTURE)
-    part = analysis_part(analysis.record, None)
+    part = analysis_subsection(analysis.record, None)
 
     assert captions_of(part) == []
     assert tables_of(part) == []
@@ -89,7 +89,7 @@ def test_trials_stand_beside_what_was_predicted() -> None:
     analysis = analysis_of(STRUCTURE)
     nan = float("nan")
     curves = curves_of(nan, 0.25, nan, nan, nan, nan, nan, -0.125)
-    part = analysis_part(analysis.record, analysis.table, curves)
+    part = analysis_subsection(analysis.record, analysis.table, curves)
 
     assert tables_of(part)[1].rows == (
         ("0 attention", "2 of 4", "20", "0.2", "0.25"),
@@ -104,7 +104,7 @@ def test_trials_stand_beside_what_was_predicted() -> None:
 def test_without_trials_only_predictions_are_drawn() -> None:
     """An empty field would say nothing."""
     analysis = analysis_of(STRUCTURE)
-    part = analysis_part(analysis.record, analysis.table, curves_of(*[float("nan")] * 8))
+    part = analysis_subsection(analysis.record, analysis.table, curves_of(*[float("nan")] * 8))
 
     assert captions_of(part)[2].startswith("Predicted loss as groups go")
     assert len(captions_of(part)) == 3
@@ -116,5 +116,6 @@ def test_shares_along_an_order_are_explained() -> None:
     record = analysis.record.model_copy(update={"compensated": ("mine",)})
 
     assert (
-        "is worth what all before it hid" in captions_of(analysis_part(record, analysis.table))[0]
+        "is worth what all before it hid"
+        in captions_of(analysis_subsection(record, analysis.table))[0]
     )

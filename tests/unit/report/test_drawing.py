@@ -1,12 +1,12 @@
 """Drawings have the page's ink, no name of a tool, and ids of their own."""
 
-from globalprune.report.drawing import picture, sublayers_apart, with_own_ids
+from globalprune.report.drawing import draw_plot, sublayer_axes, with_unique_ids
 
 
 def test_ink_is_the_text_colour_of_the_page() -> None:
     """So that it reads on light and dark; nothing lies behind it."""
-    (drawn,) = picture(
-        "a caption", lambda figure: sublayers_apart(figure, (0, 1))["mlp"].plot([1, 2])
+    (drawn,) = draw_plot(
+        "a caption", lambda figure: sublayer_axes(figure, (0, 1))["mlp"].plot([1, 2])
     )
 
     assert drawn.caption == "a caption"
@@ -26,7 +26,7 @@ def test_only_what_is_referred_to_keeps_an_id() -> None:
         '<clipPath id="p2"/>'
     )
 
-    assert with_own_ids(svg, "p7") == (
+    assert with_unique_ids(svg, "p7") == (
         '<g><path id="p7-m1"/><use xlink:href="#p7-m1"/><g clip-path="url(#p7-p2)"/></g>'
         '<clipPath id="p7-p2"/>'
     )

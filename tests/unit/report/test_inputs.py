@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from globalprune.errors import UsageError
-from globalprune.report.inputs import found_at, names_of
+from globalprune.report.inputs import display_names, find_input
 
 
 def laid(folder: Path, *names: str) -> Path:
@@ -29,14 +29,14 @@ def laid(folder: Path, *names: str) -> Path:
 )
 def test_a_folder_is_known_by_its_files(tmp_path: Path, name: str, kind: str, place: str) -> None:
     """A result's own folder may be named too."""
-    found = found_at(laid(tmp_path, name))
+    found = find_input(laid(tmp_path, name))
 
     assert (found.kind, found.place) == (kind, tmp_path / place)
 
 
 def test_a_yaml_file_is_a_plan(tmp_path: Path) -> None:
     """Whether it is a good one, its reader says."""
-    assert found_at(laid(tmp_path, "a.yml") / "a.yml").kind == "plan"
+    assert find_input(laid(tmp_path, "a.yml") / "a.yml").kind == "plan"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_anything_else_is_refused(tmp_path: Path, name: str, message: str) -> No
     """By where, what was found, and what to name."""
     laid(tmp_path, "x.txt", "d/analysis.json", "empty/model.safetensors")
     with pytest.raises(UsageError, match=message):
-        found_at(tmp_path / name)
+        find_input(tmp_path / name)
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:
     """Nothing of where the files lie enters the page, but what tells two of a name apart."""
     paths = [tmp_path / "a" / "plan.yaml", tmp_path / "b" / "plan.yaml", tmp_path / "out"]
 
-    assert names_of(paths) == ["a/plan.yaml", "b/plan.yaml", "out"]
-    assert names_of(paths[:1]) == ["plan.yaml"]
+    assert display_names(paths) == ["a/plan.yaml", "b/plan.yaml", "out"]
+    assert display_names(paths[:1]) == ["plan.yaml"]

@@ -10,14 +10,14 @@ from globalprune.report.blocks import (
     Block,
     Commands,
     Facts,
-    Glance,
     Lines,
+    OverviewRow,
     Page,
-    Part,
     Section,
+    Subsection,
     Table,
 )
-from globalprune.report.drawing import MISSING, picture
+from globalprune.report.drawing import MISSING, draw_plot
 
 EVIL = "<script>alert('1')</script> & \"x\""
 
@@ -27,9 +27,9 @@ def page_of(*sections: Section, title: str = "a title") -> Page:
     return Page(title, sections)
 
 
-def section(name: str = "one", *glances: Glance, word: str = "word") -> Section:
+def section(name: str = "one", *glances: OverviewRow, word: str = "word") -> Section:
     """A section with a block of every form, all saying `word`."""
-    drawn = picture(word, lambda figure: figure.subplots().set_title(word))
+    drawn = draw_plot(word, lambda figure: figure.subplots().set_title(word))
     blocks: tuple[Block, ...] = (
         Facts(((word, f"{word}\n{word}"),)),
         Facts(((word, word),), title=word),
@@ -40,7 +40,7 @@ def section(name: str = "one", *glances: Glance, word: str = "word") -> Section:
         *drawn,
         *drawn,
     )
-    return Section(name, (Part("analysis", word, blocks),), glances)
+    return Section(name, (Subsection("analysis", word, blocks),), glances)
 
 
 def test_a_page_stands_alone() -> None:
@@ -59,7 +59,7 @@ def test_equal_content_is_an_equal_file() -> None:
 
 def test_nothing_that_is_told_becomes_html() -> None:
     """A model's name may be anything; a person reads it as it is."""
-    glances = (Glance(EVIL, EVIL, EVIL, EVIL, EVIL), Glance("b"))
+    glances = (OverviewRow(EVIL, EVIL, EVIL, EVIL, EVIL), OverviewRow("b"))
     evil = page_of(section(EVIL, *glances, word=EVIL), title=EVIL)
     found = assert_stands_alone(page.render(evil))
 
@@ -71,14 +71,14 @@ def test_nothing_that_is_told_becomes_html() -> None:
 
 def test_a_single_model_needs_no_first_table() -> None:
     """Two do."""
-    assert "At a glance" not in page.render(page_of(section("one", Glance("plan"))))
-    assert "At a glance" in page.render(page_of(section("one", Glance("a"), Glance("b"))))
+    assert "At a glance" not in page.render(page_of(section("one", OverviewRow("plan"))))
+    assert "At a glance" in page.render(page_of(section("one", OverviewRow("a"), OverviewRow("b"))))
 
 
 @pytest.mark.parametrize(("other", "said"), [("sha256:1", False), ("sha256:2", True)])
 def test_perplexities_of_other_windows_are_told_apart(other: str, *, said: bool) -> None:
     """They can't be compared."""
-    rows = (Glance("a", windows="sha256:1"), Glance("b", windows=other), Glance("c"))
+    rows = (OverviewRow("a", windows="sha256:1"), OverviewRow("b", windows=other), OverviewRow("c"))
     found = WebPage(page.render(page_of(section("one", *rows))))
 
     assert ("can't be compared" in found.text) is said

@@ -8,9 +8,9 @@ from analyses import saved_analysis, structure_of
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.planning.review import review_plan
 from globalprune.planning.write import write_plans
-from globalprune.report.blocks import Facts, Glance, Lines, Part, Picture, Table
-from globalprune.report.inputs import plan_at
-from globalprune.report.plan import plan_part
+from globalprune.report.blocks import Facts, Lines, OverviewRow, Plot, Subsection, Table
+from globalprune.report.inputs import read_plan_input
+from globalprune.report.plan import plan_subsection
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def analysis(tmp_path: Path) -> Analysis:
     return saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
 
 
-def told(path: Path) -> tuple[Part, tuple[Glance, ...]]:
+def told(path: Path) -> tuple[Subsection, tuple[OverviewRow, ...]]:
     """What is told of the plan there."""
-    return plan_part(plan_at(path)[0])
+    return plan_subsection(read_plan_input(path)[0])
 
 
-def facts_of(part: Part) -> dict[str, str]:
+def facts_of(part: Subsection) -> dict[str, str]:
     """The facts by their names."""
     return {
         name: value
@@ -34,12 +34,12 @@ def facts_of(part: Part) -> dict[str, str]:
     }
 
 
-def doubts_of(part: Part) -> tuple[str, ...]:
+def doubts_of(part: Subsection) -> tuple[str, ...]:
     """What is said to be doubtful."""
     return sum((block.lines for block in part.blocks if isinstance(block, Lines)), ())
 
 
-def table_of(part: Part) -> Table:
+def table_of(part: Subsection) -> Table:
     """The only table."""
     (table,) = (block for block in part.blocks if isinstance(block, Table))
     return table
@@ -88,7 +88,7 @@ def test_every_layer_has_a_row_and_a_place_in_the_picture(analysis: Analysis) ->
     assert facts_of(part)["importance that goes"] == f"{shares:.2f} % of all, by mine"
     assert facts_of(part)["layers that go whole"] == "2"
     assert facts_of(part)["written"] == "by gp plan, and edited by hand since"
-    assert [block.caption for block in part.blocks if isinstance(block, Picture)] == [
+    assert [block.caption for block in part.blocks if isinstance(block, Plot)] == [
         "What stays of every layer, in groups; × is a layer that goes whole."
     ]
 
@@ -148,8 +148,8 @@ def test_without_its_analysis_the_decisions_are_told(analysis: Analysis, tmp_pat
     alone = tmp_path / "elsewhere" / "plan.yaml"
     alone.parent.mkdir()
     alone.write_bytes(path.read_bytes())
-    known, missing = plan_at(alone)
-    part, glances = plan_part(known)
+    known, missing = read_plan_input(alone)
+    part, glances = plan_subsection(known)
 
     assert "its analysis was looked for in" in missing
     assert glances == ()

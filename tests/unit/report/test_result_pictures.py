@@ -6,16 +6,16 @@ import pytest
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.results.compensation import ModuleRepair
 from globalprune.artifacts.results.finetuning import LossPoint
-from globalprune.report.analysis import curves_picture, trials_picture
-from globalprune.report.blocks import Picture
-from globalprune.report.layers import Spread, spread_picture, widths_picture
-from globalprune.report.result import loss_picture, repairs_picture
+from globalprune.report.analysis import curves_plot, trials_plot
+from globalprune.report.blocks import Plot
+from globalprune.report.layers import Spread, spread_plot, widths_plot
+from globalprune.report.result import compensation_plot, loss_plot
 
 NONE = Spread(0.0, 0.0, 0.0)
 LOG_TICK = "10^{"  # how matplotlib names what it draws as a power
 
 
-def svg_of(pictures: tuple[Picture, ...]) -> str:
+def svg_of(pictures: tuple[Plot, ...]) -> str:
     """The only picture."""
     (picture,) = pictures
     return picture.svg
@@ -34,7 +34,7 @@ def test_scores_that_no_log_axis_has(
     spreads: dict[tuple[int, str], Spread], *, logarithmic: bool
 ) -> None:
     """They leave gaps; without any score above 0 the axis is a plain one."""
-    svg = svg_of(spread_picture(spreads))  # type: ignore[arg-type]
+    svg = svg_of(spread_plot(spreads))  # type: ignore[arg-type]
 
     assert (LOG_TICK in svg) is logarithmic
 
@@ -59,14 +59,14 @@ def curves_of(predicted: list[float], measured: list[float]) -> Curves:
 )
 def test_curves_of_one_sublayer(predicted: list[float], *, logarithmic: bool) -> None:
     """A half of a single group is no line; losses of 0 or less have no place."""
-    svg = svg_of(curves_picture(curves_of(predicted, [np.nan] * len(predicted))))
+    svg = svg_of(curves_plot(curves_of(predicted, [np.nan] * len(predicted))))
 
     assert (LOG_TICK in svg) is logarithmic
 
 
 def test_trials_that_all_gained() -> None:
     """The field is empty, and no log axis."""
-    assert LOG_TICK not in svg_of(trials_picture(curves_of([0.1, 0.2], [-0.1, np.nan])))
+    assert LOG_TICK not in svg_of(trials_plot(curves_of([0.1, 0.2], [-0.1, np.nan])))
 
 
 def test_a_repair_of_nothing_and_a_run_of_one_step() -> None:
@@ -77,13 +77,13 @@ def test_a_repair_of_nothing_and_a_run_of_one_step() -> None:
     )  # fmt: skip
     step = LossPoint(step=1, loss=2.0, learning_rate=1e-4)
 
-    assert "MLP" in svg_of(repairs_picture([sublayer]))
-    assert "MLP" in svg_of(repairs_picture([]))
-    assert "step" in svg_of(loss_picture([step], mixed=False))
+    assert "MLP" in svg_of(compensation_plot([sublayer]))
+    assert "MLP" in svg_of(compensation_plot([]))
+    assert "step" in svg_of(loss_plot([step], mixed=False))
 
 
 def test_widths_where_no_structure_is_known() -> None:
     """A bar for every layer, by its number in the original."""
-    svg = svg_of(widths_picture({"attention": {0: 2, 3: 1}, "mlp": {0: 8, 3: 0}}))
+    svg = svg_of(widths_plot({"attention": {0: 2, 3: 1}, "mlp": {0: 8, 3: 0}}))
 
     assert "attention" in svg

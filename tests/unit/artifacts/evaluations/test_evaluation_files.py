@@ -10,8 +10,8 @@ from records import comparison_of, model_result, speed_of
 
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import (
-    csv_text,
-    markdown_text,
+    evaluation_csv,
+    evaluation_markdown,
     read_evaluation,
     write_evaluation,
 )
@@ -36,7 +36,7 @@ def test_what_was_written_is_read(comparison: Comparison, tmp_path: Path) -> Non
 
 def test_the_csv_has_a_row_for_every_model_and_figure(comparison: Comparison) -> None:
     """In base units and full precision, with errors and how the difference is meant."""
-    rows = list(csv.DictReader(io.StringIO(csv_text(comparison))))
+    rows = list(csv.DictReader(io.StringIO(evaluation_csv(comparison))))
     assert len(rows) == 2 * 8
     found = {(row["model"], row["metric"]): row for row in rows}
     parameters = found["cut", "parameters"]
@@ -50,7 +50,7 @@ def test_the_csv_has_a_row_for_every_model_and_figure(comparison: Comparison) ->
 
 def test_the_page_has_the_table_and_all_that_it_rests_on(comparison: Comparison) -> None:
     """Text, machine, versions, command and doubts; a name can't break the table."""
-    lines = markdown_text(comparison).splitlines()
+    lines = evaluation_markdown(comparison).splitlines()
     assert lines[0] == r"| | a\|b | cut |"
     assert "| parameters | 20,000,000 | 15,000,000<br>-25.0 % |" in lines
     text = "\n".join(lines)

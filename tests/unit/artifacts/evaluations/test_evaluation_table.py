@@ -6,12 +6,12 @@ import pytest
 from records import comparison_of, judged, model_result, speed_of
 
 from globalprune.artifacts.evaluations.evaluation import Comparison, MetricResult, TaskResult
-from globalprune.artifacts.evaluations.evaluation_table import MEMORY_NOISE, Row, rows_of
+from globalprune.artifacts.evaluations.evaluation_table import MEMORY_NOISE, FigureRow, figure_rows
 
 
-def row(comparison: Comparison, metric: str) -> Row:
+def row(comparison: Comparison, metric: str) -> FigureRow:
     """The row of one figure."""
-    return next(found for found in rows_of(comparison) if found.metric == metric)
+    return next(found for found in figure_rows(comparison) if found.metric == metric)
 
 
 def task(right: str, *, digest: str = "sha256:d", part_of: str | None = None) -> TaskResult:
@@ -111,5 +111,5 @@ def test_speeds_of_models_that_ran_alone_are_not_compared() -> None:
 
 def test_without_speed_there_are_no_rows_of_it() -> None:
     """Nor any of tasks that nobody asked."""
-    metrics = [found.metric for found in rows_of(comparison_of(model_result()))]
+    metrics = [found.metric for found in figure_rows(comparison_of(model_result()))]
     assert metrics == ["parameters", "file", "KV cache per token", "peak memory", "perplexity"]

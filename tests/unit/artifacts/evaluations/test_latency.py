@@ -15,9 +15,9 @@ from globalprune.artifacts.evaluations.latency import (
     LatencyCurve,
     MachineRecord,
     TimedPoint,
-    never_falling,
+    isotonic_means,
     read_machine_record,
-    refuse_machine_place,
+    refuse_machine_output,
 )
 from globalprune.artifacts.records import write_record
 from globalprune.errors import RecordInvalid, UsageError
@@ -32,7 +32,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     write_record(tmp_path / "machine.json", record)
 
     assert read_machine_record(tmp_path / "machine.json") == record
-    refuse_machine_place(tmp_path / "machine.json")
+    refuse_machine_output(tmp_path / "machine.json")
 
 
 def test_a_kind_has_its_points_in_order_and_ends_in_the_full_model() -> None:
@@ -91,14 +91,14 @@ def test_only_latencies_are_replaced(tmp_path: Path) -> None:
     """Nobody's notes, nor another record of ours."""
     notes = tmp_path / "notes.json"
     notes.write_text('{"format": "globalprune.recovery/1"}')
-    refuse_machine_place(tmp_path / "new" / "machine.json")
+    refuse_machine_output(tmp_path / "new" / "machine.json")
     for path, message in (
         (notes, "notes.json: is there and is no record of latencies; name another"),
         (tmp_path / "machine.txt", r"machine\.txt: is not called \.json; name a \.json file"),
         (tmp_path, "is a folder, where a file should be written"),
     ):
         with pytest.raises(UsageError, match=message):
-            refuse_machine_place(path)
+            refuse_machine_output(path)
     assert notes.read_text() == '{"format": "globalprune.recovery/1"}'
 
 
@@ -182,7 +182,7 @@ def test_the_nearest_sequence_that_never_falls(values: list[float]) -> None:
         )
         for place in range(len(values))
     ]
-    assert never_falling(values).tolist() == pytest.approx(expected)
+    assert isotonic_means(values).tolist() == pytest.approx(expected)
 
 
 def test_a_median_is_not_moved_by_one_slow_round() -> None:

@@ -9,26 +9,26 @@ from records import text_record
 from globalprune.artifacts.records import write_record
 from globalprune.artifacts.results.finetuning import (
     DistillationSettings,
-    KnownModel,
+    FinetuneRecord,
+    FinetuneRun,
+    FinetuneSettings,
     LossPoint,
-    RecoveryRecord,
-    RecoveryRun,
-    RecoverySettings,
-    TrainingData,
+    TrainingSource,
+    WeightsReference,
+    read_finetune_record,
     read_loss_curve,
-    read_recovery,
     write_loss_curve,
 )
 from globalprune.errors import RecordInvalid
 
 
-def run_of(**changes: Any) -> RecoveryRun:
+def run_of(**changes: Any) -> FinetuneRun:
     """A run of ten steps."""
     facts: dict[str, Any] = {
-        "model": KnownModel(source="cut", revision=None, weights="sha256:1"),
+        "model": WeightsReference(source="cut", revision=None, weights="sha256:1"),
         "teacher": None,
-        "settings": RecoverySettings(),
-        "data": (TrainingData(text=text_record(), weight=0.7, is_chat=False),),
+        "settings": FinetuneSettings(),
+        "data": (TrainingSource(text=text_record(), weight=0.7, is_chat=False),),
         "data_digest": "sha256:2",
         "steps": 10,
         "learned_tokens": 70,
@@ -42,21 +42,21 @@ def run_of(**changes: Any) -> RecoveryRun:
         "command": "gp finetune cut -o out",
         "versions": {"python": "3.11"},
     }
-    return RecoveryRun(**(facts | changes))
+    return FinetuneRun(**(facts | changes))
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     """Every run, in order, with a teacher or without."""
     taught = run_of(
-        teacher=KnownModel(source="org/model@main", revision="abc", weights="sha256:4"),
-        settings=RecoverySettings(distillation=DistillationSettings(top_k=8)),
+        teacher=WeightsReference(source="org/model@main", revision="abc", weights="sha256:4"),
+        settings=FinetuneSettings(distillation=DistillationSettings(top_k=8)),
         weights=None,
         resumed_at=4,
         warnings=("mind its manners",),
     )
-    record = RecoveryRecord(runs=(run_of(), taught))
+    record = FinetuneRecord(runs=(run_of(), taught))
     write_record(tmp_path / "recovery.json", record)
-    assert read_recovery(tmp_path / "recovery.json") == record
+    assert read_finetune_record(tmp_path / "recovery.json") == record
     assert '"format": "globalprune.recovery/1"' in (tmp_path / "recovery.json").read_text()
 
 
@@ -79,11 +79,11 @@ def test_what_is_no_record_is_refused(
 ) -> None:
     """The message says what is wrong where, and what to do."""
     path = tmp_path / "recovery.json"
-    settings = RecoverySettings(distillation=DistillationSettings())
-    write_record(path, RecoveryRecord(runs=(run_of(settings=settings),)))
+    settings = FinetuneSettings(distillation=DistillationSettings())
+    write_record(path, FinetuneRecord(runs=(run_of(settings=settings),)))
     path.write_text(path.read_text().replace(*change))
     with pytest.raises(RecordInvalid, match=message):
-        read_recovery(path)
+        read_finetune_record(path)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
