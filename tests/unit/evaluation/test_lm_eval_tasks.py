@@ -174,7 +174,7 @@ def test_data_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_without_lm_eval_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing of it is imported."""
-    monkeypatch.setattr(lm_eval_tasks, "HARNESS", "lm_eval_that_is_not_there")
+    monkeypatch.setattr(lm_eval_tasks, "LM_EVAL", "lm_eval_that_is_not_there")
     with pytest.raises(UsageError, match=r"pip install 'globalprune\[eval\]'"):
         load_tasks(TaskSettings(names=("arc_easy",)), silent)
 

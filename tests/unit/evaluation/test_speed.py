@@ -197,7 +197,7 @@ def test_the_warm_up_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is read before the first token that counts, and after the last."""
     model = tiny_model("llama")
     seen = calls_of(model)
-    monkeypatch.setattr(speed, "now", lambda _: float(len(seen)))
+    monkeypatch.setattr(speed, "synchronized_time", lambda _: float(len(seen)))
 
     assert seconds_per_token(model, ASKED) == 1.0
     assert len(seen) == 5

@@ -227,7 +227,7 @@ def test_how_many_positions_are_compared_at_once_changes_nothing(
     """Chunks bound the memory; the last one may be shorter."""
     student, teacher = drawn(0), drawn(1)
     whole = distillation_sum(student, teacher, ALL, asked(top_k=4))
-    monkeypatch.setattr(trainer, "CHUNK_LOGITS", rows * VOCABULARY)
+    monkeypatch.setattr(trainer, "DISTILLATION_CHUNK", rows * VOCABULARY)
     torch.testing.assert_close(distillation_sum(student, teacher, ALL, asked(top_k=4)), whole)
 
 
