@@ -52,6 +52,6 @@ def evenly(windows: TokenWindows, places: list[int], count: int) -> TokenWindows
     picked = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
     rows = [windows.rows[places[place]].numpy() for place in picked]
     facts = windows.record.model_dump(
-        exclude={"samples", "tokens", "predicted_tokens", "digest", "stride"}
+        exclude={"samples", "documents", "tokens", "predicted_tokens", "digest", "stride"}
     )
     return make_windows(rows, stride=None, **facts)

@@ -107,7 +107,7 @@ def analyze(
             data, partial(load_tokenizer, subject.source.path),
             vocab_size=subject.figures.need("vocab_size"),
             samples=samples, seq_len=seq_len, seed=seed, progress=progress,
-            spare=0 if candidates is None else window_count(samples or SAMPLES),
+            max_unused=0 if candidates is None else window_count(samples or SAMPLES),
         )  # fmt: skip
         windows = text.windows
         refuse_single_window(methods, windows)

@@ -14,12 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
-from globalprune.printable import (
-    printable,
-    printable_json,
-    printable_lines,
-    printable_message,
-)
+from globalprune.printable import printable, printable_json, printable_lines, printable_message
 from globalprune.progress import Progress
 
 if TYPE_CHECKING:

@@ -224,7 +224,8 @@ def refuse_missing_template(name: str, tokenizer: PreTrainedTokenizerBase) -> No
             f"{name}: its tokenizer has no chat template; leave --apply-chat-template out."
         )
     template = ChatTemplate(tokenizer, f"{name}: --apply-chat-template is given")
-    template.write([{"role": "user", "content": "?"}], f"{name}: a question", prompting=True)
+    question = [{"role": "user", "content": "?"}]
+    template.render(question, f"{name}: a question", add_generation_prompt=True)
 
 
 def answer_tasks(

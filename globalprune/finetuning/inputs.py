@@ -26,9 +26,10 @@ from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress, silent
-from globalprune.text.readers import Column
+from globalprune.text.rows import Column
+from globalprune.text.source import parse_mixture
 from globalprune.text.token_rows import IGNORED_LABEL
-from globalprune.text.training import TrainingText, parse_mixture, training_texts
+from globalprune.text.training import TrainingText, training_texts
 
 TrainingExample = dict[str, torch.Tensor]
 
@@ -172,10 +173,10 @@ def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[Traini
 def _warn_of_few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
     """Say where a source of ids has fewer rows than were asked of it."""
     for text in texts:
-        if text.record.samples < text.asked:
+        if text.record.samples < text.samples:
             yield (
                 f"{text.record.source}: has {text.record.samples} rows of `input_ids`, and "
-                f"{text.asked} windows were asked of it; all of them are learned."
+                f"{text.samples} windows were asked of it; all of them are learned."
             )
 
 

@@ -10,8 +10,7 @@ from globalprune.artifacts.writer_lock import refuse_ranks
 from globalprune.errors import TextError
 from globalprune.pipeline.options import Cutting, Recovery
 from globalprune.text.files import files_digest
-from globalprune.text.source import LocalText, parse_source
-from globalprune.text.training import parse_mixture
+from globalprune.text.source import LocalText, parse_mixture, parse_source
 
 
 def refuse_early(

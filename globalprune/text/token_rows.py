@@ -1,8 +1,7 @@
-"""Rows of `input_ids` with what stands beside them: padding, and the tokens that are not learned.
+"""Rows of `input_ids` with the columns beside them: padding, and tokens that are not learned.
 
-Tables made for trainers carry masks of one entry a token. A row is read with them, as the trainer
-that it was made for would read it, or refused by the column's name: what a column says is never
-passed over.
+Tables made for trainers carry columns of one entry for each token. A row is read with them, as the
+trainer that it was made for would read it, or refused with the column's name: no column is ignored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from globalprune.errors import TextError
-from globalprune.text.readers import (
+from globalprune.text.rows import (
     LABELS,
     LOSS_MASKS,
     PADDING,
@@ -27,48 +26,48 @@ from globalprune.text.tokenization import Ids
 
 IGNORED_LABEL: Final = -100  # the label that transformers leaves out of a loss
 MIN_TOKENS: Final = 2  # a window of one token predicts none
-TokenMask = npt.NDArray[np.bool_]
+_HARMLESS_COLUMNS: Final = ("special_tokens_mask", "offset_mapping", "length")
 
-_OF_NO_MEANING: Final = ("special_tokens_mask", "offset_mapping", "length")
+TokenMask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One row without its padding: ids `[T]`, which of them the loss counts, and what says so."""
+    """One row without its padding: ids `[T]`, and which of them the loss counts, `[T]`."""
 
     where: str
     ids: Ids
-    learned: TokenMask
+    loss_mask: TokenMask
     masked_by: str | None  # the column that leaves a token out of the loss
 
     @classmethod
     def of(cls, row: Mapping[str, object], where: str, vocab_size: int) -> "TokenRow":
         """Read a row; raise `TextError` with the column at fault."""
-        ids = _ids(row, where, vocab_size)
-        _refuse_unknown(row, len(ids), where)
+        ids = _read_ids(row, where, vocab_size)
+        _refuse_unknown_columns(row, len(ids), where)
         _refuse_packed(row, where)
-        real = _real(row, len(ids), where)
-        _refuse_positions(row, real, where)
-        learned = np.ones(len(ids), dtype=np.bool_)
+        text = _unpadded(row, len(ids), where)
+        _refuse_positions(row, text, where)
+        loss_mask = np.ones(len(ids), dtype=np.bool_)
         masked_by = None
-        for name, mask in _masks(row, ids, real, where):
-            if not mask[real][1:].all():  # the first is never predicted
+        for name, mask in _loss_masks(row, ids, text, where):
+            if not mask[text][1:].all():  # the first is never predicted
                 masked_by = name
-            learned &= mask
-        kept = ids[real]
-        if len(kept) < MIN_TOKENS:
-            tokens = f"{len(kept)} token{'s' * (len(kept) != 1)}"
-            beside = " that its `attention_mask` leaves" if len(kept) < len(ids) else ""
+            loss_mask &= mask
+        unpadded = ids[text]
+        if len(unpadded) < MIN_TOKENS:
+            tokens = f"{len(unpadded)} token{'s' * (len(unpadded) != 1)}"
+            without = f" without the padding of `{PADDING}`" if len(unpadded) < len(ids) else ""
             raise TextError(
-                f"{where}: has {tokens}{beside}; a window needs {MIN_TOKENS} to predict one."
+                f"{where}: has {tokens}{without}; a window needs {MIN_TOKENS} to predict one."
             )
-        return cls(where, kept, learned[real], masked_by)
+        return cls(where, unpadded, loss_mask[text], masked_by)
 
 
-def _whole_numbers(
+def _read_list(
     row: Mapping[str, object], name: str, where: str, length: int | None = None
 ) -> list[int]:
-    """One column as integers, one for each token."""
+    """Return one column as integers, `length` of them if given."""
     value = row[name]
     if not isinstance(value, list) or not all(type(entry) is int for entry in value):
         raise TextError(f"{where}: `{name}` is not a list of integers; mend or drop that row.")
@@ -80,9 +79,9 @@ def _whole_numbers(
     return value
 
 
-def _integers(row: Mapping[str, object], name: str, where: str, length: int) -> Ids:
-    """The same as an array."""
-    value = _whole_numbers(row, name, where, length)
+def _read_array(row: Mapping[str, object], name: str, where: str, length: int) -> Ids:
+    """Return one column as an array, `[length]`."""
+    value = _read_list(row, name, where, length)
     try:
         return np.array(value, dtype=np.int64)
     except OverflowError as error:
@@ -91,23 +90,24 @@ def _integers(row: Mapping[str, object], name: str, where: str, length: int) -> 
         ) from error
 
 
-def _zeros_and_ones(row: Mapping[str, object], name: str, where: str, length: int) -> TokenMask:
-    """One column as a mask; booleans will do."""
+def _read_mask(row: Mapping[str, object], name: str, where: str, length: int) -> TokenMask:
+    """Return one column of 0 and 1, or of booleans, as a mask, `[length]`."""
     value = row[name]
     if isinstance(value, list) and all(type(entry) is bool for entry in value):
         row = {name: [int(entry) for entry in value]}
-    entries = _integers(row, name, where, length)
+    entries = _read_array(row, name, where, length)
     wrong = entries[(entries != 0) & (entries != 1)]
     if len(wrong):
         raise TextError(
-            f"{where}: `{name}` holds {wrong[0]}, where 0 and 1 are known; mend or drop the column."
+            f"{where}: `{name}` holds {wrong[0]}, which is neither 0 nor 1; mend or drop the "
+            "column."
         )
     return entries.astype(np.bool_)
 
 
-def _ids(row: Mapping[str, object], where: str, vocab_size: int) -> Ids:
-    """The ids, if the model has an embedding for each."""
-    ids = _whole_numbers(row, Column.INPUT_IDS, where)
+def _read_ids(row: Mapping[str, object], where: str, vocab_size: int) -> Ids:
+    """Return the ids; raise `TextError` for one that the model has no embedding for."""
+    ids = _read_list(row, Column.INPUT_IDS, where)
     for token in (min(ids), max(ids)) if ids else ():
         if not 0 <= token < vocab_size:
             raise TextError(
@@ -117,51 +117,50 @@ def _ids(row: Mapping[str, object], where: str, vocab_size: int) -> Ids:
     return np.array(ids, dtype=np.int64)
 
 
-def _refuse_unknown(row: Mapping[str, object], length: int, where: str) -> None:
-    """Raise for a column of one number a token whose meaning isn't known."""
+def _refuse_unknown_columns(row: Mapping[str, object], length: int, where: str) -> None:
+    """Raise `TextError` for a column of one number for each token whose meaning isn't known."""
+    known = (Column.INPUT_IDS, *TOKEN_COLUMNS, *_HARMLESS_COLUMNS)
     for name, value in row.items():
-        if name in (Column.INPUT_IDS, *TOKEN_COLUMNS, *_OF_NO_MEANING) or not isinstance(
-            value, list
-        ):
+        if name in known or not isinstance(value, list):
             continue
         if len(value) == length and all(isinstance(entry, int | float) for entry in value):
             raise TextError(
-                f"{where}: `{name}` has a number for every token, and what it says of them isn't "
-                f"known; drop the column if the rows mean the same without it "
+                f"{where}: `{name}` has a number for every token, and what it means isn't known; "
+                "drop the column if the rows mean the same without it "
                 f"({', '.join(TOKEN_COLUMNS)} are known)."
             )
 
 
 def _refuse_packed(row: Mapping[str, object], where: str) -> None:
-    """Raise for several documents in one row that must not see each other."""
-    if SEQUENCE_LENGTHS in row and len(_whole_numbers(row, SEQUENCE_LENGTHS, where)) > 1:
+    """Raise `TextError` for several documents in one row that must not see each other."""
+    if SEQUENCE_LENGTHS in row and len(_read_list(row, SEQUENCE_LENGTHS, where)) > 1:
         raise TextError(
             f"{where}: `{SEQUENCE_LENGTHS}` says that the row is packed of several documents, "
             "which would see each other here; write each into a row of its own."
         )
 
 
-def _real(row: Mapping[str, object], length: int, where: str) -> slice:
-    """Which tokens are no padding: they must stand together."""
+def _unpadded(row: Mapping[str, object], length: int, where: str) -> slice:
+    """Return which tokens are no padding; raise `TextError` unless they are contiguous."""
     if PADDING not in row:
         return slice(0, length)
-    mask = _zeros_and_ones(row, PADDING, where, length)
+    mask = _read_mask(row, PADDING, where, length)
     (places,) = np.nonzero(mask)
     if not len(places):
         return slice(0, 0)
-    found = slice(int(places[0]), int(places[-1]) + 1)
-    if not mask[found].all():
+    text = slice(int(places[0]), int(places[-1]) + 1)
+    if not mask[text].all():
         raise TextError(
-            f"{where}: `{PADDING}` leaves out tokens in the middle of the row, which only padding "
-            "at an end can be; drop these tokens, or the row."
+            f"{where}: `{PADDING}` leaves out tokens in the middle of the row, where padding can't "
+            "be; drop these tokens, or the row."
         )
-    return found
+    return text
 
 
-def _refuse_positions(row: Mapping[str, object], real: slice, where: str) -> None:
-    """Raise for positions and segments other than those of one text from its start."""
-    count = real.stop - real.start
-    for name, expected, found in (
+def _refuse_positions(row: Mapping[str, object], text: slice, where: str) -> None:
+    """Raise `TextError` for positions or segments other than those of a single text."""
+    count = text.stop - text.start
+    for name, expected, wrong in (
         (POSITIONS, np.arange(count), "positions that don't run from 0"),
         (SEGMENTS, np.zeros(count, np.int64), "segments other than 0"),
     ):
@@ -169,28 +168,28 @@ def _refuse_positions(row: Mapping[str, object], real: slice, where: str) -> Non
             continue
         value = row[name]
         length = len(value) if isinstance(value, list) else 0
-        entries = _integers(row, name, where, length)
-        if length < real.stop or not np.array_equal(entries[real], expected):
+        entries = _read_array(row, name, where, length)
+        if length < text.stop or not np.array_equal(entries[text], expected):
             raise TextError(
-                f"{where}: `{name}` holds {found} (or not one for each token), as rows packed of "
+                f"{where}: `{name}` holds {wrong} (or not one for each token), as rows packed of "
                 "several texts have; write each text into a row of its own, or drop the column."
             )
 
 
-def _masks(
-    row: Mapping[str, object], ids: Ids, real: slice, where: str
+def _loss_masks(
+    row: Mapping[str, object], ids: Ids, text: slice, where: str
 ) -> Iterator[tuple[str, TokenMask]]:
-    """Each column that says which tokens are learned."""
+    """Yield each column that says which tokens are learned, with its mask."""
     for name in LOSS_MASKS:
         if name in row:
-            yield name, _zeros_and_ones(row, name, where, len(ids))
+            yield name, _read_mask(row, name, where, len(ids))
     if LABELS not in row:
         return
-    labels = _integers(row, LABELS, where, len(ids))
+    labels = _read_array(row, LABELS, where, len(ids))
     counted = labels != IGNORED_LABEL
-    (wrong,) = np.nonzero((counted & (labels != ids))[real])
+    (wrong,) = np.nonzero((counted & (labels != ids))[text])
     if len(wrong):
-        place = real.start + int(wrong[0])
+        place = text.start + int(wrong[0])
         raise TextError(
             f"{where}: `{LABELS}` holds {labels[place]} at token {place}, whose id is "
             f"{ids[place]}; a label is the token's own id, or {IGNORED_LABEL} where it isn't "

@@ -11,7 +11,7 @@ TEXTS: dict[str, tuple[str, bytes | None, str]] = {
     "empty": ("a.txt", b"", r"a.txt: .*(no|0) "),
     "too short": ("a.txt", b"Too little.", "say a smaller --seq-len or give more text"),
     "not utf-8": ("a.txt", b"caf\xe9" * 99, "is not UTF-8"),
-    "wrong suffix": ("a.pdf", b"%PDF", "`.pdf`, which tells no kind of text"),
+    "wrong suffix": ("a.pdf", b"%PDF", "`.pdf`, which names no kind of text"),
     "not json": ("a.jsonl", b'{"text": "a"}\n{oops\n', "line 2: is not JSON"),
     "no text": (
         "a.jsonl",

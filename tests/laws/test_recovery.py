@@ -7,13 +7,7 @@ from typing import Any
 import pytest
 import torch
 from cutting import tensors_in
-from recovering import (
-    cut_unevenly,
-    finetuned,
-    losses,
-    small,
-    stopping,
-)
+from recovering import cut_unevenly, finetuned, losses, small, stopping
 from texts import write_lines
 from torch.nn import functional
 

@@ -5,12 +5,7 @@ import json
 import pytest
 
 from globalprune.artifacts.records import Record
-from globalprune.printable import (
-    printable,
-    printable_json,
-    printable_lines,
-    printable_message,
-)
+from globalprune.printable import printable, printable_json, printable_lines, printable_message
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.artifacts.disk import (
-    refuse_occupied,
-    temporary_file,
-    write_atomically,
-)
+from globalprune.artifacts.disk import refuse_occupied, temporary_file, write_atomically
 from globalprune.errors import UsageError
 
 

@@ -6,20 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from recovering import (
-    CHATML,
-    finetuned,
-    give_template,
-    small,
-    write_chats,
-    write_text,
-)
+from recovering import CHATML, finetuned, give_template, small, write_chats, write_text
 from tiny_models import save_tiny
 
 from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.finetuning.inputs import TrainingWindows, collate
-from globalprune.text.readers import Column
+from globalprune.text.rows import Column
 from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText
 

@@ -17,7 +17,7 @@ from globalprune.finetuning.inputs import TrainingWindows
 from globalprune.finetuning.training import last_checkpoint, step_of, training_arguments
 from globalprune.models.loading import load_model
 from globalprune.progress import Item
-from globalprune.text.readers import Column
+from globalprune.text.rows import Column
 from globalprune.text.training import TrainingText
 
 Tiny = Callable[[str], Path]

@@ -140,29 +140,34 @@ def test_numbers_left_out_are_128_windows_of_512_tokens() -> None:
     assert (windows.record.samples, windows.record.seq_len, windows.record.seed) == (128, 512, 0)
 
 
-@pytest.mark.parametrize(("samples", "spare"), [(20, 8), (1, 4)])
-def test_spare_windows_share_no_token_with_those_to_measure_with(
-    many: Path, samples: int, spare: int
+@pytest.mark.parametrize(("samples", "count"), [(20, 8), (1, 4)])
+def test_unused_windows_share_no_token_with_those_to_measure_with(
+    many: Path, samples: int, count: int
 ) -> None:
     """They are spans of the gaps between them, drawn by the seed; the others stay as they are."""
     text = calibration_text(
-        str(many), tiny_tokenizer, vocab_size=VOCABULARY, samples=samples, seq_len=64, spare=spare
+        str(many),
+        tiny_tokenizer,
+        vocab_size=VOCABULARY,
+        samples=samples,
+        seq_len=64,
+        max_unused=count,
     )
     row = joined(numbered_documents(200))
     taken = [place_of(window, row) for window in text.windows.rows]
     unused = [place_of(window, row) for window in text.unused.rows] if text.unused else []
 
     assert text.windows.record == windows_of(many, samples, 64).record
-    assert len(unused) == spare
+    assert len(unused) == count
     places = sorted([*taken, *unused])
     assert all(b - a >= 64 for a, b in pairwise(places))
 
 
-def test_text_that_is_used_up_leaves_no_spare_windows(many: Path, tmp_path: Path) -> None:
+def test_text_that_is_used_up_leaves_no_unused_windows(many: Path, tmp_path: Path) -> None:
     """A text as long as its windows, and rows of ids that are all measured with, or the last."""
     rows = [{"input_ids": [1, 2, 3]}] * 3 + [{"input_ids": [1, "?"]}]
     ids = write_lines(tmp_path / "ids.jsonl", rows)
-    how: Any = {"vocab_size": VOCABULARY, "spare": 4}
+    how: Any = {"vocab_size": VOCABULARY, "max_unused": 4}
     tight = calibration_text(str(many), tiny_tokenizer, samples=78, seq_len=64, **how)
     some = calibration_text(str(ids), tiny_tokenizer, samples=1, **how)
     broken = calibration_text(str(ids), tiny_tokenizer, samples=3, **how)

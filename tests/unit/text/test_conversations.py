@@ -13,10 +13,14 @@ from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
 from globalprune.text.calibration import calibration_windows
-from globalprune.text.conversations import ConversationTokens, read_dialogue, tokenise_conversations
+from globalprune.text.conversations import (
+    ConversationTokens,
+    read_conversation,
+    tokenise_conversations,
+)
 from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.files import local_rows
-from globalprune.text.readers import TRAINING_COLUMNS, Column, TextRows
+from globalprune.text.rows import TRAINING_COLUMNS, Column, TextRows
 
 MARKED = (
     "{% for m in messages %}[{{ m.role }}]"
@@ -68,7 +72,7 @@ def learned(conversation: ConversationTokens) -> list[str]:
     """The stretches that are learned, as text."""
     stretches: list[list[int]] = []
     before = False
-    for token, trained in zip(conversation.ids, conversation.trained, strict=True):
+    for token, trained in zip(conversation.ids, conversation.loss_mask, strict=True):
         if trained:
             if not before:
                 stretches.append([])
@@ -233,7 +237,7 @@ def text_of(conversation: ConversationTokens) -> str:
 
 def learned_of(conversation: ConversationTokens) -> str:
     """What is learned of it."""
-    return str(tiny_tokenizer().decode(conversation.ids[conversation.trained]))
+    return str(tiny_tokenizer().decode(conversation.ids[conversation.loss_mask]))
 
 
 @pytest.mark.parametrize("template", [CHATML, IN_PARTS], ids=["texts", "parts"])
@@ -287,7 +291,7 @@ REFUSED: list[tuple[list[Any], str]] = [
 def test_what_can_not_be_read_is_refused_with_its_message(messages: list[Any], told: str) -> None:
     """And never written down in Python's notation."""
     with pytest.raises(TextError, match=f"here, line 3: .*{told}|here, line 3: {told}"):
-        read_dialogue({"messages": messages}, "here, line 3")
+        read_conversation({"messages": messages}, "here, line 3")
 
 
 def test_endless_nesting_is_refused() -> None:
@@ -296,7 +300,7 @@ def test_endless_nesting_is_refused() -> None:
     for _ in range(500):
         nested = [nested]
     with pytest.raises(TextError, match="message 1: is nested deeper than 32 levels"):
-        read_dialogue({"messages": [{"role": "user", "content": nested}]}, "here")
+        read_conversation({"messages": [{"role": "user", "content": nested}]}, "here")
 
 
 def test_half_a_character_is_refused() -> None:

@@ -8,7 +8,7 @@ from texts import pairs, values_in, write_column, write_lines
 from globalprune.errors import TextError
 from globalprune.text import files
 from globalprune.text.files import local_rows
-from globalprune.text.readers import Column
+from globalprune.text.rows import Column
 
 
 def values_of(*paths: Path) -> list[object]:

@@ -11,7 +11,7 @@ from texts import TABLE_KINDS, pairs, values_in, write_arrow, write_column
 
 from globalprune.errors import TextError
 from globalprune.text.files import table_rows
-from globalprune.text.readers import Column
+from globalprune.text.rows import Column
 
 KINDS = TABLE_KINDS[1:]
 BINARY_KINDS = pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from globalprune.errors import TextError
-from globalprune.text.source import BuiltinText, HubText, LocalText, parse_source
+from globalprune.text.source import (
+    BuiltinText,
+    HubText,
+    LocalText,
+    WeightedSource,
+    parse_mixture,
+    parse_source,
+)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +109,9 @@ def test_a_missing_file_is_never_looked_for_on_the_hub(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("rows.csv", r"`\.csv`"),
-        ("rows.json", r"`\.json`"),
-        ("TEXT.TXT", r"`\.TXT`"),
+        ("rows.csv", r"the suffix `\.csv`"),
+        ("rows.json", r"the suffix `\.json`"),
+        ("TEXT.TXT", r"the suffix `\.TXT`"),
         ("rows", "no suffix"),
     ],
 )
@@ -113,7 +120,7 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path, name: str, found: str) -> 
     (tmp_path / name).touch()
     with pytest.raises(
         TextError,
-        match=rf"{name}: has {found}, which tells no kind of text\. Text is a \.txt, \.jsonl",
+        match=rf"{name}: has {found}, which names no kind of text\. Text is a \.txt, \.jsonl",
     ):
         parse_source(str(tmp_path / name))
 
@@ -151,7 +158,7 @@ def test_what_is_neither_path_nor_id_is_refused(text: str) -> None:
 )
 def test_a_path_that_the_system_refuses_is_refused(text: str, reason: str) -> None:
     """What the system says becomes a message of ours."""
-    with pytest.raises(TextError, match=rf"can't be looked for \(.*{reason}.*\)\. Text is a"):
+    with pytest.raises(TextError, match=rf"can't be looked up \(.*{reason}.*\)\. Text is a"):
         parse_source(text)
 
 
@@ -169,6 +176,64 @@ def test_what_is_no_file_is_refused_before_it_is_opened(
             server.bind(str(path))
     else:
         path.symlink_to("/dev/zero" if kind == "device" else "/nowhere")
-    told = "no such file|is a link to nothing" if kind == "dead link" else "is a pipe, a socket"
+    told = "no such file|is a broken link" if kind == "dead link" else "is a pipe, a socket"
     with pytest.raises(TextError, match=rf"a\.txt: .*({told})"):
         parse_source(str(tmp_path if in_folder else path))
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Give a file of text."""
+    path = tmp_path / "a.txt"
+    path.write_text("text")
+    return path
+
+
+def test_a_weight_stands_behind_an_at_sign_and_is_1_where_none_does(text: Path) -> None:
+    """Paths and Hub ids take one alike, and the source's name is without it."""
+    parts = parse_mixture([f"{text}@0.7", f"{text}", "org/set:name:train@3e-1"])
+    assert parts == (
+        WeightedSource(LocalText(str(text), (text,)), 0.7),
+        WeightedSource(LocalText(str(text), (text,)), 1.0),
+        WeightedSource(HubText("org/set:name:train", "org/set", "name", "train"), 0.3),
+    )
+
+
+@pytest.mark.parametrize("name", ["a@0.5.txt", "a@0.txt", "folder@2"])
+def test_a_file_whose_name_has_an_at_sign_wins(tmp_path: Path, name: str) -> None:
+    """What exists as it stands is never taken apart, though part of it may exist too."""
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / name
+    if path.suffix == ".txt":
+        path.write_text("text")
+    else:
+        path.mkdir()
+        (path / "a.txt").write_text("text")
+    (part,) = parse_mixture([str(path)])
+    assert (part.source.name, part.weight) == (str(path), 1.0)
+
+
+def test_such_a_file_takes_a_weight_too(tmp_path: Path) -> None:
+    """Only what stands behind the last @ can be a weight."""
+    path = tmp_path / "a@b.txt"
+    path.write_text("text")
+    (part,) = parse_mixture([f"{path}@0.25"])
+    assert (part.source.name, part.weight) == (str(path), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ("much", r"the part behind @ is the source's weight, and 'much' is no number; write"),
+        ("0", r"the weight 0 is not a number above 0 "),
+        ("-1", r"the weight -1 is not a number above 0 "),
+        ("nan", r"the weight nan is not a number above 0 "),
+        ("inf", r"the weight inf is not a number above 0 "),
+    ],
+    ids=["a word", "zero", "negative", "nan", "infinite"],
+)
+def test_what_is_no_weight_is_refused(text: Path, weight: str, message: str) -> None:
+    """The message repeats what was written and says what a weight is."""
+    with pytest.raises(TextError, match=rf"a\.txt@{weight}: {message}"):
+        parse_mixture([f"{text}@{weight}"])

@@ -29,13 +29,13 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.errors import TextError
 from globalprune.progress import silent
 from globalprune.text import tokenization
-from globalprune.text.readers import Column, TextRows, TextUse
+from globalprune.text.readers import TextUse, open_rows
+from globalprune.text.rows import Column, TextRows
 from globalprune.text.source import parse_source
 from globalprune.text.tokenization import (
     Document,
     TokenSequence,
     adds_bos,
-    open_rows,
     read_documents,
     tokenise,
 )
@@ -53,11 +53,16 @@ def tokenised(
     tokenizer: PreTrainedTokenizerBase = TOKENIZER,
     *,
     vocab_size: int = VOCABULARY,
-    enough: int | None = None,
+    min_tokens: int | None = None,
 ) -> TokenSequence:
     """The ids of documents."""
     return tokenise(
-        source, tokenizer, name="here", vocab_size=vocab_size, enough=enough, progress=silent
+        source,
+        tokenizer,
+        name="here",
+        vocab_size=vocab_size,
+        min_tokens=min_tokens,
+        progress=silent,
     )
 
 
@@ -117,14 +122,14 @@ def test_documents_in_spans_are_those_they_touch(
 
 
 def test_reading_stops_once_there_is_enough() -> None:
-    """An endless stream is read no further than the block in which enough is there."""
+    """An endless stream is read no further than the block in which min_tokens is there."""
 
     def endless() -> Iterator[Document]:
         for number in range(100):
             yield Document("x" * 2**14, str(number))
         raise AssertionError("read on")
 
-    assert len(tokenised(endless(), enough=2**17).digests) == 8
+    assert len(tokenised(endless(), min_tokens=2**17).digests) == 8
 
 
 def test_everything_is_read_if_nobody_says_enough() -> None:
@@ -138,7 +143,7 @@ def test_text_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenization, "MAX_TOKENS", 10)
     with pytest.raises(TextError, match=r"^here: has more than 10 tokens; say --samples"):
         tokenised(documents("x" * 20))
-    assert len(tokenised(documents("x" * 20), enough=5).ids) == 20
+    assert len(tokenised(documents("x" * 20), min_tokens=5).ids) == 20
 
 
 @pytest.mark.parametrize("texts", [[], [" ", "\n"]], ids=["no document", "no token"])

@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 import torch
 from recovering import CHATML, write_chats
-from texts import (
-    VOCABULARY,
-    Make,
-    ids_of,
-    numbered,
-    place_of,
-    tokenizer_with_bos,
-    write_lines,
-)
+from texts import VOCABULARY, Make, ids_of, numbered, place_of, tokenizer_with_bos, write_lines
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from texts import BOS, ids_of, tokenizer_with_bos
 
 from globalprune.errors import UsageError
-from globalprune.text.tokenization import Ids
+from globalprune.text.tokenization import Ids, TokenSequence
 from globalprune.text.windows import (
     TokenWindows,
     WindowCutter,
@@ -28,12 +28,8 @@ def windows_of(rows: list[list[int]]) -> TokenWindows:
     return make_windows(
         [np.array(row, dtype=np.int64) for row in rows],
         source="here",
-        documents=0,
         document_digests=(),
         seq_len=None,
-        stride=None,
-        seed=None,
-        bos=False,
     )
 
 
@@ -119,7 +115,9 @@ def test_the_least_numbers_are_taken() -> None:
 def test_a_bos_takes_a_place_of_the_window_and_of_no_text() -> None:
     """Windows keep their length; the text in them is one token shorter."""
     ids = ids_of("abcdefgh")
-    shape = WindowCutter.of(tokenizer_with_bos(), 4)
-    windows = shape.cut(ids, np.array([0, 5]))
-    assert shape.body == 3
-    assert [list(window) for window in windows] == [[BOS, *ids[:3]], [BOS, *ids[5:]]]
+    cutter = WindowCutter.of(tokenizer_with_bos(), 4)
+    text = TokenSequence(ids, np.array([0]), ("digest",))
+    windows = cutter.windows(text, np.array([0, 5]), name="here")
+    assert cutter.text_length == 3
+    assert [row.tolist() for row in windows.rows] == [[BOS, *ids[:3]], [BOS, *ids[5:]]]
+    assert windows.record.bos

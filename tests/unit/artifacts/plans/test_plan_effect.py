@@ -3,15 +3,7 @@
 from typing import Any
 
 import pytest
-from artifact_values import (
-    ATTENTION_COST,
-    MLP_COST,
-    NORMS,
-    OUTSIDE,
-    SHARED,
-    layer_of,
-    structure_of,
-)
+from artifact_values import ATTENTION_COST, MLP_COST, NORMS, OUTSIDE, SHARED, layer_of, structure_of
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import PrunePlan
