@@ -11,9 +11,9 @@ import torch
 
 from globalprune.statistics.interface import GroupSums
 from globalprune.statistics.reducers.group_sums import (
-    PartSums,
-    add_to_part,
-    join_parts,
+    BlockSums,
+    add_to_block,
+    join_blocks,
     sum_to_groups,
 )
 from globalprune.text.windows import TokenWindows, batches
@@ -39,16 +39,16 @@ def middle_layers(layers: int) -> range:
 def taylor_scores(subject: Subject, windows: TokenWindows) -> GroupSums:
     """Σ |θ · ḡ| of every group; each parameter's gradient is held, as LLM-Pruner does."""
     accumulate_gradients(subject, windows)
-    sums: PartSums = {}
+    sums: BlockSums = {}
     for site in subject.sites:
         for name, axis in site.axes.items():
             gradient = site.linear.get_parameter(name).grad
             if gradient is None:
                 raise ValueError(f"{site.name}.{name}: the loss doesn't depend on it.")
             values = (site.parameter(name) * gradient).abs()
-            add_to_part(sums, site, sum_to_groups(values, axis, site.groups))
+            add_to_block(sums, site, sum_to_groups(values, axis, site.groups))
     subject.model.zero_grad(set_to_none=True)
-    return join_parts(sums)
+    return join_blocks(sums)
 
 
 def accumulate_gradients(subject: Subject, windows: TokenWindows) -> None:

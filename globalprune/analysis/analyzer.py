@@ -174,8 +174,8 @@ def _check_measured(
 ) -> None:
     """Raise where the model changed while it was measured; note what could not be kept."""
     refuse_changed(subject.source, identity["model"])
-    if measured.trouble is not None:
-        log.say(f"it could not be kept to go on from: {measured.trouble}")
+    if measured.save_failure is not None:
+        log.say(f"it could not be kept to go on from: {measured.save_failure}")
 
 
 def _identity(

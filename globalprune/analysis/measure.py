@@ -20,10 +20,16 @@ from globalprune.obs.order_groups import Removal, removal_of
 from globalprune.obs.removal_order import measured_losses
 from globalprune.obs.trials import Trials, removal_trials
 from globalprune.progress import Progress
-from globalprune.statistics.checkpointing import KeptPass
+from globalprune.statistics.checkpointing import PassCheckpoint
 from globalprune.statistics.collect import Collected, collect
 from globalprune.statistics.hooks import find_sites, frozen
-from globalprune.statistics.interface import Collectable, GroupSums, Split, Statistic, SublayerKey
+from globalprune.statistics.interface import (
+    PASS_STATISTICS,
+    GroupSums,
+    Split,
+    Statistic,
+    SublayerKey,
+)
 from globalprune.statistics.loss import LabelDraw
 from globalprune.sublayers.residual_stream import layers_of, sublayers_of
 from globalprune.text.windows import TokenWindows
@@ -36,19 +42,21 @@ class Ordered:
     removal: Removal
     trials: Trials
 
-    def losses(self) -> Split[dict[Statistic, GroupSums]]:
-        """The losses of all groups as statistics, as predicted and as measured.
+    def statistics(self) -> dict[Statistic, Split[GroupSums]]:
+        """Return the losses of all groups, as predicted and, where there are trials, as measured.
 
-        By each half of the windows there are only predictions: too few windows judge the trials.
+        Over each half of the windows both are predictions: too few windows judge the trials.
         """
-        predicted, scaled = self.removal.losses, {}
-        for place, order in self.removal.orders.items():
-            if place in self.trials:
-                scaled[place] = measured_losses(order, self.trials[place]).by_group
-        if self.removal.halves is None:
-            return Split(_named(predicted, scaled))
-        first, second = (_named(half, half) for half in self.removal.halves)
-        return Split(_named(predicted, scaled), (first, second))
+        predicted, halves = self.removal.losses, self.removal.halves
+        statistics: dict[Statistic, Split[GroupSums]] = {"removal_loss": Split(predicted, halves)}
+        measured = {
+            sublayer: measured_losses(order, self.trials[sublayer]).by_group
+            for sublayer, order in self.removal.orders.items()
+            if sublayer in self.trials
+        }
+        if measured:
+            statistics["measured_removal_loss"] = Split(measured, halves)
+        return statistics
 
 
 def order_groups(
@@ -89,12 +97,6 @@ def order_groups(
     return Ordered(removal, trials)
 
 
-def _named(predicted: GroupSums, scaled: GroupSums) -> dict[Statistic, GroupSums]:
-    """Losses by the names of the statistics that they are."""
-    measured: dict[Statistic, GroupSums] = {"measured_removal_loss": scaled} if scaled else {}
-    return {"removal_loss": predicted, **measured}
-
-
 @dataclass(frozen=True)
 class Measuring:
     """How a model is measured."""
@@ -113,87 +115,57 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Measured:
-    """The statistics, and the order of removal of every sublayer if it was asked for."""
+    """All statistics, and the removal order of every sublayer if an importance needs it."""
 
     collected: Collected
     ordered: Ordered | None
-    trouble: str | None  # why not all could be kept meanwhile
+    save_failure: str | None  # why the pass could not be saved on the way
 
 
 def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None = None) -> Measured:
-    """Collect in one pass what all methods need together, then order the groups if need be.
+    """Collect in one pass what all methods need, then order the groups if a method needs it.
 
-    Groups that are gone by a `given` plan count as nothing.
+    Statistics of groups that a `given` plan removes are zero.
     """
     needs = how.needs()
-    collectable: set[Collectable] = set()
-    for need in needs:
-        if need != "removal_loss" and need != "measured_removal_loss":  # noqa: PLR1714 - narrows
-            collectable.add(need)
-    ordering = len(collectable) < len(needs)
-    kept = KeptPass(how.work, to_its_end=ordering)
+    in_pass = {need for need in PASS_STATISTICS if need in needs}
+    ordering = len(in_pass) < len(needs)
+    checkpoint = PassCheckpoint(how.work, at_end=ordering)
     collected = collect(
         loaded,
         how.windows,
         find_sites(loaded, subject.adapter, subject.structure, subject.layers),
-        collectable | {"output_curvature"} if ordering else collectable,
+        in_pass | {"output_curvature"} if ordering else in_pass,
         batch_size=how.batch_size,
         draw=how.draw,
-        kept=kept,
+        checkpoint=checkpoint,
         progress=how.progress,
     )
-    ordered = None
+    statistics, ordered = dict(collected.statistics), None
     if ordering:
         ordered = order_groups(
             loaded,
             subject,
             how.windows,
-            _curvature(collected),
+            statistics.pop("output_curvature"),
             trying="measured_removal_loss" in needs,
             batch_size=how.batch_size,
             work=how.work,
             progress=how.progress,
         )
-        collected = _with_losses(collected, ordered.losses())
+        statistics |= ordered.statistics()
     if given is not None:
-        collected = _of_what_stands(collected, given)
-    return Measured(collected, ordered, kept.trouble)
+        statistics = {name: _kept_only(split, given) for name, split in statistics.items()}
+    return Measured(replace(collected, statistics=statistics), ordered, checkpoint.failure)
 
 
-def _curvature(collected: Collected) -> Split[GroupSums]:
-    """The curvature at the outputs, of all windows and of each half of them."""
-    halves = collected.halves
-    return Split(
-        collected.sums["output_curvature"],
-        halves and (halves[0]["output_curvature"], halves[1]["output_curvature"]),
+def _kept_only(split: Split[GroupSums], given: Given) -> Split[GroupSums]:
+    """Return a statistic with zeros for the groups that the plan removes."""
+    whole, *halves = (
+        {sublayer: given.standing(sublayer, values) for sublayer, values in sums.items()}
+        for sums in (split.whole, *(split.halves or ()))
     )
-
-
-def _with_losses(collected: Collected, losses: Split[dict[Statistic, GroupSums]]) -> Collected:
-    """The statistics, with the losses that orders of removal give."""
-    halves = collected.halves
-    if halves is not None and losses.halves is not None:
-        halves = (halves[0] | losses.halves[0], halves[1] | losses.halves[1])
-    return replace(collected, sums=collected.sums | losses.whole, halves=halves)
-
-
-def _of_what_stands(collected: Collected, given: Given) -> Collected:
-    """The statistics, zero wherever a group is gone."""
-    halves = collected.halves
-    return replace(
-        collected,
-        sums=_zeroed(collected.sums, given),
-        halves=halves and (_zeroed(halves[0], given), _zeroed(halves[1], given)),
-    )
-
-
-def _zeroed(sums: Mapping[Statistic, GroupSums], given: Given) -> dict[Statistic, GroupSums]:
-    """All statistics of groups, with zeros for those that are gone."""
-    return {
-        name: {sublayer: given.standing(sublayer, values) for sublayer, values in values_of.items()}
-        for name, values_of in sums.items()
-        if name != "output_curvature"  # of outputs, and used by now
-    }
+    return Split(whole, (halves[0], halves[1]) if halves else None)
 
 
 def build_table(

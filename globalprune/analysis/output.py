@@ -258,7 +258,7 @@ def write_analysis(
         if ordered is not None:
             curves = curves_of(ordered, subject.structure)
             write_curves(folder / CURVES_FILE, curves, identity=record.identity)
-        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.facts.loss), "utf-8")
+        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.loss), "utf-8")
         (folder / ANALYZE_LOG).write_text(log.text(), "utf-8")
         write_analysis_record(folder / ANALYSIS_FILE, record)
     return record

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from globalprune.artifacts.analyses.analysis import ModelRecord
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named
@@ -17,7 +16,7 @@ from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.configs.pruned_config import traits_of
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource
-from globalprune.statistics.interface import Ordered
+from globalprune.statistics.interface import ORDER_STATISTICS
 from globalprune.statistics.loss import LabelDraw
 from globalprune.text.windows import TokenWindows
 
@@ -43,7 +42,7 @@ def chosen_normalisers(
 
 def refuse_ordering_experts(methods: Sequence[Importance], structure: ModelStructure) -> None:
     """Raise `UsageError` for a method that orders what enters a single output projection."""
-    ordering = [method.name for method in methods if set(method.needs) & set(get_args(Ordered))]
+    ordering = [method.name for method in methods if set(method.needs) & set(ORDER_STATISTICS)]
     if ordering and structure.has_experts:
         raise UsageError(
             f"--importance {ordering[0]}: can't be made of experts, whose channels enter many "

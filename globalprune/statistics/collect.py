@@ -1,4 +1,4 @@
-"""One pass of windows through a model, and the statistics that it collects."""
+"""One pass of calibration windows through a model, and the statistics that it collects."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -7,17 +7,17 @@ from typing import Any
 import torch
 
 from globalprune.progress import Progress, silent
-from globalprune.statistics.checkpointing import KeptPass, SoFar
-from globalprune.statistics.hooks import Watch, frozen
+from globalprune.statistics.checkpointing import PassCheckpoint, PassTotals
+from globalprune.statistics.hooks import HookManager, frozen
 from globalprune.statistics.interface import (
     Batch,
-    Collectable,
     Counts,
     GroupSums,
+    PassStatistic,
+    Reducer,
     Site,
     Split,
     Statistic,
-    StatisticReducer,
 )
 from globalprune.statistics.loss import Head, LabelDraw, head_gradient, head_of, hidden_states
 from globalprune.statistics.reducers.activations import InputRms, magnitudes
@@ -27,149 +27,155 @@ from globalprune.text.windows import TokenWindows, batches
 
 
 @dataclass(frozen=True)
-class PassFacts:
-    """What ran, and how well the model predicted it."""
-
-    windows: int
-    loss: float | None  # nats a predicted token; None where no head was needed
-
-
-def stream(
-    model: Any,
-    windows: TokenWindows,
-    sites: Sequence[Site],
-    reducers: Sequence[StatisticReducer],
-    *,
-    batch_size: int,
-    draw: LabelDraw | None = None,
-    halfway: Callable[[], None] | None = None,
-    kept: KeptPass | None = None,
-    progress: Progress,
-) -> PassFacts:
-    """Run every window once: forward, and backward if a reducer wants gradients.
-
-    Gradients are those of the text's own next tokens, or of labels that `draw` draws; the loss
-    that is told is always the text's. `halfway` is called between the halves of several windows.
-    What was `kept` isn't run again. The model is as before when this ends. Raise `NonFiniteError`
-    at the first such number.
-    """
-    middle = len(windows.rows) if halfway is None else midpoint(len(windows.rows))
-    so_far = SoFar() if kept is None else kept.restore(reducers, sites)
-    rounds = _rounds(windows, middle, batch_size) if reducers else []  # nobody watches: no pass
-    rounds = _behind(rounds, so_far.windows)
-    backward = any(reducer.gradient_at for reducer in reducers)
-    watch = Watch(reducers)
-    with frozen(model), torch.set_grad_enabled(backward):
-        head = head_of(model, windows.rows[0]) if backward and rounds else None
-        with watch.on(sites):
-            for ids in progress(rounds, total=len(rounds), label="measuring", unit="batches"):
-                count, predicted = ids.shape[0], ids.shape[1] - 1
-                watch.batch = Batch(so_far.windows, count, predicted)
-                nll = _run(model, ids.to(model.device), watch, head, draw)
-                so_far = so_far.after(windows=count, predicted=count * predicted, nll=nll)
-                if halfway is not None and so_far.windows == middle < len(windows.rows):
-                    halfway()
-                if kept is not None:
-                    kept.offer(reducers, so_far, ended=so_far.windows == len(windows.rows))
-    loss = so_far.nll / so_far.predicted if backward else None
-    return PassFacts(windows=so_far.windows, loss=loss)
-
-
-def midpoint(windows: int) -> int:
-    """How many of so many windows are the first half."""
-    return (windows + 1) // 2
-
-
-def _rounds(windows: TokenWindows, middle: int, batch_size: int) -> list[torch.Tensor]:
-    """The batches, none of which reaches over the middle."""
-    parts = (windows.rows[:middle], windows.rows[middle:])
-    return [ids for rows in parts for ids in batches(replace(windows, rows=rows), batch_size)]
-
-
-def _behind(rounds: list[torch.Tensor], windows: int) -> list[torch.Tensor]:
-    """The batches after the first ones, which hold so many windows."""
-    for number, ids in enumerate(rounds):
-        if windows <= 0:
-            return rounds[number:]
-        windows -= len(ids)
-    return []
-
-
-def _run(
-    model: Any, ids: torch.Tensor, watch: Watch, head: Head | None, draw: LabelDraw | None
-) -> float:
-    """Run one batch, backward if there is a `head`; return its summed nll, 0 if there is none."""
-    hidden = hidden_states(model, ids)
-    watch.finite.settle(watch.batch)
-    if head is None:
-        return 0.0
-    start = head_gradient(head, hidden, ids, draw, first_window=watch.batch.first_window)
-    watch.finite.note("the loss", start.nll[:, None])
-    watch.finite.settle(watch.batch)
-    watch.batch = replace(watch.batch, scale=start.scale)
-    torch.autograd.backward(hidden, start.gradient)
-    watch.finite.settle(watch.batch)
-    return float(start.nll.sum())
-
-
-@dataclass(frozen=True)
 class Collected:
-    """One float64 number for every group and every statistic, and what the pass was."""
+    """One float64 number for every group and every statistic, and the model's loss on the text."""
 
-    sums: dict[Statistic, GroupSums]
-    halves: tuple[dict[Statistic, GroupSums], dict[Statistic, GroupSums]] | None  # of the windows
-    facts: PassFacts
+    statistics: dict[Statistic, Split[GroupSums]]
+    loss: float | None  # nats a predicted token; None where no gradient was needed
+
+    @property
+    def sums(self) -> dict[Statistic, GroupSums]:
+        """The statistics over all windows."""
+        return {name: split.whole for name, split in self.statistics.items()}
+
+    @property
+    def halves(self) -> tuple[dict[Statistic, GroupSums], dict[Statistic, GroupSums]] | None:
+        """The statistics over each half of the windows; None for a single window."""
+        halves = {name: split.halves for name, split in self.statistics.items()}
+        split = {name: each for name, each in halves.items() if each is not None}
+        if len(split) < len(halves):
+            return None
+        first, second = ({name: each[which] for name, each in split.items()} for which in (0, 1))
+        return first, second
 
 
 def collect(
     model: Any,
     windows: TokenWindows,
     sites: Sequence[Site],
-    needs: Collection[Collectable],
+    needs: Collection[PassStatistic],
     *,
     batch_size: int,
     draw: LabelDraw | None = None,
-    kept: KeptPass | None = None,
+    checkpoint: PassCheckpoint | None = None,
     progress: Progress = silent,
 ) -> Collected:
-    """Collect what is needed and no more: no backward pass unless a gradient is asked for.
+    """Collect these statistics in one pass; it runs backward only if one needs a gradient.
 
-    What was `kept` of such a pass that was stopped is gone on from.
+    Gradients are those of the text's own next tokens, or of labels that `draw` draws. The pass
+    resumes from `checkpoint` if one over the same windows was interrupted. The model is left as it
+    was.
+
+    Raises:
+        NonFiniteError: an activation, a gradient or the loss is not finite; it names the first.
     """
     reducers = _reducers(needs)
 
-    def halfway() -> None:
+    def end_first_half() -> None:
         for reducer in reducers:
-            reducer.halve()
+            reducer.end_first_half()
 
-    facts = stream(
+    totals = run_pass(
         model,
         windows,
         sites,
         reducers,
         batch_size=batch_size,
         draw=draw,
-        halfway=halfway,
-        kept=kept,
+        at_midpoint=end_first_half,
+        checkpoint=checkpoint,
         progress=progress,
     )
     counts = _counts(windows.rows)
-    found: dict[Statistic, Split[GroupSums]] = {}
+    statistics: dict[Statistic, Split[GroupSums]] = {}
     for reducer in reducers:
-        found.update(reducer.finish(counts))
+        statistics.update(reducer.finish(counts))
     if "magnitude" in needs:
         sums = magnitudes(sites)
-        found["magnitude"] = Split(sums, counts.halves and (sums, sums))
-    whole = {name: split.whole for name, split in found.items()}
-    first, second = (
-        {name: split.halves[which] for name, split in found.items() if split.halves}
-        for which in (0, 1)
-    )
-    return Collected(whole, (first, second) if counts.halves else None, facts)
+        statistics["magnitude"] = Split(sums, counts.halves and (sums, sums))
+    needs_loss = any(reducer.gradient_at for reducer in reducers)
+    return Collected(statistics, totals.nll / totals.predicted if needs_loss else None)
+
+
+def run_pass(
+    model: Any,
+    windows: TokenWindows,
+    sites: Sequence[Site],
+    reducers: Sequence[Reducer],
+    *,
+    batch_size: int,
+    draw: LabelDraw | None = None,
+    at_midpoint: Callable[[], None] | None = None,
+    checkpoint: PassCheckpoint | None = None,
+    progress: Progress,
+) -> PassTotals:
+    """Run every window once: forward, and backward if a reducer needs gradients.
+
+    The loss in the totals is always the text's, whatever labels `draw` draws. `at_midpoint` is
+    called between the two halves of the windows. Nothing runs without reducers. Raises
+    `NonFiniteError` as `collect` does.
+    """
+    count = len(windows.rows)
+    middle = count if at_midpoint is None else midpoint(count)
+    totals = PassTotals() if checkpoint is None else checkpoint.load(reducers, sites)
+    remaining = _remaining(_batches(windows, middle, batch_size), totals) if reducers else []
+    backward = any(reducer.gradient_at for reducer in reducers)
+    hooks = HookManager(reducers)
+    with frozen(model), torch.set_grad_enabled(backward):
+        head = head_of(model, windows.rows[0]) if backward and remaining else None
+        with hooks.attached(sites):
+            for ids in progress(remaining, total=len(remaining), label="measuring", unit="batches"):
+                rows, predicted = ids.shape[0], ids.shape[1] - 1
+                hooks.batch = Batch(totals.windows, rows, predicted)
+                nll = _run_batch(model, ids.to(model.device), hooks, head, draw)
+                totals = totals.plus(windows=rows, predicted=rows * predicted, nll=nll)
+                if at_midpoint is not None and totals.windows == middle < count:
+                    at_midpoint()
+                if checkpoint is not None:
+                    checkpoint.save_if_due(reducers, totals, ended=totals.windows == count)
+    return totals
+
+
+def midpoint(windows: int) -> int:
+    """Return how many of so many windows are the first half."""
+    return (windows + 1) // 2
+
+
+def _batches(windows: TokenWindows, middle: int, batch_size: int) -> list[torch.Tensor]:
+    """Return the batches; none of them reaches over the middle."""
+    parts = (windows.rows[:middle], windows.rows[middle:])
+    return [ids for rows in parts for ids in batches(replace(windows, rows=rows), batch_size)]
+
+
+def _remaining(of_all: list[torch.Tensor], totals: PassTotals) -> list[torch.Tensor]:
+    """Return the batches behind the windows that have run."""
+    windows = totals.windows
+    for number, ids in enumerate(of_all):
+        if windows <= 0:
+            return of_all[number:]
+        windows -= len(ids)
+    return []
+
+
+def _run_batch(
+    model: Any, ids: torch.Tensor, hooks: HookManager, head: Head | None, draw: LabelDraw | None
+) -> float:
+    """Run one batch, backward if there is a `head`; return its summed nll, or 0 without a head."""
+    hidden = hidden_states(model, ids)
+    hooks.detector.check(hooks.batch)
+    if head is None:
+        return 0.0
+    start = head_gradient(head, hidden, ids, draw, first_window=hooks.batch.first_window)
+    hooks.detector.observe("the loss", start.nll[:, None])
+    hooks.detector.check(hooks.batch)
+    hooks.batch = replace(hooks.batch, scale=start.scale)
+    torch.autograd.backward(hidden, start.gradient)
+    hooks.detector.check(hooks.batch)
+    return float(start.nll.sum())
 
 
 def _counts(rows: Sequence[torch.Tensor]) -> Split[Counts]:
-    """How much text the windows are, and each half of them."""
+    """Return how much text the windows are, and each half of them."""
     if len(rows) == 1:
         return Split(_count(rows))
     middle = midpoint(len(rows))
@@ -181,9 +187,9 @@ def _count(rows: Sequence[torch.Tensor]) -> Counts:
     return Counts(windows=len(rows), tokens=tokens, predicted=tokens - len(rows))
 
 
-def _reducers(needs: Collection[Collectable]) -> list[StatisticReducer]:
-    """The reducers that make these statistics, each product of gradients formed once."""
-    reducers: list[StatisticReducer] = []
+def _reducers(needs: Collection[PassStatistic]) -> list[Reducer]:
+    """Return the reducers of these statistics; each product of gradients is formed once."""
+    reducers: list[Reducer] = []
     if "curvature" in needs:
         reducers.append(Curvature(FirstOrder() if "first_order" in needs else None))
     elif "first_order" in needs:

@@ -1,77 +1,21 @@
-"""What a pass measures: sites, batches, counts and the protocol of a reducer.
+"""What a pass measures: sites, batches, counts, and the protocol of a reducer.
 
-A site is where the groups of a sublayer act. A norm behind a sublayer is a value here, so reducers
-and hooks agree on it.
+A site is the linear layer where the groups of a sublayer act. A reducer accumulates statistics of
+what passes the sites.
 """
 
-import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeVar, get_args
 
 import torch
 from torch import nn
 
 from globalprune.artifacts.structure import GroupType
 from globalprune.models.architecture import GroupAxis
+from globalprune.statistics.post_norm import PostNorm
 
-_LARGE: Final = 1e4  # beside it no epsilon counts
-_SMALL: Final = 1e-3  # beside its square one does
-_TRIED: Final = (1e-2, 1.0, 1e2)  # sizes of vectors that show whether the form holds
-_TOLERANCE: Final = 1e-5  # relative; the arithmetic is that of float32 at the least
-
-
-@dataclass(frozen=True, eq=False)
-class RootMeanSquare:
-    """n(x) = weight · x / √(mean x² + epsilon)."""
-
-    weight: torch.Tensor  # [D], float32 or wider
-    epsilon: float
-
-    def of(self, rows: torch.Tensor) -> torch.Tensor:
-        """Normalise rows `[..., D]`."""
-        return self.weight * rows * self.inverse_size(rows.square().mean(dim=-1, keepdim=True))
-
-    def inverse_size(self, mean_square: torch.Tensor) -> torch.Tensor:
-        """1 / √(mean x² + epsilon)."""
-        return (mean_square + self.epsilon).rsqrt()
-
-
-@dataclass(frozen=True, eq=False)
-class NormBehind:
-    """A norm of the model, and what it computes in float32 or wider."""
-
-    module: nn.Module
-    wide: nn.Module
-    form: RootMeanSquare | None
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, module: nn.Module, like: torch.Tensor) -> Self:
-        """Look at the norm behind a projection with weights `like` `[D, n]`."""
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        wide = copy.deepcopy(module).to(dtype).requires_grad_(requires_grad=False)
-        return cls(module, wide, _form(wide, like.new_ones(len(like), dtype=dtype)))
-
-
-def _form(norm: nn.Module, ones: torch.Tensor) -> RootMeanSquare | None:
-    """The weight and the epsilon of a root mean square norm; None for any other norm."""
-    weight = norm(_LARGE * ones)
-    share = float((norm(_SMALL * ones) * weight).sum() / weight.square().sum())
-    if not 0 < share < math.inf:
-        return None
-    found = RootMeanSquare(weight, max(0.0, _SMALL**2 * (1 / share**2 - 1)))
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(len(ones), generator=generator).to(ones)
-    for rows in (size * noise for size in _TRIED):
-        expected = norm(rows)
-        if not float((found.of(rows) - expected).norm()) <= _TOLERANCE * float(expected.norm()):
-            return None
-    return found
-
-
-Collectable = Literal[  # in one pass of the windows
+PassStatistic = Literal[  # collected in one pass over the windows
     "first_order",
     "curvature",
     "gate_fisher",
@@ -80,26 +24,34 @@ Collectable = Literal[  # in one pass of the windows
     "magnitude",
     "output_curvature",  # [O], of the output projection and not of groups
 ]
-Ordered = Literal["removal_loss", "measured_removal_loss"]  # by walks, sublayer by sublayer
-Statistic = Collectable | Ordered
-GradientPlace = Literal["gate", "output"]  # of a site
+OrderStatistic = Literal["removal_loss", "measured_removal_loss"]  # of removal orders, in obs/
+Statistic = PassStatistic | OrderStatistic
+PASS_STATISTICS: Final[tuple[PassStatistic, ...]] = get_args(PassStatistic)
+ORDER_STATISTICS: Final[tuple[OrderStatistic, ...]] = get_args(OrderStatistic)
+GradientAt = Literal["gate", "output"]  # of a site: its input, gated by group, or its output
 SublayerKey = tuple[int, GroupType]  # layer index and kind
+GroupBlock = tuple[SublayerKey, int]  # consecutive groups of a sublayer, by their first number
+GroupSums = dict[SublayerKey, torch.Tensor]  # float64 [groups] of every measured sublayer
 Value = TypeVar("Value")
-Part = tuple[SublayerKey, int]  # of a sublayer's groups, with the number of the first
-GroupSums = dict[SublayerKey, torch.Tensor]  # float64 [groups] for every measured sublayer
 
 
 def sublayer_name(sublayer: SublayerKey) -> str:
-    """What is kept of a sublayer is kept under this name."""
+    """Return the name that files use for a sublayer: `layer-003-mlp`."""
     layer, group_type = sublayer
     return f"layer-{layer:03}-{group_type}"
 
 
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor in float32 or wider, the least that products and sums are made in."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One linear layer that groups own a part of; `axes` says which part of which parameter.
+    """One linear layer; `axes` says which slices of its parameters each group owns.
 
-    They are `groups` groups of its sublayer from the number `first` on: all, or those of an expert.
+    Its groups are `groups` consecutive ones of the sublayer, from number `first` on: all of them,
+    or those of one expert.
     """
 
     name: str  # as the model calls it: model.layers.3.self_attn.q_proj
@@ -107,44 +59,44 @@ class Site:
     first: int
     groups: int
     linear: nn.Linear
-    axes: Mapping[str, GroupAxis]  # by parameter: weight, bias (only where groups own it)
+    axes: Mapping[str, GroupAxis]  # by parameter: weight, and bias where groups own it
     is_output: bool  # its inputs are the groups' outputs: o_proj, down_proj
-    norm: NormBehind | None = None  # that its output passes before the stream takes it
+    norm: PostNorm | None = None  # between its output and the residual stream
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that the layer computes on."""
         return self.linear.weight.device
 
     @property
-    def part(self) -> Part:
-        """The groups that it belongs to."""
+    def block(self) -> GroupBlock:
+        """The groups that the site belongs to."""
         return (self.sublayer, self.first)
 
     def parameter(self, name: str) -> torch.Tensor:
-        """The parameter itself, outside of any graph and in the width in which we add up."""
+        """Return a parameter outside of any graph, in float32 or wider."""
         parameter: torch.Tensor = getattr(self.linear, name)
         return widened(parameter.detach())
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The windows that run through the model together; all have the same length."""
+    """Windows of one length that run through the model together."""
 
-    first_window: int  # position of the first of them in the calibration text
+    first_window: int  # its position in the calibration text
     windows: int
     predicted: int  # T_s: predicted tokens of each window
     scale: float = 1.0  # gradients arrive multiplied by this power of two
 
     def unscaled(self, gradient: torch.Tensor) -> torch.Tensor:
-        """It as it is, in float32 or wider: only there can float16's scale come off."""
+        """Return the gradient without the scale, in float32 or wider: float16 can't hold it."""
         wide = widened(gradient)
         return wide if self.scale == 1 else wide / self.scale
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much text something was summed over."""
+    """The amount of text that a statistic is summed over."""
 
     windows: int
     tokens: int
@@ -153,72 +105,62 @@ class Counts:
 
 @dataclass(frozen=True)
 class Split(Generic[Value]):
-    """Something of all windows, and of each half of them: a single window has no halves."""
+    """A value over all windows, and over each half of them; a single window has no halves."""
 
     whole: Value
     halves: tuple[Value, Value] | None = None
 
 
 class Reducer(Protocol):
-    """Takes what passes through the sites; a subclass says only what it wants of that."""
+    """Accumulates one or more statistics; each `on_...` method does nothing by default."""
 
-    gradient_at: GradientPlace | None  # None: no gradient is wanted
+    gradient_at: GradientAt | None  # None: it needs no gradient
 
-    def watches(self, site: Site) -> bool:
-        """Whether this reducer wants anything from that site; from all, unless it says so."""
+    def uses(self, site: Site) -> bool:
+        """Return whether this reducer needs anything from the site; by default from every one."""
         del site
         return True
 
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Take what enters the site, `[B, T, D]`, during the forward pass; or leave it."""
+    def on_input(self, site: Site, inputs: torch.Tensor) -> None:
+        """Handle what enters the site in the forward pass, `[B, T, D]`."""
         del site, inputs
 
-    def take_gradient(
+    def on_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
-        """Take what entered, and delta = scale · ∂(Σ_s L_s)/∂(what is at the place), `[B, T, …]`.
+        """Handle delta = scale · ∂(Σ_s L_s)/∂x, with x the site's output or its gated input.
 
-        At the output that is `[B, T, O]`, at a gate, which stands at the input, `[B, T, D]`. Or
-        leave it.
+        `inputs` is `[B, T, D]`. `delta` is `[B, T, O]` at the output, `[B, T, D]` at a gate.
         """
         del site, inputs, delta, batch
 
-    def take_gradient_behind(
+    def on_post_norm_gradient(
         self,
         site: Site,
-        norm: NormBehind,
+        norm: PostNorm,
         inputs: torch.Tensor,
         output: torch.Tensor,
         delta: torch.Tensor,
         batch: Batch,
     ) -> None:
-        """Take the same of a gate that a norm hides: delta is that behind the norm, `[B, T, O]`.
+        """Handle the gradient `[B, T, O]` behind the norm that hides the gates of a site.
 
-        `output [B, T, O]` is what enters the norm. Or leave it.
+        `inputs` `[B, T, D]` enter the site, `output` `[B, T, O]` leaves it for the norm.
         """
         del site, norm, inputs, output, delta, batch
 
-
-class StatisticReducer(Reducer, Protocol):
-    """Turns what it takes into one or more statistics."""
-
-    def halve(self) -> None:
-        """Note what there is so far: the first half of the windows is through."""
+    def end_first_half(self) -> None:
+        """Remember the sums so far: the first half of the windows has passed."""
         ...
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that it has taken, halves included, by names that `restore` knows."""
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all that is accumulated, the first half included, by name."""
         ...
 
-    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
-        """Take what `state` gave, or a part of it at a time, as if it had passed the sites."""
+    def load_state_dict(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Restore the tensors in `state`: all of a `state_dict()`, or a part of it at a time."""
         ...
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """The statistics over that much text, of its halves too if it has any."""
+        """Return the statistics over that much text; the reducer may be used up by this."""
         ...
-
-
-def widened(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in float32 or wider: nothing is multiplied or added up in less."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,7 +1,7 @@
-"""Groups that go, masked in a loaded model: nothing of them reaches an output projection.
+"""Removed groups as a mask in a loaded model: their inputs to the output projections become zero.
 
-That says what cutting them says: what enters an output projection is all that a group adds to the
-stream, and the projection's bias stays. The weights are left alone.
+The masked model computes what the cut model computes: all that a group adds to the residual stream
+comes through the output projection, whose bias stays. No weight changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ from globalprune.statistics.interface import Site
 
 
 def mask_groups(sites: Sequence[Site], removed: RemovedGroups) -> list[RemovableHandle]:
-    """Mask the groups until the handles are removed, or for good."""
+    """Mask the groups until the returned handles are removed."""
     return [
-        site.linear.register_forward_pre_hook(partial(_shut, gone))
+        site.linear.register_forward_pre_hook(partial(_mask_inputs, mask))
         for site in sites
         if site.is_output and site.sublayer in removed
-        for gone in [_inputs_gone(site, removed[site.sublayer])]
+        for mask in [_input_mask(site, removed[site.sublayer])]
     ]
 
 
@@ -40,15 +40,15 @@ def masked(sites: Sequence[Site], removed: RemovedGroups) -> Iterator[None]:
             handle.remove()
 
 
-def _inputs_gone(site: Site, groups: NDArray[np.int64]) -> torch.Tensor:
-    """Which inputs of the projection belong to these groups of its sublayer, `[inputs]`."""
+def _input_mask(site: Site, groups: NDArray[np.int64]) -> torch.Tensor:
+    """Mark the inputs of the projection that belong to these groups of its sublayer, `[inputs]`."""
     own = groups - site.first
-    gone = torch.zeros(site.groups, dtype=torch.bool)
-    gone[torch.from_numpy(own[(own >= 0) & (own < site.groups)])] = True
-    return gone.repeat_interleave(site.linear.in_features // site.groups).to(site.device)
+    mask = torch.zeros(site.groups, dtype=torch.bool)
+    mask[torch.from_numpy(own[(own >= 0) & (own < site.groups)])] = True
+    return mask.repeat_interleave(site.linear.in_features // site.groups).to(site.device)
 
 
-def _shut(gone: torch.Tensor, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of the projection, with zeros where a group is gone."""
+def _mask_inputs(mask: torch.Tensor, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of the projection, with zeros where the mask is set."""
     inputs, *others = args
-    return (inputs.masked_fill(gone, 0), *others)
+    return (inputs.masked_fill(mask, 0), *others)

@@ -23,7 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def without_secants(patch: pytest.MonkeyPatch) -> None:
     """Let gates be measured as if no norm stood behind them, which hides a single KV head."""
-    patch.setattr("globalprune.statistics.hooks.norm_behind", lambda *_: None)
+    patch.setattr("globalprune.statistics.hooks.post_norm_module", lambda *_: None)
 
 
 def measure(command: str, trained: Path, *options: str | Path | float) -> Said:

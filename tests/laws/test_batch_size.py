@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, random_ids
 
 from globalprune.importance import IMPORTANCES
-from globalprune.statistics.interface import Collectable
+from globalprune.statistics.interface import PassStatistic
 from globalprune.statistics.loss import LabelDraw
 
 LENGTHS = st.lists(st.sampled_from([2, 3, 7, 12]), min_size=1, max_size=7)
@@ -37,7 +37,7 @@ def test_batch_size_changes_no_importance(
     model = measuring.loaded(tiny(family))
     sites = measuring.sites_of(model, tiny(family))
     rows = [random_ids(1, length, seed + row)[0] for row, length in enumerate(lengths)]
-    needs: set[Collectable] = {"output_curvature"}
+    needs: set[PassStatistic] = {"output_curvature"}
     passing = {name: measuring.collectable(method) for name, method in IMPORTANCES.items()}
     methods = [IMPORTANCES[name] for name, found in passing.items() if found]
     needs.update(*passing.values())
@@ -45,7 +45,7 @@ def test_batch_size_changes_no_importance(
     single = measuring.measured(model, sites, rows, needs, 1, draw)
     batched = measuring.measured(model, sites, rows, needs, batch_size, draw)
 
-    assert batched.facts.loss == pytest.approx(single.facts.loss, rel=1e-6)
+    assert batched.loss == pytest.approx(single.loss, rel=1e-6)
     for sublayer in single.sums["magnitude"]:
         expected, found = (
             sums["output_curvature"][sublayer] for sums in (single.sums, batched.sums)

@@ -57,7 +57,7 @@ def test_derivatives_alone_see_nothing_of_a_single_head(
     """What the norm hides from them is not little: without it the secants would be for nothing."""
     folder = save_tiny(tmp_path, "gemma3", seed=4, num_key_value_heads=1)
     model = measuring.loaded(folder)
-    monkeypatch.setattr(hooks, "norm_behind", lambda *_: None)
+    monkeypatch.setattr(hooks, "post_norm_module", lambda *_: None)
     worth = measuring.importance(model, measuring.sites_of(model, folder), ROWS, "fisher", 4)
     for key in _of(worth, "attention"):
         assert float(worth[key]) < 1e-9 * _divergence(model, [key])

@@ -98,7 +98,7 @@ def _measured(folder: Path, *, ordering: bool) -> dict[str, Groups]:
     collected = measuring.measured(model, sites, ROWS, {*needs, "output_curvature"}, batch_size)
     sums: dict[Statistic, Any] = dict(collected.sums)
     if ordering:
-        losses = order_groups(
+        ordered = order_groups(
             model,
             subject,
             measuring.windows_of(ROWS),
@@ -107,8 +107,8 @@ def _measured(folder: Path, *, ordering: bool) -> dict[str, Groups]:
             batch_size=batch_size,
             work=RunFolder(folder / "work"),
             progress=silent,
-        ).losses()
-        sums |= losses.whole
+        )
+        sums |= {name: split.whole for name, split in ordered.statistics().items()}
     found = {"curvature": measuring.by_group(sums["curvature"])}
     for name, method in IMPORTANCES.items():
         if sums.keys() >= {*method.needs}:

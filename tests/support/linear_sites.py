@@ -33,5 +33,5 @@ def linear_site(
 
 
 def over(windows: int = 1, tokens: int = 1, predicted: int = 1) -> Split[Counts]:
-    """So much text, its sublayers not looked at."""
+    """So much text, not split into halves."""
     return Split(Counts(windows, tokens, predicted))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
@@ -17,7 +17,7 @@ from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.statistics.collect import Collected, collect
 from globalprune.statistics.hooks import find_sites
-from globalprune.statistics.interface import Collectable, GroupSums, Site
+from globalprune.statistics.interface import PASS_STATISTICS, GroupSums, PassStatistic, Site
 from globalprune.statistics.loss import LabelDraw
 from globalprune.text.windows import TokenWindows
 
@@ -71,7 +71,7 @@ def measured(
     model: Any,
     sites: Sequence[Site],
     rows: Sequence[torch.Tensor],
-    needs: Collection[Collectable],
+    needs: Collection[PassStatistic],
     batch_size: int = 1,
     draw: LabelDraw | None = None,
 ) -> Collected:
@@ -79,10 +79,9 @@ def measured(
     return collect(model, windows_of(rows), sites, needs, batch_size=batch_size, draw=draw)
 
 
-def collectable(method: Importance) -> list[Collectable]:
+def collectable(method: Importance) -> list[PassStatistic]:
     """What a method needs that one pass gives."""
-    known: tuple[Collectable, ...] = get_args(Collectable)
-    return [statistic for statistic in known if statistic in method.needs]
+    return [statistic for statistic in PASS_STATISTICS if statistic in method.needs]
 
 
 def importance(

@@ -1,1 +1,1 @@
-"""One module per statistic: what is accumulated at the sites of a pass."""
+"""The statistics of a pass, one module each: what is accumulated at the sites."""

@@ -1,6 +1,6 @@
 """The statistics that need no gradient: what enters a group's output, and the weights themselves.
 
-Norms of activations as an importance: Sun et al. 2023 (Wanda), arXiv:2306.11695.
+Norms of activations as an importance: Sun et al. 2023 (Wanda), https://arxiv.org/abs/2306.11695.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 
 from globalprune.statistics.interface import (
     Counts,
-    GradientPlace,
+    GradientAt,
     GroupSums,
     Site,
     Split,
@@ -17,10 +17,10 @@ from globalprune.statistics.interface import (
     widened,
 )
 from globalprune.statistics.reducers.group_sums import (
+    BlockSums,
     OutputSquares,
-    PartSums,
-    add_to_part,
-    join_parts,
+    add_to_block,
+    join_blocks,
     sum_to_groups,
 )
 
@@ -28,13 +28,13 @@ from globalprune.statistics.reducers.group_sums import (
 class InputRms(OutputSquares):
     """Root mean square, over all tokens and a group's inputs, of what enters o_proj / down_proj.
 
-    That is after the gate: a hook on the MLP's own input would see what no channel made.
+    That is after the gate: the MLP's own input is the same for all channels.
     """
 
-    gradient_at: GradientPlace | None = None
+    gradient_at: GradientAt | None = None
 
-    def take_input(self, site: Site, inputs: torch.Tensor) -> None:
-        """Add up squares, the mean over a group's inputs of each token's.
+    def on_input(self, site: Site, inputs: torch.Tensor) -> None:
+        """Add each token's squares, as a mean over a group's inputs.
 
         A window's last token counts too, although it predicts nothing.
         """
@@ -43,7 +43,7 @@ class InputRms(OutputSquares):
         self._squares.add(site, squares.reshape(site.groups, axis.width).mean(dim=1))
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """The root of the mean."""
+        """Return the root of the mean over tokens."""
         means = self._squares.divided(counts, lambda text: text.tokens)
         halves = means.halves and (_rooted(means.halves[0]), _rooted(means.halves[1]))
         return {"input_rms": Split(_rooted(means.whole), halves)}
@@ -54,10 +54,10 @@ def _rooted(means: GroupSums) -> GroupSums:
 
 
 def magnitudes(sites: Sequence[Site]) -> GroupSums:
-    """Σ_{θ∈u} |θ| for every group: no window needs to run."""
-    sums: PartSums = {}
+    """Return Σ_{θ∈u} |θ| for every group; no window needs to run."""
+    sums: BlockSums = {}
     for site in sites:
         for parameter, axis in site.axes.items():
             values = site.parameter(parameter).abs()
-            add_to_part(sums, site, sum_to_groups(values, axis, site.groups))
-    return join_parts(sums)
+            add_to_block(sums, site, sum_to_groups(values, axis, site.groups))
+    return join_blocks(sums)

@@ -1,122 +1,119 @@
-"""Fisher information of group gates, plain and winsorised, and the curvature at the output."""
+"""Fisher information of group gates, plain and winsorised, and the curvature at the outputs.
+
+A gate scales all that a group feeds into the output projection; J_su is the derivative of window
+s's summed loss along the gate of group u. See `IMPORTANCES` for the papers.
+"""
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 
 from globalprune.statistics.interface import (
     Batch,
     Counts,
-    GradientPlace,
+    GradientAt,
+    GroupBlock,
     GroupSums,
-    NormBehind,
-    Part,
+    Reducer,
     Site,
     Split,
     Statistic,
-    StatisticReducer,
     widened,
 )
-from globalprune.statistics.reducers.group_sums import OutputSquares, join_parts, part_name
+from globalprune.statistics.post_norm import PostNorm
+from globalprune.statistics.reducers.group_sums import OutputSquares, block_name, join_blocks
 from globalprune.statistics.reducers.secant import secant_gates
 
-_GATES, _PREDICTED = "gates", "predicted"
-CLIPPED = 0.05  # of a group's windows, those with the largest |J|
+CLIPPED: Final = 0.05  # of a group's windows, those with the largest |J|
+_GATES, _PREDICTED = "gates", "predicted"  # in the names of saved tensors
 
 
-class GateFisher(OutputSquares):
-    """½ · Σ_s J_su² / Σ_s T_s for every group, T_s the predicted tokens of window s."""
+class GateReducer(Reducer):
+    """The base of reducers of J_su: a derivative, or a secant where a norm hides the gates."""
 
-    gradient_at: GradientPlace | None = "gate"
+    gradient_at: GradientAt | None = "gate"
 
-    def take_gradient(
+    def uses(self, site: Site) -> bool:
+        """Return whether the groups feed the site."""
+        return site.is_output
+
+    def on_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
-        """Square every window's J on its own."""
-        self._add(site, gate_gradients(site, inputs, delta, batch))
+        """Handle the derivatives of a batch."""
+        self.on_gates(site, gate_gradients(site, inputs, delta, batch), batch)
 
-    def take_gradient_behind(
+    def on_post_norm_gradient(
         self,
         site: Site,
-        norm: NormBehind,
+        norm: PostNorm,
         inputs: torch.Tensor,
         output: torch.Tensor,
         delta: torch.Tensor,
         batch: Batch,
     ) -> None:
-        """The same, of secants."""
-        self._add(site, secant_gates(site, norm, inputs, output, delta, batch))
+        """Handle the secants of a batch."""
+        self.on_gates(site, secant_gates(site, norm, inputs, output, delta, batch), batch)
 
-    def _add(self, site: Site, gates: torch.Tensor) -> None:
+    @abstractmethod
+    def on_gates(self, site: Site, gates: torch.Tensor, batch: Batch) -> None:
+        """Handle J of every window and group, in nats, float64 `[B, groups]`."""
+
+
+class GateFisher(GateReducer, OutputSquares):
+    """½ · Σ_s J_su² / Σ_s T_s for every group, with T_s the predicted tokens of window s."""
+
+    def on_gates(self, site: Site, gates: torch.Tensor, batch: Batch) -> None:
+        """Add the squares of every window's J."""
+        del batch
         self._squares.add(site, gates.square().sum(dim=0))
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """Half the mean over predicted tokens."""
+        """Return half the mean over predicted tokens."""
         return {"gate_fisher": self._squares.divided(counts, lambda text: 2 * text.predicted)}
 
 
-class WinsorisedGateFisher(StatisticReducer):
-    """The same, each group's |J_su| / √T_s clipped at its upper 5 % over the windows.
+class WinsorisedGateFisher(GateReducer):
+    """The same, with each group's |J_su| / √T_s clipped at its upper 5 % over the windows.
 
-    It keeps J, a float32 for every window and group, on the CPU.
+    It holds J on the CPU: a float32 for every window and group.
     """
 
-    gradient_at: GradientPlace | None = "gate"
-
     def __init__(self) -> None:
-        self._gates: dict[Part, list[torch.Tensor]] = {}  # float32 [B, groups]
-        self._predicted: dict[Part, list[int]] = {}  # T_s of every window
+        self._gates: dict[GroupBlock, list[torch.Tensor]] = {}  # float32 [B, groups]
+        self._predicted: dict[GroupBlock, list[int]] = {}  # T_s of every window
 
-    def watches(self, site: Site) -> bool:
-        """Only what the groups feed."""
-        return site.is_output
+    def on_gates(self, site: Site, gates: torch.Tensor, batch: Batch) -> None:
+        """Append every window's J."""
+        self._gates.setdefault(site.block, []).append(gates.to("cpu", torch.float32))
+        self._predicted.setdefault(site.block, []).extend([batch.predicted] * batch.windows)
 
-    def take_gradient(
-        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
-    ) -> None:
-        """Keep every window's J."""
-        self._keep(site, gate_gradients(site, inputs, delta, batch), batch)
+    def end_first_half(self) -> None:
+        """Do nothing: J of every window is there."""
 
-    def take_gradient_behind(
-        self,
-        site: Site,
-        norm: NormBehind,
-        inputs: torch.Tensor,
-        output: torch.Tensor,
-        delta: torch.Tensor,
-        batch: Batch,
-    ) -> None:
-        """Keep every window's secant."""
-        self._keep(site, secant_gates(site, norm, inputs, output, delta, batch), batch)
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return J `[windows, groups]` and T `[windows]` of every block."""
+        state = {}
+        for block, gates in self._gates.items():
+            state[f"{_GATES}.{block_name(block)}"] = torch.cat(gates)
+            state[f"{_PREDICTED}.{block_name(block)}"] = torch.tensor(self._predicted[block])
+        return state
 
-    def _keep(self, site: Site, gates: torch.Tensor, batch: Batch) -> None:
-        self._gates.setdefault(site.part, []).append(gates.to("cpu", torch.float32))
-        self._predicted.setdefault(site.part, []).extend([batch.predicted] * batch.windows)
-
-    def halve(self) -> None:
-        """Every window is kept, so there is nothing to remember."""
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """J `[windows, groups]` and T `[windows]` of every part."""
-        found = {}
-        for part, gates in self._gates.items():
-            found[f"{_GATES}.{part_name(part)}"] = torch.cat(gates)
-            found[f"{_PREDICTED}.{part_name(part)}"] = torch.tensor(self._predicted[part])
-        return found
-
-    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
-        """Take them back."""
+    def load_state_dict(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Restore J and T."""
         for site in sites:
-            gates = state.get(f"{_GATES}.{part_name(site.part)}")
-            predicted = state.get(f"{_PREDICTED}.{part_name(site.part)}")
+            gates = state.get(f"{_GATES}.{block_name(site.block)}")
+            predicted = state.get(f"{_PREDICTED}.{block_name(site.block)}")
             if gates is not None:
-                self._gates[site.part] = [gates]
+                self._gates[site.block] = [gates]
             if predicted is not None:
-                self._predicted[site.part] = predicted.tolist()
+                self._predicted[site.block] = predicted.tolist()
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """Clip, anew for each half of the windows, and take half the mean over predicted tokens."""
+        """Return half the mean of the clipped squares, clipped anew for each half of the text."""
         whole = self._over(slice(None))
         if counts.halves is None:
             return {"gate_fisher_winsorised": Split(whole)}
@@ -125,21 +122,39 @@ class WinsorisedGateFisher(StatisticReducer):
         return {"gate_fisher_winsorised": Split(whole, halves)}
 
     def _over(self, windows: slice) -> GroupSums:
-        """The statistic over some of the windows."""
-        return join_parts(
+        """Return the statistic over some of the windows."""
+        return join_blocks(
             {
-                part: winsorised_fisher(
-                    torch.cat(gates)[windows], torch.tensor(self._predicted[part][windows])
+                block: winsorised_fisher(
+                    torch.cat(gates)[windows], torch.tensor(self._predicted[block][windows])
                 )
-                for part, gates in self._gates.items()
+                for block, gates in self._gates.items()
             }
         )
+
+
+class OutputCurvature(OutputSquares):
+    """Σ_t δ_t² / predicted tokens for every output `[O]`, δ_t = ∂(Σ nll)/∂output of token t."""
+
+    gradient_at: GradientAt | None = "output"
+
+    def on_gradient(
+        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
+    ) -> None:
+        """Add the squares of every token's gradient of its window's summed loss."""
+        del inputs
+        deltas = widened(delta) * (batch.predicted / batch.scale)
+        self._squares.add(site, deltas.square().sum(dim=(0, 1), dtype=torch.float64))
+
+    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
+        """Return the mean over predicted tokens."""
+        return {"output_curvature": self._squares.divided(counts, lambda text: text.predicted)}
 
 
 def gate_gradients(
     site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
 ) -> torch.Tensor:
-    """J_su in nats, float64 `[B, groups]`; `delta` is the gradient of the windows' mean losses."""
+    """Return J_su in nats, float64 `[B, groups]`; `delta` is that of the windows' mean losses."""
     terms = widened(inputs) * widened(delta)  # [B, T, D]
     sums = terms.sum(dim=1, dtype=torch.float64)
     gates = sums.reshape(len(sums), site.groups, site.axes["weight"].width).sum(dim=2)
@@ -147,9 +162,10 @@ def gate_gradients(
 
 
 def winsorised_fisher(gates: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-    """½ · Σ_s J_su² / Σ_s T_s with clipped J; `gates [N, groups]`, `predicted [N]`; float64.
+    """Return ½ · Σ_s J_su² / Σ_s T_s with clipped J: float64 `[groups]`.
 
-    J of a longer window is larger by nature, as √T_s, so that is taken out before they compare.
+    `gates` is `[N, groups]`, `predicted` `[N]`. J of a longer window is larger by nature, as √T_s,
+    so windows are compared by J / √T_s.
     """
     per_token = gates.double().square() / predicted[:, None]  # [N, groups]
     clipped = torch.minimum(per_token, per_token.topk(_at_cap(len(gates)), dim=0).values[-1])
@@ -157,26 +173,8 @@ def winsorised_fisher(gates: torch.Tensor, predicted: torch.Tensor) -> torch.Ten
 
 
 def _at_cap(windows: int) -> int:
-    """How many windows end up at the cap, so that none holds a larger part than one of so many.
+    """Return how many windows end up at the cap, so that none of them outweighs all others.
 
     Of 128 windows they are 7. At the usual 99.5 % the cap would lie within the largest two.
     """
     return min(windows, max(2, math.ceil(CLIPPED * windows)))
-
-
-class OutputCurvature(OutputSquares):
-    """Σ_t δ_t² / predicted tokens for every output `[O]`, δ_t = ∂(Σ nll)/∂output of token t."""
-
-    gradient_at: GradientPlace | None = "output"
-
-    def take_gradient(
-        self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
-    ) -> None:
-        """Square every token's gradient of its window's summed loss."""
-        del inputs
-        deltas = widened(delta) * (batch.predicted / batch.scale)
-        self._squares.add(site, deltas.square().sum(dim=(0, 1), dtype=torch.float64))
-
-    def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """The mean over predicted tokens."""
-        return {"output_curvature": self._squares.divided(counts, lambda text: text.predicted)}

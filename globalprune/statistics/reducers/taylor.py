@@ -7,38 +7,39 @@ import torch
 from globalprune.statistics.interface import (
     Batch,
     Counts,
-    GradientPlace,
+    GradientAt,
     GroupSums,
+    Reducer,
     Site,
     Split,
     Statistic,
-    StatisticReducer,
     widened,
 )
 from globalprune.statistics.reducers.group_sums import (
+    BlockSums,
     HalvedSums,
-    PartSums,
-    add_to_part,
-    join_parts,
+    add_to_block,
+    join_blocks,
     sum_to_groups,
 )
 
-_TOTAL, _FIRST = "gradients", "gradients of the first half"
+_TOTAL, _FIRST = "gradients", "gradients of the first half"  # in the names of saved tensors
+_Parameter = tuple[Site, str]
 
 
-class FirstOrder(StatisticReducer):
-    """Σ_{θ∈u} |θ·ḡ| with ḡ = (1/N) Σ_s g_s: one accumulator of the size of every weight.
+class FirstOrder(Reducer):
+    """Σ_{θ∈u} |θ·ḡ| with ḡ = (1/N) Σ_s g_s, accumulated in a tensor of the size of each weight.
 
-    What it came to halfway is copied to the host, so that no more is held where the model runs.
+    The sums over the first half of the windows lie on the CPU, so a GPU holds no second copy.
     """
 
-    gradient_at: GradientPlace | None = "output"
+    gradient_at: GradientAt | None = "output"
 
     def __init__(self) -> None:
-        self._totals: dict[tuple[Site, str], torch.Tensor] = {}
-        self._firsts: dict[tuple[Site, str], torch.Tensor] = {}  # on the CPU
+        self._totals: dict[_Parameter, torch.Tensor] = {}
+        self._firsts: dict[_Parameter, torch.Tensor] = {}  # on the CPU
 
-    def take_gradient(
+    def on_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
         """Add the gradients of all windows of the batch in one product."""
@@ -48,19 +49,19 @@ class FirstOrder(StatisticReducer):
             self.add(site, "bias", delta.sum(dim=0))
 
     def add(self, site: Site, parameter: str, gradient: torch.Tensor) -> None:
-        """Add a gradient; it stays the caller's."""
+        """Add a gradient; the caller may change it afterwards."""
         total = self._totals.get((site, parameter))
         if total is None:
             self._totals[site, parameter] = gradient.clone()
         else:
             total += gradient
 
-    def halve(self) -> None:
-        """Copy the accumulators to the host."""
+    def end_first_half(self) -> None:
+        """Copy the accumulators to the CPU."""
         self._firsts = {key: total.to("cpu", copy=True) for key, total in self._totals.items()}
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """The accumulators, and those of the first half, by site and parameter."""
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the accumulators over all windows and the first half, by site and parameter."""
         kinds = {_TOTAL: self._totals, _FIRST: self._firsts}
         return {
             f"{kind}.{site.name}.{parameter}": values
@@ -68,8 +69,8 @@ class FirstOrder(StatisticReducer):
             for (site, parameter), values in sums.items()
         }
 
-    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
-        """Take them back, to where the sites compute; those of the first half stay on the host."""
+    def load_state_dict(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Restore the accumulators; those of the first half stay on the CPU."""
         for site in sites:
             for parameter in site.axes:
                 name = f"{site.name}.{parameter}"
@@ -79,55 +80,52 @@ class FirstOrder(StatisticReducer):
                     self._firsts[site, parameter] = first
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """Multiply with the parameters and reduce to groups; the accumulators go one by one."""
-        whole: PartSums = {}
-        halves: tuple[PartSums, PartSums] = ({}, {})
-        for key in sorted(self._totals, key=_sorting):  # whatever came first, sums are the same
+        """Multiply with the parameters and sum by group; each accumulator is freed after use."""
+        whole: BlockSums = {}
+        halves: tuple[BlockSums, BlockSums] = ({}, {})
+        for key in sorted(self._totals, key=_by_name):  # one order, so that sums are the same
             total = self._totals.pop(key)
             if counts.halves is not None:
                 first = self._firsts.pop(key).to(total.device)
-                for sums, part, text in zip(
-                    halves, (first, total - first), counts.halves, strict=True
-                ):
-                    _add_products(sums, *key, part, text.windows)
-            _add_products(whole, *key, total, counts.whole.windows)
+                split = zip(halves, (first, total - first), counts.halves, strict=True)
+                for sums, part, text in split:
+                    _add_products(sums, key, part, text.windows)
+            _add_products(whole, key, total, counts.whole.windows)
         if counts.halves is None:
-            return {"first_order": Split(join_parts(whole))}
-        in_halves = (join_parts(halves[0]), join_parts(halves[1]))
-        return {"first_order": Split(join_parts(whole), in_halves)}
+            return {"first_order": Split(join_blocks(whole))}
+        in_halves = (join_blocks(halves[0]), join_blocks(halves[1]))
+        return {"first_order": Split(join_blocks(whole), in_halves)}
 
 
-def _sorting(key: tuple[Site, str]) -> tuple[str, str]:
-    """A parameter's place among all."""
+def _by_name(key: _Parameter) -> tuple[str, str]:
     site, parameter = key
     return site.name, parameter
 
 
-def _add_products(
-    sums: PartSums, site: Site, parameter: str, total: torch.Tensor, windows: int
-) -> None:
-    """Add Σ |θ·ḡ| of one parameter to the groups' sums; `total` is used up."""
+def _add_products(sums: BlockSums, key: _Parameter, total: torch.Tensor, windows: int) -> None:
+    """Add Σ |θ·ḡ| of one parameter to its groups' sums; `total` is changed in place."""
+    site, parameter = key
     products = total.div_(windows).mul_(site.parameter(parameter)).abs_()
-    add_to_part(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
+    add_to_block(sums, site, sum_to_groups(products, site.axes[parameter], site.groups))
 
 
-class Curvature(StatisticReducer):
-    """Σ_{θ∈u} ½ |θ²·h| with h = (1/N) Σ_s T_s g_s²: reduced at once, so no accumulator.
+class Curvature(Reducer):
+    """Σ_{θ∈u} ½ |θ²·h| with h = (1/N) Σ_s T_s g_s²: summed by group at once.
 
-    It is additive over windows, not over batches: the square of a batch's gradient is another
-    thing. What first order needs falls out of the same product, if someone takes it.
+    It squares the gradient of each window, not that of a batch. The first-order statistic comes
+    from the same products where it is collected too.
     """
 
-    gradient_at: GradientPlace | None = "output"
+    gradient_at: GradientAt | None = "output"
 
     def __init__(self, first_order: FirstOrder | None = None) -> None:
         self._first_order = first_order
         self._sums = HalvedSums()
 
-    def take_gradient(
+    def on_gradient(
         self, site: Site, inputs: torch.Tensor, delta: torch.Tensor, batch: Batch
     ) -> None:
-        """Form one window's gradient after the other, and square each on its own."""
+        """Form the gradient of one window after the other, and square each on its own."""
         delta = batch.unscaled(delta)  # [B, T, O]
         inputs = widened(inputs)  # [B, T, D]
         for row in range(batch.windows):
@@ -136,31 +134,31 @@ class Curvature(StatisticReducer):
                 self._add(site, "bias", delta[row].sum(dim=0), batch)
 
     def _add(self, site: Site, parameter: str, gradient: torch.Tensor, batch: Batch) -> None:
-        """Add ½ T_s (θ·g_s)² to the groups' sums; `gradient` is used up."""
+        """Add ½ T_s (θ·g_s)² to the groups' sums; `gradient` is changed in place."""
         if self._first_order is not None:
             self._first_order.add(site, parameter, gradient)
         terms = gradient.mul_(site.parameter(parameter)).square_()
         sums = sum_to_groups(terms, site.axes[parameter], site.groups)
         self._sums.add(site, sums * (0.5 * batch.predicted))
 
-    def halve(self) -> None:
-        """Remember the sums, and what first order came to."""
-        self._sums.halve()
+    def end_first_half(self) -> None:
+        """Remember the sums, and those of the first order."""
+        self._sums.end_first_half()
         if self._first_order is not None:
-            self._first_order.halve()
+            self._first_order.end_first_half()
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """The sums, and beside them what first order has."""
-        along = {} if self._first_order is None else self._first_order.state()
-        return self._sums.state() | along
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the sums, with those of the first order."""
+        first_order = {} if self._first_order is None else self._first_order.state_dict()
+        return self._sums.state_dict() | first_order
 
-    def restore(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
-        """Take both back; each knows its own by their names."""
-        self._sums.restore(state, sites)
+    def load_state_dict(self, state: Mapping[str, torch.Tensor], sites: Sequence[Site]) -> None:
+        """Restore both; each knows its own tensors by their names."""
+        self._sums.load_state_dict(state, sites)
         if self._first_order is not None:
-            self._first_order.restore(state, sites)
+            self._first_order.load_state_dict(state, sites)
 
     def finish(self, counts: Split[Counts]) -> dict[Statistic, Split[GroupSums]]:
-        """The mean over windows; with first order where it was taken along."""
-        along = {} if self._first_order is None else self._first_order.finish(counts)
-        return {**along, "curvature": self._sums.divided(counts, lambda text: text.windows)}
+        """Return the mean over windows, with the first order where it is collected too."""
+        first_order = {} if self._first_order is None else self._first_order.finish(counts)
+        return {**first_order, "curvature": self._sums.divided(counts, lambda text: text.windows)}

@@ -10,7 +10,7 @@ import torch
 from tiny_models import random_ids
 
 from globalprune.errors import NonFiniteError
-from globalprune.statistics.interface import Collectable
+from globalprune.statistics.interface import PassStatistic
 
 Tiny = Callable[[str], Path]
 ROWS = random_ids(5, 6)
@@ -22,7 +22,7 @@ def run(
     model: Any,
     folder: Path,
     rows: Any,
-    *needs: Collectable,
+    *needs: PassStatistic,
     layers: range | None = None,
     batch_size: int = 4,
 ) -> Any:
@@ -39,9 +39,8 @@ def test_the_loss_is_that_of_transformers(tiny: Tiny, family: str, batch_size: i
     with torch.no_grad():
         losses = [float(model(row[None], labels=row[None]).loss) * (len(row) - 1) for row in RAGGED]
     expected = sum(losses) / sum(len(row) - 1 for row in RAGGED)
-    facts = run(model, tiny(family), RAGGED, "first_order", batch_size=batch_size).facts
-    assert facts.loss == pytest.approx(expected, rel=1e-6)
-    assert facts.windows == len(RAGGED)
+    collected = run(model, tiny(family), RAGGED, "first_order", batch_size=batch_size)
+    assert collected.loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_activations_need_no_head(tiny: Tiny) -> None:
@@ -49,7 +48,7 @@ def test_activations_need_no_head(tiny: Tiny) -> None:
     model = measuring.loaded(tiny("llama"))
     calls: list[object] = []
     model.lm_head.register_forward_hook(lambda *_: calls.append(1))
-    assert run(model, tiny("llama"), ROWS, "input_rms", "magnitude").facts.loss is None
+    assert run(model, tiny("llama"), ROWS, "input_rms", "magnitude").loss is None
     assert not calls
 
 
@@ -59,7 +58,7 @@ def test_only_the_layers_asked_for_are_measured_and_as_in_a_whole_pass(
 ) -> None:
     """What is measured of a layer doesn't depend on which others are."""
     model = measuring.loaded(tiny("llama"))
-    needs: tuple[Collectable, ...] = ("first_order", "curvature", "input_rms", "magnitude")
+    needs: tuple[PassStatistic, ...] = ("first_order", "curvature", "input_rms", "magnitude")
     whole = run(model, tiny("llama"), ROWS, *needs)
     part = run(model, tiny("llama"), ROWS, *needs, layers=layers)
     for need in needs:
@@ -73,7 +72,7 @@ def test_only_the_layers_asked_for_are_measured_and_as_in_a_whole_pass(
 @pytest.mark.parametrize("need", ["first_order", "curvature", "gate_fisher", "input_rms"])
 @pytest.mark.parametrize("first", [0, 2])
 def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
-    tiny: Tiny, need: Collectable, first: int, batch_size: int
+    tiny: Tiny, need: PassStatistic, first: int, batch_size: int
 ) -> None:
     """The first measured layer that meets it is named, whatever else runs in the batch."""
     model = measuring.loaded(tiny("llama"))
@@ -96,7 +95,7 @@ def test_an_activation_that_is_not_finite_stops_at_its_layer_and_window(
     ("need", "place"), [("first_order", "output"), ("gate_fisher_winsorised", "input")]
 )
 def test_a_gradient_that_is_not_finite_stops_at_its_layer_and_window(
-    tiny: Tiny, need: Collectable, place: str, batch_size: int
+    tiny: Tiny, need: PassStatistic, place: str, batch_size: int
 ) -> None:
     """In float16 a finite forward pass can have a backward pass that overflows."""
     model = overflowing(tiny("llama"))

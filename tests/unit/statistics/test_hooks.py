@@ -13,7 +13,7 @@ from tiny_models import random_ids
 from torch import nn
 
 from globalprune.errors import NonFiniteError
-from globalprune.statistics.hooks import FiniteWatch, Watch
+from globalprune.statistics.hooks import HookManager, NonFiniteDetector
 from globalprune.statistics.interface import Batch
 from globalprune.statistics.reducers.fisher import GateFisher
 
@@ -28,7 +28,7 @@ def hooks_on(model: nn.Module) -> int:
 
 
 def unusual(folder: Path) -> Any:
-    """A model that is partly frozen and partly in training, as sublayer-done work is."""
+    """A model that is partly frozen and partly in training, as work in progress is."""
     model = measuring.loaded(folder)
     model.train()
     model.model.layers[1].eval()
@@ -95,12 +95,12 @@ def test_dropout_is_off_while_a_pass_runs(tiny: Tiny) -> None:
     assert measuring.largest_difference(found, expected) == 0
 
 
-def test_fisher_watches_only_what_the_groups_feed(tiny: Tiny) -> None:
+def test_fisher_hooks_only_what_the_groups_feed(tiny: Tiny) -> None:
     """Nothing of q, k, v, gate and up is looked at, which is a third of the arithmetic saved."""
     model = measuring.loaded(tiny("llama"))
     sites = measuring.sites_of(model, tiny("llama"))
-    watch = Watch([GateFisher()])
-    with watch.on(sites):
+    hooks = HookManager([GateFisher()])
+    with hooks.attached(sites):
         hooked = {name.rpartition(".")[2] for name, part in model.named_modules() if hooks_on(part)}
         alone = [site for site in sites if site.linear._forward_hooks]
     assert {"o_proj", "down_proj"} == {site.name.rpartition(".")[2] for site in alone}
@@ -143,40 +143,40 @@ BATCH = Batch(first_window=8, windows=3, predicted=3)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
 def test_the_first_bad_thing_and_its_window_are_named(value: float) -> None:
     """What came first is the cause; what came after is only its consequence."""
-    watch = FiniteWatch()
+    detector = NonFiniteDetector()
     broken = torch.ones(3, 4, 2)
     broken[1, 2, 0] = value
-    watch.note("layer one: its input", torch.ones(3, 4, 2))
-    watch.note("layer two: its input", broken)
-    watch.note("layer three: its input", torch.full((3, 4, 2), math.nan))
+    detector.observe("layer one: its input", torch.ones(3, 4, 2))
+    detector.observe("layer two: its input", broken)
+    detector.observe("layer three: its input", torch.full((3, 4, 2), math.nan))
     text = (
         "layer two: its input is not finite in window 9 of the text; "
         "try --dtype float32 (or bfloat16), and check the model's weights."
     )
     with pytest.raises(NonFiniteError, match=f"^{re.escape(text)}$"):
-        watch.settle(BATCH)
+        detector.check(BATCH)
 
 
 def test_infinities_of_both_signs_do_not_cancel() -> None:
     """Only sums are looked at."""
-    watch = FiniteWatch()
-    watch.note("it", torch.tensor([[math.inf, -math.inf]]))
+    detector = NonFiniteDetector()
+    detector.observe("it", torch.tensor([[math.inf, -math.inf]]))
     with pytest.raises(NonFiniteError, match="it is not finite in window 8"):
-        watch.settle(BATCH)
+        detector.check(BATCH)
 
 
 def test_many_large_float16_numbers_are_finite() -> None:
     """Their sum is more than float16 holds, and that is no fault of theirs."""
-    watch = FiniteWatch()
-    watch.note("it", torch.full((3, 100, 8), 60_000.0, dtype=torch.float16))
-    watch.settle(BATCH)
+    detector = NonFiniteDetector()
+    detector.observe("it", torch.full((3, 100, 8), 60_000.0, dtype=torch.float16))
+    detector.check(BATCH)
 
 
-def test_what_was_settled_is_forgotten() -> None:
+def test_a_check_begins_anew() -> None:
     """A later batch is not blamed for an earlier one, nor is memory kept for it."""
-    watch = FiniteWatch()
-    watch.note("first", torch.full((3, 1), math.nan))
+    detector = NonFiniteDetector()
+    detector.observe("first", torch.full((3, 1), math.nan))
     with pytest.raises(NonFiniteError, match="first"):
-        watch.settle(BATCH)
-    watch.note("second", torch.ones(3, 1))
-    watch.settle(BATCH)
+        detector.check(BATCH)
+    detector.observe("second", torch.ones(3, 1))
+    detector.check(BATCH)

@@ -20,8 +20,8 @@ def test_the_mean_runs_over_all_tokens_and_inputs_of_a_group() -> None:
     """Batches of different lengths weigh by their tokens, not by their number."""
     site = linear_site([[1.0, 1.0, 1.0, 1.0]], groups=2, side="columns")
     reducer = InputRms()
-    reducer.take_input(site, torch.tensor([[[3.0, 5.0, 0.0, 0.0]]]))
-    reducer.take_input(site, torch.tensor([[[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 2.0]]]))
+    reducer.on_input(site, torch.tensor([[[3.0, 5.0, 0.0, 0.0]]]))
+    reducer.on_input(site, torch.tensor([[[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 2.0]]]))
     found = reducer.finish(over(tokens=3))["input_rms"].whole[SUBLAYER]
     expected = torch.tensor([(9 + 25 + 4) / 6, 8 / 6], dtype=torch.float64).sqrt()
     torch.testing.assert_close(found, expected)
@@ -31,7 +31,7 @@ def test_squares_of_large_float16_activations_do_not_overflow() -> None:
     """300² is more than float16 holds; outliers of that size are ordinary."""
     site = linear_site([[1.0, 1.0]], groups=2, side="columns", dtype=torch.float16)
     reducer = InputRms()
-    reducer.take_input(site, torch.full((1, 4, 2), 300.0, dtype=torch.float16))
+    reducer.on_input(site, torch.full((1, 4, 2), 300.0, dtype=torch.float16))
     assert reducer.finish(over(tokens=4))["input_rms"].whole[SUBLAYER].tolist() == [300.0, 300.0]
 
 

@@ -36,7 +36,7 @@ def fisher(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) -> li
     """Gate Fisher over these batches of inputs and gradients at them."""
     reducer, predicted = GateFisher(), 0
     for inputs, delta, batch in batches:
-        reducer.take_gradient(site, inputs, delta, batch)
+        reducer.on_gradient(site, inputs, delta, batch)
         predicted += batch.windows * batch.predicted
     found: list[float] = (
         reducer.finish(over(predicted=predicted))["gate_fisher"].whole[SUBLAYER].tolist()
@@ -65,10 +65,10 @@ def test_windows_of_other_lengths_are_weighed_by_their_tokens() -> None:
 def test_a_gradient_that_fits_float16_only_when_scaled_comes_out_whole(make: Any) -> None:
     """The scale comes off in float64, where 2^-80 is a number."""
     scaled = Batch(first_window=0, windows=2, predicted=4, scale=2.0**40)
-    sublayer, wide = make(), make()
-    sublayer.take_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.half(), scaled)
-    wide.take_gradient(site(), INPUTS, DELTA, BATCH)
-    [(name, found)] = sublayer.finish(over(predicted=8)).items()
+    narrow, wide = make(), make()
+    narrow.on_gradient(site(dtype=torch.float16), INPUTS.half(), DELTA.half(), scaled)
+    wide.on_gradient(site(), INPUTS, DELTA, BATCH)
+    [(name, found)] = narrow.finish(over(predicted=8)).items()
     expected = wide.finish(over(predicted=8))[name].whole[SUBLAYER]
     assert found.whole[SUBLAYER].tolist() == [2.0**-80 * value for value in expected]
     assert float(found.whole[SUBLAYER].min()) > 0

@@ -6,9 +6,9 @@ from linear_sites import linear_site
 
 from globalprune.models.architecture import GroupAxis
 from globalprune.statistics.reducers.group_sums import (
-    PartSums,
-    add_to_part,
-    join_parts,
+    BlockSums,
+    add_to_block,
+    join_blocks,
     sum_to_groups,
 )
 
@@ -41,22 +41,22 @@ def test_many_small_terms_beside_a_large_one_are_not_lost() -> None:
 
 def test_the_sites_of_a_sublayer_add_up() -> None:
     """A sublayer's importance is that of all its projections; a site's tensor isn't changed."""
-    sums: PartSums = {}
+    sums: BlockSums = {}
     first = torch.tensor([1.0, 2.0])
-    add_to_part(sums, linear_site([[1.0], [1.0]]), first)
-    add_to_part(sums, linear_site([[1.0], [1.0]]), torch.tensor([10.0, 20.0]))
-    assert join_parts(sums)[0, "mlp"].tolist() == [11.0, 22.0]
+    add_to_block(sums, linear_site([[1.0], [1.0]]), first)
+    add_to_block(sums, linear_site([[1.0], [1.0]]), torch.tensor([10.0, 20.0]))
+    assert join_blocks(sums)[0, "mlp"].tolist() == [11.0, 22.0]
     assert first.tolist() == [1.0, 2.0]
 
 
 def test_experts_lie_one_behind_the_other() -> None:
     """Whichever was added first, and apart from other sublayers."""
-    sums: PartSums = {
+    sums: BlockSums = {
         ((0, "mlp"), 2): torch.tensor([3.0]),
         ((0, "attention"), 0): torch.tensor([9.0]),
         ((0, "mlp"), 0): torch.tensor([1.0, 2.0]),
     }
-    found = join_parts(sums)
+    found = join_blocks(sums)
     assert {sublayer: values.tolist() for sublayer, values in found.items()} == {
         (0, "attention"): [9.0],
         (0, "mlp"): [1.0, 2.0, 3.0],

@@ -9,7 +9,8 @@ from torch import nn
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
-from globalprune.statistics.interface import Batch, NormBehind
+from globalprune.statistics.interface import Batch
+from globalprune.statistics.post_norm import PostNorm
 from globalprune.statistics.reducers import secant
 from globalprune.statistics.reducers.secant import secant_gates
 
@@ -77,10 +78,10 @@ def test_any_groups_behind_any_norm(
     site = linear_site(weight, shift, groups=groups, side="columns")
     entering, delta = drawn(2, TOKENS, inputs, seed=3), drawn(2, TOKENS, WIDTH, seed=4)
     norm = norm_of(kind)
-    behind = NormBehind.of(norm, site.linear.weight)
-    assert (behind.form is None) == (kind == "has a mean")
+    post_norm = PostNorm.of(norm, site.linear.weight)
+    assert (post_norm.rms is None) == (kind == "has a mean")
     made = site.linear(entering).detach()
-    found = secant_gates(site, behind, entering, made, delta, BATCH)
+    found = secant_gates(site, post_norm, entering, made, delta, BATCH)
     expected = by_definition(site, norm, entering, delta)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -92,9 +93,9 @@ def test_a_channel_that_is_nearly_all_of_a_token(loud: float) -> None:
     entering, delta = drawn(2, TOKENS, 24, seed=3), drawn(2, TOKENS, WIDTH, seed=4)
     entering[:, 0, 5] = loud
     norm = norm_of("counts from zero")
-    behind = NormBehind.of(norm, site.linear.weight)
+    post_norm = PostNorm.of(norm, site.linear.weight)
     made = site.linear(entering).detach()
-    found = secant_gates(site, behind, entering, made, delta, BATCH)
+    found = secant_gates(site, post_norm, entering, made, delta, BATCH)
     torch.testing.assert_close(
         found, by_definition(site, norm, entering, delta), rtol=1e-4, atol=1e-4
     )
@@ -109,8 +110,8 @@ def test_half_precision_is_reckoned_in_float32(dtype: torch.dtype) -> None:
         )
         entering, delta = drawn(2, TOKENS, 24, seed=3).to(dtype), drawn(2, TOKENS, WIDTH, seed=4)
         norm = norm_of("counts from zero").to(dtype)
-        behind = NormBehind.of(norm, site.linear.weight)
+        post_norm = PostNorm.of(norm, site.linear.weight)
         made = site.linear(entering).detach()
-        found = secant_gates(site, behind, entering, made, delta.to(dtype), BATCH)
+        found = secant_gates(site, post_norm, entering, made, delta.to(dtype), BATCH)
         expected = by_definition(site, norm, entering, delta.to(dtype))
         assert float((found - expected).norm() / expected.norm()) < 0.02

@@ -28,7 +28,7 @@ def first_order(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) 
     """First order over these batches of inputs and gradients."""
     reducer = FirstOrder()
     for inputs, delta, batch in batches:
-        reducer.take_gradient(site, inputs, delta, batch)
+        reducer.on_gradient(site, inputs, delta, batch)
     found: list[float] = reducer.finish(over(windows=2))["first_order"].whole[SUBLAYER].tolist()
     return found
 
@@ -37,7 +37,7 @@ def curvature(site: Site, *batches: tuple[torch.Tensor, torch.Tensor, Batch]) ->
     """Curvature over these batches of inputs and gradients."""
     reducer = Curvature()
     for inputs, delta, batch in batches:
-        reducer.take_gradient(site, inputs, delta, batch)
+        reducer.on_gradient(site, inputs, delta, batch)
     found: list[float] = reducer.finish(over(windows=2))["curvature"].whole[SUBLAYER].tolist()
     return found
 
@@ -63,7 +63,7 @@ def test_in_which_order_gradients_came_changes_no_bit() -> None:
     for order in itertools.permutations(sites):
         reducer = FirstOrder()
         for one in order:
-            reducer.take_gradient(one, ones, ones, batch)
+            reducer.on_gradient(one, ones, ones, batch)
         found.add(float(reducer.finish(over(windows=1))["first_order"].whole[SUBLAYER]))
     assert len(found) == 1
 
@@ -128,9 +128,9 @@ def test_what_was_remembered_halfway_changes_no_importance() -> None:
     for window in range(4):
         inputs, delta = torch.randn(2, 1, 5, 2, generator=generator)
         for reducer in (halved, plain):
-            reducer.take_gradient(own, inputs, delta, Batch(window, 1, 7))
+            reducer.on_gradient(own, inputs, delta, Batch(window, 1, 7))
         if window == 1:
-            halved.halve()
+            halved.end_first_half()
     text = Split(Counts(4, 0, 0), (Counts(2, 0, 0), Counts(2, 0, 0)))
     found = halved.finish(text)["first_order"]
     assert torch.equal(
@@ -145,11 +145,11 @@ def test_gradients_taken_along_are_those_taken_alone() -> None:
     delta = torch.tensor([[[1.0, 3.0], [2.0, 0.5]], [[0.5, 1.0], [1.0, -1.0]]])
     inputs = INPUTS + 1
     both = Curvature(FirstOrder())
-    both.take_gradient(site(), inputs, delta, BATCH)
+    both.on_gradient(site(), inputs, delta, BATCH)
     one = site()
     together = Curvature(FirstOrder())
     for row in range(2):
-        together.take_gradient(one, inputs[row, None], delta[row, None], Batch(row, 1, 7))
+        together.on_gradient(one, inputs[row, None], delta[row, None], Batch(row, 1, 7))
     found = {name: split.whole for name, split in together.finish(over(windows=2)).items()}
     assert found["first_order"][SUBLAYER].tolist() == first_order(site(), (inputs, delta, BATCH))
     assert found["curvature"][SUBLAYER].tolist() == curvature(site(), (inputs, delta, BATCH))
