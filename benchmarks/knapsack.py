@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from globalprune.planning.knapsack import Ceilings, Ints, Knapsack, Mask
-from globalprune.planning.lagrangian import solve_searching
+from globalprune.planning.lagrangian import solve_by_relaxation
 
 EQUAL: Final = 1e-6  # of the value, to which HiGHS proves it
 
@@ -77,7 +77,7 @@ def main(count: int) -> None:
     for seed in range(count):
         problem = drawn(seed)
         started = time.perf_counter()
-        found = solve_searching(problem)
+        found = solve_by_relaxation(problem)
         between = time.perf_counter()
         theirs = by_highs(problem)
         seconds["ours"] += between - started

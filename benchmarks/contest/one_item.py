@@ -17,7 +17,7 @@ from contest import ours
 from contest.measured_run import Cost, own_peak
 from contest.part import Part, write_part
 from contest.question import DENSE, Job
-from globalprune.artifacts.plans.budgets import asked_parameters
+from globalprune.artifacts.plans.budgets import parameters_to_remove
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,7 +81,7 @@ def by_recipe(job: Job) -> Pruned:
         seed=job.item.seed,
     )
     windows = replace(windows, rows=tuple(row.to(device) for row in windows.rows))
-    need = asked_parameters(job.item.ratio, subject.structure.parameters)
+    need = parameters_to_remove(job.item.ratio, subject.structure.parameters)
     with device:  # what a recipe makes anew lies where its model does
         removed = prune(subject, windows, need)
     if removed < need:

@@ -27,7 +27,7 @@ from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
-from globalprune.artifacts.structure import why_fixed
+from globalprune.artifacts.structure import unprunable_reason
 from globalprune.importance import Importance
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.printable import printable, printable_lines
@@ -127,7 +127,7 @@ def doubts(
             "with more --samples."
         )
     for kind in subject.structure.fixed:
-        yield f"{why_fixed(kind)}; only the other groups are measured."
+        yield f"{unprunable_reason(kind)}; only the other groups are measured."
     longest = max(len(row) for row in windows.rows)
     positions = subject.figures.find("max_position_embeddings")
     if positions is not None and longest > positions:

@@ -1,8 +1,8 @@
 """The structure of a model: layers, sublayers, groups, their costs, and its fingerprint.
 
 A structure is read from a checkpoint's tensors by `models/`. Here it is a value, so planning and
-checking know every cost without torch. `why_fixed` gives the reason why a sublayer is never cut,
-and `ModelTraits` holds what decides which runtimes can load a cut model.
+checking know every cost without torch. `unprunable_reason` says why a sublayer is never cut, and
+`ModelTraits` holds what decides which runtimes can load a cut model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -64,7 +64,7 @@ class LayerStructure(Record):
     # tokens that its attention sees at most; in no older analysis, which counts all as seen
     window: int | None = Field(default=None, ge=1, exclude_if=lambda window: window is None)
 
-    def seen_of(self, context: int) -> int:
+    def visible_tokens(self, context: int) -> int:
         """How many of so many tokens its attention sees, and its cache holds."""
         return context if self.window is None else min(context, self.window)
 
@@ -111,7 +111,7 @@ class ModelStructure(Record):
 _WHY: Final = "its query and key norms span all heads, so that no head goes without changing others"
 
 
-def why_fixed(kind: GroupType) -> str:
+def unprunable_reason(kind: GroupType) -> str:
     """Say, without an end, that such sublayers stay whole in a model, and why."""
     return f"the {kind} of this model can't be cut ({_WHY})"
 

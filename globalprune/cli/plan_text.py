@@ -7,10 +7,10 @@ from globalprune.cli import console
 from globalprune.errors import BudgetError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.budgets import Met
+    from globalprune.artifacts.plans.budgets import BudgetStatus
     from globalprune.artifacts.plans.index_set import IndexSet
     from globalprune.planning.diff import SublayerDifference
-    from globalprune.planning.planner import Planned
+    from globalprune.planning.planner import PlanResult
     from globalprune.planning.review import Known, Review
     from globalprune.planning.summary import Optimality
     from globalprune.planning.write import WrittenPlan
@@ -104,12 +104,12 @@ def plan_document(written: "WrittenPlan") -> dict[str, Any]:
     }
 
 
-def shortfall(planned: "Planned") -> str:
+def shortfall(planned: "PlanResult") -> str:
     """What was asked beyond reach, and what can be had."""
     return " and ".join(_shortfall(planned, met) for met in planned.met if not met.reached)
 
 
-def _shortfall(planned: "Planned", met: "Met") -> str:
+def _shortfall(planned: "PlanResult", met: "BudgetStatus") -> str:
     """One budget: a ratio that is too much, or a remainder that is too little."""
     beyond = (
         f"more than {planned.limits_text} allow"

@@ -51,7 +51,7 @@ class MaskedPlan:
         for layer, stays in zip(self.structure.layers, self.effect.layers, strict=True):
             gone = layer.attention.groups - len(stays.attention)
             emptied = gone and not stays.attention and not stays.dropped
-            share = Fraction(layer.seen_of(CONTEXT), CONTEXT)
+            share = Fraction(layer.visible_tokens(CONTEXT), CONTEXT)
             fewer += share * (2 * layer.head_dim * gone - (_STUB if emptied else 0))
         return fewer
 

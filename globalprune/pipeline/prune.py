@@ -12,7 +12,7 @@ from globalprune.artifacts.command import spelled_command
 from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import ANALYZE_LOG, MARKS_OF_ANALYSIS, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budgets import refuse_bad_ratio
-from globalprune.artifacts.plans.plan_file import PLAN_FILE, standing_plan
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, existing_plan
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place
 from globalprune.errors import AnalysisDoubted
@@ -25,7 +25,7 @@ from globalprune.pipeline.preflight import (
     text_digests,
 )
 from globalprune.pipeline.trial import candidates_at
-from globalprune.planning.options import plan_places
+from globalprune.planning.options import plan_paths
 from globalprune.planning.write import WrittenPlan, write_plans
 
 if TYPE_CHECKING:
@@ -203,8 +203,8 @@ def analyze_and_plan(
     refuse_bad_ratio(ratio)
     refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
     RunFolder.beside(out).refuse(resume=resume, overwrite=overwrite)
-    for place in plan_places(out, [ratio], None).values():
-        standing_plan(place, overwrite=overwrite)
+    for place in plan_paths(out, [ratio], None).values():
+        existing_plan(place, overwrite=overwrite)
     record = analyze_into(out, candidates_at(ratio))
     (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite, largest=largest)
     return record, written

@@ -11,7 +11,7 @@ from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint, UnreachedRatio
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.plan_summary import recorded_doubt
+from globalprune.artifacts.plans.plan_summary import recorded_warning
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import KeyedRecord, RunFolder, short_digest
 from globalprune.artifacts.staging import remove_folder
@@ -230,7 +230,7 @@ def sweep(request: SweepRequest) -> Sweep:
     cut = {path: _is_cut(plan, request) for path, plan in plans.items()}
     masks = [path for path in plans if not cut[path]]
     repaired_on = _text_of_repairs(request, [path for path in plans if cut[path]])
-    for doubt in dict.fromkeys(recorded_doubt(plan, path) for path, plan in plans.items()):
+    for doubt in dict.fromkeys(recorded_warning(plan, path) for path, plan in plans.items()):
         if doubt is not None:
             request.warn(doubt)
     mark(request.out, request.model, request.command)

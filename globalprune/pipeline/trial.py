@@ -10,12 +10,12 @@ from globalprune.artifacts.analyses.group_table import GroupTable, Ints
 from globalprune.artifacts.analyses.trial import Candidate, CandidateName
 from globalprune.artifacts.plans.plan import PrunePlan, Target
 from globalprune.artifacts.plans.plan_effect import removed_groups
-from globalprune.artifacts.plans.plan_file import PLAN_FILE, standing_plan
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, existing_plan
 from globalprune.artifacts.structure import GROUP_TYPES, RemovedGroups
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.knapsack import Mask
-from globalprune.planning.planner import Planned, make_plan
-from globalprune.planning.write import standing_pins
+from globalprune.planning.planner import PlanResult, make_plan
+from globalprune.planning.write import inherited_pins
 
 if TYPE_CHECKING:
     from globalprune.analysis.trial import Candidates
@@ -118,10 +118,10 @@ def candidates_at(ratio: float) -> "Candidates":
     return candidates
 
 
-def _planned(analysis: Analysis, ratio: float) -> Planned:
+def _planned(analysis: Analysis, ratio: float) -> PlanResult:
     """The plan that would be written beside the analysis, with the pins that lie there."""
     path = analysis.folder / PLAN_FILE
-    pins, source, _ = standing_pins(analysis, path, {path: standing_plan(path, overwrite=True)})
+    pins, source, _ = inherited_pins(analysis, path, {path: existing_plan(path, overwrite=True)})
     return make_plan(analysis, Target(ratio=ratio), pins=pins, pins_of=str(source))
 
 

@@ -9,10 +9,10 @@ from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, LayerPins, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import open_plan
-from globalprune.artifacts.plans.plan_summary import find_analysis, other_table
+from globalprune.artifacts.plans.plan_summary import find_analysis, table_warning
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.errors import PlanStale
-from globalprune.planning.summary import ImportanceByGroup, worth_of
+from globalprune.planning.summary import ImportanceByGroup, importance_of
 
 Removal = tuple[int, GroupType, IndexSet]
 
@@ -150,7 +150,7 @@ def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> Pl
     structure = analysis.record.structure if analysis else None
     if structure is not None:
         one, other = (document.plan(structure) for document in documents)
-    worth, doubt = worth_of(one, analysis) if analysis else (None, "")
+    worth, doubt = importance_of(one, analysis) if analysis else (None, "")
     sublayers = differences(one, other, structure)
     firsts = [
         (sublayer.layer_idx, sublayer.group_type, sublayer.only_first) for sublayer in sublayers
@@ -179,5 +179,5 @@ def _known(
         analysis, other_note = find_analysis(other.analysis, second, None)
         if analysis is None:
             return None, (note, other_note)
-        note = other_table(one.analysis, first, analysis)
-    return analysis, (note, other_table(other.analysis, second, analysis))
+        note = table_warning(one.analysis, first, analysis)
+    return analysis, (note, table_warning(other.analysis, second, analysis))

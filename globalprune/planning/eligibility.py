@@ -22,24 +22,24 @@ from globalprune.artifacts.structure import (
     GroupType,
     ModelStructure,
     ModelTraits,
-    why_fixed,
+    unprunable_reason,
 )
 from globalprune.errors import PlanInvalid, UsageError
-from globalprune.planning.options import option_of
+from globalprune.planning.options import option_name
 
 Mask = NDArray[np.bool_]
 Pins = Mapping[int, LayerPins]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Eligibility:
     """One flag a row of the table; no row is in both."""
 
-    must_go: Mask
+    required: Mask
     free: Mask
 
 
-def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> Wishes:
+def apply_pins(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> Eligibility:
     """Turn pins, whose indices exist, into masks over `table`; `where` names the file they are of.
 
     Raise `PlanInvalid` with every contradiction.
@@ -47,7 +47,7 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
     problems = list(_contradictions(analysis, pins))
     if problems:
         raise PlanInvalid(where, problems)
-    must_go, free = np.zeros(len(table), bool), np.ones(len(table), bool)
+    required, free = np.zeros(len(table), bool), np.ones(len(table), bool)
     for layer, kind, sublayer in _pinned_sublayers(pins):
         if (layer, kind) not in table.sublayers:
             continue  # not measured, or empty: there is nothing to choose
@@ -58,12 +58,12 @@ def wishes_of(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> 
         kept = np.isin(indices, sublayer.keep.resolved(len(rows)).to_array())
         gone = np.isin(indices, sublayer.remove.resolved(len(rows)).to_array())
         free[rows[kept | gone]] = False
-        must_go[rows[gone]] = True
+        required[rows[gone]] = True
         if sublayer.width is not None:
             more = len(rows) - sublayer.width - int(gone.sum())
-            must_go[rows[~kept & ~gone][:more]] = True
+            required[rows[~kept & ~gone][:more]] = True
             free[rows] = False
-    return Wishes(must_go, free)
+    return Eligibility(required, free)
 
 
 def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
@@ -93,12 +93,14 @@ def _pinned_sublayers(pins: Pins) -> Iterator[tuple[int, GroupType, SublayerPins
 _Rows = NDArray[np.intp]
 
 
-def limited(table: GroupTable, wishes: Wishes, constraints: Constraints, where: str) -> Wishes:
+def apply_constraints(
+    table: GroupTable, wishes: Eligibility, constraints: Constraints, where: str
+) -> Eligibility:
     """The wishes with the constraints; `where` names the file whose pins they may contradict.
 
     Raise `PlanInvalid` with every collision.
     """
-    must_go, free = wishes.must_go.copy(), wishes.free.copy()
+    required, free = wishes.required.copy(), wishes.free.copy()
     protected = set(constraints.protect_layers)
     problems: list[str] = []
     for (layer, kind), by_index in table.sublayers.items():
@@ -106,15 +108,15 @@ def limited(table: GroupTable, wishes: Wishes, constraints: Constraints, where: 
         at = f"pin.{layer}.{kind}"
         if layer in protected or constraints.only not in (None, kind):
             reason = "protect_layers" if layer in protected else "only"
-            problems += _pinned_to_go(must_go[rows], f"{at}: collides with {reason}")
+            problems += _pinned_to_go(required[rows], f"{at}: collides with {reason}")
             free[rows] = False
             continue
-        _keep_best(rows, must_go, free, _floor(constraints, kind))
+        _keep_best(rows, required, free, _floor(constraints, kind))
         if kind == "mlp" and constraints.round_mlp > 1:
-            problems += _round(rows, must_go, free, constraints, layer)
+            problems += _round(rows, required, free, constraints, layer)
     if problems:
         raise PlanInvalid(where, problems)
-    return Wishes(must_go, free)
+    return Eligibility(required, free)
 
 
 def _floor(constraints: Constraints, kind: GroupType) -> int:
@@ -123,17 +125,17 @@ def _floor(constraints: Constraints, kind: GroupType) -> int:
     return max(floor, 1) if constraints.uniform else floor  # no stock config has an empty sublayer
 
 
-def _pinned_to_go(must_go: NDArray[np.bool_], collision: str) -> Iterator[str]:
+def _pinned_to_go(required: NDArray[np.bool_], collision: str) -> Iterator[str]:
     """Yield a complaint where a pin takes what a constraint keeps."""
-    if must_go.any():
+    if required.any():
         yield f"{collision}, which keeps all of it; take one of the two out."
 
 
 def _keep_best(
-    rows: _Rows, must_go: NDArray[np.bool_], free: NDArray[np.bool_], floor: int
+    rows: _Rows, required: NDArray[np.bool_], free: NDArray[np.bool_], floor: int
 ) -> None:
     """Take the best of the free rows out of what may go, until so many are sure to stay."""
-    pinned = int((~must_go[rows] & ~free[rows]).sum())
+    pinned = int((~required[rows] & ~free[rows]).sum())
     open_rows = rows[free[rows]]
     more = min(max(floor - pinned, 0), len(open_rows))
     free[open_rows[len(open_rows) - more :]] = False
@@ -141,14 +143,14 @@ def _keep_best(
 
 def _round(
     rows: _Rows,
-    must_go: NDArray[np.bool_],
+    required: NDArray[np.bool_],
     free: NDArray[np.bool_],
     constraints: Constraints,
     layer: int,
 ) -> Iterator[str]:
     """Let go what is above a multiple, the worst; yield a complaint where too few may go."""
     multiple = constraints.round_mlp
-    stand = int((~must_go[rows]).sum())
+    stand = int((~required[rows]).sum())
     above = stand % multiple
     open_rows = rows[free[rows]]
     if above > len(open_rows):
@@ -159,7 +161,7 @@ def _round(
             "or round to less."
         )
         return
-    must_go[open_rows[:above]] = True
+    required[open_rows[:above]] = True
     free[open_rows[:above]] = False
 
 
@@ -170,7 +172,7 @@ def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> No
     """Raise `UsageError` where a constraint can't be kept by cutting what may be cut."""
     for kind in structure.fixed:
         for asked in _asking(constraints, kind):
-            raise UsageError(f"{asked}: {why_fixed(kind)}; leave it out.")
+            raise UsageError(f"{asked}: {unprunable_reason(kind)}; leave it out.")
     _refuse_wide(constraints, structure)
     if structure.has_experts and constraints.runtime == "vllm":
         raise UsageError(
@@ -180,7 +182,7 @@ def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> No
     if structure.has_experts:
         for name in (name for name in _COUNTING if name in constraints.said()):
             raise UsageError(
-                f"{option_of(name)}: counts the channels of an MLP, and this model has experts, "
+                f"{option_name(name)}: counts the channels of an MLP, and this model has experts, "
                 "whose channels are chosen one by one; leave it out (and --for any, which asks it)."
             )
 
@@ -196,7 +198,7 @@ def _refuse_wide(constraints: Constraints, structure: ModelStructure) -> None:
     narrow = [at for at, width in widths.items() if width < constraints.round_mlp]
     if narrow:
         raise UsageError(
-            f"{option_of('round_mlp')} {constraints.round_mlp}: is more than the "
+            f"{option_name('round_mlp')} {constraints.round_mlp}: is more than the "
             f"{max(widths[at] for at in narrow):,} channels that the MLP of "
             f"layer{'s' * (len(narrow) > 1)} {IndexSet.of(narrow)} has at most; round to less."
         )
@@ -205,14 +207,14 @@ def _refuse_wide(constraints: Constraints, structure: ModelStructure) -> None:
 def _asking(constraints: Constraints, kind: str) -> Iterator[str]:
     """Yield the options that want some of that kind to go."""
     if constraints.only == kind:
-        yield f"{option_of('only')} {kind}"
+        yield f"{option_name('only')} {kind}"
     if kind == "attention" and constraints.attention_share:
-        yield f"{option_of('attention_share')} {constraints.attention_share}"
+        yield f"{option_name('attention_share')} {constraints.attention_share}"
     if constraints.whole_layers:
-        yield option_of("whole_layers")
+        yield option_name("whole_layers")
 
 
-def bound_by_runtime(constraints: Constraints, record: AnalysisRecord) -> Constraints:
+def add_runtime_constraints(constraints: Constraints, record: AnalysisRecord) -> Constraints:
     """The constraints and those of the runtime.
 
     Raise `UsageError` where they can't be together, or where no plan would help.
@@ -271,24 +273,26 @@ def stock_widths(record: AnalysisRecord) -> list[int]:
     return [] if len(widths) == groups else widths
 
 
-def at_width(table: GroupTable, wishes: Wishes, width: int, where: str) -> Wishes:
+def fix_attention_groups(
+    table: GroupTable, wishes: Eligibility, width: int, where: str
+) -> Eligibility:
     """The wishes, where exactly the `width` best attention groups of every layer stay.
 
     Raise `PlanInvalid` where they allow more or fewer only.
     """
-    must_go, free = wishes.must_go.copy(), wishes.free.copy()
+    required, free = wishes.required.copy(), wishes.free.copy()
     for (layer, kind), by_index in table.sublayers.items():
         if kind != "attention":
             continue
         rows = np.sort(by_index)  # the worst first
         may_go = rows[free[rows]]
-        more = int((~must_go[rows]).sum()) - width
+        more = int((~required[rows]).sum()) - width
         if not 0 <= more <= len(may_go):
             what = f"pin.{layer}.attention: no plan with {width} groups in every layer keeps it."
             raise PlanInvalid(where, [what])
-        must_go[may_go[:more]] = True
+        required[may_go[:more]] = True
         free[rows] = False
-    return Wishes(must_go, free)
+    return Eligibility(required, free)
 
 
 def _known(record: AnalysisRecord) -> ModelTraits:

@@ -272,7 +272,7 @@ class _Filled:
         return self.over, self.lost, self.saved
 
 
-def solve_searching(problem: Knapsack) -> Solution | None:
+def solve_by_relaxation(problem: Knapsack) -> Solution | None:
     """The best removal, or one whose gap is known; None where none is found to meet the needs."""
     blocks = blocks_of(problem)
     market = Market(problem, blocks)
@@ -362,7 +362,7 @@ def _solution(problem: Knapsack, blocks: Blocks, best: _Filled, bound: float) ->
     return Solution(taken, min(max(bound, fractional_bound(problem)), lost), proven)
 
 
-def most_below(problem: Knapsack, weights: Floats) -> Mask:
+def largest_saving(problem: Knapsack, weights: Floats) -> Mask:
     """Units below their ceilings that save the most, by the `weights` of the budgets `[B]`."""
     blocks = blocks_of(problem)
     options = blocks.options

@@ -10,7 +10,7 @@ import numpy as np
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.disk import way_from
 from globalprune.artifacts.evaluations.latency import Latencies, MachineRecord, read_machine_record
-from globalprune.artifacts.plans.budgets import Met, Need
+from globalprune.artifacts.plans.budgets import BudgetRequirement, BudgetStatus
 from globalprune.artifacts.plans.plan import Budgets, MachineReference, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.records import digest_json
@@ -24,7 +24,7 @@ _NEAR: Final = 1000  # a part of the amount, by which overshooting it is near en
 _MILLION: Final = 1e6  # nanoseconds a millisecond
 
 
-class LatencyNeed(Need):
+class LatencyRequirement(BudgetRequirement):
     """Nanoseconds a token, told as milliseconds."""
 
     def text(self, amount: int) -> str:
@@ -33,7 +33,7 @@ class LatencyNeed(Need):
 
 
 @dataclass(frozen=True, eq=False)
-class LatencyGoal:
+class LatencyBudget:
     """Nanoseconds that a decoded token may take, by what was measured of this structure."""
 
     latencies: Latencies
@@ -41,18 +41,22 @@ class LatencyGoal:
     table: GroupTable
     structure: ModelStructure
 
-    def need(self, amount: int | None = None) -> Need:
+    def need(self, amount: int | None = None) -> BudgetRequirement:
         """The goal in nanoseconds, or what saves so many of them by the average of each kind."""
         before = self.latencies.nanoseconds_per_token(self._whole())
         at_most = int(_MILLION * self.milliseconds) if amount is None else before - amount
         per_group = [self.latencies.nanoseconds_per_group(kind) for kind in GROUP_TYPES]
         cost = np.tile(np.asarray(per_group, np.int64), (len(self.structure.layers), 1))
-        return LatencyNeed(("latency",), "nanoseconds a token", before, at_most, cost, loose=True)
+        return LatencyRequirement(
+            ("latency",), "nanoseconds a token", before, at_most, cost, loose=True
+        )
 
-    def met_by(self, taken: Mask) -> Met:
+    def met_by(self, taken: Mask) -> BudgetStatus:
         """How far the goal is met where these rows go, by interpolation."""
         need = self.need()
-        return Met(need, need.before - self.latencies.nanoseconds_per_token(self._kept(taken)))
+        return BudgetStatus(
+            need, need.before - self.latencies.nanoseconds_per_token(self._kept(taken))
+        )
 
     def _whole(self) -> Ints:
         """The groups that every layer has, `[layers, kinds]`."""
@@ -70,7 +74,9 @@ class LatencyGoal:
         return kept
 
 
-def choose_in_time(goal: LatencyGoal, most: Mask, choose: Callable[[Need], Choice]) -> Choice:
+def select_within_latency(
+    goal: LatencyBudget, most: Mask, choose: Callable[[BudgetRequirement], Choice]
+) -> Choice:
     """The choice that has to save least, by averages, for the goal to be met by interpolation.
 
     `most` are the rows that may go or must; where all don't meet the goal, the largest choice.
@@ -121,7 +127,7 @@ class Machine:
         return tuple(f"{self.path}: {warning}" for warning in self.record.warnings)
 
 
-def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure) -> Machine | None:
+def machine_for(path: Path | None, budgets: Budgets, structure: ModelStructure) -> Machine | None:
     """The machine that a latency is told by, for a model of that structure; None without one.
 
     Raise `UsageError` where one is said without the other, and for another structure.
@@ -141,17 +147,17 @@ def machine_asked(path: Path | None, budgets: Budgets, structure: ModelStructure
     return Machine(path, record)
 
 
-def cited_machine(plan: PrunePlan, path: Path) -> Path | None:
+def machine_path(plan: PrunePlan, path: Path) -> Path | None:
     """Where the machine lies that a plan at `path` names."""
     cited = plan.target.machine if plan.target else None
     return None if cited is None else path.resolve().parent / cited.path
 
 
-def find_machine(
+def cited_machine(
     plan: PrunePlan, path: Path, structure: ModelStructure
 ) -> tuple[Machine | None, str | None]:
     """The machine that a plan at `path` names, if it is still that one; else what is to be said."""
-    cited, file = plan.target.machine if plan.target else None, cited_machine(plan, path)
+    cited, file = plan.target.machine if plan.target else None, machine_path(plan, path)
     if cited is None or file is None:
         return None, None
     try:
@@ -169,7 +175,7 @@ def latency_of(effect: PlanEffect, latencies: Latencies) -> float:
     return latencies.nanoseconds_per_token(kept) / _MILLION
 
 
-def broken_latency(plan: PrunePlan, effect: PlanEffect, latencies: Latencies) -> Iterator[str]:
+def latency_violations(plan: PrunePlan, effect: PlanEffect, latencies: Latencies) -> Iterator[str]:
     """Yield a sentence where what the plan leaves takes longer than its target allows."""
     asked = plan.target.latency if plan.target else None
     takes = latency_of(effect, latencies)

@@ -10,26 +10,26 @@ import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.errors import PlanInvalid
-from globalprune.planning.eligibility import Wishes
+from globalprune.planning.eligibility import Eligibility
 from globalprune.planning.knapsack import Floats, Mask
-from globalprune.planning.selection import PINS_TAKE_ALL, spare_one
+from globalprune.planning.selection import PINS_TAKE_ALL, keep_cheapest
 
 DEFAULT_SHARE: Final = 0.2  # attention's part of what goes, where none is asked
 _ATTENTION, _MLP = 0, 1  # positions in GROUP_TYPES
 _STEPS: Final = 100
 
 
-def choose_by_layer(
-    table: GroupTable, wishes: Wishes, amount: int, share: float, *, prunable: int, where: str
+def select_by_layer(
+    table: GroupTable, wishes: Eligibility, amount: int, share: float, *, prunable: int, where: str
 ) -> Mask:
     """The rows that go: `amount` parameters, or as many as may, but never all `prunable` ones.
 
     Raise `PlanInvalid` where the pins, which stand in `where`, leave nothing.
     """
-    taken = wishes.must_go.copy()
+    taken = wishes.required.copy()
     layers, layer = np.unique(table.layer_idx, return_inverse=True)
     worth = np.bincount(layer, table.importance, len(layers)).astype(np.float64)
-    may_go = table.cost * (wishes.free | wishes.must_go)
+    may_go = table.cost * (wishes.free | wishes.required)
     most = np.bincount(layer, may_go, len(layers)).astype(np.float64)
     whole = np.bincount(layer, table.cost, len(layers)).astype(np.float64)
     for number, wanted in enumerate(_amounts(worth, whole, most, amount)):
@@ -43,7 +43,7 @@ def choose_by_layer(
         free = np.flatnonzero(wishes.free)
         if not len(free):
             raise PlanInvalid(where, [PINS_TAKE_ALL])
-        taken[free] = spare_one(table.cost[free].astype(np.int64), taken[free])
+        taken[free] = keep_cheapest(table.cost[free].astype(np.int64), taken[free])
     return taken
 
 
@@ -60,7 +60,9 @@ def _amounts(worth: Floats, whole: Floats, most: Floats, amount: int) -> Floats:
     return amounts
 
 
-def _take(table: GroupTable, wishes: Wishes, taken: Mask, sublayer: Mask, wanted: float) -> None:
+def _take(
+    table: GroupTable, wishes: Eligibility, taken: Mask, sublayer: Mask, wanted: float
+) -> None:
     """Take the worst free rows of a sublayer, to the nearest group."""
     rows = np.flatnonzero(sublayer & wishes.free)
     if not len(rows):
@@ -70,7 +72,7 @@ def _take(table: GroupTable, wishes: Wishes, taken: Mask, sublayer: Mask, wanted
     taken[rows[: max(0, round(missing / cost))]] = True
 
 
-def _settle(table: GroupTable, wishes: Wishes, taken: Mask, amount: int) -> None:
+def _settle(table: GroupTable, wishes: Eligibility, taken: Mask, amount: int) -> None:
     """Mend what rounding left, by the scores: too little goes, or more than the cheapest group."""
     over = int(table.cost[taken].sum()) - amount
     for row in np.flatnonzero(taken & wishes.free)[::-1].tolist():

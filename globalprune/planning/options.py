@@ -38,7 +38,7 @@ _OPTIONS: Final = {"parameters": "--params", "runtime": "--for"}  # not as the f
 _PART: Final = re.compile(r"(-?\d+)(?:\s*-\s*(\d+))?")  # 3, -1, 0-2
 
 
-def constraints_asked(layers: int, **said: Any) -> Constraints:
+def parse_constraints(layers: int, **said: Any) -> Constraints:
     """The constraints for a model of so many layers; None says nothing.
 
     `protect_layers` are texts such as "0, 1, -1". Raise `UsageError` for what can't be, by the
@@ -50,13 +50,13 @@ def constraints_asked(layers: int, **said: Any) -> Constraints:
     return _valid(Constraints, wanted)
 
 
-def constraints_kept(standing: Constraints, asked: Constraints) -> Constraints:
+def merge_constraints(standing: Constraints, asked: Constraints) -> Constraints:
     """Those that stand already, except what is asked anew; raise `UsageError` as above."""
     anew = {name: getattr(asked, name) for name in asked.said()}
     return _valid(Constraints, {**dict(standing), **anew})
 
 
-def budgets_asked(*, dtype: str | None, context: int | None, **said: str | None) -> Budgets:
+def parse_budgets(*, dtype: str | None, context: int | None, **said: str | None) -> Budgets:
     """The budgets of amounts such as "6B"; None says nothing.
 
     Raise `UsageError` for what is no amount, by the option's name.
@@ -86,7 +86,7 @@ def _amount(name: str, text: str) -> int:
     unit = found[2] if found else ""
     factor = factors.get(unit.removesuffix("B") if name in _BYTES else unit)
     if found is None or factor is None:
-        raise UsageError(f"{option_of(name)} {text}: is no amount; write {_EXAMPLES[name]}, say.")
+        raise UsageError(f"{option_name(name)} {text}: is no amount; write {_EXAMPLES[name]}, say.")
     return math.floor(Fraction(found[1]) * factor)
 
 
@@ -123,12 +123,12 @@ def _option_error(found: Any) -> str:
     """What is wrong with an option, in our words."""
     if not found["loc"]:
         return _as_options(str(found["ctx"]["error"]))
-    option = option_of(str(found["loc"][0]))
+    option = option_name(str(found["loc"][0]))
     should = str(found["msg"]).removeprefix("Input ")
     return f"{option} {found['input']}: {should}."
 
 
-def option_of(name: str) -> str:
+def option_name(name: str) -> str:
     """The option of gp plan that gives a budget or constraint."""
     return _OPTIONS.get(name) or f"--{name.replace('_', '-')}"
 
@@ -136,11 +136,11 @@ def option_of(name: str) -> str:
 def _as_options(text: str) -> str:
     """The message with every constraint's name as the option that gives it."""
     for name in sorted(Constraints.model_fields, key=len, reverse=True):
-        text = re.sub(rf"\b{name}\b", option_of(name), text)
+        text = re.sub(rf"\b{name}\b", option_name(name), text)
     return text
 
 
-def counted_as_stored(budgets: Budgets, storage: StoredWeights | None) -> Budgets:
+def with_stored_dtype(budgets: Budgets, storage: StoredWeights | None) -> Budgets:
     """The budgets, in whose bytes numbers count as they are stored, unless a dtype is named.
 
     Of weights in several dtypes each counts in its own.
@@ -153,7 +153,7 @@ def counted_as_stored(budgets: Budgets, storage: StoredWeights | None) -> Budget
     return budgets.model_copy(update={"dtype": stored})
 
 
-def targets_of(
+def targets_for(
     ratios: Sequence[float | None],
     budgets: Budgets,
     constraints: Constraints,
@@ -199,9 +199,7 @@ _OTHER_FILES = (".json", ".jsonl", ".toml", ".txt", ".csv", ".md", ".html", ".pa
 _DECIMALS = 2
 
 
-def plan_places(
-    folder: Path, ratios: Sequence[float], out: Path | None
-) -> dict[float | None, Path]:
+def plan_paths(folder: Path, ratios: Sequence[float], out: Path | None) -> dict[float | None, Path]:
     """The file of every ratio, each ratio once; `out` is a .yaml file or a folder.
 
     No ratio is one plan, by other budgets. Raise `UsageError` for ratios that are none, and for one
@@ -229,10 +227,10 @@ def plan_places(
 
 
 def _name(ratio: float | None) -> str:
-    return PLAN_FILE if ratio is None else f"plan-{spelled_ratio(ratio)}.yaml"
+    return PLAN_FILE if ratio is None else f"plan-{format_ratio(ratio)}.yaml"
 
 
-def spelled_ratio(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     """The ratio with two decimals, or more where it has more: 0.20, 0.125."""
     value = Decimal(repr(float(ratio)))
     exponent = value.as_tuple().exponent

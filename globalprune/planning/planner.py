@@ -18,7 +18,7 @@ from globalprune.artifacts.analyses.analysis import (
 )
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.evaluations.latency import Latencies
-from globalprune.artifacts.plans.budgets import Met, Need, needs_of
+from globalprune.artifacts.plans.budgets import BudgetRequirement, BudgetStatus, requirements_of
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
     AnalysisReference,
@@ -29,24 +29,24 @@ from globalprune.artifacts.plans.plan import (
     PrunePlan,
     Target,
 )
-from globalprune.artifacts.plans.plan_compliance import broken_bounds
+from globalprune.artifacts.plans.plan_compliance import rule_violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.structure import why_fixed
+from globalprune.artifacts.structure import unprunable_reason
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.eligibility import (
+    Eligibility,
     Pins,
-    Wishes,
-    at_width,
-    bound_by_runtime,
-    limited,
+    add_runtime_constraints,
+    apply_constraints,
+    apply_pins,
+    fix_attention_groups,
     refuse_impossible,
     stock_widths,
-    wishes_of,
 )
 from globalprune.planning.knapsack import Mask
-from globalprune.planning.latency import LatencyGoal, choose_in_time
-from globalprune.planning.layerwise import DEFAULT_SHARE, choose_by_layer
-from globalprune.planning.options import option_of
+from globalprune.planning.latency import LatencyBudget, select_within_latency
+from globalprune.planning.layerwise import DEFAULT_SHARE, select_by_layer
+from globalprune.planning.options import option_name
 from globalprune.planning.selection import Choice, choose
 from globalprune.planning.summary import Resources, resources_of
 
@@ -56,9 +56,9 @@ class Answer:
     """What goes, and how far every need is met."""
 
     choice: Choice
-    met: tuple[Met, ...]
-    pinned: tuple[Met, ...]  # the same by the pins alone
-    bound: tuple[Met, ...]  # the same by all that must go, before anything is chosen
+    met: tuple[BudgetStatus, ...]
+    pinned: tuple[BudgetStatus, ...]  # the same by the pins alone
+    bound: tuple[BudgetStatus, ...]  # the same by all that must go, before anything is chosen
 
     @property
     def reached(self) -> bool:
@@ -80,7 +80,7 @@ class Question:
     @cached_property
     def constraints(self) -> Constraints:
         """What binds the answer: what was asked, and what the runtime needs."""
-        return bound_by_runtime(self.target.constraints, self.analysis.record)
+        return add_runtime_constraints(self.target.constraints, self.analysis.record)
 
     def answer(self) -> Answer:
         """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
@@ -123,22 +123,22 @@ class Question:
     def _answer(self, attention: int | None = None) -> Answer:
         """Choose what goes, where so many attention groups of every layer stay, if that is said."""
         record = self.analysis.record
-        needs = needs_of(self.target, record.structure, record.model.storage)
-        pinned = wishes_of(self.analysis, self.table, self.pins, self.pins_of)
+        needs = requirements_of(self.target, record.structure, record.model.storage)
+        pinned = apply_pins(self.analysis, self.table, self.pins, self.pins_of)
         bounded = self._bounded(pinned, attention)
         choice = self._choice(bounded, needs)
-        masks = (choice.taken, pinned.must_go, bounded.must_go)
+        masks = (choice.taken, pinned.required, bounded.required)
         return Answer(choice, *(self._met(needs, mask) for mask in masks))
 
-    def _bounded(self, wishes: Wishes, attention: int | None) -> Wishes:
+    def _bounded(self, wishes: Eligibility, attention: int | None) -> Eligibility:
         """What must and may go by all that binds single sublayers."""
         inner = self._taken_within
-        wishes = Wishes(wishes.must_go | inner, wishes.free & ~inner)
+        wishes = Eligibility(wishes.required | inner, wishes.free & ~inner)
         if attention is not None:
-            wishes = at_width(self.table, wishes, attention, self.pins_of)
-        return limited(self.table, wishes, self.constraints, self.pins_of)
+            wishes = fix_attention_groups(self.table, wishes, attention, self.pins_of)
+        return apply_constraints(self.table, wishes, self.constraints, self.pins_of)
 
-    def _choice(self, wishes: Wishes, needs: tuple[Need, ...]) -> Choice:
+    def _choice(self, wishes: Eligibility, needs: tuple[BudgetRequirement, ...]) -> Choice:
         """What goes of that, by the strategy that was asked for."""
         constraints = self.constraints
         bounds: Any = {
@@ -149,16 +149,16 @@ class Question:
             share = constraints.attention_share
             share = DEFAULT_SHARE if share is None else share
             amount = self._parameters_to_go(needs)
-            taken = choose_by_layer(self.table, wishes, amount, share, **bounds)
+            taken = select_by_layer(self.table, wishes, amount, share, **bounds)
             return Choice(taken, 0.0)
         choose_for = partial(choose, self.table, wishes, constraints, **bounds)
         goal = self._goal()
         if goal is None:
             return choose_for(needs=needs)
-        most = wishes.must_go | wishes.free
-        return choose_in_time(goal, most, lambda need: choose_for(needs=(*needs, need)))
+        most = wishes.required | wishes.free
+        return select_within_latency(goal, most, lambda need: choose_for(needs=(*needs, need)))
 
-    def _goal(self) -> LatencyGoal | None:
+    def _goal(self) -> LatencyBudget | None:
         """The latency that is asked for."""
         milliseconds, structure = self.target.latency, self.analysis.record.structure
         if milliseconds is None:
@@ -168,7 +168,7 @@ class Question:
                 "target.latency: is told by what gp measure wrote, and no such record is at hand; "
                 "name it with --machine."
             )
-        return LatencyGoal(self.latencies, milliseconds, self.table, structure)
+        return LatencyBudget(self.latencies, milliseconds, self.table, structure)
 
     def in_the_way(self) -> Iterator[str]:
         """Yield every constraint without which a budget could be kept, and the pins if so."""
@@ -176,7 +176,7 @@ class Question:
         for name in constraints.said():
             lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
             if replace(self, target=lifted).can_be_reached():
-                yield option_of(name)
+                yield option_name(name)
         if self.pins and replace(self, pins={}).can_be_reached():
             yield "the pins"
 
@@ -196,18 +196,19 @@ class Question:
         inner = Target(ratio=last, within=tuple(smaller), constraints=self.target.constraints)
         return replace(self, target=inner).answer().choice.taken
 
-    def _met(self, needs: tuple[Need, ...], taken: Mask) -> tuple[Met, ...]:
+    def _met(self, needs: tuple[BudgetRequirement, ...], taken: Mask) -> tuple[BudgetStatus, ...]:
         """How far each need is met."""
         kinds = self.table.group_type
         met = [
-            Met(need, int(need.of_rows(self.table.layer_idx, kinds)[taken].sum())) for need in needs
+            BudgetStatus(need, int(need.of_rows(self.table.layer_idx, kinds)[taken].sum()))
+            for need in needs
         ]
         goal = self._goal()
         return (*met, *([] if goal is None else [goal.met_by(taken)]))
 
-    def _parameters_to_go(self, needs: tuple[Need, ...]) -> int:
+    def _parameters_to_go(self, needs: tuple[BudgetRequirement, ...]) -> int:
         """The fewest parameters that save enough of parameters and bytes, whatever groups go."""
-        (parameters,) = needs_of(Budgets(ratio=0), self.analysis.record.structure, None)
+        (parameters,) = requirements_of(Budgets(ratio=0), self.analysis.record.structure, None)
         cost = parameters.cost
         fewest = []
         for need in needs:
@@ -235,7 +236,7 @@ def plan_notes(
             "or measure few layers (gp analyze --layers)."
         )
     for kind in record.structure.fixed:
-        yield f"{why_fixed(kind)}; only other groups go."
+        yield f"{unprunable_reason(kind)}; only other groups go."
     if _counts_windows_as_all(record) and {"kv_cache", "flops"} & target.counted().keys():
         yield (
             "this analysis is older than the counting of sliding windows, so every layer counts as "
@@ -266,12 +267,12 @@ def _unsure(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlanResult:
     """A plan, and how far it does what was asked."""
 
     plan: PrunePlan
     effect: PlanEffect
-    met: tuple[Met, ...]  # what was asked, and how far it is kept
+    met: tuple[BudgetStatus, ...]  # what was asked, and how far it is kept
     resources: Resources
     in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
     broken: tuple[str, ...]  # constraints that are not kept, whether the budgets are or not
@@ -285,12 +286,12 @@ class Planned:
         """Whether at least what was asked is saved, and all else is kept."""
         return all(one.reached for one in self.met) and not self.broken
 
-    def asked_text(self, met: Met) -> str:
+    def asked_text(self, met: BudgetStatus) -> str:
         """The budgets of a need, as they were asked."""
         said = self.plan.target.said() if self.plan.target else {}
-        return " and ".join(f"{option_of(name)} {said[name]}" for name in met.need.asked)
+        return " and ".join(f"{option_name(name)} {said[name]}" for name in met.need.asked)
 
-    def reachable_text(self, met: Met) -> str:
+    def reachable_text(self, met: BudgetStatus) -> str:
         """What they could ask for."""
         return met.need.reachable(met.saved)
 
@@ -298,7 +299,7 @@ class Planned:
     def limits_text(self) -> str:
         """What bounds the plan, in words."""
         said = self.plan.target.constraints.said() if self.plan.target else {}
-        bound = [option_of(name) for name in said]
+        bound = [option_name(name) for name in said]
         pins = ["the pins"] if self.plan.pin else []
         return " and ".join([*bound, *pins, "the measured groups"])
 
@@ -312,7 +313,7 @@ def make_plan(
     pins: Pins | None = None,
     pins_of: str = "the pins",
     latencies: Latencies | None = None,
-) -> Planned:
+) -> PlanResult:
     """Remove what is worth least, all in all, until every budget of the target is kept.
 
     A budget that can't be reached gives the largest plan. `pins_of` names where `pins` stand; raise
@@ -339,13 +340,13 @@ def make_plan(
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
     effect = effect_of(plan, structure)
-    broken = tuple(broken_bounds(plan, effect, structure, analysis.record.model.traits))
+    broken = tuple(rule_violations(plan, effect, structure, analysis.record.model.traits))
     in_the_way = () if answer.reached else tuple(question.in_the_way())
     resources = resources_of(plan, effect, structure, analysis.record.model.storage)
     doubts = plan_notes(analysis.record, scoring, question.target, effect.ratio)
     notes = (*resources.notes, *doubts, *_notes(answer, effect))
     all_measured = analysis.record.layers == (0, len(structure.layers))
-    return Planned(
+    return PlanResult(
         plan,
         effect,
         answer.met,

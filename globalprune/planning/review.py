@@ -13,22 +13,22 @@ from globalprune.artifacts.analyses.analysis import (
 )
 from globalprune.artifacts.evaluations.latency import Latencies
 from globalprune.artifacts.plans.plan import PrunePlan
-from globalprune.artifacts.plans.plan_compliance import broken_wishes
+from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import open_plan
-from globalprune.artifacts.plans.plan_summary import LayerPicture, find_analysis, layer_pictures
+from globalprune.artifacts.plans.plan_summary import LayerSummary, find_analysis, layer_summaries
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.diff import SublayerDifference, differences
-from globalprune.planning.latency import broken_latency, find_machine, latency_of
+from globalprune.planning.latency import cited_machine, latency_of, latency_violations
 from globalprune.planning.planner import make_plan
 from globalprune.planning.summary import (
     ImportanceByGroup,
     Optimality,
     Resources,
+    importance_of,
     optimality_of,
     resources_of,
-    worth_of,
 )
 
 
@@ -76,18 +76,18 @@ def review_plan(path: Path, analysis_folder: Path | None = None) -> Review:
     if analysis is None:
         return Review(path, plan, None, (note,))
     effect = effect_of(plan, analysis.record.structure)
-    worth, doubt = worth_of(plan, analysis)
+    worth, doubt = importance_of(plan, analysis)
     optimality = optimality_of(plan, analysis.record.structure, effect, worth)
-    machine, unknown = find_machine(plan, path, analysis.record.structure)
+    machine, unknown = cited_machine(plan, path, analysis.record.structure)
     latencies = machine.latencies if machine else None
     edits = _edits(plan, analysis, latencies)
     latency = latency_of(effect, latencies) if latencies else None
     model = analysis.record.model
     resources = resources_of(plan, effect, analysis.record.structure, model.storage)
     known = Known(analysis, effect, worth, optimality, resources, latency, edits)
-    wishes = list(broken_wishes(plan, effect, known.structure, model.traits, model.storage))
+    wishes = list(violations(plan, effect, known.structure, model.traits, model.storage))
     if machine is not None:
-        wishes += broken_latency(plan, effect, machine.latencies)
+        wishes += latency_violations(plan, effect, machine.latencies)
     notes = (
         *filter(None, (note, doubt, unknown)),
         *resources.notes,
@@ -125,7 +125,7 @@ def _edits(
 class Picture:
     """All layers; `plan` is None where only an analysis is shown."""
 
-    layers: tuple[LayerPicture, ...]
+    layers: tuple[LayerSummary, ...]
     scoring: Scoring
     plan: PrunePlan | None
     effect: PlanEffect | None
@@ -133,7 +133,7 @@ class Picture:
     doubt: str | None  # about the analysis, if it is of these scores
 
 
-def picture_of(path: Path, analysis_folder: Path | None, importance: str | None) -> Picture:
+def overview_of(path: Path, analysis_folder: Path | None, importance: str | None) -> Picture:
     """Look at an analysis folder, or at a plan through the analysis that it was made from.
 
     Raise `UsageError` for a plan whose analysis is not there.
@@ -141,7 +141,7 @@ def picture_of(path: Path, analysis_folder: Path | None, importance: str | None)
     if path.is_dir():
         analysis = read_analysis(path)
         scoring = scoring_of(analysis.record, importance)
-        layers = layer_pictures(analysis.record.structure, scored_table(analysis, scoring), None)
+        layers = layer_summaries(analysis.record.structure, scored_table(analysis, scoring), None)
         return Picture(layers, scoring, None, None, (), doubt_of(analysis.record, scoring))
     review = review_plan(path, analysis_folder)
     if review.known is None:
@@ -154,6 +154,6 @@ def picture_of(path: Path, analysis_folder: Path | None, importance: str | None)
     if importance is not None:
         scoring = scoring_of(known.analysis.record, importance)
     table = scored_table(known.analysis, scoring)
-    layers = layer_pictures(known.structure, table, known.effect)
+    layers = layer_summaries(known.structure, table, known.effect)
     doubt = doubt_of(known.analysis.record, scoring)
     return Picture(layers, scoring, review.plan, known.effect, review.notes, doubt)

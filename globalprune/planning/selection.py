@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.plans.budgets import Need
+from globalprune.artifacts.plans.budgets import BudgetRequirement
 from globalprune.artifacts.plans.plan import Constraints
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.errors import PlanInvalid
-from globalprune.planning.eligibility import Wishes
+from globalprune.planning.eligibility import Eligibility
 from globalprune.planning.knapsack import Ceilings, Floats, Ints, Knapsack, Mask
 from globalprune.planning.solver import nearest, solve
 
@@ -42,7 +42,9 @@ class Units:
         return np.append(taken, False)[self.of_row]  # NONE is the last place
 
 
-def units_of(table: GroupTable, wishes: Wishes, constraints: Constraints, where: str) -> Units:
+def build_units(
+    table: GroupTable, wishes: Eligibility, constraints: Constraints, where: str
+) -> Units:
     """Put the free rows together as the constraints ask; raise `PlanInvalid` where it can't be."""
     if constraints.whole_layers:
         of_row = _whole_layers(table, wishes, where)
@@ -55,7 +57,7 @@ def units_of(table: GroupTable, wishes: Wishes, constraints: Constraints, where:
     return _summed(table, of_row, constraints)
 
 
-def _single(table: GroupTable, wishes: Wishes) -> Units:
+def _single(table: GroupTable, wishes: Eligibility) -> Units:
     """Every row by itself; a table stands in the order of its scores."""
     free = np.flatnonzero(wishes.free)
     of_row = np.full(len(table), NONE, np.int64)
@@ -65,7 +67,7 @@ def _single(table: GroupTable, wishes: Wishes) -> Units:
     return Units(of_row, table.importance[free], cost, kind, layer)
 
 
-def _blocks(table: GroupTable, wishes: Wishes, constraints: Constraints) -> Ints:
+def _blocks(table: GroupTable, wishes: Eligibility, constraints: Constraints) -> Ints:
     """MLP channels in blocks, worst first; what fills no block stays. Attention groups by one."""
     of_row = np.full(len(table), NONE, np.int64)
     done = 0
@@ -77,7 +79,9 @@ def _blocks(table: GroupTable, wishes: Wishes, constraints: Constraints) -> Ints
     return of_row
 
 
-def _across_layers(table: GroupTable, wishes: Wishes, constraints: Constraints, where: str) -> Ints:
+def _across_layers(
+    table: GroupTable, wishes: Eligibility, constraints: Constraints, where: str
+) -> Ints:
     """The same number from every layer at each step; widths that differ are refused."""
     of_row = np.full(len(table), NONE, np.int64)
     done = 0
@@ -94,10 +98,10 @@ def _across_layers(table: GroupTable, wishes: Wishes, constraints: Constraints, 
     return of_row
 
 
-def _refuse_uneven(table: GroupTable, wishes: Wishes, kind: GroupType, where: str) -> None:
+def _refuse_uneven(table: GroupTable, wishes: Eligibility, kind: GroupType, where: str) -> None:
     """Raise `PlanInvalid` where layers would differ in width whatever goes from all of them."""
     standing = {
-        layer: int((~wishes.must_go[rows]).sum())
+        layer: int((~wishes.required[rows]).sum())
         for (layer, found), rows in table.sublayers.items()
         if found == kind
     }
@@ -112,14 +116,14 @@ def _refuse_uneven(table: GroupTable, wishes: Wishes, kind: GroupType, where: st
         raise PlanInvalid(where, [what])
 
 
-def _whole_layers(table: GroupTable, wishes: Wishes, where: str) -> Ints:
+def _whole_layers(table: GroupTable, wishes: Eligibility, where: str) -> Ints:
     """All groups of a layer; a layer of which something is pinned to stay, stays."""
     of_row = np.full(len(table), NONE, np.int64)
     done = 0
     broken = []
     for layer in np.unique(table.layer_idx).tolist():
         rows = table.layer_idx == layer
-        gone = int(wishes.must_go[rows].sum())
+        gone = int(wishes.required[rows].sum())
         if gone not in (0, int(rows.sum())):
             broken.append(f"pin.{layer}: collides with whole_layers; pin all of it, or nothing.")
         elif wishes.free[rows].all():
@@ -131,7 +135,7 @@ def _whole_layers(table: GroupTable, wishes: Wishes, where: str) -> Ints:
 
 
 def _free_sublayers(
-    table: GroupTable, wishes: Wishes
+    table: GroupTable, wishes: Eligibility
 ) -> Iterator[tuple[tuple[int, GroupType], NDArray[np.intp]]]:
     """Yield every sublayer's rows that may go, the worst first."""
     for sublayer, by_index in table.sublayers.items():
@@ -177,9 +181,9 @@ class Choice:
 
 def choose(
     table: GroupTable,
-    wishes: Wishes,
+    wishes: Eligibility,
     constraints: Constraints,
-    needs: Sequence[Need],
+    needs: Sequence[BudgetRequirement],
     *,
     prunable: int,
     where: str,
@@ -189,7 +193,7 @@ def choose(
     Where that can't be, as much as may go, but never all `prunable` parameters. `where` names the
     file of the wishes; raise `PlanInvalid` where they and the constraints contradict each other.
     """
-    units = units_of(table, wishes, constraints, where)
+    units = build_units(table, wishes, constraints, where)
     costs, amounts = _rows(table, wishes, units, constraints, needs)
     ceilings = _ceilings(table, wishes, units, constraints, where)
     loose = [column for column, need in enumerate(needs) if need.loose]
@@ -200,21 +204,21 @@ def choose(
     if solution is None:
         raise PlanInvalid(where, [f"{', '.join(constraints.said())}: no plan keeps all of these."])
     taken = solution.taken
-    if int(table.cost[wishes.must_go].sum()) + int(units.cost[taken].sum()) == prunable:
+    if int(table.cost[wishes.required].sum()) + int(units.cost[taken].sum()) == prunable:
         if not len(taken):
             raise PlanInvalid(where, [PINS_TAKE_ALL])
-        taken = spare_one(units.cost, taken)
+        taken = keep_cheapest(units.cost, taken)
     lost = problem.lost(taken)
     gap = 0.0 if solution.proven or not lost else max(0.0, 1 - solution.least / lost)
-    return Choice(wishes.must_go | units.rows_of(taken), gap)
+    return Choice(wishes.required | units.rows_of(taken), gap)
 
 
 def _rows(
     table: GroupTable,
-    wishes: Wishes,
+    wishes: Eligibility,
     units: Units,
     constraints: Constraints,
-    needs: Sequence[Need],
+    needs: Sequence[BudgetRequirement],
 ) -> tuple[Ints, list[int]]:
     """What each unit saves, and what is to be saved beside what must go: a column a need.
 
@@ -231,12 +235,12 @@ def _rows(
             parts = list(zip(kinds, (attention, need.amount - attention), strict=True))
         for saved, amount in parts:
             columns.append(units.sum_of(saved))
-            amounts.append(amount - int(saved[wishes.must_go].sum()))
+            amounts.append(amount - int(saved[wishes.required].sum()))
     return np.stack(columns, axis=1), amounts
 
 
 def _ceilings(
-    table: GroupTable, wishes: Wishes, units: Units, constraints: Constraints, where: str
+    table: GroupTable, wishes: Eligibility, units: Units, constraints: Constraints, where: str
 ) -> Ceilings | None:
     """How much may go of each layer, beside what must."""
     if constraints.max_layer_ratio == 1:
@@ -244,7 +248,7 @@ def _ceilings(
     layers = np.flatnonzero(np.bincount(table.layer_idx))
     total, gone = (
         np.bincount(table.layer_idx, cost)[layers].astype(np.int64)
-        for cost in (table.cost, table.cost * wishes.must_go)
+        for cost in (table.cost, table.cost * wishes.required)
     )
     ratio = Fraction(repr(constraints.max_layer_ratio))
     left = [
@@ -267,7 +271,7 @@ def _ceilings(
     return Ceilings(part, units.cost, left)
 
 
-def spare_one(costs: Ints, taken: Mask) -> Mask:
+def keep_cheapest(costs: Ints, taken: Mask) -> Mask:
     """Keep one unit where everything would go: the cheapest, and of those the one worth most.
 
     Sparing the cheapest removes as much as any plan can that leaves something standing.

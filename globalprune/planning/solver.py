@@ -16,7 +16,7 @@ from globalprune.planning.knapsack import (
     kinds_of,
     least_worth_first,
 )
-from globalprune.planning.lagrangian import most_below, solve_searching
+from globalprune.planning.lagrangian import largest_saving, solve_by_relaxation
 
 MOST_COUNTS: Final = 2_000_000  # combinations of counts that are tried
 
@@ -100,7 +100,7 @@ def solve(problem: Knapsack) -> Solution | None:
     classes = cost_classes(problem)
     if problem.ceilings is None and can_enumerate(classes):
         return enumerate_counts(problem, classes)
-    return solve_searching(problem)
+    return solve_by_relaxation(problem)
 
 
 def nearest(problem: Knapsack) -> Solution | None:
@@ -123,5 +123,5 @@ def _most(problem: Knapsack, weights: Floats) -> Ints:
     if problem.ceilings is None or not len(problem.importance):
         everything: Ints = problem.costs.sum(axis=0)
         return everything
-    saved: Ints = problem.costs[most_below(problem, weights)].sum(axis=0)
+    saved: Ints = problem.costs[largest_saving(problem, weights)].sum(axis=0)
     return saved

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.analysis import Analysis, Scoring, scored_table
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.plans.budgets import Met, left_of
+from globalprune.artifacts.plans.budgets import BudgetStatus, statuses_of
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Budgets, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, removed_by
@@ -17,7 +17,7 @@ from globalprune.artifacts.plans.plan_summary import plan_scoring
 from globalprune.artifacts.stored_weights import StoredWeights
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.planning.knapsack import Knapsack, fractional_bound
-from globalprune.planning.options import counted_as_stored
+from globalprune.planning.options import with_stored_dtype
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ImportanceByGroup:
         return float(sublayer[indices].sum())
 
 
-def worth_of(plan: PrunePlan, analysis: Analysis) -> tuple[ImportanceByGroup, str]:
+def importance_of(plan: PrunePlan, analysis: Analysis) -> tuple[ImportanceByGroup, str]:
     """The importance that the plan was made by, and a doubt where the table lacks it by now."""
     scoring, doubt = plan_scoring(plan, analysis)
     return ImportanceByGroup.of(scored_table(analysis, scoring), scoring), doubt
@@ -98,9 +98,9 @@ def optimality_of(
 class Resources:
     """Everything counted, in the dtype and behind the context that the plan's target names."""
 
-    weights: Met | None  # None: the analysis doesn't say how weights are stored
-    kv_cache: Met
-    flops: Met
+    weights: BudgetStatus | None  # None: the analysis doesn't say how weights are stored
+    kv_cache: BudgetStatus
+    flops: BudgetStatus
     storage: StoredWeights | None
     budgets: Budgets
     cache_dtype: str
@@ -162,11 +162,11 @@ def resources_of(
     """
     budgets: Budgets = plan.target or Budgets()
     running = Budgets(kv_cache=0, flops=0, dtype=budgets.dtype, context=budgets.context)
-    running = counted_as_stored(running, storage)
-    kv_cache, flops = left_of(running, effect, structure, storage)
-    weights: Met | None = None
+    running = with_stored_dtype(running, storage)
+    kv_cache, flops = statuses_of(running, effect, structure, storage)
+    weights: BudgetStatus | None = None
     if storage is not None:
-        [weights] = left_of(Budgets(size=0, dtype=budgets.dtype), effect, structure, storage)
+        [weights] = statuses_of(Budgets(size=0, dtype=budgets.dtype), effect, structure, storage)
     return Resources(weights, kv_cache, flops, storage, budgets, running.cache_dtype)
 
 
@@ -177,7 +177,7 @@ _NAMES: dict[GroupType, tuple[str, str]] = {
 }
 
 
-def header_of(
+def header_lines(
     plan: PrunePlan,
     structure: ModelStructure,
     effect: PlanEffect,

@@ -25,30 +25,30 @@ from globalprune.artifacts.plans.plan_effect import removed_by
 from globalprune.artifacts.plans.plan_file import (
     PLAN_FILE,
     Draft,
-    StandingPlan,
+    ExistingPlan,
+    existing_plan,
     read_plan,
     replace_plans,
-    standing_plan,
 )
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import UsageError
 from globalprune.planning.diff import SublayerDifference, differences
 from globalprune.planning.eligibility import Pins
-from globalprune.planning.latency import Machine, cited_machine, machine_asked
+from globalprune.planning.latency import Machine, machine_for, machine_path
 from globalprune.planning.options import (
-    constraints_kept,
-    counted_as_stored,
-    plan_places,
-    targets_of,
+    merge_constraints,
+    plan_paths,
+    targets_for,
+    with_stored_dtype,
 )
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.planner import PlanResult, make_plan
 from globalprune.planning.review import review_plan
-from globalprune.planning.summary import Optimality, header_of, optimality_of, worth_of
+from globalprune.planning.summary import Optimality, header_lines, importance_of, optimality_of
 
-Standing = Mapping[Path, StandingPlan | None]  # what is there, by place
+Standing = Mapping[Path, ExistingPlan | None]  # what is there, by place
 
 
-def standing_pins(
+def inherited_pins(
     analysis: Analysis, path: Path, standing: Standing
 ) -> tuple[Pins, Path, tuple[str, ...]]:
     """Find the pins that bind a plan at `path`: its own, else those of the analysis's plan.yaml.
@@ -75,7 +75,7 @@ def standing_pins(
     return {}, path, tuple(notes)
 
 
-def edited_pins(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
+def pins_from_edits(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
     """The plan at `path`, and its pins together with what a person changed in it, as pins.
 
     A group that was taken out of the plan is one to keep, one that was added is one to remove; of a
@@ -123,7 +123,7 @@ class WrittenPlan:
     """A plan, and the file that it is in; `written` says whether it is, or only could be."""
 
     path: Path
-    planned: Planned
+    planned: PlanResult
     optimality: Optimality | None  # None: layers go that were not measured
     written: bool = True
 
@@ -158,7 +158,7 @@ def write_plans(
     wishes: Wanted | None = None
     budgets = budgets or Budgets()
     if replanned is not None:
-        plan, pins = edited_pins(analysis, replanned)
+        plan, pins = pins_from_edits(analysis, replanned)
         wishes = pins, replanned, (f"keeps the pins and edits of {replanned}.",)
         if plan.analysis is not None and importance is None:
             importance, normaliser = (
@@ -166,16 +166,16 @@ def write_plans(
                 normaliser or plan.analysis.normalised_by,
             )
         if plan.target is not None:
-            constraints = constraints_kept(plan.target.constraints, constraints or Constraints())
+            constraints = merge_constraints(plan.target.constraints, constraints or Constraints())
             strategy = strategy or plan.target.strategy
         if plan.target is not None and not ratios and not budgets.said():
             ratios = [] if plan.target.ratio is None else [plan.target.ratio]
             budgets = budgets_of(plan.target)
-            machine = machine or cited_machine(plan, replanned)
-    budgets = counted_as_stored(budgets, analysis.record.model.storage)
-    places = plan_places(analysis.folder, ratios, out)
-    timed = machine_asked(machine, budgets, analysis.record.structure)
-    targets = targets_of(
+            machine = machine or machine_path(plan, replanned)
+    budgets = with_stored_dtype(budgets, analysis.record.model.storage)
+    places = plan_paths(analysis.folder, ratios, out)
+    timed = machine_for(machine, budgets, analysis.record.structure)
+    targets = targets_for(
         list(places),
         budgets,
         constraints or Constraints(),
@@ -183,30 +183,30 @@ def write_plans(
         strategy=strategy or "knapsack",
         machine=timed.cited_from(next(iter(places.values()))) if timed else None,
     )
-    standing = {path: standing_plan(path, overwrite=overwrite) for path in places.values()}
+    standing = {path: existing_plan(path, overwrite=overwrite) for path in places.values()}
     default = analysis.folder / PLAN_FILE
     if wishes is None and default not in standing and default.is_file():
-        standing[default] = StandingPlan(read_plan(default), edited=False)
+        standing[default] = ExistingPlan(read_plan(default), edited=False)
     made = [
         _planned(
             analysis,
             targets[ratio],
             path,
-            wishes or standing_pins(analysis, path, standing),
+            wishes or inherited_pins(analysis, path, standing),
             timed,
             importance=importance,
             normaliser=normaliser,
         )
         for ratio, path in places.items()
     ]
-    worth, _ = worth_of(made[0].plan, analysis)
+    worth, _ = importance_of(made[0].plan, analysis)
     structure = analysis.record.structure
     written, drafts = [], []
     for path, planned in zip(places.values(), made, strict=True):
         optimality = optimality_of(planned.plan, structure, planned.effect, worth)
         doubt = doubt_of(analysis.record, planned.scoring)
         parts = (planned.plan, structure, planned.effect, planned.scoring, optimality, doubt)
-        header = header_of(*parts, analysis.record.model.storage)
+        header = header_lines(*parts, analysis.record.model.storage)
         will_do = planned.reached or largest
         if will_do:
             drafts.append(Draft(path, planned.plan, header))
@@ -224,7 +224,7 @@ def _planned(
     *,
     importance: str | None,
     normaliser: str | None,
-) -> Planned:
+) -> PlanResult:
     """One plan, its analysis named relative to where it will lie."""
     pins, source, notes = wishes
     planned = make_plan(

@@ -12,7 +12,7 @@ from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.normalisers import scored_by
 from globalprune.artifacts.formatting import size
-from globalprune.artifacts.plans.plan_summary import layer_pictures
+from globalprune.artifacts.plans.plan_summary import layer_summaries
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.report.blocks import (
     Block,
@@ -180,7 +180,7 @@ def _how_sure(record: AnalysisRecord) -> Iterator[Block]:
 
 def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
     """Yield how importance and scores lie over the layers."""
-    layers = layer_pictures(record.structure, table, None)
+    layers = layer_summaries(record.structure, table, None)
     spreads = score_spreads(table)
     yield from importance_plot(layers, along_orders=record.default_importance in record.compensated)
     yield from spread_plot(spreads)

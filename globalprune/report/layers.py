@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.plans.plan_summary import LayerPicture
+from globalprune.artifacts.plans.plan_summary import LayerSummary
 from globalprune.artifacts.structure import GroupType
 from globalprune.report.blocks import Plot
 from globalprune.report.drawing import (
@@ -43,7 +43,7 @@ _PALE = 0.22
 _BAR = 0.8  # of the room of a layer
 
 
-def importance_plot(layers: Sequence[LayerPicture], *, along_orders: bool) -> tuple[Plot, ...]:
+def importance_plot(layers: Sequence[LayerSummary], *, along_orders: bool) -> tuple[Plot, ...]:
     """How the importance lies over the depth, attention and MLP apart.
 
     `along_orders` says that each group's importance counts on those before it being gone.
@@ -69,7 +69,7 @@ def spread_plot(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Plot, ...
     return draw_plot(caption, partial(_draw_spread, spreads=spreads))
 
 
-def kept_plot(layers: Sequence[LayerPicture]) -> tuple[Plot, ...]:
+def kept_plot(layers: Sequence[LayerSummary]) -> tuple[Plot, ...]:
     """What a plan leaves of every sublayer."""
     caption = "What stays of every layer, in groups; × is a layer that goes whole."
     return draw_plot(caption, partial(_draw_stays, layers=layers))
@@ -81,7 +81,7 @@ def widths_plot(widths: dict[GroupType, dict[int, int]]) -> tuple[Plot, ...]:
     return draw_plot(caption, partial(_draw_widths, widths=widths))
 
 
-def _draw_importance(figure: Any, layers: Sequence[LayerPicture]) -> None:
+def _draw_importance(figure: Any, layers: Sequence[LayerSummary]) -> None:
     for kind, axes in sublayer_axes(figure, layer_span(range(len(layers)))).items():
         shares = {
             layer.layer_idx: 100 * worth
@@ -109,7 +109,7 @@ def _draw_spread(figure: Any, spreads: dict[tuple[int, GroupType], Spread]) -> N
     figure.axes[0].set_ylabel("score")
 
 
-def _draw_stays(figure: Any, layers: Sequence[LayerPicture]) -> None:
+def _draw_stays(figure: Any, layers: Sequence[LayerSummary]) -> None:
     numbers = [layer.layer_idx for layer in layers]
     dropped = [layer.layer_idx for layer in layers if layer.dropped]
     for kind, axes in sublayer_axes(figure, layer_span(numbers), share_y=True).items():

@@ -5,14 +5,14 @@ from typing import Any
 
 from globalprune.artifacts.analyses.analysis import Scoring, scored_table
 from globalprune.artifacts.plans.plan import PrunePlan, SublayerPins, Target
-from globalprune.artifacts.plans.plan_compliance import broken_wishes
+from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_summary import (
-    LayerPicture,
+    LayerSummary,
     SublayerSummary,
-    layer_pictures,
-    plan_doubt,
+    layer_summaries,
     plan_scoring,
+    plan_warning,
 )
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.report.blocks import (
@@ -101,8 +101,8 @@ def plan_subsection(known: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ..
     effect = effect_of(plan, record.structure)
     layers, scoring, doubt = _layers(known, effect)
     model = record.model
-    wishes = broken_wishes(plan, effect, record.structure, model.traits, model.storage)
-    doubts = tuple(filter(None, (plan_doubt(plan, record), known.doubt, doubt, *wishes)))
+    wishes = violations(plan, effect, record.structure, model.traits, model.storage)
+    doubts = tuple(filter(None, (plan_warning(plan, record), known.doubt, doubt, *wishes)))
     lost = _lost(known, layers, scoring)
     blocks = (
         Facts((*_removed(effect), *lost, *facts)),
@@ -116,14 +116,14 @@ def plan_subsection(known: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ..
 
 def _layers(
     known: PlanInput, effect: PlanEffect
-) -> tuple[tuple[LayerPicture, ...], Scoring | None, str]:
+) -> tuple[tuple[LayerSummary, ...], Scoring | None, str]:
     """Every layer, by the importance that the plan was made by if its table is there."""
     assert known.record is not None  # noqa: S101 - who calls this has looked
     if known.analysis is None:
-        return layer_pictures(known.record.structure, None, effect), None, ""
+        return layer_summaries(known.record.structure, None, effect), None, ""
     scoring, doubt = plan_scoring(known.plan, known.analysis)
     table = scored_table(known.analysis, scoring)
-    return layer_pictures(known.record.structure, table, effect), scoring, doubt
+    return layer_summaries(known.record.structure, table, effect), scoring, doubt
 
 
 def _origin(plan: PrunePlan) -> Iterator[tuple[str, str]]:
@@ -151,7 +151,7 @@ def _removed(effect: PlanEffect) -> Iterator[tuple[str, str]]:
 
 
 def _lost(
-    known: PlanInput, layers: tuple[LayerPicture, ...], scoring: Scoring | None
+    known: PlanInput, layers: tuple[LayerSummary, ...], scoring: Scoring | None
 ) -> Iterator[tuple[str, str]]:
     """Yield the part of the importance that goes; a sum of importances is no perplexity."""
     name = "importance that goes"
@@ -171,7 +171,7 @@ def _lost(
         yield name, f"{format_percent(lost)} of all, by {scoring}"
 
 
-def _layer_table(layers: tuple[LayerPicture, ...]) -> Table:
+def _layer_table(layers: tuple[LayerSummary, ...]) -> Table:
     """What stays, a layer a row."""
     rows = tuple(
         (

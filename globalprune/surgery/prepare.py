@@ -7,10 +7,10 @@ from typing import Final
 
 from globalprune.artifacts.analyses.analysis import TextRecord, read_analysis_record
 from globalprune.artifacts.plans.plan import PrunePlan
-from globalprune.artifacts.plans.plan_compliance import broken_wishes
+from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.plans.plan_summary import plan_doubt
+from globalprune.artifacts.plans.plan_summary import plan_warning
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
 from globalprune.models.architecture import ModelAdapter
@@ -158,7 +158,7 @@ def prepare(
             *filter(None, [promise.warning]),
             *(
                 f"{plan_path}: {wish}"
-                for wish in broken_wishes(plan, effect, structure, traits, storage)
+                for wish in violations(plan, effect, structure, traits, storage)
             ),
         ),
     )
@@ -232,7 +232,7 @@ def doubts_of(prepared: Prepared, record: Path | None, text: TextRecord | None) 
     """All that is doubtful about a plan, its analysis and the text to compensate with."""
     short = () if text is None else _short(text, prepared.effect)
     analysis = None if record is None else read_analysis_record(record)
-    tried = filter(None, [plan_doubt(prepared.plan, analysis)])
+    tried = filter(None, [plan_warning(prepared.plan, analysis)])
     return (*tried, *prepared.warnings, *_unknown_text(prepared, record), *short)
 
 

@@ -9,12 +9,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from globalprune.artifacts.analyses.analysis import Analysis
-from globalprune.artifacts.plans.budgets import left_of
+from globalprune.artifacts.plans.budgets import statuses_of
 from globalprune.artifacts.plans.plan import Constraints, Target
 from globalprune.artifacts.stored_weights import Dtype
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import PlanInvalid, UsageError
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.planner import PlanResult, make_plan
 
 LAYERS = st.tuples(st.integers(0, 3), st.integers(0, 9))
 BUDGETS = st.sampled_from(["ratio", "parameters", "size", "size in float16"])
@@ -99,7 +99,7 @@ def test_enough_goes_and_hardly_more(
         for saved, (_, _, sublayer) in zip(cost, sublayers, strict=True)
         for _ in range(sublayer.groups)
     ]
-    (counted,) = left_of(
+    (counted,) = statuses_of(
         planned.plan.target or Target(ratio=0), planned.effect, structure,
         analysis.record.model.storage,
     )  # fmt: skip
@@ -158,7 +158,7 @@ def test_nested_plans_keep_each_budget(structure: ModelStructure, parts: list[fl
         gone = now
 
 
-def planned_or_refused(analysis: Analysis, target: Target) -> Planned:
+def planned_or_refused(analysis: Analysis, target: Target) -> PlanResult:
     """The plan; constraints that no cut of this model keeps are no example."""
     try:
         return make_plan(analysis, target)

@@ -11,16 +11,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from globalprune.artifacts.analyses.analysis import Analysis
-from globalprune.artifacts.plans.budgets import needs_of
+from globalprune.artifacts.plans.budgets import requirements_of
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, LayerCuts, PrunePlan, Target
-from globalprune.artifacts.plans.plan_compliance import broken_wishes
+from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.runtime_compatibility import obstacles
 from globalprune.artifacts.plans.runtimes import Runtime
 from globalprune.artifacts.structure import ModelTraits
 from globalprune.errors import PlanInvalid
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.planner import PlanResult, make_plan
 
 SHAPE = ((2, 3), (2, 3))  # 2 ** 10 cuts of it
 SINGLE: dict[str, st.SearchStrategy[object]] = {
@@ -55,7 +55,7 @@ def test_constraints_are_kept(constraints: Constraints, seed: int, ratio: float)
     target = Target(ratio=round(ratio, 3), constraints=constraints)
     planned = planned_or_refused(analysis, target)
 
-    told = list(broken_wishes(planned.plan, planned.effect, analysis.record.structure, None))
+    told = list(violations(planned.plan, planned.effect, analysis.record.structure, None))
     if not planned.reached:  # the largest plan, which keeps them as well
         told = [what for what in told if not what.startswith("saves ")]
         if constraints.attention_share is not None:
@@ -151,7 +151,7 @@ def unit_cost(constraints: Constraints) -> int:
     return 6 * constraints.round_mlp * (len(SHAPE) if constraints.uniform else 1)
 
 
-def planned_or_refused(analysis: Analysis, target: Target) -> Planned:
+def planned_or_refused(analysis: Analysis, target: Target) -> PlanResult:
     """The plan; constraints that collide in every plan are refused by name, and no example."""
     try:
         return make_plan(analysis, target)
@@ -184,9 +184,7 @@ def kept_cuts(analysis: Analysis, target: Target) -> Iterator[tuple[int, float]]
         )
         effect = effect_of(plan, structure)
         stands = any(layer.attention or layer.mlp for layer in effect.layers)
-        if stands and not list(
-            broken_wishes(plan, effect, structure, analysis.record.model.traits)
-        ):
+        if stands and not list(violations(plan, effect, structure, analysis.record.model.traits)):
             yield effect.removed, lost_by(analysis, plan)
 
 
@@ -220,7 +218,7 @@ def test_budgets_compose(
     planned = make_plan(analysis, target)
 
     assert planned.reached
-    needs = needs_of(target, analysis.record.structure)
+    needs = requirements_of(target, analysis.record.structure)
     cheapest = [int(need.cost[need.cost > 0].min()) for need in needs]
     over = [met.saved - met.need.amount for met in planned.met]
     assert any(more < least for more, least in zip(over, cheapest, strict=True))

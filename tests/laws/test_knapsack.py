@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from knapsacks import brute_force, keeps_ceilings, knapsacks
 
 from globalprune.planning.knapsack import Ceilings, Knapsack, Solution, fractional_bound
-from globalprune.planning.lagrangian import solve_searching
+from globalprune.planning.lagrangian import solve_by_relaxation
 from globalprune.planning.solver import solve
 
 
@@ -41,7 +41,7 @@ def test_counting_is_exact(problem: Knapsack) -> None:
 def test_searching_agrees_with_counting(problem: Knapsack) -> None:
     """Where both can be used, the search at prices finds no better and no worse."""
     assume(any(need > 0 for need in problem.needs))
-    assert_best(problem, solve_searching(problem))
+    assert_best(problem, solve_by_relaxation(problem))
 
 
 @settings(deadline=None, max_examples=60)

@@ -12,7 +12,7 @@ from machines import Seconds, machine_record, steady
 
 from globalprune.artifacts.evaluations.latency import Latencies
 from globalprune.artifacts.plans.plan import Constraints, MachineReference, Target
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.planner import PlanResult, make_plan
 
 STRUCTURE = structure_of(((3, 8), (3, 8), (3, 8)))
 MACHINE = MachineReference(path="machine.json", record="sha256:1")
@@ -23,14 +23,14 @@ def stepped(attention: int, channels: int) -> float:
     return 1e-3 * (10 + attention + 0.4 * math.ceil(channels / 4))
 
 
-def planned_in(milliseconds: float, seed: int, latencies: Latencies, **said: object) -> Planned:
+def planned_in(milliseconds: float, seed: int, latencies: Latencies, **said: object) -> PlanResult:
     """The plan of a random analysis for that time."""
     constraints = Constraints.model_validate(said)
     target = Target(latency=milliseconds, machine=MACHINE, constraints=constraints)
     return make_plan(analysis_of(STRUCTURE, seed), target, latencies=latencies)
 
 
-def time_of(planned: Planned, seconds: Seconds) -> float:
+def time_of(planned: PlanResult, seconds: Seconds) -> float:
     """Milliseconds of the layers that are left, each as if all were like it, in the mean."""
     layers = planned.effect.layers
     return sum(1e3 * seconds(len(one.attention), len(one.mlp)) for one in layers) / len(layers)

@@ -7,7 +7,7 @@ import pytest
 from smollm2_cut import PLAN, PROMPTS, cut_by
 from vllm_runtime import CACHE, Answer, Question, ask_vllm, furthest_from_transformers
 
-from globalprune.artifacts.plans.budgets import needs_of
+from globalprune.artifacts.plans.budgets import requirements_of
 from globalprune.artifacts.plans.plan import Budgets
 from globalprune.artifacts.plans.runtime_compatibility import cached_though_empty
 from globalprune.artifacts.structure import GROUP_TYPES
@@ -74,7 +74,7 @@ def test_the_kv_cache_holds_as_many_tokens_more_as_the_plan_promises(
 def _bytes_per_token(model: Path, one: Asked) -> int:
     """What the folder's plan leaves of the KV cache, as budgets count it, and what notes add."""
     done = prepare(str(model), Path(one.question.folder).parent / "plan.yaml")
-    (need,) = needs_of(Budgets(kv_cache=0, dtype="float32"), done.structure)
+    (need,) = requirements_of(Budgets(kv_cache=0, dtype="float32"), done.structure)
     costs: list[int] = need.cost[:, GROUP_TYPES.index("attention")].tolist()
     saved = sum(
         (layer.attention.groups - len(effect.attention)) * cost

@@ -27,7 +27,7 @@ _CostOf = Callable[[LayerStructure, GroupType], int]  # of one group
 
 
 @dataclass(frozen=True, eq=False)
-class Need:
+class BudgetRequirement:
     """How much has to be saved of one thing, for the strictest of the budgets that count it."""
 
     asked: tuple[str, ...]  # the keys of the budgets
@@ -78,10 +78,10 @@ class Need:
 
 
 @dataclass(frozen=True, eq=False)
-class Met:
+class BudgetStatus:
     """How far a need is met."""
 
-    need: Need
+    need: BudgetRequirement
     saved: int
 
     @property
@@ -95,9 +95,9 @@ class Met:
         return self.need.before - self.saved
 
 
-def needs_of(
+def requirements_of(
     budgets: Budgets, structure: ModelStructure, storage: StoredWeights | None = None
-) -> tuple[Need, ...]:
+) -> tuple[BudgetRequirement, ...]:
     """One need for each thing that is counted; raise `UsageError` for a ratio that is none.
 
     `storage` tells what the weights take on disk; where nothing does, a size is refused.
@@ -106,24 +106,28 @@ def needs_of(
     parameter_costs = _costs(structure, lambda layer, kind: layer.sublayer(kind).cost)
     if (parameters := _parameters_left(budgets, structure)) is not None:
         asked = tuple(name for name in ("ratio", "parameters") if _says(budgets, name))
-        found.append(Need(asked, PARAMETERS, structure.parameters, parameters, parameter_costs))
+        found.append(
+            BudgetRequirement(asked, PARAMETERS, structure.parameters, parameters, parameter_costs)
+        )
     if budgets.size is not None:
         found.append(_weights_need(budgets, budgets.size, parameter_costs, storage))
     if budgets.kv_cache is not None:
         cost, parts = _kv_cache(structure, budgets)
         amounts = _total(structure, cost), budgets.kv_cache * parts
         unit = f"bytes of KV cache a token in {budgets.cache_dtype}"
-        found.append(Need(("kv_cache",), unit, *amounts, cost, parts=parts))
+        found.append(BudgetRequirement(("kv_cache",), unit, *amounts, cost, parts=parts))
     if budgets.flops is not None:
         cost = _costs(structure, _flops(budgets.context))
         unit = f"FLOPs a token behind {budgets.context:,} others"
-        found.append(Need(("flops",), unit, _total(structure, cost), budgets.flops, cost))
+        found.append(
+            BudgetRequirement(("flops",), unit, _total(structure, cost), budgets.flops, cost)
+        )
     return tuple(found)
 
 
-def left_of(
+def statuses_of(
     budgets: Budgets, effect: PlanEffect, structure: ModelStructure, storage: StoredWeights | None
-) -> tuple[Met, ...]:
+) -> tuple[BudgetStatus, ...]:
     """How far each of the budgets is met by a cut."""
     gone = np.asarray(
         [
@@ -132,8 +136,8 @@ def left_of(
         ],
         np.int64,
     )
-    needs = needs_of(budgets, structure, storage)
-    return tuple(Met(need, int((gone * need.cost).sum())) for need in needs)
+    needs = requirements_of(budgets, structure, storage)
+    return tuple(BudgetStatus(need, int((gone * need.cost).sum())) for need in needs)
 
 
 def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[str, Any]:
@@ -156,7 +160,7 @@ def refuse_bad_ratio(ratio: float) -> None:
         raise UsageError(f"ratio {ratio}: a ratio is at least 0 and below 1, such as 0.2.")
 
 
-def asked_parameters(ratio: float, parameters: int) -> int:
+def parameters_to_remove(ratio: float, parameters: int) -> int:
     """The fewest parameters that are at least `ratio` of all, the ratio read as it is written.
 
     0.1 of 30 is 3, although the nearest binary number to 0.1 is a little more than a tenth.
@@ -174,7 +178,7 @@ def _parameters_left(budgets: Budgets, structure: ModelStructure) -> int | None:
     whole = structure.parameters
     limits = []
     if budgets.ratio is not None:
-        limits.append(whole - asked_parameters(budgets.ratio, whole))
+        limits.append(whole - parameters_to_remove(budgets.ratio, whole))
     if budgets.parameters is not None:
         limits.append(budgets.parameters)
     return min(limits, default=None)
@@ -185,7 +189,7 @@ def _weights_need(
     size: int,
     parameter_costs: NDArray[np.int64],
     storage: StoredWeights | None,
-) -> Need:
+) -> BudgetRequirement:
     """The bytes of all files of weights: as much as they can take at most."""
     if storage is None:
         raise UsageError(
@@ -197,7 +201,7 @@ def _weights_need(
     if dtype is not None:
         cost = parameter_costs * NUMBER_BYTES[dtype]
     unit = f"{WEIGHTS} in {dtype or storage.dtypes_text}"
-    return Need(("size",), unit, storage.most_bytes(dtype), size, cost)
+    return BudgetRequirement(("size",), unit, storage.most_bytes(dtype), size, cost)
 
 
 def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.int64], int]:
@@ -206,11 +210,11 @@ def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.i
     Counted in parts of a byte, as many as make a whole number of what each layer holds.
     """
     context = max(1, budgets.context)
-    held = [layer.seen_of(context) for layer in structure.layers]
+    held = [layer.visible_tokens(context) for layer in structure.layers]
     step = math.gcd(context, *held)
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
-        bytes_held = 2 * layer.head_dim * budgets.bytes_per_number * layer.seen_of(context)
+        bytes_held = 2 * layer.head_dim * budgets.bytes_per_number * layer.visible_tokens(context)
         return bytes_held // step if kind == "attention" else 0
 
     return _costs(structure, cost), context // step
@@ -224,7 +228,7 @@ def _flops(context: int) -> _CostOf:
         sublayer = layer.sublayer(kind)
         if sublayer.experts:  # of which a token meets a few, each of them as often as any other
             return 2 * sublayer.cost * sublayer.chosen // len(sublayer.experts)
-        return 2 * sublayer.weight + 4 * layer.seen_of(context) * heads * layer.head_dim
+        return 2 * sublayer.weight + 4 * layer.visible_tokens(context) * heads * layer.head_dim
 
     return cost
 

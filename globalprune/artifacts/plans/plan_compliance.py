@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
-from globalprune.artifacts.plans.budgets import left_of
+from globalprune.artifacts.plans.budgets import statuses_of
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, PrunePlan, SublayerPins, Target
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
@@ -20,11 +20,11 @@ from globalprune.artifacts.structure import (
     ModelStructure,
     ModelTraits,
     SublayerStructure,
-    why_fixed,
+    unprunable_reason,
 )
 
 
-def broken_budgets(
+def budget_violations(
     target: Target, effect: PlanEffect, structure: ModelStructure, storage: StoredWeights | None
 ) -> Iterator[str]:
     """Yield a sentence for every budget that is not kept, or can't be counted."""
@@ -32,7 +32,7 @@ def broken_budgets(
     if target.size is not None and storage is None:
         yield "target.size can't be counted: its analysis doesn't say how weights are stored."
         counted = target.model_copy(update={"size": None})
-    for met in left_of(counted, effect, structure, storage):
+    for met in statuses_of(counted, effect, structure, storage):
         if met.reached:
             continue
         said = target.said()
@@ -41,7 +41,7 @@ def broken_budgets(
         yield f"saves {met.need.text(met.saved)} where {asked} asks for {wanted:,}."
 
 
-def broken_constraints(
+def constraint_violations(
     constraints: Constraints, effect: PlanEffect, structure: ModelStructure
 ) -> Iterator[str]:
     """Yield what is not kept of each constraint, with the layers that break it."""
@@ -119,7 +119,7 @@ def contradictions(
     groups = sublayer.groups
     keep, remove = pins.keep.resolved(groups), pins.remove.resolved(groups)
     if sublayer.fixed and (remove or (pins.width is not None and pins.width < groups)):
-        yield ("remove" if remove else "width"), f"{why_fixed(kind)}; take it out."
+        yield ("remove" if remove else "width"), f"{unprunable_reason(kind)}; take it out."
         return
     if both := keep & remove:
         yield "remove", f"{both} is both in keep and in remove; name it in one."
@@ -132,7 +132,7 @@ def contradictions(
         yield "width", f"{pins.width} is more than the {left} that remove leaves; write less."
 
 
-def broken_wishes(
+def violations(
     plan: PrunePlan,
     effect: PlanEffect,
     structure: ModelStructure,
@@ -141,16 +141,16 @@ def broken_wishes(
 ) -> Iterator[str]:
     """Yield a sentence for every wish that the plan's decisions don't keep."""
     if plan.target is not None:
-        yield from broken_budgets(plan.target, effect, structure, storage)
-    yield from broken_bounds(plan, effect, structure, traits)
+        yield from budget_violations(plan.target, effect, structure, storage)
+    yield from rule_violations(plan, effect, structure, traits)
 
 
-def broken_bounds(
+def rule_violations(
     plan: PrunePlan, effect: PlanEffect, structure: ModelStructure, traits: ModelTraits | None
 ) -> Iterator[str]:
     """Yield the same of constraints and pins: of all that says how, and not how much."""
     if plan.target is not None:
-        yield from broken_constraints(plan.target.constraints, effect, structure)
+        yield from constraint_violations(plan.target.constraints, effect, structure)
         runtime = plan.target.constraints.runtime
         if runtime is not None and traits is not None:
             for obstacle in obstacles(runtime, traits, structure, effect):

@@ -20,7 +20,7 @@ from globalprune.artifacts.plans.plan_validation import (
     refuse_other_format,
     shape_problems,
 )
-from globalprune.artifacts.plans.plan_yaml import Problem, load_document, spell_plan
+from globalprune.artifacts.plans.plan_yaml import Problem, format_plan, load_document
 from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import ModelStructure
@@ -138,7 +138,7 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
 
 
 @dataclass(frozen=True)
-class StandingPlan:
+class ExistingPlan:
     """A plan that is there already."""
 
     plan: PrunePlan
@@ -150,7 +150,7 @@ def write_plan(path: Path, plan: PrunePlan, *, header: Sequence[str], overwrite:
 
     `header` says what the plan does; its first line starts with "as generated: ".
     """
-    standing_plan(path, overwrite=overwrite)
+    existing_plan(path, overwrite=overwrite)
     replace_plans([Draft(path, plan, header)])
 
 
@@ -165,11 +165,11 @@ class Draft:
     @property
     def text(self) -> str:
         """The whole file."""
-        return "\n".join([SCHEMA_LINE, *comment_lines(self.header)]) + "\n" + spell_plan(self.plan)
+        return "\n".join([SCHEMA_LINE, *comment_lines(self.header)]) + "\n" + format_plan(self.plan)
 
 
 def replace_plans(drafts: Sequence[Draft]) -> None:
-    """Write plans, whatever stands there: for who knows from `standing_plan` that it may go.
+    """Write plans, whatever stands there: for who knows from `existing_plan` that it may go.
 
     Several of one folder appear together; a link is followed, and stays.
     """
@@ -188,7 +188,7 @@ def replace_plans(drafts: Sequence[Draft]) -> None:
         write_atomically(draft.path, draft.text)
 
 
-def standing_plan(path: Path, *, overwrite: bool) -> StandingPlan | None:
+def existing_plan(path: Path, *, overwrite: bool) -> ExistingPlan | None:
     """What a plan at `path` would replace, if anything.
 
     Raise `UsageError` where none can be written, or a person's work would go. What can't be read
@@ -210,7 +210,7 @@ def standing_plan(path: Path, *, overwrite: bool) -> StandingPlan | None:
             f"{path}: was edited by hand since gp plan wrote it; choose another name, or say "
             "--overwrite to replace it (its pins are kept, its edits and comments are lost)."
         )
-    return StandingPlan(plan, edited)
+    return ExistingPlan(plan, edited)
 
 
 def _named_structure(document: CommentedMap) -> str | None:

@@ -32,7 +32,7 @@ def find_analysis(
     """
     if named is not None:
         analysis = read_analysis(named)
-        return analysis, other_table(reference, path, analysis)
+        return analysis, table_warning(reference, path, analysis)
     if reference is None:
         return None, f"{path}: names no analysis, so its figures are {_UNKNOWN}"
     folder = path.resolve().parent / reference.path
@@ -50,14 +50,14 @@ def find_analysis(
     return analysis, ""
 
 
-def other_table(reference: AnalysisReference | None, path: Path, analysis: Analysis) -> str:
+def table_warning(reference: AnalysisReference | None, path: Path, analysis: Analysis) -> str:
     """A doubt, where the plan was made from another table than the one it is counted by."""
     if reference is None or reference.table == analysis.record.table:
         return ""
     return f"{path}: was made from another table than that of {analysis.folder}."
 
 
-def plan_doubt(plan: PrunePlan, record: AnalysisRecord | None) -> str | None:
+def plan_warning(plan: PrunePlan, record: AnalysisRecord | None) -> str | None:
     """Why the analysis of the plan is doubted, if it is and the plan was made by what was tried."""
     reference = plan.analysis
     if reference is None or record is None or record.table != reference.table:
@@ -65,13 +65,13 @@ def plan_doubt(plan: PrunePlan, record: AnalysisRecord | None) -> str | None:
     return doubt_of(record, Scoring(reference.importance, reference.normalised_by))
 
 
-def recorded_doubt(plan: PrunePlan, path: Path) -> str | None:
+def recorded_warning(plan: PrunePlan, path: Path) -> str | None:
     """The same of the plan at `path`, by the analysis that it names, if that lies there."""
     if plan.analysis is None:
         return None
     record = path.resolve().parent / plan.analysis.path / ANALYSIS_FILE
     try:
-        return plan_doubt(plan, read_analysis_record(record))
+        return plan_warning(plan, read_analysis_record(record))
     except (ArtifactError, OSError):
         return None
 
@@ -101,7 +101,7 @@ class SublayerSummary:
 
 
 @dataclass(frozen=True)
-class LayerPicture:
+class LayerSummary:
     """One layer, its sublayers by kind."""
 
     layer_idx: int
@@ -109,9 +109,9 @@ class LayerPicture:
     dropped: bool
 
 
-def layer_pictures(
+def layer_summaries(
     structure: ModelStructure, table: GroupTable | None, effect: PlanEffect | None
-) -> tuple[LayerPicture, ...]:
+) -> tuple[LayerSummary, ...]:
     """A picture of every layer; without a table no importance is known, without an effect all stay.
 
     Importances are shares of the table's sum.
@@ -131,5 +131,5 @@ def layer_pictures(
                 worth = float(shares.sum())
                 lost = worth - float(shares[kept.to_array()].sum())
             sublayers[kind] = SublayerSummary(groups, len(kept), worth, lost)
-        found.append(LayerPicture(at, sublayers, dropped=cut.dropped if cut else False))
+        found.append(LayerSummary(at, sublayers, dropped=cut.dropped if cut else False))
     return tuple(found)

@@ -34,7 +34,7 @@ from globalprune.artifacts.structure import (
     GroupType,
     ModelStructure,
     SublayerStructure,
-    why_fixed,
+    unprunable_reason,
 )
 from globalprune.errors import PlanVersion
 
@@ -185,7 +185,7 @@ def _layer_problems(
         named: list[tuple[str, Any]] = []
         if location[0] == "layers" and had.fixed and sublayer is not None:
             where = (*location, kind)
-            what = f"{spelled(where)}{why_fixed(kind)}; take it out."
+            what = f"{spelled(where)}{unprunable_reason(kind)}; take it out."
             yield Problem(line_of(document, where), what)
         elif location[0] == "layers":
             named.append((kind, sublayer))

@@ -220,7 +220,7 @@ def _name(key: Node, line: int) -> tuple[str, Any]:
 _LINE_WIDTH = 96  # ruamel folds behind the word that crosses it
 
 
-def spell_plan(plan: PrunePlan) -> str:
+def format_plan(plan: PrunePlan) -> str:
     """The plan without any comment; equal plans are spelled alike."""
     document = CommentedMap(plan.model_dump(mode="json", exclude_none=True, exclude={"layers"}))
     if plan.target:

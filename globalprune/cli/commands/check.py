@@ -131,7 +131,7 @@ def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
 def _refresh(review: "Review") -> None:
     """Write the comment anew; all else in the file stays."""
     from globalprune.artifacts.plans.plan_file import refresh_header
-    from globalprune.planning.summary import header_of
+    from globalprune.planning.summary import header_lines
 
     known = review.known
     if known is None:
@@ -140,7 +140,7 @@ def _refresh(review: "Review") -> None:
         )
     scoring = known.worth.scoring
     parts = (review.plan, known.structure, known.effect, scoring, known.optimality, known.doubt)
-    header = header_of(*parts, known.analysis.record.model.storage)
+    header = header_lines(*parts, known.analysis.record.model.storage)
     refresh_header(review.path, header)
 
 

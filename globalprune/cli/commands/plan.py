@@ -133,13 +133,13 @@ def plan(
     )
     from globalprune.artifacts.writer_lock import one_writer
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
-    from globalprune.planning.options import budgets_asked, constraints_asked
+    from globalprune.planning.options import parse_budgets, parse_constraints
     from globalprune.planning.write import refuse_csv_place, write_plans
 
     if csv is not None:
         refuse_csv_place(csv)
     analysis = read_analysis(folder)
-    asked = constraints_asked(
+    asked = parse_constraints(
         len(analysis.record.structure.layers),
         protect_layers=protect_layers,
         min_attention_groups=min_attention_groups,
@@ -157,7 +157,7 @@ def plan(
             analysis,
             ratio or [],
             out,
-            budgets=budgets_asked(
+            budgets=parse_budgets(
                 parameters=params,
                 size=size,
                 kv_cache=kv_cache,

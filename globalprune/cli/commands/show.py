@@ -8,7 +8,7 @@ import typer
 from globalprune.cli import console, options
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.plans.plan_summary import LayerPicture, SublayerSummary
+    from globalprune.artifacts.plans.plan_summary import LayerSummary, SublayerSummary
     from globalprune.planning.review import Picture
 
 
@@ -42,9 +42,9 @@ def show(
 
     Example:  gp show analysis/plan.yaml
     """
-    from globalprune.planning.review import picture_of
+    from globalprune.planning.review import overview_of
 
-    picture = picture_of(path, analysis, importance)
+    picture = overview_of(path, analysis, importance)
     for note in picture.notes:
         console.note(note)
     if as_json:
@@ -95,7 +95,7 @@ def _bar(part: float) -> str:
     return f"{text:<{_BAR}}"
 
 
-def _worth(layer: "LayerPicture") -> float:
+def _worth(layer: "LayerSummary") -> float:
     """The layer's share of the importance."""
     return sum(sublayer.importance or 0.0 for sublayer in layer.sublayers.values())
 

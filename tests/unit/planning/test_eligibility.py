@@ -8,13 +8,13 @@ from analyses import analysis_of, structure_of, traits_with
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, Target
 from globalprune.artifacts.structure import ModelTraits
 from globalprune.errors import PlanInvalid, UsageError
-from globalprune.planning.eligibility import bound_by_runtime
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.eligibility import add_runtime_constraints
+from globalprune.planning.planner import PlanResult, make_plan
 
 SHAPE = ((3, 8), (3, 8), (3, 8))
 
 
-def planned(pins: dict[int, object], ratio: float = 0.4, layers: range | None = None) -> Planned:
+def planned(pins: dict[int, object], ratio: float = 0.4, layers: range | None = None) -> PlanResult:
     """A plan under these pins."""
     analysis = analysis_of(structure_of(SHAPE), layers=layers)
     wishes = {layer: LayerPins.model_validate(pin) for layer, pin in pins.items()}
@@ -114,7 +114,7 @@ def test_a_ratio_that_pins_make_impossible_gives_the_largest_plan() -> None:
     ],
 )
 def test_contradictions_are_refused(pins: dict[int, object], message: str) -> None:
-    """Wishes that no plan can keep are an error with the way to them."""
+    """Pins that no plan can keep are an error with the way to them."""
     with pytest.raises(PlanInvalid, match=message):
         planned(pins)
 
@@ -143,7 +143,7 @@ WIDE = structure_of(((3, 96), (3, 96)))
 def bound(**said: object) -> Constraints:
     """What binds a plan of a wide Llama."""
     asked = Constraints.model_validate(said)
-    return bound_by_runtime(asked, analysis_of(WIDE, traits=traits_with()).record)
+    return add_runtime_constraints(asked, analysis_of(WIDE, traits=traits_with()).record)
 
 
 def test_widths_for_llama_cpp_are_multiples_of_what_is_quantised_together() -> None:
@@ -152,7 +152,7 @@ def test_widths_for_llama_cpp_are_multiples_of_what_is_quantised_together() -> N
     assert bound(runtime="llama.cpp", round_mlp=48).round_mlp == 96
     assert bound(runtime="llama.cpp", min_mlp=40).min_mlp == 40
     odd = analysis_of(structure_of(((3, 40), (3, 40))), traits=traits_with())
-    assert bound_by_runtime(Constraints(runtime="llama.cpp"), odd.record).round_mlp == 8
+    assert add_runtime_constraints(Constraints(runtime="llama.cpp"), odd.record).round_mlp == 8
 
 
 def test_any_is_uniform_unless_whole_layers_go() -> None:
@@ -195,7 +195,7 @@ def test_layers_are_alike_where_llama_cpp_wants_them_to_be(
 ) -> None:
     """Its form for layers that differ has no place for a head apart from the embedding."""
     record = analysis_of(WIDE, traits=traits).record
-    assert bound_by_runtime(Constraints(runtime="llama.cpp"), record).uniform == uniform
+    assert add_runtime_constraints(Constraints(runtime="llama.cpp"), record).uniform == uniform
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_what_no_plan_makes_load_is_refused(traits: ModelTraits, message: str) -
     """Before anything is chosen."""
     record = analysis_of(WIDE, traits=traits).record
     with pytest.raises(UsageError, match=f"--for llama.cpp: {message}"):
-        bound_by_runtime(Constraints(runtime="llama.cpp"), record)
+        add_runtime_constraints(Constraints(runtime="llama.cpp"), record)
 
 
 def test_layers_that_llama_cpp_counts_by_their_place_stay() -> None:
@@ -220,9 +220,9 @@ def test_layers_that_llama_cpp_counts_by_their_place_stay() -> None:
     with pytest.raises(
         UsageError, match=r"--for any --whole-layers: llama\.cpp tells by its place"
     ):
-        bound_by_runtime(whole, counted.record)
-    assert bound_by_runtime(Constraints(runtime="any"), counted.record).uniform
+        add_runtime_constraints(whole, counted.record)
+    assert add_runtime_constraints(Constraints(runtime="any"), counted.record).uniform
     traits = traits_with("smollm3", layer_kinds=("full", "no_rope", "full", "full"))
     odd = analysis_of(structure, traits=traits)
     with pytest.raises(UsageError, match="--for any: no plan makes this model load there: llama"):
-        bound_by_runtime(Constraints(runtime="any"), odd.record)
+        add_runtime_constraints(Constraints(runtime="any"), odd.record)

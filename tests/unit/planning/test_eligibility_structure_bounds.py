@@ -7,7 +7,7 @@ from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, Target
 from globalprune.errors import PlanInvalid, UsageError
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.planner import PlanResult, make_plan
 
 FIXED = structure_of(((2, 8), (2, 8), (2, 8)), attention_cost=0, output_bias=100)
 WHY = (
@@ -16,7 +16,7 @@ WHY = (
 )
 
 
-def planned(ratio: float = 0.1, pins: Any = None, **constraints: Any) -> Planned:
+def planned(ratio: float = 0.1, pins: Any = None, **constraints: Any) -> PlanResult:
     """A plan under these constraints."""
     wishes = {layer: LayerPins.model_validate(pin) for layer, pin in (pins or {}).items()}
     target = Target(ratio=ratio, constraints=Constraints.model_validate(constraints))

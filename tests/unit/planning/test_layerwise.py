@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from globalprune.artifacts.plans.plan import Constraints, Target
-from globalprune.planning.planner import Planned, make_plan
+from globalprune.planning.planner import PlanResult, make_plan
 
 SHAPE = ((4, 60), (4, 60), (4, 60))
 
 
-def by_layer(seed: int, ratio: float, share: float = 0.3) -> Planned:
+def by_layer(seed: int, ratio: float, share: float = 0.3) -> PlanResult:
     """A plan of three layers."""
     constraints = Constraints(attention_share=share)
     target = Target(ratio=ratio, strategy="layerwise", constraints=constraints)

@@ -3,7 +3,7 @@
 import pytest
 
 from globalprune.errors import UsageError
-from globalprune.planning.options import budgets_asked, constraints_asked
+from globalprune.planning.options import parse_budgets, parse_constraints
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from globalprune.planning.options import budgets_asked, constraints_asked
 def test_amounts_have_units(name: str, text: str, amount: int) -> None:
     """A B is a billion parameters, and a byte of memory; Ki and its like are powers of two."""
     said = dict.fromkeys(("parameters", "size", "kv_cache", "flops")) | {name: text}
-    assert getattr(budgets_asked(dtype=None, context=None, **said), name) == amount
+    assert getattr(parse_budgets(dtype=None, context=None, **said), name) == amount
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_amounts_have_units(name: str, text: str, amount: int) -> None:
 def test_what_is_no_budget_is_told_by_its_option(said: dict[str, str], message: str) -> None:
     """With what was typed, and what to type."""
     with pytest.raises(UsageError, match=message):
-        budgets_asked(**({"dtype": None, "context": None} | said))  # type: ignore[arg-type]
+        parse_budgets(**({"dtype": None, "context": None} | said))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_is_no_budget_is_told_by_its_option(said: dict[str, str], message: 
 )
 def test_layers_are_counted_from_either_end(texts: list[str], layers: list[int]) -> None:
     """-1 is the last one; said again, they are all meant."""
-    assert list(constraints_asked(6, protect_layers=texts).protect_layers) == layers
+    assert list(parse_constraints(6, protect_layers=texts).protect_layers) == layers
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_layers_are_counted_from_either_end(texts: list[str], layers: list[int])
 def test_what_is_no_constraint_is_told_by_its_option(said: dict[str, object], message: str) -> None:
     """Clashes too."""
     with pytest.raises(UsageError, match=message):
-        constraints_asked(6, **said)
+        parse_constraints(6, **said)

@@ -9,7 +9,7 @@ from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.analyses.analysis import Scoring
 from globalprune.artifacts.analyses.reliability import Reliability, SharedCut
-from globalprune.artifacts.plans.budgets import asked_parameters
+from globalprune.artifacts.plans.budgets import parameters_to_remove
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Budgets, Target
 from globalprune.artifacts.structure import GROUP_TYPES, ModelTraits
@@ -82,7 +82,9 @@ def test_only_measured_layers_are_cut() -> None:
     planned = make_plan(analysis, Target(ratio=0.2))
 
     assert list(planned.plan.layers) == [1]
-    assert planned.met[0].need.amount == asked_parameters(0.2, analysis.record.structure.parameters)
+    assert planned.met[0].need.amount == parameters_to_remove(
+        0.2, analysis.record.structure.parameters
+    )
     assert planned.reached
 
 
@@ -128,7 +130,7 @@ def test_a_ratio_is_a_fraction(ratio: float) -> None:
 )
 def test_ratios_are_read_as_they_are_written(ratio: float, parameters: int, asked: int) -> None:
     """A tenth of thirty is three, not four, although no binary number is a tenth."""
-    assert asked_parameters(ratio, parameters) == asked
+    assert parameters_to_remove(ratio, parameters) == asked
 
 
 def test_a_method_without_a_unit_of_loss_is_doubted() -> None:

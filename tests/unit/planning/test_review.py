@@ -11,7 +11,7 @@ from globalprune.artifacts.plans.plan_file import refresh_header
 from globalprune.errors import PlanInvalid, PlanStale
 from globalprune.planning.diff import compare_plans
 from globalprune.planning.review import Known, review_plan
-from globalprune.planning.summary import header_of
+from globalprune.planning.summary import header_lines
 from globalprune.planning.write import write_plans
 
 
@@ -143,7 +143,7 @@ def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
     known = known_of(path)
     refresh_header(
         path,
-        header_of(
+        header_lines(
             review_plan(path).plan,
             known.structure,
             known.effect,

@@ -15,7 +15,7 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import has_comments, refresh_header, write_plan
 from globalprune.planning.summary import (
     ImportanceByGroup,
-    header_of,
+    header_lines,
     importance_lines,
     optimality_of,
     removal_text,
@@ -104,7 +104,7 @@ def test_the_comment_says_who_decided(generated: str | None, state: str) -> None
     plan = plan_of(_0={"mlp": "0"})
     said = plan.decisions_digest() if generated == "own" else generated
     plan = plan.model_copy(update={"generated": said})
-    first, *_ = header_of(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None, None)
+    first, *_ = header_lines(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None, None)
 
     assert first.startswith(f"{state}: removes 6 of ")
 
@@ -122,7 +122,7 @@ def test_every_line_is_known_again(
     effect = effect_of(plan, STRUCTURE)
     found = optimality_of(plan, STRUCTURE, effect, worth)
     path = tmp_path / "plan.yaml"
-    header = header_of(
+    header = header_lines(
         plan, STRUCTURE, effect, worth.scoring, found, doubt_text(trial_with(mlp=0.1))
     )
     write_plan(path, plan, header=header, overwrite=False)

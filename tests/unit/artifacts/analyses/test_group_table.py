@@ -21,7 +21,7 @@ from globalprune.artifacts.analyses.group_table import (
     read_group_table,
     write_group_table,
 )
-from globalprune.artifacts.plans.budgets import needs_of
+from globalprune.artifacts.plans.budgets import requirements_of
 from globalprune.artifacts.plans.plan import Budgets
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import TableInvalid, UsageError
@@ -243,7 +243,9 @@ def test_what_groups_save_of_other_budgets_stands_beside_them(tmp_path: Path) ->
     path = tmp_path / "groups.parquet"
     write_group_table(path, table, structure)
     frame = pd.read_parquet(path)
-    needs = {need.asked[0]: need for need in needs_of(Budgets(kv_cache=0, flops=0), structure)}
+    needs = {
+        need.asked[0]: need for need in requirements_of(Budgets(kv_cache=0, flops=0), structure)
+    }
 
     for name in ("kv_cache", "flops"):
         expected = needs[name].of_rows(table.layer_idx, table.group_type)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from analyses import storage_of, structure_of
 
-from globalprune.artifacts.plans.budgets import Met, further_costs, needs_of
+from globalprune.artifacts.plans.budgets import BudgetStatus, further_costs, requirements_of
 from globalprune.artifacts.plans.plan import Budgets
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import UsageError
@@ -15,7 +15,7 @@ WHOLE = STRUCTURE.parameters
 
 def test_the_strictest_budget_of_parameters_counts() -> None:
     """A ratio and a number are one need."""
-    (need,) = needs_of(Budgets(ratio=0.1, parameters=WHOLE - 100), STRUCTURE)
+    (need,) = requirements_of(Budgets(ratio=0.1, parameters=WHOLE - 100), STRUCTURE)
 
     assert need.asked == ("ratio", "parameters")
     assert (need.before, need.amount) == (WHOLE, 100)
@@ -25,8 +25,8 @@ def test_the_strictest_budget_of_parameters_counts() -> None:
 def test_a_size_counts_whole_files() -> None:
     """Headers too; each tensor in its own dtype unless one is named, which nothing else decides."""
     storage = storage_of(STRUCTURE, "BF16", attention="F32", overhead=40)
-    (own,) = needs_of(Budgets(size=100), STRUCTURE, storage)
-    (sublayers,) = needs_of(Budgets(size=100, dtype="float16"), STRUCTURE, storage)
+    (own,) = requirements_of(Budgets(size=100), STRUCTURE, storage)
+    (sublayers,) = requirements_of(Budgets(size=100, dtype="float16"), STRUCTURE, storage)
 
     assert own.unit == "bytes of weight files in bfloat16 and float32"
     assert (own.before, own.amount) == (2 * WHOLE + 2 * 200 + 40, 2 * WHOLE + 340)
@@ -34,12 +34,12 @@ def test_a_size_counts_whole_files() -> None:
     assert (sublayers.before, sublayers.cost.tolist()) == (2 * WHOLE + 40, [[100, 12], [100, 12]])
     assert own.reachable(100) == f"--size {own.before - 100}B"
     with pytest.raises(UsageError, match=r"--size: the analysis was made before it was recorded"):
-        needs_of(Budgets(size=100), STRUCTURE)
+        requirements_of(Budgets(size=100), STRUCTURE)
 
 
 def test_a_cache_holds_a_key_and_a_value() -> None:
     """Of every attention group: two vectors of head_dim numbers."""
-    (need,) = needs_of(Budgets(kv_cache=20, dtype="float32"), STRUCTURE)
+    (need,) = requirements_of(Budgets(kv_cache=20, dtype="float32"), STRUCTURE)
 
     assert need.cost.tolist() == [[2 * 2 * 4, 0], [2 * 2 * 4, 0]]
     assert (need.before, need.amount) == (4 * 16, 64 - 20)
@@ -47,7 +47,7 @@ def test_a_cache_holds_a_key_and_a_value() -> None:
 
 def test_flops_grow_with_the_context() -> None:
     """Two a parameter; four a number of a query head and token before, for QK and for AV."""
-    (need,) = needs_of(Budgets(flops=0, context=10), STRUCTURE)
+    (need,) = requirements_of(Budgets(flops=0, context=10), STRUCTURE)
 
     assert need.cost.tolist() == [[2 * 50 + 4 * 10 * 2 * 2, 2 * 6]] * 2
     assert need.before == 2 * (2 * (100 + 160) + 4 * 12) == need.amount
@@ -56,7 +56,9 @@ def test_flops_grow_with_the_context() -> None:
 def test_a_window_holds_and_sees_no_more_than_it_is_long() -> None:
     """Of a context of twelve, eight; counted in thirds of a byte, and told in whole ones."""
     windowed = with_window(STRUCTURE, 1, 8)
-    (cache, flops) = needs_of(Budgets(kv_cache=20, dtype="float32", flops=0, context=12), windowed)
+    (cache, flops) = requirements_of(
+        Budgets(kv_cache=20, dtype="float32", flops=0, context=12), windowed
+    )
 
     assert cache.cost.tolist() == [[3 * 16, 0], [2 * 16, 0]]
     assert (cache.parts, cache.before, cache.at_most) == (3, 3 * 32 + 2 * 32, 3 * 20)
@@ -68,7 +70,7 @@ def test_a_window_holds_and_sees_no_more_than_it_is_long() -> None:
 def test_a_window_as_long_as_the_context_is_none(window: int | None, context: int) -> None:
     """And what no window is in, is counted as ever."""
     whole, found = (
-        needs_of(Budgets(kv_cache=20, flops=0, context=context), structure)
+        requirements_of(Budgets(kv_cache=20, flops=0, context=context), structure)
         for structure in (STRUCTURE, with_window(STRUCTURE, 1, window))
     )
 
@@ -97,7 +99,9 @@ def with_window(structure: ModelStructure, layer: int, window: int | None) -> Mo
 def test_an_attention_that_cannot_be_cut_takes_its_share_of_the_whole() -> None:
     """Its groups are in the cache, and its parameters among the FLOPs."""
     fixed = structure_of(((2, 4),), attention_cost=0, output_bias=100)
-    (cache, flops) = needs_of(Budgets(kv_cache=0, dtype="float32", flops=0, context=10), fixed)
+    (cache, flops) = requirements_of(
+        Budgets(kv_cache=0, dtype="float32", flops=0, context=10), fixed
+    )
 
     assert cache.before == 2 * 16
     assert flops.before == 2 * (100 + 24) + 2 * 4 * 10 * 2 * 2
@@ -105,8 +109,8 @@ def test_an_attention_that_cannot_be_cut_takes_its_share_of_the_whole() -> None:
 
 def test_a_budget_that_is_kept_already_needs_nothing() -> None:
     """More may be left than there is."""
-    (need,) = needs_of(Budgets(parameters=10 * WHOLE), STRUCTURE)
+    (need,) = requirements_of(Budgets(parameters=10 * WHOLE), STRUCTURE)
 
     assert need.amount == 0
-    assert Met(need, 0).reached
-    assert Met(need, 6).after == WHOLE - 6
+    assert BudgetStatus(need, 0).reached
+    assert BudgetStatus(need, 6).after == WHOLE - 6

@@ -7,10 +7,10 @@ from artifact_values import FORMAT, layer_of, plan_at, structure_of
 
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import (
+    existing_plan,
     has_comments,
     read_plan,
     refresh_header,
-    standing_plan,
     write_plan,
 )
 from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_of
@@ -156,7 +156,7 @@ def test_a_folder_is_no_plan(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"is a folder, where a file should be written; name a file"
     ):
-        standing_plan(tmp_path, overwrite=True)
+        existing_plan(tmp_path, overwrite=True)
 
 
 def test_a_plan_of_another_structure_is_stale(tmp_path: Path) -> None:
