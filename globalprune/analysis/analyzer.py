@@ -13,7 +13,7 @@ import torch
 
 from globalprune.analysis.measure import Measured, Measuring, measure
 from globalprune.analysis.output import RunLog, write_analysis
-from globalprune.analysis.prior_plan import read_given, take_away
+from globalprune.analysis.prior_plan import apply_prior_plan, read_prior_plan
 from globalprune.analysis.request import (
     Subject,
     chosen_normalisers,
@@ -33,7 +33,7 @@ from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_st
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import sole_writer
 from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.split import judging_every
+from globalprune.compensation.split import validation_every
 from globalprune.errors import UsageError
 from globalprune.importance import DEFAULT_IMPORTANCE, Importance, importances_named
 from globalprune.models.checkpoints.identity import identify_model, refuse_changed
@@ -101,7 +101,7 @@ def analyze(
         decided = None
         if given is not None:
             steps = gate_steps if compensating else None
-            decided = read_given(given, subject, steps)
+            decided = read_prior_plan(given, subject, steps)
     with log.phase("cut the text into windows"):
         text = calibration_text(
             data, partial(load_tokenizer, subject.source.path),
@@ -112,7 +112,7 @@ def analyze(
         windows = text.windows
         refuse_single_window(methods, windows)
         if given is not None and compensating:
-            judging_every(windows)
+            validation_every(windows)
     with log.phase("take the weights' fingerprint"):
         described = model_record(checkpoint, subject)
         del checkpoint  # of a GGUF file it holds all weights, and they are about to be loaded again
@@ -140,7 +140,7 @@ def analyze(
             with log.phase("take away what is decided"):
                 solved = CompensatedWeights(work.part("given"))
                 parts = (loaded, subject, decided, windows, solved)
-                take_away(*parts, batch_size=batch_size, progress=progress)
+                apply_prior_plan(*parts, batch_size=batch_size, progress=progress)
         with log.phase("run the text through it"):
             measured = measure(
                 loaded, subject,

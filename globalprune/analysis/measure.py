@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from globalprune.analysis.prior_plan import Given
+from globalprune.analysis.prior_plan import PriorPlan
 from globalprune.analysis.request import Subject
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.analyses.loss_curves import Curves
@@ -16,7 +16,7 @@ from globalprune.artifacts.analyses.reliability import Reliability, reliability_
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure, SublayerStructure
 from globalprune.importance import Importance
-from globalprune.obs.order_groups import Removal, removal_of
+from globalprune.obs.order_groups import RemovalOrders, order_sublayers
 from globalprune.obs.removal_order import measured_losses
 from globalprune.obs.trials import Trials, removal_trials
 from globalprune.progress import Progress
@@ -31,7 +31,7 @@ from globalprune.statistics.interface import (
     SublayerKey,
 )
 from globalprune.statistics.loss import LabelDraw
-from globalprune.sublayers.residual_stream import layers_of, sublayers_of
+from globalprune.sublayers.residual_stream import sublayer_model
 from globalprune.text.windows import TokenWindows
 
 
@@ -39,7 +39,7 @@ from globalprune.text.windows import TokenWindows
 class Ordered:
     """Every sublayer's order of removal, and what trials of it came to, if there were any."""
 
-    removal: Removal
+    removal: RemovalOrders
     trials: Trials
 
     def statistics(self) -> dict[Statistic, Split[GroupSums]]:
@@ -74,12 +74,11 @@ def order_groups(
 
     `work` keeps what is found, and what lies there is not looked for again.
     """
-    layers = layers_of(loaded, subject.adapter, subject.structure)
-    sublayers = sublayers_of(loaded, subject.adapter, subject.structure)
-    running = (loaded, layers, sublayers, windows)
+    model = sublayer_model(loaded, subject.adapter, subject.structure)
     with frozen(loaded):
-        removal = removal_of(
-            *running,
+        removal = order_sublayers(
+            model,
+            windows,
             curvature,
             batch_size=batch_size,
             kept=work.part("orders"),
@@ -88,7 +87,8 @@ def order_groups(
         trials: Trials = {}
         if trying:
             trials = removal_trials(
-                *running,
+                model,
+                windows,
                 removal.orders,
                 batch_size=batch_size,
                 kept=work.part("trials"),
@@ -122,10 +122,12 @@ class Measured:
     save_failure: str | None  # why the pass could not be saved on the way
 
 
-def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None = None) -> Measured:
+def measure(
+    loaded: Any, subject: Subject, how: Measuring, prior: PriorPlan | None = None
+) -> Measured:
     """Collect in one pass what all methods need, then order the groups if a method needs it.
 
-    Statistics of groups that a `given` plan removes are zero.
+    Statistics of groups that a prior plan removes are zero.
     """
     needs = how.needs()
     in_pass = {need for need in PASS_STATISTICS if need in needs}
@@ -154,15 +156,15 @@ def measure(loaded: Any, subject: Subject, how: Measuring, given: Given | None =
             progress=how.progress,
         )
         statistics |= ordered.statistics()
-    if given is not None:
-        statistics = {name: _kept_only(split, given) for name, split in statistics.items()}
+    if prior is not None:
+        statistics = {name: _kept_only(split, prior) for name, split in statistics.items()}
     return Measured(replace(collected, statistics=statistics), ordered, checkpoint.failure)
 
 
-def _kept_only(split: Split[GroupSums], given: Given) -> Split[GroupSums]:
+def _kept_only(split: Split[GroupSums], prior: PriorPlan) -> Split[GroupSums]:
     """Return a statistic with zeros for the groups that the plan removes."""
     whole, *halves = (
-        {sublayer: given.standing(sublayer, values) for sublayer, values in sums.items()}
+        {sublayer: prior.kept_only(sublayer, values) for sublayer, values in sums.items()}
         for sums in (split.whole, *(split.halves or ()))
     )
     return Split(whole, (halves[0], halves[1]) if halves else None)

@@ -1,11 +1,10 @@
-"""Makes a loaded model what a plan leaves of it, so that what stands is measured as it stands then.
+"""A prior plan (--given): a loaded model becomes what the plan leaves of it, and is measured so.
 
-The weights of what is gone become zeros in the output projections, so indices stay those of the
-original; with compensation, the others become what applying the plan would solve, gate and up of
-MLPs too, and the final norm what it would refit.
+In the output projections the weights of removed groups become zeros, so indices stay those of the
+original. With compensation the other weights become those that applying the plan would write: gate
+and up of MLPs and the final norm, too.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,47 +13,41 @@ import torch
 
 from globalprune.analysis.request import Subject
 from globalprune.artifacts.analyses.analysis import GivenPlan
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, removed_groups
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.structure import RemovedGroups
-from globalprune.compensation.compensate import SublayerWeights, repair_streams
+from globalprune.compensation.compensate import compensate
 from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.final_norm import refit_final_norm
-from globalprune.compensation.split import streams_to_repair
+from globalprune.compensation.sublayer_weights import SublayerWeights
 from globalprune.progress import Progress
-from globalprune.statistics.hooks import frozen
 from globalprune.statistics.interface import SublayerKey
-from globalprune.sublayers.residual_stream import (
-    StreamBatch,
-    check_composition,
-    layers_of,
-    sublayers_of,
-)
+from globalprune.sublayers.residual_stream import sublayer_model
 from globalprune.sublayers.sublayer import Sublayer, gate_and_up
 from globalprune.text.windows import TokenWindows
 
 
 @dataclass(frozen=True)
-class Given:
-    """A plan that was decided before, and what is known of it."""
+class PriorPlan:
+    """A plan that is decided before the analysis, and its record."""
 
     effect: PlanEffect
     groups: RemovedGroups
     record: GivenPlan
 
-    def standing(self, sublayer: SublayerKey, values: torch.Tensor) -> torch.Tensor:
-        """One number a group `[groups]`, zero where the group is gone."""
-        layer, group_type = sublayer
-        kept = list(self.effect.layers[layer].of(group_type))
+    def kept_only(self, key: SublayerKey, values: torch.Tensor) -> torch.Tensor:
+        """A sublayer's values `[groups]`, with zeros for the removed groups."""
+        layer, group_type = key
+        kept = self.effect.layers[layer].of(group_type).to_array()
         zeros = torch.zeros_like(values)
         zeros[kept] = values[kept]
         return zeros
 
 
-def read_given(path: Path, subject: Subject, gate_steps: int | None) -> Given:
-    """Read the plan, to be compensated with so many steps for gate and up, or with None not at all.
+def read_prior_plan(path: Path, subject: Subject, gate_steps: int | None) -> PriorPlan:
+    """Read the plan; it is compensated in `gate_steps` steps for gate and up, with None not at all.
 
-    Raise `PlanInvalid` or `PlanStale` where it isn't one of this structure.
+    Raise `PlanInvalid` or `PlanStale` where it is not a plan for this structure.
     """
     plan = read_plan(path, subject.structure)
     effect = effect_of(plan, subject.structure)
@@ -64,62 +57,58 @@ def read_given(path: Path, subject: Subject, gate_steps: int | None) -> Given:
         compensated=gate_steps is not None,
         gate_steps=gate_steps or 0,
     )
-    return Given(effect, removed_groups(plan, subject.structure), record)
+    return PriorPlan(effect, removed_groups(plan, subject.structure), record)
 
 
 @torch.no_grad()
-def take_away(
+def apply_prior_plan(
     loaded: Any,
     subject: Subject,
-    given: Given,
+    prior: PriorPlan,
     windows: TokenWindows,
-    solved: CompensatedWeights,
+    weights: CompensatedWeights,
     *,
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """Change the loaded model where compensation does, and take out what is gone.
+    """Compensate the loaded model in place if the plan says so, and zero the removed groups.
 
-    What compensation solves goes through `solved`, and is not solved again where it lies there.
+    Compensated weights go into `weights`; those that lie there are not computed again.
     """
-    sublayers = sublayers_of(loaded, subject.adapter, subject.structure)
-    if given.record.compensated:
-        with frozen(loaded):
-            layers = layers_of(loaded, subject.adapter, subject.structure)
-            check_composition(loaded, layers, sublayers, windows.rows[0][None].to(loaded.device))
-            batches = streams_to_repair(loaded, layers, windows, batch_size=batch_size)
-            stored, steps = loaded.get_parameter, given.record.gate_steps
-            repair_streams(sublayers, given.effect, batches, solved, stored, steps, progress)
-            _refit(loaded, subject, batches, windows)
-    for sublayer in sublayers:
-        layer, group_type = sublayer.place
-        known = solved.find(sublayer.place)
-        weights = None if known is None else known[1]
-        _keep_only(sublayer, tuple(given.effect.layers[layer].of(group_type)), weights)
+    model = sublayer_model(loaded, subject.adapter, subject.structure)
+    if prior.record.compensated:
+        compensated = compensate(
+            model,
+            prior.effect,
+            windows,
+            weights,
+            loaded.get_parameter,
+            batch_size=batch_size,
+            gate_steps=prior.record.gate_steps,
+            progress=progress,
+        )
+        fit = compensated.logit_scales
+        if fit is not None and fit.scales is not None:
+            norm, offset = model.final_norm.weight, subject.adapter.final_norm_offset
+            norm.add_(offset).mul_(fit.scales.to(norm.device)).sub_(offset)
+    for sublayer in model.sublayers:
+        layer, group_type = sublayer.key
+        found = weights.find(sublayer.key)
+        kept = prior.effect.layers[layer].of(group_type)
+        _keep_only(sublayer, kept, None if found is None else found.weights)
 
 
-def _refit(
-    loaded: Any, subject: Subject, batches: Sequence[StreamBatch], windows: TokenWindows
-) -> None:
-    """Scale the final norm's weight where that helps."""
-    norm = loaded.get_submodule(subject.adapter.final_norm)
-    found = refit_final_norm(loaded, norm, batches, windows.rows[0])
-    if found is not None and found.scales is not None:
-        scales, offset = found.scales.to(norm.weight.device), subject.adapter.final_norm_offset
-        norm.weight.add_(offset).mul_(scales).sub_(offset)
-
-
-def _keep_only(sublayer: Sublayer, kept: Sequence[int], found: SublayerWeights | None) -> None:
-    """Write what stands into the output projection, zeros everywhere else."""
-    sublayer.silence_experts(kept)
+def _keep_only(sublayer: Sublayer, kept: IndexSet, weights: SublayerWeights | None) -> None:
+    """Write the weights of the kept groups, compensated if there are such, and zeros elsewhere."""
+    sublayer.zero_other_experts(kept)
     if sublayer.output is None:
         return
-    weight = sublayer.output.weight
-    columns = sublayer.columns(kept).to(weight.device)
-    standing = weight[:, columns] if found is None else found.output.to(weight)
-    weight.zero_()
-    weight[:, columns] = standing
-    if sublayer.gating is not None and found is not None and found.gating is not None:
+    output = sublayer.output.weight
+    columns = sublayer.columns(kept).to(output.device)
+    remaining = output[:, columns] if weights is None else weights.output.to(output)
+    output.zero_()
+    output[:, columns] = remaining
+    if sublayer.gating is not None and weights is not None and weights.gating is not None:
         stored = gate_and_up([linear.weight for linear in sublayer.gating.linears])
-        for block, rows in zip(stored, found.gating, strict=True):
-            block[columns] = rows.to(weight)
+        for block, rows in zip(stored, weights.gating, strict=True):
+            block[columns] = rows.to(output)

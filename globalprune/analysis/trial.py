@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from globalprune.analysis.prior_plan import Given
+from globalprune.analysis.prior_plan import PriorPlan
 from globalprune.analysis.request import Subject
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.trial import Candidate, Trial, trial_of, window_count
@@ -31,7 +31,7 @@ class PlanTrial:
     loaded: Any
     subject: Subject
     text: CalibrationText
-    given: Given | None
+    given: PriorPlan | None
     progress: Progress
     candidates: Candidates | None
 

@@ -1,1 +1,1 @@
-"""Weights that are left, solved again so that a cut model computes what the whole one did."""
+"""Compensation: the weights that a cut leaves, recomputed to restore the uncut model's outputs."""

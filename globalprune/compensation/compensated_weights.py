@@ -1,65 +1,67 @@
-"""The weights that compensation solved, in a run's folder: a stopped run goes on from them.
+"""Compensated weights in a run folder, from which an interrupted run resumes.
 
-The final norm's weight lies beside them; it is quickly made again, and so never looked for.
+The final norm's weight lies beside the sublayers' weights. It takes little time to compute, so a
+resumed run computes it again.
 """
 
 from typing import Final
 
 import torch
 
-from globalprune.artifacts.results.compensation import ModuleRepair, SolvedPart
+from globalprune.artifacts.results.compensation import CompensatedModule, CompensatedPart
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import SublayerWeights
+from globalprune.compensation.sublayer_weights import CompensatedSublayer, SublayerWeights
 from globalprune.statistics.interface import SublayerKey, sublayer_name
 
 _FINAL_NORM: Final = "final-norm"
-_OUTPUT: Final[SolvedPart] = "output"
-_GATE: Final[SolvedPart] = "gate"
-_UP: Final[SolvedPart] = "up"
-_FUSED: Final[SolvedPart] = "gate_up"
+_OUTPUT: Final[CompensatedPart] = "output"
+_GATE: Final[CompensatedPart] = "gate"
+_UP: Final[CompensatedPart] = "up"
+_FUSED: Final[CompensatedPart] = "gate_up"
 _WEIGHT: Final = "weight"
 
 
 class CompensatedWeights:
-    """Solved weights of one run; those that another run left are as good as none."""
+    """The compensated weights of one run; those of another run or text are never found."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
 
-    def keep(self, module: ModuleRepair, weights: SublayerWeights) -> None:
-        """Keep weights in their own dtype, with what is known of them."""
+    def keep(self, compensated: CompensatedSublayer) -> None:
+        """Write a sublayer's weights, in their own dtype, and their record."""
+        weights, record = compensated.weights, compensated.record
         tensors: dict[str, torch.Tensor] = {_OUTPUT: weights.output}
         if weights.gating is not None:
             tensors[_GATE], tensors[_UP] = weights.gating
-        sublayer = (module.layer_idx, module.group_type)
-        self._run.keep_tensors(sublayer_name(sublayer), tensors, module)
+        name = sublayer_name((record.layer_idx, record.group_type))
+        self._run.keep_tensors(name, tensors, record)
 
-    def find(self, sublayer: SublayerKey) -> tuple[ModuleRepair, SublayerWeights] | None:
-        """What was kept of a sublayer, if it was."""
-        name = sublayer_name(sublayer)
-        module = self._run.find_record_of(name, ModuleRepair)
+    def find(self, key: SublayerKey) -> CompensatedSublayer | None:
+        """Read a sublayer's weights and their record; None if there are none."""
+        name = sublayer_name(key)
+        record = self._run.find_record_of(name, CompensatedModule)
         tensors = self._run.find_tensors(name)
-        if module is None or tensors is None:
+        if record is None or tensors is None:
             return None
         gating = (tensors[_GATE], tensors[_UP]) if _GATE in tensors else None
-        return module, SublayerWeights(tensors[_OUTPUT], gating)
+        return CompensatedSublayer(SublayerWeights(tensors[_OUTPUT], gating), record)
 
-    def weight(self, sublayer: SublayerKey, part: SolvedPart) -> torch.Tensor:
-        """One of a sublayer's weights, which must be there; only that is read."""
+    def weight(self, key: SublayerKey, part: CompensatedPart) -> torch.Tensor:
+        """Read one weight of a sublayer and no other; raise `ValueError` if it was never kept."""
         names = (_GATE, _UP) if part == _FUSED else (part,)
-        tensors = self._run.find_tensors(sublayer_name(sublayer), names)
+        tensors = self._run.find_tensors(sublayer_name(key), names)
         if tensors is None:
-            raise ValueError(f"{sublayer} was never solved")
+            raise ValueError(f"{key} was never compensated")
         return torch.cat([tensors[name] for name in names])
 
     def keep_final_norm(self, weight: torch.Tensor) -> None:
-        """Keep the weight `[D]` of the norm behind the last layer, in its own dtype."""
+        """Write the weight `[D]` of the norm behind the last layer, in its own dtype."""
         self._run.keep_tensors(_FINAL_NORM, {_WEIGHT: weight})
 
     def final_norm(self) -> torch.Tensor:
-        """That weight, which must be there."""
+        """Read the final norm's weight; raise `ValueError` if it was never kept."""
         tensors = self._run.find_tensors(_FINAL_NORM)
         if tensors is None:
-            raise ValueError("the final norm was never refitted")
+            raise ValueError("the final norm was never compensated")
         weight: torch.Tensor = tensors[_WEIGHT]
         return weight

@@ -1,1 +1,1 @@
-"""Optimal brain surgeon: removal orders, their losses, and trial removals."""
+"""Optimal brain surgeon: removal orders, their losses, and trial removals along them."""

@@ -1,4 +1,9 @@
-"""The greedy OBS order of a sublayer's groups, and the loss along it."""
+"""The greedy order in which optimal brain surgeon removes a sublayer's groups, and its losses.
+
+OBS (Hassibi and Stork, 1993; with structures, LLM Surgeon, arXiv:2312.17244) with the curvature
+A ⊗ G of K-FAC (arXiv:1503.05671): A is the second moment of the inputs of the output projection,
+and G the diagonal of the second moment of the gradient at its output.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,24 +13,25 @@ import torch
 
 DAMPING: Final = 1e-2  # of A's own diagonal, so that an input's scale changes nothing
 _LEAST: Final = 1e-12  # of its mean: an input that is always zero makes no singular matrix
-_STEP: Final = 1e-12  # relative: ranks groups of one loss in the order in which they go
-_COMPACTED: Final = 16  # as soon as one of so many is gone, the matrices are made smaller
+_STEP: Final = 1e-12  # relative: ranks groups of one loss in the order of their removal
+_COMPACTED: Final = 16  # the matrices shrink when one of so many groups is removed
+_CREDIBLE: Final = 0.5  # of the factor up to a trial: a stretch below that is noise
 
 
 @dataclass(frozen=True)
 class RemovalOrder:
-    """All groups of a sublayer, the first to go first, and the loss that each adds when it goes."""
+    """A sublayer's groups in the order of their removal, with the loss that each one adds."""
 
     groups: torch.Tensor  # int64 [groups]
-    losses: torch.Tensor  # float64 [groups], nats a token
+    losses: torch.Tensor  # float64 [groups], nats per token
 
     @property
     def by_group(self) -> torch.Tensor:
         """The loss of every group `[groups]`; it grows along the order, so a ranking keeps it."""
         steps = _STEP * torch.arange(len(self.losses), dtype=self.losses.dtype)
-        found = torch.empty_like(self.losses)
-        found[self.groups] = self.losses.cummax(0).values * (1 + steps)
-        return found
+        losses = torch.empty_like(self.losses)
+        losses[self.groups] = self.losses.cummax(0).values * (1 + steps)
+        return losses
 
 
 def removal_order(
@@ -35,99 +41,53 @@ def removal_order(
     width: int,
     guarded: torch.Tensor | None = None,
 ) -> RemovalOrder:
-    """Remove the cheapest group, solve the rest anew, and go on until nothing is left.
+    """Remove the cheapest group and compensate the others for it, until no group is left.
 
-    `second_moment` A `[n, n]`, `curvature` the diagonal of G `[o]`, `weights` W `[n, o]`; group u
-    owns the inputs `[u·width, (u+1)·width)`. Those that are `guarded [groups]` go last.
+    `second_moment` is A `[n, n]`, `curvature` the diagonal of G `[o]`, `weights` W `[n, o]`; group
+    u owns the inputs `[u·width, (u+1)·width)`. Groups that are `guarded [groups]` go last.
 
-    No step asks a GPU what it has found, so that thousands of them run without a pause.
+    No step waits for a result from the GPU, so that thousands of steps run without a pause.
     """
     dtype = torch.float32 if width == 1 else torch.float64  # many rank-one steps, or a few wide
     inverse, scaled = (part.to(dtype) for part in _prepared(second_moment, curvature, weights))
-    standing = torch.arange(len(inverse) // width, device=inverse.device)
-    gone = torch.zeros_like(standing, dtype=torch.bool)
-    late = torch.zeros_like(gone) if guarded is None else guarded.to(gone.device)
-    early = len(standing) - int(late.sum())
+    remaining = torch.arange(len(inverse) // width, device=inverse.device)
+    removed = torch.zeros_like(remaining, dtype=torch.bool)
+    late = torch.zeros_like(removed) if guarded is None else guarded.to(removed.device)
+    early = len(remaining) - int(late.sum())
     groups: list[torch.Tensor] = []
     losses: list[torch.Tensor] = []
-    dropped = 0  # of those that are gone, so many left the matrices
-    while len(standing):
+    compacted = 0  # removed groups that are no longer in the matrices
+    while len(remaining):
         now = _losses(inverse, scaled, width)
-        closed = gone | late if len(groups) < early else gone
-        place = now.masked_fill(closed, torch.inf).argmin(0, keepdim=True)
-        groups.append(standing[place])
-        losses.append(now[place])
-        _remove(inverse, scaled, place, width)
-        gone[place] = True
-        if (len(groups) - dropped) * _COMPACTED >= len(standing):
-            dropped = len(groups)
-            kept = ~gone
+        closed = removed | late if len(groups) < early else removed
+        position = now.masked_fill(closed, torch.inf).argmin(0, keepdim=True)
+        groups.append(remaining[position])
+        losses.append(now[position])
+        _remove(inverse, scaled, position, width)
+        removed[position] = True
+        if (len(groups) - compacted) * _COMPACTED >= len(remaining):
+            compacted = len(groups)
+            kept = ~removed
             inputs = kept.repeat_interleave(width)
             inverse, scaled = inverse[inputs][:, inputs], scaled[inputs]
-            standing, gone, late = standing[kept], gone[kept], late[kept]
+            remaining, removed, late = remaining[kept], removed[kept], late[kept]
     return RemovalOrder(torch.cat(groups).cpu(), torch.cat(losses).double().cpu())
 
 
 def one_shot_losses(
     second_moment: torch.Tensor, curvature: torch.Tensor, weights: torch.Tensor, width: int
 ) -> torch.Tensor:
-    """ΔL_u of every group as if it were the first to go, `[groups]`."""
+    """The loss of every group as if it were removed first, `[groups]`, float64 nats per token."""
     inverse, scaled = _prepared(second_moment, curvature, weights)
     return _losses(inverse, scaled, width).cpu()
 
 
-def _prepared(
-    second_moment: torch.Tensor, curvature: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(A + damping)⁻¹ and W·√G in float64; inputs that are always zero don't matter."""
-    moment = second_moment.double()
-    own = moment.diagonal()
-    least = _LEAST * (float(own.mean()) or 1.0)
-    damped = moment + torch.diag(DAMPING * own + least)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return inverse, weights.double() * curvature.double().clamp(min=0).sqrt()
-
-
-def _losses(inverse: torch.Tensor, scaled: torch.Tensor, width: int) -> torch.Tensor:
-    """½ tr(V_uᵀ [(A⁻¹)_uu]⁻¹ V_u) of every group, V the weights scaled by √G."""
-    if width == 1:
-        squares: torch.Tensor = scaled.square().sum(dim=1)
-        return 0.5 * squares / inverse.diagonal()
-    blocks = _own_blocks(inverse, width)
-    parts = scaled.reshape(-1, width, scaled.shape[1])
-    products: torch.Tensor = parts * torch.linalg.solve(blocks, parts)
-    return 0.5 * products.sum(dim=(1, 2))
-
-
-def _own_blocks(inverse: torch.Tensor, width: int) -> torch.Tensor:
-    """The blocks on the diagonal, `[groups, width, width]`."""
-    groups = len(inverse) // width
-    apart: torch.Tensor = inverse.reshape(groups, width, groups, width)
-    return torch.stack([apart[group, :, group] for group in range(groups)])
-
-
-def _remove(inverse: torch.Tensor, scaled: torch.Tensor, place: torch.Tensor, width: int) -> None:
-    """Solve the weights that stay anew, and forget the inputs of the group at `place [1]`."""
-    own = place * width + torch.arange(width, device=place.device)
-    rows = inverse[own]
-    block = rows[:, own]
-    solved = rows / block if width == 1 else torch.linalg.solve(block, rows)
-    spread = solved.T  # A⁻¹_:u (A⁻¹_uu)⁻¹
-    scaled.addmm_(spread, scaled[own], alpha=-1)
-    inverse.addmm_(spread, rows, alpha=-1)
-    # what is gone stays regular until it is compacted away
-    inverse[own[:, None], own] = torch.eye(width, dtype=inverse.dtype, device=inverse.device)
-
-
-_CREDIBLE: Final = 0.5  # of the factor up to a trial: a stretch of less tells of noise
-
-
 def measured_losses(order: RemovalOrder, trials: Mapping[int, float]) -> RemovalOrder:
-    """The same order; each stretch up to a trial is multiplied by measured / predicted.
+    """The same order; each stretch up to a trial is multiplied by measured / predicted loss.
 
-    `trials` are nats a token by groups removed. Behind the last one its stretch's factor goes on. A
-    stretch that looks far cheaper than all before it is noise of two measurements, and takes the
-    factor of the whole up to there. Where nothing was predicted, nothing is scaled.
+    `trials` are nats per token by the number of removed groups. Behind the last one its factor goes
+    on. A stretch far cheaper than all before it is noise of two measurements, and takes the factor
+    of the whole up to its end. A stretch with no predicted loss is not scaled.
     """
     losses = order.losses.clone()
     factor, done = 1.0, 0
@@ -141,7 +101,7 @@ def measured_losses(order: RemovalOrder, trials: Mapping[int, float]) -> Removal
 def _stretches(
     order: RemovalOrder, trials: Mapping[int, float]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield places in the order, from and up to, with a factor; a later one may revise."""
+    """Yield (from, up to, factor) for stretches of the order; a later one may revise earlier."""
     done, reached = 0, 0.0
     for count, nats in sorted(trials.items()):
         predicted = float(order.losses[done:count].sum())
@@ -154,3 +114,48 @@ def _stretches(
         else:
             yield done, count, factor
         done, reached = count, nats
+
+
+def _prepared(
+    second_moment: torch.Tensor, curvature: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(A + damping)⁻¹ and W·√G in float64; inputs that are always zero don't matter."""
+    moment = second_moment.double()
+    diagonal = moment.diagonal()
+    least = _LEAST * (float(diagonal.mean()) or 1.0)
+    damped = moment + torch.diag(DAMPING * diagonal + least)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return inverse, weights.double() * curvature.double().clamp(min=0).sqrt()
+
+
+def _losses(inverse: torch.Tensor, scaled: torch.Tensor, width: int) -> torch.Tensor:
+    """½ tr(V_uᵀ [(A⁻¹)_uu]⁻¹ V_u) of every group, V the weights scaled by √G."""
+    if width == 1:
+        squares: torch.Tensor = scaled.square().sum(dim=1)
+        return 0.5 * squares / inverse.diagonal()
+    blocks = _diagonal_blocks(inverse, width)
+    parts = scaled.reshape(-1, width, scaled.shape[1])
+    products: torch.Tensor = parts * torch.linalg.solve(blocks, parts)
+    return 0.5 * products.sum(dim=(1, 2))
+
+
+def _diagonal_blocks(inverse: torch.Tensor, width: int) -> torch.Tensor:
+    """The blocks on the diagonal, `[groups, width, width]`."""
+    groups = len(inverse) // width
+    apart: torch.Tensor = inverse.reshape(groups, width, groups, width)
+    return torch.stack([apart[group, :, group] for group in range(groups)])
+
+
+def _remove(
+    inverse: torch.Tensor, scaled: torch.Tensor, position: torch.Tensor, width: int
+) -> None:
+    """Take the group at `position [1]` out of the inverse, and compensate the other weights."""
+    own = position * width + torch.arange(width, device=position.device)
+    rows = inverse[own]
+    block = rows[:, own]
+    solved = rows / block if width == 1 else torch.linalg.solve(block, rows)
+    spread = solved.T  # A⁻¹_:u (A⁻¹_uu)⁻¹
+    scaled.addmm_(spread, scaled[own], alpha=-1)
+    inverse.addmm_(spread, rows, alpha=-1)
+    # the removed rows stay regular until they are compacted away
+    inverse[own[:, None], own] = torch.eye(width, dtype=inverse.dtype, device=inverse.device)

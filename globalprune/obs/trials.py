@@ -1,88 +1,48 @@
-"""Trial removals along an order, and the KL divergence that each costs."""
+"""Trial removals along an order, and the KL divergence that each one costs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.ridge import NormalEquations, towards_prior
-from globalprune.compensation.split import HELD_OUT_EVERY
+from globalprune.compensation.ridge import NormalEquations, ridge_towards
+from globalprune.compensation.split import VALIDATION_EVERY
 from globalprune.errors import NonFiniteError
 from globalprune.obs.removal_order import RemovalOrder
 from globalprune.progress import Progress
 from globalprune.statistics.interface import SublayerKey, sublayer_name
-from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
-from globalprune.sublayers.sublayer import Sublayer, entered_at
+from globalprune.sublayers.residual_stream import StreamBatch, SublayerModel, stream_batches
+from globalprune.sublayers.sublayer import Sublayer, start_at_layer
 from globalprune.text.windows import TokenWindows, batches
+
+SHARES: Final = (0.25, 0.6)  # of a sublayer's groups, that a trial removes
+VALIDATION_TOKENS: Final = 2048  # about so many validate; the other windows are fitted to
+_NEGLIGIBLE: Final = 1e-9  # of a sublayer's whole loss: groups below it are gone already
+_STRENGTH: Final = 0.1  # of the ridge: what validation windows choose in most sublayers
+_REMOVED, _NATS = "removed groups", "nats"
+
+Trials = dict[SublayerKey, dict[int, float]]  # nats per token by the number of removed groups
 
 
 @dataclass
-class JudgedBatch:
-    """A batch of windows that judge, and what the model as it was says to them."""
+class ValidationBatch:
+    """A batch of validation windows, and what the uncut model predicts for them."""
 
     ids: torch.Tensor  # [B, T]
     log_probabilities: torch.Tensor  # [B, T, V], in host memory
-    entering: torch.Tensor  # [B, T, D]: the stream that enters the layer at work
-
-
-def judged_batches(
-    model: Any, windows: TokenWindows, streams: Sequence[StreamBatch], batch_size: int
-) -> list[JudgedBatch]:
-    """The windows that the streams hold out, with what the model says to them."""
-    found = []
-    for ids, stream in zip(batches(windows, batch_size), streams, strict=True):
-        chosen = ids[stream.held_out]
-        if len(chosen):
-            logits = model(chosen.to(model.device), use_cache=False).logits
-            said = functional.log_softmax(logits.float(), dim=-1).cpu()
-            found.append(JudgedBatch(chosen, said, stream.dense[stream.held_out]))
-    return found
-
-
-def enter_layer(streams: Sequence[StreamBatch], judged: Sequence[JudgedBatch]) -> None:
-    """Note what of the streams, which stand before a layer now, belongs to windows that judge."""
-    entering = (batch.dense[batch.held_out] for batch in streams if bool(batch.held_out.any()))
-    for batch, stream in zip(judged, entering, strict=True):
-        batch.entering = stream
-
-
-def divergence(
-    model: Any, layers: Sequence[nn.Module], first: int, judged: Sequence[JudgedBatch]
-) -> float:
-    """KL(model || model as its weights are now, from layer `first` on), in nats a token."""
-    total, tokens = 0.0, 0
-    for batch in judged:
-        with entered_at(layers, first, batch.entering):
-            logits = model(batch.ids.to(model.device), use_cache=False).logits
-        for said, row in zip(batch.log_probabilities, logits, strict=True):  # a window's at a time
-            ours = functional.log_softmax(row.float(), dim=-1)
-            theirs = said.to(ours.device)
-            total += float(functional.kl_div(ours, theirs, reduction="sum", log_target=True))
-        tokens += batch.ids.numel()
-    return total / tokens
-
-
-SHARES: Final = (0.25, 0.6)  # of a sublayer's groups, that a trial removes
-_FREE: Final = 1e-9  # of a sublayer's whole loss: so little is nothing
-JUDGING_TOKENS: Final = 2048  # about so many judge; the other windows are fitted to
-_STRENGTH: Final = 0.1  # of the ridge: what held-out windows choose in most sublayers
-
-_REMOVED, _NATS = "removed groups", "nats"
-
-Trials = dict[SublayerKey, dict[int, float]]  # by groups removed: nats a token
+    stream: torch.Tensor  # [B, T, D]: the residual stream before the layer under trial
 
 
 @torch.no_grad()
 def removal_trials(
-    model: Any,
-    layers: Sequence[nn.Module],
-    sublayers: Sequence[Sublayer],
+    model: SublayerModel,
     windows: TokenWindows,
     orders: Mapping[SublayerKey, RemovalOrder],
     *,
@@ -90,112 +50,127 @@ def removal_trials(
     kept: RunFolder | None = None,
     progress: Progress,
 ) -> Trials:
-    """Measure KL(model || cut model) behind a few removals of every sublayer that has an order.
+    """Measure KL(model || cut model) after a few removals from every sublayer that has an order.
 
-    Of the windows, two at least, one in so many judges and the others are fitted to. What was
-    `kept` isn't tried again.
+    There are two windows at least: some validate, and the cut is compensated on the others. Trials
+    found in `kept` are not run again, and new ones are kept there. Raises `NonFiniteError` where a
+    cut model's predictions are not finite.
     """
     streams = stream_batches(
-        model, layers, windows, batch_size=batch_size, every=_every(windows.rows)
+        model, windows, batch_size=batch_size, held_out_every=_held_out_every(windows.rows)
     )
-    judged = judged_batches(model, windows, streams, batch_size)
+    validation = validation_batches(model, windows, streams, batch_size)
     last = max(layer for layer, _ in orders)
-    needed = [sublayer for sublayer in sublayers if sublayer.place[0] <= last]
-    found: Trials = {}
+    needed = [sublayer for sublayer in model.sublayers if sublayer.key[0] <= last]
+    trials: Trials = {}
     for sublayer in progress(needed, total=len(needed), label="trying removals", unit="sublayers"):
-        layer, group_type = sublayer.place
+        output, key = sublayer.output, sublayer.key
+        layer, group_type = key
         if group_type == "attention":
-            enter_layer(streams, judged)
-        output, place = sublayer.output, sublayer.place
-        known = None if kept is None else kept.find_tensors(sublayer_name(place))
-        if known is not None or output is None or place not in orders:
+            _enter_layer(streams, validation)
+        tensors = None if kept is None else kept.find_tensors(sublayer_name(key))
+        if tensors is not None or output is None or key not in orders:
             for batch in streams:
-                batch.dense = sublayer.through(batch.dense, batch.calls)
-            if known is not None:
-                removed, nats = known[_REMOVED].tolist(), known[_NATS].tolist()
-                found[place] = dict(zip(removed, nats, strict=True))
+                batch.dense = sublayer.advance(batch.dense, batch.calls)
+            if tensors is not None:
+                removed, nats = tensors[_REMOVED].tolist(), tensors[_NATS].tolist()
+                trials[key] = dict(zip(removed, nats, strict=True))
             continue
-        found[place] = {}
+        trials[key] = {}
         moments = _advance(sublayer, output, streams)
-        for count, trial in _trials(sublayer, output, orders[place], moments):
-            with _weighing(output, trial):
-                found[place][count] = _credible(divergence(model, layers, layer, judged), place)
+        for count, weight in _trial_weights(sublayer, output, orders[key], moments):
+            with _replaced_weight(output, weight):
+                nats = kl_divergence(model, layer, validation)
+            trials[key][count] = _checked(nats, key)
         if kept is not None:
-            kept.keep_tensors(sublayer_name(place), _tensors(found[place]))
+            kept.keep_tensors(sublayer_name(key), _to_tensors(trials[key]))
+    return trials
+
+
+def validation_batches(
+    model: SublayerModel, windows: TokenWindows, streams: Sequence[StreamBatch], batch_size: int
+) -> list[ValidationBatch]:
+    """The windows that the streams hold out, with what the model predicts for them."""
+    found = []
+    for ids, stream in zip(batches(windows, batch_size), streams, strict=True):
+        chosen = ids[stream.held_out]
+        if len(chosen):
+            logits = model.module(chosen.to(model.module.device), use_cache=False).logits
+            predicted = functional.log_softmax(logits.float(), dim=-1).cpu()
+            found.append(ValidationBatch(chosen, predicted, stream.dense[stream.held_out]))
     return found
 
 
-def counts_tried(losses: torch.Tensor) -> list[int]:
-    """How many groups trials take along an order of these losses.
+def kl_divergence(model: SublayerModel, first: int, validation: Sequence[ValidationBatch]) -> float:
+    """KL(uncut model || model with its present weights from layer `first` on), nats per token."""
+    total, tokens = 0.0, 0
+    for batch in validation:
+        with start_at_layer(model.layers, first, batch.stream):
+            logits = model.module(batch.ids.to(model.module.device), use_cache=False).logits
+        for expected, row in zip(batch.log_probabilities, logits, strict=True):  # window by window
+            ours = functional.log_softmax(row.float(), dim=-1)
+            theirs = expected.to(ours.device)
+            total += float(functional.kl_div(ours, theirs, reduction="sum", log_target=True))
+        tokens += batch.ids.numel()
+    return total / tokens
 
-    Shares are of the groups that cost something: what a plan has taken already is gone in all of
-    them.
+
+def trial_counts(losses: torch.Tensor) -> list[int]:
+    """How many groups trials remove along an order with these losses.
+
+    The shares are of the groups that have a loss: groups that a prior plan removed are gone in
+    every trial.
     """
-    spent = losses.cumsum(0)
-    gone = int((spent <= _FREE * spent[-1]).sum())
-    standing = len(losses) - gone
-    return sorted({gone + max(1, round(share * standing)) for share in SHARES if standing})
+    cumulative = losses.cumsum(0)
+    gone = int((cumulative <= _NEGLIGIBLE * cumulative[-1]).sum())
+    remaining = len(losses) - gone
+    return sorted({gone + max(1, round(share * remaining)) for share in SHARES if remaining})
 
 
-def _credible(nats: float, place: SublayerKey) -> float:
-    """A divergence without what rounding makes of none; raise `NonFiniteError` for no number."""
-    if not math.isfinite(nats):
-        layer, group_type = place
-        raise NonFiniteError(
-            f"trying removals: without a part of the {group_type} of layer {layer} the model says "
-            "nothing finite; try --dtype float32 (or bfloat16)."
-        )
-    return max(nats, 0.0)
-
-
-def _every(rows: Sequence[torch.Tensor]) -> int:
-    """One window of how many judges."""
+def _held_out_every(rows: Sequence[torch.Tensor]) -> int:
+    """One window of how many validates."""
     length = sum(map(len, rows)) / len(rows)
-    judging = max(1, min(round(JUDGING_TOKENS / length), len(rows) // HELD_OUT_EVERY))
-    return len(rows) // judging
+    count = max(1, min(round(VALIDATION_TOKENS / length), len(rows) // VALIDATION_EVERY))
+    return len(rows) // count
 
 
-def _tensors(tried: Mapping[int, float]) -> dict[str, torch.Tensor]:
-    """A sublayer's trials as they are kept."""
-    return {
-        _REMOVED: torch.tensor(list(tried), dtype=torch.int64),
-        _NATS: torch.tensor(list(tried.values()), dtype=torch.float64),
-    }
+def _enter_layer(streams: Sequence[StreamBatch], validation: Sequence[ValidationBatch]) -> None:
+    """Take over the streams of validation windows; the batches stand in front of a layer."""
+    entering = (batch.dense[batch.held_out] for batch in streams if bool(batch.held_out.any()))
+    for batch, stream in zip(validation, entering, strict=True):
+        batch.stream = stream
 
 
 def _advance(sublayer: Sublayer, output: nn.Linear, streams: Sequence[StreamBatch]) -> torch.Tensor:
-    """Take the stream through one sublayer; return Σ a·aᵀ of the windows that are fitted to."""
+    """Run the stream through a sublayer; return Σ a·aᵀ over the windows that are fitted to."""
     sums = NormalEquations(output.in_features, 0, sublayer.device)
     for batch in streams:
-        stream = batch.dense.to(sublayer.device)
-        inputs = sublayer.inputs(stream, batch.calls)
+        inputs = batch.advance_by_inputs(sublayer, output)
         fitted = batch.tokens(inputs, held_out=False)
         sums.add(fitted, fitted[:, :0])
-        made = functional.linear(inputs, output.weight, output.bias)
-        batch.dense = (stream + sublayer.joined(made)).cpu()
     return sums.gram
 
 
-def _trials(
+def _trial_weights(
     sublayer: Sublayer, output: nn.Linear, order: RemovalOrder, moments: torch.Tensor
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield how many groups go, and the output weight `[O, n]` that is solved for the others."""
+    """Yield the number of removed groups, and the compensated output weight `[O, n]`."""
     weight = output.weight.detach()
-    for count in counts_tried(order.losses):
+    for count in trial_counts(order.losses):
         trial = torch.zeros_like(weight)
-        kept = order.groups[count:].sort().values.tolist()
+        kept = IndexSet.of(order.groups[count:].tolist())
         if kept:
             columns = sublayer.columns(kept).to(weight.device)
             equations = NormalEquations(len(columns), len(weight), weight.device)
             equations.gram = moments[columns][:, columns]
             equations.cross = moments[columns] @ weight.double().T
-            solved = towards_prior(equations, weight[:, columns].T, _STRENGTH)
-            trial[:, columns] = solved.T.to(trial)
+            solution = ridge_towards(equations, weight[:, columns].T, _STRENGTH)
+            trial[:, columns] = solution.T.to(trial)
         yield count, trial
 
 
 @contextmanager
-def _weighing(output: nn.Linear, weight: torch.Tensor) -> Iterator[None]:
+def _replaced_weight(output: nn.Linear, weight: torch.Tensor) -> Iterator[None]:
     """While inside, the projection has this weight."""
     own = output.weight.data
     output.weight.data = weight
@@ -203,3 +178,22 @@ def _weighing(output: nn.Linear, weight: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         output.weight.data = own
+
+
+def _checked(nats: float, key: SublayerKey) -> float:
+    """A divergence, never below zero by rounding; raise `NonFiniteError` if it is not finite."""
+    if not math.isfinite(nats):
+        layer, group_type = key
+        raise NonFiniteError(
+            f"trying removals: without a part of the {group_type} of layer {layer} the model's "
+            "predictions are not finite; try --dtype float32 (or bfloat16)."
+        )
+    return max(nats, 0.0)
+
+
+def _to_tensors(trials: Mapping[int, float]) -> dict[str, torch.Tensor]:
+    """A sublayer's trials as they are kept."""
+    return {
+        _REMOVED: torch.tensor(list(trials), dtype=torch.int64),
+        _NATS: torch.tensor(list(trials.values()), dtype=torch.float64),
+    }

@@ -15,8 +15,8 @@ from globalprune.artifacts.formatting import size
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.results.compensation import (
     COMPENSATION_FILE,
+    CompensatedModule,
     CompensationRecord,
-    ModuleRepair,
     read_compensation,
 )
 from globalprune.artifacts.results.finetuning import (
@@ -134,7 +134,7 @@ _MEAN_OVER: Final = 20  # parts of a run
 _ROOM: Final = 1.08  # so that the highest mark is whole
 
 
-def compensation_plot(modules: Sequence[ModuleRepair]) -> tuple[Plot, ...]:
+def compensation_plot(modules: Sequence[CompensatedModule]) -> tuple[Plot, ...]:
     """The error of every sublayer before and after compensation."""
     caption = "Error of every sublayer on held-out windows: hollow before its repair, filled after."
     return draw_plot(caption, partial(_draw_repairs, modules=modules))
@@ -147,7 +147,7 @@ def loss_plot(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Plot, ...]:
     return draw_plot(caption, partial(_draw_loss, curve=curve))
 
 
-def _draw_repairs(figure: Any, modules: Sequence[ModuleRepair]) -> None:
+def _draw_repairs(figure: Any, modules: Sequence[CompensatedModule]) -> None:
     span = layer_span(module.layer_idx for module in modules)
     for kind, axes in sublayer_axes(figure, span, share_y=True).items():
         own = [module for module in modules if module.group_type == kind]
@@ -223,7 +223,7 @@ def _compensation_table(record: CompensationRecord) -> Table:
     return Table(head, rows, title="Errors on held-out windows, sublayer by sublayer")
 
 
-def _solved(one: ModuleRepair) -> str:
+def _solved(one: CompensatedModule) -> str:
     """What of a sublayer changed."""
     parts = [*(["output"] if one.strength is not None else []), *one.gates]
     return ", ".join(parts) or "nothing"

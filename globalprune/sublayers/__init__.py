@@ -1,1 +1,1 @@
-"""Attention and MLP of a layer, run alone on streams of hidden states."""
+"""The sublayers of a model, run one by one on its residual stream."""

@@ -1,132 +1,186 @@
-"""A model as a sequence of sublayers on one residual stream, held on streams of windows."""
+"""A model as a sequence of sublayers on one residual stream, and that stream for every window."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from globalprune.artifacts.structure import ModelStructure
+from globalprune.artifacts.structure import LayerStructure, ModelStructure
 from globalprune.errors import NonFiniteError, UnsupportedArchitecture
 from globalprune.models.architecture import GatingModules, ModelAdapter
+from globalprune.statistics.interface import SublayerKey
 from globalprune.sublayers.sublayer import Gating, LayerCalls, Sublayer, layer_calls
 from globalprune.text.windows import TokenWindows, batches
+
+_TOLERANCE: Final = 1e-3  # of the stream's norm; half precision rounds more than float32
 
 
 @dataclass(eq=False)
 class StreamBatch:
-    """Some windows: what layers are called with, and both residual streams `[B, T, D]`."""
+    """A batch of windows with two residual streams `[B, T, D]`: the uncut and the cut model's."""
 
     first_window: int  # its number in the text
     calls: LayerCalls
     held_out: torch.Tensor  # bool [B]: windows that nothing is fitted to
     dense: torch.Tensor
     pruned: torch.Tensor
-    made: torch.Tensor | None = None  # by the sublayer that the model's own stream has passed last
+    dense_output: torch.Tensor | None = None  # of the last sublayer, before its output norm
 
     @property
-    def alike(self) -> bool:
-        """Whether nothing was cut so far."""
+    def is_uncut(self) -> bool:
+        """Whether no sublayer so far has lost anything, so that both streams are one."""
         return self.pruned is self.dense
 
     def tokens(self, rows: torch.Tensor, *, held_out: bool) -> torch.Tensor:
-        """Those rows of a tensor `[B, T, ...]` as `[tokens, ...]`."""
+        """The tokens `[tokens, ...]` of the windows that are held out, or of the others.
+
+        `rows` is `[B, T, ...]`.
+        """
         chosen = self.held_out.to(rows.device) == held_out
         return rows[chosen].flatten(0, 1)
 
-    def advance(self, sublayer: Sublayer) -> None:
-        """Pass the model's own stream through a sublayer; keep the output if asked to."""
-        stream = self.dense.to(sublayer.device)
-        made = sublayer.made(stream, self.calls)
-        self.dense = (stream + sublayer.joined(made)).cpu()
-        self.made = None if sublayer.leaving is None else made.cpu()
-
-    def asked(self, sublayer: Sublayer) -> torch.Tensor:
-        """What the product with the output's weight should be, for both streams to be alike.
-
-        After the model's own stream has passed the sublayer: `[B, T, O]` on its device.
-        """
-        wanted = self.dense.to(sublayer.device) - self.pruned.to(sublayer.device)
-        return sublayer.asked(wanted, None if self.made is None else self.made.to(sublayer.device))
-
-    def divided(self, rows: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tokens `[tokens, ...]` of windows before that one, and of the others."""
+    def split_at(self, rows: torch.Tensor, window: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens `[tokens, ...]` of windows before number `window`, and those of the rest."""
         before = min(max(window - self.first_window, 0), len(rows))
         return rows[:before].flatten(0, 1), rows[before:].flatten(0, 1)
 
+    def advance_dense(self, sublayer: Sublayer) -> None:
+        """Run a sublayer on the dense stream; keep its output if an output norm stands behind."""
+        stream = self.dense.to(sublayer.device)
+        output = sublayer.forward(stream, self.calls)
+        self.dense = (stream + sublayer.to_residual(output)).cpu()
+        self.dense_output = None if sublayer.output_norm is None else output.cpu()
+
+    def advance_by_inputs(self, sublayer: Sublayer, output: nn.Linear) -> torch.Tensor:
+        """Run a sublayer on the dense stream; return the inputs of `output`, `[B, T, n]`."""
+        stream = self.dense.to(sublayer.device)
+        inputs = sublayer.inputs(stream, self.calls)
+        product = functional.linear(inputs, output.weight, output.bias)
+        self.dense = (stream + sublayer.to_residual(product)).cpu()
+        return inputs
+
+    def target_output(self, sublayer: Sublayer) -> torch.Tensor:
+        """The product with the output weight for which both streams are equal, `[B, T, O]`.
+
+        The dense stream stands behind the sublayer, the pruned one in front of it.
+        """
+        update = self.dense.to(sublayer.device) - self.pruned.to(sublayer.device)
+        output = None if self.dense_output is None else self.dense_output.to(sublayer.device)
+        return sublayer.target_output(update, output)
+
+
+@dataclass(frozen=True, eq=False)
+class SublayerModel:
+    """A loaded model as its sublayers, in the order in which they run."""
+
+    module: Any
+    layers: tuple[nn.Module, ...]
+    sublayers: tuple[Sublayer, ...]
+    final_norm: Any  # the module of the norm behind the last layer
+
+
+def sublayer_model(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> SublayerModel:
+    """Find the layers, the sublayers and the final norm of a loaded model."""
+    layers = tuple(
+        model.get_submodule(adapter.layer_prefix(layer)[:-1])
+        for layer in range(len(structure.layers))
+    )
+    sublayers = tuple(
+        _sublayer(model, adapter, structure.layers[layer], (layer, group_type))
+        for layer, group_type, _ in structure.sublayers()
+    )
+    return SublayerModel(model, layers, sublayers, model.get_submodule(adapter.final_norm))
+
 
 def stream_batches(
-    model: Any,
-    layers: Sequence[nn.Module],
+    model: SublayerModel,
     windows: TokenWindows,
     *,
     batch_size: int,
-    every: int | None = None,
+    held_out_every: int | None = None,
 ) -> list[StreamBatch]:
-    """The windows' streams as they enter the first layer; one window of `every` is held out.
+    """The windows' streams in front of the first layer; one window of `held_out_every` is held out.
 
-    Without an `every`, none is.
+    With None, no window is.
     """
-    found: list[StreamBatch] = []
-    alike: dict[torch.Size, LayerCalls] = {}  # without padding, only a batch's shape matters
+    streams: list[StreamBatch] = []
+    calls_of: dict[torch.Size, LayerCalls] = {}  # without padding, only a batch's shape matters
     done = 0
     for ids in batches(windows, batch_size):
-        calls = layer_calls(model, layers, ids.to(model.device))
-        entering = calls.entering.cpu()
+        calls = layer_calls(model.module, model.layers, ids.to(model.module.device))
+        stream = calls.stream.cpu()
         held_out = torch.zeros(len(ids), dtype=torch.bool)
-        if every is not None:
-            held_out = torch.arange(done, done + len(ids)) % every == every - 1
-        found.append(
-            StreamBatch(done, alike.setdefault(ids.shape, calls), held_out, entering, entering)
-        )
+        if held_out_every is not None:
+            numbers = torch.arange(done, done + len(ids))
+            held_out = numbers % held_out_every == held_out_every - 1
+        calls = calls_of.setdefault(ids.shape, calls)
+        streams.append(StreamBatch(done, calls, held_out, stream, stream))
         done += len(ids)
-    return found
+    return streams
 
 
-_TOLERANCE = 1e-3  # of the stream's size; half precision rounds more than float32
+@torch.no_grad()
+def check_composition(model: SublayerModel, ids: torch.Tensor) -> None:
+    """Check on `ids [B, T]` that the sublayers, one after the other, compute what the model does.
 
-
-def layers_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> list[nn.Module]:
-    """The decoder layers, in order."""
-    count = len(structure.layers)
-    return [model.get_submodule(adapter.layer_prefix(layer)[:-1]) for layer in range(count)]
-
-
-def sublayers_of(model: Any, adapter: ModelAdapter, structure: ModelStructure) -> list[Sublayer]:
-    """Every sublayer in the order in which they run."""
-    sublayers = []
-    for layer, group_type, sublayer in structure.sublayers():
-        prefix = adapter.layer_prefix(layer)
-        below = model.get_submodule(prefix[:-1])
-        axes = adapter.axes(structure.layers[layer], group_type)
-        output = adapter.output(group_type)
-        entering, leaving = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
-        scale = adapter.residual_scale
-        is_single = sublayer.groups > 0 and not sublayer.experts
-        outputs = adapter.outputs(structure.layers[layer], group_type) if sublayer.experts else ()
-        firsts = {axis.tensor.removesuffix(".weight"): axis.first for axis in axes}
-        sublayers.append(
-            Sublayer(
-                place=(layer, group_type),
-                norm=nn.Identity() if entering is None else below.get_submodule(entering),
-                body=below.get_submodule(adapter.sublayer_prefix(group_type)[:-1]),
-                output=below.get_submodule(output) if is_single else None,
-                output_name=f"{prefix}{output}.weight",
-                experts=tuple(
-                    (firsts[name], below.get_submodule(adapter.module(name))) for name in outputs
-                ),
-                width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
-                leaving=None if leaving is None else below.get_submodule(leaving),
-                scale=1.0 if scale is None else float(getattr(below, scale)),
-                gating=_gating(model, prefix, adapter.gating(group_type)) if is_single else None,
-            )
+    Raise `UnsupportedArchitecture` if they don't, and `NonFiniteError` if the model's own residual
+    stream is not finite.
+    """
+    name = type(model.module).__name__
+    calls = layer_calls(model.module, model.layers, ids)
+    stream = calls.stream
+    for sublayer in model.sublayers:
+        stream = stream + sublayer.residual_update(stream, calls)
+    expected = _final_stream(model, ids)
+    if not bool(expected.isfinite().all()):
+        raise NonFiniteError(
+            f"{name}: its residual stream is not finite behind the last layer; try "
+            "--dtype float32 (or bfloat16), and check the model's weights."
         )
-    return sublayers
+    difference = float((stream - expected).float().norm() / expected.float().norm())
+    if not difference <= _TOLERANCE:
+        raise UnsupportedArchitecture(
+            f"{name}: its layers don't add attention and MLP to one residual stream (rebuilt from "
+            f"its sublayers, the stream is off by {difference:.1%}), so a cut of it can't be "
+            "compensated; apply the plan without compensation, and finetune."
+        )
+
+
+def _sublayer(
+    model: Any, adapter: ModelAdapter, layer: LayerStructure, key: SublayerKey
+) -> Sublayer:
+    """Find the modules of one sublayer."""
+    index, group_type = key
+    prefix = adapter.layer_prefix(index)
+    module = model.get_submodule(prefix[:-1])
+    structure = layer.sublayer(group_type)
+    axes = adapter.axes(layer, group_type)
+    output = adapter.output(group_type)
+    norm, output_norm = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
+    scale = adapter.residual_scale
+    is_single = structure.groups > 0 and not structure.experts
+    outputs = adapter.outputs(layer, group_type) if structure.experts else ()
+    firsts = {axis.tensor.removesuffix(".weight"): axis.first for axis in axes}
+    return Sublayer(
+        key=key,
+        norm=nn.Identity() if norm is None else module.get_submodule(norm),
+        body=module.get_submodule(adapter.sublayer_prefix(group_type)[:-1]),
+        output=module.get_submodule(output) if is_single else None,
+        output_name=f"{prefix}{output}.weight",
+        experts=tuple(
+            (firsts[name], module.get_submodule(adapter.module(name))) for name in outputs
+        ),
+        width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
+        output_norm=None if output_norm is None else module.get_submodule(output_norm),
+        residual_scale=1.0 if scale is None else float(getattr(module, scale)),
+        gating=_gating(model, prefix, adapter.gating(group_type)) if is_single else None,
+    )
 
 
 def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | None:
-    """The modules of a gated way in."""
+    """Find the modules of a gated MLP; None for another sublayer."""
     if modules is None:
         return None
     return Gating(
@@ -136,39 +190,14 @@ def _gating(model: Any, prefix: str, modules: GatingModules | None) -> Gating | 
     )
 
 
-@torch.no_grad()
-def check_composition(
-    model: Any, layers: Sequence[nn.Module], sublayers: Sequence[Sublayer], ids: torch.Tensor
-) -> None:
-    """Raise `UnsupportedArchitecture` unless the sublayers, one after the other, are the model.
-
-    Raise `NonFiniteError` where the model's own stream is no number.
-    """
-    calls = layer_calls(model, layers, ids)
-    stream = calls.entering
-    for sublayer in sublayers:
-        stream = stream + sublayer.added(stream, calls)
-    left = _leaving(model, layers[-1], ids)
-    if not bool(left.isfinite().all()):
-        raise NonFiniteError(
-            f"{type(model).__name__}: its residual stream is not finite behind the last layer; try "
-            "--dtype float32 (or bfloat16), and check the model's weights."
-        )
-    difference = float((stream - left).float().norm() / left.float().norm())
-    if not difference <= _TOLERANCE:
-        raise UnsupportedArchitecture(
-            f"{type(model).__name__}: its layers don't add attention and MLP to one residual "
-            f"stream (rebuilt from its sublayers, the stream is off by {difference:.1%}), so what "
-            "a cut leaves can't be compensated; apply the plan without compensation, and finetune."
-        )
-
-
-def _leaving(model: Any, last: nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    """The residual stream behind the last layer, as the model itself makes it."""
-    left: list[torch.Tensor] = []
-    handle = last.register_forward_hook(lambda _module, _args, output: left.append(output))
+def _final_stream(model: SublayerModel, ids: torch.Tensor) -> torch.Tensor:
+    """The residual stream behind the last layer, as the model itself computes it."""
+    outputs: list[torch.Tensor] = []
+    handle = model.layers[-1].register_forward_hook(
+        lambda _module, _args, output: outputs.append(output)
+    )
     try:
-        model.base_model(input_ids=ids, use_cache=False)
+        model.module.base_model(input_ids=ids, use_cache=False)
     finally:
         handle.remove()
-    return left[0]
+    return outputs[0]

@@ -5,38 +5,30 @@ before anything of the result is written.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
 from globalprune.artifacts.results.compensation import (
+    CompensatedNorm,
     CompensationRecord,
     CompensationRequest,
-    FinalNormRefit,
     check_gate_steps,
 )
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import repair_streams
+from globalprune.compensation.compensate import compensate
 from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.final_norm import refit_final_norm
+from globalprune.compensation.final_norm import LogitScales
 from globalprune.compensation.ridge import STRENGTHS
-from globalprune.compensation.split import beginnings, judging_every, streams_to_repair
+from globalprune.compensation.split import validation_every, window_starts
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.loading import load_model, load_tokenizer, unfuse_experts
 from globalprune.models.placement import Placement, choose_placement, peak_memory
 from globalprune.progress import Progress, silent
-from globalprune.statistics.hooks import frozen
-from globalprune.sublayers.residual_stream import (
-    StreamBatch,
-    check_composition,
-    layers_of,
-    sublayers_of,
-)
+from globalprune.sublayers.residual_stream import sublayer_model
 from globalprune.surgery.prepare import Prepared
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.windows import TokenWindows, check_counts
@@ -75,7 +67,7 @@ def read_windows(
         seed=request.seed,
         progress=progress,
     )
-    judging_every(windows)
+    validation_every(windows)
     return windows
 
 
@@ -91,62 +83,49 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         trust_remote_code=compensation.trust_remote_code,
     )
     unfuse_experts(model)
-    with frozen(model):
-        layers = layers_of(model, prepared.adapter, prepared.structure)
-        sublayers = sublayers_of(model, prepared.adapter, prepared.structure)
-        check_composition(model, layers, sublayers, windows.rows[0][None].to(model.device))
-        batches = streams_to_repair(
-            model, layers, windows, batch_size=compensation.request.batch_size
-        )
-        solved = CompensatedWeights(compensation.work.keyed(text=windows.record.digest))
-        modules = repair_streams(
-            sublayers,
-            prepared.effect,
-            batches,
-            solved,
-            prepared.checkpoint.read,
-            compensation.request.gate_steps,
-            progress,
-        )
-        final_norm = _refit(model, prepared, batches, windows, solved)
+    weights = CompensatedWeights(compensation.work.keyed(text=windows.record.digest))
+    compensated = compensate(
+        sublayer_model(model, prepared.adapter, prepared.structure),
+        prepared.effect,
+        windows,
+        weights,
+        prepared.checkpoint.read,
+        batch_size=compensation.request.batch_size,
+        gate_steps=compensation.request.gate_steps,
+        progress=progress,
+    )
     return CompensationRecord(
         text=windows.record,
-        held_out_windows=len(windows.rows) // judging_every(windows),
-        beginnings=len(beginnings(windows).rows),
+        held_out_windows=len(windows.rows) // validation_every(windows),
+        beginnings=len(window_starts(windows).rows),
         strengths=STRENGTHS,
         gate_steps=compensation.request.gate_steps,
         dtype=str(model.dtype).removeprefix("torch."),
-        modules=tuple(modules),
-        final_norm=final_norm,
+        modules=compensated.modules,
+        final_norm=_compensate_norm(compensated.logit_scales, prepared, weights),
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory(placement.device),
     )
 
 
-def _refit(
-    model: Any,
-    prepared: Prepared,
-    batches: Sequence[StreamBatch],
-    windows: TokenWindows,
-    solved: CompensatedWeights,
-) -> FinalNormRefit | None:
-    """Keep the final norm's weight, refitted where that helps; say how it went."""
+def _compensate_norm(
+    fit: LogitScales | None, prepared: Prepared, weights: CompensatedWeights
+) -> CompensatedNorm | None:
+    """Keep the final norm's weight, scaled where that helps; return its record."""
     name = f"{prepared.adapter.final_norm}.weight"
     weight = prepared.checkpoint.read(name)
-    norm = model.get_submodule(prepared.adapter.final_norm)
-    found = refit_final_norm(model, norm, batches, windows.rows[0])
-    scales = None if found is None else found.scales
+    scales = None if fit is None else fit.scales
     if scales is not None:
         offset = prepared.adapter.final_norm_offset
         weight = ((weight.float() + offset) * scales.cpu() - offset).to(weight.dtype)
-    solved.keep_final_norm(weight)
-    if found is None:
+    weights.keep_final_norm(weight)
+    if fit is None:
         return None
-    return FinalNormRefit(
+    return CompensatedNorm(
         tensor=name,
         refitted=scales is not None,
-        divergence_before=found.divergence_before,
-        divergence_after=found.divergence_after,
+        divergence_before=fit.divergence_before,
+        divergence_after=fit.divergence_after,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.results.compensation import SolvedPart
+from globalprune.artifacts.results.compensation import CompensatedPart
 from globalprune.artifacts.stored_weights import stored_bytes, written_dtype
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
@@ -127,7 +127,7 @@ class SolveTensor:
 
     layer: int
     group_type: GroupType
-    part: SolvedPart
+    part: CompensatedPart
     name: str
     becomes: str
     before: TensorFacts
@@ -326,8 +326,8 @@ def _slices(kept: IndexSet, widths: Sequence[int], groups: int) -> tuple[tuple[i
     return tuple(ranges)
 
 
-_Part = tuple[GroupType, SolvedPart]
-_GATING: Final[dict[int, tuple[SolvedPart, ...]]] = {  # what so many tensors are
+_Part = tuple[GroupType, CompensatedPart]
+_GATING: Final[dict[int, tuple[CompensatedPart, ...]]] = {  # what so many tensors are
     0: (),
     1: ("gate_up",),
     2: ("gate", "up"),

@@ -1,6 +1,5 @@
 """Compensates cuts of tiny models on rows of ids, and looks into models as it does."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import torch
 from cutting import Removals, tensors_in, write_removals
 from texts import write_column
 from tiny_models import random_ids, tiny_model
-from torch import nn
 
 from globalprune.artifacts.results.compensation import (
     GATE_STEPS,
@@ -22,32 +20,18 @@ from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.sublayers.residual_stream import layers_of, sublayers_of
-from globalprune.sublayers.sublayer import Sublayer
+from globalprune.sublayers.residual_stream import SublayerModel, sublayer_model
 from globalprune.surgery.compensate import Compensation
 from globalprune.surgery.executor import apply_plan
 
 ROWS, LENGTH = 16, 24
 
 
-@dataclass(frozen=True)
-class Running:
-    """A loaded model, its layers and its sublayers."""
-
-    model: Any
-    layers: list[nn.Module]
-    sublayers: list[Sublayer]
-
-
-def running(folder: Path | str, dtype: torch.dtype = torch.float32) -> Running:
+def running(folder: Path | str, dtype: torch.dtype = torch.float32) -> SublayerModel:
     """Load a model, an uneven one too, and find its sublayers."""
     checkpoint = open_checkpoint(resolve_model(str(folder)))
     adapter = adapter_for(checkpoint.config)
-    structure = adapter.structure(checkpoint)
-    model = load_model(folder, dtype=dtype)
-    return Running(
-        model, layers_of(model, adapter, structure), sublayers_of(model, adapter, structure)
-    )
+    return sublayer_model(load_model(folder, dtype=dtype), adapter, adapter.structure(checkpoint))
 
 
 def ids_file(folder: Path, rows: int = ROWS, seed: int = 0) -> Path:

@@ -15,20 +15,21 @@ from globalprune.errors import UsageError
 
 COMPENSATION_FORMAT: Literal["globalprune.compensation/1"] = "globalprune.compensation/1"
 COMPENSATION_FILE: Final = "compensation.json"
+GATE_STEPS: Final = 1  # that a request takes unless it says otherwise
 
-SolvedPart = Literal["output", "gate", "up", "gate_up"]  # of a sublayer; some models fuse the two
+CompensatedPart = Literal["output", "gate", "up", "gate_up"]  # of a sublayer; some models fuse two
 
 
-class ModuleRepair(Record):
-    """One sublayer: its output projection, and gate and up in front of it.
+class CompensatedModule(Record):
+    """One sublayer: its output projection, and gate and up of an MLP.
 
-    `strength` is that of the ridge, None where the output stayed; `gates` are gate and up where
-    they changed, in so many `gate_steps`.
+    `strength` is that of the ridge, None where the output projection is unchanged; `gates` are the
+    weights of gate and up where they changed, in `gate_steps` steps.
     """
 
-    layer_idx: int = Field(ge=0)  # as the original counts
+    layer_idx: int = Field(ge=0)  # in the model that was cut
     group_type: GroupType
-    tensor: str  # as the original calls it
+    tensor: str  # its name there
     kept_inputs: int = Field(ge=1)
     strength: float | None
     gates: tuple[str, ...] = ()
@@ -42,10 +43,10 @@ class ModuleRepair(Record):
         return self.strength is not None or bool(self.gates)
 
 
-class FinalNormRefit(Record):
-    """The norm behind the last layer; KL(model || cut model), nats a token, on text not fitted to.
+class CompensatedNorm(Record):
+    """The norm behind the last layer; KL(model || cut model), nats per token, on held-out text.
 
-    `refitted` is False where that would not fall, and the weight stayed.
+    `refitted` is False where scaling does not lower the divergence, and the weight is unchanged.
     """
 
     tensor: str
@@ -55,23 +56,23 @@ class FinalNormRefit(Record):
 
 
 class CompensationRecord(Record):
-    """One compensation, solved from the original weights."""
+    """One compensation, computed from the original weights."""
 
     format: Literal["globalprune.compensation/1"] = COMPENSATION_FORMAT
     text: TextRecord
     held_out_windows: int = Field(ge=1)
-    beginnings: int = Field(default=0, ge=0)  # short windows cut out of those fitted to
-    strengths: tuple[float, ...]  # that were tried
-    gate_steps: int = Field(default=0, ge=0)  # that gate and up of an MLP might take
-    dtype: str  # in which the streams ran
-    modules: tuple[ModuleRepair, ...]
-    final_norm: FinalNormRefit | None = None  # None: nothing was cut, or there is none to refit
+    beginnings: int = Field(default=0, ge=0)  # window starts
+    strengths: tuple[float, ...]  # of the ridge, all that were tried
+    gate_steps: int = Field(default=0, ge=0)  # the most that gate and up of an MLP might take
+    dtype: str  # that the streams ran in
+    modules: tuple[CompensatedModule, ...]
+    final_norm: CompensatedNorm | None = None  # None: nothing is cut, or the head reads no norm
     seconds: float = Field(ge=0)
     peak_memory_bytes: int = Field(ge=0)
 
     @property
     def accepted(self) -> int:
-        """In how many sublayers weights changed."""
+        """The number of sublayers whose weights changed."""
         return sum(module.accepted for module in self.modules)
 
     @property
@@ -80,21 +81,11 @@ class CompensationRecord(Record):
         return self.final_norm is not None and self.final_norm.refitted
 
 
-def read_compensation(path: Path) -> CompensationRecord:
-    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
-    return read_record(
-        path, CompensationRecord, what="a compensation record", command="gp apply --compensate"
-    )
-
-
-GATE_STEPS: Final = 1
-
-
 class CompensationRequest(Record):
-    """Text to repair a cut model with; None is left to the text's own defaults.
+    """The text to compensate with, and how; None takes the text's own default.
 
-    `gate_steps` are Gauss-Newton steps for gate and up of every MLP; without any, output
-    projections alone are solved.
+    `gate_steps` are Gauss-Newton steps for gate and up of every MLP; with 0, output projections
+    alone are compensated.
     """
 
     data: str | None = None
@@ -106,6 +97,13 @@ class CompensationRequest(Record):
 
 
 def check_gate_steps(steps: int) -> None:
-    """Raise `UsageError` for a number of steps that can't be taken."""
+    """Raise `UsageError` for a negative number of steps."""
     if steps < 0:
         raise UsageError(f"--gate-steps {steps}: can't be negative; 0 leaves gate and up alone.")
+
+
+def read_compensation(path: Path) -> CompensationRecord:
+    """Read a record; raise `RecordInvalid` with every fault in it."""
+    return read_record(
+        path, CompensationRecord, what="a compensation record", command="gp apply --compensate"
+    )

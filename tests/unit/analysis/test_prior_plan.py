@@ -15,7 +15,7 @@ from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.obs.trials import counts_tried
+from globalprune.obs.trials import trial_counts
 from globalprune.planning.write import write_plans
 from globalprune.surgery.compensate import Compensation
 from globalprune.surgery.executor import apply_plan
@@ -124,7 +124,7 @@ def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
     for (layer, kind), rows in frame.groupby(["layer_idx", "group_type"], observed=True):
         measured = rows[rows.measured_nats.notna()]
         losses = torch.tensor(rows.predicted_nats.tolist()).diff(prepend=torch.zeros(1))
-        assert measured.removed_groups.tolist() == counts_tried(losses)
+        assert measured.removed_groups.tolist() == trial_counts(losses)
         last = measured.iloc[-1]
         taken = rows.group_idx[: last.removed_groups]
         sublayer = table[(table.layer_idx == layer) & (table.group_type == kind)]

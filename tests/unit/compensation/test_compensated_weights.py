@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from globalprune.artifacts.results.compensation import ModuleRepair
+from globalprune.artifacts.results.compensation import CompensatedModule
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import SublayerWeights
 from globalprune.compensation.compensated_weights import CompensatedWeights
+from globalprune.compensation.sublayer_weights import CompensatedSublayer, SublayerWeights
 
-MODULE = ModuleRepair(
+MODULE = CompensatedModule(
     layer_idx=3,
     group_type="mlp",
     tensor="model.layers.3.mlp.down_proj.weight",
@@ -25,13 +25,14 @@ MODULE = ModuleRepair(
 def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
     """Weights to the last bit, transposed ones too, and what is known of them."""
     weight = torch.randn(4, 6).to(dtype).T
-    CompensatedWeights(RunFolder(tmp_path / "deep" / "work")).keep(MODULE, SublayerWeights(weight))
+    kept = CompensatedSublayer(SublayerWeights(weight), MODULE)
+    CompensatedWeights(RunFolder(tmp_path / "deep" / "work")).keep(kept)
     solved = CompensatedWeights(RunFolder(tmp_path / "deep" / "work"))
     found = solved.find((3, "mlp"))
     assert found is not None
-    assert found[0] == MODULE
-    assert found[1].gating is None
-    for same in (found[1].output, solved.weight((3, "mlp"), "output")):
+    assert found.record == MODULE
+    assert found.weights.gating is None
+    for same in (found.weights.output, solved.weight((3, "mlp"), "output")):
         assert same.dtype == dtype
         assert torch.equal(same, weight)
 
@@ -40,12 +41,12 @@ def test_gate_and_up_lie_in_the_same_file(tmp_path: Path) -> None:
     """Each is read by itself, too, or one behind the other, as a fused projection has them."""
     weights = SublayerWeights(torch.randn(6, 4), (torch.randn(4, 6), torch.randn(4, 6)))
     solved = CompensatedWeights(RunFolder(tmp_path))
-    solved.keep(MODULE, weights)
+    solved.keep(CompensatedSublayer(weights, MODULE))
     found = solved.find((3, "mlp"))
     assert found is not None
-    assert found[1].gating is not None
+    assert found.weights.gating is not None
     assert weights.gating is not None
-    for part, kept, read in zip(("gate", "up"), weights.gating, found[1].gating, strict=True):
+    for part, kept, read in zip(("gate", "up"), weights.gating, found.weights.gating, strict=True):
         assert torch.equal(read, kept)
         assert torch.equal(solved.weight((3, "mlp"), part), kept)  # type: ignore[arg-type]
     assert torch.equal(solved.weight((3, "mlp"), "gate_up"), torch.cat(weights.gating))
@@ -65,19 +66,20 @@ def test_the_final_norm_lies_beside_them(tmp_path: Path, dtype: torch.dtype) -> 
 def test_what_nothing_helped_is_found_as_that(tmp_path: Path) -> None:
     """So that a resumed run counts it as it was."""
     module = MODULE.model_copy(update={"strength": None})
-    CompensatedWeights(RunFolder(tmp_path)).keep(module, SublayerWeights(torch.zeros(2, 4)))
+    kept = CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), module)
+    CompensatedWeights(RunFolder(tmp_path)).keep(kept)
     found = CompensatedWeights(RunFolder(tmp_path)).find((3, "mlp"))
     assert found is not None
-    assert not found[0].accepted
+    assert not found.record.accepted
 
 
 @pytest.mark.parametrize("place", [(3, "attention"), (2, "mlp"), (33, "mlp")], ids=str)
 def test_another_sublayer_is_not_found(tmp_path: Path, place: tuple[int, str]) -> None:
     """Neither the other sublayer of the layer, nor that of another layer."""
     solved = CompensatedWeights(RunFolder(tmp_path))
-    solved.keep(MODULE, SublayerWeights(torch.zeros(2, 4)))
+    solved.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
     assert solved.find(place) is None  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="was never solved"):
+    with pytest.raises(ValueError, match="was never compensated"):
         solved.weight(place, "output")  # type: ignore[arg-type]
 
 
@@ -94,7 +96,7 @@ def test_a_sublayer_that_could_not_be_written_is_not_there(
     with monkeypatch.context() as patched:
         patched.setattr("safetensors.torch.save_file", stopping)
         with pytest.raises(KeyboardInterrupt):
-            solved.keep(MODULE, SublayerWeights(torch.zeros(2, 4)))
+            solved.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
     assert solved.find((3, "mlp")) is None
     assert list(tmp_path.iterdir()) == []
 
@@ -103,12 +105,12 @@ def test_what_another_run_or_another_text_left_is_as_good_as_none(tmp_path: Path
     """Not even what must be there is taken from it, so that no two runs are ever mixed."""
     run = RunFolder(tmp_path, {"run": "sha256:a"})
     ours, others = CompensatedWeights(run.keyed(text="1")), CompensatedWeights(run.keyed(text="2"))
-    ours.keep(MODULE, SublayerWeights(torch.zeros(2, 4)))
+    ours.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
     ours.keep_final_norm(torch.zeros(4))
     assert ours.find((3, "mlp")) is not None
     for stranger in (others, CompensatedWeights(RunFolder(tmp_path, {"run": "sha256:b"}))):
         assert stranger.find((3, "mlp")) is None
-        with pytest.raises(ValueError, match="was never solved"):
+        with pytest.raises(ValueError, match="was never compensated"):
             stranger.weight((3, "mlp"), "output")
-        with pytest.raises(ValueError, match="was never refitted"):
+        with pytest.raises(ValueError, match="was never compensated"):
             stranger.final_norm()

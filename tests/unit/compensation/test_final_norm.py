@@ -1,6 +1,7 @@
 """The final norm is refitted for the cut model as it stands, where that is all there is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 from globalprune.compensation import final_norm
-from globalprune.compensation.final_norm import fit_logit_scales, refit_final_norm
+from globalprune.compensation.final_norm import compensate_final_norm, fit_logit_scales
 from globalprune.models.registry import adapter_for
-from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
+from globalprune.sublayers.residual_stream import StreamBatch, SublayerModel, stream_batches
 
 Tiny = Callable[[str], Path]
 IDS = random_ids(ROWS, 24)
@@ -25,20 +26,20 @@ IDS = random_ids(ROWS, 24)
 
 def behind_the_last_layer(
     folder: Path, dtype: torch.dtype = torch.float32
-) -> tuple[Any, list[StreamBatch]]:
+) -> tuple[SublayerModel, list[StreamBatch]]:
     """A model, and streams that have come through it, the cut one's with noise of its own."""
     found = running(folder, dtype)
     windows = windows_of(list(IDS))
-    batches = stream_batches(found.model, found.layers, windows, batch_size=3, every=4)
+    batches = stream_batches(found, windows, batch_size=3, held_out_every=4)
     noise = torch.Generator().manual_seed(0)
     for batch in batches:
         for sublayer in found.sublayers:
-            batch.dense = sublayer.through(batch.dense, batch.calls).detach()
+            batch.dense = sublayer.advance(batch.dense, batch.calls).detach()
         size = batch.dense.std()
         batch.pruned = batch.dense + size * torch.randn(batch.dense.shape, generator=noise).to(
             dtype
         )
-    return found.model, batches
+    return found, batches
 
 
 def held_out(batches: list[StreamBatch], *, pruned: bool) -> torch.Tensor:
@@ -61,15 +62,15 @@ def says(model: Any, stream: torch.Tensor) -> torch.Tensor:
 def test_the_figures_are_of_the_model_with_its_norm_rescaled(tiny: Tiny, family: str) -> None:
     """Written into the norm's weight, the scales bring what the model itself says nearer."""
     model, batches = behind_the_last_layer(tiny(family))
-    found = refit_final_norm(model, model.model.norm, batches, IDS[0])
+    found = compensate_final_norm(model, batches, IDS[0])
     assert found is not None
     assert found.scales is not None
     with torch.no_grad():
-        said = says(model, held_out(batches, pruned=False))
-        before = says(model, held_out(batches, pruned=True))
-        offset = adapter_for(model.config.to_dict()).final_norm_offset
-        model.model.norm.weight.add_(offset).mul_(found.scales).sub_(offset)
-        after = says(model, held_out(batches, pruned=True))
+        said = says(model.module, held_out(batches, pruned=False))
+        before = says(model.module, held_out(batches, pruned=True))
+        offset = adapter_for(model.module.config.to_dict()).final_norm_offset
+        model.final_norm.weight.add_(offset).mul_(found.scales).sub_(offset)
+        after = says(model.module, held_out(batches, pruned=True))
     was, became = (float((said.exp() * (said - ours)).sum(-1).mean()) for ours in (before, after))
     assert found.divergence_before == pytest.approx(was, rel=1e-4)
     assert became < found.divergence_after < was  # the figure is of tokens not fitted to
@@ -80,17 +81,19 @@ def test_an_uncut_model_needs_none(tiny: Tiny) -> None:
     model, batches = behind_the_last_layer(tiny("llama"))
     for batch in batches:
         batch.pruned = batch.dense
-    assert refit_final_norm(model, model.model.norm, batches, IDS[0]) is None
+    assert compensate_final_norm(model, batches, IDS[0]) is None
 
 
 def test_a_cap_that_bites_is_part_of_the_fit(tiny: Tiny) -> None:
     """Where logits are no longer linear in the scales, what is judged is still the capped model."""
     model, batches = behind_the_last_layer(tiny("gemma2"))
-    model.config.final_logit_softcapping = 0.5 * float(model(IDS[:1]).logits.detach().abs().max())
-    found = refit_final_norm(model, model.model.norm, batches, IDS[0])
+    model.module.config.final_logit_softcapping = 0.5 * float(
+        model.module(IDS[:1]).logits.detach().abs().max()
+    )
+    found = compensate_final_norm(model, batches, IDS[0])
     assert found is not None
     with torch.no_grad():
-        said, before = (says(model, held_out(batches, pruned=cut)) for cut in (False, True))
+        said, before = (says(model.module, held_out(batches, pruned=cut)) for cut in (False, True))
     was = float((said.exp() * (said - before)).sum(-1).mean())
     assert found.divergence_before == pytest.approx(was, rel=1e-4)
     assert found.divergence_after < was
@@ -99,12 +102,12 @@ def test_a_cap_that_bites_is_part_of_the_fit(tiny: Tiny) -> None:
 def test_half_precision_is_fitted_in_float32(tiny: Tiny) -> None:
     """The head computes wider while scales are fitted to it, and is what it was behind that."""
     model, batches = behind_the_last_layer(tiny("granite"))
-    exact = refit_final_norm(model, model.model.norm, batches, IDS[0])
+    exact = compensate_final_norm(model, batches, IDS[0])
     model, batches = behind_the_last_layer(tiny("granite"), torch.bfloat16)
-    weight = model.lm_head.weight.detach().clone()
-    found = refit_final_norm(model, model.model.norm, batches, IDS[0])
-    assert model.lm_head.weight.dtype == torch.bfloat16
-    assert torch.equal(model.lm_head.weight, weight)
+    weight = model.module.lm_head.weight.detach().clone()
+    found = compensate_final_norm(model, batches, IDS[0])
+    assert model.module.lm_head.weight.dtype == torch.bfloat16
+    assert torch.equal(model.module.lm_head.weight, weight)
     assert exact is not None
     assert exact.scales is not None
     assert found is not None
@@ -115,8 +118,8 @@ def test_half_precision_is_fitted_in_float32(tiny: Tiny) -> None:
 def test_a_norm_that_the_head_does_not_read_is_left_alone(tiny: Tiny) -> None:
     """What is fitted in front of something else would be another model."""
     model, batches = behind_the_last_layer(tiny("llama"))
-    doubled = nn.Sequential(model.model.norm, nn.Linear(32, 32))
-    assert refit_final_norm(model, doubled, batches, IDS[0]) is None
+    doubled = replace(model, final_norm=nn.Sequential(model.final_norm, nn.Linear(32, 32)))
+    assert compensate_final_norm(doubled, batches, IDS[0]) is None
 
 
 def test_windows_that_judge_are_spread_where_there_are_many(
@@ -127,8 +130,8 @@ def test_windows_that_judge_are_spread_where_there_are_many(
     monkeypatch.setattr(final_norm, "_TOKENS", 48)
     for batch in batches:  # what isn't held out is never looked at
         batch.pruned[~batch.held_out] = float("nan")
-    assert [len(dense) for dense, _ in final_norm._chosen(batches)] == [24, 24]
-    found = refit_final_norm(model, model.model.norm, batches, IDS[0])
+    assert [len(dense) for dense, _ in final_norm._validation_streams(batches)] == [24, 24]
+    found = compensate_final_norm(model, batches, IDS[0])
     assert found is not None
     assert found.divergence_before > 0
 

@@ -12,7 +12,13 @@ from tiny_models import FAMILIES, random_ids
 from torch import nn
 from torch.autograd import functional
 
-from globalprune.compensation.gauss_newton import STEPS, Blocks, _GateProblem, descend, refit_gates
+from globalprune.compensation.gauss_newton import (
+    STEPS,
+    Blocks,
+    _GateProblem,
+    conjugate_gradients,
+    gauss_newton_step,
+)
 from globalprune.sublayers.residual_stream import StreamBatch
 from globalprune.sublayers.sublayer import GatedRows, Sublayer, gate_and_up, layer_calls
 
@@ -25,11 +31,11 @@ def entered(tiny: Tiny, family: str) -> tuple[Sublayer, StreamBatch]:
     """The first MLP, its kept rows, and streams of which the cut model's is a little off."""
     found = running(tiny(family))
     sublayer = found.sublayers[1]
-    calls = layer_calls(found.model, found.layers, IDS)
-    stream = found.sublayers[0].through(calls.entering, calls).detach()
+    calls = layer_calls(found.module, found.layers, IDS)
+    stream = found.sublayers[0].advance(calls.stream, calls).detach()
     off = 0.1 * torch.randn(stream.shape, generator=torch.Generator().manual_seed(1))
     held_out = torch.arange(len(IDS)) % 4 == 3
-    behind = sublayer.through(stream, calls).detach()
+    behind = sublayer.advance(stream, calls).detach()
     return sublayer, StreamBatch(0, calls, held_out, behind, stream + off * stream.std())
 
 
@@ -79,11 +85,11 @@ def test_slopes_are_derivatives(tiny: Tiny, family: str) -> None:
     )
     with torch.no_grad():
         inputs = sublayer.norm(batch.pruned)[0].double()
-        outputs, by_gate, by_up = rows.linearised(inputs)
+        outputs, by_gate, by_up = rows.linearise(inputs)
         torch.testing.assert_close(outputs, rows.outputs(inputs))
         move = 1e-7 * torch.randn_like(rows.gate)
         still = torch.zeros_like(move)
-        for slope, moved in ((by_gate, rows.moved(move, still)), (by_up, rows.moved(still, move))):
+        for slope, moved in ((by_gate, rows.plus(move, still)), (by_up, rows.plus(still, move))):
             expected = outputs + slope * (inputs @ move.T)
             torch.testing.assert_close(moved.outputs(inputs), expected, rtol=0, atol=1e-10)
 
@@ -94,7 +100,7 @@ def lost(
     """½ Σ |asked - made|² over what is fitted to, as a function of gate and up."""
     _, rows, weight = of(sublayer)
     inputs = batch.tokens(sublayer.norm(batch.pruned), held_out=False).detach()
-    asked = batch.tokens(batch.asked(sublayer), held_out=False).detach()
+    asked = batch.tokens(batch.target_output(sublayer), held_out=False).detach()
     made = replace(rows, gate=gate, up=up).outputs(inputs) @ weight.T
     return 0.5 * (asked - made).square().sum()
 
@@ -140,14 +146,14 @@ def test_rows_that_were_moved_are_brought_back(tiny: Tiny, family: str) -> None:
     with torch.no_grad():
         made = rows.outputs(sublayer.norm(batch.pruned)) @ weight.T
         batch.dense = batch.pruned + (made if output.bias is None else made + output.bias)
-        off = rows.moved(
+        off = rows.plus(
             *(0.2 * part.std() * torch.randn_like(part) for part in (rows.gate, rows.up))
         )
-        found = refit_gates(sublayer, off, weight, [batch])
+        found = gauss_newton_step(sublayer, off, weight, [batch])
         assert found is not None
         moved, error = found
         inputs = batch.tokens(sublayer.norm(batch.pruned), held_out=True)
-        asked = batch.tokens(batch.asked(sublayer), held_out=True)
+        asked = batch.tokens(batch.target_output(sublayer), held_out=True)
         missed = [
             float((asked - tried.outputs(inputs) @ weight.T).square().sum() / asked.square().sum())
             for tried in (off, moved)
@@ -161,11 +167,11 @@ def test_where_nothing_is_missing_nothing_moves(tiny: Tiny) -> None:
     sublayer, batch = entered(tiny, "llama")
     output, rows, _ = of(sublayer)
     with torch.no_grad():
-        batch.pruned = batch.dense - sublayer.added(batch.pruned, batch.calls)
+        batch.pruned = batch.dense - sublayer.residual_update(batch.pruned, batch.calls)
         weight = output.weight[:, KEPT].detach()
         made = rows.outputs(sublayer.norm(batch.pruned)) @ weight.T
         batch.dense = batch.pruned + made
-        assert refit_gates(sublayer, rows, weight, [batch]) is None
+        assert gauss_newton_step(sublayer, rows, weight, [batch]) is None
 
 
 @dataclass
@@ -225,7 +231,7 @@ def zero(problem: Rows) -> float:
 def test_as_many_steps_as_unknowns_solve(unknowns: int) -> None:
     """In exact arithmetic no more are needed (Hestenes and Stiefel, theorem 4:1)."""
     problem = rows(unknowns)
-    found = descend(problem, problem.gradient, zero(problem))
+    found = conjugate_gradients(problem, problem.gradient, zero(problem))
     assert found.step is not None
     solution = torch.linalg.lstsq(problem.x, problem.y[:, None]).solution[:, 0]
     torch.testing.assert_close(torch.cat(found.step), solution, rtol=1e-8, atol=1e-8)
@@ -236,7 +242,7 @@ def test_a_perfect_inverse_needs_one_step() -> None:
     """The preconditioner is used as such."""
     problem = rows(12)
     problem.inverse = torch.linalg.inv(problem.x.T @ problem.x)
-    found = descend(problem, problem.gradient, zero(problem))
+    found = conjugate_gradients(problem, problem.gradient, zero(problem))
     assert found.error < 1e-12
     assert problem.products <= 4  # and what it takes to see that no more is to be had
 
@@ -244,7 +250,7 @@ def test_a_perfect_inverse_needs_one_step() -> None:
 def test_what_others_deny_is_not_taken() -> None:
     """The best point on the way counts, not the last; its error is its own."""
     problem = rows(30, noise=3.0)
-    found = descend(problem, problem.gradient, zero(problem))
+    found = conjugate_gradients(problem, problem.gradient, zero(problem))
     solution = torch.linalg.lstsq(problem.x, problem.y[:, None]).solution[:, 0]
     assert found.step is not None
     assert found.error == problem.error(found.step)
@@ -257,7 +263,7 @@ def test_where_every_step_is_worse_there_is_none() -> None:
     problem = rows(6)
     x, y = problem.judging
     problem.judging = (x, -y)
-    found = descend(problem, problem.gradient, zero(problem))
+    found = conjugate_gradients(problem, problem.gradient, zero(problem))
     assert (found.step, found.error) == (None, zero(problem))
     assert problem.products == 2
 
@@ -266,7 +272,7 @@ def test_nothing_to_do_is_nothing_done() -> None:
     """A gradient of zeros: no division by it."""
     problem = rows(4)
     problem.y = torch.zeros_like(problem.y)
-    found = descend(problem, problem.gradient, zero(problem))
+    found = conjugate_gradients(problem, problem.gradient, zero(problem))
     assert found.step is None
     assert problem.products <= 1
 
@@ -275,4 +281,4 @@ def test_what_is_no_number_moves_nothing() -> None:
     """Neither an infinite product nor an error that is none counts as better."""
     problem = rows(4)
     problem.judging = (problem.judging[0] * torch.nan, problem.judging[1])
-    assert descend(problem, problem.gradient, 1.0).step is None
+    assert conjugate_gradients(problem, problem.gradient, 1.0).step is None

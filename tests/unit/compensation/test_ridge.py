@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globalprune.compensation.ridge import STRENGTHS, NormalEquations, repair, towards_prior
+from globalprune.compensation.ridge import STRENGTHS, NormalEquations, ridge_towards, solve_ridge
 
 INPUTS, OUTPUTS = 6, 4
 
@@ -33,14 +33,14 @@ PRIOR = draw(INPUTS, OUTPUTS, seed=7)
 
 def test_a_huge_strength_changes_nothing() -> None:
     """And not to weights of zero, as a ridge about zero would."""
-    found = towards_prior(equations(*task(50, 1)), PRIOR, 1e12)
+    found = ridge_towards(equations(*task(50, 1)), PRIOR, 1e12)
     torch.testing.assert_close(found, PRIOR, rtol=1e-6, atol=1e-9)
 
 
 def test_a_tiny_strength_is_least_squares() -> None:
     """Whatever stood there before."""
     x, y = task(50, 1)
-    found = towards_prior(equations(x, y), PRIOR, 1e-12)
+    found = ridge_towards(equations(x, y), PRIOR, 1e-12)
     torch.testing.assert_close(found, torch.linalg.lstsq(x, y).solution, rtol=1e-5, atol=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_a_strength_between_is_least_squares_with_more_tokens(strength: float) -
     root = (strength * x.square().sum(dim=0).mean()).sqrt()
     more = torch.cat([x, root * torch.eye(INPUTS, dtype=x.dtype)])
     wanted = torch.linalg.lstsq(more, torch.cat([y, root * PRIOR])).solution
-    found = towards_prior(equations(x, y), PRIOR, strength)
+    found = ridge_towards(equations(x, y), PRIOR, strength)
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
 
 
@@ -62,12 +62,12 @@ def test_tokens_that_were_not_fitted_choose_the_strength(noise: float) -> None:
     fitted, (held_x, held_y) = equations(x, y), task(400, 4, noise)
     errors = {
         strength: float(
-            (held_x @ towards_prior(fitted, PRIOR, strength) - held_y).square().sum()
+            (held_x @ ridge_towards(fitted, PRIOR, strength) - held_y).square().sum()
             / held_y.square().sum()
         )
         for strength in STRENGTHS
     }
-    found = repair(fitted, equations(held_x, held_y), PRIOR)
+    found = solve_ridge(fitted, equations(held_x, held_y), PRIOR)
     assert found.strength == min(errors, key=errors.__getitem__)
     assert found.strength is not None
     assert found.error_after == pytest.approx(errors[found.strength])
@@ -78,7 +78,7 @@ def test_tokens_that_were_not_fitted_choose_the_strength(noise: float) -> None:
 def test_noise_makes_the_ridge_stronger() -> None:
     """Few noisy tokens are trusted less than few exact ones."""
     strengths = [
-        repair(equations(*task(10, 3, noise)), equations(*task(200, 4, noise)), PRIOR).strength
+        solve_ridge(equations(*task(10, 3, noise)), equations(*task(200, 4, noise)), PRIOR).strength
         for noise in (0.0, 6.0)
     ]
     assert None not in strengths
@@ -89,9 +89,9 @@ def test_noise_makes_the_ridge_stronger() -> None:
 def test_nothing_is_fitted_to_what_is_held_out() -> None:
     """It chooses the strength, and the weights are those of the other tokens."""
     fitted, held_out = equations(*task(20, 5)), equations(*task(20, 6))
-    found = repair(fitted, held_out, PRIOR)
+    found = solve_ridge(fitted, held_out, PRIOR)
     assert found.strength is not None
-    expected = towards_prior(fitted, PRIOR, found.strength)
+    expected = ridge_towards(fitted, PRIOR, found.strength)
     torch.testing.assert_close(found.weights, expected)
 
 
@@ -101,7 +101,7 @@ def test_a_change_for_the_worse_is_refused(dtype: torch.dtype) -> None:
     x, y = task(20, 8)
     prior = PRIOR.to(dtype)
     contrary = equations(x, x @ prior.double() - 0.1 * (y - x @ prior.double()))
-    found = repair(equations(x, y), contrary, prior)
+    found = solve_ridge(equations(x, y), contrary, prior)
     assert found.weights.dtype == dtype
     assert torch.equal(found.weights, prior)
     assert found.strength is None
@@ -112,14 +112,14 @@ def test_nothing_is_better_than_a_prior_without_error() -> None:
     """Where the stream is not off, the weights stay."""
     x, _ = task(20, 9)
     perfect = equations(x, x @ PRIOR)
-    assert repair(perfect, perfect, PRIOR).error_after <= 1e-12
+    assert solve_ridge(perfect, perfect, PRIOR).error_after <= 1e-12
 
 
 def test_the_result_has_the_dtype_of_what_stood_there() -> None:
     """Solved in float64, rounded once."""
     fitted, held_out = equations(*task(40, 1)), equations(*task(40, 2))
-    wide = repair(fitted, held_out, PRIOR.bfloat16().double())
-    found = repair(fitted, held_out, PRIOR.bfloat16())
+    wide = solve_ridge(fitted, held_out, PRIOR.bfloat16().double())
+    found = solve_ridge(fitted, held_out, PRIOR.bfloat16())
     assert found.strength is not None
     assert torch.equal(found.weights, wide.weights.bfloat16())
 
@@ -134,7 +134,7 @@ def test_a_singular_matrix_gives_finite_weights(tokens: int, dead: set[int], see
     held_x, held_y = task(30, seed + 1)
     for rows in (x, held_x):
         rows[:, sorted(dead)] = 0
-    found = repair(equations(x, y), equations(held_x, held_y), PRIOR)
+    found = solve_ridge(equations(x, y), equations(held_x, held_y), PRIOR)
     assert found.weights.isfinite().all()
     assert found.error_after <= found.error_before
     assert torch.equal(found.weights[sorted(dead)], PRIOR[sorted(dead)])
@@ -144,5 +144,5 @@ def test_twins_share_what_is_asked_of_both() -> None:
     """Two inputs that are always alike get the same change: least squares alone couldn't say."""
     x, y = task(40, 1)
     x[:, 1] = x[:, 0]
-    found = towards_prior(equations(x, y), PRIOR, min(STRENGTHS)) - PRIOR
+    found = ridge_towards(equations(x, y), PRIOR, min(STRENGTHS)) - PRIOR
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from compensating import running
 from tiny_models import FAMILIES, random_ids
 
-from globalprune.obs.order_groups import Removal, removal_of
+from globalprune.obs.order_groups import RemovalOrders, order_sublayers
 from globalprune.obs.removal_order import one_shot_losses, removal_order
 from globalprune.progress import silent
 from globalprune.statistics.interface import Split
@@ -18,17 +18,15 @@ Tiny = Callable[[str], Path]
 ROWS = [random_ids(1, 16, seed)[0] for seed in range(6)]
 
 
-def removal(folder: Path, batch_size: int = 4, rows: list[torch.Tensor] = ROWS) -> Removal:
+def removal(folder: Path, batch_size: int = 4, rows: list[torch.Tensor] = ROWS) -> RemovalOrders:
     """Collect the curvature in one pass, and walk."""
     here = running(folder)
-    sites = measuring.sites_of(here.model, folder)
-    found = measuring.measured(here.model, sites, rows, ["output_curvature"], batch_size)
+    sites = measuring.sites_of(here.module, folder)
+    found = measuring.measured(here.module, sites, rows, ["output_curvature"], batch_size)
     parts = found.halves and tuple(half["output_curvature"] for half in found.halves)
     curvature = Split(found.sums["output_curvature"], parts)  # type: ignore[arg-type]
-    return removal_of(
-        here.model,
-        here.layers,
-        here.sublayers,
+    return order_sublayers(
+        here,
         measuring.windows_of(rows),
         curvature,
         batch_size=batch_size,
@@ -70,14 +68,14 @@ def test_an_order_is_that_of_the_moments_of_what_enters(tiny: Tiny) -> None:
     rows = [row[: 9 + number] for number, row in enumerate(ROWS)]
     found = removal(folder, rows=rows)
     here = running(folder)
-    output = here.model.model.layers[0].mlp.down_proj
+    output = here.module.model.layers[0].mlp.down_proj
     seen: list[torch.Tensor] = []
     output.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()[0]))
     for row in rows:
-        here.model(row[None])
+        here.module(row[None])
     inputs = torch.cat(seen).double()
-    sites = measuring.sites_of(here.model, folder)
-    curvature = measuring.measured(here.model, sites, rows, ["output_curvature"]).sums
+    sites = measuring.sites_of(here.module, folder)
+    curvature = measuring.measured(here.module, sites, rows, ["output_curvature"]).sums
     own = curvature["output_curvature"][0, "mlp"]
     expected = removal_order(inputs.T @ inputs / len(inputs), own, output.weight.T.detach(), 1)
     assert found.orders[0, "mlp"].groups.tolist() == expected.groups.tolist()
@@ -87,11 +85,11 @@ def test_a_massive_channel_goes_last(tiny: Tiny) -> None:
     """A channel far larger than its sublayer is kept as long as any other is there."""
     here = running(tiny("llama"))
     with torch.no_grad():
-        here.model.model.layers[0].mlp.up_proj.weight[5] *= 1e4
-        here.model.model.layers[0].mlp.down_proj.weight[:, 5] = 0  # and yet it does nothing
-    curvature = {(0, "mlp"): torch.ones(here.model.config.hidden_size)}
-    found = removal_of(
-        here.model, here.layers, here.sublayers, measuring.windows_of(ROWS),
+        here.module.model.layers[0].mlp.up_proj.weight[5] *= 1e4
+        here.module.model.layers[0].mlp.down_proj.weight[:, 5] = 0  # and yet it does nothing
+    curvature = {(0, "mlp"): torch.ones(here.module.config.hidden_size)}
+    found = order_sublayers(
+        here, measuring.windows_of(ROWS),
         Split(curvature),  # type: ignore[arg-type]
         batch_size=4, progress=silent,
     )  # fmt: skip
@@ -113,17 +111,17 @@ def test_each_half_of_the_windows_costs_by_itself(tiny: Tiny) -> None:
     found = removal(tiny("llama"), rows=rows, batch_size=4).halves
     assert found is not None
     here = running(tiny("llama"))
-    output = here.model.model.layers[1].mlp.down_proj
-    sites = measuring.sites_of(here.model, tiny("llama"))
+    output = here.module.model.layers[1].mlp.down_proj
+    sites = measuring.sites_of(here.module, tiny("llama"))
     for sublayer, own in zip(found, (rows[:3], rows[3:]), strict=True):
         entered: list[torch.Tensor] = []
         handle = output.register_forward_pre_hook(lambda _m, args, to=entered: to.append(args[0]))
         with torch.no_grad():
             for row in own:
-                here.model(row[None])
+                here.module(row[None])
         handle.remove()
         inputs = torch.cat([one.flatten(0, 1) for one in entered]).double()
-        curvature = measuring.measured(here.model, sites, own, ["output_curvature"], 4).sums
+        curvature = measuring.measured(here.module, sites, own, ["output_curvature"], 4).sums
         expected = one_shot_losses(
             inputs.T @ inputs / len(inputs),
             curvature["output_curvature"][1, "mlp"],

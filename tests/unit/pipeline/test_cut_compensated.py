@@ -12,7 +12,7 @@ from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.compensation.compensate import compensate_sublayer
+from globalprune.compensation.sublayer_weights import compensate_sublayer
 from globalprune.pipeline.cut import cut_and_recover
 from globalprune.pipeline.options import Cutting
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from globalprune.artifacts.analyses.loss_curves import Curves
-from globalprune.artifacts.results.compensation import ModuleRepair
+from globalprune.artifacts.results.compensation import CompensatedModule
 from globalprune.artifacts.results.finetuning import LossPoint
 from globalprune.report.analysis import curves_plot, trials_plot
 from globalprune.report.blocks import Plot
@@ -71,7 +71,7 @@ def test_trials_that_all_gained() -> None:
 
 def test_a_repair_of_nothing_and_a_run_of_one_step() -> None:
     """Are drawn as what they are."""
-    sublayer = ModuleRepair(
+    sublayer = CompensatedModule(
         layer_idx=0, group_type="mlp", tensor="w", kept_inputs=1, strength=None,
         error_before=0.0, error_after=0.0,
     )  # fmt: skip

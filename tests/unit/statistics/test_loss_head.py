@@ -70,7 +70,7 @@ def test_a_head_that_needs_more_than_hidden_states_is_refused() -> None:
 
 def test_wider_while_it_is_asked_for(tiny: Tiny) -> None:
     """A tied head too; afterwards it is the tensor that it was."""
-    model = running(tiny("qwen2"), torch.float16).model
+    model = running(tiny("qwen2"), torch.float16).module
     weight = model.lm_head.weight.data
     rows = hidden_states(model, IDS)[0].detach()
     head = head_of(model, IDS[0])

@@ -17,9 +17,8 @@ RAGGED = [row[:length] for row, length in zip(random_ids(7, 9), (9, 9, 9, 5, 5, 
 
 def begun(folder: Path, *, batch_size: int, every: int) -> list[StreamBatch]:
     """The batches of the ragged windows."""
-    found = running(folder)
     windows = windows_of(RAGGED)
-    return stream_batches(found.model, found.layers, windows, batch_size=batch_size, every=every)
+    return stream_batches(running(folder), windows, batch_size=batch_size, held_out_every=every)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
@@ -36,19 +35,19 @@ def test_a_window_is_held_out_by_its_place_in_the_text(tiny: Tiny, batch_size: i
 def test_the_streams_are_the_embeddings_and_one_tensor(tiny: Tiny) -> None:
     """In the order of the windows; nothing is stored twice before something is cut."""
     batches = begun(tiny("llama"), batch_size=2, every=3)
-    embed = running(tiny("llama")).model.get_input_embeddings()
+    embed = running(tiny("llama")).module.get_input_embeddings()
     rows = [row for batch in batches for row in batch.dense]
     with torch.no_grad():
         assert all(torch.equal(row, embed(ids)) for row, ids in zip(rows, RAGGED, strict=True))
-    assert all(batch.alike for batch in batches)
+    assert all(batch.is_uncut for batch in batches)
     batches[0].pruned = batches[0].dense.clone()
-    assert not batches[0].alike
+    assert not batches[0].is_uncut
 
 
 def test_every_batch_is_called_by_its_own_length(tiny: Tiny) -> None:
     """Masks and rotary embeddings fit the windows, also where lengths come again."""
     for batch in begun(tiny("llama"), batch_size=2, every=3):
-        cosine, _ = batch.calls.beside[0]["position_embeddings"]
+        cosine, _ = batch.calls.kwargs[0]["position_embeddings"]
         assert cosine.shape[1] == batch.dense.shape[1]
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from compensating import Running, leaving, running
+from compensating import leaving, running
 from tiny_models import FAMILIES, random_ids, tiny_model
 from torch import nn
 from uneven_models import ONLY_ATTENTION, save_uneven, uneven_cut
 
 from globalprune.errors import NonFiniteError, UnsupportedArchitecture
-from globalprune.sublayers.residual_stream import check_composition
+from globalprune.sublayers.residual_stream import SublayerModel, check_composition
 from globalprune.sublayers.sublayer import layer_calls
 
 Tiny = Callable[[str], Path]
@@ -27,7 +27,7 @@ SUBJECTS = [
 
 
 @pytest.fixture(params=SUBJECTS)
-def subject(request: pytest.FixtureRequest, tiny: Tiny, tmp_path: Path) -> Running:
+def subject(request: pytest.FixtureRequest, tiny: Tiny, tmp_path: Path) -> SublayerModel:
     """A model of every family, as it is and with layers of all sizes."""
     family, _, cut = request.param.partition(", ")
     if not cut:
@@ -45,14 +45,14 @@ def hooks_of(model: nn.Module) -> int:
     )
 
 
-def entering_layers(subject: Running) -> list[torch.Tensor]:
+def entering_layers(subject: SublayerModel) -> list[torch.Tensor]:
     """The model's own stream before every layer, and behind the last."""
     with torch.no_grad():
-        states = subject.model(IDS, output_hidden_states=True).hidden_states
-    return [*states[:-1], leaving(subject.model, IDS)]  # the last of `states` is normalised
+        states = subject.module(IDS, output_hidden_states=True).hidden_states
+    return [*states[:-1], leaving(subject.module, IDS)]  # the last of `states` is normalised
 
 
-def entering_outputs(subject: Running) -> list[torch.Tensor]:
+def entering_outputs(subject: SublayerModel) -> list[torch.Tensor]:
     """What enters every output projection that is left, in the model's own run."""
     outputs = [sublayer.output for sublayer in subject.sublayers if sublayer.output is not None]
     seen: list[torch.Tensor] = []
@@ -61,7 +61,7 @@ def entering_outputs(subject: Running) -> list[torch.Tensor]:
         for output in outputs
     ]
     with torch.no_grad():
-        subject.model(IDS)
+        subject.module(IDS)
     for handle in handles:
         handle.remove()
     assert len(seen) == len(outputs)
@@ -69,27 +69,27 @@ def entering_outputs(subject: Running) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def test_the_sublayers_one_by_one_are_the_model(subject: Running) -> None:
+def test_the_sublayers_one_by_one_are_the_model(subject: SublayerModel) -> None:
     """Behind every layer the stream is the model's own, and at the end too."""
     expected = entering_layers(subject)
-    calls = layer_calls(subject.model, subject.layers, IDS)
-    stream = calls.entering
-    assert [sublayer.place for sublayer in subject.sublayers] == [
+    calls = layer_calls(subject.module, subject.layers, IDS)
+    stream = calls.stream
+    assert [sublayer.key for sublayer in subject.sublayers] == [
         (layer, kind) for layer in range(len(subject.layers)) for kind in ("attention", "mlp")
     ]
     for sublayer in subject.sublayers:
-        if sublayer.place[1] == "attention":
-            torch.testing.assert_close(stream, expected[sublayer.place[0]])
-        stream = sublayer.through(stream, calls)
+        if sublayer.key[1] == "attention":
+            torch.testing.assert_close(stream, expected[sublayer.key[0]])
+        stream = sublayer.advance(stream, calls)
     torch.testing.assert_close(stream, expected[-1])
 
 
 @torch.no_grad()
-def test_the_inputs_are_what_enters_the_output_projection(subject: Running) -> None:
+def test_the_inputs_are_what_enters_the_output_projection(subject: SublayerModel) -> None:
     """As the model itself feeds it, all columns of all groups; of an emptied sublayer, none."""
     expected = iter(entering_outputs(subject))
-    calls = layer_calls(subject.model, subject.layers, IDS)
-    stream = calls.entering
+    calls = layer_calls(subject.module, subject.layers, IDS)
+    stream = calls.stream
     for sublayer in subject.sublayers:
         inputs = sublayer.inputs(stream, calls)
         if sublayer.output is None:
@@ -98,25 +98,25 @@ def test_the_inputs_are_what_enters_the_output_projection(subject: Running) -> N
             assert inputs.shape[-1] == sublayer.output.in_features
             assert sublayer.output.in_features % sublayer.width == 0
             torch.testing.assert_close(inputs, next(expected))
-        stream = sublayer.through(stream, calls)
+        stream = sublayer.advance(stream, calls)
 
 
 @torch.no_grad()
-def test_looking_leaves_no_trace(subject: Running) -> None:
+def test_looking_leaves_no_trace(subject: SublayerModel) -> None:
     """No hook, no forward of its own, the same logits to the last bit."""
-    before = subject.model(IDS).logits
-    calls = layer_calls(subject.model, subject.layers, IDS)
+    before = subject.module(IDS).logits
+    calls = layer_calls(subject.module, subject.layers, IDS)
     for sublayer in subject.sublayers:
-        sublayer.inputs(calls.entering, calls)
-    check_composition(subject.model, subject.layers, subject.sublayers, IDS)
-    assert torch.equal(subject.model(IDS).logits, before)
-    assert hooks_of(subject.model) == 0
+        sublayer.inputs(calls.stream, calls)
+    check_composition(subject, IDS)
+    assert torch.equal(subject.module(IDS).logits, before)
+    assert hooks_of(subject.module) == 0
 
 
 def test_half_precision_passes_the_check(tiny: Tiny) -> None:
     """Rounding is no other composition."""
     found = running(tiny("qwen3"), torch.bfloat16)
-    check_composition(found.model, found.layers, found.sublayers, IDS)
+    check_composition(found, IDS)
 
 
 def parallel(layer: Any, hidden_states: torch.Tensor, **beside: Any) -> torch.Tensor:
@@ -153,8 +153,8 @@ def test_layers_of_another_composition_are_refused(
         r"apply the plan without compensation"
     )
     with pytest.raises(UnsupportedArchitecture, match=text):
-        check_composition(found.model, found.layers, found.sublayers, IDS)
-    assert hooks_of(found.model) == 0
+        check_composition(found, IDS)
+    assert hooks_of(found.module) == 0
 
 
 def test_a_stream_that_is_no_number_is_called_so(
@@ -164,13 +164,13 @@ def test_a_stream_that_is_no_number_is_called_so(
     found = running(tiny("llama"))
     monkeypatch.setattr(type(found.layers[0]), "forward", broken)
     with pytest.raises(NonFiniteError, match=r"not finite behind.*--dtype float32"):
-        check_composition(found.model, found.layers, found.sublayers, IDS)
+        check_composition(found, IDS)
 
 
 def test_a_single_wrong_sublayer_is_found(tiny: Tiny) -> None:
     """A norm that isn't the one in front of its sublayer makes the whole differ."""
     found = running(tiny("llama"))
-    sublayers = list(found.sublayers)
+    sublayers = found.sublayers
     swapped = replace(sublayers[3], norm=sublayers[2].norm)
     with pytest.raises(UnsupportedArchitecture):
-        check_composition(found.model, found.layers, [*sublayers[:3], swapped, *sublayers[4:]], IDS)
+        check_composition(replace(found, sublayers=(*sublayers[:3], swapped, *sublayers[4:])), IDS)

@@ -9,15 +9,15 @@ from records import text_record
 
 from globalprune.artifacts.records import write_record
 from globalprune.artifacts.results.compensation import (
+    CompensatedModule,
+    CompensatedNorm,
     CompensationRecord,
-    FinalNormRefit,
-    ModuleRepair,
     read_compensation,
 )
 from globalprune.errors import RecordInvalid
 
 
-def module_of(**changes: Any) -> ModuleRepair:
+def module_of(**changes: Any) -> CompensatedModule:
     """One projection that was solved anew."""
     facts: dict[str, Any] = {
         "layer_idx": 3,
@@ -28,10 +28,10 @@ def module_of(**changes: Any) -> ModuleRepair:
         "error_before": 0.1 + 0.2,
         "error_after": 1e-17,
     }
-    return ModuleRepair(**(facts | changes))
+    return CompensatedModule(**(facts | changes))
 
 
-def record_of(*modules: ModuleRepair) -> CompensationRecord:
+def record_of(*modules: CompensatedModule) -> CompensationRecord:
     """A compensation of these projections."""
     return CompensationRecord(
         text=text_record(),
@@ -50,7 +50,7 @@ REFUSED = module_of(group_type="attention", strength=None, error_after=0.1 + 0.2
 @pytest.mark.parametrize("refitted", [True, False])
 def test_the_final_norm_reads_back_too(tmp_path: Path, refitted: bool) -> None:
     """A record from before it was refitted, or of a model without a cut, has none."""
-    norm = FinalNormRefit(
+    norm = CompensatedNorm(
         tensor="model.norm.weight",
         refitted=refitted,
         divergence_before=0.1 + 0.2,
