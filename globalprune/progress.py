@@ -1,4 +1,4 @@
-"""How long work tells that it is alive, and what is doubtful: a library call is silent."""
+"""Progress of long work, and warnings on the way; called from Python, both are silent."""
 
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -22,6 +22,6 @@ def silent(items: Iterable[Item], *, total: int, label: str, unit: str) -> Itera
     yield from items
 
 
-def tell_nobody(message: str) -> None:
+def ignore_message(message: str) -> None:
     """Take a warning that stands in a record too, and say it to nobody."""
     del message

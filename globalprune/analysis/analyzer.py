@@ -26,12 +26,12 @@ from globalprune.analysis.request import (
 from globalprune.analysis.trial import Candidates, PlanTrial
 from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.trial import window_count
-from globalprune.artifacts.disk import refuse_inside, refuse_occupied
-from globalprune.artifacts.own_files import MARKS_OF_ANALYSIS
+from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
+from globalprune.artifacts.own_files import ANALYSIS_MARKERS
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.artifacts.writer_lock import sole_writer
+from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.split import validation_every
 from globalprune.errors import UsageError
@@ -49,7 +49,7 @@ BATCH_SIZE = 4
 _NOTHING_LEFT = "no earlier run left anything to go on with"
 
 
-@sole_writer("out")
+@holds_writer_lock("out")
 def analyze(
     model: str,
     out: Path,
@@ -87,7 +87,7 @@ def analyze(
     normalisers = chosen_normalisers(methods, normaliser)
     check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
     check_gate_steps(gate_steps)
-    refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
+    refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=overwrite)
     work = RunFolder.beside(out)
     work.refuse(resume=resume, overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)
@@ -97,7 +97,7 @@ def analyze(
         refuse_ordering_experts(methods, subject.structure)
         if subject.structure.has_experts:
             batch_size = 1  # an expert sees tokens, and not of which window they are
-        refuse_inside(out, subject.source.path)
+        refuse_inside_model(out, subject.source.path)
         decided = None
         if given is not None:
             steps = gate_steps if compensating else None

@@ -23,7 +23,7 @@ from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.normalisers import NormaliserName, scored_by
 from globalprune.artifacts.analyses.reliability import agreement
 from globalprune.artifacts.analyses.trial import Trial, broken_promise, trial_text
-from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.command import format_command
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
@@ -56,7 +56,7 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
         "structure": model.structure_fingerprint,
         "weights": model.weights_fingerprint,
         "table": record.table,
-        "command": spelled_command(record.command) or "-",
+        "command": format_command(record.command) or "-",
     }
     width = max(map(len, lines)) + 2
     text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]
@@ -143,7 +143,7 @@ class RunLog:
     def __init__(self, command: Sequence[str]) -> None:
         self._started = time.monotonic()
         self._lines = [
-            f"{datetime.now(UTC).isoformat(timespec='seconds')}  {spelled_command(command)}"
+            f"{datetime.now(UTC).isoformat(timespec='seconds')}  {format_command(command)}"
         ]
 
     @property
@@ -183,7 +183,7 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, obj
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         elif name == "command":
-            yield prefix + name, spelled_command(value) or "none"
+            yield prefix + name, format_command(value) or "none"
         elif isinstance(value, tuple | list):
             yield prefix + name, ", ".join(map(str, value)) or "none"
         else:

@@ -1,6 +1,6 @@
-"""A command as records keep it: the list of its arguments, spelled only where it is shown.
+"""A command as records keep it: the list of its arguments, quoted only where it is shown.
 
-What Python called has an empty one. Older records hold the text that the list was joined into.
+A call from Python has an empty one. Older records hold one string of quoted arguments.
 """
 
 import re
@@ -30,7 +30,7 @@ Command = Annotated[
 ]
 
 
-def spelled_command(command: Iterable[str]) -> str:
+def format_command(command: Iterable[str]) -> str:
     r"""One line that a shell reads as these arguments.
 
     An argument with a line break, with another character that acts on a terminal, or with one that

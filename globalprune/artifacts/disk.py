@@ -1,7 +1,7 @@
-"""How files get to disk: whole or not at all, and never over what isn't ours.
+"""Files that are written whole or not at all, and never over what isn't ours.
 
-Until a file or folder is whole it has a temporary name that says which process writes it, so that
-what a killed process left behind is known from what is being written now.
+Until a file or folder is whole, its temporary name says which process writes it. So what a killed
+process left can be told from what is being written now.
 """
 
 import glob
@@ -41,7 +41,7 @@ def temporary_file(path: Path) -> Iterator[Path]:
     temporary = temporary_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_dead(target)
+        remove_stale(target)
         yield temporary
         temporary.replace(target)
     except OSError as error:
@@ -60,21 +60,21 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{owner}{_PART}")
 
 
-def remove_dead(target: Path) -> None:
+def remove_stale(target: Path) -> None:
     """Remove what processes that are no more left behind on their way to `target`."""
     for path in target.parent.glob(f"{glob.escape(f'.{target.name}.')}*{_PART}"):
         if _is_dead(path.name):
             remove_tree(path)
 
 
-def remove_dead_in(folder: Path) -> None:
+def remove_stale_in(folder: Path) -> None:
     """Remove all of that kind that lies directly in a folder."""
     for path in folder.glob(f".*{_PART}"):
         if _is_dead(path.name):
             remove_tree(path)
 
 
-def is_passing(name: str) -> bool:
+def is_temporary(name: str) -> bool:
     """Whether a file of this name is a lock or a temporary one of ours, and no content."""
     is_lock = name.startswith(".") and name.endswith(LOCK_SUFFIX)
     return is_lock or _TEMPORARY.fullmatch(name) is not None
@@ -124,16 +124,16 @@ def _start(pid: int) -> int:
     return int(psutil.Process(pid).create_time())
 
 
-def way_from(folder: Path, path: Path) -> str:
+def relative_path(folder: Path, path: Path) -> str:
     """The relative way from a folder to a path, as files of ours write it."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def refuse_impossible(path: Path) -> None:
+def refuse_unwritable_file(path: Path) -> None:
     """Raise `UsageError` where no file can be made at `path`, before the work for it is done."""
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, where a file should be written; name a file.")
-    refuse_closed(path)
+    refuse_unwritable_folder(path)
 
 
 def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> None:
@@ -143,7 +143,7 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
     """
     if folder.is_file():
         raise UsageError(f"{folder}: is a file; name a folder with -o.")
-    refuse_closed(folder)
+    refuse_unwritable_folder(folder)
     if not is_occupied(folder):
         return
     if not overwrite:
@@ -157,10 +157,10 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
 
 def is_occupied(folder: Path) -> bool:
     """Whether a folder holds more than locks and temporary files of ours."""
-    return folder.is_dir() and not all(is_passing(path.name) for path in folder.iterdir())
+    return folder.is_dir() and not all(is_temporary(path.name) for path in folder.iterdir())
 
 
-def refuse_closed(path: Path) -> None:
+def refuse_unwritable_folder(path: Path) -> None:
     """Raise `UsageError` unless `path` is a folder that may be written into, or can be made."""
     place = path.absolute()
     if place.is_dir() and os.access(place, os.W_OK):
@@ -171,7 +171,7 @@ def refuse_closed(path: Path) -> None:
         raise UsageError(f"{path}: can't be made, since {above} {what}; choose another place.")
 
 
-def refuse_inside(out: Path, model: Path) -> None:
+def refuse_inside_model(out: Path, model: Path) -> None:
     """Raise `UsageError` where `out` lies in the model's own folder, which is only read."""
     folder = model.resolve()
     if folder.is_dir() and out.resolve().is_relative_to(folder):

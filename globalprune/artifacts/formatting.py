@@ -1,4 +1,4 @@
-"""Numbers, sizes and names as a person reads them, in text and in Markdown.
+"""Numbers, sizes, names and records as a person reads them, in text and in Markdown.
 
 A value is rounded at the first digit of its standard error, at the second where that error begins
 with 1. A count is written whole. A name in Markdown is escaped, so it never acts as markup.
@@ -22,7 +22,7 @@ def decimals_for(error: float) -> int:
     return -exponent + int(begins_with_one)
 
 
-def spelled(value: float, error: float | None, *, signed: bool = False) -> str:
+def format_number(value: float, error: float | None, *, signed: bool = False) -> str:
     """The value as far as its error allows, without the error."""
     if not math.isfinite(value):
         return "beyond any number"
@@ -32,11 +32,11 @@ def spelled(value: float, error: float | None, *, signed: bool = False) -> str:
     return sign + _rounded(value, decimals)
 
 
-def spelled_with_error(value: float, error: float | None, *, signed: bool = False) -> str:
+def format_with_error(value: float, error: float | None, *, signed: bool = False) -> str:
     """`25.34 ± 0.12`; the value alone where there is no error to show."""
     known = _known(error)
     shown = "" if known is None else f" ± {_rounded(known, decimals_for(known))}"
-    return spelled(value, error, signed=signed) + shown
+    return format_number(value, error, signed=signed) + shown
 
 
 def byte_unit(count: float) -> tuple[float, str]:
@@ -47,7 +47,7 @@ def byte_unit(count: float) -> tuple[float, str]:
     return float(BYTE_STEP**power), BYTE_UNITS[power]
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """An exact count of bytes, with a unit that fits: `269.1 MB`."""
     step, unit = byte_unit(count)
     return f"{count:,} {unit}" if step == 1 else f"{count / step:.1f} {unit}"
@@ -77,21 +77,21 @@ _LIST: Final = re.compile(r"^(\s*)([-+]|\d+[.)])(?=\s)")  # what would begin a l
 _NO_CODE: Final = re.compile(r"[`<>|]")  # what a code span may not hold, wherever it stands
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text on one line whose every character is shown as it is."""
     escaped = re.sub("[&<>]", lambda found: _ENTITIES[found[0]], printable(text))
     return _LIST.sub(r"\1\\\2", _MARKS.sub(lambda found: f"\\{found[0]}", escaped))
 
 
-def code(text: str) -> str:
+def markdown_code(text: str) -> str:
     """A name as a code span; as plain text where it holds what could end one."""
     shown = printable(text)
     if _NO_CODE.search(shown) or not shown.strip():
-        return plain(shown)
+        return escape_markdown(shown)
     return f"`{shown}`"
 
 
-def string_literal(text: str) -> str:
+def code_literal(text: str) -> str:
     """A name as Python text in a block of code, without what HTML begins with."""
     escaped = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return '"' + escaped.replace("<", "\\x3c").replace("`", "\\x60") + '"'

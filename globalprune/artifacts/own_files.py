@@ -1,7 +1,7 @@
-"""Every file that a phase writes among the records of a result: what `--overwrite` may replace.
+"""Every file that a phase writes into a folder of records: what `--overwrite` may replace.
 
-Each name stands where its file is written and is gathered here, so that no list can fall behind. A
-plan that a person edited is theirs, whatever its name.
+The names are gathered here from the modules that write the files. A plan that a person edited is
+theirs, whatever its name.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from globalprune.artifacts import schemas
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
-from globalprune.artifacts.disk import is_passing
+from globalprune.artifacts.disk import is_temporary
 from globalprune.artifacts.evaluations import evaluation_files
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, has_comments, read_plan
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE
@@ -28,7 +28,7 @@ ROUNDS_FOLDER: Final = "rounds"
 
 # the record is last: it vouches for the table, by its digest
 ANALYSIS_FILES: Final = (TABLE_FILE, CURVES_FILE, DESCRIPTION_FILE, ANALYZE_LOG, ANALYSIS_FILE)
-MARKS_OF_ANALYSIS: Final = (ANALYSIS_FILE, TABLE_FILE)  # no other tool has files of these names
+ANALYSIS_MARKERS: Final = (ANALYSIS_FILE, TABLE_FILE)  # no other tool has files of these names
 RECORDS: Final = frozenset(
     (
         *ANALYSIS_FILES,
@@ -48,12 +48,12 @@ _PLANS: Final = (".yaml", ".yml")
 _ROUND_DEPTH: Final = 2  # rounds/NN/
 
 
-def strangers_in(folder: Path, depth: int = _ROUND_DEPTH) -> Iterator[str]:
+def foreign_files(folder: Path, depth: int = _ROUND_DEPTH) -> Iterator[str]:
     """Yield what lies among the records of a result and no phase wrote, in order of names."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and depth and (path.name == ROUNDS_FOLDER or path.name.isdigit()):
-            yield from (f"{path.name}/{name}" for name in strangers_in(path, depth - 1))
-        elif path.name not in RECORDS and not is_passing(path.name) and not _is_own_plan(path):
+            yield from (f"{path.name}/{name}" for name in foreign_files(path, depth - 1))
+        elif path.name not in RECORDS and not is_temporary(path.name) and not _is_own_plan(path):
             yield path.name
 
 

@@ -1,8 +1,8 @@
-"""Folders that change whole: a new one is filled beside the old one and takes its place at once.
+"""Folders that change as a whole: a new one is filled beside the old and takes its place.
 
-Two folders are swapped by one rename where the system can do that. Elsewhere (a mount point, the
-folder that a shell stands in, a file system without that rename) the new files move into the folder
-as a journal first, and whoever reads or writes the folder next completes what a kill cut short.
+Where the system can, one rename swaps the two folders. Elsewhere (a mount point, the folder that a
+shell stands in, a file system without that rename) the new files move into the folder as a journal
+first, and whoever reads or writes the folder next completes an update that was killed.
 """
 
 import ctypes
@@ -17,9 +17,9 @@ from typing import Final
 
 from globalprune.artifacts.disk import (
     is_occupied,
-    is_passing,
-    remove_dead,
-    remove_dead_in,
+    is_temporary,
+    remove_stale,
+    remove_stale_in,
     remove_tree,
     temporary_name,
 )
@@ -75,18 +75,18 @@ def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
         raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
     if not target.exists():
         folder.rename(target)
-    elif _may_be_swapped(target) and exchange(folder, target):
+    elif _may_be_swapped(target) and swap_folders(folder, target):
         remove_tree(folder)
     else:
         written = {path.name for path in folder.iterdir()}
-        going = {path.name for path in target.iterdir() if not is_passing(path.name)}
+        going = {path.name for path in target.iterdir() if not is_temporary(path.name)}
         _commit(folder, target, going=going - written)
 
 
 def link_tree(folder: Path, target: Path) -> None:
     """Fill a folder that is there with the same files as another, linked or else copied."""
     for path in folder.iterdir():
-        if not is_passing(path.name):
+        if not is_temporary(path.name):
             try:
                 _link(path, target / path.name)
             except OSError:
@@ -103,7 +103,7 @@ def remove_folder(folder: Path) -> None:
         remove_tree(doomed)
 
 
-def exchange(one: Path, other: Path) -> bool:
+def swap_folders(one: Path, other: Path) -> bool:
     """Let two folders change places in one step; False where the system can't."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if sys.platform != "linux" or renameat2 is None:
@@ -114,12 +114,12 @@ def exchange(one: Path, other: Path) -> bool:
     return done == 0
 
 
-def clear_up(place: Path) -> None:
+def recover_place(place: Path) -> None:
     """Put right what a killed run left at a place: complete its update, remove what it staged."""
-    remove_dead(place)
+    remove_stale(place)
     if place.is_dir():
         complete_update(place)
-        remove_dead_in(place)
+        remove_stale_in(place)
 
 
 def complete_update(folder: Path) -> None:
@@ -164,7 +164,7 @@ def _staging(place: Path) -> Iterator[tuple[Path, Path]]:
     """Give an empty folder on the way to `place`, and `place`; remove what is left of it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     inner = place / _INSIDE
-    clear_up(place)
+    recover_place(place)
     # the name is known before the folder exists, so that no interruption can leave it behind
     staging = temporary_name(place if not place.exists() or _may_be_swapped(place) else inner)
     try:
@@ -186,7 +186,7 @@ def _linked(place: Path, staging: Path, owned: Collection[str]) -> bool:
         return False
     try:
         for path in place.iterdir():
-            if path.name not in owned and not is_passing(path.name):
+            if path.name not in owned and not is_temporary(path.name):
                 _link(path, staging / path.name)
         shutil.copystat(place, staging)
     except OSError:
@@ -207,10 +207,10 @@ def _link(path: Path, target: Path) -> None:
 
 def _swapped(staging: Path, place: Path, owned: Collection[str]) -> bool:
     """Swap the folders, and bring along what was put into the old one in that moment."""
-    if not exchange(staging, place):
+    if not swap_folders(staging, place):
         return False
     for path in staging.iterdir():
-        late = path.name not in owned and not is_passing(path.name)
+        late = path.name not in owned and not is_temporary(path.name)
         if late and not path.is_dir() and not (place / path.name).exists():
             path.rename(place / path.name)
     return True

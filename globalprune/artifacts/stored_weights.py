@@ -1,7 +1,7 @@
 """The size of weights on disk: bytes per dtype, headers, shards and indices.
 
-A budget in bytes is computed from these figures without the model. They count the files that hold
-weights as `gp apply` writes them.
+Budgets in bytes are computed from these figures without the model. They count the files that `gp
+apply` writes for the weights.
 """
 
 from typing import Final, Literal
@@ -60,7 +60,7 @@ def written_dtype(stored: str, save_dtype: str | None) -> str:
     return SAVE_DTYPES[save_dtype] if save_dtype is not None and is_float(stored) else stored
 
 
-def read_save_dtype(text: str | None) -> str | None:
+def parse_save_dtype(text: str | None) -> str | None:
     """The key of `SAVE_DTYPES` that a person names; raise `UsageError` for another dtype."""
     if text is None:
         return None
@@ -73,7 +73,7 @@ def read_save_dtype(text: str | None) -> str | None:
     return name
 
 
-def dtype_word(stored: str) -> str:
+def dtype_name(stored: str) -> str:
     """`float32` for F32, and so on."""
     return _WORDS.get(stored, stored.lower())
 
@@ -90,12 +90,12 @@ class StoredWeights(Record):
     def dtype(self) -> str | None:
         """The dtype of all floating-point tensors; None where they have several."""
         floats = [dtype for dtype in self.numbers if is_float(dtype)]
-        return dtype_word(floats[0]) if len(floats) == 1 else None
+        return dtype_name(floats[0]) if len(floats) == 1 else None
 
     @property
     def dtypes_text(self) -> str:
         """`float32`, or `float32 and bfloat16`."""
-        return " and ".join(sorted(map(dtype_word, self.numbers)))
+        return " and ".join(sorted(map(dtype_name, self.numbers)))
 
     def fault(self, structure: ModelStructure) -> str | None:
         """Why no model of that structure is stored so; None where one may be."""

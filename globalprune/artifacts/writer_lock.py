@@ -1,7 +1,7 @@
-"""One run at a time writes into a place: a lock that dies with its process.
+"""A lock that lets one run at a time write into a place, and that ends with its process.
 
-The lock is a hidden file beside the place, held by flock, and says who holds it. It is removed at
-the end; one that a killed run left behind is held by nobody, and the next run takes it over.
+The lock is a hidden file beside the place, held by flock, and names its holder. It is removed at
+the end; one that a killed run left is held by nobody, and the next run takes it over.
 """
 
 import functools
@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from globalprune.artifacts.disk import LOCK_SUFFIX, refuse_closed
+from globalprune.artifacts.disk import LOCK_SUFFIX, refuse_unwritable_folder
 from globalprune.artifacts.records import digest_bytes
-from globalprune.artifacts.staging import clear_up
+from globalprune.artifacts.staging import recover_place
 from globalprune.errors import UsageError
 
 if sys.platform != "win32":
@@ -50,7 +50,7 @@ _held: dict[Path, _Held] = {}
 
 
 @contextmanager
-def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
+def writer_lock(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
     """Hold the right to write into the file or folder `place`; within it, a phase may ask again.
 
     Raise `UsageError` at once where another run holds it, the folder around it or something right
@@ -58,7 +58,7 @@ def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
     the first of them holds it for all.
     """
     if not ranks_share:
-        refuse_ranks()
+        refuse_distributed()
     elif _rank() != 0:
         yield
         return
@@ -72,12 +72,12 @@ def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
     made: list[Path] = []
     descriptor, lock = None, None
     try:
-        refuse_closed(target)
+        refuse_unwritable_folder(target)
         made = _make_above(target)
         lock = _lock_of(target)
         descriptor = _acquire(place, lock)
         _refuse_around(target)
-        clear_up(target)
+        recover_place(target)
         yield
     finally:
         if descriptor is not None and lock is not None:
@@ -91,7 +91,7 @@ def one_writer(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
                 folder.rmdir()  # where nothing was written
 
 
-def sole_writer(
+def holds_writer_lock(
     parameter: str, *, ranks_share: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function run as the one writer of the place that its `parameter` names."""
@@ -102,7 +102,7 @@ def sole_writer(
         @functools.wraps(function)
         def locked(*args: P.args, **kwargs: P.kwargs) -> R:
             place = signature.bind(*args, **kwargs).arguments[parameter]
-            with one_writer(place, ranks_share=ranks_share):
+            with writer_lock(place, ranks_share=ranks_share):
                 return function(*args, **kwargs)
 
         return locked
@@ -110,7 +110,7 @@ def sole_writer(
     return decorate
 
 
-def refuse_ranks() -> None:
+def refuse_distributed() -> None:
     """Raise `UsageError` in a process that a launcher started as one of several."""
     count = os.environ.get("WORLD_SIZE", "1")
     if count.isdigit() and int(count) > 1:

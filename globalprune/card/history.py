@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from globalprune.artifacts.analyses.analysis import TextRecord
-from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.command import format_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
-from globalprune.artifacts.formatting import code, plain
+from globalprune.artifacts.formatting import escape_markdown, markdown_code
 from globalprune.artifacts.results.compensation import CompensationRecord
 from globalprune.artifacts.results.finetuning import FinetuneRun
 from globalprune.artifacts.results.metrics import ApplyMetrics, EarlierStep
@@ -21,13 +21,13 @@ _WORDS = {
 
 def history(facts: CardFacts) -> Iterator[str]:
     """The title, what was cut, what was finetuned, what came out."""
-    lines = [f"# {plain(facts.name)}", ""]
+    lines = [f"# {escape_markdown(facts.name)}", ""]
     if facts.licence.duties.notice:
         lines += [f"**{facts.licence.duties.notice}**", ""]
     if facts.records.cut:
         lines += _cut(facts, facts.records.cut)
     else:
-        lines += [f"This is {code(facts.base)}, finetuned by globalprune.", ""]
+        lines += [f"This is {markdown_code(facts.base)}, finetuned by globalprune.", ""]
     yield "\n".join(lines)
     for number, run in enumerate(facts.records.runs, start=1):
         yield _finetuning(run, number if len(facts.records.runs) > 1 else None)
@@ -44,10 +44,10 @@ def repetition(facts: CardFacts) -> Iterator[str]:
         "## How to repeat it",
         "",
         "```console",
-        *(f"$ {spelled_command(one)}" for one in facts.commands),
+        *(f"$ {format_command(one)}" for one in facts.commands),
     ]
     lines += ["```", ""]
-    lines += [f"- {name}: {code(value)}" for name, value in rows.items()]
+    lines += [f"- {name}: {markdown_code(value)}" for name, value in rows.items()]
     lines += ["", "`globalprune/` has the plan, every record, and the versions of all tools.", ""]
     yield "\n".join(lines)
 
@@ -59,7 +59,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     after = _afterwards(facts)
     what = "This is a LoRA adapter for" if facts.is_adapter else "This is"
     lead = (
-        f"{what} {code(facts.base)} with {removed:,} of its {before:,} parameters "
+        f"{what} {markdown_code(facts.base)} with {removed:,} of its {before:,} parameters "
         f"({removed / before:.2%}) cut out by globalprune{_in_cuts(cut)}; "
         f"{cut.parameters_after:,} are left. {after}"
     )
@@ -78,7 +78,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
         lines.append(f"- {count} whole layer{'s' if count > 1 else ''}: {numbers}")
     analysis = facts.records.analysis
     if analysis:
-        text, method = _text(analysis.calibration), code(analysis.default_importance)
+        text, method = _text(analysis.calibration), markdown_code(analysis.default_importance)
         lines += ["", f"What each part is worth was measured by {method} on {text}."]
     compensation = facts.records.compensation
     if compensation:
@@ -105,7 +105,7 @@ def _earlier(cut: ApplyMetrics) -> list[str]:
 
 def _step(step: EarlierStep) -> str:
     """One of them."""
-    name = code(last_part(step.model))
+    name = markdown_code(last_part(step.model))
     if step.kind == "finetuning":
         return f"- {name} was finetuned"
     repaired = ", and what was left was compensated" if step.compensated else ""
@@ -123,7 +123,7 @@ def _dequantised(cut: ApplyMetrics) -> list[str]:
     if quantisation is None:
         return []
     said = (
-        f"The base was a {plain(quantisation)} quantisation. Its weights were "
+        f"The base was a {escape_markdown(quantisation)} quantisation. Its weights were "
         "dequantised, and what they had lost in precision is lost here too."
     )
     return ["", said]
@@ -156,7 +156,7 @@ def _finetuning(run: FinetuneRun, number: int | None) -> str:
     how = "all weights"
     if settings.lora is not None:
         how = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
-    taught = f", taught by {code(last_part(run.teacher.source))}" if run.teacher else ""
+    taught = f", taught by {markdown_code(last_part(run.teacher.source))}" if run.teacher else ""
     texts = "; ".join(_text(part.text) for part in run.data)
     mixed = ", of text and teacher mixed" if run.teacher else ""
     title = "## Finetuning" + ("" if number is None else f" {number}")
@@ -211,4 +211,4 @@ def _text(text: TextRecord) -> str:
     """Text by name and amount; a path by its last part."""
     length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
     seed = "" if text.seed is None else f", seed {text.seed}"
-    return f"{text.samples} windows of {length} of {code(last_part(text.source))}{seed}"
+    return f"{text.samples} windows of {length} of {markdown_code(last_part(text.source))}{seed}"

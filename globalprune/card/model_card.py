@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.evaluations.evaluation import ModelResult
-from globalprune.artifacts.formatting import code, plain, string_literal
+from globalprune.artifacts.formatting import code_literal, escape_markdown, markdown_code
 from globalprune.card.facts import CardFacts, gather_facts, last_part
 from globalprune.card.history import history, repetition
 from globalprune.card.licences import Licence, unmet_name
@@ -117,7 +117,7 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _loading(facts: CardFacts) -> str:
     """The ways in which this model can be loaded."""
-    name = string_literal(facts.name)
+    name = code_literal(facts.name)
     ours = _code(
         "import globalprune",
         "",
@@ -161,7 +161,7 @@ def _code(*lines: str) -> tuple[str, ...]:
 
 def _link(link: str) -> str:
     """A link as a link, the name of a file as a name."""
-    return f"<{link}>" if "://" in link else code(link)
+    return f"<{link}>" if "://" in link else markdown_code(link)
 
 
 def _cautions() -> str:
@@ -179,23 +179,25 @@ def _licence(facts: CardFacts) -> str:
     licence, lines = facts.licence, ["## Licence", ""]
     if licence.name is None:
         lines.append(
-            f"The licence of {code(facts.base)} could not be found beside its weights. Look it up "
-            "and add it here before you pass this model on: it applies to this model too."
+            f"The licence of {markdown_code(facts.base)} could not be found beside its weights. "
+            "Look it up and add it here before you pass this model on: it applies to this "
+            "model too."
         )
     else:
         lines.append(
-            f"The base model's licence applies: {plain(licence.name)}. {licence.duties.advice}"
+            f"The base model's licence applies: {escape_markdown(licence.name)}. "
+            f"{licence.duties.advice}"
         )
     if licence.link:
         lines += ["", f"Its text: {_link(licence.link)}"]
     if facts.licence_files:
-        names = ", ".join(map(code, facts.licence_files))
+        names = ", ".join(map(markdown_code, facts.licence_files))
         lines += ["", f"Copied from the base model: {names}."]
     if licence.duties.notice:
         lines += ["", f'It asks to show "{licence.duties.notice}" prominently.']
     warning = naming_warning(licence, facts.name)
     if warning is not None:
-        lines += ["", f"**{plain(warning)}**"]
+        lines += ["", f"**{escape_markdown(warning)}**"]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation import median_of_rounds, ratio_of_rounds
 from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
-from globalprune.artifacts.formatting import size, spelled_with_error
+from globalprune.artifacts.formatting import format_bytes, format_with_error
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, ModelReference, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
@@ -166,8 +166,8 @@ def _refuse_small_memory(subject: LatencyModel, decoding: Decoding, device: str)
     needed, free = round(_MARGIN * numbers * subject.dtype.itemsize), free_memory(device)
     if needed > free:
         raise UsageError(
-            f"--device {device}: {size(needed)} are needed and {size(free)} are free; take a "
-            "smaller --dtype, --batch-size or --context, or another --device."
+            f"--device {device}: {format_bytes(needed)} are needed and {format_bytes(free)} are "
+            "free; take a smaller --dtype, --batch-size or --context, or another --device."
         )
 
 
@@ -213,7 +213,7 @@ def _slower_than_full(record: MachineRecord) -> Iterator[str]:
         for point in record.points_of(kind)[:-1]:
             ratio, error = ratio_of_rounds(point.seconds_per_token, record.full.seconds_per_token)
             if ratio - _ERRORS * (error or 0.0) > 1:
-                figure = spelled_with_error(_PERCENT * ratio, _PERCENT * (error or 0.0))
+                figure = format_with_error(_PERCENT * ratio, _PERCENT * (error or 0.0))
                 yield (
                     f"{kind}: keeping {point.kept(kind):,} of {record.full.kept(kind):,} takes "
                     f"{figure} % of the full model's time; such a shape doesn't suit this machine, "

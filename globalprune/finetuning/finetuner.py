@@ -15,7 +15,7 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.finetuning import FinetuneRun, FinetuneSettings
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
-from globalprune.artifacts.writer_lock import sole_writer
+from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.errors import UsageError
 from globalprune.finetuning.inputs import (
     OpenedModel,
@@ -45,10 +45,10 @@ from globalprune.finetuning.training import (
 from globalprune.models.checkpoints.identity import refuse_changed
 from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
 from globalprune.models.checkpoints.output_folder import refuse_foreign_files, refuse_unsafe_output
-from globalprune.progress import Progress, silent, tell_nobody
+from globalprune.progress import Progress, ignore_message, silent
 
 
-@sole_writer("out", ranks_share=True)
+@holds_writer_lock("out", ranks_share=True)
 def finetune(
     model: str,
     out: Path,
@@ -65,7 +65,7 @@ def finetune(
     work: RunFolder | None = None,
     name: str | None = None,
     command: Sequence[str] = (),
-    warn: Callable[[str], None] = tell_nobody,
+    warn: Callable[[str], None] = ignore_message,
     progress: Progress = silent,
 ) -> FinetuneRun | None:
     """Train `model` on `data` and write the result into the folder `out`, whole or not at all.

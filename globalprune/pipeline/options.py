@@ -9,7 +9,7 @@ from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationR
 from globalprune.artifacts.results.finetuning import FinetuneSettings
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
-from globalprune.progress import Progress, silent, tell_nobody
+from globalprune.progress import Progress, ignore_message, silent
 
 if TYPE_CHECKING:
     from globalprune.surgery.compensate import Compensation
@@ -29,7 +29,7 @@ class Cutting:
     overwrite: bool = False
     resume: bool = False
     command: Sequence[str] = ()
-    warn: Callable[[str], None] = tell_nobody
+    warn: Callable[[str], None] = ignore_message
     progress: Progress = silent
 
     def identity(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.artifacts.writer_lock import refuse_ranks
+from globalprune.artifacts.writer_lock import refuse_distributed
 from globalprune.errors import TextError
 from globalprune.pipeline.options import Cutting, Recovery
 from globalprune.text.files import files_digest
@@ -101,7 +101,7 @@ def _options_begin(prefix: str) -> Iterator[None]:
 
 def refuse_later_phases(cutting: Cutting, recovery: Recovery | None, evaluate: str | None) -> None:
     """Raise for text that isn't there, and for a device that can't be trained on."""
-    refuse_ranks()
+    refuse_distributed()
     if recovery is not None:
         from globalprune.finetuning.settings import choose_precision
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.analyses.group_table import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
-from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.command import format_command
 from globalprune.artifacts.disk import refuse_occupied
-from globalprune.artifacts.own_files import ANALYZE_LOG, MARKS_OF_ANALYSIS, ROUNDS_FOLDER
+from globalprune.artifacts.own_files import ANALYSIS_MARKERS, ANALYZE_LOG, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, existing_plan
 from globalprune.artifacts.run_folder import RunFolder
@@ -156,8 +156,8 @@ def _stopped(doubt: str, place: Path, cutting: Cutting) -> str:
     repaired = ("--compensate",) if cutting.compensation else ()
     return (
         f"{doubt}\nNothing was cut; the analysis and its plan are in {place}. Plan otherwise with "
-        f"{spelled_command(('gp', 'plan', str(place)))}, or cut by it all the same with "
-        f"{spelled_command((*apply, *repaired))}"
+        f"{format_command(('gp', 'plan', str(place)))}, or cut by it all the same with "
+        f"{format_command((*apply, *repaired))}"
     )
 
 
@@ -201,7 +201,7 @@ def analyze_and_plan(
     A ratio that can't be reached leaves no plan, unless the `largest` one will do.
     """
     refuse_bad_ratio(ratio)
-    refuse_occupied(out, ours=MARKS_OF_ANALYSIS, overwrite=overwrite)
+    refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=overwrite)
     RunFolder.beside(out).refuse(resume=resume, overwrite=overwrite)
     for place in plan_paths(out, [ratio], None).values():
         existing_plan(place, overwrite=overwrite)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from globalprune.artifacts.disk import way_from, write_atomically
+from globalprune.artifacts.disk import relative_path, write_atomically
 from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint, UnreachedRatio
 from globalprune.artifacts.plans.plan_effect import effect_of
@@ -20,7 +20,7 @@ from globalprune.pipeline.cut import cut_and_recover
 from globalprune.pipeline.options import Cutting
 from globalprune.pipeline.preflight import refuse_early, text_digests
 from globalprune.printable import printable
-from globalprune.progress import Progress, silent, tell_nobody
+from globalprune.progress import Progress, ignore_message, silent
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analyses.analysis import TextRecord
@@ -106,7 +106,7 @@ class SweepRequest:
     dtype: str | None = None
     save_dtype: str | None = None  # of models that are cut
     command: Sequence[str] = ()
-    warn: Callable[[str], None] = tell_nobody
+    warn: Callable[[str], None] = ignore_message
     progress: Progress = silent
 
     def cutting(self, out: Path) -> Cutting:
@@ -251,7 +251,7 @@ def sweep(request: SweepRequest) -> Sweep:
         dense=dense,
         points=tuple(
             SweepPoint(
-                plan=way_from(request.out, path),
+                plan=relative_path(request.out, path),
                 decisions=plan.decisions_digest(),
                 line=names[path],
                 removed=effect_of(plan, structure).ratio,

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.disk import way_from
+from globalprune.artifacts.disk import relative_path
 from globalprune.artifacts.evaluations.latency import Latencies, MachineRecord, read_machine_record
 from globalprune.artifacts.plans.budgets import BudgetRequirement, BudgetStatus
 from globalprune.artifacts.plans.plan import Budgets, MachineReference, PrunePlan
@@ -118,7 +118,7 @@ class Machine:
 
     def cited_from(self, plan: Path) -> MachineReference:
         """The way to it from the folder of a plan."""
-        way = way_from(plan.parent, self.path)
+        way = relative_path(plan.parent, self.path)
         return MachineReference(path=way, record=_digest(self.record))
 
     @property

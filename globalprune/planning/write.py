@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from globalprune.artifacts.analyses.analysis import Analysis, doubt_of
 from globalprune.artifacts.analyses.group_table import COST_PREFIX, GroupTable
 from globalprune.artifacts.analyses.table_columns import IMPORTANCE_PREFIX
-from globalprune.artifacts.disk import refuse_impossible, temporary_file, way_from
+from globalprune.artifacts.disk import refuse_unwritable_file, relative_path, temporary_file
 from globalprune.artifacts.plans.budgets import further_costs
 from globalprune.artifacts.plans.plan import (
     Budgets,
@@ -246,7 +246,7 @@ def _cited(plan: PrunePlan, folder: Path, path: Path) -> PrunePlan:
     """The plan with the way to its analysis, from where the plan really lies."""
     if plan.analysis is None:
         return plan
-    way = way_from(path.parent, folder)
+    way = relative_path(path.parent, folder)
     return plan.model_copy(update={"analysis": plan.analysis.model_copy(update={"path": way})})
 
 
@@ -256,7 +256,7 @@ _FIRST_COLUMNS = b'"layer_idx","group_type","group_idx"'
 
 def refuse_csv_place(path: Path) -> None:
     """Raise `UsageError` unless `path` is free, or holds such a table that may be replaced."""
-    refuse_impossible(path)
+    refuse_unwritable_file(path)
     if path.suffix != _SUFFIX:
         raise UsageError(f"--csv {path}: is not called {_SUFFIX}; name a {_SUFFIX} file.")
     if not path.exists():

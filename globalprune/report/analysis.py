@@ -11,7 +11,7 @@ from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.normalisers import scored_by
-from globalprune.artifacts.formatting import size
+from globalprune.artifacts.formatting import format_bytes
 from globalprune.artifacts.plans.plan_summary import layer_summaries
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.report.blocks import (
@@ -152,7 +152,7 @@ def _facts(record: AnalysisRecord) -> Iterator[tuple[str, str]]:
             f"a plan that removes {format_percent(record.given.ratio)} was decided{behind}",
         )
     yield "precision", f"{record.dtype}, batch size {record.batch_size}"
-    memory = size(record.peak_memory_bytes)
+    memory = format_bytes(record.peak_memory_bytes)
     yield "took", f"{format_duration(record.seconds)}, {memory} of memory at most"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from globalprune.artifacts.analyses.analysis import TextRecord
-from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.command import format_command
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def warning_block(lines: tuple[str, ...]) -> tuple[Lines, ...]:
 
 def command_block(command: Sequence[str]) -> tuple[Commands, ...]:
     """A command, as a block if it is known; what Python made has none."""
-    return (Commands((spelled_command(command),)),) if command else ()
+    return (Commands((format_command(command),)),) if command else ()
 
 
 NOT_KNOWN = "not known"

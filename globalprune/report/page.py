@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
-from globalprune.artifacts.disk import refuse_impossible, write_atomically
+from globalprune.artifacts.disk import refuse_unwritable_file, write_atomically
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.evaluations.sweep import SWEEP_FILE, read_sweep
 from globalprune.errors import UsageError
@@ -103,7 +103,7 @@ def write_report(
     """
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"-o {out}: is no name of a web page; name a .html file.")
-    refuse_impossible(out)
+    refuse_unwritable_file(out)
     found = [find_input(path) for path in {path.resolve(): path for path in paths}.values()]
     names = display_names([one.path for one in found])
     sections = (read_section(one, name, note) for one, name in zip(found, names, strict=True))

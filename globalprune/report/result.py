@@ -11,7 +11,7 @@ import numpy as np
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
-from globalprune.artifacts.formatting import size
+from globalprune.artifacts.formatting import format_bytes
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.results.compensation import (
     COMPENSATION_FILE,
@@ -90,7 +90,7 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     yield "parameters before", f"{cut.parameters_before:,}"
     yield "parameters after", format_share(cut.parameters_after, cut.parameters_before)
     yield "ratio", f"{100 * cut.ratio:.2f} % of all parameters, in groups"
-    yield "weights after the cut", size(cut.weight_bytes)
+    yield "weights after the cut", format_bytes(cut.weight_bytes)
     for kind in GROUP_TYPES:
         yield f"{GROUP_NAMES[kind]} removed", f"{cut.removed_groups.get(kind, 0):,}"
     if cut.dropped_layers:
@@ -203,7 +203,7 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
         before, after = norm.divergence_before, norm.divergence_after
         yield "final norm", f"{what}: KL {before:.4g} → {after:.4g} nats a token"
     yield "digest of the windows", record.text.digest
-    memory = size(record.peak_memory_bytes)
+    memory = format_bytes(record.peak_memory_bytes)
     yield "took", f"{format_duration(record.seconds)} in {record.dtype}, {memory} of memory at most"
 
 

@@ -14,7 +14,7 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, CutModel, widths_of
 from globalprune.artifacts.staging import staged_folder
-from globalprune.artifacts.writer_lock import sole_writer
+from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.card.model_card import write_card
 from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.errors import ApplyError, UsageError
@@ -184,7 +184,7 @@ def check_apply(
     return doubts_of(prepared, record, text)
 
 
-@sole_writer("out")
+@holds_writer_lock("out")
 def apply_plan(
     model: str,
     plan_path: Path,

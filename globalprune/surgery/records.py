@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
-from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.command import format_command
 from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.records import OWN_FOLDER, write_record
@@ -67,7 +67,7 @@ def write_records(
         write_record(folder / COMPENSATION_FILE, compensation)
     write_record(folder / METRICS_FILE, metrics)
     warnings = [f"warning: {warning}" for warning in metrics.warnings]
-    log = [spelled_command(metrics.command), *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
+    log = [format_command(metrics.command), *lines, *warnings, f"done in {metrics.seconds:.1f} s"]
     (folder / APPLY_LOG).write_text(
         "\n".join(map(printable_message, filter(None, log))) + "\n", encoding="utf-8"
     )
@@ -95,7 +95,7 @@ def _description(metrics: ApplyMetrics) -> str:
         "dropped layers": ", ".join(map(str, metrics.dropped_layers)) or "-",
         "form": "uneven layers, see README.md" if metrics.uneven else "native",
         "tools": ", ".join(f"{name} {version}" for name, version in metrics.versions.items()),
-        "command": spelled_command(metrics.command) or "-",
+        "command": format_command(metrics.command) or "-",
     }
     width = max(map(len, rows))
     return "".join(f"{key:<{width}}  {printable(value)}\n" for key, value in rows.items())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from globalprune.artifacts.plans.plan import PrunePlan
-from globalprune.artifacts.stored_weights import SAVE_DTYPES, Dtype, dtype_word, written_dtype
+from globalprune.artifacts.stored_weights import SAVE_DTYPES, Dtype, dtype_name, written_dtype
 from globalprune.models.checkpoints.shard_writer import weight_file_bytes
 from globalprune.surgery.steps import TensorFacts
 
@@ -111,4 +111,4 @@ def bytes_on_disk(folder: Path) -> int:
 
 def _dtypes(tensors: Mapping[str, TensorFacts]) -> str:
     """`float32`, or `bfloat16 and float32`."""
-    return " and ".join(sorted({dtype_word(facts.dtype) for facts in tensors.values()}))
+    return " and ".join(sorted({dtype_name(facts.dtype) for facts in tensors.values()}))

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from globalprune.artifacts.formatting import spelled
+from globalprune.artifacts.formatting import format_number
 from globalprune.artifacts.records import Record
 from globalprune.artifacts.structure import RemovedGroups
 
@@ -159,7 +159,7 @@ def trial_text(trial: Trial | None) -> str:
     if trial is None:
         return "nothing was tried"
     cuts = ", ".join(f"{one.name} {_loss_text(one)}" for one in trial.candidates)
-    whole = "no finite number" if trial.loss is None else spelled(trial.loss, None)
+    whole = "no finite number" if trial.loss is None else format_number(trial.loss, None)
     windows = f"{trial.windows} {'unused' if trial.unused else 'measured'} windows"
     return (
         f"{100 * trial.ratio:.1f} % masked on {windows}: {cuts} nats a token, of the whole model "
@@ -168,7 +168,7 @@ def trial_text(trial: Trial | None) -> str:
 
 
 def _loss_text(tried: TriedRemoval) -> str:
-    return "no finite number" if tried.loss is None else spelled(tried.loss, None)
+    return "no finite number" if tried.loss is None else format_number(tried.loss, None)
 
 
 def _remedy(other: TriedRemoval | None) -> str:
@@ -181,7 +181,7 @@ def _remedy(other: TriedRemoval | None) -> str:
 def _cost(trial: Trial, tried: TriedRemoval) -> str:
     """What a cut costs beyond the whole model's loss; only the plan's own error is of that."""
     error = tried.standard_error if tried.name == "plan" else None
-    return f"{spelled(_excess(trial, tried), error)} nats a token"
+    return f"{format_number(_excess(trial, tried), error)} nats a token"
 
 
 def _is_doubted(trial: Trial) -> bool:

@@ -8,7 +8,7 @@ import csv
 import io
 from pathlib import Path
 
-from globalprune.artifacts.command import spelled_command
+from globalprune.artifacts.command import format_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_table import (
     FigureRow,
@@ -18,7 +18,7 @@ from globalprune.artifacts.evaluations.evaluation_table import (
     settings_lines,
     value_text,
 )
-from globalprune.artifacts.formatting import code, plain
+from globalprune.artifacts.formatting import escape_markdown, markdown_code
 from globalprune.artifacts.records import read_record, write_record
 from globalprune.artifacts.staging import updated_folder
 
@@ -71,15 +71,15 @@ def evaluation_csv(comparison: Comparison) -> str:
 
 def evaluation_markdown(comparison: Comparison) -> str:
     """The table, and under it what it was measured with and what is doubtful about it."""
-    sources = [plain(model.source) for model in comparison.models]
+    sources = [escape_markdown(model.source) for model in comparison.models]
     lines = [f"| | {' | '.join(sources)} |", f"| --- |{' ---: |' * len(sources)}"]
     lines += [_line(row) for row in figure_rows(comparison) if not row.detail]
-    lines += ["", *(f"- {plain(line)}" for line in settings_lines(comparison))]
+    lines += ["", *(f"- {escape_markdown(line)}" for line in settings_lines(comparison))]
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
-    lines.append(f"- {plain(versions)}")
+    lines.append(f"- {escape_markdown(versions)}")
     if comparison.command:
-        lines.append(f"- {code(spelled_command(comparison.command))}")
-    lines += [f"- warning: {plain(text)}" for text in all_warnings(comparison)]
+        lines.append(f"- {markdown_code(format_command(comparison.command))}")
+    lines += [f"- warning: {escape_markdown(text)}" for text in all_warnings(comparison)]
     return "\n".join(lines) + "\n"
 
 
@@ -97,7 +97,7 @@ def _line(row: FigureRow) -> str:
     for cell in row.cells:
         moved = difference_text(row, cell)
         cells.append(value_text(row, cell) + (f"<br>{moved}" if moved else ""))
-    return f"| {plain(row_label(row))} | {' | '.join(cells)} |"
+    return f"| {escape_markdown(row_label(row))} | {' | '.join(cells)} |"
 
 
 def read_evaluation(path: Path) -> Comparison:

@@ -18,7 +18,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     perplexity_difference,
     ratio_of_rounds,
 )
-from globalprune.artifacts.formatting import byte_unit, size, spelled_with_error
+from globalprune.artifacts.formatting import byte_unit, format_bytes, format_with_error
 
 MEMORY_NOISE: Final = 2e7  # bytes; what repeated measurements of one model differed by
 BYTES_UNIT: Final = "bytes"
@@ -195,10 +195,12 @@ def value_text(row: FigureRow, cell: FigureCell) -> str:
     if cell.value is None:
         return "infinite" if row.metric == "perplexity" else NOT_MEASURED
     if row.exact:
-        return size(round(cell.value)) if row.unit == BYTES_UNIT else f"{round(cell.value):,}"
+        return (
+            format_bytes(round(cell.value)) if row.unit == BYTES_UNIT else f"{round(cell.value):,}"
+        )
     step, unit = _scale(row, cell.value)
     error = None if cell.error is None else cell.error / step
-    return f"{spelled_with_error(cell.value / step, error)}{unit}"
+    return f"{format_with_error(cell.value / step, error)}{unit}"
 
 
 def difference_text(row: FigureRow, cell: FigureCell) -> str:
@@ -214,7 +216,7 @@ def difference_text(row: FigureRow, cell: FigureCell) -> str:
     else:
         step, unit = _scale(row, cell.value or 0)
     moved, error = cell.difference / step, cell.difference_error / step
-    return f"{spelled_with_error(moved, error, signed=True)}{unit}"
+    return f"{format_with_error(moved, error, signed=True)}{unit}"
 
 
 def _scale(row: FigureRow, value: float) -> tuple[float, str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from globalprune.artifacts.command import Command
-from globalprune.artifacts.disk import refuse_impossible
+from globalprune.artifacts.disk import refuse_unwritable_file
 from globalprune.artifacts.evaluations.evaluation import Hardware
 from globalprune.artifacts.plans.plan import ModelReference
 from globalprune.artifacts.records import Record, read_record
@@ -85,7 +85,7 @@ def read_machine_record(path: Path) -> MachineRecord:
 
 def refuse_machine_output(path: Path) -> None:
     """Raise `UsageError` unless `path` is free, or holds such a record that may be replaced."""
-    refuse_impossible(path)
+    refuse_unwritable_file(path)
     if path.suffix != _SUFFIX:
         raise UsageError(f"{path}: is not called {_SUFFIX}; name a {_SUFFIX} file with -o.")
     if not path.exists():

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, model_validator
 
 from globalprune.artifacts.analyses.analysis import TextRecord
-from globalprune.artifacts.command import Command, spelled_command
+from globalprune.artifacts.command import Command, format_command
 from globalprune.artifacts.evaluations.evaluation import (
     EvaluationSettings,
     Hardware,
@@ -17,7 +17,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     perplexity_difference,
     refuse_other_windows,
 )
-from globalprune.artifacts.formatting import code, plain
+from globalprune.artifacts.formatting import escape_markdown, markdown_code
 from globalprune.artifacts.records import Record, read_record, write_record
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.staging import updated_folder
@@ -122,8 +122,8 @@ def sweep_markdown_lines(sweep: Sweep) -> list[str]:
         f"| --- |{' ---: |' * (len(SWEEP_HEAD) - 1)}",
         *map(_markdown, sweep_table(sweep)),
         "",
-        f"- {plain(sweep_text_line(sweep))}",
-        *([f"- {code(spelled_command(sweep.command))}"] if sweep.command else []),
+        f"- {escape_markdown(sweep_text_line(sweep))}",
+        *([f"- {markdown_code(format_command(sweep.command))}"] if sweep.command else []),
     ]
 
 
@@ -182,7 +182,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _markdown(cells: Iterable[str]) -> str:
     """A row of cells that none of them can end."""
-    return f"| {' | '.join(map(plain, cells))} |"
+    return f"| {' | '.join(map(escape_markdown, cells))} |"
 
 
 def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from globalprune.artifacts.disk import refuse_impossible, write_atomically
+from globalprune.artifacts.disk import refuse_unwritable_file, write_atomically
 from globalprune.artifacts.plans.plan import AnalysisReference, PrunePlan
 from globalprune.artifacts.plans.plan_validation import (
     range_problems,
@@ -194,7 +194,7 @@ def existing_plan(path: Path, *, overwrite: bool) -> ExistingPlan | None:
     Raise `UsageError` where none can be written, or a person's work would go. What can't be read
     may hold pins, so that even `overwrite` doesn't replace it.
     """
-    refuse_impossible(path)
+    refuse_unwritable_file(path)
     if not path.exists():
         return None
     try:

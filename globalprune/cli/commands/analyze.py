@@ -118,7 +118,7 @@ def analyze(
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
     from globalprune.artifacts.results.compensation import GATE_STEPS
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.pipeline.prune import analyze_and_plan
 
@@ -126,7 +126,7 @@ def analyze(
         raise UsageError("--compensate: is for a plan that is given; say --given PLAN too.")
     if gate_steps is not None and not compensate:
         raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
-    with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
+    with writer_lock(out), telling_of_unfinished(out), console.progress_bars() as progress:
 
         def measure(folder: Path, candidates: "Candidates") -> "AnalysisRecord":
             from globalprune.analysis.analyzer import analyze as measure_model  # loads torch

@@ -96,8 +96,8 @@ def apply(
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
     from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
-    from globalprune.artifacts.stored_weights import read_save_dtype
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.stored_weights import parse_save_dtype
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery
     from globalprune.cli.result_text import show_outcome
     from globalprune.pipeline.cut import cut_and_judge, cut_and_recover
@@ -130,7 +130,7 @@ def apply(
     if out is None and not explain:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
     place = (out or Path("unnamed")).expanduser()
-    lock = nullcontext() if explain else one_writer(place)
+    lock = nullcontext() if explain else writer_lock(place)
     with lock, telling_of_unfinished(place), console.progress_bars() as progress:
         cutting = Cutting(
             model,
@@ -139,7 +139,7 @@ def apply(
             device=device,
             dtype=dtype,
             compensation=request,
-            save_dtype=read_save_dtype(save_dtype),
+            save_dtype=parse_save_dtype(save_dtype),
             overwrite=overwrite,
             resume=resume,
             command=console.command_line(),

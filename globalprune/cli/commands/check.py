@@ -55,7 +55,7 @@ def check(
 
     Example:  gp check analysis/plan.yaml --model MODEL --write
     """
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import document_of, review_lines
     from globalprune.planning.review import review_plan
 
@@ -70,7 +70,7 @@ def check(
             console.print_json({"plan": str(plan), "valid": False, "problems": problems})
         raise
     if write:
-        with one_writer(plan):
+        with writer_lock(plan):
             _refresh(review)
         console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:

@@ -101,13 +101,13 @@ def eval_(
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
     from globalprune.artifacts.evaluations.evaluation import SpeedSettings
-    from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
+    from globalprune.artifacts.writer_lock import refuse_distributed, writer_lock
     from globalprune.evaluation.comparison import evaluate_models
     from globalprune.evaluation.model import CACHE_FOLDER
 
     asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
-    refuse_ranks()
-    with nullcontext() if out is None else one_writer(out):
+    refuse_distributed()
+    with nullcontext() if out is None else writer_lock(out):
         if out is not None:
             _refuse_place(out, models)
         with telling_of_parts(out), console.progress_bars() as progress:
@@ -164,13 +164,13 @@ def _tasks(
 
 def _refuse_place(out: Path, models: list[str]) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
-    from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+    from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
     from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
     from globalprune.evaluation.model import CACHE_FOLDER
 
     refuse_occupied(out, ours=(EVALUATION_FILE, CACHE_FOLDER), overwrite=True)
     for model in models:
-        refuse_inside(out, Path(model).expanduser())
+        refuse_inside_model(out, Path(model).expanduser())
 
 
 def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:

@@ -72,10 +72,10 @@ def export(
     """
     if to not in _FORMATS:
         raise UsageError(f"--to {to}: is not known; there is {', '.join(_FORMATS)}.")
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.export.gguf.exporter import export_gguf
 
-    with one_writer(out), console.progress_bars() as progress:
+    with writer_lock(out), console.progress_bars() as progress:
         exported = export_gguf(model, out, dtype=dtype, donor=donor, progress=progress)
     for note in exported.warnings:
         console.note(note)

@@ -117,7 +117,7 @@ def finetune(
 
     Example:  gp finetune smaller -o recovered --data wiki.txt --teacher MODEL
     """
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.finetune_options import RecoveryOptions, choose_settings
     from globalprune.cli.result_text import recovery_summary
     from globalprune.finetuning.finetuner import finetune as train
@@ -142,7 +142,7 @@ def finetune(
     )
     settings = choose_settings(said, has_teacher=teacher is not None)
     with (
-        one_writer(out, ranks_share=True),
+        writer_lock(out, ranks_share=True),
         telling_of_unfinished(out),
         console.progress_bars() as progress,
     ):

@@ -58,15 +58,15 @@ def measure(
 
     Example:  gp measure MODEL -o machine.json --context 2048
     """
-    from globalprune.artifacts.disk import refuse_inside
+    from globalprune.artifacts.disk import refuse_inside_model
     from globalprune.artifacts.evaluations.latency import refuse_machine_output
     from globalprune.artifacts.records import write_record
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.evaluation.latency import measure_latencies
 
     refuse_machine_output(out)
-    refuse_inside(out, Path(model).expanduser())
-    with one_writer(out), console.progress_bars() as progress:
+    refuse_inside_model(out, Path(model).expanduser())
+    with writer_lock(out), console.progress_bars() as progress:
         record = measure_latencies(
             model,
             batch_size=batch_size,
@@ -115,18 +115,18 @@ def _figures(point: "TimedPoint", record: "MachineRecord") -> tuple[str, str, st
     from statistics import median
 
     from globalprune.artifacts.evaluations.evaluation import median_of_rounds, ratio_of_rounds
-    from globalprune.artifacts.formatting import spelled, spelled_with_error
+    from globalprune.artifacts.formatting import format_number, format_with_error
 
     rounds = [_MILLISECONDS * seconds for seconds in point.seconds_per_token]
     middle, error = median_of_rounds(rounds)
-    ends = " to ".join(spelled(end, error) for end in (min(rounds), max(rounds)))
+    ends = " to ".join(format_number(end, error) for end in (min(rounds), max(rounds)))
     full = record.full.seconds_per_token
     part = _PERCENT * middle / (_MILLISECONDS * median(full))
     off = ratio_of_rounds(point.seconds_per_token, full)[1]
     return (
-        spelled(middle, error),
+        format_number(middle, error),
         ends,
-        f"{spelled_with_error(part, None if off is None else _PERCENT * off)} %",
+        f"{format_with_error(part, None if off is None else _PERCENT * off)} %",
     )
 
 

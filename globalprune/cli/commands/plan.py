@@ -131,7 +131,7 @@ def plan(
         scored_table,
         scoring_of,
     )
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.planning.options import parse_budgets, parse_constraints
     from globalprune.planning.write import refuse_csv_place, write_plans
@@ -152,7 +152,7 @@ def plan(
         uniform=uniform or None,
         whole_layers=whole_layers or None,
     )
-    with one_writer(out or folder):
+    with writer_lock(out or folder):
         written = write_plans(
             analysis,
             ratio or [],

@@ -105,8 +105,8 @@ def prune(
     """
     from globalprune.analysis.analyzer import analyze
     from globalprune.artifacts.results.compensation import CompensationRequest
-    from globalprune.artifacts.stored_weights import read_save_dtype
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.stored_weights import parse_save_dtype
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery
     from globalprune.cli.plan_text import raise_if_short
     from globalprune.cli.result_text import show_outcome
@@ -154,7 +154,7 @@ def prune(
         largest,
     )
     command = console.command_line()
-    with one_writer(out), telling_of_unfinished(out), console.progress_bars() as progress:
+    with writer_lock(out), telling_of_unfinished(out), console.progress_bars() as progress:
         measure = partial(
             analyze,
             model,
@@ -178,7 +178,7 @@ def prune(
             device=device,
             dtype=dtype,
             compensation=request if chosen.compensate else None,
-            save_dtype=read_save_dtype(save_dtype),
+            save_dtype=parse_save_dtype(save_dtype),
             overwrite=overwrite,
             resume=resume,
             command=command,

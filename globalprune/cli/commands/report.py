@@ -38,12 +38,12 @@ def report(
 
     Example:  gp report analysis smaller judged -o report.html
     """
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.report.page import write_report
 
     paths = [path.expanduser() for path in paths]
     out = out.expanduser()
-    with one_writer(out):
+    with writer_lock(out):
         page = write_report(paths, out, title=title, note=console.note)
     if as_json:
         console.print_json(_document(page, out))

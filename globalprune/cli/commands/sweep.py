@@ -106,8 +106,8 @@ def sweep(
         sweep_markdown_lines,
         write_sweep,
     )
-    from globalprune.artifacts.stored_weights import read_save_dtype
-    from globalprune.artifacts.writer_lock import one_writer
+    from globalprune.artifacts.stored_weights import parse_save_dtype
+    from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish
     from globalprune.pipeline.sweep import Judging, SweepRequest
     from globalprune.pipeline.sweep import sweep as run_sweep
@@ -115,7 +115,7 @@ def sweep(
     from globalprune.report.evaluation import sweep_plot
 
     out = out.expanduser()
-    with one_writer(out):
+    with writer_lock(out):
         _refuse_place(out, model)
         if not can_draw():
             console.say(
@@ -149,7 +149,7 @@ def sweep(
                     keep_models=keep_models,
                     device=device,
                     dtype=dtype,
-                    save_dtype=read_save_dtype(save_dtype),
+                    save_dtype=parse_save_dtype(save_dtype),
                     command=console.command_line(),
                     warn=console.warn,
                     progress=progress,
@@ -165,12 +165,12 @@ def sweep(
 
 def _refuse_place(out: Path, model: str) -> None:
     """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
-    from globalprune.artifacts.disk import refuse_inside, refuse_occupied
+    from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
     from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
     from globalprune.pipeline.sweep import MARK
 
     refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
-    refuse_inside(out, Path(model).expanduser())
+    refuse_inside_model(out, Path(model).expanduser())
 
 
 def _planned(

@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 from gguf.utility import size_label
 
-from globalprune.artifacts.disk import refuse_impossible, temporary_file
+from globalprune.artifacts.disk import refuse_unwritable_file, temporary_file
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
 from globalprune.artifacts.records import OWN_FOLDER
@@ -185,7 +185,7 @@ def export_gguf(
 
 def _refuse_place(out: Path, donor: Path | None) -> None:
     """Raise `UsageError` unless a GGUF file may be written there."""
-    refuse_impossible(out)
+    refuse_unwritable_file(out)
     if out.exists() and not is_gguf(out):
         raise UsageError(f"{out}: is there and is no GGUF file; name another with -o.")
     if donor is not None and out.exists() and donor.exists() and out.samefile(donor):

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from globalprune.artifacts.disk import refuse_inside
+from globalprune.artifacts.disk import refuse_inside_model
 from globalprune.artifacts.plans.gguf_layout import GgufShape, gguf_shape
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
@@ -109,7 +109,7 @@ def open_export_model(model: str, out: Path) -> ExportModel:
     source = resolve_model(model)
     if source.is_gguf:
         raise UsageError(f"{model}: is a GGUF file already; name the folder that it was made from.")
-    refuse_inside(out, source.path)
+    refuse_inside_model(out, source.path)
     checkpoint = open_checkpoint(source)
     adapter = adapter_for(checkpoint.config)
     structure = adapter.structure(checkpoint)

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from globalprune.artifacts.disk import refuse_inside, refuse_occupied
-from globalprune.artifacts.own_files import ORIGIN_FILE, strangers_in
+from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
+from globalprune.artifacts.own_files import ORIGIN_FILE, foreign_files
 from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE
 from globalprune.errors import UsageError
@@ -132,7 +132,7 @@ def _refuse_overlap(out: Path, model: Path) -> None:
     place = out.resolve()
     if place == model:
         raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
-    refuse_inside(out, model)
+    refuse_inside_model(out, model)
     if model.is_relative_to(place):
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
 
@@ -142,7 +142,7 @@ def refuse_foreign_files(out: Path) -> None:
     entries = out.iterdir() if out.is_dir() else ()
     strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
     own = out / OWN_FOLDER
-    strange += [f"{OWN_FOLDER}/{name}" for name in (strangers_in(own) if own.is_dir() else ())]
+    strange += [f"{OWN_FOLDER}/{name}" for name in (foreign_files(own) if own.is_dir() else ())]
     if strange:
         shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
         raise UsageError(

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from pydantic import TypeAdapter
 
-from globalprune.artifacts.command import Command, spelled_command, with_plan
+from globalprune.artifacts.command import Command, format_command, with_plan
 
 ODD = (
     "gp",
@@ -22,7 +22,7 @@ ODD = (
 
 def test_a_spelled_command_is_one_harmless_line_that_a_shell_reads_alike() -> None:
     """Spaces, quotes, line breaks, escapes and markup."""
-    line = spelled_command(ODD)
+    line = format_command(ODD)
     read = subprocess.run(
         ["/bin/bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True
     ).stdout

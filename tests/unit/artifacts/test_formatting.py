@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from globalprune.artifacts.formatting import (
-    code,
+    code_literal,
     decimals_for,
-    plain,
-    size,
-    spelled_with_error,
-    string_literal,
+    escape_markdown,
+    format_bytes,
+    format_with_error,
+    markdown_code,
 )
 
 
@@ -34,25 +34,25 @@ from globalprune.artifacts.formatting import (
 )
 def test_a_value_is_cut_at_its_error(value: float, error: float, said: str) -> None:
     """At its first digit, at the second where it begins with 1."""
-    assert spelled_with_error(value, error) == said
+    assert format_with_error(value, error) == said
 
 
 @pytest.mark.parametrize("error", [None, 0.0, math.nan, math.inf], ids=str)
 def test_without_an_error_three_digits_are_shown(error: float | None) -> None:
     """What nobody knows the noise of is never spelled out; small and large alike."""
-    said = [spelled_with_error(value, error) for value in (0.0, 0.0123456, 12.3456, 123456.0)]
+    said = [format_with_error(value, error) for value in (0.0, 0.0123456, 12.3456, 123456.0)]
     assert said == ["0", "0.0123", "12.3", "123,000"]
 
 
 def test_a_difference_shows_its_direction() -> None:
     """A difference of nothing goes up by nothing; no figure is a negative zero."""
-    said = [spelled_with_error(value, 0.2, signed=True) for value in (1.26, -1.26, 0.0, -0.01)]
+    said = [format_with_error(value, 0.2, signed=True) for value in (1.26, -1.26, 0.0, -0.01)]
     assert said == ["+1.3 ± 0.2", "-1.3 ± 0.2", "+0.0 ± 0.2", "0.0 ± 0.2"]
 
 
 def test_what_no_float_holds_is_said() -> None:
     """It is no number with digits."""
-    assert spelled_with_error(math.inf, None) == "beyond any number"
+    assert format_with_error(math.inf, None) == "beyond any number"
 
 
 @given(st.floats(1e-9, 1e9), st.floats(-1e9, 1e9))
@@ -71,7 +71,7 @@ def test_rounding_never_moves_a_value_by_sublayer_its_error(error: float, value:
 )
 def test_bytes_have_a_unit_that_fits(count: int, said: str) -> None:
     """And the largest unit is never left."""
-    assert size(count) == said
+    assert format_bytes(count) == said
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ def test_bytes_have_a_unit_that_fits(count: int, said: str) -> None:
 )
 def test_no_name_is_markup(name: str) -> None:
     """On one line, without a tag, a link, a heading or the end of a cell."""
-    for shown in (plain(name), code(name)):
+    for shown in (escape_markdown(name), markdown_code(name)):
         assert "\n" not in shown
         assert "<" not in shown
         assert "|" not in shown.replace("\\|", "")
         assert shown.startswith("`") or "[" not in shown.replace("\\[", "")
-    assert "<" not in string_literal(name)
-    assert eval(string_literal(name)) == name  # noqa: S307 - our own spelling
+    assert "<" not in code_literal(name)
+    assert eval(code_literal(name)) == name  # noqa: S307 - our own spelling
 
 
 def test_plain_names_are_shown_plainly() -> None:
     """Nothing is escaped that need not be."""
-    assert code("org/model_2-v1.5") == "`org/model_2-v1.5`"
-    assert plain("arc_easy (3 shots), 5.2 ± 0.1") == "arc_easy (3 shots), 5.2 ± 0.1"
-    assert plain("- x") == r"\- x"
+    assert markdown_code("org/model_2-v1.5") == "`org/model_2-v1.5`"
+    assert escape_markdown("arc_easy (3 shots), 5.2 ± 0.1") == "arc_easy (3 shots), 5.2 ± 0.1"
+    assert escape_markdown("- x") == r"\- x"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from command_line import gp, refused
 
-from globalprune.artifacts.own_files import RECORDS, strangers_in
+from globalprune.artifacts.own_files import RECORDS, foreign_files
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 
 TEXT = ("--data", "builtin", "--samples", "4", "--seq-len", "16")
@@ -26,7 +26,7 @@ def test_all_that_every_phase_writes_is_replaced_and_nothing_of_a_person(
     written = {path.name for path in own.iterdir()}
     assert written >= RECORDS, RECORDS - written
     assert (own / "rounds" / "01" / PLAN_FILE).is_file()
-    assert list(strangers_in(own)) == []
+    assert list(foreign_files(own)) == []
 
     again = (own / "plan-0.10.yaml").read_text()
     for name, content in {

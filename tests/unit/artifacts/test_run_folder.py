@@ -9,7 +9,7 @@ from applying import bytes_below
 
 from globalprune.artifacts.records import Record
 from globalprune.artifacts.run_folder import RUN_FILE, RunFolder
-from globalprune.artifacts.staging import exchange
+from globalprune.artifacts.staging import swap_folders
 from globalprune.errors import UsageError
 
 ASKED = {"model": "sha256:1", "settings": {"targets": ("q_proj",), "r": 8}, "teacher": None}
@@ -143,7 +143,7 @@ def test_a_stage_is_found_again_where_it_was_killed_as_it_was_handed_over(
         def killed(folder: Path, target: Path, *, replace: bool, swapped: bool = swapped) -> None:
             assert replace
             if swapped:
-                assert exchange(folder, target)
+                assert swap_folders(folder, target)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:

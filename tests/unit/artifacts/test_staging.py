@@ -14,9 +14,9 @@ import pytest
 from globalprune.artifacts import staging
 from globalprune.artifacts.disk import temporary_name
 from globalprune.artifacts.staging import (
-    clear_up,
     complete_update,
     move_into_place,
+    recover_place,
     staged_folder,
     updated_folder,
 )
@@ -97,7 +97,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(
 ) -> None:
     """A reader finds one of the two, a person's files stay, the next run leaves nothing behind."""
     if not swapping:
-        monkeypatch.setattr(staging, "exchange", lambda *_: False)
+        monkeypatch.setattr(staging, "swap_folders", lambda *_: False)
     steps, found = 0, []
     while True:
         shutil.rmtree(tmp_path)
@@ -159,7 +159,7 @@ def test_what_dead_processes_left_is_cleared_away(tmp_path: Path) -> None:
     others = [living, tmp_path / ".out.backup.part", tmp_path / ".out.elsewhere-1-1.abcdef01.part"]
     for path in (*dead, *others):
         fill(path, {"model": "sublayer"})
-    clear_up(folder)
+    recover_place(folder)
     assert [path.exists() for path in dead] == [False] * 3
     assert [path.exists() for path in others] == [True] * 3
 
@@ -187,7 +187,7 @@ def test_a_finished_folder_moves_over_another(
     """With and without a swap; nothing of the old one is left."""
     for swapping in (True, False):
         if not swapping:
-            monkeypatch.setattr(staging, "exchange", lambda *_: False)
+            monkeypatch.setattr(staging, "swap_folders", lambda *_: False)
         old, new = fill(tmp_path / "out", OLD), fill(tmp_path / "work" / "cut", {"deep/x": "new"})
         with pytest.raises(UsageError, match="was filled by another program meanwhile"):
             move_into_place(new, old, replace=False)

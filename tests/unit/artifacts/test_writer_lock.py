@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from command_line import gp, refused
 
-from globalprune.artifacts.writer_lock import one_writer, refuse_ranks
+from globalprune.artifacts.writer_lock import refuse_distributed, writer_lock
 from globalprune.errors import UsageError
 
 HOLD = (
     "import sys, time, pathlib\n"
-    "from globalprune.artifacts.writer_lock import one_writer\n"
-    "with one_writer(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    "from globalprune.artifacts.writer_lock import writer_lock\n"
+    "with writer_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 
 
@@ -48,7 +48,7 @@ def test_the_second_run_is_refused_and_a_dead_one_holds_nothing(
             ("prune", model, "--ratio", "0.2"), ("sweep", model), ("eval", model),
         ):  # fmt: skip
             refused(gp(*words, "-o", out), told)
-    with one_writer(out):
+    with writer_lock(out):
         assert (tmp_path / "deep").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert not list((tmp_path / "deep").iterdir())
@@ -60,16 +60,16 @@ def test_a_folder_and_what_lies_in_it_have_one_writer(tmp_path: Path) -> None:
     folder.mkdir()
     with holding(folder) as number:
         told = rf"analysis: another gp writes there: process {number}, started"
-        with pytest.raises(UsageError, match=told), one_writer(folder / "plan.yaml"):
+        with pytest.raises(UsageError, match=told), writer_lock(folder / "plan.yaml"):
             pass
-        with one_writer(tmp_path / "other"):
+        with writer_lock(tmp_path / "other"):
             pass
     with holding(folder / "plan.yaml") as number:
-        with pytest.raises(UsageError, match=rf"process {number}, started"), one_writer(folder):
+        with pytest.raises(UsageError, match=rf"process {number}, started"), writer_lock(folder):
             pass
-        with one_writer(folder / "plan-0.20.yaml"):
+        with writer_lock(folder / "plan-0.20.yaml"):
             pass
-    with one_writer(folder), one_writer(folder / "plan.yaml"):
+    with writer_lock(folder), writer_lock(folder / "plan.yaml"):
         pass
     assert not list(folder.iterdir())
 
@@ -80,17 +80,17 @@ def test_phases_in_a_row_hold_it_together_and_threads_do_not(tmp_path: Path) -> 
 
     def other() -> None:
         try:
-            with one_writer(tmp_path / "out"):
+            with writer_lock(tmp_path / "out"):
                 found.append("written")
         except UsageError as error:
             found.append(str(error))
 
-    with one_writer(tmp_path / "out"), one_writer(tmp_path / "out"):
+    with writer_lock(tmp_path / "out"), writer_lock(tmp_path / "out"):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
     assert [f"process {os.getpid()}, started" in text for text in found] == [True]
-    with one_writer(tmp_path / "new" / "out"):
+    with writer_lock(tmp_path / "new" / "out"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -104,7 +104,7 @@ def test_a_place_without_locks_is_written_with_a_word(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with one_writer(tmp_path / "out"):
+    with writer_lock(tmp_path / "out"):
         assert not list(tmp_path.iterdir())
     assert "its file system knows no locks (Operation not supported)" in caplog.text
 
@@ -115,7 +115,7 @@ def test_where_nothing_can_be_made_beside_it_the_lock_lies_within(
     """A folder may be writable in one that isn't."""
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(os, "access", lambda path, *_: Path(path) != tmp_path.resolve())
-    with one_writer(tmp_path / "out"):
+    with writer_lock(tmp_path / "out"):
         assert [path.name for path in tmp_path.rglob("*")] == ["out", ".gplock"]
     assert not list((tmp_path / "out").iterdir())
 
@@ -124,8 +124,8 @@ def test_ranks_of_a_launcher_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
     """But where they share the work: there the first holds the place for all."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match=r"one of 2 processes of a launcher.*without torchrun"):
-        refuse_ranks()
+        refuse_distributed()
     refused(gp("plan", tmp_path, "--ratio", 0.2), "analysis.json: can't be read|one of 2 processes")
     monkeypatch.setenv("RANK", "1")
-    with one_writer(tmp_path / "out", ranks_share=True):
+    with writer_lock(tmp_path / "out", ranks_share=True):
         assert not list(tmp_path.iterdir())
