@@ -33,7 +33,6 @@ WITHOUT = {
     "cli/plan_options",
     "evaluation/lm_eval_quiet",
     "models/architecture",
-    "models/checkpoints/checkpoint",
     "models/checkpoints/open",
     "models/gated_decoder/form",
     "models/loading",
