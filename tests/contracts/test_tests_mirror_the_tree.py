@@ -31,7 +31,6 @@ WITHOUT = {
     "cli/interruption",
     "cli/options",
     "cli/plan_options",
-    "evaluation/lm_eval_quiet",
     "models/architecture",
     "models/checkpoints/open",
     "models/gated_decoder/form",
