@@ -26,12 +26,8 @@ from globalprune.artifacts.analyses.analysis import (
     TextRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.analyses.group_table import (
-    ANALYSIS_KEY,
-    TABLE_FILE,
-    GroupTable,
-    write_group_table,
-)
+from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, write_group_table
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
     LayerStructure,

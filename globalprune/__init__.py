@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
-    from globalprune.artifacts.analyses.group_table import GroupTable, read_group_table
+    from globalprune.artifacts.analyses.group_table import GroupTable
+    from globalprune.artifacts.analyses.group_table_file import read_group_table
     from globalprune.artifacts.plans.plan import PrunePlan
     from globalprune.artifacts.plans.plan_file import read_plan
     from globalprune.errors import GlobalPruneError
@@ -37,7 +38,7 @@ _HOMES = {
     "load_model": "models.loading",
     "load_tokenizer": "models.loading",
     "read_analysis": "artifacts.analyses.analysis",
-    "read_group_table": "artifacts.analyses.group_table",
+    "read_group_table": "artifacts.analyses.group_table_file",
     "read_plan": "artifacts.plans.plan_file",
 }
 

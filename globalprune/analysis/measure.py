@@ -9,7 +9,7 @@ import torch
 
 from globalprune.analysis.prior_plan import PriorPlan
 from globalprune.analysis.request import Subject
-from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.analyses.reliability import Reliability, reliability_of
@@ -176,9 +176,8 @@ def build_table(
     methods: Sequence[Importance],
     statistics: Mapping[Statistic, GroupSums],
     normaliser: NormaliserName = "none",
-    identity: str = "",
 ) -> GroupTable:
-    """Make the table, scored by the first method; `identity` is that of the analysis."""
+    """Return the table of these layers, scored by the first method."""
     sublayers = [
         ((layer, group_type), sublayer)
         for layer, group_type, sublayer in structure.sublayers()
@@ -193,7 +192,7 @@ def build_table(
     return GroupTable.build(
         **_facts(sublayers),
         importances={name: values.cpu().numpy() for name, values in importances.items()},
-        metadata={ANALYSIS_KEY: identity},
+        metadata={},
         normaliser=normaliser,
     )
 

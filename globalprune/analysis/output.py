@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from globalprune.artifacts.analyses.analysis import (
     TextRecord,
     write_analysis_record,
 )
-from globalprune.artifacts.analyses.group_table import TABLE_FILE, GroupTable, write_group_table
+from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, write_group_table
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.normalisers import NormaliserName, scored_by
 from globalprune.artifacts.analyses.reliability import agreement
 from globalprune.artifacts.analyses.trial import Trial, broken_promise, trial_text
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
+from globalprune.artifacts.plans.budgets import further_costs
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import unprunable_reason
@@ -92,7 +95,7 @@ def _revision(revision: str | None) -> str:
     return "" if revision is None else f", revision {revision}"
 
 
-def doubts(
+def warnings_of(
     subject: Subject,
     windows: TokenWindows,
     methods: Sequence[Importance],
@@ -100,7 +103,7 @@ def doubts(
     labels: str,
     dtype: str,
 ) -> Iterator[str]:
-    """Yield a sentence or two for every reason to doubt."""
+    """Yield a sentence or two about whatever makes the analysis less sure."""
     yield from quantisation_warnings(subject.source)
     if not methods[0].in_nats and normaliser == "none":
         yield (
@@ -217,48 +220,72 @@ def write_analysis(
     how: dict[str, Any],
     try_plan: Callable[[Analysis], Trial | None],
 ) -> AnalysisRecord:
-    """Write table, record, description and log, all or none; return the record.
+    """Write table, curves, record, description and log, all or none; return the record.
 
-    `try_plan` makes the trial of what there is so far.
+    `try_plan` masks a first plan of the analysis, once its table is made.
     """
-    collected, ordered = measured.collected, measured.ordered
+    structure, sums = subject.structure, measured.collected.sums
     normaliser = how["normalisers"].get(methods[0].name, "none")
-    parts = (subject.structure, subject.layers, methods, collected.sums, normaliser)
-    draft = build_table(*parts)  # its digest doesn't depend on the metadata
-    record = AnalysisRecord(
-        structure=subject.structure,
-        layers=(subject.layers.start, subject.layers.stop),
+    table = build_table(structure, subject.layers, methods, sums, normaliser)
+    record = _untried_record(subject, windows, methods, measured, how, table)
+    identity = record.identity
+    table = replace(table, metadata={ANALYSIS_KEY: identity, **table.metadata})
+    with updated_folder(out, ANALYSIS_FILES) as folder:
+        costs = further_costs(structure, table.layer_idx, table.group_type)
+        write_group_table(folder / TABLE_FILE, table, structure, costs)
+        if measured.ordered is not None:
+            curves = curves_of(measured.ordered, structure)
+            write_curves(folder / CURVES_FILE, curves, identity=identity)
+        with log.phase("try what the first plan removes"):
+            trial = try_plan(Analysis(out, record, table))
+        record = _tried_record(record, trial, log.seconds)
+        log.say_record(record)
+        log.say(f"scores by layer\n{layer_summary(table)}")
+        description = describe(record, measured.collected.loss)
+        (folder / DESCRIPTION_FILE).write_text(description, "utf-8")
+        (folder / ANALYZE_LOG).write_text(log.text(), "utf-8")
+        write_analysis_record(folder / ANALYSIS_FILE, record)
+    return record
+
+
+def _untried_record(
+    subject: Subject,
+    windows: TokenWindows,
+    methods: Sequence[Importance],
+    measured: Measured,
+    how: dict[str, Any],
+    table: GroupTable,
+) -> AnalysisRecord:
+    """Return the record without trial and time."""
+    structure, layers, normalisers = subject.structure, subject.layers, how["normalisers"]
+    normaliser = normalisers.get(methods[0].name, "none")
+    return AnalysisRecord(
+        structure=structure,
+        layers=(layers.start, layers.stop),
         calibration=windows.record,
         methods=tuple(method.name for method in methods),
         default_importance=methods[0].name,
         compensated=tuple(method.name for method in methods if method.counts_on_compensation),
         incomparable=tuple(method.name for method in methods if not method.in_nats),
         reliability=reliabilities(
-            subject.structure, subject.layers, methods, collected.halves, how["normalisers"]
+            structure, layers, methods, measured.collected.halves, normalisers
         ),
-        table=draft.digest,
+        table=table.digest,
         versions=tool_versions(),
         seconds=0.0,
-        warnings=tuple(doubts(subject, windows, methods, normaliser, how["labels"], how["dtype"])),
+        warnings=tuple(
+            warnings_of(subject, windows, methods, normaliser, how["labels"], how["dtype"])
+        ),
         **how,
     )
-    with log.phase("try what the first plan removes"):
-        trial = try_plan(Analysis(out, record, draft))
-    more = {
-        "trial": trial,
-        "seconds": round(log.seconds, 3),
-        "warnings": (*record.warnings, *filter(None, [broken_promise(trial)])),
-    }
-    record = record.model_copy(update=more)
-    log.say_record(record)
-    log.say(f"scores by layer\n{layer_summary(draft)}")
-    with updated_folder(out, ANALYSIS_FILES) as folder:
-        table = build_table(*parts, identity=record.identity)
-        write_group_table(folder / TABLE_FILE, table, subject.structure)
-        if ordered is not None:
-            curves = curves_of(ordered, subject.structure)
-            write_curves(folder / CURVES_FILE, curves, identity=record.identity)
-        (folder / DESCRIPTION_FILE).write_text(describe(record, collected.loss), "utf-8")
-        (folder / ANALYZE_LOG).write_text(log.text(), "utf-8")
-        write_analysis_record(folder / ANALYSIS_FILE, record)
-    return record
+
+
+def _tried_record(record: AnalysisRecord, trial: Trial | None, seconds: float) -> AnalysisRecord:
+    """Return the record with what the trial showed, and the time that all took."""
+    return record.model_copy(
+        update={
+            "trial": trial,
+            "seconds": round(seconds, 3),
+            "warnings": (*record.warnings, *filter(None, [broken_promise(trial)])),
+        }
+    )

@@ -10,7 +10,7 @@ from typing import Final
 
 from globalprune.artifacts import schemas
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
-from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
 from globalprune.artifacts.disk import is_temporary
 from globalprune.artifacts.evaluations import evaluation_files

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
-from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.disk import refuse_occupied

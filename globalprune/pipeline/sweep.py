@@ -145,24 +145,19 @@ class CutPoint(KeyedRecord):
 def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -> "Comparison":
     """The figures, kept and found again in the folder."""
     from globalprune.evaluation.comparison import evaluate_models
-    from globalprune.evaluation.options import EvaluationOptions
-    from globalprune.text.source import BUILTIN
 
     judging = request.judging
-    options = EvaluationOptions(
-        judging.data or BUILTIN,
+    return evaluate_models(
+        models,
+        judging.data,
+        plans=plans,
         seq_len=judging.seq_len,
         samples=judging.samples,
         batch_size=judging.batch_size,
         device=request.device,
         dtype=request.dtype,
         speed=None,
-    )
-    return evaluate_models(
-        models,
-        options,
-        plans=plans,
-        cache=request.out / PARTS,
+        parts=request.out / PARTS,
         command=request.command,
         progress=request.progress,
     )

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.analysis import Analysis, doubt_of
-from globalprune.artifacts.analyses.group_table import COST_PREFIX, GroupTable
-from globalprune.artifacts.analyses.table_columns import IMPORTANCE_PREFIX
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.disk import refuse_unwritable_file, relative_path, temporary_file
 from globalprune.artifacts.plans.budgets import further_costs
 from globalprune.artifacts.plans.plan import (
@@ -274,11 +273,9 @@ def write_csv(
     from pyarrow import csv
 
     kinds = np.asarray(GROUP_TYPES)[table.group_type]
-    others = {IMPORTANCE_PREFIX + name: column for name, column in table.importances.items()}
     costs = further_costs(structure, table.layer_idx, table.group_type)
-    further = {COST_PREFIX + name: column for name, column in costs.items()}
     removed = {name: _removed(table, structure, plan) for name, plan in plans.items()}
-    columns = {**table.columns(), "group_type": kinds, **others, **further, **removed}
+    columns = {**table.named_columns(costs), "group_type": kinds, **removed}
     with temporary_file(path) as temporary:
         csv.write_csv(pa.table(columns), temporary)
 

@@ -11,7 +11,7 @@ from globalprune.artifacts.analyses.analysis import (
     read_analysis,
     read_analysis_record,
 )
-from globalprune.artifacts.analyses.group_table import TABLE_FILE
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, Curves, read_curves
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
 from globalprune.artifacts.evaluations.sweep import SWEEP_FILE

@@ -1,6 +1,8 @@
 """Who may import whom, as DESIGN says; a fault planted in any module turns this red."""
 
 import ast
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -63,13 +65,7 @@ LIGHT = (
     "pipeline",
     "cli",
 )
-LIGHT_FILES = (
-    "models/architecture.py",
-    "models/checkpoints/checkpoint.py",
-    "surgery/explain.py",
-    "surgery/steps.py",
-    "surgery/weight_files.py",
-)
+LIGHT_FILES = ("surgery/steps.py", "surgery/explain.py")
 
 
 def part_of(path: Path) -> str:
@@ -78,7 +74,7 @@ def part_of(path: Path) -> str:
 
 
 def imports(path: Path, *, module_level: bool) -> set[str]:
-    """Every module that a file imports, in the whole file or before any function runs."""
+    """Every module and name that a file imports, anywhere or before any function runs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = _outside_functions(tree) if module_level else ast.walk(tree)
     found: set[str] = set()
@@ -88,6 +84,7 @@ def imports(path: Path, *, module_level: bool) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -121,6 +118,45 @@ def test_imports_go_one_way(path: Path) -> None:
     parts = {name.split(".")[1] for name in ours}
 
     assert parts <= allowed
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file's module."""
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def circle_in(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Some circle of a graph of importers and what they import; empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+def test_no_module_lies_in_an_import_circle() -> None:
+    """As far as imports go that run when a module loads."""
+    paths = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+    graph = {name: imports(path, module_level=True) & paths.keys() for name, path in paths.items()}
+
+    assert len(graph["globalprune.artifacts.own_files"]) > 5
+    assert circle_in(graph) == []
+
+
+def test_the_folders_of_artifacts_form_no_circle() -> None:
+    """A kind of artifact knows the kinds below it, whenever the import runs."""
+    artifacts = PACKAGE / "artifacts"
+    below = "globalprune.artifacts."
+    graph: dict[str, set[str]] = {}
+    for path in artifacts.glob("*/*.py"):
+        names = [name for name in imports(path, module_level=False) if name.startswith(below)]
+        folders = {name.removeprefix(below).partition(".")[0] for name in names}
+        own = {folder for folder in folders if (artifacts / folder).is_dir()}
+        graph.setdefault(path.parent.name, set()).update(own - {path.parent.name})
+
+    assert graph["plans"]
+    assert circle_in(graph) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)

@@ -8,11 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from globalprune.artifacts.analyses.group_table import (
-    GroupTable,
-    read_group_table,
-    write_group_table,
-)
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table_file import read_group_table, write_group_table
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
     AnalysisReference,

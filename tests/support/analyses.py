@@ -14,12 +14,8 @@ from globalprune.artifacts.analyses.analysis import (
     read_analysis,
     write_analysis_record,
 )
-from globalprune.artifacts.analyses.group_table import (
-    ANALYSIS_KEY,
-    TABLE_FILE,
-    GroupTable,
-    write_group_table,
-)
+from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, write_group_table
 from globalprune.artifacts.stored_weights import StoredWeights, stored_bytes
 from globalprune.artifacts.structure import (
     GROUP_TYPES,

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from globalprune.artifacts.analyses.group_table import TABLE_FILE, GroupTable, read_group_table
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, read_group_table
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named, scored_by
 from globalprune.artifacts.analyses.reliability import Reliability
 from globalprune.artifacts.analyses.trial import Trial, doubt_text

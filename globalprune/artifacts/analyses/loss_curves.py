@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, FORMAT_KEY
-from globalprune.artifacts.analyses.table_columns import column_values, kind_codes
+from globalprune.artifacts.analyses.group_table_file import column_values, kind_codes
 from globalprune.artifacts.disk import temporary_file
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import TableInvalid

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from tiny_models import FAMILIES
 
 from globalprune.surgery import executor
 from globalprune.surgery.executor import explain_plan
-from globalprune.surgery.explain import step_document
 
 Tiny = Callable[[str], Path]
 MIXED: Removals = {
@@ -31,7 +31,7 @@ def test_the_document_lists_the_steps_that_are_walked(
     do = executor._do
 
     def noting(step: Any, *arguments: Any) -> None:
-        walked.append(step_document(step))
+        walked.append({"step": type(step).__name__, **asdict(step)})
         do(step, *arguments)
 
     monkeypatch.setattr(executor, "_do", noting)

@@ -12,7 +12,8 @@ from globalprune.artifacts.analyses.analysis import (
     read_analysis,
     write_analysis_record,
 )
-from globalprune.artifacts.analyses.group_table import GroupTable, write_group_table
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table_file import write_group_table
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import GlobalPruneError, RecordInvalid, TableInvalid, UsageError
 

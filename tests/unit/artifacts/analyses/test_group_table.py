@@ -18,11 +18,8 @@ from globalprune.artifacts.analyses.group_table import (
     NORMALISER_KEY,
     TABLE_FORMAT,
     GroupTable,
-    read_group_table,
-    write_group_table,
 )
-from globalprune.artifacts.plans.budgets import requirements_of
-from globalprune.artifacts.plans.plan import Budgets
+from globalprune.artifacts.analyses.group_table_file import read_group_table, write_group_table
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import TableInvalid, UsageError
 
@@ -236,19 +233,10 @@ def test_a_sublayer_lists_its_rows_by_index() -> None:
     assert sum(map(len, TABLE.sublayers.values())) == len(TABLE)
 
 
-def test_what_groups_save_of_other_budgets_stands_beside_them(tmp_path: Path) -> None:
-    """The numbers that a budget at its defaults counts; they change no digest."""
-    structure = structure_of()
-    table = table_of(structure)
+def test_further_costs_stand_beside_importances(tmp_path: Path) -> None:
+    """What a row saves of other budgets is for people who read the file; no digest changes."""
     path = tmp_path / "groups.parquet"
-    write_group_table(path, table, structure)
-    frame = pd.read_parquet(path)
-    needs = {
-        need.asked[0]: need for need in requirements_of(Budgets(kv_cache=0, flops=0), structure)
-    }
+    write_group_table(path, TABLE, further_costs={"flops": np.arange(len(TABLE))})
 
-    for name in ("kv_cache", "flops"):
-        expected = needs[name].of_rows(table.layer_idx, table.group_type)
-        assert frame[f"cost_{name}"].tolist() == expected.tolist()
-    assert set(frame[frame.group_type == "mlp"].cost_kv_cache) == {0}
-    assert read_group_table(path, structure).digest == table.digest
+    assert pd.read_parquet(path)["cost_flops"].tolist() == list(range(len(TABLE)))
+    assert read_group_table(path).digest == TABLE.digest

@@ -87,6 +87,16 @@ def test_columns_tell_a_token_of_the_default_context() -> None:
     assert np.diff(costs["flops"]).tolist() == [4 * (512 - 2048) * 2 * 2]
 
 
+def test_columns_hold_what_a_budget_at_its_defaults_counts() -> None:
+    """MLPs have no cache, so their channels save none."""
+    rows = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    costs = further_costs(STRUCTURE, *rows)
+
+    for need in requirements_of(Budgets(kv_cache=0, flops=0), STRUCTURE):
+        assert costs[need.asked[0]].tolist() == need.of_rows(*rows).tolist()
+    assert costs["kv_cache"][[1, 3]].tolist() == [0, 0]
+
+
 def with_window(structure: ModelStructure, layer: int, window: int | None) -> ModelStructure:
     """The structure with a window in one of its layers."""
     layers = list(structure.layers)

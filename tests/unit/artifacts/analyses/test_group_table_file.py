@@ -11,12 +11,12 @@ import pytest
 from artifact_values import layer_of, structure_of, table_of
 from pyarrow import parquet
 
-from globalprune.artifacts.analyses.group_table import (
-    GroupTable,
+from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.analyses.group_table_file import (
+    read_columns,
     read_group_table,
     write_group_table,
 )
-from globalprune.artifacts.analyses.table_columns import read_columns
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import TableInvalid
 
