@@ -7,12 +7,13 @@ Every plan is applied for real and the written model judged, in one run; the tab
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.evaluation.comparison import evaluate_models
+from globalprune.evaluation.options import EvaluationOptions
 from globalprune.planning.summary import shares_of
 from globalprune.planning.write import write_plans
 from globalprune.surgery.executor import apply_plan
@@ -34,8 +35,8 @@ def main(
 ) -> None:
     """Print a row for the model itself, then one for every importance and ratio."""
     measured = read_analysis(analysis)
-    how: dict[str, Any] = {"seq_len": seq_len, "stride": stride, "samples": samples, "speed": None}
-    dense = evaluate_models([model], data, **how).models[0]
+    options = EvaluationOptions(data, seq_len=seq_len, stride=stride, samples=samples, speed=None)
+    dense = evaluate_models([model], options).models[0]
     print("| importance | removed | perplexity | attention : MLP | layers dropped |")
     print("| --- | --- | --- | --- | --- |")
     print(f"| none | 0 % | {dense.perplexity.value:.2f} | | |")
@@ -44,7 +45,7 @@ def main(
         for plan in plans:
             out = work / "model"
             result = apply_plan(model, plan.path, out, overwrite=True)
-            judged = evaluate_models([str(out)], data, **how).models[0]
+            judged = evaluate_models([str(out)], options).models[0]
             effect = plan.planned.effect
             share = 100 * shares_of(effect, measured.record.structure)["attention"]
             print(

@@ -24,6 +24,7 @@ from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdo
 from globalprune.artifacts.evaluations.evaluation_table import SECONDS_UNIT, SPEEDS, figure_rows
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.evaluation.comparison import evaluate_models
+from globalprune.evaluation.options import EvaluationOptions
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
@@ -60,7 +61,8 @@ def main(
     ids = torch.randint(0, vocabulary, (prompt,), generator=torch.Generator().manual_seed(0))
     text.write_text(json.dumps({"input_ids": ids.tolist()}) + "\n", encoding="utf-8")
     asked = SpeedSettings(prompt_tokens=prompt, decoded_tokens=decoded, rounds=rounds)
-    found = evaluate_models([str(model), str(out)], str(text), dtype=dtype, speed=asked)
+    options = EvaluationOptions(str(text), dtype=dtype, speed=asked)
+    found = evaluate_models([str(model), str(out)], options)
     print(json.dumps(speed_ups(found), indent=2))
     print(evaluation_markdown(found))
 

@@ -6,6 +6,7 @@ with 1. A count is written whole. A name in Markdown is escaped, so it never act
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from globalprune.printable import printable
@@ -51,6 +52,19 @@ def format_bytes(count: int) -> str:
     """An exact count of bytes, with a unit that fits: `269.1 MB`."""
     step, unit = byte_unit(count)
     return f"{count:,} {unit}" if step == 1 else f"{count / step:.1f} {unit}"
+
+
+def first_few(items: Iterable[str], count: int = 5, separator: str = ", ") -> str:
+    """Join the first few of many: `a, b, c and 4 more`."""
+    listed = list(items)
+    shown = separator.join(listed[:count])
+    return shown if len(listed) <= count else f"{shown} and {len(listed) - count} more"
+
+
+def short_repr(value: object, length: int = 40) -> str:
+    """Spell a value as Python does, cut off after `length` characters."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _known(error: float | None) -> float | None:

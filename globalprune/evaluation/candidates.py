@@ -27,12 +27,12 @@ from globalprune.progress import Progress
 from globalprune.statistics.hooks import find_sites
 from globalprune.statistics.masking import mask_groups
 
-_STUB: Final = 2  # numbers
+_EMPTY_ATTENTION: Final = 2  # numbers a token: a key and a value of width 1
 
 
 @dataclass(frozen=True, eq=False)
 class MaskedPlan:
-    """A plan that fits a model."""
+    """A plan that is applied as a mask, and the structure of the model that it fits."""
 
     path: Path
     plan: PrunePlan
@@ -41,22 +41,22 @@ class MaskedPlan:
     effect: PlanEffect
 
     @property
-    def cached_numbers(self) -> Fraction:
-        """How many numbers fewer a token of a context leaves in the KV cache.
+    def removed_cache_numbers(self) -> Fraction:
+        """By how many numbers the plan shrinks what a token of a context leaves in the KV cache.
 
         An attention that lost every group still leaves a key and a value of one number, unless its
-        layer is dropped: a cache of no size tells no length.
+        layer is dropped: the length of a cache of width 0 can't be read.
         """
-        fewer = Fraction(0)
-        for layer, stays in zip(self.structure.layers, self.effect.layers, strict=True):
-            gone = layer.attention.groups - len(stays.attention)
-            emptied = gone and not stays.attention and not stays.dropped
+        removed = Fraction(0)
+        for layer, kept in zip(self.structure.layers, self.effect.layers, strict=True):
+            groups = layer.attention.groups - len(kept.attention)
+            emptied = groups and not kept.attention and not kept.dropped
             share = Fraction(layer.visible_tokens(CONTEXT), CONTEXT)
-            fewer += share * (2 * layer.head_dim * gone - (_STUB if emptied else 0))
-        return fewer
+            removed += share * (2 * layer.head_dim * groups - (_EMPTY_ATTENTION if emptied else 0))
+        return removed
 
-    def doubts(self) -> Iterator[str]:
-        """Yield what makes the figures less than they seem."""
+    def warnings(self) -> Iterator[str]:
+        """Yield what a reader of the mask's figures should know."""
         yield f"{self.path}: judged as a mask on the whole model; its speed was not measured."
         if self.plan.analysis is not None and self.plan.analysis.assumes == "compensation":
             yield (
@@ -65,40 +65,29 @@ class MaskedPlan:
             )
 
 
-def read_masked_plan(path: Path, checkpoint: Checkpoint) -> MaskedPlan:
-    """Read a plan for a model; raise `PlanInvalid` or `PlanStale` where it doesn't fit it."""
-    adapter = adapter_for(checkpoint.config)
-    structure = adapter.structure(checkpoint)
-    plan = read_plan(path, structure)
-    return MaskedPlan(path, plan, adapter, structure, effect_of(plan, structure))
-
-
-def apply_mask(model: Any, mask: MaskedPlan) -> None:
-    """Let nothing that goes reach the output projections, for good; their biases stay."""
-    layers = range(len(mask.structure.layers))
-    sites = find_sites(model, mask.adapter, mask.structure, layers)
-    mask_groups(sites, removed_groups(mask.plan, mask.structure))
-
-
 @dataclass(frozen=True)
 class Candidate:
-    """A model that will be judged."""
+    """A model that is evaluated."""
 
     source: ModelSource
     vocab_size: int
-    longest: int | None  # tokens that it was made for
+    max_positions: int | None  # tokens that it was made for
     weights: str  # fingerprint
-    identity: ModelIdentity | None  # all that decides what it answers; None: nothing is kept
-    mask: MaskedPlan | None = None  # a plan that it is judged by, without being cut
+    identity: ModelIdentity | None  # all that decides its answers; None: no result is cached
+    mask: MaskedPlan | None = None  # a plan that is applied as a mask
 
     @property
     def name(self) -> str:
-        """As it was named, with the plan."""
+        """The model as the user named it, with the plan."""
         return self.source.name if self.mask is None else f"{self.source.name}, {self.mask.path}"
 
 
-def open_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
-    """Resolve a model and read its config and fingerprint; with `reading`, take its identity."""
+def open_candidate(name: str, *, identifying: Progress | None = None) -> Candidate:
+    """Resolve a model and read its config and fingerprint.
+
+    With `identifying`, which shows the progress, also read what its identity needs. Raise
+    `CheckpointError` for a model that is no language model.
+    """
     source = resolve_model(name)
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
@@ -109,19 +98,27 @@ def open_candidate(name: str, *, reading: Progress | None = None) -> Candidate:
         config["vocab_size"],
         config.get("max_position_embeddings"),
         weights_fingerprint(checkpoint),
-        None if reading is None else identify_model(source, reading),
+        None if identifying is None else identify_model(source, identifying),
     )
 
 
 def with_mask(plan: Path, candidate: Candidate) -> Candidate:
-    """The same model behind a mask; raise where the plan doesn't fit it."""
+    """The same model with a plan as a mask; raise where the plan doesn't fit the model."""
     return replace(candidate, mask=read_masked_plan(plan, open_checkpoint(candidate.source)))
+
+
+def read_masked_plan(path: Path, checkpoint: Checkpoint) -> MaskedPlan:
+    """Read a plan for a model; raise `PlanInvalid` or `PlanStale` where it doesn't fit it."""
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    plan = read_plan(path, structure)
+    return MaskedPlan(path, plan, adapter, structure, effect_of(plan, structure))
 
 
 def load_candidate(
     candidate: Candidate, placement: Placement, *, trust_remote_code: bool
 ) -> PreTrainedModel:
-    """Load a model to be judged, behind its mask."""
+    """Load a model, and apply its mask if it has one."""
     model = load_model(
         candidate.source,
         dtype=placement.dtype,
@@ -132,3 +129,13 @@ def load_candidate(
         unfuse_experts(model)
         apply_mask(model, candidate.mask)
     return model
+
+
+def apply_mask(model: Any, mask: MaskedPlan) -> None:
+    """Keep the groups that the plan removes from the output projections, whose biases stay.
+
+    The mask can't be taken off the model again.
+    """
+    layers = range(len(mask.structure.layers))
+    sites = find_sites(model, mask.adapter, mask.structure, layers)
+    mask_groups(sites, removed_groups(mask.plan, mask.structure))

@@ -19,8 +19,9 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
 from globalprune.errors import UsageError
+from globalprune.evaluation.options import MeasureOptions
 from globalprune.evaluation.resources import describe_hardware, free_memory
-from globalprune.evaluation.speed import Decoding, rotated_order, seconds_per_token
+from globalprune.evaluation.speed import rotated_order, seconds_per_token
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.configs.pruned_config import RawConfig, prune_config
@@ -36,7 +37,12 @@ from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.progress import Progress, silent
 
-_ALIGNED: Final = 64  # GPUs are slower at widths that are no such multiple
+_ALIGNED: Final = 64  # GPUs are slower at widths that are no multiple of it
+_MARGIN: Final = 1.25  # beside weights and cache
+_ERRORS: Final = 2  # standard errors within which a difference may be noise
+_MILLISECONDS: Final = 1000
+_PERCENT: Final = 100
+DEFAULT_OPTIONS: Final = MeasureOptions()
 
 
 class LayerWidths(NamedTuple):
@@ -46,8 +52,74 @@ class LayerWidths(NamedTuple):
     mlp: int
 
 
+@dataclass(frozen=True)
+class LatencyModel:
+    """The shape of the model to be measured; its weights are not read."""
+
+    reference: ModelReference
+    config: RawConfig
+    structure: ModelStructure
+    layer: LayerStructure  # all layers are like it
+    dtype: torch.dtype  # that is measured in
+
+
+def measure_latencies(
+    model: str,
+    options: MeasureOptions = DEFAULT_OPTIONS,
+    *,
+    command: Sequence[str] = (),
+    progress: Progress = silent,
+) -> MachineRecord:
+    """Time the full model, and models that keep fewer groups of one kind, from none to all.
+
+    Only the config and shapes of `model` are read. Every round times each point once; a round
+    before them warms up. Raise `UsageError` for what can't be measured, before anything is.
+    """
+    options.check()
+    placement = choose_placement(options.device, options.dtype)
+    started = time.monotonic()
+    subject = open_latency_model(model, options, placement)
+    widths = widths_to_time(subject.layer, options.points)
+    models = _build_models(subject, widths, placement.device)
+    seconds = _time_in_rounds(models, options, progress)
+    record = MachineRecord(
+        model=subject.reference,
+        layers=len(subject.structure.layers),
+        device=placement.device,
+        hardware=describe_hardware(placement.device),
+        dtype=str(subject.dtype).removeprefix("torch."),
+        batch_size=options.batch_size,
+        context=options.context,
+        tokens=options.tokens,
+        points=tuple(
+            TimedPoint(attention=kept.attention, mlp=kept.mlp, seconds_per_token=tuple(rounds))
+            for kept, rounds in zip(widths, seconds, strict=True)
+        ),
+        versions=tool_versions(),
+        seconds=time.monotonic() - started,
+        command=tuple(command),
+    )
+    return record.model_copy(update={"warnings": warn_of_latencies(record)})
+
+
+def open_latency_model(name: str, options: MeasureOptions, placement: Placement) -> LatencyModel:
+    """Read config and shapes; raise `UsageError` where they can't be measured with the options."""
+    checkpoint = open_checkpoint(resolve_model(name))
+    structure = adapter_for(checkpoint.config).structure(checkpoint)
+    refuse_class_mismatch(checkpoint)
+    layer = _uniform_layer(structure, name)
+    _refuse_long_context(options, checkpoint)
+    reference = ModelReference(
+        source=name, structure=structure.fingerprint, revision=checkpoint.source.revision
+    )
+    dtype = compute_dtype(placement, checkpoint)
+    model = LatencyModel(reference, checkpoint.config, structure, layer, dtype)
+    _refuse_small_memory(model, options, placement.device)
+    return model
+
+
 def widths_to_time(layer: LayerStructure, points: int) -> list[LayerWidths]:
-    """The whole layer first, then fewer of one kind and all of the other, down to none."""
+    """The whole layer first, then fewer groups of one kind and all of the other, down to none."""
     whole = LayerWidths(layer.attention.groups, layer.mlp.groups)
     return [
         whole,
@@ -57,19 +129,20 @@ def widths_to_time(layer: LayerStructure, points: int) -> list[LayerWidths]:
 
 
 def spaced_counts(groups: int, points: int) -> list[int]:
-    """Counts below `groups`, evenly spaced, falling to none; with it they are `points`.
+    """`points` - 1 counts below `groups`, evenly spaced, falling to 0.
 
-    All of them where there are fewer; where there are many, such as GPUs are fast at.
+    All counts where there are fewer; multiples of 64 where there are enough, since GPUs are fast at
+    these.
     """
     unit = _ALIGNED if groups >= _ALIGNED * points else 1
-    spaced = {unit * round(place * groups / unit / (points - 1)) for place in range(points - 1)}
+    spaced = {unit * round(index * groups / unit / (points - 1)) for index in range(points - 1)}
     return sorted(spaced - {groups}, reverse=True)
 
 
 def build_empty_model(
     config: RawConfig, structure: ModelStructure, kept: LayerWidths, dtype: torch.dtype
 ) -> PreTrainedModel:
-    """The class that a cut of every layer to `kept` would be loaded as, on no memory."""
+    """Build the class that a cut of every layer to `kept` is loaded as, on no memory."""
     cuts = [
         LayerCuts(
             attention=IndexSet.of(range(kept.attention, layer.attention.groups)),
@@ -81,56 +154,19 @@ def build_empty_model(
     return empty_model(prune_config(config, structure, effect).config, dtype)
 
 
-_MARGIN: Final = 1.25  # what lies beside weights and cache
-_FEWEST_POINTS: Final = 2  # none, and all
+def warn_of_latencies(record: MachineRecord) -> tuple[str, ...]:
+    """Warn where rounds differ more than points do, or where less of a model takes longer."""
+    if len(record.full.seconds_per_token) == 1:
+        return ("one round can't tell latency from noise; take more --rounds.",)
+    noise = (_warn_of_noise(record, kind) for kind in GROUP_TYPES)
+    return (*filter(None, noise), *_warn_of_slower_points(record))
 
 
-@dataclass(frozen=True)
-class LatencyModel:
-    """A model by its shape, without its weights."""
-
-    reference: ModelReference
-    config: RawConfig
-    structure: ModelStructure
-    layer: LayerStructure  # that all are like
-    dtype: torch.dtype  # to be measured in
-
-
-def open_latency_model(name: str, decoding: Decoding, placement: Placement) -> LatencyModel:
-    """Read config and shapes; raise `UsageError` where they can't be measured in that way."""
-    checkpoint = open_checkpoint(resolve_model(name))
-    structure = adapter_for(checkpoint.config).structure(checkpoint)
-    refuse_class_mismatch(checkpoint)
-    layer = _the_one_layer(structure, name)
-    _refuse_long_context(decoding, checkpoint)
-    reference = ModelReference(
-        source=name, structure=structure.fingerprint, revision=checkpoint.source.revision
-    )
-    dtype = compute_dtype(placement, checkpoint)
-    subject = LatencyModel(reference, checkpoint.config, structure, layer, dtype)
-    _refuse_small_memory(subject, decoding, placement.device)
-    return subject
-
-
-def refuse_small_numbers(decoding: Decoding, points: int, rounds: int) -> None:
-    """Raise `UsageError` for numbers that can't be meant."""
-    least = {
-        "--batch-size": (decoding.batch_size, 1),
-        "--context": (decoding.context, 1),
-        "--tokens": (decoding.tokens, 1),
-        "--points": (points, _FEWEST_POINTS),
-        "--rounds": (rounds, 1),
-    }
-    for option, (value, minimum) in least.items():
-        if value < minimum:
-            raise UsageError(f"{option} {value}: must be at least {minimum}.")
-
-
-def _the_one_layer(structure: ModelStructure, name: str) -> LayerStructure:
-    """The layer that all are like; refuse ones that differ, or that lost a sublayer."""
+def _uniform_layer(structure: ModelStructure, name: str) -> LayerStructure:
+    """The layer that all are like; refuse layers that differ, or that lost a sublayer."""
     if structure.has_experts:
         raise UsageError(
-            f"{name}: has experts, and which of them a token meets no random model tells; their "
+            f"{name}: has experts, and no random model tells which of them a token meets; their "
             "latencies can't be measured."
         )
     layer = structure.layers[0]
@@ -140,30 +176,30 @@ def _the_one_layer(structure: ModelStructure, name: str) -> LayerStructure:
     if not alike or not layer.attention.groups or not layer.mlp.groups:
         raise UsageError(
             f"{name}: its layers differ or have lost a sublayer, and latencies are measured where "
-            "are alike and whole; measure the model before it was cut."
+            "layers are alike and whole; measure the model before it was cut."
         )
     return layer
 
 
-def _refuse_long_context(decoding: Decoding, checkpoint: Checkpoint) -> None:
-    """Refuse tokens that stand where the model was never meant to get."""
+def _refuse_long_context(options: MeasureOptions, checkpoint: Checkpoint) -> None:
+    """Refuse tokens at positions that the model was not made for."""
     longest = checkpoint.config.get("max_position_embeddings")
-    if not isinstance(longest, int) or decoding.positions <= longest:
+    if not isinstance(longest, int) or options.positions <= longest:
         return
-    most = longest - decoding.positions + decoding.context
+    most = longest - options.positions + options.context
     raise UsageError(
-        f"--context {decoding.context}: {decoding.tokens} tokens behind it, and one to warm up, "
+        f"--context {options.context}: {options.tokens} tokens behind it, and one to warm up, "
         f"pass the {longest:,} positions that {checkpoint.source.name} was made for; "
         + (f"name {most} or fewer." if most > 0 else "take fewer --tokens.")
     )
 
 
-def _refuse_small_memory(subject: LatencyModel, decoding: Decoding, device: str) -> None:
-    """Refuse what memory doesn't hold: the full model's weights and cache, with a margin."""
-    layer, structure = subject.layer, subject.structure
+def _refuse_small_memory(model: LatencyModel, options: MeasureOptions, device: str) -> None:
+    """Refuse a full model whose weights and cache memory doesn't hold, with a margin."""
+    layer, structure = model.layer, model.structure
     cached = 2 * layer.attention.groups * layer.head_dim * len(structure.layers)
-    numbers = structure.parameters + cached * decoding.positions * decoding.batch_size
-    needed, free = round(_MARGIN * numbers * subject.dtype.itemsize), free_memory(device)
+    numbers = structure.parameters + cached * options.positions * options.batch_size
+    needed, free = round(_MARGIN * numbers * model.dtype.itemsize), free_memory(device)
     if needed > free:
         raise UsageError(
             f"--device {device}: {format_bytes(needed)} are needed and {format_bytes(free)} are "
@@ -171,23 +207,40 @@ def _refuse_small_memory(subject: LatencyModel, decoding: Decoding, device: str)
         )
 
 
-_ERRORS: Final = 2  # standard errors within which a difference may be nothing
-_MILLISECONDS: Final = 1000
-_PERCENT: Final = 100
+def _build_models(
+    subject: LatencyModel, widths: Sequence[LayerWidths], device: str
+) -> list[PreTrainedModel]:
+    """Build a model of every width; all share one block of random numbers."""
+    models = [
+        build_empty_model(subject.config, subject.structure, kept, subject.dtype) for kept in widths
+    ]
+    storage = random_storage(max(map(storage_elements, models)), subject.dtype, device)
+    for model in models:
+        place_in_storage(storage, model)
+    return models
 
 
-def warn_of_latencies(record: MachineRecord) -> tuple[str, ...]:
-    """Say so where rounds differ more than points do, or where less of a model takes longer."""
-    if len(record.full.seconds_per_token) == 1:
-        return ("one round can't tell latency from noise; take more --rounds.",)
-    noise = (_noise(record, kind) for kind in GROUP_TYPES)
-    return (*filter(None, noise), *_slower_than_full(record))
+def _time_in_rounds(
+    models: Sequence[PreTrainedModel], options: MeasureOptions, progress: Progress
+) -> list[list[float]]:
+    """The seconds a token of every model, one for each round; a round before them warms up."""
+    seconds: list[list[float]] = [[] for _ in models]
+    order = [
+        (number, index)
+        for number in range(options.rounds + 1)
+        for index in rotated_order(number, len(models))
+    ]
+    for number, index in progress(order, total=len(order), label="timing", unit="turns"):
+        measured = seconds_per_token(models[index], options)
+        if number:
+            seconds[index].append(measured)
+    return seconds
 
 
-def _noise(record: MachineRecord, group_type: GroupType) -> str | None:
-    """Whether a kind's typical step from point to point is lost in what rounds differ by.
+def _warn_of_noise(record: MachineRecord, group_type: GroupType) -> str | None:
+    """Warn if the median step from point to point is within the noise of the rounds.
 
-    The mean would hide it behind the one large step to none.
+    The mean step would hide it behind the one large step to none.
     """
     steps = [_step(less, more) for less, more in pairwise(record.points_of(group_type))]
     step, error = (_MILLISECONDS * median(column) for column in zip(*steps, strict=True))
@@ -201,14 +254,14 @@ def _noise(record: MachineRecord, group_type: GroupType) -> str | None:
 
 
 def _step(less: TimedPoint, more: TimedPoint) -> tuple[float, float]:
-    """How much longer the second takes, and the error of that; both ran in every round."""
+    """How much longer the second point takes, and the error of that, paired by round."""
     pairs = zip(less.seconds_per_token, more.seconds_per_token, strict=True)
-    value, error = median_of_rounds([theirs - ours for ours, theirs in pairs])
+    value, error = median_of_rounds([after - before for before, after in pairs])
     return value, error or 0.0
 
 
-def _slower_than_full(record: MachineRecord) -> Iterator[str]:
-    """Points that take longer than the full model beyond doubt."""
+def _warn_of_slower_points(record: MachineRecord) -> Iterator[str]:
+    """Yield a warning for every point that is slower than the full model, beyond noise."""
     for kind in GROUP_TYPES:
         for point in record.points_of(kind)[:-1]:
             ratio, error = ratio_of_rounds(point.seconds_per_token, record.full.seconds_per_token)
@@ -219,80 +272,3 @@ def _slower_than_full(record: MachineRecord) -> Iterator[str]:
                     f"{figure} % of the full model's time; such a shape doesn't suit this machine, "
                     "and counts as one that saves nothing."
                 )
-
-
-def measure_latencies(
-    model: str,
-    *,
-    batch_size: int = 1,
-    context: int = 2048,
-    tokens: int = 16,
-    points: int = 5,
-    rounds: int = 3,
-    device: str | None = None,
-    dtype: str | None = None,
-    command: Sequence[str] = (),
-    progress: Progress = silent,
-) -> MachineRecord:
-    """Time the full model, and ones that keep `points` counts of each kind, from none to all.
-
-    Of `model` only config and shapes are read. Each of `rounds` rounds times every point once, over
-    `tokens` tokens for each of `batch_size` sequences, behind `context` others; a round before them
-    warms up. Raise `UsageError` for what can't be measured, before anything is.
-    """
-    decoding = Decoding(batch_size, context, tokens)
-    refuse_small_numbers(decoding, points, rounds)
-    placement = choose_placement(device, dtype)
-    started = time.monotonic()
-    subject = open_latency_model(model, decoding, placement)
-    shapes = widths_to_time(subject.layer, points)
-    models = _build_models(subject, shapes, placement.device)
-    seconds = _time_in_rounds(models, decoding, rounds, progress)
-    record = MachineRecord(
-        model=subject.reference,
-        layers=len(subject.structure.layers),
-        device=placement.device,
-        hardware=describe_hardware(placement.device),
-        dtype=str(subject.dtype).removeprefix("torch."),
-        batch_size=batch_size,
-        context=context,
-        tokens=tokens,
-        points=tuple(
-            TimedPoint(attention=kept.attention, mlp=kept.mlp, seconds_per_token=tuple(found))
-            for kept, found in zip(shapes, seconds, strict=True)
-        ),
-        versions=tool_versions(),
-        seconds=time.monotonic() - started,
-        command=tuple(command),
-    )
-    return record.model_copy(update={"warnings": warn_of_latencies(record)})
-
-
-def _build_models(
-    subject: LatencyModel, shapes: Sequence[LayerWidths], device: str
-) -> list[PreTrainedModel]:
-    """A model of every shape, all in one block of numbers."""
-    models = [
-        build_empty_model(subject.config, subject.structure, kept, subject.dtype) for kept in shapes
-    ]
-    block = random_storage(max(map(storage_elements, models)), subject.dtype, device)
-    for model in models:
-        place_in_storage(block, model)
-    return models
-
-
-def _time_in_rounds(
-    models: Sequence[PreTrainedModel], decoding: Decoding, rounds: int, progress: Progress
-) -> list[list[float]]:
-    """Seconds a token of every model, one for each round that counts."""
-    seconds: list[list[float]] = [[] for _ in models]
-    turns = [
-        (number, index)
-        for number in range(rounds + 1)
-        for index in rotated_order(number, len(models))
-    ]
-    for number, index in progress(turns, total=len(turns), label="timing", unit="turns"):
-        found = seconds_per_token(models[index], decoding)
-        if number:  # the first round warms up
-            seconds[index].append(found)
-    return seconds

@@ -13,83 +13,70 @@ from typing import Any, Final
 
 from globalprune.progress import Progress
 
-_WITH_BARS: Final = ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface")
 _LOGGERS: Final = ("lm_eval", "datasets", "evaluate", "huggingface_hub", "httpx")
-# one process for bootstrapping: a fork of a process full of threads can hang
-_ENVIRONMENT: Final = {"DISABLE_MULTIPROC": "1"}
+# lm-eval has no switch for its bars, and our progress shows what they show
+_MODULES_WITH_BARS: Final = (
+    "lm_eval.api.task",
+    "lm_eval.api.model",
+    "lm_eval.models.huggingface",
+)
+# lm-eval's own switch: a fork of a process full of threads for its bootstrap can hang
+_ONE_PROCESS: Final = "DISABLE_MULTIPROC"
 
 
 @contextlib.contextmanager
 def quiet_lm_eval(progress: Progress) -> Iterator[None]:
-    """Let lm-eval work; what it prints to stdout goes to stderr."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        for name in _LOGGERS:
-            stack.enter_context(_level(logging.getLogger(name)))
-        stack.enter_context(_environment())
-        stack.enter_context(_no_data_bars())
-        for module in _WITH_BARS:
-            stack.enter_context(_bars_of(importlib.import_module(module), progress))
+    """Silence lm-eval in the block; `progress` shows its work, and its prints go to stderr."""
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+        _silence_logs(undo)
+        _silence_data_bars(undo)
+        _set_environment(undo)
+        for name in _MODULES_WITH_BARS:
+            module: Any = importlib.import_module(name)
+            undo.callback(setattr, module, "tqdm", module.tqdm)
+            module.tqdm = _bar_of(progress)
         yield
 
 
-@contextlib.contextmanager
-def _level(logger: logging.Logger) -> Iterator[None]:
-    """Let a logger speak of errors only."""
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+def _silence_logs(undo: contextlib.ExitStack) -> None:
+    """Let the libraries log errors only."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        undo.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
 
 
-@contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """Set what lm-eval reads from the environment."""
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _no_data_bars() -> Iterator[None]:
+def _silence_data_bars(undo: contextlib.ExitStack) -> None:
     """Let `datasets` draw no bars."""
     import datasets
 
-    were_shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if were_shown:
-            datasets.enable_progress_bars()
+    if not datasets.are_progress_bars_disabled():
+        datasets.disable_progress_bars()
+        undo.callback(datasets.enable_progress_bars)
 
 
-@contextlib.contextmanager
-def _bars_of(module: Any, progress: Progress) -> Iterator[None]:
-    """Put our progress in the place of a module's tqdm."""
-    before = module.tqdm
+def _set_environment(undo: contextlib.ExitStack) -> None:
+    """Let lm-eval work in this process alone."""
+    before = os.environ.get(_ONE_PROCESS)
+    if before is None:
+        undo.callback(os.environ.pop, _ONE_PROCESS, None)
+    else:
+        undo.callback(os.environ.update, {_ONE_PROCESS: before})
+    os.environ[_ONE_PROCESS] = "1"
+
+
+def _bar_of(progress: Progress) -> Any:
+    """A function that takes tqdm's place."""
 
     def bar(items: Iterable[Any] | None = None, **settings: Any) -> _Bar:
         return _Bar(items, settings, progress)
 
-    module.tqdm = bar
-    try:
-        yield
-    finally:
-        module.tqdm = before
+    return bar
 
 
 class _Bar:
-    """What lm-eval uses of tqdm: around an iterable, or pushed on by hand."""
+    """What lm-eval uses of tqdm: a bar around an iterable, or one that it moves itself."""
 
     def __init__(
         self, items: Iterable[Any] | None, settings: dict[str, Any], progress: Progress
@@ -108,11 +95,11 @@ class _Bar:
         return self._items
 
     def update(self, steps: int = 1) -> None:
-        """Be so many further."""
+        """Move the bar on by so many steps."""
         for _ in range(steps):
             next(self._items, None)
 
     def close(self) -> None:
-        """Be done."""
+        """Move the bar to its end."""
         for _ in self._items:
             pass

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -24,6 +24,7 @@ from globalprune.artifacts.run_folder import KeyedRecord, RunFolder
 from globalprune.errors import NonFiniteError, RecordInvalid
 from globalprune.evaluation.candidates import Candidate, load_candidate
 from globalprune.evaluation.lm_eval_tasks import LoadedTasks, answer_tasks
+from globalprune.evaluation.options import EvaluationOptions
 from globalprune.evaluation.resources import (
     MemoryMeter,
     cache_bytes_per_token,
@@ -39,7 +40,20 @@ from globalprune.statistics.loss import window_losses
 from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.windows import TokenWindows, batches
 
-CACHE_FOLDER = "parts"
+CACHE_FOLDER: Final = "parts"
+_KV_CACHE_TOKENS: Final = 64  # enough to count the bytes of a token
+_Cached = Literal["text", "tasks"]
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """What all models of a comparison are evaluated by."""
+
+    options: EvaluationOptions
+    placement: Placement
+    tasks: LoadedTasks | None
+    versions: dict[str, str]  # of the tools that can change a result
+    progress: Progress
 
 
 class CachedTextResult(KeyedRecord):
@@ -57,12 +71,67 @@ class CachedTextResult(KeyedRecord):
 
 
 class CachedTaskResults(KeyedRecord):
-    """A model's answers to tasks."""
+    """A model's results in tasks."""
 
     kind: ClassVar[str] = "tasks"
 
     source: str
     tasks: dict[str, TaskResult]
+
+
+def read_evaluation_windows(candidate: Candidate, protocol: EvaluationProtocol) -> TokenWindows:
+    """Cut the text into windows of the candidate's tokens."""
+    options = protocol.options
+    return evaluation_windows(
+        options.data,
+        lambda: load_tokenizer(candidate.source.path),
+        vocab_size=candidate.vocab_size,
+        samples=options.samples,
+        seq_len=options.seq_len,
+        stride=options.stride,
+        progress=protocol.progress,
+    )
+
+
+def evaluate_model(
+    candidate: Candidate, windows: TokenWindows, protocol: EvaluationProtocol, cache: RunFolder
+) -> ModelResult:
+    """Evaluate one model and free it; results that are in the cache are not measured again."""
+    if candidate.identity is None:  # a result without an identity could be of any model
+        cache = RunFolder(None)
+    tasks = protocol.tasks
+    text_key = _key(candidate, protocol, windows=windows.record.digest)
+    tasks_key = _key(candidate, protocol, tasks=tasks.key if tasks else None)
+    text = cache.find(CachedTextResult, text_key)
+    answers = cache.find(CachedTaskResults, tasks_key) if tasks else None
+    cached: dict[_Cached, object] = {"text": text, "tasks": answers}
+    if text is None or (tasks and answers is None):
+        meter = MemoryMeter(protocol.placement.device)
+        model = load_candidate(
+            candidate,
+            protocol.placement,
+            trust_remote_code=protocol.options.trust_remote_code,
+        )
+        if text is None:
+            judged = perplexity(
+                model,
+                windows,
+                protocol.options.batch_size,
+                protocol.progress,
+                name=candidate.name,
+            )
+            _refuse_changed(candidate)
+            text = cache.keep(_text_result(model, judged, meter, candidate, windows, text_key))
+        if tasks and answers is None:
+            answers = cache.keep(_task_results(model, tasks, candidate, protocol, tasks_key))
+    return ModelResult(
+        source=candidate.name,
+        weights=candidate.weights,
+        **text.model_dump(exclude={"source", "key"}),
+        tasks=answers.tasks if answers else {},
+        from_earlier_run=tuple(name for name, result in cached.items() if result is not None),
+        warnings=_warnings(candidate, windows),
+    )
 
 
 def perplexity(
@@ -73,9 +142,9 @@ def perplexity(
     *,
     name: str = "the model",
 ) -> PerplexityResult:
-    """Judge a model by windows; raise `NonFiniteError` with its `name` for a loss not finite.
+    """Measure a model's perplexity; raise `NonFiniteError` with its `name` for a loss not finite.
 
-    The batch size changes time and memory, and the figure by no more than rounding.
+    The batch size changes time and memory, and the result by no more than rounding.
     """
     work = list(batches(windows, batch_size))
     was_training = model.training
@@ -91,8 +160,46 @@ def perplexity(
     return perplexity_of(nll, predicted, windows.record.digest)
 
 
+def warn_of_contamination(folder: Path, evaluated: TextRecord) -> str | None:
+    """Warn if a record in a model's folder names documents of the evaluated text.
+
+    Calibration, compensation and finetuning record the digests of the documents that they read.
+    """
+    judged = set(evaluated.document_digests)
+    try:
+        shared = [
+            (phase, text.source, len(judged & set(text.document_digests)))
+            for phase, text in _texts_read(folder / OWN_FOLDER)
+            if judged & set(text.document_digests)
+        ]
+    except RecordInvalid as error:
+        return f"can't tell whether this text was seen before: {error}"
+    if not shared:
+        return None
+    counts = " and ".join(
+        f"{count} of {len(judged)} evaluation document{'s' * (len(judged) > 1)} "
+        f"{'was' if count == 1 else 'were'} seen in {phase} ({source})"
+        for phase, source, count in shared
+    )
+    return f"{counts}; the perplexity flatters this model, so judge it by other text."
+
+
+def _texts_read(records: Path) -> Iterator[tuple[str, TextRecord]]:
+    """Yield each phase that left a record in the folder, with a text that it read."""
+    analysis, finetuning = records / ANALYSIS_FILE, records / FINETUNE_FILE
+    compensation = records / COMPENSATION_FILE
+    if analysis.is_file():
+        yield "calibration", read_analysis_record(analysis).calibration
+    if compensation.is_file():
+        yield "compensation", read_compensation(compensation).text
+    if finetuning.is_file():
+        for run in read_finetune_record(finetuning).runs:
+            for source in run.data:
+                yield "finetuning", source.text
+
+
 def _finite_losses(model: PreTrainedModel, ids: torch.Tensor, name: str) -> list[float]:
-    """The loss of every window of a batch; raise `NonFiniteError` where one is none."""
+    """The loss of every window of a batch; raise `NonFiniteError` where one is not finite."""
     losses = window_losses(model, ids)
     for value in losses:
         if not math.isfinite(value):
@@ -104,141 +211,34 @@ def _finite_losses(model: PreTrainedModel, ids: torch.Tensor, name: str) -> list
     return losses
 
 
-def warn_of_contamination(folder: Path, evaluated: TextRecord) -> str | None:
-    """A warning if a record that lies in a model's folder says that documents were read before."""
-    judged = set(evaluated.document_digests)
-    try:
-        found = [
-            (when, text.source, len(judged & set(text.document_digests)))
-            for when, text in _texts(folder / OWN_FOLDER)
-            if judged & set(text.document_digests)
-        ]
-    except RecordInvalid as error:
-        return f"can't tell whether this text was seen before: {error}"
-    if not found:
-        return None
-    told = " and ".join(
-        f"{count} of {len(judged)} evaluation document{'s' * (len(judged) > 1)} "
-        f"{'was' if count == 1 else 'were'} seen in {when} ({source})"
-        for when, source, count in found
-    )
-    return f"{told}; the perplexity flatters this model, so judge it by other text."
-
-
-def _texts(records: Path) -> Iterator[tuple[str, TextRecord]]:
-    """What a model was measured on and what it learned from, as far as records lie there."""
-    analysis, recovery = records / ANALYSIS_FILE, records / FINETUNE_FILE
-    compensation = records / COMPENSATION_FILE
-    if analysis.is_file():
-        yield "calibration", read_analysis_record(analysis).calibration
-    if compensation.is_file():
-        yield "compensation", read_compensation(compensation).text
-    if recovery.is_file():
-        for run in read_finetune_record(recovery).runs:
-            for part in run.data:
-                yield "finetuning", part.text
-
-
-KV_CACHE_TOKENS = 64  # enough to count what a token takes
-_Part = Literal["text", "tasks"]
-
-
-@dataclass(frozen=True)
-class EvaluationProtocol:
-    """What every model is asked, the same for all."""
-
-    data: str
-    seq_len: int | None
-    stride: int | None
-    samples: int | None
-    batch_size: int
-    placement: Placement
-    trust_remote_code: bool
-    progress: Progress
-    tasks: LoadedTasks | None
-    versions: dict[str, str]  # those that can change an answer
-
-
-def read_evaluation_windows(candidate: Candidate, question: EvaluationProtocol) -> TokenWindows:
-    """The text as this model's tokenizer cuts it."""
-    return evaluation_windows(
-        question.data,
-        lambda: load_tokenizer(candidate.source.path),
-        vocab_size=candidate.vocab_size,
-        samples=question.samples,
-        seq_len=question.seq_len,
-        stride=question.stride,
-        progress=question.progress,
-    )
-
-
-def evaluate_model(
-    candidate: Candidate, windows: TokenWindows, question: EvaluationProtocol, parts: RunFolder
-) -> ModelResult:
-    """Judge one model, and let it go; only what no part tells is measured."""
-    if candidate.identity is None:  # nobody can say later whose figures they are
-        parts = RunFolder(None)
-    tasks = question.tasks
-    text_key = _key(candidate, question, windows=windows.record.digest)
-    tasks_key = _key(candidate, question, tasks=tasks.key if tasks else None)
-    text = parts.find(CachedTextResult, text_key)
-    answers = parts.find(CachedTaskResults, tasks_key) if tasks else None
-    found: dict[_Part, object] = {"text": text, "tasks": answers}
-    if text is None or (tasks and answers is None):
-        meter = MemoryMeter(question.placement.device)
-        model = load_candidate(
-            candidate, question.placement, trust_remote_code=question.trust_remote_code
-        )
-        if text is None:
-            judged = perplexity(
-                model,
-                windows,
-                question.batch_size,
-                question.progress,
-                name=candidate.name,
-            )
-            _refuse_changed(candidate)
-            text = parts.keep(_text_part(model, judged, meter, candidate, windows, text_key))
-        if tasks and answers is None:
-            answers = parts.keep(_tasks_part(model, tasks, candidate, question, tasks_key))
-    return ModelResult(
-        source=candidate.name,
-        weights=candidate.weights,
-        **text.model_dump(exclude={"source", "key"}),
-        tasks=answers.tasks if answers else {},
-        from_earlier_run=tuple(name for name, part in found.items() if part is not None),
-        warnings=_warnings(candidate, windows),
-    )
-
-
 def _refuse_changed(candidate: Candidate) -> None:
-    """Raise where the model that was loaded isn't the one that the key is of."""
+    """Raise if the model's files changed since the key of its cached results was made."""
     if candidate.identity is not None:
         refuse_changed(candidate.source, candidate.identity.files)
 
 
-def _key(candidate: Candidate, question: EvaluationProtocol, **asked: Any) -> dict[str, Any]:
-    """All that a part's figures depend on."""
-    dtype = question.placement.dtype
+def _key(candidate: Candidate, protocol: EvaluationProtocol, **measured_by: Any) -> dict[str, Any]:
+    """All that a cached result depends on."""
+    dtype = protocol.placement.dtype
     return {
         "model": candidate.identity and candidate.identity.digest,
-        "trust_remote_code": question.trust_remote_code,
-        **_masked_key(candidate),
+        "trust_remote_code": protocol.options.trust_remote_code,
+        **_mask_key(candidate),
         "file_bytes": weight_file_bytes(candidate.source),
-        "device": question.placement.device,
+        "device": protocol.placement.device,
         "dtype": None if dtype is None else str(dtype),
-        "batch_size": question.batch_size,
-        "versions": question.versions,
-        **asked,
+        "batch_size": protocol.options.batch_size,
+        "versions": protocol.versions,
+        **measured_by,
     }
 
 
-def _masked_key(candidate: Candidate) -> dict[str, str]:
-    """What a mask adds; a model without one has the key that it always had."""
+def _mask_key(candidate: Candidate) -> dict[str, str]:
+    """What a mask adds to the key; without one the key is as it was before there were masks."""
     return {} if candidate.mask is None else {"plan": candidate.mask.plan.decisions_digest()}
 
 
-def _text_part(
+def _text_result(
     model: PreTrainedModel,
     judged: PerplexityResult,
     meter: MemoryMeter,
@@ -246,62 +246,54 @@ def _text_part(
     windows: TokenWindows,
     key: dict[str, Any],
 ) -> CachedTextResult:
-    """Perplexity, the memory that it took, and sizes; those behind a mask are the plan's."""
-    fewer = Fraction(0) if candidate.mask is None else candidate.mask.cached_numbers
-    cached = cache_bytes_per_token(model, windows.rows[0][:KV_CACHE_TOKENS], fewer)
+    """Perplexity, peak memory and sizes; with a mask the sizes are those of the plan."""
+    mask = candidate.mask
+    removed = Fraction(0) if mask is None else mask.removed_cache_numbers
+    kv_cache = cache_bytes_per_token(model, windows.rows[0][:_KV_CACHE_TOKENS], removed)
     peak, file_bytes = meter.added_bytes(), weight_file_bytes(candidate.source)
-    part = CachedTextResult(
+    return CachedTextResult(
         source=candidate.name,
         key=key,
         perplexity=judged,
-        peak_memory_bytes=peak,
-        parameters=count_parameters(model),
-        file_bytes=file_bytes,
-        kv_cache_bytes_per_token=cached,
+        peak_memory_bytes=peak if mask is None else None,
+        parameters=count_parameters(model) if mask is None else mask.effect.parameters_after,
+        file_bytes=file_bytes if mask is None else None,
+        kv_cache_bytes_per_token=kv_cache,
         dtype=str(model.dtype).removeprefix("torch."),
     )
-    mask = candidate.mask
-    if mask is None:
-        return part
-    smaller = {
-        "parameters": mask.effect.parameters_after,
-        "file_bytes": None,
-        "peak_memory_bytes": None,
-    }
-    return part.model_copy(update=smaller)
 
 
-def _tasks_part(
+def _task_results(
     model: PreTrainedModel,
     tasks: LoadedTasks,
     candidate: Candidate,
-    question: EvaluationProtocol,
+    protocol: EvaluationProtocol,
     key: dict[str, Any],
 ) -> CachedTaskResults:
-    """What lm-eval makes of the model's answers."""
+    """Let the model answer the tasks."""
     answers = answer_tasks(
         model,
         load_tokenizer(candidate.source.path),
         tasks,
-        batch_size=question.batch_size,
-        progress=question.progress,
+        batch_size=protocol.options.batch_size,
+        progress=protocol.progress,
     )
     return CachedTaskResults(source=candidate.name, key=key, tasks=answers)
 
 
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:
-    """What makes this model's perplexity less than it seems."""
+    """What a reader of this model's perplexity should know."""
     source = candidate.source
-    found = list(quantisation_warnings(source))
+    warnings = list(quantisation_warnings(source))
     if candidate.mask is not None:
-        found += candidate.mask.doubts()
-    seen = warn_of_contamination(source.adapter or source.path, windows.record)
-    if seen is not None:
-        found.append(seen)
+        warnings += candidate.mask.warnings()
+    contamination = warn_of_contamination(source.adapter or source.path, windows.record)
+    if contamination is not None:
+        warnings.append(contamination)
     length = max(len(row) for row in windows.rows)
-    if candidate.longest is not None and length > candidate.longest:
-        found.append(
-            f"windows of {length} tokens are longer than the {candidate.longest} positions that "
-            "the model was made for."
+    if candidate.max_positions is not None and length > candidate.max_positions:
+        warnings.append(
+            f"windows of {length} tokens are longer than the {candidate.max_positions} positions "
+            "that the model was made for."
         )
-    return tuple(found)
+    return tuple(warnings)

@@ -24,19 +24,20 @@ from globalprune.models.sources.source import ModelSource
 _RESET_PEAK: Final = "5"  # proc(5): clear_refs sets the peak resident set back
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR_REFS: Final = Path("/proc/self/clear_refs")
+_CPU_INFO: Final = Path("/proc/cpuinfo")
 CONTEXT: Final = Budgets().context  # tokens that a cache is counted for
 _NONE: Final = Fraction(0)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The model's parameters, tied ones once."""
+    """Count the model's parameters, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def weight_file_bytes(source: ModelSource) -> int:
-    """The bytes of the weights on disk: the .gguf file, or the safetensors that would be loaded.
+    """The bytes of the weights on disk: the .gguf file, or the safetensors files that are loaded.
 
-    An adapter counts with its base model.
+    The bytes of an adapter include those of its base model.
     """
     if source.adapter is not None:
         adapter = (source.adapter / ADAPTER_WEIGHTS).stat().st_size
@@ -44,7 +45,7 @@ def weight_file_bytes(source: ModelSource) -> int:
     if source.is_gguf:
         return source.path.stat().st_size
     single = source.path / "model.safetensors"
-    if single.is_file():  # an index that was left beside it is not read by anyone
+    if single.is_file():  # nobody reads an index beside it
         return single.stat().st_size
     index = source.path / "model.safetensors.index.json"
     names = set(json.loads(index.read_text())["weight_map"].values())
@@ -52,12 +53,12 @@ def weight_file_bytes(source: ModelSource) -> int:
 
 
 def cache_bytes_per_token(
-    model: PreTrainedModel, ids: torch.Tensor, fewer: Fraction = _NONE
+    model: PreTrainedModel, ids: torch.Tensor, removed: Fraction = _NONE
 ) -> int | None:
-    """What the KV cache holds for a token of a context, counted from its tensors after `ids [T]`.
+    """The bytes that the KV cache holds for a token of a context, or None for a model without one.
 
-    A layer with a window holds no more than that. `fewer` numbers count as gone. None is a model
-    without such a cache.
+    They are counted in the cache that the model leaves after `ids` `[T]`. A layer with a window
+    holds no more tokens than that. `removed` numbers a token are subtracted.
     """
     with torch.inference_mode():
         cache = getattr(
@@ -66,23 +67,11 @@ def cache_bytes_per_token(
     if cache is None or not hasattr(cache, "layers"):
         return None
     bytes_held = sum((_bytes_per_token(layer) for layer in cache.layers), _NONE)
-    return round(bytes_held - fewer * model.dtype.itemsize)
-
-
-def _bytes_per_token(layer: Any) -> Fraction:
-    """What a layer of a cache holds for a token, in the mean over `CONTEXT` of them."""
-    tensors = [
-        tensor
-        for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))
-        if tensor is not None
-    ]
-    window = layer.sliding_window if getattr(layer, "is_sliding", False) else CONTEXT
-    held = Fraction(min(CONTEXT, window), CONTEXT)
-    return sum((held * Fraction(t.numel() * t.element_size(), t.shape[-2]) for t in tensors), _NONE)
+    return round(bytes_held - removed * model.dtype.itemsize)
 
 
 class MemoryMeter:
-    """Peak memory from its making on: of the GPU if the model lies there, else of the process."""
+    """Measures peak memory from now on: of the GPU if models run there, else of the process."""
 
     def __init__(self, device: str) -> None:
         self._on_cuda = device.startswith("cuda")
@@ -95,7 +84,7 @@ class MemoryMeter:
             self._before = _resident("VmRSS") if _reset_resident_peak() else None
 
     def added_bytes(self) -> int | None:
-        """The highest point since the beginning, above what was in use then."""
+        """The peak so far, above what was in use at the start; None where it can't be read."""
         if self._on_cuda:
             peak: int | None = torch.cuda.max_memory_allocated(self._device)
         else:
@@ -106,7 +95,7 @@ class MemoryMeter:
 
 
 def free_memory(device: str) -> int:
-    """The bytes that are free where the model will lie, once freed memory is given back."""
+    """The bytes that are free on the device, once freed memory is given back."""
     release_freed_memory()
     if device.startswith("cuda"):
         free: int = torch.cuda.mem_get_info(device)[0]
@@ -116,7 +105,7 @@ def free_memory(device: str) -> int:
 
 
 def release_freed_memory() -> None:
-    """Give back what the last model held: cycles, the allocator's pages, the device's cache."""
+    """Give back the memory of freed models: cycles, the allocator's pages, the device's cache."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -124,29 +113,8 @@ def release_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _reset_resident_peak() -> bool:
-    """Set the high-water mark of resident memory back; False where the kernel can't."""
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK)
-    except OSError:
-        return False
-    return True
-
-
-def _resident(name: str) -> int | None:
-    """`VmRSS` or `VmHWM` in bytes."""
-    try:
-        found = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-_CPU_INFO = Path("/proc/cpuinfo")
-
-
 def describe_hardware(device: str) -> Hardware:
-    """What it calls its processor, and the GPU if the models run there."""
+    """The name of the processor, its threads, and the GPU if the models run there."""
     on_gpu = device.startswith("cuda")
     return Hardware(
         cpu=_processor(),
@@ -155,10 +123,40 @@ def describe_hardware(device: str) -> Hardware:
     )
 
 
-def _processor() -> str:
-    """The processor's own name where the system tells it."""
+def _bytes_per_token(layer: Any) -> Fraction:
+    """The bytes that a layer of a cache holds for a token, in the mean over `CONTEXT` tokens."""
+    tensors = [
+        tensor
+        for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))
+        if tensor is not None
+    ]
+    window = layer.sliding_window if getattr(layer, "is_sliding", False) else CONTEXT
+    held = Fraction(min(CONTEXT, window), CONTEXT)
+    return sum((held * Fraction(t.numel() * t.element_size(), t.shape[-2]) for t in tensors), _NONE)
+
+
+def _reset_resident_peak() -> bool:
+    """Reset the high-water mark of resident memory; return False where the kernel can't."""
     try:
-        found = re.search(r"model name\s*:\s*(.+)", _CPU_INFO.read_text())
+        _CLEAR_REFS.write_text(_RESET_PEAK)
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        return False
+    return True
+
+
+def _resident(name: str) -> int | None:
+    """The value of `VmRSS` or `VmHWM` in bytes; None where the kernel doesn't report it."""
+    try:
+        match = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text())
+    except OSError:
+        return None
+    return int(match[1]) * 1024 if match else None
+
+
+def _processor() -> str:
+    """The name of the processor, as exactly as the system reports it."""
+    try:
+        match = re.search(r"model name\s*:\s*(.+)", _CPU_INFO.read_text())
+    except OSError:
+        match = None
+    return match[1].strip() if match else platform.processor() or platform.machine()

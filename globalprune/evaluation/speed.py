@@ -10,25 +10,11 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation import SpeedResult, SpeedSettings
+from globalprune.evaluation.options import MeasureOptions
 from globalprune.evaluation.resources import free_memory
 from globalprune.progress import Progress
 
-
-def rotated_order(number: int, count: int) -> list[int]:
-    """The order of `count` things in a round: it rotates, so that none is always first."""
-    return [(place + number) % count for place in range(count)]
-
-
-def synchronized_time(device: torch.device) -> float:
-    """The time in seconds once queued kernels have ended, so that it tells their time."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter()
-
-
-MEMORY_MARGIN: Final = 1.25  # what lies beside the weights: activations, caches, the loader's own
+MEMORY_MARGIN: Final = 1.25  # beside the weights: activations, caches, what loading takes
 
 
 @dataclass(frozen=True)
@@ -42,7 +28,7 @@ class TimedModel:
 
 @dataclass(frozen=True)
 class RoundTimes:
-    """What one model did in one round, in seconds."""
+    """The times of one model in one round, in seconds."""
 
     prefill: float
     first_token: float  # prefill, and the choice of the token
@@ -50,48 +36,78 @@ class RoundTimes:
 
 
 def measure_speeds(
-    subjects: Sequence[TimedModel], settings: SpeedSettings, device: str, progress: Progress
+    models: Sequence[TimedModel], settings: SpeedSettings, device: str, progress: Progress
 ) -> tuple[list[SpeedResult], SpeedSettings]:
-    """Time every model; also tell what was measured, where short text or memory set a limit."""
-    shortest = min(len(subject.prompt) for subject in subjects)
+    """Time every model.
+
+    Also return the settings as they were followed: a short text limits the prompt, and models that
+    don't fit into memory together are timed one after the other.
+    """
+    shortest = min(len(model.prompt) for model in models)
     length = min(settings.prompt_tokens, shortest)
-    together = len(subjects) == 1 or _fit_together(subjects, device)
-    done = settings.model_copy(update={"prompt_tokens": length, "interleaved": together})
+    together = len(models) == 1 or _fit_together(models, device)
+    followed = settings.model_copy(update={"prompt_tokens": length, "interleaved": together})
     if together:
-        return _time_in_rounds(subjects, done, progress), done
-    return [_time_in_rounds([subject], done, progress)[0] for subject in subjects], done
+        return _time_in_rounds(models, followed, progress), followed
+    return [_time_in_rounds([model], followed, progress)[0] for model in models], followed
 
 
-def _fit_together(subjects: Sequence[TimedModel], device: str) -> bool:
-    """Whether memory that is free now holds all weights, with a margin."""
-    return MEMORY_MARGIN * sum(subject.weight_bytes for subject in subjects) <= free_memory(device)
+def seconds_per_token(model: PreTrainedModel, options: MeasureOptions) -> float:
+    """The mean time of a decoded token, after one that warms up; greedy, as transformers does."""
+    token = torch.zeros(options.batch_size, 1, dtype=torch.long, device=model.device)
+    with torch.inference_mode():
+        cache = _filled_cache(model, token, options.context)
+        token, _ = _decode(model, token, cache)
+        started = synchronized_time(model.device)
+        for _ in range(options.tokens):
+            token, _ = _decode(model, token, cache)
+        return (synchronized_time(model.device) - started) / options.tokens
+
+
+def rotated_order(number: int, count: int) -> list[int]:
+    """The order of `count` models in round `number`: it rotates, so that none is always first."""
+    return [(position + number) % count for position in range(count)]
+
+
+def synchronized_time(device: torch.device) -> float:
+    """The time in seconds once queued kernels have ended, so that their time is counted."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def _fit_together(models: Sequence[TimedModel], device: str) -> bool:
+    """Whether free memory holds the weights of all models, with a margin."""
+    return MEMORY_MARGIN * sum(model.weight_bytes for model in models) <= free_memory(device)
 
 
 def _time_in_rounds(
-    subjects: Sequence[TimedModel], settings: SpeedSettings, progress: Progress
+    timed: Sequence[TimedModel], settings: SpeedSettings, progress: Progress
 ) -> list[SpeedResult]:
-    """Time these models in turn."""
-    models = [subject.load() for subject in subjects]
+    """Load the models, and time each once in every round; the first round warms up."""
+    models = [model.load() for model in timed]
     prompts = [
-        subject.prompt[None, : settings.prompt_tokens].to(model.device)
-        for subject, model in zip(subjects, models, strict=True)
+        one.prompt[None, : settings.prompt_tokens].to(model.device)
+        for one, model in zip(timed, models, strict=True)
     ]
-    turns: list[list[RoundTimes]] = [[] for _ in models]
+    times: list[list[RoundTimes]] = [[] for _ in models]
     rounds = progress(
         range(settings.rounds + 1), total=settings.rounds + 1, label="speed", unit="rounds"
     )
     for number in rounds:
         for index in rotated_order(number, len(models)):
-            turn = _time(models[index], prompts[index], settings.decoded_tokens)
-            if number:  # the first round warms up
-                turns[index].append(turn)
-    return [_result(turn, settings) for turn in turns]
+            measured = _time(models[index], prompts[index], settings.decoded_tokens)
+            if number:
+                times[index].append(measured)
+    return [_result(one, settings) for one in times]
 
 
 def _time(model: PreTrainedModel, prompt: torch.Tensor, decoded: int) -> RoundTimes:
-    """One prefill, one choice, then tokens one at a time, greedily, with the cache."""
+    """Time one prefill, one choice, then tokens one at a time, greedily, with the cache."""
     device = model.device
-    head = {"logits_to_keep": 1} if _can_keep_one(model) else {}
+    head = {"logits_to_keep": 1} if _takes_logits_to_keep(model) else {}
     with torch.inference_mode():
         started = synchronized_time(device)
         output: Any = model(input_ids=prompt, use_cache=True, **head)
@@ -100,61 +116,28 @@ def _time(model: PreTrainedModel, prompt: torch.Tensor, decoded: int) -> RoundTi
         token.item()
         chosen = synchronized_time(device)
         for _ in range(decoded):
-            output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
-            token = _likeliest_token(output)
+            token, output = _decode(model, token, output.past_key_values)
         token.item()
         ended = synchronized_time(device)
     return RoundTimes(filled - started, chosen - started, ended - chosen)
 
 
-def _can_keep_one(model: PreTrainedModel) -> bool:
+def _takes_logits_to_keep(model: PreTrainedModel) -> bool:
     """Whether the head can run on the last token alone, as it does when text is generated."""
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
-def _likeliest_token(output: Any) -> torch.Tensor:
-    """The likeliest next token, `[1, 1]`."""
-    token: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
-    return token
-
-
-def _result(turns: Sequence[RoundTimes], settings: SpeedSettings) -> SpeedResult:
-    """Rates of every round."""
+def _result(times: Sequence[RoundTimes], settings: SpeedSettings) -> SpeedResult:
+    """The rates of every round."""
     return SpeedResult(
-        prefill_tokens_per_second=tuple(settings.prompt_tokens / turn.prefill for turn in turns),
-        decode_tokens_per_second=tuple(settings.decoded_tokens / turn.decode for turn in turns),
-        time_to_first_token_seconds=tuple(turn.first_token for turn in turns),
+        prefill_tokens_per_second=tuple(settings.prompt_tokens / one.prefill for one in times),
+        decode_tokens_per_second=tuple(settings.decoded_tokens / one.decode for one in times),
+        time_to_first_token_seconds=tuple(one.first_token for one in times),
     )
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """So many tokens for each sequence of a batch, one at a time, behind a context of others."""
-
-    batch_size: int
-    context: int
-    tokens: int
-
-    @property
-    def positions(self) -> int:
-        """How far a sequence gets, with the token that warms up."""
-        return self.context + 1 + self.tokens
-
-
-def seconds_per_token(model: PreTrainedModel, decoding: Decoding) -> float:
-    """The mean of a turn, after one token that warms up; greedy, as transformers generates."""
-    token = torch.zeros(decoding.batch_size, 1, dtype=torch.long, device=model.device)
-    with torch.inference_mode():
-        cache = _filled_cache(model, token, decoding.context)
-        token = _next(model, token, cache)
-        started = synchronized_time(model.device)
-        for _ in range(decoding.tokens):
-            token = _next(model, token, cache)
-        return (synchronized_time(model.device) - started) / decoding.tokens
-
-
 def _filled_cache(model: PreTrainedModel, token: torch.Tensor, context: int) -> DynamicCache:
-    """The cache that `context` tokens leave, each as the one that is given: `[B, 1]`."""
+    """A cache that holds `token` `[B, 1]`, repeated to `context` tokens."""
     first: Any = model(input_ids=token, use_cache=True).past_key_values
     cache = DynamicCache(config=model.config)
     for index, layer in enumerate(first.layers):
@@ -163,8 +146,13 @@ def _filled_cache(model: PreTrainedModel, token: torch.Tensor, context: int) -> 
     return cache
 
 
-def _next(model: PreTrainedModel, token: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-    """The likeliest token behind each sequence, `[B, 1]`; the cache grows by one."""
+def _decode(model: PreTrainedModel, token: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
+    """The likeliest next token of each sequence, `[B, 1]`, and the output; the cache grows."""
     output: Any = model(input_ids=token, past_key_values=cache, use_cache=True)
-    following: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
-    return following
+    return _likeliest_token(output), output
+
+
+def _likeliest_token(output: Any) -> torch.Tensor:
+    """The likeliest next token of each sequence, `[B, 1]`."""
+    token: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
+    return token

@@ -34,13 +34,11 @@ def judge_states(cutting: Cutting, evaluate: str, cut: Path, tuned: Path | None)
 def judged(states: dict[str, str], evaluate: str, cutting: Cutting) -> "Comparison":
     """Judge models by where they lie, and name them as said."""
     from globalprune.evaluation.comparison import evaluate_models
+    from globalprune.evaluation.options import EvaluationOptions
 
     found = evaluate_models(
         list(states),
-        evaluate,
-        device=cutting.device,
-        dtype=cutting.dtype,
-        speed=None,
+        EvaluationOptions(evaluate, device=cutting.device, dtype=cutting.dtype, speed=None),
         command=cutting.command,
         progress=cutting.progress,
     )

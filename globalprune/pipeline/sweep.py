@@ -145,19 +145,24 @@ class CutPoint(KeyedRecord):
 def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -> "Comparison":
     """The figures, kept and found again in the folder."""
     from globalprune.evaluation.comparison import evaluate_models
+    from globalprune.evaluation.options import EvaluationOptions
+    from globalprune.text.source import BUILTIN
 
     judging = request.judging
-    return evaluate_models(
-        models,
-        judging.data,
-        plans=plans,
+    options = EvaluationOptions(
+        judging.data or BUILTIN,
         seq_len=judging.seq_len,
         samples=judging.samples,
         batch_size=judging.batch_size,
         device=request.device,
         dtype=request.dtype,
         speed=None,
-        parts=request.out / PARTS,
+    )
+    return evaluate_models(
+        models,
+        options,
+        plans=plans,
+        cache=request.out / PARTS,
         command=request.command,
         progress=request.progress,
     )

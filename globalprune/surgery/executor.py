@@ -38,36 +38,33 @@ from globalprune.surgery.explain import Explanation, explanation_of
 from globalprune.surgery.prepare import Prepared, doubts_of, prepare
 from globalprune.surgery.records import find_analysis, write_records
 from globalprune.surgery.steps import (
+    CompensatedFinalNorm,
+    CompensatedTensor,
     ConvertTensor,
-    CopyCompanion,
+    CopyAuxiliaryFile,
     CopyModelingFile,
     DropLayer,
     DropTensor,
     EmptySublayer,
     KeepTensor,
-    RefitTensor,
     RenumberLayer,
     SliceTensor,
-    SolveTensor,
     Step,
     WriteConfig,
     WriteTokenizer,
     WrittenTensor,
-    promised,
+    promised_tensors,
 )
 from globalprune.surgery.verify import verify
 
 
 def cut(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
-    """Return what the step keeps, contiguous, in its own dtype; uncut, it is the same bits."""
+    """Return what the step keeps, contiguous and in its own dtype; uncut, it is the same bits."""
     if isinstance(step, KeepTensor):
         return tensor.contiguous()
-    if len(step.kept) == 1:  # a clone: a view would keep the whole tensor in memory and in the file
-        start, stop = step.kept[0]
-        return tensor.narrow(step.dim, start, stop - start).clone(
-            memory_format=torch.contiguous_format
-        )
-    blocks = [tensor.narrow(step.dim, start, stop - start) for start, stop in step.kept]
+    blocks = [tensor.narrow(step.dim, first, last + 1 - first) for first, last in step.kept.ranges]
+    if len(blocks) == 1:  # a clone: a view would keep the whole tensor in memory and in the file
+        return blocks[0].clone(memory_format=torch.contiguous_format)
     return torch.cat(blocks, dim=step.dim)
 
 
@@ -75,7 +72,7 @@ def walk(
     prepared: Prepared, folder: Path, progress: Progress, solved: CompensatedWeights | None = None
 ) -> None:
     """Do every step, in order; memory holds one shard. `solved` holds what compensation solved."""
-    sizes = {name: facts.bytes for name, facts in promised(prepared.steps).items()}
+    sizes = {name: facts.bytes for name, facts in promised_tensors(prepared.steps).items()}
     writer = ShardWriter(folder, sizes)
     steps: Iterator[Step] = progress(
         prepared.steps, total=len(prepared.steps), label="cut", unit="steps"
@@ -102,8 +99,8 @@ def _do(
         case ConvertTensor():
             whole = checkpoint.read(step.name)
             writer.put(step.becomes, _as_promised(whole, step, checkpoint.source.name))
-        case SolveTensor() | RefitTensor():
-            weight = _solved(step, solved)
+        case CompensatedTensor() | CompensatedFinalNorm():
+            weight = _compensated_weight(step, solved)
             refuse_non_finite(step.becomes, weight, "compensation")
             writer.put(step.becomes, _as_promised(weight, step, "compensation"))
         case DropTensor() | EmptySublayer() | DropLayer() | RenumberLayer():
@@ -113,7 +110,7 @@ def _do(
             write_config(prepared.edit.config, None if source.is_gguf else source.path, folder)
         case CopyModelingFile():
             shutil.copyfile(Path(modeling_globalprune.__file__), folder / step.name)
-        case CopyCompanion():
+        case CopyAuxiliaryFile():
             copy_auxiliary_file(checkpoint.auxiliary_folder or folder, step.name, folder)
         case WriteTokenizer():
             load_tokenizer(checkpoint.source.path).save_pretrained(folder)
@@ -130,11 +127,13 @@ def _as_promised(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch
     return convert_dtype(step.becomes, tensor, DTYPES[TORCH_DTYPE_NAMES[stored]], where)
 
 
-def _solved(step: SolveTensor | RefitTensor, solved: CompensatedWeights | None) -> torch.Tensor:
-    """The weights that compensation found for a step."""
+def _compensated_weight(
+    step: CompensatedTensor | CompensatedFinalNorm, solved: CompensatedWeights | None
+) -> torch.Tensor:
+    """The compensated weight that a step writes."""
     if solved is None:
-        raise ValueError(f"{step.name} was to be solved, and nobody did")
-    if isinstance(step, RefitTensor):
+        raise ValueError(f"{step.name} is to be compensated, and was not")
+    if isinstance(step, CompensatedFinalNorm):
         return solved.final_norm()
     return solved.weight((step.layer, step.group_type), step.part)
 
@@ -280,7 +279,7 @@ def _refuse_broken_promise(prepared: Prepared) -> None:
 
 def _weight_bytes(prepared: Prepared) -> int:
     """What the result's weights take on disk."""
-    return sum(facts.bytes for facts in promised(prepared.steps).values())
+    return sum(facts.bytes for facts in promised_tensors(prepared.steps).values())
 
 
 def _explained(prepared: Prepared) -> Explanation:
@@ -297,7 +296,7 @@ def _explained(prepared: Prepared) -> Explanation:
 
 def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
     """Open what was written, and compare it with the promise."""
-    expected = promised(prepared.steps)
+    expected = promised_tensors(prepared.steps)
     return verify(
         folder, str(out), expected, prepared.effect, prepared.adapter, prepared.files.bytes_after
     )

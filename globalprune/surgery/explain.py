@@ -1,17 +1,17 @@
-"""`--explain`: the executor's own list of steps, told layer by layer; pure, and no torch.
-
-Every step is also in the JSON document, so that a script sees what a person sees and more.
-"""
+"""`--explain`: the steps of surgery as text, layer by layer, and as a JSON document. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.structure import GROUP_TYPES, LayerStructure, ModelStructure
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.surgery.steps import (
+    CompensatedFinalNorm,
+    CompensatedTensor,
     ConvertTensor,
-    CopyCompanion,
+    CopyAuxiliaryFile,
     CopyModelingFile,
     DropLayer,
     DropTensor,
@@ -19,19 +19,21 @@ from globalprune.surgery.steps import (
     FileStep,
     KeepTensor,
     LayerStep,
-    RefitTensor,
     RenumberLayer,
     SliceTensor,
-    SolveTensor,
     Step,
-    TensorFacts,
     WriteConfig,
     WriteTokenizer,
-    promised,
+    promised_tensors,
 )
 from globalprune.surgery.weight_files import WeightFiles
 
-_CALLED = {"attention": "groups", "mlp": "channels"}
+_CALLED: Final = {"attention": "groups", "mlp": "channels"}
+_DOCUMENT_NAMES: Final[dict[type[Step], str]] = {  # where the JSON document has an older name
+    CompensatedTensor: "SolveTensor",
+    CompensatedFinalNorm: "RefitTensor",
+    CopyAuxiliaryFile: "CopyCompanion",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def explanation_of(
     warnings: Sequence[str] = (),
 ) -> Explanation:
     """Tell the steps; nothing is decided here."""
-    written = promised(steps)
+    written = promised_tensors(steps)
     before, after = effect.parameters_before, sum(facts.parameters for facts in written.values())
     lines = [
         f"{model}: {before:,} → {after:,} parameters ({(before - after) / before:.2%} cut)",
@@ -65,7 +67,9 @@ def explanation_of(
         lines += _layer_lines(own, structure.layers[layer.layer_idx], layer)
     if len(lines) == told:
         lines.append("no layer changes")
-    lines += [f"{step.name} is refitted" for step in steps if isinstance(step, RefitTensor)]
+    lines += [
+        f"{step.name} is compensated" for step in steps if isinstance(step, CompensatedFinalNorm)
+    ]
     kept = sum(isinstance(step, KeepTensor) for step in steps)
     lines.append(f"{kept} of {len(written)} written tensors are copied bit for bit")
     rounded = sum(isinstance(step, ConvertTensor) for step in steps)
@@ -78,22 +82,30 @@ def explanation_of(
         "parameters_after": after,
         **asdict(weights),
         "warnings": list(warnings),
-        "steps": [{"step": type(step).__name__, **asdict(step)} for step in steps],
+        "steps": [step_document(step) for step in steps],
     }
     return Explanation(tuple(lines), document)
 
 
+def step_document(step: Step) -> dict[str, Any]:
+    """A step as the JSON document has it; slices are half-open ranges."""
+    fields = asdict(step)
+    if isinstance(step, SliceTensor):
+        fields["kept"] = tuple((first, last + 1) for first, last in step.kept.ranges)
+    return {"step": _DOCUMENT_NAMES.get(type(step), type(step).__name__), **fields}
+
+
 def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEffect) -> list[str]:
     """Say what becomes of one layer; nothing, if nothing does."""
-    heads, sliced, solved, dropped = _widths(had, layer), [], [], []
+    heads, sliced, compensated, dropped = _widths(had, layer), [], [], []
     for step in steps:
         match step:
-            case KeepTensor() | ConvertTensor() | RefitTensor():  # told together, for all layers
+            case KeepTensor() | ConvertTensor() | CompensatedFinalNorm():  # counted at the end
                 continue
             case SliceTensor():
                 sliced.append(f"{_short(step.name)} {_shape(step.facts)}")
-            case SolveTensor():
-                solved.append(f"{_short(step.name)} {_shape(step.facts)}")
+            case CompensatedTensor():
+                compensated.append(f"{_short(step.name)} {_shape(step.facts)}")
             case DropTensor():
                 dropped.append(_short(step.name))
             case EmptySublayer():
@@ -105,12 +117,12 @@ def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEf
                 heads.append(f"becomes layer {step.becomes}")
             case _:
                 assert_never(step)
-    if solved and not heads:
+    if compensated and not heads:
         heads.append("keeps its widths")
     lines = [f"layer {layer.layer_idx}: {', '.join(heads)}"] if heads else []
-    lines += [f"    cut to  {', '.join(sliced)}"] if sliced else []
-    lines += [f"    solve   {', '.join(solved)}"] if solved else []
-    return [*lines, f"    drop    {', '.join(dropped)}"] if dropped else lines
+    lines += [f"    cut to      {', '.join(sliced)}"] if sliced else []
+    lines += [f"    compensate  {', '.join(compensated)}"] if compensated else []
+    return [*lines, f"    drop        {', '.join(dropped)}"] if dropped else lines
 
 
 def _file_line(step: FileStep) -> str:
@@ -125,7 +137,7 @@ def _file_line(step: FileStep) -> str:
             return f"config.json gets the sizes of every layer{why}"
         case CopyModelingFile():
             return f"{step.name} goes along, for transformers to build such layers"
-        case CopyCompanion():
+        case CopyAuxiliaryFile():
             return f"{step.name} is copied"
         case WriteTokenizer():
             return "the tokenizer that the GGUF file carries is written"
@@ -149,5 +161,5 @@ def _short(name: str) -> str:
     return ".".join(name.split(".")[-2:])
 
 
-def _shape(facts: TensorFacts) -> str:
+def _shape(facts: TensorInfo) -> str:
     return "×".join(str(size) for size in facts.shape)

@@ -12,7 +12,7 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.plan_summary import plan_warning
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
+from globalprune.artifacts.structure import ModelStructure
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import (
@@ -35,21 +35,16 @@ from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.surgery.history import History, history_of
 from globalprune.surgery.steps import (
-    Axis,
-    CopyCompanion,
+    CopyAuxiliaryFile,
     CopyModelingFile,
     FileStep,
-    LayerFacts,
-    ModelFacts,
     Step,
-    SublayerFacts,
-    TensorFacts,
     WriteConfig,
     WriteTokenizer,
-    compensated,
-    converted,
+    compensated_steps,
+    converted_steps,
     cutting_steps,
-    promised,
+    promised_tensors,
 )
 from globalprune.surgery.weight_files import SizePromise, WeightFiles, size_promise, weight_files
 
@@ -123,14 +118,14 @@ def prepare(
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
     history = history_of(checkpoint, structure, weights)
-    facts = facts_of(checkpoint, adapter, structure)
     traits = traits_of(checkpoint.config)
-    steps = cutting_steps(facts, effect)
+    steps = cutting_steps(checkpoint.tensors, adapter, structure, effect)
     if compensation is not None:
-        steps = compensated(steps, facts, effect, gates=compensation.gate_steps > 0)
-    unconverted = promised(steps)
-    steps = converted(steps, save_dtype)
-    files = weight_files(facts.tensors, promised(steps), save_dtype)
+        gates = compensation.gate_steps > 0
+        steps = compensated_steps(steps, adapter, structure, effect, gates=gates)
+    unconverted = promised_tensors(steps)
+    steps = converted_steps(steps, save_dtype)
+    files = weight_files(checkpoint.tensors, promised_tensors(steps), save_dtype)
     promise = size_promise(plan, plan_path, unconverted, files)
     storage = stored_weights(checkpoint, adapter, structure)
     return Prepared(
@@ -164,38 +159,6 @@ def prepare(
     )
 
 
-def facts_of(
-    checkpoint: Checkpoint, adapter: ModelAdapter, structure: ModelStructure
-) -> ModelFacts:
-    """What the cut must know of a checkpoint, as plain values."""
-    tensors = {
-        name: TensorFacts(tuple(info.shape), info.dtype)
-        for name, info in checkpoint.tensors.items()
-    }
-    count = len(structure.layers)
-    layers = tuple(
-        LayerFacts(_sublayer(adapter, layer, "attention"), _sublayer(adapter, layer, "mlp"))
-        for layer in structure.layers
-    )
-    prefixes = tuple(adapter.layer_prefix(index) for index in range(count))
-    return ModelFacts(tensors, prefixes, layers, f"{adapter.final_norm}.weight")
-
-
-def _sublayer(adapter: ModelAdapter, layer: LayerStructure, group_type: GroupType) -> SublayerFacts:
-    """The tensors of one sublayer."""
-    axes, gating = adapter.axes(layer, group_type), adapter.gating(group_type)
-    output = f"{adapter.output(group_type)}.weight"
-    solvable = bool(axes) and not layer.sublayer(group_type).experts
-    bias = f"{adapter.output(group_type)}.bias"
-    return SublayerFacts(
-        axes=tuple(Axis(axis.tensor, axis.dim, axis.widths, axis.first) for axis in axes),
-        shared=adapter.shared(layer, group_type),
-        gating=tuple(f"{name}.weight" for name in gating.linears) if solvable and gating else (),
-        output=output if solvable else None,
-        output_bias=bias if bias in layer.tensors else None,
-    )
-
-
 def _file_steps(
     checkpoint: Checkpoint, effect: PlanEffect, edit: EditedConfig, save_dtype: str | None
 ) -> tuple[FileStep, ...]:
@@ -207,7 +170,7 @@ def _file_steps(
     if checkpoint.source.is_gguf:
         return (*steps, WriteTokenizer())
     auxiliary = list_auxiliary_files(checkpoint.auxiliary_folder)
-    return (*steps, *(CopyCompanion(name) for name in auxiliary))
+    return (*steps, *(CopyAuxiliaryFile(name) for name in auxiliary))
 
 
 def _other_weights(

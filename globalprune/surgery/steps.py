@@ -3,94 +3,38 @@
 `--explain` prints the same list that the executor runs. No torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Final
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.results.compensation import CompensatedPart
-from globalprune.artifacts.stored_weights import stored_bytes, written_dtype
-from globalprune.artifacts.structure import GROUP_TYPES, GroupType
+from globalprune.artifacts.stored_weights import written_dtype
+from globalprune.artifacts.structure import (
+    GROUP_TYPES,
+    GroupType,
+    LayerStructure,
+    ModelStructure,
+)
+from globalprune.models.architecture import GroupAxis, ModelAdapter
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 
-
-@dataclass(frozen=True)
-class TensorFacts:
-    """One tensor's shape, and its dtype by safetensors' name."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def parameters(self) -> int:
-        """How many elements it has."""
-        return prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        """What it takes on disk."""
-        return stored_bytes(self.parameters, self.dtype)
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Where a sublayer's groups lie in a tensor: in blocks of `dim`, one behind the other.
-
-    Group `first + u` owns `width` slices of each, from u·width on, for every width of `widths`.
-    """
-
-    tensor: str  # below the layer: "self_attn.q_proj.weight"
-    dim: int
-    widths: tuple[int, ...]
-    first: int = 0
-
-    def groups(self, shape: Sequence[int]) -> int:
-        """How many groups share a tensor of that shape."""
-        return shape[self.dim] // sum(self.widths)
-
-
-@dataclass(frozen=True)
-class SublayerFacts:
-    """The tensors of one sublayer of a layer, named below the layer."""
-
-    axes: tuple[Axis, ...] = ()
-    shared: tuple[str, ...] = ()  # they go with the last group: q/k norms
-    gating: tuple[str, ...] = ()  # the weights of gate and up, where it has such; one if fused
-    output: str | None = None  # the weight that brings what the groups make back to the stream
-    output_bias: str | None = None  # belongs to no group; an emptied sublayer still adds it
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """Both sublayers of one layer."""
-
-    attention: SublayerFacts
-    mlp: SublayerFacts
-
-    def sublayer(self, group_type: GroupType) -> SublayerFacts:
-        """The sublayer of that kind."""
-        return self.attention if group_type == "attention" else self.mlp
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Every tensor of a checkpoint, each parameter once, and the layers they belong to."""
-
-    tensors: Mapping[str, TensorFacts]
-    prefixes: tuple[str, ...]  # of layer 0, 1, …: "model.layers.3."
-    layers: tuple[LayerFacts, ...]
-    final_norm: str  # the weight of the norm behind the last layer
+_GATING: Final[tuple[tuple[CompensatedPart, ...], ...]] = (  # by the number of linear modules
+    (),
+    ("gate_up",),
+    ("gate", "up"),
+)
 
 
 @dataclass(frozen=True)
 class KeepTensor:
     """Copy a tensor bit for bit, under its layer's new number."""
 
-    layer: int | None  # as the original counts
+    layer: int | None  # in the model that is cut
     name: str
     becomes: str
-    facts: TensorFacts
+    facts: TensorInfo
 
 
 @dataclass(frozen=True)
@@ -101,9 +45,9 @@ class SliceTensor:
     name: str
     becomes: str
     dim: int
-    kept: tuple[tuple[int, int], ...]  # half-open ranges of slices along dim, in order
-    before: TensorFacts
-    facts: TensorFacts
+    kept: IndexSet  # slices along dim
+    before: TensorInfo
+    facts: TensorInfo
 
 
 @dataclass(frozen=True)
@@ -113,34 +57,30 @@ class ConvertTensor:
     layer: int | None
     name: str
     becomes: str
-    before: TensorFacts
-    facts: TensorFacts
+    before: TensorInfo
+    facts: TensorInfo
 
 
 @dataclass(frozen=True)
-class SolveTensor:
-    """Write a weight as compensation solved it, not as it was.
-
-    `group_type` says of which sublayer of the layer it is, `part` which of what is solved there;
-    `facts` is what is written.
-    """
+class CompensatedTensor:
+    """Write a compensated weight of a sublayer; `facts` describe what is written."""
 
     layer: int
     group_type: GroupType
     part: CompensatedPart
     name: str
     becomes: str
-    before: TensorFacts
-    facts: TensorFacts
+    before: TensorInfo
+    facts: TensorInfo
 
 
 @dataclass(frozen=True)
-class RefitTensor:
-    """Write the final norm's weight as compensation refitted it."""
+class CompensatedFinalNorm:
+    """Write the compensated weight of the final norm."""
 
     name: str
     becomes: str
-    facts: TensorFacts
+    facts: TensorInfo
     layer: None = None
 
 
@@ -150,12 +90,12 @@ class DropTensor:
 
     layer: int
     name: str
-    facts: TensorFacts
+    facts: TensorInfo
 
 
 @dataclass(frozen=True)
 class EmptySublayer:
-    """A sublayer loses its last group; it still adds its output bias if it has one."""
+    """A sublayer loses its last group; its output bias `keeps` on being added, if it has one."""
 
     layer: int
     group_type: GroupType
@@ -171,7 +111,7 @@ class DropLayer:
 
 @dataclass(frozen=True)
 class RenumberLayer:
-    """A layer moves up, because one before it was dropped."""
+    """A layer moves up, because one before it is dropped."""
 
     layer: int
     becomes: int
@@ -194,7 +134,7 @@ class CopyModelingFile:
 
 
 @dataclass(frozen=True)
-class CopyCompanion:
+class CopyAuxiliaryFile:
     """Copy a file that belongs to the model: tokenizer, generation config, licence."""
 
     name: str
@@ -205,183 +145,199 @@ class WriteTokenizer:
     """Write the tokenizer that a GGUF file carries inside."""
 
 
-WrittenTensor = KeepTensor | SliceTensor | ConvertTensor | SolveTensor | RefitTensor
+WrittenTensor = KeepTensor | SliceTensor | ConvertTensor | CompensatedTensor | CompensatedFinalNorm
 TensorStep = WrittenTensor | DropTensor
 LayerStep = TensorStep | EmptySublayer | DropLayer | RenumberLayer
-FileStep = WriteConfig | CopyModelingFile | CopyCompanion | WriteTokenizer
+FileStep = WriteConfig | CopyModelingFile | CopyAuxiliaryFile | WriteTokenizer
 Step = LayerStep | FileStep
 
 
-def cutting_steps(facts: ModelFacts, effect: PlanEffect) -> tuple[Step, ...]:
-    """What happens to every tensor: first those outside the layers, then layer by layer."""
+def cutting_steps(
+    tensors: Mapping[str, TensorInfo],
+    adapter: ModelAdapter,
+    structure: ModelStructure,
+    effect: PlanEffect,
+) -> tuple[Step, ...]:
+    """Every step for a checkpoint's tensors: those outside the layers first, then each layer's.
+
+    `tensors` holds each parameter once, by its name; every one of them gets exactly one step.
+    """
+    prefixes = [adapter.layer_prefix(index) for index in range(len(structure.layers))]
     names: dict[int | None, list[str]] = {None: []}
-    for name in facts.tensors:
-        names.setdefault(_layer_of(name, facts.prefixes), []).append(name)
-    steps: list[Step] = [KeepTensor(None, name, name, facts.tensors[name]) for name in names[None]]
+    for name in tensors:
+        names.setdefault(_layer_of(name, prefixes), []).append(name)
+    steps: list[Step] = [KeepTensor(None, name, name, tensors[name]) for name in names[None]]
     becomes = 0
     for layer in effect.layers:
-        steps += _layer_steps(facts, layer, becomes, names.get(layer.layer_idx, ()))
-        becomes += not layer.dropped
+        index = layer.layer_idx
+        own = {name: tensors[name] for name in names.get(index, ())}
+        if layer.dropped:
+            steps.append(DropLayer(index))
+            steps += (DropTensor(index, name, info) for name, info in own.items())
+            continue
+        if becomes != index:
+            steps.append(RenumberLayer(index, becomes))
+        prefix = prefixes[index], prefixes[becomes]
+        steps += _layer_steps(own, adapter, structure.layers[index], layer, prefix)
+        becomes += 1
     return tuple(steps)
 
 
-def converted(steps: Sequence[Step], save_dtype: str | None) -> tuple[Step, ...]:
-    """The same steps, with every floating-point tensor written as `save_dtype`; None keeps all."""
-    return tuple(_converted(step, save_dtype) for step in steps)
+def compensated_steps(
+    steps: Sequence[Step],
+    adapter: ModelAdapter,
+    structure: ModelStructure,
+    effect: PlanEffect,
+    *,
+    gates: bool,
+) -> tuple[Step, ...]:
+    """The same steps, but weights at or behind the first cut are written compensated.
+
+    Those are output projections, with `gates` also gate and up of MLPs, and the final norm where
+    anything is cut. In front of the first cut the stream is the uncut model's, so sublayers there
+    keep their bits.
+    """
+    parts = dict(_compensated_parts(adapter, structure, effect, gates=gates))
+    norm = f"{adapter.final_norm}.weight" if effect.removed else None
+    return tuple(_compensated_step(step, parts, norm) for step in steps)
 
 
-def _converted(step: Step, save_dtype: str | None) -> Step:
-    """One step that writes another dtype, if it writes a tensor of another."""
-    if not isinstance(step, WrittenTensor):
-        return step
-    facts = TensorFacts(step.facts.shape, written_dtype(step.facts.dtype, save_dtype))
-    if facts == step.facts:
-        return step
-    if isinstance(step, KeepTensor):
-        return ConvertTensor(step.layer, step.name, step.becomes, step.facts, facts)
-    return replace(step, facts=facts)
+def converted_steps(steps: Sequence[Step], save_dtype: str | None) -> tuple[Step, ...]:
+    """The same steps, with floating-point tensors written as `save_dtype`; None converts nothing.
+
+    `save_dtype` is a key of `SAVE_DTYPES`.
+    """
+    return tuple(_converted_step(step, save_dtype) for step in steps)
 
 
-def promised(steps: Sequence[Step]) -> dict[str, TensorFacts]:
-    """Every tensor that the written file must hold, in the order in which it is written."""
+def promised_tensors(steps: Sequence[Step]) -> dict[str, TensorInfo]:
+    """Every tensor that the written files must hold, in the order in which it is written."""
     return {step.becomes: step.facts for step in steps if isinstance(step, WrittenTensor)}
 
 
 def _layer_of(name: str, prefixes: Sequence[str]) -> int | None:
     """The layer that a tensor belongs to, if any."""
-    found = (index for index, prefix in enumerate(prefixes) if name.startswith(prefix))
-    return next(found, None)
+    return next((index for index, prefix in enumerate(prefixes) if name.startswith(prefix)), None)
 
 
 def _layer_steps(
-    facts: ModelFacts, layer: LayerEffect, becomes: int, names: Sequence[str]
+    tensors: Mapping[str, TensorInfo],
+    adapter: ModelAdapter,
+    structure: LayerStructure,
+    layer: LayerEffect,
+    prefix: tuple[str, str],
 ) -> Iterator[Step]:
-    """Yield what happens to one layer, and then to each of its tensors."""
-    index = layer.layer_idx
-    if layer.dropped:
-        yield DropLayer(index)
-        yield from (DropTensor(index, name, facts.tensors[name]) for name in names)
-        return
-    if becomes != index:
-        yield RenumberLayer(index, becomes)
-    old, new = facts.prefixes[index], facts.prefixes[becomes]
+    """Yield the steps of a layer that stays; `prefix`: of its tensors' names, old and new."""
+    old, new = prefix
     cut: dict[str, DropTensor | SliceTensor] = {}
     for group_type in GROUP_TYPES:
-        sublayer = facts.layers[index].sublayer(group_type)
         kept = layer.of(group_type)
-        if sublayer.axes and not kept:
-            keeps = old + sublayer.output_bias if sublayer.output_bias else None
-            yield EmptySublayer(index, group_type, keeps)
-        cut |= {
-            step.name: step for step in _sublayer_steps(facts, sublayer, kept, (index, old, new))
-        }
-    for name in names:
+        axes = adapter.axes(structure, group_type)
+        if kept:
+            steps = _slicing_steps(tensors, axes, kept, layer.layer_idx, prefix)
+        else:
+            below = (*(axis.tensor for axis in axes), *adapter.shared(structure, group_type))
+            steps = _dropping_steps(tensors, below, layer.layer_idx, old)
+        if axes and not kept:
+            bias = f"{adapter.output(group_type)}.bias"
+            keeps = old + bias if bias in structure.tensors else None
+            yield EmptySublayer(layer.layer_idx, group_type, keeps)
+        cut |= {step.name: step for step in steps}
+    for name, info in tensors.items():
         renamed = new + name.removeprefix(old)
-        yield cut.get(name, KeepTensor(index, name, renamed, facts.tensors[name]))
+        yield cut.get(name, KeepTensor(layer.layer_idx, name, renamed, info))
 
 
-def _sublayer_steps(
-    facts: ModelFacts, sublayer: SublayerFacts, kept: IndexSet, place: tuple[int, str, str]
+def _dropping_steps(
+    tensors: Mapping[str, TensorInfo], below: Iterable[str], layer: int, old: str
+) -> Iterator[DropTensor]:
+    """Yield a step for every tensor of a sublayer that loses its last group."""
+    for name in below:
+        yield DropTensor(layer, old + name, tensors[old + name])
+
+
+def _slicing_steps(
+    tensors: Mapping[str, TensorInfo],
+    axes: Iterable[GroupAxis],
+    kept: IndexSet,
+    layer: int,
+    prefix: tuple[str, str],
 ) -> Iterator[DropTensor | SliceTensor]:
-    """Yield steps for a sublayer's tensors that lose something; `place`: index, old, new prefix."""
-    index, old, new = place
-    if not kept:
-        for below in (*(axis.tensor for axis in sublayer.axes), *sublayer.shared):
-            yield DropTensor(index, old + below, facts.tensors[old + below])
-        return
-    for axis in sublayer.axes:
-        before = facts.tensors[old + axis.tensor]
+    """Yield a step for every tensor of a sublayer that loses groups, and keeps others."""
+    old, new = prefix
+    for axis in axes:
+        before = tensors[old + axis.tensor]
         groups = axis.groups(before.shape)
         own = kept.within(axis.first, axis.first + groups)
-        if not own:
-            yield DropTensor(index, old + axis.tensor, before)
+        if not own:  # an expert that loses its last channel
+            yield DropTensor(layer, old + axis.tensor, before)
             continue
-        ranges = _slices(own, axis.widths, groups)
-        length = sum(stop - start for start, stop in ranges)
-        if length == before.shape[axis.dim]:
+        slices = _slices(own, axis.widths, groups)
+        if len(slices) == before.shape[axis.dim]:
             continue
-        shape = (*before.shape[: axis.dim], length, *before.shape[axis.dim + 1 :])
+        shape = (*before.shape[: axis.dim], len(slices), *before.shape[axis.dim + 1 :])
         yield SliceTensor(
-            index,
+            layer,
             old + axis.tensor,
             new + axis.tensor,
             axis.dim,
-            ranges,
+            slices,
             before,
-            TensorFacts(shape, before.dtype),
+            TensorInfo(shape, before.dtype),
         )
 
 
-def _slices(kept: IndexSet, widths: Sequence[int], groups: int) -> tuple[tuple[int, int], ...]:
-    """Join kept groups, in order, into as few half-open ranges of slices as they make."""
-    ranges: list[tuple[int, int]] = []
+def _slices(kept: IndexSet, widths: Sequence[int], groups: int) -> IndexSet:
+    """The slices that kept groups own, in blocks of `groups` groups, one block for each width."""
+    slices = IndexSet()
     begin = 0
     for width in widths:
-        for first, last in kept.ranges:
-            start = begin + first * width
-            if ranges and ranges[-1][1] == start:
-                start, _ = ranges.pop()
-            ranges.append((start, begin + (last + 1) * width))
+        ranges = ((first * width, (last + 1) * width - 1) for first, last in kept.ranges)
+        slices |= IndexSet(tuple((begin + first, begin + last) for first, last in ranges))
         begin += groups * width
-    return tuple(ranges)
+    return slices
 
 
-_Part = tuple[GroupType, CompensatedPart]
-_GATING: Final[dict[int, tuple[CompensatedPart, ...]]] = {  # what so many tensors are
-    0: (),
-    1: ("gate_up",),
-    2: ("gate", "up"),
-}
-
-
-def compensated(
-    steps: Sequence[Step], facts: ModelFacts, effect: PlanEffect, *, gates: bool
-) -> tuple[Step, ...]:
-    """The same steps, with weights compensated in every sublayer at or behind the first cut.
-
-    Those are output projections, and with `gates` also gate and up of MLPs. A sublayer that still
-    sees the stream which it always saw, and lost nothing, stays bit for bit; so does the final norm
-    where nothing is cut at all.
-    """
-    solved = dict(_solved(facts, effect, gates=gates))
-    refitted = facts.final_norm if effect.removed else None
-    return tuple(_changed(step, solved, refitted) for step in steps)
-
-
-def _solved(facts: ModelFacts, effect: PlanEffect, *, gates: bool) -> Iterator[tuple[str, _Part]]:
-    """Yield the weights that are solved, with the kind of their sublayer and their role."""
+def _compensated_parts(
+    adapter: ModelAdapter, structure: ModelStructure, effect: PlanEffect, *, gates: bool
+) -> Iterator[tuple[str, tuple[GroupType, CompensatedPart]]]:
+    """Yield the names of compensated weights, with the kind of their sublayer and their part."""
     begun = False
-    for layer in effect.layers:
-        prefix = facts.prefixes[layer.layer_idx]
-        for group_type in GROUP_TYPES:
-            sublayer = facts.layers[layer.layer_idx].sublayer(group_type)
-            kept = layer.of(group_type)
-            begun = begun or len(kept) < _groups(sublayer, facts, prefix)
-            if begun and kept and sublayer.output is not None:
-                yield prefix + sublayer.output, (group_type, "output")
-                if gates:
-                    for name, part in zip(
-                        sublayer.gating, _GATING[len(sublayer.gating)], strict=True
-                    ):
-                        yield prefix + name, (group_type, part)
+    for index, group_type, sublayer in structure.sublayers():
+        kept = effect.layers[index].of(group_type)
+        begun = begun or len(kept) < sublayer.groups
+        if not begun or not kept or sublayer.experts:
+            continue
+        prefix = adapter.layer_prefix(index)
+        yield f"{prefix}{adapter.output(group_type)}.weight", (group_type, "output")
+        gating = adapter.gating(group_type) if gates else None
+        linears = () if gating is None else gating.linears
+        for linear, part in zip(linears, _GATING[len(linears)], strict=True):
+            yield f"{prefix}{linear}.weight", (group_type, part)
 
 
-def _groups(sublayer: SublayerFacts, facts: ModelFacts, prefix: str) -> int:
-    """How many groups a sublayer has."""
-    parts = {
-        axis.first: axis.groups(facts.tensors[prefix + axis.tensor].shape) for axis in sublayer.axes
-    }
-    return sum(parts.values())
-
-
-def _changed(step: Step, solved: Mapping[str, _Part], refitted: str | None) -> Step:
-    """The step that writes compensated weights, where there are such."""
+def _compensated_step(
+    step: Step, parts: Mapping[str, tuple[GroupType, CompensatedPart]], norm: str | None
+) -> Step:
+    """The step that writes a compensated weight, if the tensor is one."""
     if not isinstance(step, KeepTensor | SliceTensor):
         return step
-    if step.name == refitted:
-        return RefitTensor(step.name, step.becomes, step.facts)
-    part = solved.get(step.name)
+    if step.name == norm:
+        return CompensatedFinalNorm(step.name, step.becomes, step.facts)
+    part = parts.get(step.name)
     if part is None or step.layer is None:
         return step
     before = step.before if isinstance(step, SliceTensor) else step.facts
-    return SolveTensor(step.layer, *part, step.name, step.becomes, before, step.facts)
+    return CompensatedTensor(step.layer, *part, step.name, step.becomes, before, step.facts)
+
+
+def _converted_step(step: Step, save_dtype: str | None) -> Step:
+    """The step that writes another dtype, if the tensor has another one."""
+    if not isinstance(step, WrittenTensor):
+        return step
+    info = TensorInfo(step.facts.shape, written_dtype(step.facts.dtype, save_dtype))
+    if info == step.facts:
+        return step
+    if isinstance(step, KeepTensor):
+        return ConvertTensor(step.layer, step.name, step.becomes, step.facts, info)
+    return replace(step, facts=info)

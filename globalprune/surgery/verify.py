@@ -10,11 +10,10 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, VerificationFailed
 from globalprune.models.architecture import ModelAdapter
-from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.meta_model import class_differences
 from globalprune.models.sources.source import ModelSource
-from globalprune.surgery.steps import TensorFacts
 from globalprune.surgery.weight_files import bytes_on_disk
 
 _SHOWN = 20  # differences; the first ones tell what went wrong
@@ -23,7 +22,7 @@ _SHOWN = 20  # differences; the first ones tell what went wrong
 def verify(
     folder: Path,
     name: str,
-    promised: Mapping[str, TensorFacts],
+    promised: Mapping[str, TensorInfo],
     effect: PlanEffect,
     adapter: ModelAdapter,
     most_bytes: int,
@@ -59,19 +58,16 @@ def _message(name: str, differences: list[str]) -> str:
 
 
 def _tensor_differences(
-    promised: Mapping[str, TensorFacts], checkpoint: Checkpoint
+    promised: Mapping[str, TensorInfo], checkpoint: Checkpoint
 ) -> Iterator[str]:
     """Compare names, shapes and dtypes of the file with the promise."""
-    found = {
-        name: TensorFacts(tuple(info.shape), info.dtype)
-        for name, info in checkpoint.tensors.items()
-    }
+    found = checkpoint.tensors
     for name in sorted(promised.keys() | found.keys()):
         if promised.get(name) != found.get(name):
             yield f"{name}: promised {_told(promised.get(name))}, found {_told(found.get(name))}"
 
 
-def _told(facts: TensorFacts | None) -> str:
+def _told(facts: TensorInfo | None) -> str:
     return "nothing" if facts is None else f"{list(facts.shape)} {facts.dtype}"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.stored_weights import SAVE_DTYPES, Dtype, dtype_name, written_dtype
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.checkpoints.shard_writer import weight_file_bytes
-from globalprune.surgery.steps import TensorFacts
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class WeightFiles:
 
 
 def weight_files(
-    tensors: Mapping[str, TensorFacts],
-    promised: Mapping[str, TensorFacts],
+    tensors: Mapping[str, TensorInfo],
+    promised: Mapping[str, TensorInfo],
     save_dtype: str | None,
 ) -> WeightFiles:
     """Count the files of a model's `tensors`, and those of the `promised` ones."""
@@ -53,7 +53,7 @@ class SizePromise:
 def size_promise(
     plan: PrunePlan,
     plan_path: Path,
-    unconverted: Mapping[str, TensorFacts],
+    unconverted: Mapping[str, TensorInfo],
     files: WeightFiles,
 ) -> SizePromise:
     """Hold the files against the plan's size; `unconverted` is what they hold without --save-dtype.
@@ -94,11 +94,11 @@ def _ways(plan: PrunePlan, counted: Dtype | None, files: WeightFiles) -> Iterato
         yield from SAVE_DTYPES
 
 
-def _bytes_as(save_dtype: str | None, unconverted: Mapping[str, TensorFacts]) -> int:
+def _bytes_as(save_dtype: str | None, unconverted: Mapping[str, TensorInfo]) -> int:
     """What the files would take with floating-point tensors as that dtype."""
     return weight_file_bytes(
         {
-            name: TensorFacts(facts.shape, written_dtype(facts.dtype, save_dtype))
+            name: TensorInfo(facts.shape, written_dtype(facts.dtype, save_dtype))
             for name, facts in unconverted.items()
         }
     )
@@ -109,6 +109,6 @@ def bytes_on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("model*.safetensors*"))
 
 
-def _dtypes(tensors: Mapping[str, TensorFacts]) -> str:
+def _dtypes(tensors: Mapping[str, TensorInfo]) -> str:
     """`float32`, or `bfloat16 and float32`."""
     return " and ".join(sorted({dtype_name(facts.dtype) for facts in tensors.values()}))

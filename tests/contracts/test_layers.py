@@ -65,7 +65,13 @@ LIGHT = (
     "pipeline",
     "cli",
 )
-LIGHT_FILES = ("surgery/steps.py", "surgery/explain.py")
+LIGHT_FILES = (
+    "models/architecture.py",
+    "models/checkpoints/checkpoint.py",
+    "surgery/explain.py",
+    "surgery/steps.py",
+    "surgery/weight_files.py",
+)
 
 
 def part_of(path: Path) -> str:

@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 from command_line import gp, refused
 
+from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.sweep import read_sweep
 from globalprune.cli.interruption import Interrupted
 from globalprune.pipeline import sweep
@@ -84,8 +85,15 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
         "sweep", tiny("llama"), "--analysis", analysis, "--importance", "taylor",
         "--importance", "obs", "--ratio", 0.3, "-o", tmp_path, *JUDGED, *REPAIRED, "--json",
     )  # fmt: skip
-    assert callable(sweep.sweep)  # loaded by now, so that only the judging of cuts is stopped
-    with mock.patch.object(sweep, "judge", side_effect=OSError("stopped")):
+    judge = sweep.judge
+
+    def stopped(request: sweep.SweepRequest, models: list[str], plans: list[Path]) -> Comparison:
+        """Judge the model and the masks, and stop at the first cut."""
+        if models != [request.model]:
+            raise OSError("stopped")
+        return judge(request, models, plans)
+
+    with mock.patch.object(sweep, "judge", side_effect=stopped):
         assert gp(*command).code == 2
     cut = list((tmp_path / "models").iterdir())
     with mock.patch.object(sweep, "cut_and_recover") as cutting:

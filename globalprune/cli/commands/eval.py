@@ -100,12 +100,23 @@ def eval_(
 
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
-    from globalprune.artifacts.evaluations.evaluation import SpeedSettings
     from globalprune.artifacts.writer_lock import refuse_distributed, writer_lock
     from globalprune.evaluation.comparison import evaluate_models
     from globalprune.evaluation.model import CACHE_FOLDER
+    from globalprune.evaluation.options import DEFAULT_SPEED, EvaluationOptions
 
-    asked = _tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template)
+    evaluation = EvaluationOptions(
+        data=data,
+        seq_len=seq_len,
+        stride=stride,
+        samples=samples,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        tasks=_tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template),
+        speed=None if no_speed else DEFAULT_SPEED,
+    )
     refuse_distributed()
     with nullcontext() if out is None else writer_lock(out):
         if out is not None:
@@ -113,18 +124,9 @@ def eval_(
         with telling_of_parts(out), console.progress_bars() as progress:
             comparison = evaluate_models(
                 models,
-                data,
+                evaluation,
                 plans=plan or (),
-                seq_len=seq_len,
-                stride=stride,
-                samples=samples,
-                batch_size=batch_size,
-                device=device,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                tasks=asked,
-                speed=None if no_speed else SpeedSettings(),
-                parts=out / CACHE_FOLDER if out else None,
+                cache=out / CACHE_FOLDER if out else None,
                 command=console.command_line(),
                 progress=progress,
             )

@@ -63,19 +63,14 @@ def measure(
     from globalprune.artifacts.records import write_record
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.evaluation.latency import measure_latencies
+    from globalprune.evaluation.options import MeasureOptions
 
     refuse_machine_output(out)
     refuse_inside_model(out, Path(model).expanduser())
     with writer_lock(out), console.progress_bars() as progress:
         record = measure_latencies(
             model,
-            batch_size=batch_size,
-            context=context,
-            tokens=tokens,
-            points=points,
-            rounds=rounds,
-            device=device,
-            dtype=dtype,
+            MeasureOptions(batch_size, context, tokens, points, rounds, device, dtype),
             command=console.command_line(),
             progress=progress,
         )

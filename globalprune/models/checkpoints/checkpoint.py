@@ -1,4 +1,4 @@
-"""A model as it lies on disk: config, names and shapes, and one tensor at a time.
+"""A model as it is stored: its config, its tensors' names and shapes, and one tensor at a time.
 
 No model is built here. Each parameter appears once: a tied head and what can be recomputed
 (rotary frequencies) are left out. Pickled weights are never read.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Shape and dtype of a stored tensor; `dtype` is spelled as safetensors does: `F32`, `BF16`."""
+    """Shape and dtype of a stored tensor; `dtype` is safetensors' name of it: `F32`, `BF16`."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -31,16 +31,16 @@ class TensorInfo:
 
     @property
     def bytes(self) -> int:
-        """What it takes on disk."""
+        """The bytes of its elements on disk."""
         return stored_bytes(self.parameters, self.dtype)
 
 
 class Checkpoint(Protocol):
-    """What apply, the structure and the fingerprint read; it never changes."""
+    """A stored model, which never changes."""
 
     @property
     def source(self) -> ModelSource:
-        """Where it was found."""
+        """Where the model is."""
         ...
 
     @property
@@ -55,14 +55,14 @@ class Checkpoint(Protocol):
 
     @property
     def parameters(self) -> int:
-        """The number of parameters, tied tensors counted once."""
+        """The number of parameters; tied tensors count once."""
         ...
 
     @property
     def auxiliary_folder(self) -> Path | None:
-        """The folder in which tokenizer, licence and the like lie, if there is one."""
+        """The folder with the tokenizer, the licence and other auxiliary files, if there is one."""
         ...
 
     def read(self, name: str) -> "torch.Tensor":
-        """One tensor on the CPU, without loading the others."""
+        """Read one tensor onto the CPU, without loading the others."""
         ...

@@ -1,8 +1,8 @@
-"""A GGUF file, opened through transformers: dequantised to float32, with Hugging Face tensor names.
+"""A GGUF file as a checkpoint: dequantised to float32 by transformers, with Hugging Face names.
 
-The metadata is read at once and the weights when they are first asked for, all of them: GGUF stores
-them in another order and permutation, so that one tensor alone can't be had. The tokenizer lies in
-the same file and is for `loading.py`.
+The metadata is read at once. The weights are read when they are first needed, all together: GGUF
+stores them in another order and permutation, so that no tensor can be read alone. The tokenizer in
+the same file is read by `loading.py`.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -23,7 +23,7 @@ from globalprune.models.quiet import quiet_transformers
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource
 
-_DTYPE = "F32"
+_DTYPE: Final = "F32"
 
 
 @dataclass(frozen=True)
@@ -35,41 +35,41 @@ class GgufCheckpoint:
 
     @classmethod
     def open(cls, source: ModelSource) -> "GgufCheckpoint":
-        """Read the metadata; raise for what can't be made sense of, or not without a loss."""
+        """Read the metadata; raise for files that can't be read, or not without a loss."""
         refuse_lossy_gguf(read_gguf_header(source.path), source.name)
         return cls(source, _float_config(_read_metadata(source.path)))
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
-        """Every parameter once; the first look loads the weights."""
+        """Every parameter once; the first access loads the weights."""
         return {
             name: TensorInfo(tuple(tensor.shape), _DTYPE) for name, tensor in self._weights.items()
         }
 
     @property
     def parameters(self) -> int:
-        """The number of parameters, tied tensors counted once."""
+        """The number of parameters; tied tensors count once."""
         return sum(tensor.numel() for tensor in self._weights.values())
 
     @property
     def auxiliary_folder(self) -> Path | None:
-        """None: what the file's folder holds may belong to other models."""
+        """None: the other files of the folder may belong to other models."""
         return None
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor of the loaded model."""
+        """Return one tensor of the loaded model."""
         return self._weights[name]
 
     @cached_property
     def _weights(self) -> dict[str, torch.Tensor]:
-        """The parameters by name; `named_parameters` gives a tied one once."""
+        """The parameters by name; `named_parameters` yields a tied one once."""
         adapter_for(self.config)  # refuses before the weights are dequantised
         model = load_model(self.source.path, dtype=torch.float32)
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
-    """What transformers makes of the file's metadata."""
+    """Return the config that transformers makes of the file's metadata."""
     from transformers import AutoConfig
 
     try:
@@ -86,7 +86,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _float_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of the float32 model; that the file was quantised is no part of it."""
+    """Return the config of the float32 model, without the marks of a quantisation."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     own = {key: value for key, value in config.items() if not key.startswith("_")}

@@ -1,4 +1,8 @@
-"""The header of a GGUF file: metadata, tensors, and how they are quantised."""
+"""The header of a GGUF file: metadata, tensors, and how they are quantised.
+
+It is parsed here, since gguf's own reader takes 10.5 seconds for a file whose header takes 0.28
+seconds: it makes an array of every value.
+"""
 
 import math
 import mmap
@@ -18,7 +22,7 @@ from globalprune.models.sources.source import ModelSource
 
 MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
-_NUMBERS: Final = {  # kinds of values, as struct spells them
+_STRUCT_FORMATS: Final = {  # by the number of a value's type
     0: "<B",
     1: "<b",
     2: "<H",
@@ -31,15 +35,18 @@ _NUMBERS: Final = {  # kinds of values, as struct spells them
     11: "<q",
     12: "<d",
 }
-_DIMENSIONS: Final = 4  # ggml knows no more
-_MOST_NUMBERS: Final = 1 << 45  # of one tensor
 _STRING: Final = 8
 _ARRAY: Final = 9
+_MAX_DIMENSIONS: Final = 4  # of a tensor in ggml
+_MAX_ELEMENTS: Final = 1 << 45  # of one tensor
+_FLOAT_KINDS: Final = frozenset({Kind.F64, Kind.F32, Kind.F16, Kind.BF16})
+_FILE_TYPE: Final = "general.file_type"
+_AGAIN: Final = "download it again, or give a folder."
 
 
 @dataclass(frozen=True)
 class GgufTensorInfo:
-    """Shape, rows first, and the number by which ggml knows how a tensor is stored."""
+    """Shape, rows first, and ggml's number for how a tensor is stored."""
 
     shape: tuple[int, ...]
     kind: int
@@ -47,18 +54,18 @@ class GgufTensorInfo:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What a file says of itself; of an array, its length alone."""
+    """The metadata by key, where an array is given by its length alone, and the tensors."""
 
     keys: Mapping[str, Any]
     tensors: Mapping[str, GgufTensorInfo]
 
     @property
     def architecture(self) -> str:
-        """llama.cpp's name of it."""
+        """llama.cpp's name of the architecture."""
         return str(self.keys.get("general.architecture", ""))
 
-    def own(self, key: str) -> Any:
-        """The value of a key of the architecture, or None."""
+    def setting(self, key: str) -> Any:
+        """Return the value of a key of the architecture, or None."""
         return self.keys.get(f"{self.architecture}.{key}")
 
 
@@ -69,46 +76,72 @@ def is_gguf(path: Path) -> bool:
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
-    """Read a file's head; raise `CheckpointError` for what is no whole one."""
-    again = "download it again, or give a folder."
+    """Read a file's header; raise `CheckpointError` for a file that isn't GGUF or is damaged."""
     refuse_special(path)
     if not is_gguf(path):
-        raise CheckpointError(f"{path}: is no GGUF file; {again}")
+        raise CheckpointError(f"{path}: is no GGUF file; {_AGAIN}")
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
-            return _Reader(held).header()
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return _HeaderParser(content).header()
     except (ValueError, LookupError, OverflowError) as error:
-        raise CheckpointError(f"{path}: is no whole GGUF file ({error}); {again}") from error
+        raise CheckpointError(f"{path}: is no whole GGUF file ({error}); {_AGAIN}") from error
 
 
-class _Reader:
-    """Walks through the head from its first byte."""
+def quantisation_of(source: ModelSource) -> str | None:
+    """Return the name of the quantisation, as `Q4_K_M`; None for a model in floating point."""
+    if not source.is_gguf:
+        return None
+    header = read_gguf_header(source.path)
+    elements = _elements_by_kind(header)
+    quantised = [kind for kind, _ in elements.most_common() if kind not in _FLOAT_KINDS]
+    if not quantised:
+        return None
+    name = _file_type_name(header)
+    return name if name is not None else _kind_name(quantised[0])
 
-    def __init__(self, held: mmap.mmap) -> None:
-        self._held = held
-        self._at = len(MAGIC)
+
+def quantisation_warnings(source: ModelSource) -> Iterator[str]:
+    """Yield a warning for a quantised model."""
+    if name := quantisation_of(source):
+        yield (
+            f"{source.name} is a {name} quantisation: whatever is measured or made here is of its "
+            "dequantised weights, with the precision that they lost."
+        )
+
+
+class _HeaderParser:
+    """Parses a header from its first byte."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content = content
+        self._position = len(MAGIC)
 
     def header(self) -> GgufHeader:
-        """All of it."""
+        """Parse all of it."""
         version = self._number("<I")
         if version not in _VERSIONS:
             raise ValueError(f"version {version}")
-        tensors, keys = self._number("<Q"), self._number("<Q")
-        if tensors + keys > len(self._held):  # each takes more than a byte
-            raise ValueError(f"{tensors:,} tensors and {keys:,} keys in {len(self._held):,} bytes")
-        values = {self._string(): self._value(self._number("<I")) for _ in range(keys)}
-        found = dict(self._tensor() for _ in range(tensors))
-        if len(found) < tensors:
+        tensor_count, key_count = self._number("<Q"), self._number("<Q")
+        if tensor_count + key_count > len(self._content):  # each takes more than a byte
+            raise ValueError(
+                f"{tensor_count:,} tensors and {key_count:,} keys in {len(self._content):,} bytes"
+            )
+        keys = {self._string(): self._value(self._number("<I")) for _ in range(key_count)}
+        tensors = dict(self._tensor() for _ in range(tensor_count))
+        if len(tensors) < tensor_count:
             raise ValueError("two tensors have one name")
-        return GgufHeader(values, found)
+        return GgufHeader(keys, tensors)
 
     def _tensor(self) -> tuple[str, GgufTensorInfo]:
         name = self._string()
         dimensions = self._number("<I")
-        if dimensions > _DIMENSIONS:
+        if dimensions > _MAX_DIMENSIONS:
             raise ValueError(f"{name} has {dimensions:,} dimensions")
         columns_first = [self._number("<Q") for _ in range(dimensions)]
-        if math.prod(columns_first) > _MOST_NUMBERS:
+        if math.prod(columns_first) > _MAX_ELEMENTS:
             raise ValueError(f"{name} is {list(reversed(columns_first))}")
         kind, _ = self._number("<I"), self._number("<Q")
         return name, GgufTensorInfo(tuple(reversed(columns_first)), kind)
@@ -117,18 +150,18 @@ class _Reader:
         if kind == _STRING:
             return self._string()
         if kind == _ARRAY:
-            return self._array()
-        return self._number(_NUMBERS[kind])
+            return self._array_length()
+        return self._number(_STRUCT_FORMATS[kind])
 
-    def _array(self) -> int:
-        """Step over an array; return its length."""
+    def _array_length(self) -> int:
+        """Skip an array and return its length."""
         kind, length = self._number("<I"), int(self._number("<Q"))
         if kind == _ARRAY:
             raise ValueError("an array of arrays, which no model needs")
-        if length > len(self._held):
-            raise ValueError(f"an array of {length:,} values in {len(self._held):,} bytes")
-        if kind in _NUMBERS:
-            self._at += length * struct.calcsize(_NUMBERS[kind])
+        if length > len(self._content):
+            raise ValueError(f"an array of {length:,} values in {len(self._content):,} bytes")
+        if kind in _STRUCT_FORMATS:
+            self._position += length * struct.calcsize(_STRUCT_FORMATS[kind])
         else:
             for _ in range(length):
                 self._value(kind)
@@ -137,58 +170,33 @@ class _Reader:
     def _string(self) -> str:
         return self._bytes(self._number("<Q")).decode("utf-8", errors="replace")
 
-    def _number(self, spelled: str) -> Any:
-        [number] = struct.unpack(spelled, self._bytes(struct.calcsize(spelled)))
+    def _number(self, struct_format: str) -> Any:
+        [number] = struct.unpack(struct_format, self._bytes(struct.calcsize(struct_format)))
         return number
 
     def _bytes(self, length: int) -> bytes:
-        start, self._at = self._at, self._at + length
-        if self._at > len(self._held):
+        start, self._position = self._position, self._position + length
+        if self._position > len(self._content):
             raise ValueError("it ends within its head")
-        return self._held[start : self._at]
+        return self._content[start : self._position]
 
 
-_FLOAT: Final = frozenset({Kind.F64, Kind.F32, Kind.F16, Kind.BF16})
-_FILE_TYPE: Final = "general.file_type"
-
-
-def quantisation_of(source: ModelSource) -> str | None:
-    """The name of the quantisation, as `Q4_K_M`; None for a model in floating point."""
-    if not source.is_gguf:
-        return None
-    header = read_gguf_header(source.path)
-    numbers = _numbers_by_kind(header)
-    quantised = [kind for kind, _ in numbers.most_common() if kind not in _FLOAT]
-    if not quantised:
-        return None
-    named = _said_of_itself(header)
-    return named if named is not None else _name(quantised[0])
-
-
-def quantisation_warnings(source: ModelSource) -> Iterator[str]:
-    """Yield what is to be known of a model that is a quantisation."""
-    if name := quantisation_of(source):
-        yield (
-            f"{source.name} is a {name} quantisation: whatever is measured or made here is of its "
-            "dequantised weights, with the precision that they lost."
-        )
-
-
-def _numbers_by_kind(header: GgufHeader) -> Counter[int]:
-    found: Counter[int] = Counter()
+def _elements_by_kind(header: GgufHeader) -> Counter[int]:
+    """Count the elements that are stored in each way."""
+    elements: Counter[int] = Counter()
     for tensor in header.tensors.values():
-        found[tensor.kind] += math.prod(tensor.shape)
-    return found
+        elements[tensor.kind] += math.prod(tensor.shape)
+    return elements
 
 
-def _said_of_itself(header: GgufHeader) -> str | None:
-    """The file type by its usual name; None where it says none, or one in floating point."""
-    said = header.keys.get(_FILE_TYPE)
-    known = {int(one): one.name for one in LlamaFileType}
-    name = known.get(said, "") if isinstance(said, int) else ""
+def _file_type_name(header: GgufHeader) -> str | None:
+    """Return the name of the file type; None where there is none, or one in floating point."""
+    file_type = header.keys.get(_FILE_TYPE)
+    names = {int(one): one.name for one in LlamaFileType}
+    name = names.get(file_type, "") if isinstance(file_type, int) else ""
     return name.removeprefix("MOSTLY_") if name.startswith("MOSTLY_Q") else None
 
 
-def _name(kind: int) -> str:
-    """Find ggml's name of how numbers are stored."""
+def _kind_name(kind: int) -> str:
+    """Return ggml's name of how numbers are stored."""
     return next((one.name for one in Kind if one == kind), f"ggml type {kind}")

@@ -1,4 +1,7 @@
-"""A LoRA adapter merged into its base model, as a checkpoint."""
+"""A LoRA adapter merged into its base model, as a checkpoint.
+
+peft merges only into a loaded model; here one tensor is merged when it is read.
+"""
 
 import math
 from collections.abc import Mapping
@@ -10,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from globalprune.artifacts.formatting import short_repr
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
 from globalprune.models.checkpoints.weight_checks import refuse_non_finite
@@ -17,11 +21,13 @@ from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.plain_files import read_json_object, refuse_special
 from globalprune.models.sources.source import ModelSource
 
-MERGE: Final = (
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_PICKLED_WEIGHTS: Final = "adapter_model.bin"
+_MERGE: Final = (
     "merge it with peft (merge_and_unload, then save_pretrained) and name the merged folder."
 )
-_READ: Final = frozenset({"peft_type", "bias", "r", "lora_alpha", "use_rslora"})
-_NO_MATTER: Final = frozenset(  # keys of how it was trained, or that the factors' names tell
+_READ_KEYS: Final = frozenset({"peft_type", "bias", "r", "lora_alpha", "use_rslora"})
+_HARMLESS_KEYS: Final = frozenset(  # about training, or what the factors' names say already
     {
         "auto_mapping",
         "base_model_name_or_path",
@@ -40,71 +46,22 @@ _NO_MATTER: Final = frozenset(  # keys of how it was trained, or that the factor
         "task_type",
     }
 )
-# how factors began; the others (PiSSA, OLoRA, CorDA, LoftQ …) change the base's weights too
-_BEGINNINGS: Final = (True, False, "gaussian", "eva", "orthogonal")
-_INITIAL: Final = "init_lora_weights"
-_HUGE: Final = 1e30  # of either number: far beyond any use, and within what float32 computes with
+_INIT_KEY: Final = "init_lora_weights"
+# Initialisations that leave the base alone; the others (PiSSA, OLoRA, CorDA, LoftQ …) change it.
+_PLAIN_INITS: Final = (True, False, "gaussian", "eva", "orthogonal")
+_MAX_NUMBER: Final = 1e30  # of rank and alpha: beyond any use, and float32 can compute with it
+_PREFIX: Final = "base_model.model."
+_SUFFIX: Final = ".lora_A.weight"
+_FLOATS: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_MATRIX_DIMENSIONS: Final = 2
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """By what the product of two factors of that rank is multiplied."""
+    """The rank of the factors, and what their product is multiplied by."""
 
     rank: int
     scale: float
-
-
-def read_adapter_config(folder: Path) -> LoraConfig:
-    """Read it; raise `CheckpointError` for what is no plain LoRA, and for figures that are none."""
-    path = folder / ADAPTER_CONFIG
-    config = read_json_object(path)
-    if found := _beyond(config):
-        raise CheckpointError(f"{folder}: is no plain LoRA adapter ({', '.join(found)}); {MERGE}")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank < _HUGE:
-        raise CheckpointError(
-            f"{path}: r is {_told(rank)}, not the rank of an adapter; write the one it was trained "
-            "with."
-        )
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not abs(alpha) < _HUGE:
-        raise CheckpointError(
-            f"{path}: lora_alpha is {_told(alpha)}, not a number; write the one that it was "
-            "trained with."
-        )
-    return LoraConfig(rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
-
-
-def _beyond(config: dict[str, Any]) -> list[str]:
-    """What makes merging more than adding a product, by its keys."""
-    known = _READ | _NO_MATTER | {_INITIAL}
-    found = sorted(key for key in config.keys() - known if _says_something(config[key]))
-    if (initial := config.get(_INITIAL, True)) not in _BEGINNINGS:
-        found.append(f"{_INITIAL} {_told(initial)}")
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
-        found.append(f"{config.get('peft_type')}, bias {config.get('bias', 'none')}")
-    if not isinstance(config.get("use_rslora"), bool | None):
-        found.append(f"use_rslora {_told(config['use_rslora'])}")
-    return found
-
-
-def _says_something(value: Any) -> bool:
-    """Whether a key is more than there; configs nest ones whose values are all empty."""
-    if isinstance(value, dict):
-        return any(map(_says_something, value.values()))
-    return bool(value)
-
-
-def _told(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"  # noqa: PLR2004
-
-
-_PICKLED: Final = "adapter_model.bin"
-ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
-_PREFIX: Final = "base_model.model."
-_SUFFIX: Final = ".lora_A.weight"
-_FLOATS: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_MATRIX: Final = 2  # dimensions
 
 
 @dataclass(frozen=True)
@@ -113,7 +70,7 @@ class LoraCheckpoint:
 
     source: ModelSource
     base: Checkpoint
-    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]  # of a weight: A [r, in], B [out, r]
+    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]  # by weight: A [r, in], B [out, r]
     scale: float
 
     @classmethod
@@ -123,14 +80,14 @@ class LoraCheckpoint:
         config = read_adapter_config(folder)
         factors = {
             name: (down, up)
-            for name, (down, up) in _factors(folder, config.rank).items()
+            for name, (down, up) in _read_factors(folder, config.rank).items()
             # on the output bias of an emptied sublayer peft lays factors without inputs
             if name in base.tensors or down.shape[1]
         }
-        if strangers := sorted(factors.keys() - base.tensors.keys()):
+        if unknown := sorted(factors.keys() - base.tensors.keys()):
             raise CheckpointError(
                 f"{folder}: adapts tensors that {base.source.path} doesn't have "
-                f"({', '.join(strangers[:3])}); the adapter belongs to another model."
+                f"({', '.join(unknown[:3])}); the adapter belongs to another model."
             )
         for name, (down, up) in factors.items():
             adapted, stored = (up.shape[0], down.shape[1]), base.tensors[name].shape
@@ -159,11 +116,11 @@ class LoraCheckpoint:
 
     @property
     def auxiliary_folder(self) -> Path | None:
-        """The base's."""
+        """The base's folder."""
         return self.base.auxiliary_folder
 
     def read(self, name: str) -> torch.Tensor:
-        """W + (alpha / r) · B·A in float32, rounded once to the base's dtype."""
+        """Return W + (alpha / r) · B·A, computed in float32 and rounded once to W's dtype."""
         weight = self.base.read(name)
         if name not in self.factors:
             return weight
@@ -172,14 +129,58 @@ class LoraCheckpoint:
         return merged.to(weight.dtype)
 
 
-def _factors(folder: Path, rank: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """The two factors of every adapted weight, by the weight's name."""
+def read_adapter_config(folder: Path) -> LoraConfig:
+    """Read the adapter's config; raise `CheckpointError` unless it is plain LoRA."""
+    path = folder / ADAPTER_CONFIG
+    config = read_json_object(path)
+    if extras := _extras(config):
+        raise CheckpointError(f"{folder}: is no plain LoRA adapter ({', '.join(extras)}); {_MERGE}")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank < _MAX_NUMBER:
+        raise CheckpointError(
+            f"{path}: r is {short_repr(rank)}, not the rank of an adapter; write the one it was "
+            "trained with."
+        )
+    if (
+        not isinstance(alpha, int | float)
+        or isinstance(alpha, bool)
+        or not abs(alpha) < _MAX_NUMBER
+    ):
+        raise CheckpointError(
+            f"{path}: lora_alpha is {short_repr(alpha)}, not a number; write the one that it was "
+            "trained with."
+        )
+    return LoraConfig(rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def _extras(config: dict[str, Any]) -> list[str]:
+    """Return the settings for which merging is more than adding a product."""
+    known = _READ_KEYS | _HARMLESS_KEYS | {_INIT_KEY}
+    extras = sorted(key for key in config.keys() - known if _is_set(config[key]))
+    if (init := config.get(_INIT_KEY, True)) not in _PLAIN_INITS:
+        extras.append(f"{_INIT_KEY} {short_repr(init)}")
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none":
+        extras.append(f"{config.get('peft_type')}, bias {config.get('bias', 'none')}")
+    if not isinstance(config.get("use_rslora"), bool | None):
+        extras.append(f"use_rslora {short_repr(config['use_rslora'])}")
+    return extras
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a setting says anything; configs nest mappings whose values are all empty."""
+    if isinstance(value, dict):
+        return any(map(_is_set, value.values()))
+    return bool(value)
+
+
+def _read_factors(folder: Path, rank: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Read the two factors of every adapted weight, by the weight's name."""
     file = folder / ADAPTER_WEIGHTS
     refuse_special(file)
-    if not file.is_file() and (folder / _PICKLED).is_file():
+    if not file.is_file() and (folder / _PICKLED_WEIGHTS).is_file():
         raise CheckpointError(
-            f"{folder}: has its factors in a pickle alone ({_PICKLED}), which is not read because "
-            "a pickle can run code; save the adapter again with safe_serialization=True."
+            f"{folder}: has its factors in a pickle alone ({_PICKLED_WEIGHTS}), which is not read "
+            "because a pickle can run code; save the adapter again with safe_serialization=True."
         )
     try:
         stored = load_file(file)
@@ -192,22 +193,20 @@ def _factors(folder: Path, rank: int) -> dict[str, tuple[torch.Tensor, torch.Ten
     if others := sorted(stored.keys() ^ {*pairs, *pairs.values()}):
         raise CheckpointError(
             f"{folder}: is no plain LoRA adapter, which is a pair of factors for each linear "
-            f"module ({', '.join(others[:3])}); {MERGE}"
+            f"module ({', '.join(others[:3])}); {_MERGE}"
         )
     for down, up in pairs.items():
-        _refuse_odd_factors(file, down, stored[down], stored[up], rank)
+        _check_factors(file, down, stored[down], stored[up], rank)
     return {
         down.removeprefix(_PREFIX).replace(_SUFFIX, ".weight"): (stored[down], stored[up])
         for down, up in pairs.items()
     }
 
 
-def _refuse_odd_factors(
-    file: Path, name: str, down: torch.Tensor, up: torch.Tensor, rank: int
-) -> None:
-    """Raise for a pair that is not two matrices of numbers, of the rank that the config says."""
+def _check_factors(file: Path, name: str, down: torch.Tensor, up: torch.Tensor, rank: int) -> None:
+    """Raise `CheckpointError` unless a pair is two finite matrices of the config's rank."""
     shapes = f"{list(down.shape)} and {list(up.shape)}"
-    if {down.dim(), up.dim()} != {_MATRIX} or {down.dtype, up.dtype} - {*_FLOATS}:
+    if {down.dim(), up.dim()} != {_MATRIX_DIMENSIONS} or {down.dtype, up.dtype} - {*_FLOATS}:
         raise CheckpointError(
             f"{file}: {name} and its lora_B are {shapes} ({down.dtype}, {up.dtype}), no two "
             "matrices of floats; save the adapter again."

@@ -1,22 +1,8 @@
-"""Opens a model as a checkpoint: a folder, a LoRA adapter, or a GGUF file."""
+"""Opens a model as a checkpoint: a folder of safetensors, a LoRA adapter, or a GGUF file."""
 
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.sources.source import ModelSource
-
-
-def open_folder(source: ModelSource, *, to_load: bool = False) -> Checkpoint:
-    """Open a folder of safetensors; raise `CheckpointError` for what can't be read.
-
-    An adapter is opened with its base model, as merging would leave it. `to_load`: every tensor is
-    read once.
-    """
-    base = SafetensorsCheckpoint.open(source, to_load=to_load)
-    if source.adapter is None:
-        return base
-    from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
-
-    return LoraCheckpoint.open(source, base)
 
 
 def open_checkpoint(source: ModelSource) -> Checkpoint:
@@ -26,3 +12,17 @@ def open_checkpoint(source: ModelSource) -> Checkpoint:
 
         return GgufCheckpoint.open(source)
     return open_folder(source)
+
+
+def open_folder(source: ModelSource, *, to_load: bool = False) -> Checkpoint:
+    """Open a folder of safetensors; raise `CheckpointError` if it can't be read.
+
+    An adapter is opened with its base model, as merging would leave it. `to_load`: every tensor
+    will be read once.
+    """
+    base = SafetensorsCheckpoint.open(source, to_load=to_load)
+    if source.adapter is None:
+        return base
+    from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
+
+    return LoraCheckpoint.open(source, base)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
+from globalprune.artifacts.formatting import first_few
 from globalprune.artifacts.own_files import ORIGIN_FILE, foreign_files
 from globalprune.artifacts.records import OWN_FOLDER
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE
 from globalprune.errors import UsageError
 from globalprune.models.sources.source import ModelSource
 
-# names are compared in lower case; licence texts come in every spelling
-AUXILIARY_PATTERNS = (
+# Names are compared in lower case; licence texts come in every spelling.
+AUXILIARY_PATTERNS: Final = (
     "tokenizer*",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -45,9 +46,9 @@ AUXILIARY_PATTERNS = (
     "*acceptable_use_policy*",
     "copying*",
     "copyright*",
-)  # not Mistral's params.json, which tells the sizes of the whole model
-TEMPLATE_FOLDERS = ("chat_templates", "additional_chat_templates")
-_FORBIDDEN_SUFFIXES = (
+)  # not Mistral's params.json, which has the sizes of the whole model
+TEMPLATE_FOLDERS: Final = ("chat_templates", "additional_chat_templates")
+_FORBIDDEN_SUFFIXES: Final = (
     ".py",
     ".pyc",
     ".pkl",
@@ -59,41 +60,8 @@ _FORBIDDEN_SUFFIXES = (
     ".gguf",
     ".safetensors",
 )
-_GENERATION_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
-
-
-def list_auxiliary_files(folder: Path | None) -> tuple[str, ...]:
-    """Name, in order, the files of a model's folder that travel with it."""
-    if folder is None:
-        return ()
-    return tuple(sorted(_travelling(folder)))
-
-
-def copy_auxiliary_file(folder: Path, name: str, out: Path) -> None:
-    """Copy one of them; what is a link in a cache becomes a file."""
-    target = out / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / name, target)
-
-
-def write_generation_config(config: dict[str, Any], out: Path) -> None:
-    """Write the generation config that a GGUF file has no place for: its special tokens."""
-    known = {key: config[key] for key in _GENERATION_KEYS if config.get(key) is not None}
-    text = json.dumps({"_from_model_config": True, **known}, indent=2) + "\n"
-    (out / "generation_config.json").write_text(text, encoding="utf-8")
-
-
-def _travelling(folder: Path) -> Iterator[str]:
-    """Yield the names of files in the folder that the allow-list knows."""
-    for pattern in ("*", *(f"{folder}/*" for folder in TEMPLATE_FOLDERS)):
-        for path in folder.glob(pattern):
-            name = path.relative_to(folder).as_posix()
-            wanted = any(fnmatchcase(name.lower(), known) for known in AUXILIARY_PATTERNS)
-            if wanted and path.is_file() and path.suffix.lower() not in _FORBIDDEN_SUFFIXES:
-                yield name
-
-
-# not the folder alone: a folder of that name may be anyone's, a checkout of this project for one
+_GENERATION_KEYS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
+# These mark a result as ours; the folder alone may be anything, a checkout of this project too.
 OWN_RECORDS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{FINETUNE_FILE}")
 _WRITTEN: Final = (
     OWN_FOLDER,
@@ -107,11 +75,31 @@ _WRITTEN: Final = (
     *TEMPLATE_FOLDERS,
     "__pycache__",
 )
-_SHOWN: Final = 5
+
+
+def list_auxiliary_files(folder: Path | None) -> tuple[str, ...]:
+    """List, sorted, the files of a model's folder that travel with the model."""
+    if folder is None:
+        return ()
+    return tuple(sorted(_auxiliary_files(folder)))
+
+
+def copy_auxiliary_file(folder: Path, name: str, out: Path) -> None:
+    """Copy one auxiliary file; a link into a cache becomes a file."""
+    target = out / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / name, target)
+
+
+def write_generation_config(config: dict[str, Any], out: Path) -> None:
+    """Write the generation config that a GGUF file can't hold: its special tokens."""
+    special = {key: config[key] for key in _GENERATION_KEYS if config.get(key) is not None}
+    text = json.dumps({"_from_model_config": True, **special}, indent=2) + "\n"
+    (out / "generation_config.json").write_text(text, encoding="utf-8")
 
 
 def records_folder(source: ModelSource) -> Path:
-    """Where the records of a model lie, if it has any."""
+    """Return the folder of a model's records, which may not exist."""
     return (source.adapter or source.path) / OWN_FOLDER
 
 
@@ -127,28 +115,37 @@ def refuse_unsafe_output(
     _refuse_small_disk(out.absolute(), needed_bytes)
 
 
+def refuse_foreign_files(out: Path) -> None:
+    """Raise `UsageError` if a folder that may be replaced holds files that gp didn't write."""
+    entries = out.iterdir() if out.is_dir() else ()
+    foreign = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
+    own = out / OWN_FOLDER
+    foreign += [f"{OWN_FOLDER}/{name}" for name in (foreign_files(own) if own.is_dir() else ())]
+    if foreign:
+        raise UsageError(
+            f"{out}: holds what globalprune didn't write ({first_few(foreign)}), which --overwrite "
+            "would delete; move it away, or choose another folder."
+        )
+
+
+def _auxiliary_files(folder: Path) -> Iterator[str]:
+    """Yield the names of files in the folder that match the allow-list."""
+    for pattern in ("*", *(f"{folder}/*" for folder in TEMPLATE_FOLDERS)):
+        for path in folder.glob(pattern):
+            name = path.relative_to(folder).as_posix()
+            allowed = any(fnmatchcase(name.lower(), known) for known in AUXILIARY_PATTERNS)
+            if allowed and path.is_file() and path.suffix.lower() not in _FORBIDDEN_SUFFIXES:
+                yield name
+
+
 def _refuse_overlap(out: Path, model: Path) -> None:
-    """What is read is never written into, nor replaced."""
-    place = out.resolve()
-    if place == model:
+    """Raise `UsageError` if writing to `out` would write into the model, or replace it."""
+    target = out.resolve()
+    if target == model:
         raise UsageError(f"{out}: is the model itself; choose another folder with -o.")
     refuse_inside_model(out, model)
-    if model.is_relative_to(place):
+    if model.is_relative_to(target):
         raise UsageError(f"{out}: holds the model {model}; choose another folder with -o.")
-
-
-def refuse_foreign_files(out: Path) -> None:
-    """A folder that we may replace can hold files that a person put there since."""
-    entries = out.iterdir() if out.is_dir() else ()
-    strange = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
-    own = out / OWN_FOLDER
-    strange += [f"{OWN_FOLDER}/{name}" for name in (foreign_files(own) if own.is_dir() else ())]
-    if strange:
-        shown = ", ".join(strange[:_SHOWN]) + (", …" if len(strange) > _SHOWN else "")
-        raise UsageError(
-            f"{out}: holds what globalprune didn't write ({shown}), which --overwrite would "
-            "delete; move it away, or choose another folder."
-        )
 
 
 def _is_written_by_us(name: str) -> bool:
@@ -157,7 +154,7 @@ def _is_written_by_us(name: str) -> bool:
 
 
 def _refuse_small_disk(out: Path, needed: int) -> None:
-    """Compare what will be written with what is free, before anything is."""
+    """Raise `UsageError` if the disk has less room than the result takes."""
     existing = next(folder for folder in (out, *out.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -1,22 +1,22 @@
-"""Quantised weights, known by what lies beside them: refused by the method's name, with a way out.
+"""Quantised weights are refused, with the name of the method and a way out.
 
-Only float weights can be cut by rows and columns. What can be made float again, and how, is what
-transformers' quantizers do: https://huggingface.co/docs/transformers/quantization/overview
+Only float weights can be cut by rows and columns. Which of them can be made float again, and how,
+follows transformers' quantizers: https://huggingface.co/docs/transformers/quantization/overview
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from globalprune.artifacts.formatting import first_few
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 
 FLOAT_DTYPES: Final = frozenset({"F64", "F32", "F16", "BF16"})
-_SHOWN: Final = 3
 _BUFFERS: Final = (".attn.bias", ".masked_bias", ".position_ids")  # masks that old models carry
 _KEY: Final = "quantization_config"
 _OLDER_KEY: Final = "compression_config"  # of compressed-tensors; transformers doesn't read it
-_BESIDE: Final = {  # files by which older tools mark what their config.json doesn't
+_MARKER_FILES: Final = {  # of older tools, whose config.json says nothing
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
     "hf_quant_config.json": "modelopt",
@@ -48,28 +48,27 @@ def refuse_quantised(
 ) -> None:
     """Raise `CheckpointError` if the weights beside the config.json at `path` aren't float.
 
-    Without `tensors`, as of a model on the Hub, what the config says is taken for true.
+    Without `tensors`, as for a model on the Hub, the config alone decides.
     """
     integers = list(_integers(tensors or {}))
-    if said := config.get(_KEY):
-        method = _method(said)
+    if settings := config.get(_KEY):
+        method = _method(settings)
         if tensors and not integers:
-            _refuse_left_over(path, _KEY, method, tensors)
+            _refuse_leftover(path, _KEY, method, tensors)
         _refuse(path, _KEY, method, _WAYS_OUT.get(method, _ORIGINAL))
     if config.get(_OLDER_KEY):
         if tensors and not integers:
-            _refuse_left_over(path, _OLDER_KEY, "compressed-tensors", tensors)
+            _refuse_leftover(path, _OLDER_KEY, "compressed-tensors", tensors)
         _refuse(path, _OLDER_KEY, "compressed-tensors", _ORIGINAL)
-    for name, method in _BESIDE.items():
-        # beside float weights it is left over, and nobody reads it
+    for name, method in _MARKER_FILES.items():
+        # beside float weights it is a leftover, which nobody reads
         if (path.parent / name).is_file() and (integers or tensors is None):
             _refuse(path, name, method, _ORIGINAL)
     if integers:
-        shown = ", ".join(integers[:_SHOWN])
-        more = f" and {len(integers) - _SHOWN} more" if len(integers) > _SHOWN else ""
         raise CheckpointError(
-            f"{path.parent}: holds {shown}{more}, and only float weights can be cut; as numbers "
-            f"they mean nothing without the scales of a quantisation: {_ORIGINAL}."
+            f"{path.parent}: holds {first_few(integers, 3)}, and only float weights can be cut; "
+            "these mean nothing without the scales of a quantisation: "
+            f"{_ORIGINAL}."
         )
 
 
@@ -80,9 +79,8 @@ def _integers(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
             yield f"{name} as {info.dtype}"
 
 
-def _refuse_left_over(
-    path: Path, mark: str, method: str, tensors: Mapping[str, TensorInfo]
-) -> None:
+def _refuse_leftover(path: Path, mark: str, method: str, tensors: Mapping[str, TensorInfo]) -> None:
+    """Raise `CheckpointError` for a mark of quantisation beside weights that are float."""
     dtypes = ", ".join(sorted({info.dtype for info in tensors.values()}))
     raise CheckpointError(
         f"{path}: {mark} says that the weights are quantised (method {method}), and all of them "
@@ -90,13 +88,13 @@ def _refuse_left_over(
     )
 
 
-def _method(said: Any) -> str:
-    """How the weights were quantised, as transformers would name it."""
-    if not isinstance(said, dict):
-        return str(said)
-    if said.get("load_in_8bit") or said.get("load_in_4bit"):
+def _method(settings: Any) -> str:
+    """Return transformers' name of the quantisation method."""
+    if not isinstance(settings, dict):
+        return str(settings)
+    if settings.get("load_in_8bit") or settings.get("load_in_4bit"):
         return "bitsandbytes"  # configs of its first releases name no method
-    return str(said.get("quant_method", "unknown"))
+    return str(settings.get("quant_method", "unknown"))
 
 
 def _refuse(path: Path, mark: str, method: str, way_out: str) -> None:

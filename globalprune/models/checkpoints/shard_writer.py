@@ -12,16 +12,17 @@ from safetensors.torch import save_file
 
 from globalprune.artifacts.disk import current_umask
 
-MAX_SHARD_BYTES = 5 * 10**9
+MAX_SHARD_BYTES: Final = 5 * 10**9
 INDEX_FILE: Final = "model.safetensors.index.json"
-METADATA: Final = {"format": "pt"}
-_PATTERN: Final = "model{suffix}.safetensors"
-_LENGTH: Final = 8  # bytes in front of a header, and what its length is a multiple of
-_ORDER: Final = (  # of safetensors' own enumeration; the last come first in a file
+_METADATA: Final = {"format": "pt"}
+_FILE_PATTERN: Final = "model{suffix}.safetensors"
+_LENGTH_BYTES: Final = 8  # in front of a header; the header's length is a multiple of it
+_DTYPE_ORDER: Final = (  # of safetensors' own enumeration; the last come first in a file
     "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "I16", "U16", "F16", "BF16", "I32", "U32", "F32",
     "F64", "I64", "U64",
 )  # fmt: skip
 _LONGEST_DTYPE: Final = "BF16"  # of those that tensors are converted to
+_MAX_FLOAT_BYTES: Final = 4  # likewise
 
 
 class StoredTensor(Protocol):
@@ -34,40 +35,57 @@ class StoredTensor(Protocol):
 
     @property
     def dtype(self) -> str:
-        """By safetensors' own name."""
+        """Its dtype by safetensors' name."""
         ...
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has."""
+        """The number of elements."""
         ...
 
     @property
     def bytes(self) -> int:
-        """What its numbers take."""
+        """The bytes of its elements."""
         ...
 
 
-def split_tensors(sizes: Mapping[str, int]) -> StateDictSplit:
-    """Which tensor goes into which file of at most `MAX_SHARD_BYTES`; `sizes` are bytes."""
-    return split_state_dict_into_shards_factory(
-        dict(sizes),
-        get_storage_size=lambda size: size,
-        filename_pattern=_PATTERN,
-        max_shard_size=MAX_SHARD_BYTES,
-    )
+class ShardWriter:
+    """Takes the promised tensors and writes each shard when its last tensor has come.
 
+    `promised` gives the bytes of each. A tensor larger than a shard gets one of its own.
+    """
 
-def index_text(split: StateDictSplit, parameters: int) -> str:
-    """The index of several shards, as save_pretrained has it."""
-    metadata = split.metadata | {"total_parameters": parameters}
-    index = {"metadata": metadata, "weight_map": split.tensor_to_filename}
-    return json.dumps(index, indent=2, sort_keys=True) + "\n"
+    def __init__(self, folder: Path, promised: Mapping[str, int]) -> None:
+        self._folder = folder
+        self._split = _split_tensors(promised)
+        self._waiting: dict[str, dict[str, torch.Tensor]] = {}
+        self._missing = set(promised)
+        self._parameters = 0
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        """Take one of the promised tensors."""
+        filename = self._split.tensor_to_filename[name]
+        shard = self._waiting.setdefault(filename, {})
+        shard[name] = tensor
+        self._missing.discard(name)
+        self._parameters += tensor.numel()
+        if len(shard) == len(self._split.filename_to_tensors[filename]):
+            path = self._folder / filename
+            save_file(self._waiting.pop(filename), path, metadata=_METADATA)
+            path.chmod(0o666 & ~current_umask())  # safetensors lets only the owner read it
+
+    def finish(self) -> None:
+        """Write the index, if there are several shards."""
+        if self._missing:
+            raise ValueError(f"tensors were promised but never came: {sorted(self._missing)}")
+        if self._split.is_sharded:
+            text = _index_text(self._split, self._parameters)
+            (self._folder / INDEX_FILE).write_text(text, encoding="utf-8")
 
 
 def weight_file_bytes(tensors: Mapping[str, StoredTensor]) -> int:
-    """All that files of these tensors take: headers, numbers, and the index of several."""
-    split = split_tensors({name: one.bytes for name, one in tensors.items()})
+    """Return the bytes of the files of these tensors: headers, elements, and the index."""
+    split = _split_tensors({name: one.bytes for name, one in tensors.items()})
     total = sum(
         _header_bytes({name: tensors[name] for name in names})
         for names in split.filename_to_tensors.values()
@@ -77,10 +95,12 @@ def weight_file_bytes(tensors: Mapping[str, StoredTensor]) -> int:
 
 
 def max_overhead_bytes(tensors: Mapping[str, StoredTensor]) -> int:
-    """What headers and index take at most, whatever is cut and whatever floats are converted to."""
-    wide = {name: max(one.bytes, 4 * one.parameters) for name, one in tensors.items()}
-    split = split_tensors(wide)
-    end = sum(wide.values())
+    """Return the most that headers and index take, whatever is cut and floats are converted to."""
+    sizes = {
+        name: max(one.bytes, _MAX_FLOAT_BYTES * one.parameters) for name, one in tensors.items()
+    }
+    split = _split_tensors(sizes)
+    end = sum(sizes.values())
     entries = {
         name: {
             "dtype": max(one.dtype, _LONGEST_DTYPE, key=len),
@@ -90,65 +110,48 @@ def max_overhead_bytes(tensors: Mapping[str, StoredTensor]) -> int:
         for name, one in tensors.items()
     }
     shards = len(split.filename_to_tensors)
-    alone = len(_json({"__metadata__": METADATA})) + 2 * _LENGTH  # also of a shard more
-    several = shards + 1 if shards > 1 else 1
-    return len(_json(entries)) + several * alone + _index_bytes(split, tensors)
+    per_shard = len(_to_json({"__metadata__": _METADATA})) + 2 * _LENGTH_BYTES
+    max_shards = shards + 1 if shards > 1 else 1  # a cut may fill the shards less well
+    return len(_to_json(entries)) + max_shards * per_shard + _index_bytes(split, tensors)
+
+
+def _split_tensors(sizes: Mapping[str, int]) -> StateDictSplit:
+    """Divide tensors, by their bytes, among files of at most `MAX_SHARD_BYTES`."""
+    return split_state_dict_into_shards_factory(
+        dict(sizes),
+        get_storage_size=lambda size: size,
+        filename_pattern=_FILE_PATTERN,
+        max_shard_size=MAX_SHARD_BYTES,
+    )
+
+
+def _index_text(split: StateDictSplit, parameters: int) -> str:
+    """Return the index of several shards as save_pretrained writes it."""
+    metadata = split.metadata | {"total_parameters": parameters}
+    index = {"metadata": metadata, "weight_map": split.tensor_to_filename}
+    return json.dumps(index, indent=2, sort_keys=True) + "\n"
 
 
 def _header_bytes(tensors: Mapping[str, StoredTensor]) -> int:
-    """The header of one file, and the length in front of it."""
-    header: dict[str, object] = {"__metadata__": METADATA}
+    """Return the bytes of one file's header, with the length in front of it."""
+    header: dict[str, object] = {"__metadata__": _METADATA}
     begin = 0
-    for name in sorted(tensors, key=lambda name: (-_ORDER.index(tensors[name].dtype), name)):
+    for name in sorted(tensors, key=lambda name: (-_DTYPE_ORDER.index(tensors[name].dtype), name)):
         one = tensors[name]
         end = begin + one.bytes
         header[name] = {"dtype": one.dtype, "shape": one.shape, "data_offsets": [begin, end]}
         begin = end
-    length = len(_json(header))
-    return _LENGTH + length + -length % _LENGTH
+    length = len(_to_json(header))
+    return _LENGTH_BYTES + length + -length % _LENGTH_BYTES
 
 
 def _index_bytes(split: StateDictSplit, tensors: Mapping[str, StoredTensor]) -> int:
-    """The index, if there is more than one file."""
+    """Return the bytes of the index, if there are several files."""
     if not split.is_sharded:
         return 0
-    return len(index_text(split, sum(one.parameters for one in tensors.values())).encode())
+    return len(_index_text(split, sum(one.parameters for one in tensors.values())).encode())
 
 
-def _json(value: object) -> bytes:
-    """As safetensors writes it."""
+def _to_json(value: object) -> bytes:
+    """Return JSON as safetensors writes it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-class ShardWriter:
-    """Takes the promised tensors in order; a shard goes to disk when its last tensor has come.
-
-    `promised` gives the bytes of each. A tensor larger than a shard gets one of its own.
-    """
-
-    def __init__(self, folder: Path, promised: Mapping[str, int]) -> None:
-        self._folder = folder
-        self._split = split_tensors(promised)
-        self._held: dict[str, dict[str, torch.Tensor]] = {}
-        self._missing = set(promised)
-        self._parameters = 0
-
-    def put(self, name: str, tensor: torch.Tensor) -> None:
-        """Take one tensor; it must be one of the promised."""
-        filename = self._split.tensor_to_filename[name]
-        held = self._held.setdefault(filename, {})
-        held[name] = tensor
-        self._missing.discard(name)
-        self._parameters += tensor.numel()
-        if len(held) == len(self._split.filename_to_tensors[filename]):
-            path = self._folder / filename
-            save_file(self._held.pop(filename), path, metadata=METADATA)
-            path.chmod(0o666 & ~current_umask())  # safetensors leaves it to its owner alone
-
-    def finish(self) -> None:
-        """Write the index, if there is more than one shard."""
-        if self._missing:
-            raise ValueError(f"tensors were promised but never came: {sorted(self._missing)}")
-        if self._split.is_sharded:
-            text = index_text(self._split, self._parameters)
-            (self._folder / INDEX_FILE).write_text(text, encoding="utf-8")

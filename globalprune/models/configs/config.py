@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from globalprune.errors import CheckpointError
+from globalprune.models.sources.hub import CONFIG_FILE
 from globalprune.models.sources.plain_files import read_json_object
 
-CONFIG_FILE: Final = "config.json"
 _BY_LAYER: Final = ("layer_types", "mlp_layer_types", "no_rope_layers")  # lists, an entry a layer
 _COUNTS: Final = (
     "num_hidden_layers",

@@ -1,4 +1,8 @@
-"""Models on the Hugging Face Hub: which files are fetched, and what a failure means."""
+"""Models on the Hugging Face Hub: which files are fetched, and what a failure means.
+
+The Hub's client has messages of its own; they name URLs and request ids, and no way to go on
+without a network, so failures are put into our own words.
+"""
 
 import re
 from dataclasses import dataclass
@@ -7,71 +11,13 @@ from typing import Final
 
 from globalprune.errors import ModelNotFound
 
-
-def hub_failure(
-    text: str, hub_id: str, revision: str | None, file: str | None, error: Exception
-) -> str:
-    """Put an error of the Hub's client into words; `file` is the GGUF file that was asked for."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    match error:
-        case GatedRepoError():
-            return (
-                f"{text}: the model is gated; accept its terms at https://huggingface.co/{hub_id} "
-                "and log in with `hf auth login`."
-            )
-        case RepositoryNotFoundError():
-            return (
-                f"{text}: is no local path, and the Hub has no such public model; mend the name, "
-                "or log in with `hf auth login` if it is private."
-            )
-        case RevisionNotFoundError():
-            return f"{text}: the Hub model has no revision {revision!r}; name one that it has."
-        case LocalEntryNotFoundError():  # an EntryNotFoundError too, but of a network
-            found = "is no local path and not in the local Hub cache, and the Hub can't be reached"
-        case EntryNotFoundError():
-            return no_config(text) if file is None else _no_file(text, hub_id, file)
-        case _:
-            found = f"can't be fetched from the Hub ({_first_line(error)})"
-    wanted, instead = (hub_id, "a folder") if file is None else (f"{hub_id} {file}", "a local file")
-    return (
-        f"{text}: {found}; download it where there is a network (`hf download {wanted}`), "
-        f"or give {instead}."
-    )
-
-
-def no_config(text: str) -> str:
-    """Say that a model on the Hub has none, and what it may have instead."""
-    return (
-        f"{text}: this Hub model has no config.json; if it holds GGUF files, name one of them: "
-        f"{text}/FILE.gguf"
-    )
-
-
-def _no_file(text: str, hub_id: str, file: str) -> str:
-    return (
-        f"{text}: the Hub model has no file {file}; its files are listed at "
-        f"https://huggingface.co/{hub_id}/tree/main"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    """The head of a message, or the error's kind when it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-_PLACE: Final = re.compile(
+CONFIG_FILE: Final = "config.json"
+ADAPTER_CONFIG: Final = "adapter_config.json"
+_PATTERN: Final = re.compile(
     r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[^@/\s]+))?"
     r"|(?P<owner>[\w.-]+/[\w.-]+)(?:@(?P<at>[^@/\s]+))?/(?P<file>(?:[\w.-]+/)*[\w.-]+(?i:\.gguf))"
 )
-_QUANT_TAG: Final = re.compile(r"(?P<id>[\w.-]+/[\w.-]+):(?P<tag>\w+)")  # as llama.cpp has it
+_QUANT_TAG: Final = re.compile(r"(?P<id>[\w.-]+/[\w.-]+):(?P<tag>\w+)")  # llama.cpp's notation
 _FETCHED: Final = (
     "*.safetensors",
     "*.json",
@@ -90,14 +36,12 @@ _FETCHED: Final = (
     "COPYING*",
     "COPYRIGHT*",
 )
-CONFIG_FILE: Final = "config.json"
-ADAPTER_CONFIG: Final = "adapter_config.json"
-_DOUBLES: Final = ("consolidated*", "original/*")  # the same weights once more, in another layout
+_DUPLICATES: Final = ("consolidated*", "original/*")  # the same weights in another layout
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """Where on the Hub a model is; `text` as its user wrote it, `file` a path to a GGUF file."""
+    """A model on the Hub: `text` as its user wrote it, `file` the path of a GGUF file there."""
 
     text: str
     hub_id: str
@@ -105,7 +49,7 @@ class HubModel:
     file: str | None = None
 
     def commit_of(self, path: Path) -> str:
-        """The commit that was fetched: the cache names the snapshot's folder after it.
+        """Return the commit of a fetched path: the cache names its folder after it.
 
         It says more than a branch, which moves.
         """
@@ -114,7 +58,10 @@ class HubModel:
 
 
 def parse_hub_model(text: str) -> HubModel | None:
-    """Read a Hub id or a GGUF file's place; None for what can only be a local path."""
+    """Parse `id[@revision]` or `id[@revision]/FILE.gguf`; None for what must be a local path.
+
+    Raise `ModelNotFound` for llama.cpp's `id:QUANTISATION`, which names no file.
+    """
     if text.startswith((".", "/", "~")):
         return None
     if tagged := _QUANT_TAG.fullmatch(text):
@@ -122,7 +69,7 @@ def parse_hub_model(text: str) -> HubModel | None:
             f"{text}: a quantisation isn't enough to find a file by; name the file: "
             f"{tagged['id']}/FILE.gguf"
         )
-    match = _PLACE.fullmatch(text)
+    match = _PATTERN.fullmatch(text)
     if match is None or (match["file"] is None and text.lower().endswith(".gguf")):
         return None
     if match["file"] is not None:
@@ -130,45 +77,103 @@ def parse_hub_model(text: str) -> HubModel | None:
     return HubModel(text, match["id"], match["revision"])
 
 
-def fetch_model(place: HubModel) -> Path:
+def fetch_model(model: HubModel) -> Path:
     """Download a model, or take it from the cache; raise `ModelNotFound`."""
-    if place.file is not None:
-        return _fetch_file(place, place.file)
-    folder = _fetch_folder(place)
+    if model.file is not None:
+        return _fetch_file(model, model.file)
+    folder = _fetch_folder(model)
     if not any((folder / name).is_file() for name in (CONFIG_FILE, ADAPTER_CONFIG)):
-        raise ModelNotFound(no_config(place.text))
+        raise ModelNotFound(_no_config(model.text))
     return folder
 
 
-def fetch_config(place: HubModel) -> Path:
+def fetch_config(model: HubModel) -> Path:
     """Download config.json alone, or take it from the cache; raise `ModelNotFound`."""
-    return _fetch_file(place, CONFIG_FILE)
+    return _fetch_file(model, CONFIG_FILE)
 
 
-def _fetch_folder(place: HubModel) -> Path:
+def _fetch_folder(model: HubModel) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
-            place.hub_id,
-            revision=place.revision,
+            model.hub_id,
+            revision=model.revision,
             allow_patterns=list(_FETCHED),
-            ignore_patterns=list(_DOUBLES),
+            ignore_patterns=list(_DUPLICATES),
         )
-    # the client's HTTP library, and with it the errors it lets through, differs between releases
+    # the client's HTTP library, and with it the errors that it raises, differs between releases
     except Exception as error:
-        raise ModelNotFound(_failure(place, error)) from error
+        raise ModelNotFound(_failure(model, error)) from error
     return Path(folder)
 
 
-def _fetch_file(place: HubModel, file: str) -> Path:
+def _fetch_file(model: HubModel, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(place.hub_id, file, revision=place.revision))
+        return Path(hf_hub_download(model.hub_id, file, revision=model.revision))
     except Exception as error:
-        raise ModelNotFound(_failure(place, error)) from error
+        raise ModelNotFound(_failure(model, error)) from error
 
 
-def _failure(place: HubModel, error: Exception) -> str:
-    return hub_failure(place.text, place.hub_id, place.revision, place.file, error)
+def _failure(model: HubModel, error: Exception) -> str:
+    """Put an error of the Hub's client into words, with what to do."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    text = model.text
+    match error:
+        case GatedRepoError():
+            return (
+                f"{text}: the model is gated; accept its terms at "
+                f"https://huggingface.co/{model.hub_id} and log in with `hf auth login`."
+            )
+        case RepositoryNotFoundError():
+            return (
+                f"{text}: is no local path, and the Hub has no such public model; mend the name, "
+                "or log in with `hf auth login` if it is private."
+            )
+        case RevisionNotFoundError():
+            return (
+                f"{text}: the Hub model has no revision {model.revision!r}; name one that it has."
+            )
+        case LocalEntryNotFoundError():  # an EntryNotFoundError too, raised without a network
+            reason = "is no local path and not in the local Hub cache, and the Hub can't be reached"
+        case EntryNotFoundError():
+            return _no_config(text) if model.file is None else _no_file(model)
+        case _:
+            reason = f"can't be fetched from the Hub ({_first_line(error)})"
+    if model.file is None:
+        needed, instead = model.hub_id, "a folder"
+    else:
+        needed, instead = f"{model.hub_id} {model.file}", "a local file"
+    return (
+        f"{text}: {reason}; download it where there is a network (`hf download {needed}`), "
+        f"or give {instead}."
+    )
+
+
+def _no_config(text: str) -> str:
+    return (
+        f"{text}: this Hub model has no config.json; if it holds GGUF files, name one of them: "
+        f"{text}/FILE.gguf"
+    )
+
+
+def _no_file(model: HubModel) -> str:
+    return (
+        f"{model.text}: the Hub model has no file {model.file}; its files are listed at "
+        f"https://huggingface.co/{model.hub_id}/tree/main"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message, or the error's class where there is no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -10,9 +10,11 @@ from globalprune.artifacts.formatting import (
     code_literal,
     decimals_for,
     escape_markdown,
+    first_few,
     format_bytes,
     format_with_error,
     markdown_code,
+    short_repr,
 )
 
 
@@ -100,3 +102,12 @@ def test_plain_names_are_shown_plainly() -> None:
     assert markdown_code("org/model_2-v1.5") == "`org/model_2-v1.5`"
     assert escape_markdown("arc_easy (3 shots), 5.2 ± 0.1") == "arc_easy (3 shots), 5.2 ± 0.1"
     assert escape_markdown("- x") == r"\- x"
+
+
+def test_many_names_are_cut_short() -> None:
+    """The first few, and how many more there are."""
+    assert first_few("abc") == "a, b, c"
+    assert first_few("abcdefg") == "a, b, c, d, e and 2 more"
+    assert first_few("abc", 2, "; ") == "a; b and 1 more"
+    assert short_repr("abc") == "'abc'"
+    assert short_repr([0] * 99, 6) == "[0, 0,…"

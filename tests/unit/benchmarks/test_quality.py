@@ -17,6 +17,7 @@ from texts import numbered
 from typer.testing import CliRunner
 
 from globalprune.evaluation.comparison import evaluate_models
+from globalprune.evaluation.options import EvaluationOptions
 
 Tiny = Callable[[str], Path]
 
@@ -48,9 +49,10 @@ def test_an_item_is_pruned_and_judged(tiny: Tiny, tmp_path: Path, recipe: str) -
 def test_the_dense_models_figure_is_that_of_gp_eval(tiny: Tiny, tmp_path: Path) -> None:
     """The strided text is `gp eval --stride`'s, to the last digit."""
     part = measured(tiny("llama"), tmp_path, "dense")
-    asked = {"seq_len": 16, "stride": 100, "samples": 3, "speed": None}
+    text = str(tmp_path / "text.txt")
+    options = EvaluationOptions(text, seq_len=16, stride=100, samples=3, speed=None)
 
-    judged = evaluate_models([str(tiny("llama"))], str(tmp_path / "text.txt"), **asked).models[0]  # type: ignore[arg-type]
+    judged = evaluate_models([str(tiny("llama"))], options).models[0]
 
     assert part.texts["strided"].nll == judged.perplexity.window_nll
 

@@ -27,12 +27,12 @@ def test_a_config_without_a_vocabulary_is_refused(tiny: Tiny, tmp_path: Path) ->
 
 def test_a_copy_is_the_same_model(tiny: Tiny, tmp_path: Path) -> None:
     """Wherever it lies; a tokenizer of other words makes it another."""
-    first = open_candidate(str(tiny("llama")), reading=silent)
+    first = open_candidate(str(tiny("llama")), identifying=silent)
     folder = Path(shutil.copytree(tiny("llama"), tmp_path / "copy"))
-    second = open_candidate(str(folder), reading=silent)
+    second = open_candidate(str(folder), identifying=silent)
     assert (first.weights, first.identity) == (second.weights, second.identity)
-    assert (first.vocab_size, first.longest) == (260, 256)
+    assert (first.vocab_size, first.max_positions) == (260, 256)
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace("<unk>", "<gap>"))
-    assert open_candidate(str(folder), reading=silent).identity != first.identity
+    assert open_candidate(str(folder), identifying=silent).identity != first.identity
     assert described(folder)[1].parameters > 0

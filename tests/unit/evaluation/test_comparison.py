@@ -3,7 +3,7 @@
 import gc
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettin
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
 from globalprune.evaluation.comparison import evaluate_models
+from globalprune.evaluation.options import EvaluationOptions
 from globalprune.text.readers import TextUse, builtin_rows
+from globalprune.text.source import BUILTIN
 
 Tiny = Callable[[str], Path]
 TEXT = "A text to judge by, of no great length. " * 3
@@ -36,6 +38,12 @@ def data(tmp_path: Path) -> str:
     return str(tmp_path / "judge.txt")
 
 
+def evaluated(models: Sequence[Path | str], data: str = BUILTIN, **options: Any) -> Comparison:
+    """The comparison of these models; without speed if it isn't asked for."""
+    asked = EvaluationOptions(data, **({"speed": None} | options))
+    return evaluate_models(list(map(str, models)), asked)
+
+
 @pytest.fixture
 def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make any load of a model a failure."""
@@ -52,7 +60,7 @@ def test_before_and_after_are_judged_by_the_same_windows(
     """In the order given; an uneven result is as good a model as any."""
     base = tiny("llama")
     out = applied(base, tmp_path, {0: {"attention": [0, 1, 2, 3]}}).out
-    found = evaluate_models([str(base), out], data, seq_len=16, speed=None)
+    found = evaluated([base, out], data, seq_len=16)
     before, after = found.models
     assert (before.source, after.source) == (str(base), out)
     assert before.perplexity.windows == after.perplexity.windows == found.text.digest
@@ -66,9 +74,7 @@ def test_before_and_after_are_judged_by_the_same_windows(
 
 def test_the_record_says_what_was_read(tiny: Tiny, data: str) -> None:
     """Source, documents by digest, windows and tools: enough to do it again."""
-    found = evaluate_models(
-        [str(tiny("llama"))], data, seq_len=16, stride=20, samples=3, speed=None
-    )
+    found = evaluated([tiny("llama")], data, seq_len=16, stride=20, samples=3)
     text = found.text
     assert (text.source, text.documents) == (data, 1)
     assert text.document_digests == (digest_bytes(TEXT.encode()),)
@@ -81,7 +87,7 @@ def test_the_record_says_what_was_read(tiny: Tiny, data: str) -> None:
 
 def test_the_default_text_is_the_held_out_builtin_one(tiny: Tiny) -> None:
     """So that a command without options judges by what calibration never sees."""
-    found = evaluate_models([str(tiny("llama"))], samples=1, seq_len=16, speed=None)
+    found = evaluated([tiny("llama")], samples=1, seq_len=16)
     held_out = builtin_rows(TextUse.EVALUATION).values
     first = digest_bytes(str(next(iter(held_out))[1]["text"]).encode())
     assert (found.text.source, found.text.document_digests) == ("builtin", (first,))
@@ -94,7 +100,7 @@ def test_other_tokens_are_warned_of(tiny: Tiny, tmp_path: Path, data: str) -> No
     vocabulary = spec["model"]["vocab"]
     vocabulary["A"], vocabulary["z"] = vocabulary["z"], vocabulary["A"]
     (other / "tokenizer.json").write_text(json.dumps(spec))
-    found = evaluate_models([str(tiny("llama")), str(other)], data, seq_len=16, speed=None)
+    found = evaluated([tiny("llama"), other], data, seq_len=16)
     [warning] = found.warnings
     assert "different tokens, so their perplexities are not comparable" in warning
     first, second = (model.perplexity.windows for model in found.models)
@@ -105,7 +111,7 @@ def test_models_are_timed_side_by_side(tiny: Tiny, tmp_path: Path, data: str) ->
     """Every model has every round, by a prompt no longer than the text and the windows are."""
     out = applied(tiny("llama"), tmp_path, {1: {"mlp": list(range(20))}}).out
     asked = SpeedSettings(prompt_tokens=200, decoded_tokens=2, rounds=3)
-    found = evaluate_models([str(tiny("llama")), out], data, seq_len=16, samples=2, speed=asked)
+    found = evaluated([tiny("llama"), out], data, seq_len=16, samples=2, speed=asked)
     assert found.settings.speed == asked.model_copy(update={"prompt_tokens": 32})
     for model in found.models:
         assert model.speed is not None
@@ -133,7 +139,7 @@ def test_options_are_refused_before_a_model_is_loaded(
 ) -> None:
     """Each with the option's own name."""
     with pytest.raises(UsageError, match=text):
-        evaluate_models(**({"models": [str(tiny("llama"))], "data": data} | changes))
+        evaluated(changes.pop("models", [tiny("llama")]), data, **changes)
 
 
 @pytest.mark.usefixtures("no_loading")
@@ -142,11 +148,11 @@ def test_the_last_model_is_looked_for_before_the_first_is_loaded(
 ) -> None:
     """A slip in the last name must not cost the hours of the first."""
     with pytest.raises(ModelNotFound, match=r"/typo: no such file or folder"):
-        evaluate_models([str(tiny("llama")), str(tmp_path / "typo")], data)
+        evaluated([tiny("llama"), tmp_path / "typo"], data)
 
 
 @pytest.mark.usefixtures("no_loading")
 def test_too_little_text_is_told_before_a_model_is_loaded(tiny: Tiny, data: str) -> None:
     """With the number of windows that there are."""
     with pytest.raises(TextError, match=r"judge\.txt: its 120 tokens give 7 windows of 16"):
-        evaluate_models([str(tiny("llama"))], data, seq_len=16, samples=8)
+        evaluated([tiny("llama")], data, seq_len=16, samples=8)

@@ -25,6 +25,7 @@ from globalprune.evaluation.latency import (
     warn_of_latencies,
     widths_to_time,
 )
+from globalprune.evaluation.options import MeasureOptions
 from globalprune.models.checkpoints import safetensors_checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
@@ -35,7 +36,7 @@ QUICK: dict[str, Any] = {"context": 5, "tokens": 1, "rounds": 1, "points": 2, "d
 
 def measured(folder: Path, **changes: Any) -> MachineRecord:
     """The record of as little as can be measured."""
-    return measure_latencies(str(folder), **(QUICK | changes))
+    return measure_latencies(str(folder), MeasureOptions(**(QUICK | changes)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -122,10 +123,6 @@ def test_a_model_that_was_cut_unevenly_is_refused(tmp_path: Path, cut: Any) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, r"--batch-size 0: must be at least 1\."),
-        ({"context": 0}, r"--context 0: must be at least 1\."),
-        ({"tokens": 0}, r"--tokens 0: must be at least 1\."),
-        ({"points": 1}, r"--points 1: must be at least 2\."),
         ({"rounds": 0}, r"--rounds 0: must be at least 1\."),
         ({"dtype": "int3"}, "--dtype int3: is not a precision"),
         ({"device": "tpu9"}, "--device tpu9"),

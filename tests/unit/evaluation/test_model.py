@@ -28,6 +28,7 @@ from globalprune.evaluation.model import (
     read_evaluation_windows,
     warn_of_contamination,
 )
+from globalprune.evaluation.options import EvaluationOptions
 from globalprune.finetuning.finetuner import finetune
 from globalprune.models.placement import Placement
 from globalprune.progress import silent
@@ -50,37 +51,28 @@ def write_rows(path: Path, rows: list[list[int]] = ROWS) -> Path:
     return path
 
 
-def question(data: Path, **changes: Any) -> EvaluationProtocol:
-    """What a model is asked about a text."""
-    asked: dict[str, Any] = {
-        "data": str(data),
-        "seq_len": None,
-        "stride": None,
-        "samples": None,
-        "batch_size": 2,
-        "placement": Placement("cpu", None),
-        "trust_remote_code": False,
-        "progress": silent,
-        "tasks": None,
-        "versions": {"torch": "1"},
-    }
-    return EvaluationProtocol(**(asked | changes))
+def protocol_of(data: Path, **changes: Any) -> EvaluationProtocol:
+    """What a model is evaluated by."""
+    placement = changes.pop("placement", Placement("cpu", None))
+    versions = changes.pop("versions", {"torch": "1"})
+    options = EvaluationOptions(str(data), **({"batch_size": 2} | changes))
+    return EvaluationProtocol(options, placement, None, versions, silent)
 
 
 def judge(
-    folder: Path, asked: EvaluationProtocol, parts: Path | None = None
+    folder: Path, protocol: EvaluationProtocol, cache: Path | None = None
 ) -> tuple[ModelResult, TextRecord]:
     """One model's figures, and the text that it was judged by."""
-    candidate = open_candidate(str(folder), reading=silent)
-    windows = read_evaluation_windows(candidate, asked)
-    return evaluate_model(candidate, windows, asked, RunFolder(parts)), windows.record
+    candidate = open_candidate(str(folder), identifying=silent)
+    windows = read_evaluation_windows(candidate, protocol)
+    return evaluate_model(candidate, windows, protocol, RunFolder(cache)), windows.record
 
 
 @pytest.mark.parametrize("family", ["llama", "llama_tied_bias"])
 def test_the_figures_are_the_models(tiny: Tiny, tmp_path: Path, family: str) -> None:
     """Perplexity by the given windows, parameters once, bytes as they lie on the disk."""
     folder = tiny(family)
-    result, text = judge(folder, question(write_rows(tmp_path / "t.jsonl")))
+    result, text = judge(folder, protocol_of(write_rows(tmp_path / "t.jsonl")))
     judged = perplexity(loaded(folder), windows_of(list(random_ids(3, 12))))
     found = result.perplexity
     assert found.value == pytest.approx(judged.value, rel=1e-6)
@@ -98,7 +90,9 @@ def test_the_figures_are_the_models(tiny: Tiny, tmp_path: Path, family: str) -> 
 def test_the_asked_dtype_is_the_one_that_is_measured(tiny: Tiny, tmp_path: Path) -> None:
     """It is recorded as it was, since it moves the figure."""
     data = write_rows(tmp_path / "t.jsonl")
-    sublayer, _ = judge(tiny("llama"), question(data, placement=Placement("cpu", torch.bfloat16)))
+    sublayer, _ = judge(
+        tiny("llama"), protocol_of(data, placement=Placement("cpu", torch.bfloat16))
+    )
     whole = perplexity(loaded(tiny("llama")), windows_of(list(random_ids(3, 12))))
     assert sublayer.dtype == "bfloat16"
     assert sublayer.perplexity.nll_sum != whole.nll_sum
@@ -112,7 +106,7 @@ def test_windows_that_the_model_was_not_made_for_are_told(
     """256 positions is what the tiny models know; one more is worth a word."""
     rows = [row.tolist() for row in random_ids(1, length)]
     data = write_rows(tmp_path / "t.jsonl", rows)
-    result, _ = judge(tiny("llama"), question(data))
+    result, _ = judge(tiny("llama"), protocol_of(data))
     told = [warning.partition(" that")[0] for warning in result.warnings]
     text = "windows of 257 tokens are longer than the 256 positions"
     assert told == ([text] if length == 257 else [])
@@ -122,10 +116,10 @@ def test_a_text_that_the_cut_was_made_by_is_told(tiny: Tiny, tmp_path: Path) -> 
     """By the digests of its rows, which the evaluation's own record names."""
     folder = Path(shutil.copytree(tiny("llama"), tmp_path / "cut"))
     data = write_rows(tmp_path / "t.jsonl")
-    _, text = judge(folder, question(data, samples=1))
+    _, text = judge(folder, protocol_of(data, samples=1))
     structure = described(folder)[1]
     write_record(folder / "globalprune", structure, table="sha256:t", digests=text.document_digests)
-    result, _ = judge(folder, question(data))
+    result, _ = judge(folder, protocol_of(data))
     [warning] = result.warnings
     assert warning.startswith("1 of 3 evaluation documents was seen in calibration")
 
@@ -134,7 +128,7 @@ def test_a_finished_part_is_taken_up_again(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the last digit, and without loading the model a second time."""
-    asked = question(write_rows(tmp_path / "t.jsonl"))
+    asked = protocol_of(write_rows(tmp_path / "t.jsonl"))
     first, _ = judge(tiny("llama"), asked, tmp_path / "parts")
     [part] = (tmp_path / "parts").iterdir()
     monkeypatch.setattr("globalprune.evaluation.model.load_candidate", pytest.fail)
@@ -157,14 +151,14 @@ CHANGES: dict[str, Any] = {
 def test_another_question_is_asked_anew(tiny: Tiny, tmp_path: Path, name: str) -> None:
     """A part of another question never answers this one."""
     data = write_rows(tmp_path / "t.jsonl")
-    judge(tiny("llama"), question(data), tmp_path / "parts")
-    found, _ = judge(tiny("llama"), question(data, **CHANGES[name]), tmp_path / "parts")
+    judge(tiny("llama"), protocol_of(data), tmp_path / "parts")
+    found, _ = judge(tiny("llama"), protocol_of(data, **CHANGES[name]), tmp_path / "parts")
     assert found.from_earlier_run == ()
 
 
 def test_another_model_is_asked_anew(tiny: Tiny, tmp_path: Path) -> None:
     """Of other weights, or of the same weights with another config."""
-    asked = question(write_rows(tmp_path / "t.jsonl"))
+    asked = protocol_of(write_rows(tmp_path / "t.jsonl"))
     judge(tiny("llama"), asked, tmp_path / "parts")
     folder = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
     config = json.loads((folder / "config.json").read_text())
@@ -180,7 +174,7 @@ def test_another_model_is_asked_anew(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["", "{", '{"source": "x"}'], ids=["empty", "cut", "foreign"])
 def test_a_damaged_part_is_measured_again(tiny: Tiny, tmp_path: Path, damage: str) -> None:
     """And written anew."""
-    asked = question(write_rows(tmp_path / "t.jsonl"))
+    asked = protocol_of(write_rows(tmp_path / "t.jsonl"))
     first, _ = judge(tiny("llama"), asked, tmp_path / "parts")
     [part] = (tmp_path / "parts").iterdir()
     part.write_text(damage)

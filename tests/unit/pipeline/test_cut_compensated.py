@@ -126,7 +126,7 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml", "rows.parquet"}
     steps = [step for step in told.json["steps"] if step["step"] == "SolveTensor"]
     lines = apply(tiny("llama"), plan, data, "--explain").out.splitlines()
-    assert "model.norm.weight is refitted" in lines
+    assert "model.norm.weight is compensated" in lines
     apply(tiny("llama"), plan, data)
     modules = record_of(tmp_path / "out").modules
     gated = [module.tensor for module in modules if module.group_type == "mlp"]
@@ -140,10 +140,10 @@ def test_explain_lists_what_is_solved(tiny: Tiny, plan: Path, data: Path, tmp_pa
     assert "layer 3: keeps its widths" in lines
     gates = "gate_proj.weight 24×32, up_proj.weight 24×32"
     (solved,) = (line for line in lines if line.endswith("o_proj.weight 32×64"))
-    assert sorted(solved.removeprefix("    solve   ").split(", ")) == sorted(
+    assert sorted(solved.removeprefix("    compensate  ").split(", ")) == sorted(
         ["down_proj.weight 32×24", *gates.split(", "), "o_proj.weight 32×64"]
     )
-    assert [line for line in lines if "solve" in line and "down_proj.weight 32×21" in line]
+    assert [line for line in lines if "compensate" in line and "down_proj.weight 32×21" in line]
     assert not [line for line in lines if "cut to" in line and "down_proj" in line]
     assert not [line for line in lines if line.startswith("layer 0")]
 

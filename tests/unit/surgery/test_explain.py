@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tiny_models import FAMILIES
 
 from globalprune.surgery import executor
 from globalprune.surgery.executor import explain_plan
+from globalprune.surgery.explain import step_document
 
 Tiny = Callable[[str], Path]
 MIXED: Removals = {
@@ -31,7 +31,7 @@ def test_the_document_lists_the_steps_that_are_walked(
     do = executor._do
 
     def noting(step: Any, *arguments: Any) -> None:
-        walked.append({"step": type(step).__name__, **asdict(step)})
+        walked.append(step_document(step))
         do(step, *arguments)
 
     monkeypatch.setattr(executor, "_do", noting)

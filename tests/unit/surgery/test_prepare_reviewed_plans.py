@@ -7,13 +7,11 @@ from named_shapes import CONFIGS, checkpoint_of
 
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.configs.pruned_config import prune_config
 from globalprune.models.meta_model import class_differences
 from globalprune.models.registry import adapter_for
 from globalprune.planning.summary import removal_text
-from globalprune.surgery.prepare import facts_of
-from globalprune.surgery.steps import cutting_steps, promised
+from globalprune.surgery.steps import cutting_steps, promised_tensors
 
 PLANS = Path(__file__).parents[3] / "plans"
 LARGE = sorted(path for path in PLANS.glob("*.yaml") if not path.name.startswith("smollm2"))
@@ -30,11 +28,8 @@ def test_the_class_that_loads_it_has_the_shapes_that_are_cut(path: Path) -> None
     structure = adapter.structure(checkpoint)
     plan = read_plan(path, structure)
     effect = effect_of(plan, structure)
-    steps = cutting_steps(facts_of(checkpoint, adapter, structure), effect)
+    tensors = promised_tensors(cutting_steps(checkpoint.tensors, adapter, structure, effect))
     edit = prune_config(checkpoint.config, structure, effect)
-    tensors = {
-        name: TensorInfo(facts.shape, facts.dtype) for name, facts in promised(steps).items()
-    }
     said = path.read_text("utf-8")
 
     assert list(class_differences(edit.config, tensors)) == []

@@ -1,4 +1,4 @@
-"""Steps from hand-made facts: what goes, what moves up, and which slices stay.
+"""Steps from a hand-made model: what goes, what moves up, and which slices stay.
 
 The model here has 2 attention groups of 2 query heads, a head size of 3 and 5 channels. Its hidden
 size is 10, which its 4 heads don't even divide.
@@ -7,42 +7,41 @@ size is 10, which its 4 heads don't even divide.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from applying import ALL_CHANNELS
 from cutting import Removals, cuttable, groups_of, write_removals
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import save_file
 from tiny_models import FAMILIES, MLP_ONLY, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.artifacts.stored_weights import DTYPE_BYTES
-from globalprune.errors import CheckpointError
+from globalprune.artifacts.structure import (
+    GroupType,
+    LayerStructure,
+    ModelStructure,
+    SublayerStructure,
+)
+from globalprune.models.architecture import GroupAxis
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.surgery.prepare import prepare
 from globalprune.surgery.steps import (
-    Axis,
+    CompensatedFinalNorm,
+    CompensatedTensor,
     DropLayer,
     DropTensor,
     EmptySublayer,
     KeepTensor,
-    LayerFacts,
-    ModelFacts,
-    RefitTensor,
     RenumberLayer,
     SliceTensor,
-    SolveTensor,
     Step,
-    SublayerFacts,
-    TensorFacts,
     TensorStep,
     cutting_steps,
-    promised,
+    promised_tensors,
 )
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -57,30 +56,73 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "mlp.up_proj.weight": (5, 10),
     "mlp.down_proj.weight": (10, 5),
 }
-ATTENTION = SublayerFacts(
-    axes=(
-        Axis("self_attn.q_proj.weight", 0, (6,)),
-        Axis("self_attn.q_proj.bias", 0, (6,)),
-        Axis("self_attn.k_proj.weight", 0, (3,)),
-        Axis("self_attn.k_proj.bias", 0, (3,)),
-        Axis("self_attn.o_proj.weight", 1, (6,)),
+AXES: dict[GroupType, tuple[GroupAxis, ...]] = {
+    "attention": (
+        GroupAxis("self_attn.q_proj.weight", 0, (6,)),
+        GroupAxis("self_attn.q_proj.bias", 0, (6,)),
+        GroupAxis("self_attn.k_proj.weight", 0, (3,)),
+        GroupAxis("self_attn.k_proj.bias", 0, (3,)),
+        GroupAxis("self_attn.o_proj.weight", 1, (6,)),
     ),
-    shared=("self_attn.q_norm.weight",),
-    output_bias="self_attn.o_proj.bias",
-)
-MLP = SublayerFacts(
-    axes=(Axis("mlp.up_proj.weight", 0, (1,)), Axis("mlp.down_proj.weight", 1, (1,)))
-)
+    "mlp": (GroupAxis("mlp.up_proj.weight", 0, (1,)), GroupAxis("mlp.down_proj.weight", 1, (1,))),
+}
 GROUPS, CHANNELS = range(2), range(5)
 
 
-def facts(layers: int) -> ModelFacts:
-    """A model of that many layers."""
-    prefixes = tuple(f"model.layers.{index}." for index in range(layers))
-    inside = {prefix + name: shape for prefix in prefixes for name, shape in SHAPES.items()}
+class HandMade:
+    """The parts of an adapter that steps ask for."""
+
+    final_norm = "model.norm"
+
+    def layer_prefix(self, index: int) -> str:
+        """As in most families."""
+        return f"model.layers.{index}."
+
+    def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
+        """Those above."""
+        return AXES[group_type] if layer.sublayer(group_type).groups else ()
+
+    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """A query norm."""
+        del layer
+        return ("self_attn.q_norm.weight",) if group_type == "attention" else ()
+
+    def output(self, group_type: GroupType) -> str:
+        """As in most families."""
+        return "self_attn.o_proj" if group_type == "attention" else "mlp.down_proj"
+
+
+ADAPTER: Any = HandMade()
+
+
+def structure(layers: int, channels: int = len(CHANNELS)) -> ModelStructure:
+    """A model of that many layers; the costs don't matter here."""
+    layer_structure = LayerStructure(
+        attention=SublayerStructure(groups=len(GROUPS), cost=1),
+        mlp=SublayerStructure(groups=channels, cost=1),
+        norms=10,
+        query_heads_per_group=2,
+        head_dim=3,
+        tensors=SHAPES,
+    )
+    return ModelStructure(layers=(layer_structure,) * layers, parameters=1)
+
+
+def tensors(layers: int) -> dict[str, TensorInfo]:
+    """The tensors of a model of that many layers."""
+    inside = {
+        f"model.layers.{index}.{name}": shape
+        for index in range(layers)
+        for name, shape in SHAPES.items()
+    }
     shapes = {"model.embed_tokens.weight": (7, 10)} | inside | {"model.norm.weight": (10,)}
-    tensors = {name: TensorFacts(shape, "F32") for name, shape in shapes.items()}
-    return ModelFacts(tensors, prefixes, (LayerFacts(ATTENTION, MLP),) * layers, "norm.weight")
+    return {name: TensorInfo(shape, "F32") for name, shape in shapes.items()}
+
+
+def cut_by(effect: PlanEffect) -> tuple[Step, ...]:
+    """The steps of a cut of such a model."""
+    count = len(effect.layers)
+    return cutting_steps(tensors(count), ADAPTER, structure(count), effect)
 
 
 def layer(
@@ -101,7 +143,7 @@ def effect(*layers: LayerEffect) -> PlanEffect:
 
 def tensor_steps(*layers: LayerEffect) -> dict[str, TensorStep]:
     """The one step of every tensor, by its name."""
-    steps = cutting_steps(facts(len(layers)), effect(*layers))
+    steps = cut_by(effect(*layers))
     return {step.name: step for step in steps if isinstance(step, TensorStep)}
 
 
@@ -122,11 +164,10 @@ def effects(draw: st.DrawFn) -> PlanEffect:
 @given(cut=effects())
 def test_every_tensor_is_decided_once_and_none_lands_on_another(cut: PlanEffect) -> None:
     """Each is kept, cut or dropped; what is written has gapless layers and no name twice."""
-    model = facts(len(cut.layers))
-    steps = [step for step in cutting_steps(model, cut) if isinstance(step, TensorStep)]
+    steps = [step for step in cut_by(cut) if isinstance(step, TensorStep)]
     written = [step.becomes for step in steps if not isinstance(step, DropTensor)]
-    assert Counter(step.name for step in steps) == Counter(list(model.tensors))
-    assert Counter(written) == Counter(list(promised(steps)))
+    assert Counter(step.name for step in steps) == Counter(list(tensors(len(cut.layers))))
+    assert Counter(written) == Counter(list(promised_tensors(steps)))
     numbers = {int(name.split(".")[2]) for name in written if name.startswith("model.layers.")}
     assert numbers == set(range(len(cut.kept_layers)))
 
@@ -134,21 +175,21 @@ def test_every_tensor_is_decided_once_and_none_lands_on_another(cut: PlanEffect)
 @pytest.mark.parametrize(
     ("tensor", "dim", "kept", "shape"),
     [
-        ("q_proj.weight", 0, (6, 12), (6, 10)),
-        ("q_proj.bias", 0, (6, 12), (6,)),
-        ("k_proj.weight", 0, (3, 6), (3, 10)),
-        ("k_proj.bias", 0, (3, 6), (3,)),
-        ("o_proj.weight", 1, (6, 12), (10, 6)),
+        ("q_proj.weight", 0, range(6, 12), (6, 10)),
+        ("q_proj.bias", 0, range(6, 12), (6,)),
+        ("k_proj.weight", 0, range(3, 6), (3, 10)),
+        ("k_proj.bias", 0, range(3, 6), (3,)),
+        ("o_proj.weight", 1, range(6, 12), (10, 6)),
     ],
 )
 def test_a_group_takes_its_rows_of_every_tensor(
-    tensor: str, dim: int, kept: tuple[int, int], shape: tuple[int, ...]
+    tensor: str, dim: int, kept: range, shape: tuple[int, ...]
 ) -> None:
     """Biases lose the rows of their weights, and a row's width is the head size that is stated."""
     step = tensor_steps(layer(0, attention=[1]))[f"model.layers.0.self_attn.{tensor}"]
     assert isinstance(step, SliceTensor)
-    assert (step.dim, step.kept) == (dim, (kept,))
-    assert step.facts == TensorFacts(shape, "F32")
+    assert (step.dim, step.kept) == (dim, IndexSet.of(kept))
+    assert step.facts == TensorInfo(shape, "F32")
 
 
 @pytest.mark.parametrize("name", ["self_attn.o_proj.bias", "self_attn.q_norm.weight"])
@@ -160,7 +201,7 @@ def test_what_belongs_to_no_single_group_stays_whole(name: str) -> None:
 
 def test_an_emptied_sublayer_leaves_nothing_but_its_output_bias() -> None:
     """Projections, their biases and the q norm are dropped; the step says what is kept."""
-    steps = cutting_steps(facts(1), effect(layer(0, attention=())))
+    steps = cut_by(effect(layer(0, attention=())))
     attention = {
         step.name.removeprefix("model.layers.0.self_attn."): type(step)
         for step in steps
@@ -175,7 +216,7 @@ def test_layers_behind_a_dropped_one_move_up() -> None:
     """Layer 10 becomes 9, and is no part of the dropped layer 1."""
     layers = [layer(index) for index in range(12)]
     layers[1] = layer(1, (), (), dropped=True)
-    steps = cutting_steps(facts(12), effect(*layers))
+    steps = cut_by(effect(*layers))
     moves = {step.layer: step.becomes for step in steps if isinstance(step, RenumberLayer)}
     assert moves == {index: index - 1 for index in range(2, 12)}
     assert [step for step in steps if isinstance(step, DropLayer)] == [DropLayer(1)]
@@ -190,18 +231,14 @@ def test_neighbouring_channels_are_one_range() -> None:
     """A range of kept slices is read at once, and ranges keep their order."""
     step = tensor_steps(layer(0, mlp=[0, 1, 4]))["model.layers.0.mlp.down_proj.weight"]
     assert isinstance(step, SliceTensor)
-    assert (step.dim, step.kept, step.facts.shape) == (1, ((0, 2), (4, 5)), (10, 3))
+    assert (step.dim, step.facts.shape) == (1, (10, 3))
+    assert step.kept.ranges == ((0, 1), (4, 4))
 
 
 def test_a_sublayer_that_an_earlier_cut_took_is_no_news() -> None:
     """Only a sublayer that loses its last group now is told as emptied."""
-    model = facts(1)
-    gone = {name for name in model.tensors if ".mlp." in name}
-    left = {name: fact for name, fact in model.tensors.items() if name not in gone}
-    earlier = ModelFacts(
-        left, model.prefixes, (LayerFacts(ATTENTION, SublayerFacts()),), "norm.weight"
-    )
-    steps = cutting_steps(earlier, effect(layer(0, mlp=())))
+    left = {name: info for name, info in tensors(1).items() if ".mlp." not in name}
+    steps = cutting_steps(left, ADAPTER, structure(1, channels=0), effect(layer(0, mlp=())))
     assert all(isinstance(step, KeepTensor) for step in steps)
 
 
@@ -226,7 +263,7 @@ def solved(base: Path, folder: Path, gone: Removals) -> list[str]:
     return [
         f"{step.layer} {step.name.split('.')[-2]}"
         for step in steps
-        if isinstance(step, SolveTensor)
+        if isinstance(step, CompensatedTensor)
     ]
 
 
@@ -274,14 +311,14 @@ def test_compensation_changes_no_shape_and_no_name(
     gone = cuttable(family, {0: {"attention": everything, "mlp": ALL_CHANNELS}, 2: {"mlp": [3, 4]}})
     plain = steps_of(tiny(family), tmp_path, gone, None)
     steps = steps_of(tiny(family), tmp_path, gone, request_)
-    assert list(promised(steps).items()) == list(promised(plain).items())
-    refitted = [step.name for step in steps if isinstance(step, RefitTensor)]
+    assert list(promised_tensors(steps).items()) == list(promised_tensors(plain).items())
+    refitted = [step.name for step in steps if isinstance(step, CompensatedFinalNorm)]
     assert refitted == ["model.norm.weight"]
     for step, before in zip(steps, plain, strict=True):
-        if isinstance(step, RefitTensor):
+        if isinstance(step, CompensatedFinalNorm):
             assert before == KeepTensor(None, step.name, step.becomes, step.facts)
             continue
-        if not isinstance(step, SolveTensor):
+        if not isinstance(step, CompensatedTensor):
             assert step == before
             continue
         assert isinstance(before, KeepTensor | SliceTensor)
@@ -293,7 +330,9 @@ def test_compensation_changes_no_shape_and_no_name(
         dim = 1 if step.part == "output" else 0
         assert step.before.shape[1 - dim] == step.facts.shape[1 - dim]
         assert (step.part == "output") == step.name.endswith(("o_proj.weight", "down_proj.weight"))
-    assert any(isinstance(step, SolveTensor) and step.name != step.becomes for step in steps) == (
+    assert any(
+        isinstance(step, CompensatedTensor) and step.name != step.becomes for step in steps
+    ) == (
         # biases, or an attention that can't be cut, keep the layer, so that no number changes
         family not in {"llama_tied_bias", *MLP_ONLY}
     )
@@ -310,7 +349,7 @@ def test_only_weights_are_solved(tiny: Tiny, tmp_path: Path) -> None:
     """Biases, norms and what feeds a sublayer are cut or copied as ever."""
     gone: Removals = {0: {"attention": [0], "mlp": [0]}}
     steps = steps_of(tiny("llama_tied_bias"), tmp_path, gone, OUTPUTS)
-    names = {step.name for step in steps if isinstance(step, SolveTensor)}
+    names = {step.name for step in steps if isinstance(step, CompensatedTensor)}
     assert len(names) == 8
     assert all(name.endswith(("o_proj.weight", "down_proj.weight")) for name in names)
 
@@ -319,30 +358,9 @@ def test_gates_of_solved_mlps_are_solved_too(tiny: Tiny, tmp_path: Path) -> None
     """Of those alone: what sees the old stream, or is gone, has none."""
     gone: Removals = {1: {"mlp": [0]}, 2: {"mlp": ALL_CHANNELS}}
     steps = steps_of(tiny("llama"), tmp_path, gone, GATES)
-    found = {(step.layer, step.part): step.name for step in steps if isinstance(step, SolveTensor)}
+    found = {
+        (step.layer, step.part): step.name for step in steps if isinstance(step, CompensatedTensor)
+    }
     assert found[1, "gate"] == "model.layers.1.mlp.gate_proj.weight"
     assert found[1, "up"] == "model.layers.1.mlp.up_proj.weight"
     assert [layer for layer, part in found if part == "gate"] == [1, 3]
-
-
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int8, torch.bool)
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_bytes_are_those_that_the_format_stores(
-    tmp_path_factory: pytest.TempPathFactory, dtype: torch.dtype
-) -> None:
-    """A free disk is judged by them, so each name must be the format's own."""
-    path = tmp_path_factory.mktemp("dtype") / "one.safetensors"
-    tensor = torch.ones(3, 5).to(dtype)
-    save_file({"x": tensor}, path)
-    with safe_open(path, framework="pt") as file:
-        name = file.get_slice("x").get_dtype()
-    assert TensorFacts((3, 5), name).bytes == tensor.nbytes
-
-
-def test_packed_values_are_refused_with_the_way_out() -> None:
-    """Half a byte can't be cut at any channel."""
-    assert "F4" not in DTYPE_BYTES
-    with pytest.raises(CheckpointError, match=r"has dtype F4, which can't be cut; load and save"):
-        _ = TensorFacts((2, 2), "F4").bytes

@@ -39,14 +39,14 @@ HEADS: dict[str, tuple[bytes, str]] = {
     "dimensions": (head(1, 1, LLAMA + text(b"t") + struct.pack("<I", 2**31)), "dimensions"),
     "a shape": (head(1, 1, LLAMA + SHAPE), r"t is \[4611686018427387904, 46116"),
     "cut short": (head(3, 5, LLAMA), "it ends within its head"),
-    "nothing but its name": (head(0, 1, LLAMA), "says no block_count; download it again"),
+    "nothing but its name": (head(0, 1, LLAMA), "has no block_count; download it again"),
     "more layers": (
         head(1, 2, LLAMA + number(b"block_count", 10**9) + EMBEDDING),
         "says block_count 1,000,000,000, and its tensors make it 0",
     ),
     "no head": (
         head(0, 2, LLAMA + number(b"attention.head_count", 0)),
-        "says no block_count|attention.head_count 0, not a positive",
+        "has no block_count|attention.head_count 0, not a positive",
     ),
 }
 

@@ -173,7 +173,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an empty cache, in which every file counts as large."""
     monkeypatch.setenv("GLOBALPRUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(identity, "CACHED_SIZE", 1)
-    monkeypatch.setattr(identity, "_taken", {})
+    monkeypatch.setattr(identity, "_digests", {})
     return tmp_path / "cache" / "digests"
 
 
@@ -197,7 +197,7 @@ class Reads:
 
 def read(path: Path, reads: Reads) -> str:
     """Take one digest as another process would, that remembers nothing."""
-    identity._taken.clear()
+    identity._digests.clear()
     (digest,) = file_digests([path], reads)  # type: ignore[arg-type]
     assert digest == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     return digest
@@ -215,7 +215,7 @@ def test_a_large_file_is_read_once(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In blocks, each told; a cache that was deleted or damaged is made anew."""
-    monkeypatch.setattr(identity, "_BLOCK", 4)
+    monkeypatch.setattr(identity, "_BLOCK_BYTES", 4)
     path, reads = written(tmp_path / "w", b"0123456789", monkeypatch), Reads()
     for _ in range(2):
         read(path, reads)
@@ -253,7 +253,7 @@ def test_without_a_cache_all_is_read(
     read(written(tmp_path / "w", b"one", monkeypatch), Reads())
     (tmp_path / "cache").unlink()
     monkeypatch.setattr(identity, "CACHED_SIZE", 2**20)
-    identity._taken.clear()
+    identity._digests.clear()
     assert file_digests([tmp_path / "w"]) == ["sha256:" + hashlib.sha256(b"one").hexdigest()]
     assert not cache.exists()
     with pytest.raises(UsageError, match=r"gone: can't be read \(No such file"):
