@@ -1,9 +1,9 @@
-"""What the records of a result say, as the facts of a model card."""
+"""The facts of a model card, from the records of a result."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,53 +16,32 @@ from globalprune.artifacts.records import OWN_FOLDER, Record
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, FinetuneRecord, FinetuneRun
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
-from globalprune.card.licences import Licence, licence_of
+from globalprune.card.licences import Licence, read_licence
 
-Kind = TypeVar("Kind", bound=Record)
+_ABSOLUTE: Final = ("/", "~")
+_LICENCE_WORDS: Final = ("licen", "notice", "use_policy")
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 @dataclass(frozen=True)
 class ModelRecords:
-    """What each phase wrote about one model; None is a phase that has not run."""
+    """The record of each phase about one model; None is a phase that has not run."""
 
     analysis: AnalysisRecord | None = None
     cut: ApplyMetrics | None = None
     compensation: CompensationRecord | None = None
-    recovery: FinetuneRecord | None = None
+    finetuning: FinetuneRecord | None = None
     evaluation: Comparison | None = None
 
     @property
     def runs(self) -> tuple[FinetuneRun, ...]:
-        """Every finetuning."""
-        return self.recovery.runs if self.recovery else ()
-
-
-def read_records(folder: Path) -> ModelRecords:
-    """Read what lies in a model's folder; a file that is no such record counts as none."""
-    own = folder / OWN_FOLDER
-    return ModelRecords(
-        analysis=_read(own / ANALYSIS_FILE, AnalysisRecord),
-        cut=_read(own / METRICS_FILE, ApplyMetrics),
-        compensation=_read(own / COMPENSATION_FILE, CompensationRecord),
-        recovery=_read(own / FINETUNE_FILE, FinetuneRecord),
-        evaluation=_read(own / EVALUATION_FILE, Comparison),
-    )
-
-
-def _read(path: Path, kind: type[Kind]) -> Kind | None:
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        return None
-
-
-_ABSOLUTE = ("/", "~")
-_LICENCE_WORDS = ("licen", "notice", "use_policy")
+        """Every finetuning, in order."""
+        return self.finetuning.runs if self.finetuning else ()
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All that the card says."""
+    """Everything that a card states."""
 
     name: str
     base: str
@@ -75,14 +54,14 @@ class CardFacts:
 
     @property
     def base_id(self) -> str:
-        """The base's id on the Hub, without the revision and the file that were named."""
+        """The base's id on the Hub, without a revision and a file name."""
         owner, *rest = self.base.split("/")
         return "/".join([owner, *rest[:1]]).partition("@")[0]
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        """The commands that made the model, in order; absolute paths by their last part."""
-        public = (tuple(map(last_part, one)) for one in self._commands() if one)
+        """The commands that made the model, in order, without the folders of absolute paths."""
+        public = (tuple(map(public_path, command)) for command in self._commands() if command)
         return tuple(dict.fromkeys(public))  # gp prune is one command for every phase
 
     def _commands(self) -> Iterator[Command]:
@@ -102,7 +81,7 @@ class CardFacts:
 
 
 def gather_facts(folder: Path, *, name: str, licence_from: Path | None) -> CardFacts:
-    """Read a result's records, and its base model's licence."""
+    """Read a result's records, and the licence of the model in `licence_from`."""
     records = read_records(folder)
     source, revision = _origin(records)
     texts = licence_files(folder)
@@ -111,7 +90,7 @@ def gather_facts(folder: Path, *, name: str, licence_from: Path | None) -> CardF
         name=name,
         base=source if on_hub else Path(source).expanduser().resolve().name,
         base_is_on_hub=on_hub,
-        licence=licence_of(licence_from, texts),
+        licence=read_licence(licence_from, texts),
         licence_files=texts,
         uneven=(folder / "modeling_globalprune.py").exists(),
         is_adapter=(folder / "adapter_config.json").exists(),
@@ -119,24 +98,43 @@ def gather_facts(folder: Path, *, name: str, licence_from: Path | None) -> CardF
     )
 
 
+def read_records(folder: Path) -> ModelRecords:
+    """Read the records in a model's folder; a file that is no such record counts as none."""
+    own = folder / OWN_FOLDER
+    return ModelRecords(
+        analysis=_read(own / ANALYSIS_FILE, AnalysisRecord),
+        cut=_read(own / METRICS_FILE, ApplyMetrics),
+        compensation=_read(own / COMPENSATION_FILE, CompensationRecord),
+        finetuning=_read(own / FINETUNE_FILE, FinetuneRecord),
+        evaluation=_read(own / EVALUATION_FILE, Comparison),
+    )
+
+
 def licence_files(folder: Path) -> tuple[str, ...]:
-    """Of a folder's files, those that hold the licence or its conditions."""
+    """The files of a folder that hold a licence or its conditions, by name."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     return tuple(name for name in names if any(word in name.lower() for word in _LICENCE_WORDS))
 
 
+def public_path(text: str) -> str:
+    """Text in which an absolute path is replaced by its last part: the rest tells of a machine."""
+    option, equals, path = text.partition("=") if text.startswith("-") else ("", "", text)
+    parts = path.rstrip("/").rpartition("/")
+    return option + equals + (parts[2] if path.startswith(_ABSOLUTE) and parts[1] else path)
+
+
+def _read(path: Path, kind: type[RecordT]) -> RecordT | None:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
 def _origin(records: ModelRecords) -> tuple[str, str | None]:
-    """The model that all this began with, and its revision."""
+    """The source and the revision of the model that was there before gp changed anything."""
     if records.cut:
-        first = records.cut.begun_with
+        first = records.cut.original_model
         return first.source, first.revision
     if records.runs:
         return records.runs[0].model.source, records.runs[0].model.revision
     return "a model", None
-
-
-def last_part(text: str) -> str:
-    """Text in which an absolute path is shown by its last part: the rest tells of a machine."""
-    option, equals, path = text.partition("=") if text.startswith("-") else ("", "", text)
-    parts = path.rstrip("/").rpartition("/")
-    return option + equals + (parts[2] if path.startswith(_ABSOLUTE) and parts[1] else path)

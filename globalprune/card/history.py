@@ -1,6 +1,7 @@
-"""The card's sections about what was done to the model, what it measured, and how to repeat it."""
+"""The card's sections on what was done to the model, how it was evaluated, and how to repeat it."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import format_command
@@ -11,16 +12,16 @@ from globalprune.artifacts.results.compensation import CompensationRecord
 from globalprune.artifacts.results.finetuning import FinetuneRun
 from globalprune.artifacts.results.metrics import ApplyMetrics, EarlierStep
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.card.facts import CardFacts, last_part
+from globalprune.card.facts import CardFacts, public_path
 
-_WORDS = {
+_KINDS: Final = {
     "attention": "attention groups (a key/value head with its query heads)",
     "mlp": "MLP channels",
 }
 
 
-def history(facts: CardFacts) -> Iterator[str]:
-    """The title, what was cut, what was finetuned, what came out."""
+def history_sections(facts: CardFacts) -> Iterator[str]:
+    """Yield the title and the cut, every finetuning, and the evaluation."""
     lines = [f"# {escape_markdown(facts.name)}", ""]
     if facts.licence.duties.notice:
         lines += [f"**{facts.licence.duties.notice}**", ""]
@@ -32,36 +33,37 @@ def history(facts: CardFacts) -> Iterator[str]:
     for number, run in enumerate(facts.records.runs, start=1):
         yield _finetuning(run, number if len(facts.records.runs) > 1 else None)
     if facts.records.evaluation:
-        yield _measured(facts.records.evaluation)
+        yield _evaluation(facts.records.evaluation)
 
 
-def repetition(facts: CardFacts) -> Iterator[str]:
-    """The commands, and the digests that tell whether a repetition is one."""
+def reproduction_section(facts: CardFacts) -> Iterator[str]:
+    """Yield the commands, and the digests that show whether a repetition gives the same."""
     if not facts.commands:
         return
-    rows = dict(_digests(facts))
     lines = [
         "## How to repeat it",
         "",
         "```console",
-        *(f"$ {format_command(one)}" for one in facts.commands),
+        *(f"$ {format_command(command)}" for command in facts.commands),
+        "```",
+        "",
+        *(f"- {name}: {markdown_code(value)}" for name, value in dict(_digests(facts)).items()),
+        "",
+        "`globalprune/` has the plan, every record, and the versions of all tools.",
+        "",
     ]
-    lines += ["```", ""]
-    lines += [f"- {name}: {markdown_code(value)}" for name, value in rows.items()]
-    lines += ["", "`globalprune/` has the plan, every record, and the versions of all tools.", ""]
     yield "\n".join(lines)
 
 
 def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
     """What was removed of what."""
-    before = cut.begun_with.parameters
+    before = cut.original_model.parameters
     removed = before - cut.parameters_after
-    after = _afterwards(facts)
-    what = "This is a LoRA adapter for" if facts.is_adapter else "This is"
+    adapter = "This is a LoRA adapter for" if facts.is_adapter else "This is"
     lead = (
-        f"{what} {markdown_code(facts.base)} with {removed:,} of its {before:,} parameters "
+        f"{adapter} {markdown_code(facts.base)} with {removed:,} of its {before:,} parameters "
         f"({removed / before:.2%}) cut out by globalprune{_in_cuts(cut)}; "
-        f"{cut.parameters_after:,} are left. {after}"
+        f"{cut.parameters_after:,} are left. {_afterwards(facts)}"
     )
     lines = [
         lead,
@@ -70,7 +72,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
         *_earlier(cut),
         "Removed by the last cut:" if cut.earlier else "Removed:",
         "",
-        *(f"- {cut.removed_groups.get(kind, 0):,} {_WORDS[kind]}" for kind in GROUP_TYPES),
+        *(f"- {cut.removed_groups.get(kind, 0):,} {_KINDS[kind]}" for kind in GROUP_TYPES),
     ]
     if cut.dropped_layers:
         count = len(cut.dropped_layers)
@@ -82,7 +84,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
         lines += ["", f"What each part is worth was measured by {method} on {text}."]
     compensation = facts.records.compensation
     if compensation:
-        lines += ["", _compensated(compensation)]
+        lines += ["", _compensation(compensation)]
     records = (
         "`globalprune/plan.yaml` is the plan that did it, `globalprune/origin.parquet` says which "
         "group of the original each remaining group is, `globalprune/metrics.json` has the figures."
@@ -91,7 +93,7 @@ def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
 
 
 def _in_cuts(cut: ApplyMetrics) -> str:
-    """How often it was cut."""
+    """In how many cuts, if in more than one."""
     cuts = 1 + sum(step.kind == "cut" for step in cut.earlier)
     return "" if cuts == 1 else f" in {cuts} cuts"
 
@@ -104,13 +106,13 @@ def _earlier(cut: ApplyMetrics) -> list[str]:
 
 
 def _step(step: EarlierStep) -> str:
-    """One of them."""
-    name = markdown_code(last_part(step.model))
+    """One step before the last cut."""
+    name = markdown_code(public_path(step.model))
     if step.kind == "finetuning":
         return f"- {name} was finetuned"
-    repaired = ", and what was left was compensated" if step.compensated else ""
+    compensated = ", and what was left was compensated" if step.compensated else ""
     before, after = map(_count, (step.parameters_before, step.parameters_after))
-    return f"- {name} was cut from {before} to {after} parameters{repaired}"
+    return f"- {name} was cut from {before} to {after} parameters{compensated}"
 
 
 def _count(number: int | None) -> str:
@@ -118,19 +120,19 @@ def _count(number: int | None) -> str:
 
 
 def _dequantised(cut: ApplyMetrics) -> list[str]:
-    """What a base in quantised form means for the rest."""
-    quantisation = cut.begun_with.quantisation
+    """What a quantised base means for the result."""
+    quantisation = cut.original_model.quantisation
     if quantisation is None:
         return []
-    said = (
+    sentence = (
         f"The base was a {escape_markdown(quantisation)} quantisation. Its weights were "
         "dequantised, and what they had lost in precision is lost here too."
     )
-    return ["", said]
+    return ["", sentence]
 
 
 def _afterwards(facts: CardFacts) -> str:
-    """What became of the rest, in a sentence."""
+    """What was done with the rest, in a sentence."""
     if facts.records.runs:
         return "What is left was finetuned."
     compensation = facts.records.compensation
@@ -139,60 +141,59 @@ def _afterwards(facts: CardFacts) -> str:
     return "What is left was not changed."
 
 
-def _compensated(compensation: CompensationRecord) -> str:
-    """Which weights were solved anew, and on what."""
-    norm = ", and the final norm was refitted" if compensation.final_norm_refitted else ""
+def _compensation(compensation: CompensationRecord) -> str:
+    """Which weights were compensated, and on what."""
     parts = "o_proj, down_proj" + (", gate and up" if compensation.gate_steps else "")
+    norm = ""
+    if compensation.final_norm_refitted:
+        norm = ", and the final norm by the divergence of the logits"
     return (
         f"{compensation.accepted} of {len(compensation.modules)} sublayers ({parts}) were "
-        f"solved anew by least squares on {_text(compensation.text)}{norm}, "
-        "without training; `globalprune/compensation.json` has the errors on held-out windows."
+        f"compensated by least squares on {_text(compensation.text)}{norm}, without training; "
+        "`globalprune/compensation.json` has the errors on held-out windows."
     )
 
 
 def _finetuning(run: FinetuneRun, number: int | None) -> str:
     """What was trained on what, and how the loss fell."""
     settings = run.settings
-    how = "all weights"
+    weights = "all weights"
     if settings.lora is not None:
-        how = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
-    taught = f", taught by {markdown_code(last_part(run.teacher.source))}" if run.teacher else ""
+        weights = f"LoRA (r {settings.lora.r}, alpha {settings.lora.alpha})"
+    teacher = f", taught by {markdown_code(public_path(run.teacher.source))}" if run.teacher else ""
     texts = "; ".join(_text(part.text) for part in run.data)
     mixed = ", of text and teacher mixed" if run.teacher else ""
     title = "## Finetuning" + ("" if number is None else f" {number}")
+    epochs = "one epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     body = (
-        f"{how}{taught}: {run.steps:,} steps, {_epochs(settings.epochs)}, at a learning rate of "
+        f"{weights}{teacher}: {run.steps:,} steps, {epochs}, at a learning rate of "
         f"{settings.learning_rate:g}, on {texts}. The loss went from {run.first_loss:.3f} "
         f"to {run.last_loss:.3f} (means of the first and last tenth of the steps{mixed})."
     )
     return f"{title}\n\n{body}\n"
 
 
-def _epochs(count: int) -> str:
-    """How often every window was learned."""
-    return "one epoch" if count == 1 else f"{count} epochs"
-
-
-def _measured(evaluation: Comparison) -> str:
-    """The table of the evaluation, models and text by the last part of their paths."""
-    named = tuple(
-        model.model_copy(update={"source": last_part(model.source)}) for model in evaluation.models
+def _evaluation(evaluation: Comparison) -> str:
+    """The table of the evaluation, without the folders of models and texts."""
+    models = tuple(
+        model.model_copy(update={"source": public_path(model.source)})
+        for model in evaluation.models
     )
-    text = evaluation.text.model_copy(update={"source": last_part(evaluation.text.source)})
-    shown = evaluation.model_copy(
-        update={"models": named, "text": text, "command": (), "warnings": ()}
+    text = evaluation.text.model_copy(update={"source": public_path(evaluation.text.source)})
+    public = evaluation.model_copy(
+        update={"models": models, "text": text, "command": (), "warnings": ()}
     )
-    return f"## Measured\n\n{evaluation_markdown(shown)}"
+    return f"## Measured\n\n{evaluation_markdown(public)}"
 
 
 def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
-    """What of each phase is known again by its digest."""
+    """Yield the digests of every phase, with their names."""
     records = facts.records
     if records.analysis:
         yield "calibration windows", records.analysis.calibration.digest
         yield "table of groups", records.analysis.table
     if records.cut:
-        yield "weights of the base model", records.cut.begun_with.weights
+        yield "weights of the base model", records.cut.original_model.weights
         if records.cut.earlier:
             yield "weights before the last cut", records.cut.model.weights
         yield "plan", records.cut.plan
@@ -208,7 +209,7 @@ def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 
 def _text(text: TextRecord) -> str:
-    """Text by name and amount; a path by its last part."""
+    """A text by name and amount."""
     length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
     seed = "" if text.seed is None else f", seed {text.seed}"
-    return f"{text.samples} windows of {length} of {markdown_code(last_part(text.source))}{seed}"
+    return f"{text.samples} windows of {length} of {markdown_code(public_path(text.source))}{seed}"

@@ -1,79 +1,43 @@
 """README.md of a result: the model card, made from its records."""
 
 import re
-from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ruamel.yaml import YAML
-
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.formatting import code_literal, escape_markdown, markdown_code
-from globalprune.card.facts import CardFacts, gather_facts, last_part
-from globalprune.card.history import history, repetition
-from globalprune.card.licences import Licence, unmet_name
+from globalprune.card.facts import CardFacts, gather_facts, public_path
+from globalprune.card.history import history_sections, reproduction_section
+from globalprune.card.licences import Licence, missing_prefix
+from globalprune.printable import printable
 
-_TASK: Final = {"type": "text-generation"}
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+CARD_FILE: Final = "README.md"
+_TASK: Final = "text-generation"
 _BUILTIN: Final = "builtin"
 _BUILTIN_NAME: Final = "the part of CPython's manual that calibration never sees"
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def model_index(facts: CardFacts) -> list[dict[str, Any]]:
-    """The figures of this very model, by its weights; empty where it was never judged."""
-    evaluation = facts.records.evaluation
-    if evaluation is None:
-        return []
-    weights = _weights(facts)
-    judged = [model for model in evaluation.models if model.weights == weights]
-    metrics = [metric for model in judged[-1:] for metric in _metrics(model, evaluation.text)]
-    if not metrics:
-        return []
-    results = [{"task": _TASK, "dataset": _dataset(evaluation.text.source), "metrics": metrics}]
-    return [{"name": facts.name, "results": results}]
+def write_card(folder: Path, *, name: str, licence_from: Path | None) -> str | None:
+    """Write the card of the model in `folder`; return a warning if its licence wants another name.
 
-
-def _weights(facts: CardFacts) -> str | None:
-    """The fingerprint of what lies in the folder: of the last finetuning, else of the cut."""
-    records = facts.records
-    if records.runs:
-        return records.runs[-1].weights
-    return None if records.cut is None else records.cut.weights
-
-
-def _metrics(model: ModelResult, text: TextRecord) -> list[dict[str, Any]]:
-    value = model.perplexity.value
-    if value is None:
-        return []
-    length = "rows" if text.seq_len is None else f"windows of {text.seq_len} tokens"
-    name = f"perplexity, {text.samples:,} {length}, computed in {model.dtype}"
-    return [{"type": "perplexity", "value": float(f"{value:.6g}"), "name": name}]
-
-
-def _dataset(source: str) -> dict[str, str]:
-    """How the Hub would name the text, as far as the record says."""
-    if source == _BUILTIN:
-        return {"name": _BUILTIN_NAME, "type": _BUILTIN}
-    identifier, *more = source.split(":")
-    if Path(source).expanduser().exists() or not _HUB_ID.fullmatch(identifier):
-        name = last_part(source)
-        return {"name": name, "type": name}
-    named = dict(zip(("config", "split"), more, strict=True)) if len(more) == 2 else {}  # noqa: PLR2004
-    return {"name": source, "type": identifier, **named}
-
-
-_WIDTH: Final = 100_000  # columns: a value that is folded could look like a line of its own
+    `licence_from` is the folder of the model that this one was made from.
+    """
+    facts = gather_facts(folder, name=name, licence_from=licence_from)
+    write_atomically(folder / CARD_FILE, model_card(facts))
+    return naming_warning(facts.licence, name)
 
 
 def model_card(facts: CardFacts) -> str:
-    """Write the whole card."""
+    """Return the text of the whole card."""
     sections = (
         _front_matter(facts),
-        *history(facts),
+        *history_sections(facts),
         _loading(facts),
-        *repetition(facts),
+        *reproduction_section(facts),
         _cautions(),
         _licence(facts),
     )
@@ -81,42 +45,86 @@ def model_card(facts: CardFacts) -> str:
 
 
 def naming_warning(licence: Licence, name: str) -> str | None:
-    """Say that the licence wants another name, if it does."""
-    wanted = unmet_name(licence.duties, name)
-    if wanted is None:
+    """Return a warning if the licence wants another name for the model."""
+    prefix = missing_prefix(licence.duties, name)
+    if prefix is None:
         return None
     return (
         f"{name}: the base model's licence ({licence.name}) wants the name of a model made from it "
-        f'to begin with "{wanted}"; rename it before you pass it on.'
+        f'to begin with "{prefix}"; rename it before you pass it on.'
     )
 
 
 def _front_matter(facts: CardFacts) -> str:
     """The machine-readable head that the Hub reads."""
-    head: dict[str, Any] = {}
+    from huggingface_hub import ModelCardData
+
+    fields: dict[str, Any] = dict(facts.licence.front_matter)
     if facts.base_is_on_hub:
-        head["base_model"] = facts.base_id
+        fields["base_model"] = facts.base_id
         # the Hub has no word for pruned; an adapter fits the cut model, and not the base
         fits = facts.is_adapter and not facts.records.cut
-        head["base_model_relation"] = "adapter" if fits else "finetune"
-    head |= dict(facts.licence.front_matter)
-    head |= {
-        "library_name": "peft" if facts.is_adapter else "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": (["pruned"] if facts.records.cut else []) + ["globalprune"],
+        fields["base_model_relation"] = "adapter" if fits else "finetune"
+    if results := _eval_results(facts):
+        fields |= {"model_name": printable(facts.name), "eval_results": results}
+    data = ModelCardData(
+        library_name="peft" if facts.is_adapter else "transformers",
+        pipeline_tag=_TASK,
+        tags=(["pruned"] if facts.records.cut else []) + ["globalprune"],
+        **fields,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _eval_results(facts: CardFacts) -> "list[EvalResult]":
+    """The perplexity of the weights in the folder; empty where they were never evaluated."""
+    from huggingface_hub import EvalResult
+
+    evaluation = facts.records.evaluation
+    if evaluation is None:
+        return []
+    text, weights = evaluation.text, _weights(facts)
+    evaluated = [model for model in evaluation.models if model.weights == weights]
+    length = "rows" if text.seq_len is None else f"windows of {text.seq_len} tokens"
+    return [
+        EvalResult(
+            task_type=_TASK,
+            metric_type="perplexity",
+            metric_value=float(f"{model.perplexity.value:.6g}"),
+            metric_name=f"perplexity, {text.samples:,} {length}, computed in {model.dtype}",
+            **_dataset(text.source),
+        )
+        for model in evaluated[-1:]
+        if model.perplexity.value is not None
+    ]
+
+
+def _weights(facts: CardFacts) -> str | None:
+    """The fingerprint of the weights in the folder: of the last finetuning, else of the cut."""
+    records = facts.records
+    if records.runs:
+        return records.runs[-1].weights
+    return None if records.cut is None else records.cut.weights
+
+
+def _dataset(source: str) -> dict[str, Any]:
+    """The text as an `EvalResult` names it, as far as the record knows."""
+    if source == _BUILTIN:
+        return {"dataset_name": _BUILTIN_NAME, "dataset_type": _BUILTIN}
+    identifier, *more = source.split(":")
+    if Path(source).expanduser().exists() or not _HUB_ID.fullmatch(identifier):
+        name = printable(public_path(source))
+        return {"dataset_name": name, "dataset_type": name}
+    known = dict(zip(("dataset_config", "dataset_split"), more, strict=False))
+    return {
+        "dataset_name": source,
+        "dataset_type": identifier,
+        **(known if len(known) == len(more) == 2 else {}),  # noqa: PLR2004 - config and split
     }
-    if index := model_index(facts):
-        head["model-index"] = index
-    stream = StringIO()
-    yaml = YAML()
-    yaml.width = _WIDTH
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.dump(head, stream)
-    return f"---\n{stream.getvalue()}---\n"
 
 
 def _loading(facts: CardFacts) -> str:
-    """The ways in which this model can be loaded."""
+    """How to load the model, with transformers and with globalprune."""
     name = code_literal(facts.name)
     ours = _code(
         "import globalprune",
@@ -160,12 +168,12 @@ def _code(*lines: str) -> tuple[str, ...]:
 
 
 def _link(link: str) -> str:
-    """A link as a link, the name of a file as a name."""
+    """A link of the web as a link, the name of a file as code."""
     return f"<{link}>" if "://" in link else markdown_code(link)
 
 
 def _cautions() -> str:
-    """What nobody has checked."""
+    """What was not evaluated."""
     return (
         "## What was not checked\n\n"
         "Safety and alignment were not evaluated again after the cut. Pruning can undo what "
@@ -175,7 +183,7 @@ def _cautions() -> str:
 
 
 def _licence(facts: CardFacts) -> str:
-    """The licence, and what it asks of whoever passes the model on."""
+    """The licence, and what it demands of a person who passes the model on."""
     licence, lines = facts.licence, ["## Licence", ""]
     if licence.name is None:
         lines.append(
@@ -199,16 +207,3 @@ def _licence(facts: CardFacts) -> str:
     if warning is not None:
         lines += ["", f"**{escape_markdown(warning)}**"]
     return "\n".join(lines) + "\n"
-
-
-CARD_FILE = "README.md"
-
-
-def write_card(folder: Path, *, name: str, licence_from: Path | None) -> str | None:
-    """Write the card of the model in `folder`; return what its licence wants of its name, if unmet.
-
-    `licence_from` is the folder of the model that this one was made from.
-    """
-    facts = gather_facts(folder, name=name, licence_from=licence_from)
-    write_atomically(folder / CARD_FILE, model_card(facts))
-    return naming_warning(facts.licence, name)

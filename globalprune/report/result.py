@@ -84,7 +84,7 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     if cut.model.quantisation is not None:
         yield "its file", f"a {cut.model.quantisation} quantisation, dequantised"
     if cut.first is not None:
-        first = cut.begun_with
+        first = cut.original_model
         yield "the first model", describe_model(first.source, first.revision)
         yield "left of the first model", format_share(cut.parameters_after, first.parameters)
     yield "parameters before", f"{cut.parameters_before:,}"

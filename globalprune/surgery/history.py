@@ -160,7 +160,7 @@ def history_of(checkpoint: Checkpoint, structure: ModelStructure, weights: str) 
 def _first(cut: ApplyMetrics | None, runs: tuple[FinetuneRun, ...], parameters: int) -> FirstModel:
     """The model that was there before gp changed anything."""
     if cut is not None:
-        return cut.begun_with
+        return cut.original_model
     source = runs[0].model
     return FirstModel(
         source=source.source,

@@ -93,8 +93,8 @@ class ApplyMetrics(Record):
     warnings: tuple[str, ...]
 
     @property
-    def begun_with(self) -> FirstModel:
-        """The model that all this began with."""
+    def original_model(self) -> FirstModel:
+        """The model that was there before gp changed anything."""
         model = self.model
         return self.first or FirstModel(
             source=model.source,
@@ -103,11 +103,6 @@ class ApplyMetrics(Record):
             parameters=self.parameters_before,
             quantisation=model.quantisation,
         )
-
-    @property
-    def removed_in_all(self) -> float:
-        """What went in all cuts together, of the first model's parameters."""
-        return 1 - self.parameters_after / self.begun_with.parameters
 
 
 class ApplyResult(ApplyMetrics):

@@ -14,7 +14,7 @@ from globalprune.artifacts.disk import refuse_unwritable_file, temporary_file
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
 from globalprune.artifacts.records import OWN_FOLDER
-from globalprune.card.licences import licence_of
+from globalprune.card.licences import read_licence
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.export.gguf.model import ExportModel, add_rope, open_export_model
 from globalprune.export.gguf.tensors import (
@@ -66,7 +66,7 @@ def _add_general(writer: gguf.GGUFWriter, subject: ExportModel, file_type: int) 
     writer.add_type("model")
     writer.add_name(_name(subject.checkpoint.source))
     writer.add_size_label(size_label(subject.checkpoint.parameters, 0, 0, 0))
-    stated = dict(licence_of(subject.checkpoint.auxiliary_folder).front_matter)
+    stated = dict(read_licence(subject.checkpoint.auxiliary_folder).front_matter)
     for key, add in (
         ("license", writer.add_license),
         ("license_name", writer.add_license_name),

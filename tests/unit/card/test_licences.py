@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from globalprune.card.licences import DUTIES, HUB_NAMES, TEXTS, Licence, licence_of, unmet_name
+from globalprune.card.licences import (
+    DUTIES,
+    HUB_NAMES,
+    TEXTS,
+    Licence,
+    missing_prefix,
+    read_licence,
+)
 
 
 def folder_with(tmp_path: Path, **files: str) -> Path:
@@ -27,7 +34,7 @@ def test_the_cards_word_counts(tmp_path: Path, matter: str, name: str) -> None:
     """Before the text of a file, and with its own name where the Hub has none."""
     text = "Apache License, Version 2.0"
     folder = folder_with(tmp_path, README=f"---\n{matter}\n---\n# A model\n", LICENSE=text)
-    licence = licence_of(folder, ["LICENSE.md"])
+    licence = read_licence(folder, ["LICENSE.md"])
     assert licence.name == name
     assert licence.duties is DUTIES[name]
 
@@ -46,7 +53,7 @@ TEXT_HEADS = [
 @pytest.mark.parametrize(("head", "name"), TEXT_HEADS, ids=[name for _, name in TEXT_HEADS])
 def test_a_text_names_itself(tmp_path: Path, head: str, name: str) -> None:
     """Where the card is silent, the licence file is asked, and the Hub's word is carried over."""
-    licence = licence_of(folder_with(tmp_path, LICENSE=head), ["LICENSE.md"])
+    licence = read_licence(folder_with(tmp_path, LICENSE=head), ["LICENSE.md"])
     assert (licence.name, licence.front_matter) == (name, (("license", name),))
 
 
@@ -69,7 +76,7 @@ BROKEN = [
 @pytest.mark.parametrize("readme", BROKEN)
 def test_a_card_that_says_nothing_is_no_error(tmp_path: Path, readme: str) -> None:
     """A strange README must not stop a cut; the licence is then unknown, never guessed."""
-    licence = licence_of(folder_with(tmp_path, README=readme), [])
+    licence = read_licence(folder_with(tmp_path, README=readme), [])
     assert licence == Licence()
     assert "Read the licence" in licence.duties.advice
 
@@ -77,7 +84,7 @@ def test_a_card_that_says_nothing_is_no_error(tmp_path: Path, readme: str) -> No
 def test_link_and_name_are_carried_over_as_they_stand(tmp_path: Path) -> None:
     """The Hub wants all three, and nothing else of the card is ours to repeat."""
     card = "---\nlicense: other\nlicense_name: own\nlicense_link: https://x.y\ntags: [a]\n---\n"
-    licence = licence_of(folder_with(tmp_path, README=card))
+    licence = read_licence(folder_with(tmp_path, README=card))
     assert dict(licence.front_matter) == {
         "license": "other",
         "license_name": "own",
@@ -102,7 +109,7 @@ NAMES = [
 @pytest.mark.parametrize(("licence", "name", "fits"), NAMES)
 def test_a_name_must_begin_as_the_licence_wants(licence: str, name: str, *, fits: bool) -> None:
     """Hyphens, spaces and case don't count; only Llama 3 and later have such a rule."""
-    assert (unmet_name(DUTIES[licence], name) is None) == fits
+    assert (missing_prefix(DUTIES[licence], name) is None) == fits
 
 
 STRANGE = [
@@ -116,7 +123,7 @@ STRANGE = [
 @pytest.mark.parametrize("matter", STRANGE)
 def test_a_field_that_is_no_name_is_not_taken_over(tmp_path: Path, matter: str) -> None:
     """What a stranger's card says of its licence is an identifier, or it is nothing."""
-    licence = licence_of(folder_with(tmp_path, README=f"---\n{matter}\n---\n"))
+    licence = read_licence(folder_with(tmp_path, README=f"---\n{matter}\n---\n"))
     assert licence.name in {None, "other"}
     assert all(value == "other" for _, value in licence.front_matter)
 
@@ -125,7 +132,7 @@ def test_a_field_that_is_no_name_is_not_taken_over(tmp_path: Path, matter: str) 
 def test_only_links_of_the_web_and_names_of_files_are_links(tmp_path: Path, link: str) -> None:
     """A page of the web or a file that lies beside the card."""
     matter = f"license: mit\nlicense_link: '{link}'"
-    assert licence_of(folder_with(tmp_path, README=f"---\n{matter}\n---\n")).link is None
+    assert read_licence(folder_with(tmp_path, README=f"---\n{matter}\n---\n")).link is None
     for fine in ("https://a.org/l.txt?x=1#y", "LICENSE.md"):
         matter = f"license: mit\nlicense_link: {fine}"
-        assert licence_of(folder_with(tmp_path, README=f"---\n{matter}\n---\n")).link == fine
+        assert read_licence(folder_with(tmp_path, README=f"---\n{matter}\n---\n")).link == fine

@@ -54,7 +54,7 @@ def test_the_map_leads_to_the_first_model(tiny: Tiny, tmp_path: Path) -> None:
     assert table.num_rows == 3 * (4 + 24) - 2 - 1 - 2 - 1 - 6
     assert (
         table.schema.metadata[b"weights"].decode()
-        == read_metrics(out / "globalprune" / "metrics.json").begun_with.weights
+        == read_metrics(out / "globalprune" / "metrics.json").original_model.weights
     )
 
 
@@ -66,9 +66,8 @@ def test_record_and_card_tell_the_whole_history(tiny: Tiny, tmp_path: Path) -> N
     metrics = read_metrics(out / "globalprune" / "metrics.json")
     card = (out / "README.md").read_text()
 
-    assert metrics.begun_with.source == str(model)
-    assert metrics.begun_with.parameters == 50_720
-    assert metrics.removed_in_all == 1 - metrics.parameters_after / 50_720
+    assert metrics.original_model.source == str(model)
+    assert metrics.original_model.parameters == 50_720
     (earlier,) = metrics.earlier
     assert (earlier.kind, earlier.weights) == ("cut", metrics.model.weights)
     assert earlier.command[:3] == ("gp", "apply", "first")
