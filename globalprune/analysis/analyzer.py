@@ -105,7 +105,7 @@ def analyze(
     with log.phase("cut the text into windows"):
         text = calibration_text(
             data, partial(load_tokenizer, subject.source.path),
-            vocab_size=subject.figures.need("vocab_size"),
+            vocab_size=subject.figures.require("vocab_size"),
             samples=samples, seq_len=seq_len, seed=seed, progress=progress,
             max_unused=0 if candidates is None else window_count(samples or SAMPLES),
         )  # fmt: skip

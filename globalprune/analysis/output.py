@@ -132,7 +132,7 @@ def warnings_of(
     for kind in subject.structure.fixed:
         yield f"{unprunable_reason(kind)}; only the other groups are measured."
     longest = max(len(row) for row in windows.rows)
-    positions = subject.figures.find("max_position_embeddings")
+    positions = subject.figures.get("max_position_embeddings")
     if positions is not None and longest > positions:
         yield (
             f"windows of {longest} tokens are longer than the {positions} positions that the "

@@ -13,7 +13,7 @@ from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.fingerprint import stored_weights, weights_fingerprint
 from globalprune.models.configs.config import ConfigSizes
-from globalprune.models.configs.pruned_config import traits_of
+from globalprune.models.configs.native_config import traits_of
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import ModelSource
 from globalprune.statistics.interface import ORDER_STATISTICS

@@ -53,7 +53,7 @@ class PlanTrial:
             [len(row) - 1 for row in windows.rows],
             importance=analysis.record.default_importance,
             ratio=tried[0].parameters / structure.parameters,
-            vocabulary=self.subject.figures.need("vocab_size"),
+            vocabulary=self.subject.figures.require("vocab_size"),
             unused=self.text.unused is not None,
         )
 

@@ -24,7 +24,8 @@ from globalprune.evaluation.resources import describe_hardware, free_memory
 from globalprune.evaluation.speed import rotated_order, seconds_per_token
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.configs.pruned_config import RawConfig, prune_config
+from globalprune.models.configs.native_config import RawConfig
+from globalprune.models.configs.pruned_config import prune_config
 from globalprune.models.meta_model import (
     empty_model,
     place_in_storage,

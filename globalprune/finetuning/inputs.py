@@ -116,7 +116,7 @@ def open_student(name: str, progress: Progress = silent) -> OpenedModel:
     )
     identity = identify_model(source, progress)
     return OpenedModel(
-        checkpoint, known, identity, ConfigSizes(checkpoint.config, name).need("vocab_size")
+        checkpoint, known, identity, ConfigSizes(checkpoint.config, name).require("vocab_size")
     )
 
 

@@ -37,7 +37,7 @@ from globalprune.models.checkpoints.output_folder import (
 )
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.configs.config import write_config
-from globalprune.models.configs.pruned_config import MODELING_FILE, is_uneven
+from globalprune.models.configs.native_config import MODELING_FILE, is_uneven
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.source import ModelSource
 

@@ -1,7 +1,7 @@
 """What must be known of an architecture, as data: which tensors a group owns a slice of, and where.
 
 The same description drives cost counting, the reduction to importances, surgery and masking. A new
-family with a known shape of layer is one entry in `registry.py`; a new shape is one new file.
+family with a known form of layer is one entry in `registry.py`; a new form is a new folder.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,10 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class GroupAxis:
-    """One tensor of which every group of a sublayer owns equal slices, or every group of an expert.
+    """One tensor of which every group of a sublayer, or of one expert, owns equal slices.
 
-    Along dimension `dim` lie blocks, one behind the other: one of every width in `widths`. In each
-    of them group `first + u` owns the indices `[u * width, (u + 1) * width)`, counted from its
-    beginning.
+    Dimension `dim` consists of consecutive blocks, one for each width in `widths`. In each of them
+    group `first + u` owns the indices `[u * width, (u + 1) * width)`, counted from its beginning.
     """
 
     tensor: str  # the name below the layer: "self_attn.q_proj.weight"
@@ -28,17 +27,17 @@ class GroupAxis:
 
     @property
     def width(self) -> int:
-        """What one group owns of all blocks together."""
+        """The indices that one group owns in all blocks together."""
         return sum(self.widths)
 
     def groups(self, shape: Sequence[int]) -> int:
-        """How many groups own slices of a tensor of that shape."""
+        """Return how many groups own slices of a tensor of that shape."""
         return shape[self.dim] // self.width
 
 
 @dataclass(frozen=True)
 class GatingModules:
-    """A gated MLP's way in, activation(gate(x)) · up(x): the modules' names below the layer."""
+    """The input side of a gated MLP, activation(gate(x)) · up(x): module names below the layer."""
 
     linears: tuple[str, ...]  # gate and up, or the one whose rows are gate's and then up's
     activation: str
@@ -54,66 +53,69 @@ class ModelAdapter(Protocol):
 
     @property
     def final_norm(self) -> str:
-        """The norm behind the last layer; what leaves it is proportional to weight + offset."""
+        """The norm behind the last layer; its output is proportional to weight + offset."""
         ...
 
     @property
     def final_norm_offset(self) -> float:
-        """That offset: 1 in families whose norms store how far they are from it."""
+        """That offset: 1 in families whose norms store how far a weight is from 1, else 0."""
         ...
 
     def layer_prefix(self, index: int) -> str:
-        """What the tensor names of a layer begin with: `model.layers.3.`."""
+        """Return the prefix of the names of a layer's tensors: `model.layers.3.`."""
         ...
 
     def sublayer_prefix(self, group_type: GroupType) -> str:
-        """What the tensor names of a sublayer begin with, below the layer: `self_attn.`."""
+        """Return the prefix of the names of a sublayer's tensors below the layer: `self_attn.`."""
         ...
 
-    def entry_norm(self, group_type: GroupType) -> str | None:
-        """The norm below the layer whose input is the residual stream that the sublayer adds to.
+    def pre_norm(self, group_type: GroupType) -> str | None:
+        """Return the norm, below the layer, through which the sublayer reads the residual stream.
 
         None where the sublayer reads the stream itself.
         """
         ...
 
-    def leaving_norm(self, group_type: GroupType) -> str | None:
-        """The norm below the layer that the sublayer's output passes before it joins the stream."""
+    def post_norm(self, group_type: GroupType) -> str | None:
+        """Return the norm, below the layer, of what the sublayer adds to the stream, if any."""
         ...
 
     @property
     def residual_scale(self) -> str | None:
-        """The layer's attribute by which what a sublayer makes is multiplied before it joins it."""
+        """The layer's attribute that multiplies what a sublayer adds to the stream, if any."""
         ...
 
     def check_shapes(self, checkpoint: Checkpoint) -> None:
-        """Raise as `structure` does where shapes and config make no sense; loads no library."""
+        """Raise as `structure` does where shapes and config contradict each other; load nothing."""
         ...
 
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
-        """Read what there is to cut from shapes and config; no weight is read."""
+        """Read all groups from shapes and config; no weight is read.
+
+        Raise `CheckpointError` or `UnsupportedArchitecture` where they contradict each other.
+        """
         ...
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
-        """Every tensor of which the sublayer's groups own slices; none for an empty sublayer."""
+        """Return every tensor that the sublayer's groups own slices of; none if it is empty."""
         ...
 
-    def module(self, name: str) -> str:
-        """What the loaded model calls a module of that stored name, both below the layer."""
+    def module_name(self, name: str) -> str:
+        """Return the loaded model's name of a module that is stored as `name` below the layer."""
         ...
 
-    def outputs(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """All linear modules whose inputs the groups own: one, or one of every expert."""
+    def output_modules(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """Return all linear modules whose inputs the groups own: one, or one of every expert."""
         ...
 
-    def output(self, group_type: GroupType) -> str:
-        """The linear module whose inputs the groups own; its bias belongs to no group and stays."""
+    def output_module(self, group_type: GroupType) -> str:
+        """Return the linear module whose inputs the groups own; its bias belongs to no group."""
         ...
 
     def gating(self, group_type: GroupType) -> GatingModules | None:
-        """The way into a sublayer whose groups are the channels of a gated MLP; else None."""
+        """Return the input side of a sublayer whose groups are channels of a gated MLP, or None."""
         ...
 
-    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """Tensors that all groups of the sublayer use, and that go with the last of them."""
+    def shared_tensors(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """Return the tensors that all groups of the sublayer use; they go with the last group."""
         ...

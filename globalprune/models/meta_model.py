@@ -16,7 +16,7 @@ from globalprune.errors import CheckpointError, ModelError, library_errors
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
 from globalprune.models.configs.class_config import class_config
-from globalprune.models.configs.pruned_config import RawConfig, is_uneven, pruned_class
+from globalprune.models.configs.native_config import RawConfig, is_uneven, pruned_class
 from globalprune.models.quiet import quiet_transformers
 
 _ALIGNED: Final = 256  # numbers: where tensors begin, as an allocator would have it

@@ -209,7 +209,7 @@ def _sites_of_sublayer(
 ) -> Iterator[Site]:
     """Yield one sublayer's sites."""
     below = structure.layers[layer]
-    outputs = adapter.outputs(below, group_type)
+    outputs = adapter.output_modules(below, group_type)
     if below.sublayer(group_type).fixed:
         return
     norm = post_norm_module(model, adapter, structure, layer, group_type)
@@ -218,7 +218,7 @@ def _sites_of_sublayer(
         module, _, parameter = axis.tensor.rpartition(".")
         by_module.setdefault(module, {})[parameter] = axis
     for module, axes in by_module.items():
-        name = adapter.layer_prefix(layer) + adapter.module(module)
+        name = adapter.layer_prefix(layer) + adapter.module_name(module)
         axis = next(iter(axes.values()))
         groups = axis.groups(below.tensors[axis.tensor])
         linear = _linear_module(model, name, axes, groups)

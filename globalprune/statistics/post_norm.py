@@ -82,7 +82,7 @@ def post_norm_module(
         UnsupportedArchitecture: the norm stands behind experts, so the router scales what a group
             adds before the norm sees it.
     """
-    name = adapter.leaving_norm(group_type)
+    name = adapter.post_norm(group_type)
     if name is None:
         return None
     if structure.layers[layer].sublayer(group_type).experts:

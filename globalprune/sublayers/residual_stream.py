@@ -157,11 +157,11 @@ def _sublayer(
     module = model.get_submodule(prefix[:-1])
     structure = layer.sublayer(group_type)
     axes = adapter.axes(layer, group_type)
-    output = adapter.output(group_type)
-    norm, output_norm = adapter.entry_norm(group_type), adapter.leaving_norm(group_type)
+    output = adapter.output_module(group_type)
+    norm, output_norm = adapter.pre_norm(group_type), adapter.post_norm(group_type)
     scale = adapter.residual_scale
     is_single = structure.groups > 0 and not structure.experts
-    outputs = adapter.outputs(layer, group_type) if structure.experts else ()
+    outputs = adapter.output_modules(layer, group_type) if structure.experts else ()
     firsts = {axis.tensor.removesuffix(".weight"): axis.first for axis in axes}
     return Sublayer(
         key=key,
@@ -170,7 +170,7 @@ def _sublayer(
         output=module.get_submodule(output) if is_single else None,
         output_name=f"{prefix}{output}.weight",
         experts=tuple(
-            (firsts[name], module.get_submodule(adapter.module(name))) for name in outputs
+            (firsts[name], module.get_submodule(adapter.module_name(name))) for name in outputs
         ),
         width=next((axis.width for axis in axes if axis.tensor == f"{output}.weight"), 0),
         output_norm=None if output_norm is None else module.get_submodule(output_norm),

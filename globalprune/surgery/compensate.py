@@ -61,7 +61,7 @@ def read_windows(
     windows = calibration_windows(
         request.data,
         partial(load_tokenizer, source.path),
-        vocab_size=ConfigSizes(checkpoint.config, source.name).need("vocab_size"),
+        vocab_size=ConfigSizes(checkpoint.config, source.name).require("vocab_size"),
         samples=request.samples,
         seq_len=request.seq_len,
         seed=request.seed,

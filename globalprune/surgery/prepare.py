@@ -23,13 +23,8 @@ from globalprune.models.checkpoints.fingerprint import (
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.output_folder import list_auxiliary_files
-from globalprune.models.configs.pruned_config import (
-    MODELING_FILE,
-    EditedConfig,
-    prune_config,
-    traits_of,
-    with_dtype,
-)
+from globalprune.models.configs.native_config import MODELING_FILE, traits_of
+from globalprune.models.configs.pruned_config import EditedConfig, prune_config, with_dtype
 from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model

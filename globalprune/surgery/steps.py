@@ -236,10 +236,13 @@ def _layer_steps(
         if kept:
             steps = _slicing_steps(tensors, axes, kept, layer.layer_idx, prefix)
         else:
-            below = (*(axis.tensor for axis in axes), *adapter.shared(structure, group_type))
+            below = (
+                *(axis.tensor for axis in axes),
+                *adapter.shared_tensors(structure, group_type),
+            )
             steps = _dropping_steps(tensors, below, layer.layer_idx, old)
         if axes and not kept:
-            bias = f"{adapter.output(group_type)}.bias"
+            bias = f"{adapter.output_module(group_type)}.bias"
             keeps = old + bias if bias in structure.tensors else None
             yield EmptySublayer(layer.layer_idx, group_type, keeps)
         cut |= {step.name: step for step in steps}
@@ -309,7 +312,7 @@ def _compensated_parts(
         if not begun or not kept or sublayer.experts:
             continue
         prefix = adapter.layer_prefix(index)
-        yield f"{prefix}{adapter.output(group_type)}.weight", (group_type, "output")
+        yield f"{prefix}{adapter.output_module(group_type)}.weight", (group_type, "output")
         gating = adapter.gating(group_type) if gates else None
         linears = () if gating is None else gating.linears
         for linear, part in zip(linears, _GATING[len(linears)], strict=True):

@@ -199,7 +199,7 @@ def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None"
 
     known = review.known
     if prepared is not None:
-        from globalprune.models.configs.pruned_config import traits_of
+        from globalprune.models.configs.native_config import traits_of
 
         traits = traits_of(prepared.checkpoint.config)
         structure, effect = prepared.structure, prepared.effect

@@ -20,7 +20,7 @@ from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.weight_checks import EMBEDDING
-from globalprune.models.configs.pruned_config import native_config, traits_of
+from globalprune.models.configs.native_config import native_config, traits_of
 from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model

@@ -185,7 +185,7 @@ def _refuse_loss(subject: ExportModel, tensors: tuple[GgufTensor, ...]) -> None:
     """Every tensor of the checkpoint must stand in the file, but for norms of what is empty."""
     written = {rows.name for tensor in tensors for rows in tensor.rows}
     idle = {
-        subject.adapter.layer_prefix(index) + f"{subject.adapter.entry_norm(kind)}.weight"
+        subject.adapter.layer_prefix(index) + f"{subject.adapter.pre_norm(kind)}.weight"
         for index, kind, sublayer in subject.structure.sublayers()
         if not sublayer.groups
     }

@@ -1,123 +1,46 @@
-"""config.json of a cut model, and the model class that can load it.
+"""config.json of a cut model.
 
-A model whose layers stay alike keeps its own class. Layers that differ are recorded one by one, and
-the modeling file that travels with the result reads them.
+A model whose layers stay alike keeps its own class. Layers that differ are described one by one,
+and the modeling file that travels with the result reads them.
 """
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PretrainedConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_MAPPING_NAMES,
-)
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.plans.runtimes import EXPERT_ROWS
-from globalprune.artifacts.structure import (
-    LayerKind,
-    LayerStructure,
-    ModelStructure,
-    ModelTraits,
-    SublayerStructure,
+from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
+from globalprune.models.configs.config import EXPERT_WIDTHS
+from globalprune.models.configs.native_config import (
+    MODELING_FILE,
+    PREFIX,
+    RawConfig,
+    is_uneven,
+    native_config,
+    per_layer_lists,
+    pruned_class,
 )
-from globalprune.models.configs.config import EXPERT_WIDTHS, RUN_SETTINGS
 
-MLP_WIDTH_KEY: Final = "intermediate_size"
-EXPERT_WIDTH_KEY: Final = (
-    "moe_intermediate_size"  # of experts, in families that have it beside WIDTH
-)
-_DENSE, _EVERY = "mlp_only_layers", "decoder_sparse_step"
-
-
-def _width_key(sublayer: SublayerStructure, sizes: PretrainedConfig) -> str:
-    """Under which key a layer with such an MLP looks for its width."""
-    return (
-        EXPERT_WIDTH_KEY if sublayer.experts and hasattr(sizes, EXPERT_WIDTH_KEY) else MLP_WIDTH_KEY
-    )
-
-
-def _mlp_widths(
-    sublayer: SublayerStructure, effect: LayerEffect, sizes: PretrainedConfig
-) -> dict[str, Any]:
-    """How wide one layer is after the cut, or each of its experts."""
-    key = _width_key(sublayer, sizes)
-    if not sublayer.experts:
-        return {key: len(effect.mlp)}
-    if len(set(effect.experts)) == 1:
-        return {key: effect.experts[0]}
-    # no width of all: one that a loader which doesn't know of the list must stumble over
-    return {key: 2 if getattr(sizes, key) == 1 else 1, EXPERT_WIDTHS: list(effect.experts)}
-
-
-def _dense_layers(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> dict[str, Any]:
-    """Which layers have experts, in a family that says it by their numbers."""
-    if not hasattr(sizes, _DENSE):
-        return {}
-    return {_EVERY: 1, _DENSE: [i for i, layer in enumerate(layers) if not layer.mlp.experts]}
-
-
-def _misaligned_experts(
-    layers: Sequence[LayerStructure], alike: dict[str, Any], sizes: PretrainedConfig
-) -> str | None:
-    """Say so where all experts are alike, but of a width that transformers can't multiply."""
-    for layer in layers:
-        key = _width_key(layer.mlp, sizes)
-        if layer.mlp.experts and alike[key] % EXPERT_ROWS and alike[key] != getattr(sizes, key):
-            return f"its experts are {alike[key]} wide, no multiple of {EXPERT_ROWS}"
-    return None
-
-
-_INDEX_LISTS: Final = ("mlp_only_layers",)  # numbers of layers, not an entry for each
-_NO_ROPE: Final = "no_rope_layers"  # an entry of 0 is a layer that turns nothing
-
-
-def per_layer_lists(native: PretrainedConfig) -> dict[str, list[Any]]:
-    """Every list of the config that has an entry for each layer, by its key."""
-    return {
-        key: list(value)
-        for key, value in native.to_dict().items()
-        if isinstance(value, list)
-        and "layer" in key
-        and key not in _INDEX_LISTS
-        and len(value) == native.num_hidden_layers
-    }
-
-
-def layer_kinds(native: PretrainedConfig) -> tuple[LayerKind, ...]:
-    """What each layer's attention is."""
-    facts = per_layer_lists(native)
-    count = native.num_hidden_layers
-    types = facts.get("layer_types", [None] * count)
-    turned = facts.get(_NO_ROPE, [1] * count)
-    windowed = getattr(native, "sliding_window", None) is not None
-    return tuple(
-        "no_rope"
-        if not rope
-        else "sliding"
-        if kind == "sliding_attention" or (kind is None and windowed)
-        else "full"
-        for kind, rope in zip(types, turned, strict=True)
-    )
-
-
-MODELING_FILE = "modeling_globalprune"  # without .py: how auto_map names it
-PREFIX = "Pruned"
-SKIP_KEY = "skip"  # under this key a layer names its sublayers that are gone
-HEADS_KEY = "num_attention_heads"
-KEY_VALUE_HEADS_KEY = "num_key_value_heads"
-_SIZES = {
-    KEY_VALUE_HEADS_KEY: "attention groups",
-    HEADS_KEY: "query heads",
-    MLP_WIDTH_KEY: "mlp channels",
-    EXPERT_WIDTH_KEY: "channels in every expert",
+_MLP_WIDTH: Final = "intermediate_size"
+_EXPERT_WIDTH: Final = "moe_intermediate_size"  # in families whose experts have a key of their own
+_WIDTHS: Final = (_MLP_WIDTH, _EXPERT_WIDTH)
+_HEADS: Final = "num_attention_heads"
+_KEY_VALUE_HEADS: Final = "num_key_value_heads"
+_SKIP: Final = "skip"  # under this key a layer names its sublayers that are gone
+_SIZES: Final = {
+    _KEY_VALUE_HEADS: "attention groups",
+    _HEADS: "query heads",
+    _MLP_WIDTH: "mlp channels",
+    _EXPERT_WIDTH: "channels in every expert",
 }
-_WIDTHS = (MLP_WIDTH_KEY, EXPERT_WIDTH_KEY)
-RawConfig = dict[str, Any]  # a config.json, or one layer's part of it
+_DENSE_LAYERS: Final = "mlp_only_layers"
+_SPARSE_STEP: Final = "decoder_sparse_step"
 
 
 @dataclass(frozen=True)
@@ -130,7 +53,7 @@ class EditedConfig:
 
 
 def prune_config(config: RawConfig, structure: ModelStructure, effect: PlanEffect) -> EditedConfig:
-    """Write into a copy of `config` what every layer of `structure` still has after `effect`.
+    """Write what every layer of `structure` still has after `effect` into a copy of `config`.
 
     `config` may itself describe uneven layers, from an earlier cut.
     """
@@ -138,27 +61,28 @@ def prune_config(config: RawConfig, structure: ModelStructure, effect: PlanEffec
         return EditedConfig(copy.deepcopy(config), is_uneven(config), None)
     kept = effect.kept_layers
     sizes = native_config(config)
-    had = [structure.layers[layer.layer_idx] for layer in kept]
+    before = [structure.layers[layer.layer_idx] for layer in kept]
     layers = [
-        _layer_part(layer, effect, config, sizes) for layer, effect in zip(had, kept, strict=True)
+        _layer_part(layer, effect, config, sizes)
+        for layer, effect in zip(before, kept, strict=True)
     ]
     edited = _with_layers(config, [layer.layer_idx for layer in kept])
-    if len(had) < len(structure.layers):
-        edited |= _dense_layers(had, sizes)
-    if not edited.get("head_dim"):  # else guessed anew from the smaller number of heads
+    if len(before) < len(structure.layers):
+        edited |= _dense_layers(before, sizes)
+    if not edited.get("head_dim"):  # the class would derive it from the smaller number of heads
         edited["head_dim"] = structure.layers[0].head_dim
     reason = _why_uneven(kept, layers)
     if reason is None:
         alike = {key: value for part in layers for key, value in part.items()}
         native = edited | {k: v for k, v in alike.items() if v != getattr(sizes, k)}
-        reason = _misaligned_experts(had, alike, sizes) or _refusal(native)
+        reason = _misaligned_experts(before, alike, sizes) or _class_refusal(native)
         if reason is None:
             return EditedConfig(native, uneven=False, reason=None)
-    return EditedConfig(_uneven(edited, layers, sizes), uneven=True, reason=reason)
+    return EditedConfig(_uneven_config(edited, layers, sizes), uneven=True, reason=reason)
 
 
 def with_dtype(edit: EditedConfig, save_dtype: str | None) -> EditedConfig:
-    """The same config, saying that the weights are saved so; None changes nothing."""
+    """Return a config that says that the weights are saved in a dtype; None changes nothing."""
     if save_dtype is None:
         return edit
     older = {"torch_dtype": save_dtype} if "torch_dtype" in edit.config else {}
@@ -174,22 +98,40 @@ def _is_cut(layer: LayerStructure, effect: LayerEffect) -> bool:
 def _layer_part(
     layer: LayerStructure, effect: LayerEffect, config: RawConfig, sizes: PretrainedConfig
 ) -> RawConfig:
-    """Collect one layer's own sizes, and whatever else an earlier config says of it alone."""
+    """Return one layer's own sizes, and the other settings of it in an earlier config."""
     earlier = {int(k): v for k, v in (config.get("per_layer_config") or {}).items()}
     part: RawConfig = copy.deepcopy(earlier.get(effect.layer_idx, {}))
     part.pop(EXPERT_WIDTHS, None)
-    gone = set(part.pop(SKIP_KEY, ())) - {"attention", "mlp"}
+    gone = set(part.pop(_SKIP, ())) - {"attention", "mlp"}
     gone |= {sublayer for sublayer in ("attention", "mlp") if not getattr(effect, sublayer)}
-    part[HEADS_KEY] = len(effect.attention) * layer.query_heads_per_group
-    part[KEY_VALUE_HEADS_KEY] = len(effect.attention)
+    part[_HEADS] = len(effect.attention) * layer.query_heads_per_group
+    part[_KEY_VALUE_HEADS] = len(effect.attention)
     part |= _mlp_widths(layer.mlp, effect, sizes)
     if gone:
-        part[SKIP_KEY] = sorted(gone)
+        part[_SKIP] = sorted(gone)
     return part
 
 
+def _mlp_widths(
+    sublayer: SublayerStructure, effect: LayerEffect, sizes: PretrainedConfig
+) -> RawConfig:
+    """Return the width of one layer's MLP after the cut, or of each of its experts."""
+    key = _width_key(sublayer, sizes)
+    if not sublayer.experts:
+        return {key: len(effect.mlp)}
+    if len(set(effect.experts)) == 1:
+        return {key: effect.experts[0]}
+    # a width that no expert need have, at which a loader that doesn't know the list must fail
+    return {key: 2 if getattr(sizes, key) == 1 else 1, EXPERT_WIDTHS: list(effect.experts)}
+
+
+def _width_key(sublayer: SublayerStructure, sizes: PretrainedConfig) -> str:
+    """Return the key under which a layer with such an MLP finds its width."""
+    return _EXPERT_WIDTH if sublayer.experts and hasattr(sizes, _EXPERT_WIDTH) else _MLP_WIDTH
+
+
 def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
-    """Leave only the kept layers, in the native format and with the sizes of the whole model."""
+    """Return the config of the kept layers, in the native format, with the whole model's sizes."""
     edited = copy.deepcopy(config)
     edited.pop("per_layer_config", None)
     edited.pop(EXPERT_WIDTHS, None)
@@ -198,25 +140,33 @@ def _with_layers(config: RawConfig, kept: Sequence[int]) -> RawConfig:
     if isinstance(names, list):
         own = [name.removeprefix(PREFIX) for name in names if isinstance(name, str)]
         edited["architectures"] = own
-    else:  # names no class, and transformers has model_type to go by
+    else:  # it names no class; transformers goes by model_type
         edited.pop("architectures", None)
     edited["num_hidden_layers"] = len(kept)
-    facts = {
+    lists = {
         key: [own[i] for i in kept] for key, own in per_layer_lists(native_config(config)).items()
     }
-    for key in facts:
+    for key in lists:
         edited.pop(key, None)  # it has an entry for each layer of the whole model
     after = native_config(edited)
     return edited | {
-        key: own for key, own in facts.items() if key in config or getattr(after, key, None) != own
+        key: own for key, own in lists.items() if key in config or getattr(after, key, None) != own
     }
 
 
+def _dense_layers(layers: Sequence[LayerStructure], sizes: PretrainedConfig) -> RawConfig:
+    """Say which layers have no experts, in a family that does it by their numbers."""
+    if not hasattr(sizes, _DENSE_LAYERS):
+        return {}
+    dense = [index for index, layer in enumerate(layers) if not layer.mlp.experts]
+    return {_SPARSE_STEP: 1, _DENSE_LAYERS: dense}
+
+
 def _why_uneven(kept: Sequence[LayerEffect], layers: Sequence[RawConfig]) -> str | None:
-    """Name the first thing that the native format has no word for."""
-    first: dict[str, tuple[int, int]] = {}  # by key: the layer that has it first, and what it says
+    """Return the first thing that the native format can't express."""
+    first: dict[str, tuple[int, int]] = {}  # by key: the first layer that has it, and its size
     for effect, part in zip(kept, layers, strict=True):
-        if gone := part.get(SKIP_KEY):
+        if gone := part.get(_SKIP):
             return f"layer {effect.layer_idx} keeps no {' and no '.join(gone)}"
         if more := sorted(part.keys() - _SIZES.keys()):
             return f"layer {effect.layer_idx} has its own {', '.join(more)}"
@@ -228,8 +178,19 @@ def _why_uneven(kept: Sequence[LayerEffect], layers: Sequence[RawConfig]) -> str
     return None
 
 
-def _refusal(native: RawConfig) -> str | None:
-    """Ask the architecture's own config class whether it takes the shape."""
+def _misaligned_experts(
+    layers: Sequence[LayerStructure], alike: RawConfig, sizes: PretrainedConfig
+) -> str | None:
+    """Return why not, where all experts have the same width, but one that can't be multiplied."""
+    for layer in layers:
+        key = _width_key(layer.mlp, sizes)
+        if layer.mlp.experts and alike[key] % EXPERT_ROWS and alike[key] != getattr(sizes, key):
+            return f"its experts are {alike[key]} wide, no multiple of {EXPERT_ROWS}"
+    return None
+
+
+def _class_refusal(native: RawConfig) -> str | None:
+    """Return why the architecture's own config class refuses the sizes, if it does."""
     try:
         native_config(native)
     except (StrictDataclassError, ValueError, TypeError) as error:
@@ -238,20 +199,10 @@ def _refusal(native: RawConfig) -> str | None:
     return None
 
 
-# what a class is built without: a precision that torch lacks would end in one of its own errors
-_OF_NO_SIZE = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
-
-
-def native_config(config: RawConfig) -> PretrainedConfig:
-    """Build the architecture's own config object, with the sizes of the whole model."""
-    left_out = RUN_SETTINGS.union(_OF_NO_SIZE)
-    plain = {key: value for key, value in config.items() if key not in left_out}
-    native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain))
-    return native
-
-
-def _uneven(edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedConfig) -> RawConfig:
-    """Describe each layer by what differs from the sizes of the whole model."""
+def _uneven_config(
+    edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedConfig
+) -> RawConfig:
+    """Describe each layer by its differences from the sizes of the whole model."""
     model_type = edited["model_type"]
     causal_lm = pruned_class(edited)
     ours = {
@@ -261,7 +212,7 @@ def _uneven(edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedCon
     }
     edited = edited | _sizes_of_no_layer(layers, sizes)
     if any(EXPERT_WIDTHS in part for part in layers):
-        edited[EXPERT_WIDTHS] = None  # transformers wants a word for the layers that say nothing
+        edited[EXPERT_WIDTHS] = None  # transformers needs a value for layers without their own
     own = {index: _overrides(part, sizes, edited) for index, part in enumerate(layers)}
     digits = len(str(max(index for index, part in own.items() if part)))
     return edited | {
@@ -272,66 +223,36 @@ def _uneven(edited: RawConfig, layers: Sequence[RawConfig], sizes: PretrainedCon
 
 
 def _sizes_of_no_layer(layers: Sequence[RawConfig], sizes: PretrainedConfig) -> RawConfig:
-    """Sizes of the whole model that no layer has, where some sublayer is gone.
+    """Return sizes of the whole model that no layer has, where some sublayer is gone.
 
-    A loader that knows nothing of `per_layer_config` (transformers before 5.15) would otherwise
-    find every stored tensor fitting, and fill the gaps with random weights. So one size is wrong
-    on purpose, and such a load stops.
+    A loader that doesn't know `per_layer_config` (transformers before 5.15) would otherwise find
+    that every stored tensor fits, and fill the gaps with random weights. One size is wrong on
+    purpose, so that such a load fails.
     """
-    if not any(SKIP_KEY in part for part in layers):
+    if not any(_SKIP in part for part in layers):
         return {}
-    with_mlp = [part for part in layers if "mlp" not in part.get(SKIP_KEY, ())]
+    with_mlp = [part for part in layers if "mlp" not in part.get(_SKIP, ())]
     if with_mlp:
         widths = [(key, part[key]) for part in with_mlp for key in _WIDTHS if key in part]
         return {key: max(size for of, size in widths if of == key) + 1 for key, _ in widths}
-    heads = getattr(sizes, HEADS_KEY)
-    taken = {part[KEY_VALUE_HEADS_KEY] for part in layers}
+    heads = getattr(sizes, _HEADS)
+    taken = {part[_KEY_VALUE_HEADS] for part in layers}
     free = [count for count in range(1, heads + 1) if heads % count == 0 and count not in taken]
-    return {KEY_VALUE_HEADS_KEY: free[-1]} if free else {}
+    return {_KEY_VALUE_HEADS: free[-1]} if free else {}
 
 
 def _overrides(part: RawConfig, sizes: PretrainedConfig, edited: RawConfig) -> RawConfig:
-    """Keep what differs from the whole model, whose config is to be `edited`.
+    """Return what differs from the whole model, whose config is to be `edited`.
 
     A sublayer that is gone gets a size of 1, or 2 where the whole model has 1: transformers forgets
-    a size that equals the model's, and would then find all sizes equal and ignore the gap.
+    a size that equals the model's, would find all sizes equal, and ignore the gap.
     """
     whole = {key: edited.get(key, getattr(sizes, key, None)) for key in _SIZES}
     part = dict(part)
-    if "attention" in part.get(SKIP_KEY, ()):
-        part[HEADS_KEY] = 2 if whole[HEADS_KEY] == 1 else 1
-        part[KEY_VALUE_HEADS_KEY] = 1
-    if "mlp" in part.get(SKIP_KEY, ()):
+    if "attention" in part.get(_SKIP, ()):
+        part[_HEADS] = 2 if whole[_HEADS] == 1 else 1
+        part[_KEY_VALUE_HEADS] = 1
+    if "mlp" in part.get(_SKIP, ()):
         part |= {key: 2 if whole[key] == 1 else 1 for key in _WIDTHS if key in part}
     absent = object()
     return {k: v for k, v in part.items() if v != whole.get(k, getattr(sizes, k, absent))}
-
-
-def is_uneven(config: RawConfig) -> bool:
-    """Whether a config.json describes layers that differ, as globalprune writes it."""
-    auto_map = config.get("auto_map")
-    named = auto_map.get("AutoModelForCausalLM") if isinstance(auto_map, dict) else None
-    return bool(config.get("per_layer_config")) and (named is None or MODELING_FILE in str(named))
-
-
-def pruned_class(config: RawConfig) -> str:
-    """The class in the modeling file that builds such a config's model."""
-    return PREFIX + MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config["model_type"]]
-
-
-def traits_of(config: RawConfig) -> ModelTraits:
-    """Read them from a raw config.json; what it leaves out is what the class says."""
-    native = native_config(config)
-    rope = native.rope_parameters or {}
-    types = {one.get("rope_type") for one in rope.values() if isinstance(one, dict)}
-    kinds = getattr(native, "layer_types", None)
-    window = getattr(native, "sliding_window", None)
-    return ModelTraits(
-        model_type=config["model_type"],
-        hidden_size=native.hidden_size,
-        tied_embeddings=bool(native.tie_word_embeddings),
-        sliding_window="sliding_attention" in kinds if kinds else window is not None,
-        rope_type=rope.get("rope_type") or next(iter(types - {"default"}), "default"),
-        layer_kinds=layer_kinds(native),
-        activation=getattr(native, "hidden_act", None) or native.hidden_activation,
-    )

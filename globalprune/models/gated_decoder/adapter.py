@@ -1,14 +1,15 @@
 """Decoder layers with grouped-query attention (q, k, v, o) and a gated MLP (gate, up, down).
 
-Biases may stand on any projection, q/k norms of one head's size are shared by all heads, norms may
-stand behind the sublayers too, and projections that read the same may be fused; a mixture of
-experts may stand in the place of the MLP. Where q/k norms span all heads the attention stays whole.
-Models that globalprune cut before are read like any other, empty sublayers included.
+Any projection may have a bias, norms may stand before and behind a sublayer, projections with the
+same input may be fused, and a mixture of experts may take the place of the MLP. Norms of queries
+and keys may be those of one head, which all heads share; where they span all heads the attention
+stays whole. Models that globalprune cut before are read like any other, empty sublayers included.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from globalprune.artifacts.structure import (
     GroupType,
@@ -21,16 +22,17 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.gated_decoder.form import HIDDEN_AXIS, PLAIN_FORM, LayerForm
 from globalprune.models.gated_decoder.shapes import (
     NO_EXPERTS,
+    ExpertShapes,
     LayerShapes,
-    MixtureShapes,
     read_shapes,
 )
 
-_PREFIX = "model.layers."
-_FINAL_NORM = "model.norm"
-_SUBLAYER_PREFIX: dict[GroupType, str] = {"attention": "self_attn.", "mlp": "mlp."}
+_PREFIX: Final = "model.layers."
+_FINAL_NORM: Final = "model.norm"
+_SUBLAYER_PREFIX: Final[dict[GroupType, str]] = {"attention": "self_attn.", "mlp": "mlp."}
+_OUTPUT: Final[dict[GroupType, str]] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
+
 _Layer = LayerShapes | LayerStructure
-_OUTPUT: dict[GroupType, str] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
 
 
 @dataclass(frozen=True)
@@ -55,36 +57,36 @@ class GatedDecoder:
         """`self_attn.` or `mlp.`."""
         return _SUBLAYER_PREFIX[group_type]
 
-    def module(self, name: str) -> str:
-        """The same, but for experts that are stored under another name."""
-        return name if self.form.mixture is None else self.form.mixture.module(name)
+    def module_name(self, name: str) -> str:
+        """Return the same name, except for experts that are stored under another."""
+        return name if self.form.mixture is None else self.form.mixture.module_name(name)
 
-    def output(self, group_type: GroupType) -> str:
+    def output_module(self, group_type: GroupType) -> str:
         """`self_attn.o_proj` or `mlp.down_proj`."""
         return _OUTPUT[group_type]
 
-    def outputs(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """That one, or the `down_proj` of every expert."""
+    def output_modules(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """Return that module, or the `down_proj` of every expert."""
         if self.form.mixture and group_type == "mlp" and layer.mlp.experts:
-            return self.form.mixture.outputs(layer.mlp.experts)
+            return self.form.mixture.output_modules(layer.mlp.experts)
         return (_OUTPUT[group_type],)
 
-    def entry_norm(self, group_type: GroupType) -> str | None:
+    def pre_norm(self, group_type: GroupType) -> str | None:
         """`input_layernorm`, and `post_attention_layernorm` or `pre_feedforward_layernorm`."""
-        return self.form.norms.entering.get(group_type)
+        return self.form.norms.before.get(group_type)
 
-    def leaving_norm(self, group_type: GroupType) -> str | None:
+    def post_norm(self, group_type: GroupType) -> str | None:
         """`post_attention_layernorm` and `post_feedforward_layernorm`, in families with both."""
-        return self.form.norms.leaving.get(group_type)
+        return self.form.norms.behind.get(group_type)
 
     def check_shapes(self, checkpoint: Checkpoint) -> None:
-        """Read every layer's shapes, and leave it at that."""
+        """Read every layer's shapes, and nothing else."""
         read_shapes(checkpoint, _PREFIX, self.form)
 
     def structure(self, checkpoint: Checkpoint) -> ModelStructure:
-        """Read every layer from shapes and config; raise where they don't make sense together."""
+        """Read every layer from shapes and config; raise where they contradict each other."""
         shapes = read_shapes(checkpoint, _PREFIX, self.form)
-        # transformers is slow to import, and what is refused before takes none of it
+        # transformers is slow to import, and a model that is refused before doesn't need it
         from globalprune.models.configs.class_config import attention_windows
 
         source = checkpoint.source
@@ -94,15 +96,15 @@ class GatedDecoder:
         )
 
     def axes(self, layer: LayerStructure, group_type: GroupType) -> tuple[GroupAxis, ...]:
-        """Rows of q, k, v and columns of o; rows of gate and up and columns of down."""
+        """Return rows of q, k, v and columns of o; rows of gate and up and columns of down."""
         return self._axes(layer, group_type, layer.sublayer(group_type).experts)
 
     def gating(self, group_type: GroupType) -> GatingModules | None:
-        """Gate, up and their activation, of the MLP."""
+        """Return gate, up and their activation, for the MLP."""
         return self.form.projections.gating if group_type == "mlp" else None
 
-    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """The q/k norms of an attention sublayer that can be cut, the router of experts."""
+    def shared_tensors(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+        """Return the q/k norms of attention that can be cut, and the router of experts."""
         if group_type in self.form.fixed:
             return ()
         return self._shared(layer, group_type, layer.sublayer(group_type).experts)
@@ -111,7 +113,7 @@ class GatedDecoder:
         """Count one layer's groups and parameters."""
         return LayerStructure(
             attention=self._sublayer(shapes, "attention"),
-            mlp=self._sublayer(shapes, "mlp", shapes.mixture),
+            mlp=self._sublayer(shapes, "mlp", shapes.experts),
             norms=_parameters(shapes, self.form.norms.tensors),
             query_heads_per_group=shapes.query_heads_per_group,
             head_dim=shapes.head_dim,
@@ -120,14 +122,14 @@ class GatedDecoder:
         )
 
     def _sublayer(
-        self, shapes: LayerShapes, group_type: GroupType, mixture: MixtureShapes = NO_EXPERTS
+        self, shapes: LayerShapes, group_type: GroupType, experts: ExpertShapes = NO_EXPERTS
     ) -> SublayerStructure:
-        """Groups and costs of one sublayer, counted from its tensors through its axes."""
+        """Count the groups and costs of one sublayer from its tensors, through its axes."""
         groups = shapes.groups[group_type]
         bias = _parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes))
-        axes = self._axes(shapes, group_type, mixture.experts)
+        axes = self._axes(shapes, group_type, experts.widths)
         owned = _parameters(shapes, {axis.tensor for axis in axes})
-        shared = _parameters(shapes, self._shared(shapes, group_type, mixture.experts))
+        shared = _parameters(shapes, self._shared(shapes, group_type, experts.widths))
         if groups and group_type in self.form.fixed:
             return SublayerStructure(groups=groups, cost=0, kept=owned + bias + shared)
         return SublayerStructure(
@@ -135,19 +137,19 @@ class GatedDecoder:
             cost=owned // groups if groups else 0,
             shared=shared,
             kept=bias,
-            experts=mixture.experts,
-            chosen=mixture.chosen,
+            experts=experts.widths,
+            chosen=experts.chosen,
         )
 
     def _axes(
-        self, shapes: _Layer, group_type: GroupType, experts: Sequence[int]
+        self, shapes: _Layer, group_type: GroupType, widths: Sequence[int]
     ) -> tuple[GroupAxis, ...]:
-        """The axes of every stored tensor that run over the sublayer's groups."""
-        if self.form.mixture and experts:
-            return self.form.mixture.axes(experts)
-        widths = {"Q": shapes.query_heads_per_group * shapes.head_dim, "K": shapes.head_dim, "F": 1}
+        """Return the axes of every stored tensor that run over the sublayer's groups."""
+        if self.form.mixture and widths:
+            return self.form.mixture.axes(widths)
+        sizes = {"Q": shapes.query_heads_per_group * shapes.head_dim, "K": shapes.head_dim, "F": 1}
         candidates = (
-            GroupAxis(f"{projection}.{kind}", dim, tuple(widths[block] for block in blocks))
+            GroupAxis(f"{projection}.{kind}", dim, tuple(sizes[block] for block in blocks))
             for projection, (rows, columns) in self.form.projections.sublayers[group_type].items()
             for kind, axes in (("weight", (rows, columns)), ("bias", (rows,)))
             for dim, blocks in enumerate(axes)
@@ -156,19 +158,19 @@ class GatedDecoder:
         return tuple(axis for axis in candidates if axis.tensor in shapes.tensors)
 
     def _shared(
-        self, shapes: _Layer, group_type: GroupType, experts: Sequence[int]
+        self, shapes: _Layer, group_type: GroupType, widths: Sequence[int]
     ) -> tuple[str, ...]:
-        """What all groups of the sublayer use."""
-        if self.form.mixture and experts:
+        """Return the tensors that all groups of the sublayer use."""
+        if self.form.mixture and widths:
             return (self.form.mixture.router,)
-        return _present(self.form.inside(group_type), shapes)
+        return _present(self.form.inner_norms(group_type), shapes)
 
 
 def _present(names: Iterable[str], shapes: _Layer) -> tuple[str, ...]:
-    """Those of the tensors that the layer has."""
+    """Return those of the tensors that the layer has."""
     return tuple(name for name in names if name in shapes.tensors)
 
 
 def _parameters(shapes: _Layer, names: Iterable[str]) -> int:
-    """The parameters of the named tensors together."""
+    """Count the parameters of the named tensors together."""
     return sum(math.prod(shapes.tensors[name]) for name in names)

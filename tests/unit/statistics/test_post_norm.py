@@ -49,7 +49,7 @@ def test_a_norm_behind_experts_is_refused(tiny: Tiny, monkeypatch: pytest.Monkey
     adapter, structure = measuring.described(tiny("qwen3_moe"))
     model = measuring.apart(tiny("qwen3_moe"))
     assert post_norm_module(model, adapter, structure, 0, "mlp") is None
-    monkeypatch.setattr(type(adapter), "leaving_norm", lambda *_: "norm")
+    monkeypatch.setattr(type(adapter), "post_norm", lambda *_: "norm")
     with pytest.raises(
         UnsupportedArchitecture, match=r"^qwen3_moe: a norm stands behind the experts of layer 0, "
     ):

@@ -9,18 +9,14 @@ import torch
 from applying import applied
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
-from tiny_models import FAMILIES, random_ids, save_tiny, tiny_config, tiny_model
+from tiny_models import FAMILIES, random_ids, save_tiny, tiny_model
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
-from uneven_models import Cut, masked, save_uneven
+from uneven_models import Cut, effect_of_cut, masked, save_uneven, structure_of
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS, stock_attention
-from globalprune.models.configs.pruned_config import (
-    is_uneven,
-    layer_kinds,
-    native_config,
-    traits_of,
-)
+from globalprune.models.configs.native_config import traits_of
+from globalprune.models.configs.pruned_config import prune_config
 from globalprune.models.loading import load_model
 from globalprune.models.registry import ADAPTERS
 
@@ -63,36 +59,8 @@ def test_sizes_that_are_wrong_on_purpose_change_no_logit(tmp_path: Path, name: s
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("config", "uneven"),
-    [
-        ({}, False),
-        ({"per_layer_config": {"0": {"intermediate_size": 3}}}, True),
-        ({"per_layer_config": {"0": {}}, "auto_map": {"AutoModelForCausalLM": "their.Own"}}, False),
-        (
-            {
-                "per_layer_config": {"0": {}},
-                "auto_map": {"AutoModelForCausalLM": "me/repo--modeling_globalprune.PrunedX"},
-            },
-            True,
-        ),
-        ({"per_layer_config": {"0": {}}, "auto_map": None}, True),
-    ],
-    ids=["plain", "no auto_map", "another's file", "from the Hub", "null"],
-)
-def test_a_result_is_known_by_what_it_says_of_its_layers(
-    config: dict[str, Any], uneven: bool
-) -> None:
-    """Whatever became of auto_map on the way, unless it names another's file."""
-    assert is_uneven(config) is uneven
-
-
 def test_code_in_the_base_models_folder_is_not_asked_for() -> None:
     """It doesn't travel, so no entry may name it, and no null may stand there."""
-    from uneven_models import effect_of_cut, structure_of
-
-    from globalprune.models.configs.pruned_config import prune_config
-
     model = tiny_model("llama")
     structure = structure_of(model)
     for auto_map in ({"AutoConfig": "configuration_foo.Foo"}, None):
@@ -102,21 +70,9 @@ def test_code_in_the_base_models_folder_is_not_asked_for() -> None:
         assert "auto_map" not in edit.config
 
 
-@pytest.mark.parametrize("dtype", ["float32x", "", []])
-def test_settings_of_another_run_decide_no_size(dtype: Any) -> None:
-    """A class would end in an error of its own where it reads one."""
-    config = tiny_config("llama").to_dict() | {"dtype": dtype, "use_cache": "all"}
-
-    assert native_config(config).hidden_size == 32
-
-
 @pytest.mark.parametrize("names", [5, "LlamaForCausalLM", [5], None])
 def test_architectures_that_are_no_names_are_left_out(names: Any) -> None:
     """A cut that the native format has words for is written without them."""
-    from uneven_models import effect_of_cut, structure_of
-
-    from globalprune.models.configs.pruned_config import prune_config
-
     model = tiny_model("llama")
     structure = structure_of(model)
     narrower: Cut = {layer: {"mlp": tuple(range(8))} for layer in range(4)}
@@ -125,27 +81,6 @@ def test_architectures_that_are_no_names_are_left_out(names: Any) -> None:
     edit = prune_config(raw, structure, effect_of_cut(structure, narrower))
 
     assert edit.config.get("architectures", []) == []
-
-
-def test_what_a_config_leaves_out_is_what_its_class_says() -> None:
-    """A config.json of a few keys; a rope type and a window are seen."""
-    few = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2}
-    assert traits_of(few).model_dump() == {
-        "model_type": "llama",
-        "hidden_size": 64,
-        "tied_embeddings": False,
-        "sliding_window": False,
-        "rope_type": "default",
-        "activation": "silu",
-        "layer_kinds": ("full", "full"),
-    }
-    rope = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}
-    assert traits_of(few | {"rope_parameters": rope}).rope_type == "yarn"
-    assert traits_of({"model_type": "mistral", "sliding_window": 64}).sliding_window
-    assert not traits_of({"model_type": "mistral", "sliding_window": None}).sliding_window
-    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}
-    assert traits_of({"model_type": "qwen2", **window}).sliding_window
-    assert traits_of(tiny_config("llama_tied_bias").to_dict()).tied_embeddings
 
 
 def test_forms_in_llama_cpp_are_of_families_that_we_cut() -> None:
@@ -215,8 +150,6 @@ def test_a_layer_keeps_what_it_is(tmp_path: Path, name: str) -> None:
     folder = save_tiny(tmp_path / "m", family, **said)
     config = folder / "config.json"
     if silent:
-        import json
-
         raw = {k: v for k, v in json.loads(config.read_text()).items() if k not in silent}
         config.write_text(json.dumps(raw | {k: v for k, v in said.items() if v is not None}))
     whole: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -233,11 +166,3 @@ def test_a_layer_keeps_what_it_is(tmp_path: Path, name: str) -> None:
         torch.testing.assert_close(
             load_model(cut.out)(ids).logits, whole(ids).logits, rtol=0, atol=2e-5
         )
-
-
-def test_kinds_are_read_from_what_the_class_makes_of_it() -> None:
-    """Whether a config says it in a list, by a number, or not at all."""
-    assert layer_kinds(tiny_config("llama")) == ("full",) * 4
-    assert layer_kinds(tiny_config("smollm3")) == ("full", "no_rope", "full", "full")
-    assert layer_kinds(tiny_config("gemma2")) == ("sliding", "full") * 2
-    assert layer_kinds(tiny_config("phi3")) == ("sliding",) * 4

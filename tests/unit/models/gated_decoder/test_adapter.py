@@ -98,8 +98,8 @@ def test_the_output_bias_belongs_to_no_group(tiny: Tiny) -> None:
     assert (layer.attention.kept, layer.mlp.kept) == (32, 32)
     for kind in GROUP_TYPES:
         named = {axis.tensor for axis in adapter.axes(layer, kind)}
-        assert f"{adapter.output(kind)}.bias" not in named
-        assert f"{adapter.output(kind)}.weight" in named
+        assert f"{adapter.output_module(kind)}.bias" not in named
+        assert f"{adapter.output_module(kind)}.weight" in named
 
 
 def test_query_and_key_norms_are_shared_by_the_groups(tiny: Tiny) -> None:
@@ -107,8 +107,8 @@ def test_query_and_key_norms_are_shared_by_the_groups(tiny: Tiny) -> None:
     adapter, structure = structure_of(tiny("qwen3"))
     layer = structure.layers[0]
     names = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")
-    assert adapter.shared(layer, "attention") == names
-    assert adapter.shared(layer, "mlp") == ()
+    assert adapter.shared_tensors(layer, "attention") == names
+    assert adapter.shared_tensors(layer, "mlp") == ()
     assert layer.attention.shared == 16
 
 
@@ -122,9 +122,9 @@ def test_an_attention_with_norms_over_its_heads_is_fixed(tiny: Tiny) -> None:
         assert (attention.groups, attention.candidates, attention.cost) == (3, 0, 0)
         assert (attention.shared, attention.kept) == (0, 32 * (48 + 24 + 24 + 48) + 48 + 24)
         assert (layer.mlp.groups, layer.mlp.candidates, layer.mlp.cost) == (24, 24, 3 * 32)
-        assert adapter.shared(layer, "attention") == ()
-    assert adapter.entry_norm("attention") is adapter.entry_norm("mlp") is None
-    assert adapter.leaving_norm("mlp") == "post_feedforward_layernorm"
+        assert adapter.shared_tensors(layer, "attention") == ()
+    assert adapter.pre_norm("attention") is adapter.pre_norm("mlp") is None
+    assert adapter.post_norm("mlp") == "post_feedforward_layernorm"
 
 
 def test_an_emptied_sublayer_has_no_groups_and_keeps_its_output_bias() -> None:

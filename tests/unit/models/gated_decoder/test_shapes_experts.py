@@ -8,7 +8,7 @@ import pytest
 from globalprune.errors import CheckpointError
 from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.gated_decoder.form import MixtureOfExperts
-from globalprune.models.gated_decoder.shapes import read_mixture
+from globalprune.models.gated_decoder.shapes import read_experts
 
 CONFIG: dict[str, Any] = {
     "hidden_size": 16,
@@ -28,29 +28,29 @@ def tensors(*widths: int) -> dict[str, tuple[int, ...]]:
 def read(layer: Mapping[str, tuple[int, ...]], **own: Any) -> Any:
     """What is read of layer 5, of which the config says `own`."""
     config = CONFIG | ({"per_layer_config": {"5": own}} if own else {})
-    return read_mixture(MIXTURE, layer, ConfigSizes(config, "M"), 5)
+    return read_experts(MIXTURE, layer, ConfigSizes(config, "M"), 5)
 
 
 def test_experts_are_taken_out_of_a_layer() -> None:
     """Their widths, how many a token meets, and what else there is."""
     found = read(tensors(4, 4, 4))
-    assert (found.experts, found.chosen, found.rest) == ((4, 4, 4), 2, REST)
+    assert (found.widths, found.chosen, found.other_tensors) == ((4, 4, 4), 2, REST)
 
 
 def test_a_layer_without_a_router_has_none() -> None:
     """It is read as any other."""
     found = read(REST)
-    assert (found.experts, found.rest) == ((), REST)
-    assert read_mixture(None, REST, ConfigSizes(CONFIG, "M"), 5).experts == ()
+    assert (found.widths, found.other_tensors) == ((), REST)
+    assert read_experts(None, REST, ConfigSizes(CONFIG, "M"), 5).widths == ()
 
 
 def test_widths_that_differ_are_those_that_the_config_lists() -> None:
     """An expert of no width has no tensors."""
     found = read(tensors(4, 0, 1), moe_intermediate_size=1, expert_widths=[4, 0, 1])
-    assert found.experts == (4, 0, 1)
-    axes = MIXTURE.axes(found.experts)
+    assert found.widths == (4, 0, 1)
+    axes = MIXTURE.axes(found.widths)
     assert [axis.first for axis in axes] == [0, 0, 0, 4, 4, 4]
-    assert MIXTURE.outputs(found.experts) == (
+    assert MIXTURE.output_modules(found.widths) == (
         "mlp.experts.0.down_proj",
         "mlp.experts.2.down_proj",
     )
@@ -88,5 +88,5 @@ def test_what_does_not_fit_is_named(layer: Any, own: dict[str, Any], message: st
 def test_modules_are_stored_under_other_names_in_mixtral() -> None:
     """What the loaded model calls them."""
     mixture = MixtureOfExperts("block_sparse_moe.", "w1", "w3", "w2", "intermediate_size")
-    assert mixture.module("block_sparse_moe.experts.3.w2") == "mlp.experts.3.w2"
-    assert mixture.module("self_attn.o_proj") == "self_attn.o_proj"
+    assert mixture.module_name("block_sparse_moe.experts.3.w2") == "mlp.experts.3.w2"
+    assert mixture.module_name("self_attn.o_proj") == "self_attn.o_proj"
