@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 from huggingface_hub import split_state_dict_into_shards_factory
@@ -11,6 +11,7 @@ from huggingface_hub.serialization._base import StateDictSplit
 from safetensors.torch import save_file
 
 from globalprune.artifacts.disk import current_umask
+from globalprune.models.checkpoints.checkpoint import TensorInfo
 
 MAX_SHARD_BYTES: Final = 5 * 10**9
 INDEX_FILE: Final = "model.safetensors.index.json"
@@ -23,30 +24,6 @@ _DTYPE_ORDER: Final = (  # of safetensors' own enumeration; the last come first 
 )  # fmt: skip
 _LONGEST_DTYPE: Final = "BF16"  # of those that tensors are converted to
 _MAX_FLOAT_BYTES: Final = 4  # likewise
-
-
-class StoredTensor(Protocol):
-    """A tensor as a header describes it."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """Its dtype by safetensors' name."""
-        ...
-
-    @property
-    def parameters(self) -> int:
-        """The number of elements."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """The bytes of its elements."""
-        ...
 
 
 class ShardWriter:
@@ -83,7 +60,7 @@ class ShardWriter:
             (self._folder / INDEX_FILE).write_text(text, encoding="utf-8")
 
 
-def weight_file_bytes(tensors: Mapping[str, StoredTensor]) -> int:
+def weight_file_bytes(tensors: Mapping[str, TensorInfo]) -> int:
     """Return the bytes of the files of these tensors: headers, elements, and the index."""
     split = _split_tensors({name: one.bytes for name, one in tensors.items()})
     total = sum(
@@ -94,7 +71,7 @@ def weight_file_bytes(tensors: Mapping[str, StoredTensor]) -> int:
     return total + _index_bytes(split, tensors)
 
 
-def max_overhead_bytes(tensors: Mapping[str, StoredTensor]) -> int:
+def max_overhead_bytes(tensors: Mapping[str, TensorInfo]) -> int:
     """Return the most that headers and index take, whatever is cut and floats are converted to."""
     sizes = {
         name: max(one.bytes, _MAX_FLOAT_BYTES * one.parameters) for name, one in tensors.items()
@@ -132,7 +109,7 @@ def _index_text(split: StateDictSplit, parameters: int) -> str:
     return json.dumps(index, indent=2, sort_keys=True) + "\n"
 
 
-def _header_bytes(tensors: Mapping[str, StoredTensor]) -> int:
+def _header_bytes(tensors: Mapping[str, TensorInfo]) -> int:
     """Return the bytes of one file's header, with the length in front of it."""
     header: dict[str, object] = {"__metadata__": _METADATA}
     begin = 0
@@ -145,7 +122,7 @@ def _header_bytes(tensors: Mapping[str, StoredTensor]) -> int:
     return _LENGTH_BYTES + length + -length % _LENGTH_BYTES
 
 
-def _index_bytes(split: StateDictSplit, tensors: Mapping[str, StoredTensor]) -> int:
+def _index_bytes(split: StateDictSplit, tensors: Mapping[str, TensorInfo]) -> int:
     """Return the bytes of the index, if there are several files."""
     if not split.is_sharded:
         return 0

@@ -82,12 +82,12 @@ class HandMade:
         """Those above."""
         return AXES[group_type] if layer.sublayer(group_type).groups else ()
 
-    def shared(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
+    def shared_tensors(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
         """A query norm."""
         del layer
         return ("self_attn.q_norm.weight",) if group_type == "attention" else ()
 
-    def output(self, group_type: GroupType) -> str:
+    def output_module(self, group_type: GroupType) -> str:
         """As in most families."""
         return "self_attn.o_proj" if group_type == "attention" else "mlp.down_proj"
 
