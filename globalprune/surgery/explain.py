@@ -28,7 +28,7 @@ from globalprune.surgery.steps import (
 )
 from globalprune.surgery.weight_files import WeightFiles
 
-_CALLED: Final = {"attention": "groups", "mlp": "channels"}
+_GROUP_NAMES: Final = {"attention": "groups", "mlp": "channels"}
 _DOCUMENT_NAMES: Final[dict[type[Step], str]] = {  # where the JSON document has an older name
     CompensatedTensor: "SolveTensor",
     CompensatedFinalNorm: "RefitTensor",
@@ -53,28 +53,32 @@ def explanation_of(
     weights: WeightFiles,
     warnings: Sequence[str] = (),
 ) -> Explanation:
-    """Tell the steps; nothing is decided here."""
+    """Describe the steps of cutting `model`; nothing is decided here."""
     written = promised_tensors(steps)
-    before, after = effect.parameters_before, sum(facts.parameters for facts in written.values())
+    before, after = effect.parameters_before, sum(info.parameters for info in written.values())
     lines = [
         f"{model}: {before:,} → {after:,} parameters ({(before - after) / before:.2%} cut)",
         weights.text,
     ]
-    told = len(lines)
     cutting = [step for step in steps if not isinstance(step, FileStep)]
-    for layer in effect.layers:
-        own = [step for step in cutting if step.layer == layer.layer_idx]
-        lines += _layer_lines(own, structure.layers[layer.layer_idx], layer)
-    if len(lines) == told:
-        lines.append("no layer changes")
+    changes = [
+        line
+        for layer in effect.layers
+        for line in _layer_lines(
+            [step for step in cutting if step.layer == layer.layer_idx],
+            structure.layers[layer.layer_idx],
+            layer,
+        )
+    ]
+    lines += changes or ["no layer changes"]
     lines += [
         f"{step.name} is compensated" for step in steps if isinstance(step, CompensatedFinalNorm)
     ]
     kept = sum(isinstance(step, KeepTensor) for step in steps)
     lines.append(f"{kept} of {len(written)} written tensors are copied bit for bit")
-    rounded = sum(isinstance(step, ConvertTensor) for step in steps)
     if weights.save_dtype is not None:
-        lines.append(f"{rounded} are copied whole and converted to {weights.save_dtype}")
+        converted = sum(isinstance(step, ConvertTensor) for step in steps)
+        lines.append(f"{converted} are copied whole and converted to {weights.save_dtype}")
     lines += [_file_line(step) for step in steps if isinstance(step, FileStep)]
     document = {
         "model": model,
@@ -95,9 +99,11 @@ def step_document(step: Step) -> dict[str, Any]:
     return {"step": _DOCUMENT_NAMES.get(type(step), type(step).__name__), **fields}
 
 
-def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEffect) -> list[str]:
-    """Say what becomes of one layer; nothing, if nothing does."""
-    heads, sliced, compensated, dropped = _widths(had, layer), [], [], []
+def _layer_lines(
+    steps: Sequence[LayerStep], before: LayerStructure, layer: LayerEffect
+) -> list[str]:
+    """Describe what changes in one layer; no line where nothing does."""
+    heads, sliced, compensated, dropped = _widths(before, layer), [], [], []
     for step in steps:
         match step:
             case KeepTensor() | ConvertTensor() | CompensatedFinalNorm():  # counted at the end
@@ -126,15 +132,15 @@ def _layer_lines(steps: Sequence[LayerStep], had: LayerStructure, layer: LayerEf
 
 
 def _file_line(step: FileStep) -> str:
-    """Say how one file beside the weights comes about."""
+    """Describe how one file beside the weights is made."""
     match step:
         case WriteConfig(changed=False):
             return "config.json stays as it was"
         case WriteConfig(uneven=False):
             return "config.json gets new sizes, the same for every layer"
         case WriteConfig():
-            why = f": {step.reason}" if step.reason else ""
-            return f"config.json gets the sizes of every layer{why}"
+            reason = f": {step.reason}" if step.reason else ""
+            return f"config.json gets the sizes of every layer{reason}"
         case CopyModelingFile():
             return f"{step.name} goes along, for transformers to build such layers"
         case CopyAuxiliaryFile():
@@ -145,14 +151,14 @@ def _file_line(step: FileStep) -> str:
             assert_never(step)
 
 
-def _widths(had: LayerStructure, layer: LayerEffect) -> list[str]:
-    """How many groups a kept layer had and has, where that differs."""
+def _widths(before: LayerStructure, layer: LayerEffect) -> list[str]:
+    """The number of groups of a kept layer before and after, where they differ."""
     if layer.dropped:
         return []
     return [
-        f"{kind} {had.sublayer(kind).groups:,} → {len(layer.of(kind)):,} {_CALLED[kind]}"
+        f"{kind} {before.sublayer(kind).groups:,} → {len(layer.of(kind)):,} {_GROUP_NAMES[kind]}"
         for kind in GROUP_TYPES
-        if len(layer.of(kind)) != had.sublayer(kind).groups
+        if len(layer.of(kind)) != before.sublayer(kind).groups
     ]
 
 
@@ -161,5 +167,5 @@ def _short(name: str) -> str:
     return ".".join(name.split(".")[-2:])
 
 
-def _shape(facts: TensorInfo) -> str:
-    return "×".join(str(size) for size in facts.shape)
+def _shape(info: TensorInfo) -> str:
+    return "×".join(str(size) for size in info.shape)

@@ -1,8 +1,8 @@
-"""Earlier cuts of a model, and for every group its index in the first model."""
+"""What gp did to a model before, and the map from every group to the first model's groups."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -31,25 +31,68 @@ from globalprune.errors import TableInvalid
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.output_folder import records_folder
 
-FORMAT = "globalprune.origin/1"
-_ORIGINS = ("origin_layer_idx", "origin_group_idx")
-_TYPES = {
+FORMAT: Final = "globalprune.origin/1"
+_TYPES: Final = {
     "layer_idx": pa.int32(),
     "group_type": pa.string(),
     "group_idx": pa.int32(),
     "origin_layer_idx": pa.int32(),
     "origin_group_idx": pa.int32(),
 }
+_ORIGINS: Final = ("origin_layer_idx", "origin_group_idx")
 
 
-def origin_table(effect: PlanEffect, *, structure: str, weights: str) -> pa.Table:
-    """Build the map; the metadata names the fingerprints of the model that was cut."""
+@dataclass(frozen=True)
+class History:
+    """What gp did to a model before; a model that gp never changed has an empty one."""
+
+    first: FirstModel | None = None
+    steps: tuple[EarlierStep, ...] = ()
+    origin: pa.Table | None = None  # the model's own map to the first model's groups
+    warnings: tuple[str, ...] = ()
+
+    def map_to_first(self, table: pa.Table) -> pa.Table:
+        """Continue a cut's map, from the groups of the model that is cut, to the first model's."""
+        return table if self.origin is None else compose_maps(table, self.origin)
+
+
+def read_history(checkpoint: Checkpoint, structure: ModelStructure, weights: str) -> History:
+    """Read the records in the model's folder; `weights` is the model's fingerprint.
+
+    Raise `RecordInvalid` or `TableInvalid` for a damaged record.
+    """
+    folder = records_folder(checkpoint.source)
+    metrics, finetuning = folder / METRICS_FILE, folder / FINETUNE_FILE
+    cut = read_metrics(metrics) if metrics.is_file() else None
+    runs = read_finetune_record(finetuning).runs if finetuning.is_file() else ()
+    if cut is None and not runs:
+        return History()
+    steps = [*(cut.earlier if cut else ()), *([_cut_step(folder, cut)] if cut else ())]
+    steps += map(_finetune_step, runs)
+    path, warnings = folder / ORIGIN_FILE, []
+    origin = read_origin_map(path) if cut is not None and path.is_file() else None
+    if origin is not None and not _fits(origin, structure):
+        warnings.append(
+            f"{checkpoint.source.name}: its {ORIGIN_FILE} counts other groups than it has; the new "
+            "one leads to this model, not to the first."
+        )
+        origin = None
+    if steps[-1].weights not in (None, weights):
+        warnings.append(
+            f"{checkpoint.source.name}: its records are of other weights, so another tool changed "
+            "it since; that step is not in its history."
+        )
+    first = _first_model(cut, runs, checkpoint.parameters)
+    return History(first, tuple(steps), origin, tuple(warnings))
+
+
+def origin_map(effect: PlanEffect, *, structure: str, weights: str) -> pa.Table:
+    """Map every group of a result to its group in the model that is cut.
+
+    `structure` and `weights` are that model's fingerprints; they stand in the metadata.
+    """
     columns: dict[str, list[np.ndarray[tuple[int], np.dtype[np.int32]]]] = {
-        "layer_idx": [],
-        "group_type": [],
-        "group_idx": [],
-        "origin_layer_idx": [],
-        "origin_group_idx": [],
+        name: [] for name in _TYPES
     }
     for new, layer in enumerate(effect.kept_layers):
         for code, group_type in enumerate(GROUP_TYPES):
@@ -64,41 +107,25 @@ def origin_table(effect: PlanEffect, *, structure: str, weights: str) -> pa.Tabl
     arrays["group_type"] = pa.DictionaryArray.from_arrays(
         arrays["group_type"], pa.array(list(GROUP_TYPES))
     )
-    table = pa.table(arrays)
-    return table.replace_schema_metadata(
+    return pa.table(arrays).replace_schema_metadata(
         {"format": FORMAT, "structure": structure, "weights": weights}
     )
 
 
-def compose(table: pa.Table, before: pa.Table) -> pa.Table:
-    """The map of a cut behind that of the cuts before it: from the result to the first model."""
-    known = group_keys(before)
+def compose_maps(table: pa.Table, before: pa.Table) -> pa.Table:
+    """Compose a cut's map with the map `before` it: from the result to the first model."""
+    known = _group_keys(before)
     order = np.argsort(known)
-    rows = order[np.searchsorted(known, group_keys(table, "origin_"), sorter=order)]
+    rows = order[np.searchsorted(known, _group_keys(table, "origin_"), sorter=order)]
     for name in _ORIGINS:
         values = pa.array(before[name].to_numpy()[rows], pa.int32())
         table = table.set_column(table.column_names.index(name), name, values)
     return table.replace_schema_metadata(before.schema.metadata)
 
 
-def group_keys(table: pa.Table, prefix: str = "") -> NDArray[np.int64]:
-    """A number for the group of every row, by its layer, kind and index."""
-    kinds = pc.equal(pc.cast(table["group_type"], pa.string()), GROUP_TYPES[1]).to_numpy()
-    layers = table[f"{prefix}layer_idx"].to_numpy().astype(np.int64)
-    keys: NDArray[np.int64] = group_key(
-        layers, kinds, table[f"{prefix}group_idx"].to_numpy().astype(np.int64)
-    )
-    return keys
-
-
-def group_key(layer: Any, code: Any, index: Any) -> Any:
-    """The same for single groups; `code` is the place of their kind in GROUP_TYPES."""
-    return (layer * len(GROUP_TYPES) + code) * 2**32 + index
-
-
-def read_origin(path: Path) -> pa.Table:
-    """Read a map; raise `TableInvalid` for a file that is none."""
-    again = "apply the plan again, or remove the file, and with it what is known of earlier cuts."
+def read_origin_map(path: Path) -> pa.Table:
+    """Read a map; raise `TableInvalid` for a file that is not one."""
+    advice = "apply the plan again, or remove the file, and with it what is known of earlier cuts."
     try:
         table = pq.ParquetFile(path).read()
         fields = [(name, _TYPES[name]) for name in table.column_names]
@@ -107,57 +134,21 @@ def read_origin(path: Path) -> pa.Table:
         known = set(table["group_type"].unique().to_pylist()) <= set(GROUP_TYPES)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise TableInvalid(f"{path}: is no map of groups ({reason}); {again}") from error
+        raise TableInvalid(f"{path}: is no map of groups ({reason}); {advice}") from error
     found = (table.schema.metadata or {}).get(b"format", b"none").decode(errors="replace")
     if found != FORMAT or not whole or not known:
-        raise TableInvalid(f"{path}: is of format {found} or lacks values, not {FORMAT}; {again}")
+        raise TableInvalid(f"{path}: is of format {found} or lacks values, not {FORMAT}; {advice}")
     return table
 
 
-def write_origin(path: Path, table: pa.Table) -> None:
-    """Write the map."""
+def write_origin_map(path: Path, table: pa.Table) -> None:
+    """Write a map."""
     pq.write_table(table, path, compression="zstd")
 
 
-@dataclass(frozen=True)
-class History:
-    """All of it; a model that gp never changed has none."""
-
-    first: FirstModel | None = None
-    steps: tuple[EarlierStep, ...] = ()
-    origin: pa.Table | None = None
-    warnings: tuple[str, ...] = ()
-
-    def origin_of(self, table: pa.Table) -> pa.Table:
-        """The map of this cut, led on to the first model's groups."""
-        return table if self.origin is None else compose(table, self.origin)
-
-
-def history_of(checkpoint: Checkpoint, structure: ModelStructure, weights: str) -> History:
-    """Read what the model's folder knows; raise for a record that is damaged."""
-    folder = records_folder(checkpoint.source)
-    cut = read_metrics(folder / METRICS_FILE) if (folder / METRICS_FILE).is_file() else None
-    recovery = folder / FINETUNE_FILE
-    runs = read_finetune_record(recovery).runs if recovery.is_file() else ()
-    if cut is None and not runs:
-        return History()
-    steps = [*(cut.earlier if cut else ()), *([_cut(folder, cut)] if cut else ())]
-    steps += map(_finetuning, runs)
-    path, warnings = folder / ORIGIN_FILE, []
-    origin = read_origin(path) if cut is not None and path.is_file() else None
-    if origin is not None and not _fits(origin, structure):
-        where = f"{checkpoint.source.name}: its {ORIGIN_FILE} counts other groups than it has"
-        warnings.append(f"{where}; the new one leads to this model, not to the first.")
-        origin = None
-    if steps[-1].weights not in (None, weights):
-        warnings.append(
-            f"{checkpoint.source.name}: its records are of other weights, so another tool changed "
-            "it since; that step is not in its history."
-        )
-    return History(_first(cut, runs, checkpoint.parameters), tuple(steps), origin, tuple(warnings))
-
-
-def _first(cut: ApplyMetrics | None, runs: tuple[FinetuneRun, ...], parameters: int) -> FirstModel:
+def _first_model(
+    cut: ApplyMetrics | None, runs: tuple[FinetuneRun, ...], parameters: int
+) -> FirstModel:
     """The model that was there before gp changed anything."""
     if cut is not None:
         return cut.original_model
@@ -170,7 +161,7 @@ def _first(cut: ApplyMetrics | None, runs: tuple[FinetuneRun, ...], parameters: 
     )
 
 
-def _cut(folder: Path, cut: ApplyMetrics) -> EarlierStep:
+def _cut_step(folder: Path, cut: ApplyMetrics) -> EarlierStep:
     """The cut that the folder is the result of."""
     analysis = folder / ANALYSIS_FILE
     measured: Command = ()
@@ -191,8 +182,8 @@ def _cut(folder: Path, cut: ApplyMetrics) -> EarlierStep:
     )
 
 
-def _finetuning(run: FinetuneRun) -> EarlierStep:
-    """A finetuning behind it."""
+def _finetune_step(run: FinetuneRun) -> EarlierStep:
+    """A finetuning after the cut."""
     return EarlierStep(
         kind="finetuning",
         model=run.model.source,
@@ -204,9 +195,24 @@ def _finetuning(run: FinetuneRun) -> EarlierStep:
 
 
 def _fits(origin: pa.Table, structure: ModelStructure) -> bool:
-    """Whether the map has a row for every group that the model has, and no other."""
-    wanted = [
-        group_key(layer, GROUP_TYPES.index(kind), np.arange(sublayer.groups))
+    """Whether the map has a row for every group of the model, and no other row."""
+    keys = [
+        _group_key(layer, GROUP_TYPES.index(kind), np.arange(sublayer.groups))
         for layer, kind, sublayer in structure.sublayers()
     ]
-    return np.array_equal(np.sort(group_keys(origin)), np.concatenate(wanted))
+    return np.array_equal(np.sort(_group_keys(origin)), np.concatenate(keys))
+
+
+def _group_keys(table: pa.Table, prefix: str = "") -> NDArray[np.int64]:
+    """One number per row that stands for the group's layer, kind and index."""
+    kinds = pc.equal(pc.cast(table["group_type"], pa.string()), GROUP_TYPES[1]).to_numpy()
+    layers = table[f"{prefix}layer_idx"].to_numpy().astype(np.int64)
+    keys: NDArray[np.int64] = _group_key(
+        layers, kinds, table[f"{prefix}group_idx"].to_numpy().astype(np.int64)
+    )
+    return keys
+
+
+def _group_key(layer: Any, code: Any, index: Any) -> Any:
+    """The number that stands for a group; `code` is the position of its kind in GROUP_TYPES."""
+    return (layer * len(GROUP_TYPES) + code) * 2**32 + index

@@ -28,7 +28,7 @@ from globalprune.models.configs.pruned_config import EditedConfig, prune_config,
 from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.surgery.history import History, history_of
+from globalprune.surgery.history import History, read_history
 from globalprune.surgery.steps import (
     CopyAuxiliaryFile,
     CopyModelingFile,
@@ -41,7 +41,12 @@ from globalprune.surgery.steps import (
     cutting_steps,
     promised_tensors,
 )
-from globalprune.surgery.weight_files import SizePromise, WeightFiles, size_promise, weight_files
+from globalprune.surgery.weight_files import (
+    SizePromise,
+    WeightFiles,
+    check_size,
+    count_weight_files,
+)
 
 
 def repair_advice(plan: PrunePlan, *, compensating: bool) -> str | None:
@@ -112,7 +117,7 @@ def prepare(
     edit = with_dtype(prune_config(checkpoint.config, structure, effect), save_dtype)
     expected = plan.model.weights if plan.model else None
     weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
-    history = history_of(checkpoint, structure, weights)
+    history = read_history(checkpoint, structure, weights)
     traits = traits_of(checkpoint.config)
     steps = cutting_steps(checkpoint.tensors, adapter, structure, effect)
     if compensation is not None:
@@ -120,8 +125,8 @@ def prepare(
         steps = compensated_steps(steps, adapter, structure, effect, gates=gates)
     unconverted = promised_tensors(steps)
     steps = converted_steps(steps, save_dtype)
-    files = weight_files(checkpoint.tensors, promised_tensors(steps), save_dtype)
-    promise = size_promise(plan, plan_path, unconverted, files)
+    files = count_weight_files(checkpoint.tensors, promised_tensors(steps), save_dtype)
+    promise = check_size(plan, plan_path, unconverted, files)
     storage = stored_weights(checkpoint, adapter, structure)
     return Prepared(
         checkpoint=checkpoint,

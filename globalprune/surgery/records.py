@@ -14,7 +14,7 @@ from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_texts
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.printable import printable, printable_message
-from globalprune.surgery.history import origin_table, write_origin
+from globalprune.surgery.history import origin_map, write_origin_map
 from globalprune.surgery.prepare import Prepared
 
 
@@ -57,10 +57,10 @@ def write_records(
     (folder / PLAN_FILE).write_bytes(prepared.plan_bytes)
     schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it
     (folder / PLAN_SCHEMA_FILE).write_text(schema, encoding="utf-8")
-    table = origin_table(
+    table = origin_map(
         prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
     )
-    write_origin(folder / ORIGIN_FILE, prepared.history.origin_of(table))
+    write_origin_map(folder / ORIGIN_FILE, prepared.history.map_to_first(table))
     if analysis is not None:
         shutil.copyfile(analysis, folder / ANALYSIS_FILE)
     if compensation is not None:

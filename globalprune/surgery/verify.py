@@ -1,10 +1,11 @@
-"""Opens the written folder again, as a stranger would, and compares it with the plan's promise.
+"""Opens the written folder again, as any reader would, and compares it with the plan's promise.
 
-Nothing takes its final place before this passes. Shapes are compared, not weights.
+A result takes its final place only after this. Shapes are compared, not weights.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.structure import GROUP_TYPES
@@ -16,7 +17,7 @@ from globalprune.models.meta_model import class_differences
 from globalprune.models.sources.source import ModelSource
 from globalprune.surgery.weight_files import bytes_on_disk
 
-_SHOWN = 20  # differences; the first ones tell what went wrong
+_SHOWN: Final = 20  # differences in a message; the first ones show what went wrong
 
 
 def verify(
@@ -27,11 +28,15 @@ def verify(
     adapter: ModelAdapter,
     most_bytes: int,
 ) -> Checkpoint:
-    """Open `folder` and return its checkpoint; raise `VerificationFailed` with every difference."""
+    """Open `folder` and compare it; return its checkpoint.
+
+    `name` is the result's in messages, `promised` are its tensors, and `most_bytes` the most that
+    its weight files may take. Raise `VerificationFailed` with every difference.
+    """
     differences: list[str] = []
     try:
         checkpoint = open_checkpoint(ModelSource(name, folder, None))
-        # one after the other: where a later look finds no sense in the file, the first ones say why
+        # one by one: where a later comparison can't read the file, the earlier differences say why
         differences += _tensor_differences(promised, checkpoint)
         differences += _parameter_differences(effect, checkpoint)
         differences += _byte_differences(most_bytes, folder)
@@ -46,7 +51,7 @@ def verify(
 
 
 def _message(name: str, differences: list[str]) -> str:
-    """One line a difference."""
+    """A message with one line per difference."""
     shown = differences[:_SHOWN]
     if len(differences) > _SHOWN:
         shown.append(f"… and {len(differences) - _SHOWN} more")
@@ -64,15 +69,16 @@ def _tensor_differences(
     found = checkpoint.tensors
     for name in sorted(promised.keys() | found.keys()):
         if promised.get(name) != found.get(name):
-            yield f"{name}: promised {_told(promised.get(name))}, found {_told(found.get(name))}"
+            expected, got = _format_info(promised.get(name)), _format_info(found.get(name))
+            yield f"{name}: promised {expected}, found {got}"
 
 
-def _told(facts: TensorInfo | None) -> str:
-    return "nothing" if facts is None else f"{list(facts.shape)} {facts.dtype}"
+def _format_info(info: TensorInfo | None) -> str:
+    return "nothing" if info is None else f"{list(info.shape)} {info.dtype}"
 
 
 def _parameter_differences(effect: PlanEffect, checkpoint: Checkpoint) -> Iterator[str]:
-    """Compare the number of parameters with what the plan's header said."""
+    """Compare the number of parameters with the plan's."""
     if checkpoint.parameters != effect.parameters_after:
         yield (
             f"parameters: promised {effect.parameters_after:,}, found {checkpoint.parameters:,} "
@@ -81,7 +87,7 @@ def _parameter_differences(effect: PlanEffect, checkpoint: Checkpoint) -> Iterat
 
 
 def _byte_differences(most_bytes: int, folder: Path) -> Iterator[str]:
-    """Compare what the files of weights take with what was said that they would."""
+    """Compare the bytes of the weight files."""
     found = bytes_on_disk(folder)
     if found > most_bytes:
         yield f"bytes of weight files: promised {most_bytes:,}, found {found:,}"

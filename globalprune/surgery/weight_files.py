@@ -1,4 +1,4 @@
-"""The files of weights before and after a cut, and whether they keep a plan's promise in bytes."""
+"""The weight files before and after a cut, and whether they keep a plan's promise in bytes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ from globalprune.models.checkpoints.shard_writer import weight_file_bytes
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Bytes of all files of weights, headers and index included; of MODEL as gp would write it."""
+    """Bytes of all weight files, headers and index included, and the dtypes in them.
+
+    Those before are of MODEL as gp would write it uncut; `save_dtype` is what the result's
+    floating-point tensors are converted to, if they are.
+    """
 
     bytes_before: int
     bytes_after: int
@@ -27,12 +31,20 @@ class WeightFiles:
         return f"weights: {before} → {self.bytes_after:,} bytes in {self.after_dtypes}, whole files"
 
 
-def weight_files(
+@dataclass(frozen=True)
+class SizePromise:
+    """Whether the files keep the plan's size: a refusal, a warning, or neither."""
+
+    broken: str | None = None  # why the plan isn't applied so
+    warning: str | None = None  # what another tool has to do to keep it
+
+
+def count_weight_files(
     tensors: Mapping[str, TensorInfo],
     promised: Mapping[str, TensorInfo],
     save_dtype: str | None,
 ) -> WeightFiles:
-    """Count the files of a model's `tensors`, and those of the `promised` ones."""
+    """Count the weight files of a model's `tensors`, and of those that are `promised`."""
     return WeightFiles(
         bytes_before=weight_file_bytes(tensors),
         bytes_after=weight_file_bytes(promised),
@@ -42,24 +54,17 @@ def weight_files(
     )
 
 
-@dataclass(frozen=True)
-class SizePromise:
-    """What a plan's size asks of the files, and how that can be kept."""
-
-    broken: str | None = None  # why the plan isn't applied so
-    warning: str | None = None  # what is promised of another tool's files only
-
-
-def size_promise(
+def check_size(
     plan: PrunePlan,
     plan_path: Path,
     unconverted: Mapping[str, TensorInfo],
     files: WeightFiles,
 ) -> SizePromise:
-    """Hold the files against the plan's size; `unconverted` is what they hold without --save-dtype.
+    """Compare the files with the plan's size; `unconverted` are their tensors without --save-dtype.
 
-    A plan that keeps it in one dtype and not in the one that is written is refused, with the way.
-    A hand edit that breaks it in any dtype is honoured, as one that breaks any other budget.
+    A plan whose size holds in one dtype and not in the one that is written is refused, and the
+    message names that dtype. A hand edit that breaks it in any dtype is applied, as one that breaks
+    any other budget.
     """
     size = plan.target.size if plan.target else None
     if plan.target is None or size is None or files.bytes_after <= size:
@@ -72,18 +77,25 @@ def size_promise(
             warning=f"{allows} counted as int8, which gp doesn't write: {found}, and a tool that "
             "quantises has to keep the promise."
         )
-    for way in _ways(plan, counted, files):
-        if _bytes_as(way, unconverted) <= size:
-            how = f"say --save-dtype {way}" if way else "leave --save-dtype out"
+    for dtype in _other_dtypes(plan, counted, files):
+        if _bytes_as(dtype, unconverted) <= size:
+            advice = f"say --save-dtype {dtype}" if dtype else "leave --save-dtype out"
             in_dtype = f" in {counted}" if counted else ""
             return SizePromise(
-                broken=f"{allows}{in_dtype}, and {found}; {how}, or plan again by the dtype that "
-                "is to be written."
+                broken=f"{allows}{in_dtype}, and {found}; {advice}, or plan again by the dtype "
+                "that is to be written."
             )
     return SizePromise()
 
 
-def _ways(plan: PrunePlan, counted: Dtype | None, files: WeightFiles) -> Iterator[str | None]:
+def bytes_on_disk(folder: Path) -> int:
+    """The bytes of all weight files in a folder, the index included."""
+    return sum(path.stat().st_size for path in folder.glob("model*.safetensors*"))
+
+
+def _other_dtypes(
+    plan: PrunePlan, counted: Dtype | None, files: WeightFiles
+) -> Iterator[str | None]:
     """Yield the dtypes that may keep the promise; None is each tensor's own."""
     if counted is not None:
         yield counted
@@ -95,20 +107,15 @@ def _ways(plan: PrunePlan, counted: Dtype | None, files: WeightFiles) -> Iterato
 
 
 def _bytes_as(save_dtype: str | None, unconverted: Mapping[str, TensorInfo]) -> int:
-    """What the files would take with floating-point tensors as that dtype."""
+    """The bytes of the files with floating-point tensors as that dtype."""
     return weight_file_bytes(
         {
-            name: TensorInfo(facts.shape, written_dtype(facts.dtype, save_dtype))
-            for name, facts in unconverted.items()
+            name: TensorInfo(info.shape, written_dtype(info.dtype, save_dtype))
+            for name, info in unconverted.items()
         }
     )
 
 
-def bytes_on_disk(folder: Path) -> int:
-    """All files of weights in a folder that was written, the index included."""
-    return sum(path.stat().st_size for path in folder.glob("model*.safetensors*"))
-
-
 def _dtypes(tensors: Mapping[str, TensorInfo]) -> str:
     """`float32`, or `bfloat16 and float32`."""
-    return " and ".join(sorted({dtype_name(facts.dtype) for facts in tensors.values()}))
+    return " and ".join(sorted({dtype_name(info.dtype) for info in tensors.values()}))
