@@ -3,42 +3,45 @@
 import resource
 import sys
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-TORCH_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TORCH_DTYPE_NAMES: Final = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the model runs, and in what precision; None is left to the checkpoint."""
+    """Where the model runs, and in what precision; None takes the checkpoint's."""
 
     device: str
     dtype: torch.dtype | None
 
 
 def choose_placement(device: str | None, dtype: str | None) -> Placement:
-    """The first GPU if there is one; raise `UsageError` for what torch doesn't have here."""
+    """Choose a device, the first GPU if there is one, and a dtype.
+
+    Raise `UsageError` for a device that can't be used here, and for an unknown dtype.
+    """
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: is not a precision; there are {', '.join(DTYPES)}.")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=chosen).item()  # meta gives memory, but never a number
-    except (RuntimeError, AssertionError, ImportError) as error:  # by how torch was built
-        reason = str(error).partition("\n")[0].partition(". ")[0]  # then come torch's internals
+        torch.zeros(1, device=chosen).item()  # the meta device has memory, but no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:  # as torch was built
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # torch's internals follow
         raise UsageError(f"--device {chosen}: can't be used here ({reason}); try cpu.") from error
     return Placement(chosen, None if dtype is None else DTYPES[dtype])
 
 
 def compute_dtype(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
-    """The precision that was asked for, else float32 on a CPU and the checkpoint's elsewhere.
+    """Return the placement's dtype, else float32 on a CPU and the checkpoint's own elsewhere.
 
-    Raise `UsageError` where that is none to compute in.
+    Raise `UsageError` for a checkpoint whose dtype models aren't computed in.
     """
     if placement.dtype is not None:
         return placement.dtype
@@ -53,7 +56,7 @@ def compute_dtype(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
 
 
 def peak_memory(device: str) -> int:
-    """Bytes: of the GPU's allocator if the model ran there, else of this process."""
+    """Return the peak in bytes of the GPU's allocator, or of the process for another device."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
-"""What of a model can be refused at once: by its config.json and the headers of its weights.
+"""Refuses a model before any work, by its config.json and the headers of its weights.
 
 Nothing here loads torch, reads a weight, or fetches one from the Hub. Each command opens the model
-anew when its work begins, and refuses what only the weights tell.
+again when its work begins, and refuses then what only the weights show.
 """
 
 from typing import Any
@@ -18,41 +18,41 @@ from globalprune.models.sources.source import ModelSource, locate_model
 
 
 def refuse_unprunable(model: str) -> None:
-    """Raise for a model that is of no family of ours, is quantised, or has no shape to be cut."""
-    place = locate_model(model)
-    if isinstance(place, HubModel):
-        if place.file is None:
-            adapter_for(_hub_config(place))
-    elif place.is_gguf:
-        _refuse_uncuttable_file(place)
+    """Raise `ModelError` for a model of an unknown family, a quantised one, or wrong shapes."""
+    located = locate_model(model)
+    if isinstance(located, HubModel):
+        if located.file is None:
+            adapter_for(_hub_config(located))
+    elif located.is_gguf:
+        _refuse_unprunable_file(located)
     else:
-        # an adapter's base, whose shapes merging keeps
-        checkpoint = SafetensorsCheckpoint.open(place)
+        # of an adapter this is the base, which has the same shapes
+        checkpoint = SafetensorsCheckpoint.open(located)
         adapter_for(checkpoint.config).check_shapes(checkpoint)
 
 
 def refuse_unreadable(model: str) -> None:
-    """Raise for a model that is quantised or whose weights are not whole; any family will do."""
-    place = locate_model(model)
-    if isinstance(place, HubModel):
-        if place.file is None:
-            _hub_config(place)
-    elif place.is_gguf:
-        refuse_lossy_gguf(read_gguf_header(place.path), place.name)
+    """Raise `ModelError` for a quantised model or incomplete weights; any family is accepted."""
+    located = locate_model(model)
+    if isinstance(located, HubModel):
+        if located.file is None:
+            _hub_config(located)
+    elif located.is_gguf:
+        refuse_lossy_gguf(read_gguf_header(located.path), located.name)
     else:
-        SafetensorsCheckpoint.open(place)
+        SafetensorsCheckpoint.open(located)
 
 
-def _hub_config(place: HubModel) -> dict[str, Any]:
-    """The config of a model on the Hub; raise for a quantised one."""
-    path = fetch_config(place)
+def _hub_config(model: HubModel) -> dict[str, Any]:
+    """Read the config of a model on the Hub; raise `CheckpointError` for a quantised one."""
+    path = fetch_config(model)
     config = read_config(path)
     refuse_quantised(config, path)
     return config
 
 
-def _refuse_uncuttable_file(source: ModelSource) -> None:
-    """Read a GGUF file's head."""
+def _refuse_unprunable_file(source: ModelSource) -> None:
+    """Raise `ModelError` for a GGUF file of an unknown family, or one that would lose tensors."""
     header = read_gguf_header(source.path)
     refuse_lossy_gguf(header, source.name)
     if header.architecture not in GGUF_FAMILIES:

@@ -1,4 +1,7 @@
-"""The log lines and progress bars of transformers, tokenizers and peft, silenced."""
+"""Silences what transformers, tokenizers and peft write to the terminal.
+
+Their own switches are used where they reach; a comment says where they don't.
+"""
 
 import contextlib
 import io
@@ -6,55 +9,54 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from transformers.utils import logging as transformers_logging
 
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence its bars, its log and the bars of what it calls, and set everything back."""
-    # the GGUF reader draws a bar of its own that no switch reaches
+    """Silence transformers' log and bars, and all that is written to stderr meanwhile."""
+    # no switch reaches the bar of its GGUF reader
     with quiet_logs(), contextlib.redirect_stderr(io.StringIO()):
         yield
 
 
 @contextlib.contextmanager
-def quiet_rust() -> Iterator[None]:
-    """Silence tokenizers' Rust code, which writes to the descriptors of stdout and stderr itself.
-
-    Python's own streams are silent meanwhile, too: for what takes no time alone.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    with contextlib.ExitStack() as kept, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-        for descriptor in (1, 2):
-            with contextlib.suppress(OSError):  # closed already
-                copy = os.dup(descriptor)
-                kept.callback(os.close, copy)
-                kept.callback(os.dup2, copy, descriptor)
-                os.dup2(nowhere.fileno(), descriptor)
-        yield
-
-
-@contextlib.contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Silence its bars and its log, while others may write, and set everything back."""
+    """Silence transformers' log and bars, and restore its settings; others may write meanwhile."""
     verbosity = transformers_logging.get_verbosity()
-    showed_bars = transformers_logging.is_progress_bar_enabled()
+    had_bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
-        if showed_bars:
+        if had_bars:
             transformers_logging.enable_progress_bar()
 
 
-@contextmanager
+@contextlib.contextmanager
+def quiet_rust() -> Iterator[None]:
+    """Silence the Rust code of tokenizers, and Python's own streams; for short work only.
+
+    It has no switch, and writes to the file descriptors of stdout and stderr.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with contextlib.ExitStack() as restored, open(os.devnull, "wb") as devnull:  # noqa: PTH123
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):  # closed already
+                copy = os.dup(descriptor)
+                restored.callback(os.close, copy)
+                restored.callback(os.dup2, copy, descriptor)
+                os.dup2(devnull.fileno(), descriptor)
+        yield
+
+
+@contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Keep it to ourselves that peft uses names which transformers has renamed."""
+    """Silence the warnings that peft uses names that transformers has renamed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="(transformers|peft)")
         yield

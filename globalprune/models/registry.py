@@ -53,7 +53,7 @@ ADAPTERS: dict[str, ModelAdapter] = {
 
 
 def adapter_for(config: dict[str, Any]) -> ModelAdapter:
-    """The adapter of a raw config.json; raise `UnsupportedArchitecture` if there is none."""
+    """Return the adapter of a raw config.json; raise `UnsupportedArchitecture` if none has it."""
     model_type = config.get("model_type")
     adapter = ADAPTERS.get(model_type) if isinstance(model_type, str) else None
     if adapter is None:

@@ -1,7 +1,7 @@
-"""The files of a tokenizer that lie with a model: what they need to be read, and which is at fault.
+"""The files of a model's tokenizer: whether they can be read, and which of them is at fault.
 
-transformers says what it stumbled over, not in which file, and where the vocabulary is missing it
-builds a tokenizer of three tokens without a word.
+transformers reports an error without the file, and where the vocabulary is missing it silently
+builds a tokenizer of three tokens.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ _VOCABULARIES: Final = (
     "tekken.json",
     "*.tiktoken",
 )
-_OTHERS: Final = (
+_OTHER_FILES: Final = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -34,24 +34,26 @@ _OTHERS: Final = (
     "chat_template.*",
     "additional_chat_templates/*",
 )
-_AGAIN: Final = "download or save the tokenizer again."
-_TRIAL: Final = "The year 2026: naïve café, 東京!\n"
+_SAVE_AGAIN: Final = "download or save the tokenizer again."
+_SAMPLE: Final = "The year 2026: naïve café, 東京!\n"
 _SENTENCEPIECE_MARK: Final = b"\x0a"  # the first field of its protobuf; tiktoken's files are text
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """The files that a tokenizer is made of; raise `CheckpointError` where none could be made.
+    """Return the files that a tokenizer is made of.
 
-    That is where no vocabulary lies there, where a pipe or a device stands in place of a file, or
-    where reading the vocabulary takes a package that isn't installed.
+    Raise `CheckpointError` where there is no vocabulary, where a pipe or a device is in the place
+    of a file, and where the vocabulary needs a package that isn't installed.
     """
     paths = (*folder.glob("*"), *folder.glob("additional_chat_templates/*"))
     names = {path.relative_to(folder).as_posix(): path for path in sorted(paths)}
     vocabularies = [name for name in names if _matches(name, _VOCABULARIES)]
-    files = tuple(path for name, path in names.items() if _matches(name, _VOCABULARIES + _OTHERS))
+    files = tuple(
+        path for name, path in names.items() if _matches(name, _VOCABULARIES + _OTHER_FILES)
+    )
     for path in files:
         if not path.is_file():
-            raise CheckpointError(f"{path}: is no file that can be read; {_AGAIN}")
+            raise CheckpointError(f"{path}: is no file that can be read; {_SAVE_AGAIN}")
     if not vocabularies:
         raise CheckpointError(
             f"{folder}: holds no vocabulary of a tokenizer (tokenizer.json, or tokenizer.model); "
@@ -64,11 +66,11 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 
 @contextmanager
 def tokenizer_errors(where: str, files: tuple[Path, ...]) -> Iterator[None]:
-    """Say which of a tokenizer's files is at fault where it can't be loaded."""
+    """Raise `CheckpointError` with the file at fault where the tokenizer can't be loaded."""
     names = ", ".join(path.name for path in files)
-    found = f"{where}: no tokenizer can be made of {names}"
+    refused = f"{where}: no tokenizer can be made of {names}"
     try:
-        with quiet_rust(), library_errors(CheckpointError, found, _AGAIN):
+        with quiet_rust(), library_errors(CheckpointError, refused, _SAVE_AGAIN):
             yield
     except CheckpointError:
         for path in files:
@@ -80,27 +82,27 @@ def tokenizer_errors(where: str, files: tuple[Path, ...]) -> Iterator[None]:
 def check_tokenizer(
     tokenizer: object, where: str, files: tuple[Path, ...]
 ) -> PreTrainedTokenizerBase:
-    """Return the tokenizer if it is one and gives ids for a short text."""
+    """Return the tokenizer; raise `CheckpointError` unless it is one and encodes a short text."""
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(
             f"{where}: tokenizer_class in tokenizer_config.json names "
-            f"{type(tokenizer).__name__}, no tokenizer; {_AGAIN}"
+            f"{type(tokenizer).__name__}, no tokenizer; {_SAVE_AGAIN}"
         )
     with tokenizer_errors(where, files):
-        encoded: Any = tokenizer([_TRIAL], add_special_tokens=True, verbose=False)
+        encoded: Any = tokenizer([_SAMPLE], add_special_tokens=True, verbose=False)
         if not encoded["input_ids"][0]:
             names = ", ".join(path.name for path in files)
-            raise CheckpointError(f"{where}: {names} find no token in {_TRIAL!r}; {_AGAIN}")
+            raise CheckpointError(f"{where}: {names} give no token for {_SAMPLE!r}; {_SAVE_AGAIN}")
     return tokenizer
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether the name is one of the patterns'."""
+    """Whether the name matches one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _refuse_missing_package(path: Path) -> None:
-    """Raise `CheckpointError` for a vocabulary that only another package can read."""
+    """Raise `CheckpointError` for a vocabulary whose package isn't installed."""
     if ".model" not in path.name:
         return
     with path.open("rb") as file:
@@ -115,23 +117,23 @@ def _refuse_missing_package(path: Path) -> None:
 
 
 def _refuse_damaged(path: Path) -> None:
-    """Raise `CheckpointError` for a file that is damaged by itself."""
+    """Raise `CheckpointError` for a file that can't be parsed."""
     try:
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(content, dict):
-                raise CheckpointError(f"{path}: holds no JSON object; {_AGAIN}")
+                raise CheckpointError(f"{path}: holds no JSON object; {_SAVE_AGAIN}")
         elif path.suffix in (".jinja", ".txt"):
             path.read_text(encoding="utf-8")
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: can't be read ({error}); {_AGAIN}") from error
+        raise CheckpointError(f"{path}: can't be read ({error}); {_SAVE_AGAIN}") from error
     if path.name == "tokenizer.json":
-        with quiet_rust(), library_errors(CheckpointError, f"{path}: is no tokenizer", _AGAIN):
+        with quiet_rust(), library_errors(CheckpointError, f"{path}: is no tokenizer", _SAVE_AGAIN):
             Tokenizer.from_file(str(path))
 
 
 def _refuse_code(path: Path) -> None:
-    """Raise `CheckpointError` for a tokenizer_config.json that wants a class of the folder's."""
+    """Raise `CheckpointError` for a tokenizer_config.json that asks for code of the folder."""
     if path.name == "tokenizer_config.json" and json.loads(path.read_text()).get("auto_map"):
         raise CheckpointError(
             f"{path}: its auto_map asks for code that lies with the model, which is never run for "
