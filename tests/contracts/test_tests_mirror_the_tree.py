@@ -12,11 +12,8 @@ WITHOUT = {
     "artifacts/plans/plan_compliance",
     "artifacts/plans/plan_summary",
     "artifacts/plans/runtimes",
-    "artifacts/results/metrics",
     "artifacts/schemas",
     "artifacts/stored_weights",
-    "card/facts",
-    "card/history",
     "cli/commands/analyze",
     "cli/commands/apply",
     "cli/commands/check",
@@ -50,7 +47,6 @@ WITHOUT = {
     "report/evaluation",
     "report/layers",
     "statistics/interface",
-    "surgery/weight_files",
 }
 
 

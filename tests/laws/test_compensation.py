@@ -17,7 +17,7 @@ from tiny_models import FAMILIES
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 
 Tiny = Callable[[str], Path]
-SOLVED = {
+COMPENSATED = {
     "attention": ["self_attn.o_proj.weight"],
     "mlp": [f"mlp.{one}_proj.weight" for one in ("down", "gate", "up", "gate_up")],
 }
@@ -40,10 +40,10 @@ def behind_the_first_cut(family: str, gone: Removals) -> list[tuple[int, GroupTy
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
-def test_only_what_lies_behind_a_cut_is_solved(
+def test_only_what_lies_behind_a_cut_is_compensated(
     tiny: Tiny, family: str, data: st.DataObject
 ) -> None:
-    """Each such sublayer once and in order; all other bits, and all that was not bettered, stay."""
+    """Each such sublayer once and in order; all other bits, and all that was not improved, stay."""
     gone = data.draw(removals(family))
     with tempfile.TemporaryDirectory() as name:
         folder, plain = Path(name), Path(name) / "plain"
@@ -57,7 +57,7 @@ def test_only_what_lies_behind_a_cut_is_solved(
 
         changed = changed_in(result.out)
         allowed = {
-            f"model.layers.{layer}.{name}" for layer, kind in places for name in SOLVED[kind]
+            f"model.layers.{layer}.{name}" for layer, kind in places for name in COMPENSATED[kind]
         }
         assert changed <= allowed | {"model.norm.weight"}
         numbers = {layer.origin_layer_idx: layer.layer_idx for layer in result.layers}
@@ -71,7 +71,7 @@ def test_only_what_lies_behind_a_cut_is_solved(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_empty_plan_stays_the_identity(tiny: Tiny, tmp_path: Path, family: str) -> None:
-    """Law 2 holds with compensation too: nothing is off, so nothing is solved."""
+    """Law 2 holds with compensation too: nothing is off, so nothing is compensated."""
     result = compensated(tiny(family), tmp_path, {})
     assert differing(result.out, tiny(family)) == set()
     assert result.repaired_modules == 0
@@ -82,7 +82,7 @@ def test_an_empty_plan_stays_the_identity(tiny: Tiny, tmp_path: Path, family: st
 def test_the_order_of_removals_changes_nothing(
     tiny: Tiny, gone: dict[int, dict[GroupType, list[int]]], seed: int
 ) -> None:
-    """Layers, sublayers and numbers in any order are one cut, solved to the same bits."""
+    """Layers, sublayers and numbers in any order are one cut, compensated to the same bits."""
     shuffle = random.Random(seed)  # noqa: S311 - no secret
     layers = shuffle.sample(sorted(gone), len(gone))
     other = {

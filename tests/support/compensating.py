@@ -67,9 +67,9 @@ def changed_in(out: Path | str) -> set[str]:
     """The tensors that a result's record says are not what they were, by their old names."""
     record = record_of(out)
     norm = record.final_norm
-    refitted = {norm.tensor} if norm and norm.refitted else set()
-    solved = {module.tensor for module in record.modules if module.strength is not None}
-    return refitted | solved | {name for module in record.modules for name in module.gates}
+    norms = {norm.tensor} if norm and norm.refitted else set()
+    outputs = {module.tensor for module in record.modules if module.strength is not None}
+    return norms | outputs | {name for module in record.modules for name in module.gates}
 
 
 def differing(first: Path | str, second: Path | str) -> set[str]:

@@ -49,7 +49,7 @@ def orders(model: Any, rows: tuple[torch.Tensor, ...]) -> dict[SublayerKey, Orde
 def _order(
     entered: torch.Tensor, curvature: torch.Tensor, weight: torch.Tensor, columns: dict[int, Any]
 ) -> Order:
-    """Take the cheapest group, solve all others anew, until none is left."""
+    """Take the cheapest group, compensate all others for it, until none is left."""
     moment = entered.T @ entered / len(entered)
     moment = moment + torch.diag(DAMPING * moment.diagonal())
     peaks = {u: float(entered[:, own].abs().max()) for u, own in columns.items()}
@@ -114,7 +114,7 @@ def _moments(
 def _tried(
     model: Any, rows: Sequence[torch.Tensor], sublayer: SublayerKey, gone: Sequence[int]
 ) -> float:
-    """KL(model || model without these groups), the rest solved anew on all rows but the last."""
+    """KL(model || model without these groups), the rest compensated on all rows but the last."""
     output = _output(model, sublayer)
     seen: list[torch.Tensor] = []
     handle = output.register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))

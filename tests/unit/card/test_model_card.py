@@ -43,30 +43,12 @@ def test_a_local_base_is_no_model_of_the_hub() -> None:
     assert not {"base_model", "base_model_relation"} & matter.keys()
 
 
-def test_the_figures_are_those_of_the_cut() -> None:
-    """How much went, of what, and which layers."""
-    card = model_card(FACTS)
-    assert "250 of its 1,000 parameters (25.00%)" in card
-    assert "750 are left" in card
-    assert "- 2 attention groups" in card
-    assert "- 1,234 MLP channels" in card
-    assert "- 2 whole layers: 3, 5" in card
-
-
 @pytest.mark.parametrize("uneven", [True, False], ids=["uneven", "native"])
 def test_loading_asks_for_trust_only_where_it_must(*, uneven: bool) -> None:
     """A vanilla result loads with transformers alone; both know our loader, which runs no code."""
     card = model_card(replace(FACTS, uneven=uneven))
     assert ("trust_remote_code=True" in card) == uneven
     assert 'globalprune.load_model("Llama-3-small")' in card
-
-
-def test_commands_tell_nothing_of_a_machine() -> None:
-    """Absolute paths are shown by their last part; the records have the whole."""
-    card = model_card(FACTS)
-    assert "$ gp apply base --plan globalprune/plan.yaml -o smaller" in card
-    assert "/home/me" not in card
-    assert "- plan: `sha256:plan`" in card
 
 
 def test_safety_was_not_looked_at_and_the_card_says_so() -> None:
@@ -116,23 +98,6 @@ def test_a_result_carries_its_licence(
     assert (tmp_path / name / "USE_POLICY.md").read_text() == "Be kind."
     assert len(result.warnings) == (name == "small")
     assert all('begin with "Llama 3"' in warning for warning in result.warnings)
-
-
-def test_a_quantised_base_is_told_of() -> None:
-    """What precision the base had lost, the result has lost."""
-    told = "The base was a Q4_K_M quantisation. Its weights were dequantised"
-    quantised = CUT.model_copy(
-        update={"model": CUT.model.model_copy(update={"quantisation": "Q4_K_M"})}
-    )
-    assert told in model_card(replace(FACTS, records=ModelRecords(cut=quantised)))
-    assert "quantisation" not in model_card(FACTS)
-
-
-def test_a_file_on_the_hub_has_its_repository_for_a_base() -> None:
-    """`base_model` takes an id; the file is named in the text."""
-    card = model_card(replace(FACTS, base="org/small-GGUF@main/small.Q4_K_M.gguf"))
-    assert matter_of(card)["base_model"] == "org/small-GGUF"
-    assert "`org/small-GGUF@main/small.Q4_K_M.gguf`" in card
 
 
 EVIL = "x`<img src=x onerror=alert(1)>`y\n# Injected [click](javascript:alert(2)) | $x$"

@@ -1,4 +1,4 @@
-"""What compensation takes for the cut model's stream is the saved model's, and it is nearer."""
+"""The pruned stream of compensation is the saved model's, and nearer to the uncut one's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,19 +58,19 @@ CUTS: dict[str, Callable[[str], Removals]] = {
 def walked(
     base: Path, folder: Path, gone: Removals, batch_size: int = 4
 ) -> tuple[list[StreamBatch], tuple[CompensatedModule, ...]]:
-    """Take both streams through a model by hand, and keep what is solved where applying looks."""
+    """Run both streams through a model by hand; keep the weights where applying looks."""
     asked = compensation(folder)
     plan = write_removals(folder / "plan.yaml", gone)
     prepared = prepare(str(base), plan, asked.request)
     windows = read_windows(asked, prepared.checkpoint)
     found = running(base)
     batches = stream_batches(found, windows, batch_size=batch_size, held_out_every=VALIDATION_EVERY)
-    solved = CompensatedWeights(asked.work)
+    weights = CompensatedWeights(asked.work)
     modules = compensate_sublayers(
         found.sublayers,
         prepared.effect,
         batches,
-        solved,
+        weights,
         prepared.checkpoint.read,
         gate_steps=asked.request.gate_steps,
         progress=silent,
@@ -97,7 +97,7 @@ def missed(model: Path, base: Path) -> float:
 def test_the_streams_are_those_of_the_saved_models(
     tiny: Tiny, tmp_path: Path, family: str, cut: str
 ) -> None:
-    """Nothing is solved for another model than the one that is written, and it is nearer."""
+    """Compensation sees the model that is written, and that is nearer to the uncut one."""
     gone = cuttable(family, CUTS[cut](family))
     batches, modules = walked(tiny(family), tmp_path, gone)
     compensated(tiny(family), tmp_path, gone)
@@ -111,7 +111,7 @@ def test_the_streams_are_those_of_the_saved_models(
     assert missed(tmp_path / "out", tiny(family)) < missed(plain, tiny(family))
 
 
-def test_a_model_that_was_cut_before_is_repaired_too(tmp_path: Path) -> None:
+def test_a_model_that_was_cut_before_is_compensated_too(tmp_path: Path) -> None:
     """Its emptied sublayers are walked through as they are, with the biases that outlived them."""
     base = tmp_path / "base"
     save_uneven(base, tiny_model("llama_tied_bias"), uneven_cut("llama_tied_bias"))
@@ -124,7 +124,7 @@ def test_a_model_that_was_cut_before_is_repaired_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_nothing_cut_is_nothing_solved(tiny: Tiny, tmp_path: Path, family: str) -> None:
+def test_nothing_cut_is_nothing_compensated(tiny: Tiny, tmp_path: Path, family: str) -> None:
     """The streams stay one, and that one is the model's own."""
     batches, modules = walked(tiny(family), tmp_path, {})
     assert modules == ()
@@ -134,7 +134,7 @@ def test_nothing_cut_is_nothing_solved(tiny: Tiny, tmp_path: Path, family: str) 
 
 
 def test_the_stream_runs_with_weights_as_they_are_saved(tmp_path: Path) -> None:
-    """Of a bfloat16 checkpoint: rounded before the next sublayer is solved, and of that dtype."""
+    """Of a bfloat16 checkpoint: rounded before the next sublayer, and of that dtype."""
     base = tmp_path / "base"
     tiny_model("qwen2").bfloat16().save_pretrained(base)
     batches, _ = walked(base, tmp_path, PARTS)

@@ -1,4 +1,4 @@
-"""What was solved is found again as it was kept, and only by the work that it belongs to."""
+"""Compensated weights are found as they were kept, and only by the run that they belong to."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
     weight = torch.randn(4, 6).to(dtype).T
     kept = CompensatedSublayer(SublayerWeights(weight), MODULE)
     CompensatedWeights(RunFolder(tmp_path / "deep" / "work")).keep(kept)
-    solved = CompensatedWeights(RunFolder(tmp_path / "deep" / "work"))
-    found = solved.find((3, "mlp"))
+    store = CompensatedWeights(RunFolder(tmp_path / "deep" / "work"))
+    found = store.find((3, "mlp"))
     assert found is not None
     assert found.record == MODULE
     assert found.weights.gating is None
-    for same in (found.weights.output, solved.weight((3, "mlp"), "output")):
+    for same in (found.weights.output, store.weight((3, "mlp"), "output")):
         assert same.dtype == dtype
         assert torch.equal(same, weight)
 
@@ -40,16 +40,16 @@ def test_what_is_kept_is_found(tmp_path: Path, dtype: torch.dtype) -> None:
 def test_gate_and_up_lie_in_the_same_file(tmp_path: Path) -> None:
     """Each is read by itself, too, or one behind the other, as a fused projection has them."""
     weights = SublayerWeights(torch.randn(6, 4), (torch.randn(4, 6), torch.randn(4, 6)))
-    solved = CompensatedWeights(RunFolder(tmp_path))
-    solved.keep(CompensatedSublayer(weights, MODULE))
-    found = solved.find((3, "mlp"))
+    store = CompensatedWeights(RunFolder(tmp_path))
+    store.keep(CompensatedSublayer(weights, MODULE))
+    found = store.find((3, "mlp"))
     assert found is not None
     assert found.weights.gating is not None
     assert weights.gating is not None
     for part, kept, read in zip(("gate", "up"), weights.gating, found.weights.gating, strict=True):
         assert torch.equal(read, kept)
-        assert torch.equal(solved.weight((3, "mlp"), part), kept)  # type: ignore[arg-type]
-    assert torch.equal(solved.weight((3, "mlp"), "gate_up"), torch.cat(weights.gating))
+        assert torch.equal(store.weight((3, "mlp"), part), kept)  # type: ignore[arg-type]
+    assert torch.equal(store.weight((3, "mlp"), "gate_up"), torch.cat(weights.gating))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -76,11 +76,11 @@ def test_what_nothing_helped_is_found_as_that(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [(3, "attention"), (2, "mlp"), (33, "mlp")], ids=str)
 def test_another_sublayer_is_not_found(tmp_path: Path, place: tuple[int, str]) -> None:
     """Neither the other sublayer of the layer, nor that of another layer."""
-    solved = CompensatedWeights(RunFolder(tmp_path))
-    solved.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
-    assert solved.find(place) is None  # type: ignore[arg-type]
+    store = CompensatedWeights(RunFolder(tmp_path))
+    store.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
+    assert store.find(place) is None  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="was never compensated"):
-        solved.weight(place, "output")  # type: ignore[arg-type]
+        store.weight(place, "output")  # type: ignore[arg-type]
 
 
 def test_a_sublayer_that_could_not_be_written_is_not_there(
@@ -92,12 +92,12 @@ def test_a_sublayer_that_could_not_be_written_is_not_there(
         Path(path).write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    solved = CompensatedWeights(RunFolder(tmp_path))
+    store = CompensatedWeights(RunFolder(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr("safetensors.torch.save_file", stopping)
         with pytest.raises(KeyboardInterrupt):
-            solved.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
-    assert solved.find((3, "mlp")) is None
+            store.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
+    assert store.find((3, "mlp")) is None
     assert list(tmp_path.iterdir()) == []
 
 

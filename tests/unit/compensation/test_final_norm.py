@@ -1,4 +1,4 @@
-"""The final norm is refitted for the cut model as it stands, where that is all there is."""
+"""The final norm is scaled for the cut model, where that brings its predictions nearer."""
 
 from collections.abc import Callable
 from dataclasses import replace

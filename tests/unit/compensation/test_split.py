@@ -1,4 +1,4 @@
-"""What a repair is fitted to and judged by: windows, and short ones that begin inside them."""
+"""The windows that compensation is fitted to, validation windows, and window starts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +16,8 @@ Tiny = Callable[[str], Path]
 ROWS = list(random_ids(20, 100))
 
 
-def test_beginnings_are_of_what_is_fitted_to() -> None:
-    """Four tokens at every 32nd, and never of a window that judges."""
+def test_window_starts_are_of_what_is_fitted_to() -> None:
+    """Four tokens at every 32nd, and never of a validation window."""
     found = window_starts(measuring.windows_of(ROWS)).rows
     expected = [
         row[start : start + 4]
@@ -39,8 +39,8 @@ def test_short_windows_have_none() -> None:
     assert window_starts(measuring.windows_of([row[:32] for row in ROWS])).rows == ()
 
 
-def test_streams_are_those_of_the_windows_and_of_beginnings(tiny: Tiny) -> None:
-    """In larger batches, since they are short; none of them judges."""
+def test_streams_are_those_of_the_windows_and_of_their_starts(tiny: Tiny) -> None:
+    """Starts in larger batches, since they are short; none of them validates."""
     here = running(tiny("llama"))
     found = compensation_streams(here, measuring.windows_of(ROWS), batch_size=4)
     shapes = [tuple(batch.dense.shape[:2]) for batch in found]
@@ -49,12 +49,12 @@ def test_streams_are_those_of_the_windows_and_of_beginnings(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(("windows", "every"), [(2, 2), (15, 15), (16, 16), (128, 16)])
-def test_one_window_judges_at_least(windows: int, every: int) -> None:
+def test_one_window_validates_at_least(windows: int, every: int) -> None:
     """Of many, one in sixteen."""
     assert validation_every(measuring.windows_of([ROWS[0]] * windows)) == every
 
 
 def test_a_single_window_is_refused() -> None:
-    """It can't be fitted to and judged by."""
+    """It can't be both fitted to and validated on."""
     with pytest.raises(UsageError, match=r"a single window of text.*say --samples 2 at least"):
         validation_every(measuring.windows_of(ROWS[:1]))

@@ -34,7 +34,7 @@ def test_a_stream_that_is_not_finite_is_told_with_its_sublayer(tmp_path: Path) -
 
 
 def test_gates_take_steps_only_where_held_out_windows_gain(tiny: Tiny, tmp_path: Path) -> None:
-    """The first solved sublayer sees the same stream however many steps: more are never worse."""
+    """The first sublayer sees the same stream however many steps: more are never worse."""
     found = []
     for steps in (0, 1, 4):
         ids_file(tmp_path / str(steps))

@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     width: int
 
     def loss(self, gone: list[int]) -> float:
-        """What is lost if these groups go and the weights of the others are solved anew."""
+        """What is lost if these groups go and the other weights are compensated."""
         damped = self.moment + DAMPING * torch.diag(self.moment.diagonal())
         stays = torch.ones(len(damped), dtype=torch.bool)
         for group in gone:
@@ -80,7 +80,7 @@ def test_the_losses_add_up_to_those_of_the_whole_set(groups: int, width: int) ->
 @settings(max_examples=15, deadline=None)
 @given(groups=st.integers(1, 9), width=st.integers(1, 3), seed=st.integers(0, 10**6))
 def test_each_step_takes_the_cheapest(groups: int, width: int, seed: int) -> None:
-    """Of what stands then, with what was solved till then; every group goes once."""
+    """Of the remaining groups, with the weights compensated so far; every group goes once."""
     given_problem = problem(groups, width, seed)
     order = removal_order(*given_problem)
     gone: list[int] = []

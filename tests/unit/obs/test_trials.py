@@ -107,10 +107,8 @@ def test_every_sublayer_is_tried_and_is_itself_again(tiny: Tiny, family: str) ->
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_a_trial_is_a_cut_and_a_repair_of_the_other_windows(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a ridge so strong that nothing is solved anew, it is the plain cut."""
+def test_a_trial_is_a_compensated_cut(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a ridge so strong that nothing changes, it is the plain cut."""
     monkeypatch.setattr(trials_of, "_STRENGTH", 1e9)
     here = running(tiny("llama"))
     found = tried(here)[1, "mlp"]

@@ -257,8 +257,8 @@ def steps_of(
     return prepare(str(base), plan, request).steps
 
 
-def solved(base: Path, folder: Path, gone: Removals) -> list[str]:
-    """The tensors that are solved, by layer and projection, in order."""
+def compensated(base: Path, folder: Path, gone: Removals) -> list[str]:
+    """The tensors that are compensated, by layer and projection, in order."""
     steps = steps_of(base, folder, gone, OUTPUTS)
     return [
         f"{step.layer} {step.name.split('.')[-2]}"
@@ -288,14 +288,14 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("gone", "expected"), CUTS)
-def test_solving_begins_with_the_first_cut(
+def test_compensation_begins_with_the_first_cut(
     tiny: Tiny, tmp_path: Path, gone: Removals, expected: list[str]
 ) -> None:
-    """Before it the stream is the old one; what is emptied or dropped has nothing to solve."""
-    assert sorted(solved(tiny("llama"), tmp_path, gone)) == sorted(expected)
+    """Before it the stream is the old one; what is emptied or dropped has nothing to compensate."""
+    assert sorted(compensated(tiny("llama"), tmp_path, gone)) == sorted(expected)
 
 
-def test_nothing_is_refitted_where_nothing_is_cut(tiny: Tiny, tmp_path: Path) -> None:
+def test_nothing_is_compensated_where_nothing_is_cut(tiny: Tiny, tmp_path: Path) -> None:
     """An empty plan has the steps of a copy."""
     steps = steps_of(tiny("llama"), tmp_path, {}, OUTPUTS)
     assert steps == steps_of(tiny("llama"), tmp_path, {}, None)
@@ -312,8 +312,8 @@ def test_compensation_changes_no_shape_and_no_name(
     plain = steps_of(tiny(family), tmp_path, gone, None)
     steps = steps_of(tiny(family), tmp_path, gone, request_)
     assert list(promised_tensors(steps).items()) == list(promised_tensors(plain).items())
-    refitted = [step.name for step in steps if isinstance(step, CompensatedFinalNorm)]
-    assert refitted == ["model.norm.weight"]
+    norms = [step.name for step in steps if isinstance(step, CompensatedFinalNorm)]
+    assert norms == ["model.norm.weight"]
     for step, before in zip(steps, plain, strict=True):
         if isinstance(step, CompensatedFinalNorm):
             assert before == KeepTensor(None, step.name, step.becomes, step.facts)
@@ -341,11 +341,11 @@ def test_compensation_changes_no_shape_and_no_name(
 def test_a_sublayer_that_was_empty_before_is_no_cut(tmp_path: Path) -> None:
     """Layer 0 of the model has no attention, layer 2 no mlp: what is cut is the mlp of 1."""
     save_uneven(tmp_path, tiny_model("llama"), uneven_cut("llama"))
-    found = solved(tmp_path, tmp_path, {1: {"mlp": [2]}})
+    found = compensated(tmp_path, tmp_path, {1: {"mlp": [2]}})
     assert sorted(found) == ["1 down_proj", "2 o_proj", *BEHIND_3]
 
 
-def test_only_weights_are_solved(tiny: Tiny, tmp_path: Path) -> None:
+def test_only_weights_are_compensated(tiny: Tiny, tmp_path: Path) -> None:
     """Biases, norms and what feeds a sublayer are cut or copied as ever."""
     gone: Removals = {0: {"attention": [0], "mlp": [0]}}
     steps = steps_of(tiny("llama_tied_bias"), tmp_path, gone, OUTPUTS)
@@ -354,7 +354,7 @@ def test_only_weights_are_solved(tiny: Tiny, tmp_path: Path) -> None:
     assert all(name.endswith(("o_proj.weight", "down_proj.weight")) for name in names)
 
 
-def test_gates_of_solved_mlps_are_solved_too(tiny: Tiny, tmp_path: Path) -> None:
+def test_gates_of_compensated_mlps_are_compensated_too(tiny: Tiny, tmp_path: Path) -> None:
     """Of those alone: what sees the old stream, or is gone, has none."""
     gone: Removals = {1: {"mlp": [0]}, 2: {"mlp": ALL_CHANNELS}}
     steps = steps_of(tiny("llama"), tmp_path, gone, GATES)

@@ -1,4 +1,4 @@
-"""compensation.json: which weights were solved anew, and how well."""
+"""compensation.json: which weights were compensated, and how well."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from globalprune.errors import RecordInvalid
 
 
 def module_of(**changes: Any) -> CompensatedModule:
-    """One projection that was solved anew."""
+    """A projection that was compensated."""
     facts: dict[str, Any] = {
         "layer_idx": 3,
         "group_type": "mlp",
