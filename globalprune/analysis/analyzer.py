@@ -89,7 +89,7 @@ def analyze(
     check_gate_steps(gate_steps)
     refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=overwrite)
     work = RunFolder.beside(out)
-    work.refuse(resume=resume, overwrite=overwrite)
+    work.refuse_unfinished(resume=resume, overwrite=overwrite)
     placement, draw = _placement(device, dtype), label_draw(labels, seed)
     with log.phase("read the model's structure"):
         checkpoint = open_checkpoint(resolve_model(model))
@@ -129,7 +129,7 @@ def analyze(
             **_identity(subject, windows, methods, placement, how),
         }
     _begin(work, identity, log, resume=resume)
-    with work.forgotten_if_empty():
+    with work.removed_if_empty():
         with log.phase("load the model"):
             loaded = load_model(
                 subject.source, dtype=placement.dtype, device=placement.device,
@@ -138,7 +138,7 @@ def analyze(
             unfuse_experts(loaded)
         if decided is not None:
             with log.phase("take away what is decided"):
-                solved = CompensatedWeights(work.part("given"))
+                solved = CompensatedWeights(work.subfolder("given"))
                 parts = (loaded, subject, decided, windows, solved)
                 apply_prior_plan(*parts, batch_size=batch_size, progress=progress)
         with log.phase("run the text through it"):

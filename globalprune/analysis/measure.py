@@ -81,7 +81,7 @@ def order_groups(
             windows,
             curvature,
             batch_size=batch_size,
-            kept=work.part("orders"),
+            kept=work.subfolder("orders"),
             progress=progress,
         )
         trials: Trials = {}
@@ -91,7 +91,7 @@ def order_groups(
                 windows,
                 removal.orders,
                 batch_size=batch_size,
-                kept=work.part("trials"),
+                kept=work.subfolder("trials"),
                 progress=progress,
             )
     return Ordered(removal, trials)

@@ -34,13 +34,13 @@ class CompensatedWeights:
         if weights.gating is not None:
             tensors[_GATE], tensors[_UP] = weights.gating
         name = sublayer_name((record.layer_idx, record.group_type))
-        self._run.keep_tensors(name, tensors, record)
+        self._run.save_tensors(name, tensors, record)
 
     def find(self, key: SublayerKey) -> CompensatedSublayer | None:
         """Read a sublayer's weights and their record; None if there are none."""
         name = sublayer_name(key)
-        record = self._run.find_record_of(name, CompensatedModule)
-        tensors = self._run.find_tensors(name)
+        record = self._run.load_record_of(name, CompensatedModule)
+        tensors = self._run.load_tensors(name)
         if record is None or tensors is None:
             return None
         gating = (tensors[_GATE], tensors[_UP]) if _GATE in tensors else None
@@ -49,18 +49,18 @@ class CompensatedWeights:
     def weight(self, key: SublayerKey, part: CompensatedPart) -> torch.Tensor:
         """Read one weight of a sublayer and no other; raise `ValueError` if it was never kept."""
         names = (_GATE, _UP) if part == _FUSED else (part,)
-        tensors = self._run.find_tensors(sublayer_name(key), names)
+        tensors = self._run.load_tensors(sublayer_name(key), names)
         if tensors is None:
             raise ValueError(f"{key} was never compensated")
         return torch.cat([tensors[name] for name in names])
 
     def keep_final_norm(self, weight: torch.Tensor) -> None:
         """Write the weight `[D]` of the norm behind the last layer, in its own dtype."""
-        self._run.keep_tensors(_FINAL_NORM, {_WEIGHT: weight})
+        self._run.save_tensors(_FINAL_NORM, {_WEIGHT: weight})
 
     def final_norm(self) -> torch.Tensor:
         """Read the final norm's weight; raise `ValueError` if it was never kept."""
-        tensors = self._run.find_tensors(_FINAL_NORM)
+        tensors = self._run.load_tensors(_FINAL_NORM)
         if tensors is None:
             raise ValueError("the final norm was never compensated")
         weight: torch.Tensor = tensors[_WEIGHT]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -17,10 +17,10 @@ from globalprune.artifacts.evaluations.evaluation import (
     TaskResult,
     perplexity_of,
 )
-from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.records import OWN_FOLDER, Record
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, read_compensation
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
-from globalprune.artifacts.run_folder import KeyedRecord, RunFolder
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import NonFiniteError, RecordInvalid
 from globalprune.evaluation.candidates import Candidate, load_candidate
 from globalprune.evaluation.lm_eval_tasks import LoadedTasks, answer_tasks
@@ -43,6 +43,8 @@ from globalprune.text.windows import TokenWindows, batches
 CACHE_FOLDER: Final = "parts"
 _KV_CACHE_TOKENS: Final = 64  # enough to count the bytes of a token
 _Cached = Literal["text", "tasks"]
+_TEXT: Final[_Cached] = "text"
+_TASKS: Final[_Cached] = "tasks"
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,8 @@ class EvaluationProtocol:
     progress: Progress
 
 
-class CachedTextResult(KeyedRecord):
+class CachedTextResult(Record):
     """A model's size, memory and perplexity."""
-
-    kind: ClassVar[str] = "text"
 
     source: str
     parameters: int
@@ -70,10 +70,8 @@ class CachedTextResult(KeyedRecord):
     perplexity: PerplexityResult
 
 
-class CachedTaskResults(KeyedRecord):
+class CachedTaskResults(Record):
     """A model's results in tasks."""
-
-    kind: ClassVar[str] = "tasks"
 
     source: str
     tasks: dict[str, TaskResult]
@@ -100,11 +98,11 @@ def evaluate_model(
     if candidate.identity is None:  # a result without an identity could be of any model
         cache = RunFolder(None)
     tasks = protocol.tasks
-    text_key = _key(candidate, protocol, windows=windows.record.digest)
-    tasks_key = _key(candidate, protocol, tasks=tasks.key if tasks else None)
-    text = cache.find(CachedTextResult, text_key)
-    answers = cache.find(CachedTaskResults, tasks_key) if tasks else None
-    cached: dict[_Cached, object] = {"text": text, "tasks": answers}
+    of_text = cache.with_key(_key(candidate, protocol, windows=windows.record.digest))
+    of_tasks = cache.with_key(_key(candidate, protocol, tasks=tasks.key if tasks else None))
+    text = of_text.load_record(_TEXT, CachedTextResult)
+    answers = of_tasks.load_record(_TASKS, CachedTaskResults) if tasks else None
+    cached: dict[_Cached, object] = {_TEXT: text, _TASKS: answers}
     if text is None or (tasks and answers is None):
         meter = MemoryMeter(protocol.placement.device)
         model = load_candidate(
@@ -121,13 +119,15 @@ def evaluate_model(
                 name=candidate.name,
             )
             _refuse_changed(candidate)
-            text = cache.keep(_text_result(model, judged, meter, candidate, windows, text_key))
+            text = _text_result(model, judged, meter, candidate, windows)
+            of_text.save_record(_TEXT, text)
         if tasks and answers is None:
-            answers = cache.keep(_task_results(model, tasks, candidate, protocol, tasks_key))
+            answers = _task_results(model, tasks, candidate, protocol)
+            of_tasks.save_record(_TASKS, answers)
     return ModelResult(
         source=candidate.name,
         weights=candidate.weights,
-        **text.model_dump(exclude={"source", "key"}),
+        **text.model_dump(exclude={"source"}),
         tasks=answers.tasks if answers else {},
         from_earlier_run=tuple(name for name, result in cached.items() if result is not None),
         warnings=_warnings(candidate, windows),
@@ -244,7 +244,6 @@ def _text_result(
     meter: MemoryMeter,
     candidate: Candidate,
     windows: TokenWindows,
-    key: dict[str, Any],
 ) -> CachedTextResult:
     """Perplexity, peak memory and sizes; with a mask the sizes are those of the plan."""
     mask = candidate.mask
@@ -253,7 +252,6 @@ def _text_result(
     peak, file_bytes = meter.added_bytes(), weight_file_bytes(candidate.source)
     return CachedTextResult(
         source=candidate.name,
-        key=key,
         perplexity=judged,
         peak_memory_bytes=peak if mask is None else None,
         parameters=count_parameters(model) if mask is None else mask.effect.parameters_after,
@@ -268,7 +266,6 @@ def _task_results(
     tasks: LoadedTasks,
     candidate: Candidate,
     protocol: EvaluationProtocol,
-    key: dict[str, Any],
 ) -> CachedTaskResults:
     """Let the model answer the tasks."""
     answers = answer_tasks(
@@ -278,7 +275,7 @@ def _task_results(
         batch_size=protocol.options.batch_size,
         progress=protocol.progress,
     )
-    return CachedTaskResults(source=candidate.name, key=key, tasks=answers)
+    return CachedTaskResults(source=candidate.name, tasks=answers)
 
 
 def _warnings(candidate: Candidate, windows: TokenWindows) -> tuple[str, ...]:

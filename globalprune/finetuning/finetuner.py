@@ -87,7 +87,7 @@ def finetune(
     taught_by = None if teacher is None else open_teacher(teacher, pupil, progress)
     if _is_main_process():
         _refuse_output(out, pupil, taught_by, settings, overwrite=overwrite)
-        work.refuse(resume=resume, overwrite=overwrite)
+        work.refuse_unfinished(resume=resume, overwrite=overwrite)
     lesson = read_training_data(pupil, data, settings, progress)
     for warning in lesson.warnings if _is_main_process() else ():
         warn(warning)
@@ -98,7 +98,7 @@ def finetune(
         work.begin(_identity(assignment), resume=resume)
     if resume and last_checkpoint(work.folder) is None and _is_main_process():
         warn(f"{work.folder}: holds no checkpoint to go on from, so the run begins anew.")
-    with work.forgotten_if_empty(), discard_incomplete_checkpoints(work.folder):
+    with work.removed_if_empty(), discard_incomplete_checkpoints(work.folder):
         trained = train(assignment, work.folder, resume=resume)
     if not _is_main_process():
         return None

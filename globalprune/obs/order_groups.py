@@ -60,7 +60,7 @@ def order_sublayers(
     ordered: dict[SublayerKey, OrderedSublayer] = {}
     for sublayer in progress(needed, total=len(needed), label="ordering", unit="sublayers"):
         output, key = sublayer.output, sublayer.key
-        tensors = None if kept is None else kept.find_tensors(sublayer_name(key))
+        tensors = None if kept is None else kept.load_tensors(sublayer_name(key))
         if tensors is not None or output is None or key not in curvature.whole:
             for batch in batches:
                 batch.dense = sublayer.advance(batch.dense, batch.calls)
@@ -70,7 +70,7 @@ def order_sublayers(
         moments = _advance(sublayer, output, batches, midpoint(len(windows.rows)))
         ordered[key] = _ordered(output, sublayer.width, moments, _of_sublayer(curvature, key))
         if kept is not None:
-            kept.keep_tensors(sublayer_name(key), ordered[key].to_tensors())
+            kept.save_tensors(sublayer_name(key), ordered[key].to_tensors())
     return _combined(ordered)
 
 

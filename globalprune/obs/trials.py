@@ -68,7 +68,7 @@ def removal_trials(
         layer, group_type = key
         if group_type == "attention":
             _enter_layer(streams, validation)
-        tensors = None if kept is None else kept.find_tensors(sublayer_name(key))
+        tensors = None if kept is None else kept.load_tensors(sublayer_name(key))
         if tensors is not None or output is None or key not in orders:
             for batch in streams:
                 batch.dense = sublayer.advance(batch.dense, batch.calls)
@@ -83,7 +83,7 @@ def removal_trials(
                 nats = kl_divergence(model, layer, validation)
             trials[key][count] = _checked(nats, key)
         if kept is not None:
-            kept.keep_tensors(sublayer_name(key), _to_tensors(trials[key]))
+            kept.save_tensors(sublayer_name(key), _to_tensors(trials[key]))
     return trials
 
 

@@ -110,10 +110,10 @@ def cut_and_recover(
     """
     said = refuse_early(cutting, plan, recovery, evaluate)
     work = RunFolder.beside(cutting.out) if work is None else work
-    work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
+    work.refuse_unfinished(resume=cutting.resume, overwrite=cutting.overwrite)
     identity = _identity(cutting, plan, recovery, evaluate)
     work.begin(identity, resume=cutting.resume)
-    with work.forgotten_if_empty():
+    with work.removed_if_empty():
         cut, tuned = work.folder / _CUT, work.folder / _TUNED
         metrics = cut / OWN_FOLDER / METRICS_FILE
         result = _unless_done(metrics, _read_cut, lambda: _cut(cutting, plan, cut, work))
@@ -183,7 +183,7 @@ def _cut(cutting: Cutting, plan: Path, out: Path, work: RunFolder) -> ApplyResul
         plan,
         out,
         analysis=cutting.analysis,
-        compensation=cutting.compensated_in(work.part("compensating")),
+        compensation=cutting.compensated_in(work.subfolder("compensating")),
         save_dtype=cutting.save_dtype,
         command=cutting.command,
         progress=cutting.progress,
@@ -205,7 +205,7 @@ def _finetune(
         device=cutting.device,
         dtype=cutting.dtype,
         resume=cutting.resume,
-        work=work.part("finetuning"),
+        work=work.subfolder("finetuning"),
         command=cutting.command,
         warn=cutting.warn,
         progress=cutting.progress,

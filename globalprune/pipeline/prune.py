@@ -110,9 +110,9 @@ def prune_model(
     refuse_compensation(cutting)
     refuse_unusable_texts(cutting, recipe.recovery, recipe.evaluate)
     work = RunFolder.beside(cutting.out)
-    work.refuse(resume=cutting.resume, overwrite=cutting.overwrite)
+    work.refuse_unfinished(resume=cutting.resume, overwrite=cutting.overwrite)
     work.begin(_identity(recipe, cutting), resume=cutting.resume)
-    with work.forgotten_if_empty():
+    with work.removed_if_empty():
         analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
         folders = round_folders(analysis, before, recipe.rounds)
         last = plan_in_rounds(measure, folders, recipe.ratio, largest=recipe.largest)
@@ -127,7 +127,7 @@ def prune_model(
             analysis / PLAN_FILE,
             recovery=recipe.recovery,
             evaluate=recipe.evaluate,
-            work=work.part("cut and recover"),
+            work=work.subfolder("cut and recover"),
             leave_behind=[*_left_behind(analysis), before],
         )
     work.remove()
@@ -202,7 +202,7 @@ def analyze_and_plan(
     """
     refuse_bad_ratio(ratio)
     refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=overwrite)
-    RunFolder.beside(out).refuse(resume=resume, overwrite=overwrite)
+    RunFolder.beside(out).refuse_unfinished(resume=resume, overwrite=overwrite)
     for place in plan_paths(out, [ratio], None).values():
         existing_plan(place, overwrite=overwrite)
     record = analyze_into(out, candidates_at(ratio))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from globalprune.artifacts.disk import relative_path, write_atomically
 from globalprune.artifacts.evaluations.evaluation import ModelResult
@@ -12,8 +12,9 @@ from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint, Unreached
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.plans.plan_summary import recorded_warning
+from globalprune.artifacts.records import Record
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.artifacts.run_folder import KeyedRecord, RunFolder, short_digest
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import remove_folder
 from globalprune.errors import UsageError
 from globalprune.pipeline.cut import cut_and_recover
@@ -76,6 +77,7 @@ def _target_words(target: "Target") -> Iterator[str]:
 PARTS: Final = "parts"  # judged models, as gp eval keeps them
 POINTS: Final = "points"  # judged cuts, whose models are gone
 MODELS: Final = "models"
+_CUT: Final = "cut"  # what a point is saved as
 PLANS: Final = "plans"
 MARK: Final = "sweep.asked.json"  # shows that a folder is a sweep's, before there is a result
 
@@ -132,10 +134,8 @@ def mark(out: Path, model: str, command: Sequence[str]) -> None:
     write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")
 
 
-class CutPoint(KeyedRecord):
+class CutPoint(Record):
     """A cut model, and its figures once it was judged."""
-
-    kind: ClassVar[str] = "cut"
 
     plan: str
     result: ModelResult | None = None
@@ -180,21 +180,21 @@ def cut_and_judge(
 
     `run` is the identity of all cuts of a sweep.
     """
-    points = RunFolder(request.out / POINTS)
     key = _key(request, plan, dense, repaired_on, run)
-    model = request.out / MODELS / f"{path.stem}-{short_digest(key)}"
-    point = points.find(CutPoint, key)
+    points = RunFolder(request.out / POINTS, key)
+    model = request.out / MODELS / f"{path.stem}-{points.key_name}"
+    point = points.load_record(_CUT, CutPoint)
     known = point.result if point else None
     missing = not model.is_dir() and (known is None or request.keep_models)
     if point is None or missing:
         cut_and_recover(request.cutting(model), path)
-        point = points.keep(CutPoint(key=key, plan=str(path), result=known))
+        point = points.save_record(_CUT, CutPoint(plan=str(path), result=known))
     if known is None:
         (result,) = judge(request, [str(model)], ()).models
     else:
         result = known.model_copy(update={"from_earlier_run": ("text",)})
     kept = point.kept or request.keep_models
-    points.keep(point.model_copy(update={"result": result, "kept": kept}))
+    points.save_record(_CUT, point.model_copy(update={"result": result, "kept": kept}))
     if not kept:
         remove_folder(model)
     return result

@@ -53,7 +53,7 @@ class PassCheckpoint:
 
     def load(self, reducers: Sequence[Reducer], sites: Sequence[Site]) -> PassTotals:
         """Restore the reducers and return the totals; both start at zero if nothing is saved."""
-        saved = self._run.find_many(_NAME, PassTotals)
+        saved = self._run.load_parts(_NAME, PassTotals)
         if saved is None:
             return PassTotals()
         totals, parts = saved
@@ -75,7 +75,7 @@ class PassCheckpoint:
             return
         started = time.monotonic()
         try:
-            self._run.keep_many(_NAME, _parts(reducers), totals)
+            self._run.save_parts(_NAME, _parts(reducers), totals)
         except (OSError, SafetensorError, UsageError) as error:
             self.failure = str(error)
         self._last = time.monotonic()

@@ -83,7 +83,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         trust_remote_code=compensation.trust_remote_code,
     )
     unfuse_experts(model)
-    weights = CompensatedWeights(compensation.work.keyed(text=windows.record.digest))
+    weights = CompensatedWeights(compensation.work.with_key({"text": windows.record.digest}))
     compensated = compensate(
         sublayer_model(model, prepared.adapter, prepared.structure),
         prepared.effect,

@@ -211,7 +211,7 @@ def apply_plan(
     repaired = None if compensation is None else solve(compensation, prepared, progress)
     solved = None
     if compensation is not None and repaired is not None:
-        solved = CompensatedWeights(compensation.work.keyed(text=repaired.text.digest))
+        solved = CompensatedWeights(compensation.work.with_key({"text": repaired.text.digest}))
     try:
         with staged_folder(out.resolve(), replace=overwrite) as folder:
             walk(prepared, folder, progress, solved)

@@ -1,5 +1,6 @@
 """OUT.unfinished: whose it is, and that it is only gone on with as the work that it is."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_nothing_there_is_no_obstacle(tmp_path: Path) -> None:
     """Whatever was said of a run that might have been."""
     work = RunFolder.beside(tmp_path / "a" / "out")
     for resume, overwrite in ((False, False), (True, False), (False, True)):
-        work.refuse(resume=resume, overwrite=overwrite)
+        work.refuse_unfinished(resume=resume, overwrite=overwrite)
     work.begin(ASKED, resume=True)
     assert (work.folder / RUN_FILE).is_file()
 
@@ -51,9 +52,9 @@ def test_nothing_there_is_no_obstacle(tmp_path: Path) -> None:
 def test_what_was_begun_waits_for_a_word(begun: RunFolder) -> None:
     """`--resume` or `--overwrite`."""
     with pytest.raises(UsageError, match=r"holds a run that was stopped; say --resume .*--overwri"):
-        begun.refuse(resume=False, overwrite=False)
-    begun.refuse(resume=True, overwrite=False)
-    begun.refuse(resume=False, overwrite=True)
+        begun.refuse_unfinished(resume=False, overwrite=False)
+    begun.refuse_unfinished(resume=True, overwrite=False)
+    begun.refuse_unfinished(resume=False, overwrite=True)
 
 
 def test_the_same_work_goes_on_where_it_was(begun: RunFolder) -> None:
@@ -107,7 +108,7 @@ def test_a_persons_folder_or_file_is_never_touched(tmp_path: Path) -> None:
     for theirs in (work, file):
         for resume, overwrite in ((False, False), (True, False), (False, True)):
             with pytest.raises(UsageError, match="in the way and holds no unfinished run; move it"):
-                theirs.refuse(resume=resume, overwrite=overwrite)
+                theirs.refuse_unfinished(resume=resume, overwrite=overwrite)
     assert bytes_below(work.folder) == {"novel.txt": b"Chapter one"}
 
 
@@ -163,17 +164,37 @@ def test_tensors_are_of_one_run(tmp_path: Path) -> None:
     """Bit for bit, with their record; another run's are as good as none."""
     tensors = {"a": torch.randn(3, 2).T, "b": torch.tensor([1.5], dtype=torch.bfloat16)}
     run = RunFolder(tmp_path / "work", {"run": "1"})
-    run.part("orders").keep_tensors("sublayer", tensors, Count(windows=3))
-    run.keep_many("pass", [{"a": tensors["a"]}, {"b": tensors["b"]}], Count(windows=4))
-    found = run.part("orders").find_tensors("sublayer")
-    many = run.find_many("pass", Count)
+    run.subfolder("orders").save_tensors("sublayer", tensors, Count(windows=3))
+    run.save_parts("pass", [{"a": tensors["a"]}, {"b": tensors["b"]}], Count(windows=4))
+    found = run.subfolder("orders").load_tensors("sublayer")
+    many = run.load_parts("pass", Count)
     assert found is not None
     assert many is not None
-    assert run.part("orders").find_record_of("sublayer", Count) == Count(windows=3)
+    assert run.subfolder("orders").load_record_of("sublayer", Count) == Count(windows=3)
     assert many[0] == Count(windows=4)
     for kept in (found, {name: tensor for part in many[1] for name, tensor in part.items()}):
         assert all(torch.equal(kept[name], tensor) for name, tensor in tensors.items())
     for other in (RunFolder(tmp_path / "work", {"run": "2"}), RunFolder(None)):
-        assert other.part("orders").find_tensors("sublayer") is None
-        assert other.part("orders").find_record_of("sublayer", Count) is None
-        assert other.find_many("pass", Count) is None
+        assert other.subfolder("orders").load_tensors("sublayer") is None
+        assert other.subfolder("orders").load_record_of("sublayer", Count) is None
+        assert other.load_parts("pass", Count) is None
+
+
+def test_records_are_of_one_key(tmp_path: Path) -> None:
+    """A file holds its key, and nothing is found by another name, under another key, or damaged."""
+    run = RunFolder(tmp_path).with_key({"model": "sha256:1", "dtype": None})
+    assert run.save_record("text", Count(windows=3)) == Count(windows=3)
+    [path] = tmp_path.iterdir()
+    assert path.name == f"text-{run.key_name}.json"
+    assert json.loads(path.read_bytes()) == {
+        "key": {"model": "sha256:1", "dtype": None},
+        "windows": 3,
+    }
+
+    assert run.load_record("text", Count) == Count(windows=3)
+    assert run.load_record("tasks", Count) is None
+    assert RunFolder(tmp_path).load_record("text", Count) is None
+    assert RunFolder(None).with_key({"model": "sha256:1"}).load_record("text", Count) is None
+    for content in ("", "[]", "{}", '{"key": {}, "windows": "many"}', '{"key": {}, "windows": 3}'):
+        path.write_text(content)
+        assert run.load_record("text", Count) is None

@@ -104,7 +104,10 @@ def test_a_sublayer_that_could_not_be_written_is_not_there(
 def test_what_another_run_or_another_text_left_is_as_good_as_none(tmp_path: Path) -> None:
     """Not even what must be there is taken from it, so that no two runs are ever mixed."""
     run = RunFolder(tmp_path, {"run": "sha256:a"})
-    ours, others = CompensatedWeights(run.keyed(text="1")), CompensatedWeights(run.keyed(text="2"))
+    ours, others = (
+        CompensatedWeights(run.with_key({"text": "1"})),
+        CompensatedWeights(run.with_key({"text": "2"})),
+    )
     ours.keep(CompensatedSublayer(SublayerWeights(torch.zeros(2, 4)), MODULE))
     ours.keep_final_norm(torch.zeros(4))
     assert ours.find((3, "mlp")) is not None
