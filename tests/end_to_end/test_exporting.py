@@ -39,7 +39,7 @@ def test_a_cut_by_a_plan_says_in_llama_cpp_what_it_says_here(model: Path, tmp_pa
     ]
     assert done.json["notes"][0] in checked.json["loading"]["notes"]
     assert f"note: {done.json['notes'][1]}" in done.err
-    assert "was asked for 1,000 bytes at most, which is a promise for the folder" in done.err
+    assert "allows 1,000 bytes at most, which is a promise for the folder" in done.err
     assert furthest_apart(out, cut) < 1e-4
     assert files_below(out.parent) == {"cut.gguf"}
 

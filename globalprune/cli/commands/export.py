@@ -56,7 +56,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A GGUF file of the same model, whose tokenizer is taken as it stands.",
+            help="A GGUF file of the same model, whose tokenizer is copied.",
             show_default="the tokenizer.json beside MODEL",
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""The model as llama.cpp sees it: architecture, layer shapes, RoPE."""
+"""The model as llama.cpp sees it: architecture, layer shapes, rotary positions."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,7 @@ from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 
 ROPE_FACTORS_TENSOR: Final = "rope_freqs.weight"
+# Settings of rotary positions without a key in GGUF, and the values that llama.cpp takes for them.
 _YARN_DEFAULTS: Final[dict[str, tuple[float | bool | None, ...]]] = {
     "attention_factor": (None,),
     "mscale": (None,),
@@ -36,14 +37,68 @@ _YARN_DEFAULTS: Final[dict[str, tuple[float | bool | None, ...]]] = {
 }
 
 
+@dataclass(frozen=True)
+class ExportModel:
+    """A checkpoint, and the shapes that its layers get in the file."""
+
+    checkpoint: Checkpoint
+    adapter: ModelAdapter
+    structure: ModelStructure
+    traits: ModelTraits
+    shape: GgufShape
+
+    @property
+    def rows(self) -> int:
+        """The rows of the embedding."""
+        return self.checkpoint.tensors[EMBEDDING].shape[0]
+
+    @property
+    def stored_dtype(self) -> str:
+        """The dtype of the checkpoint's embedding."""
+        return self.checkpoint.tensors[EMBEDDING].dtype
+
+    @cached_property
+    def config(self) -> Any:
+        """The architecture's own config object, with its defaults."""
+        return native_config(self.checkpoint.config)
+
+    @property
+    def rope(self) -> dict[str, Any]:
+        """The settings of its rotary positions."""
+        rope: dict[str, Any] = self.config.rope_parameters
+        return rope
+
+
+def open_export_model(model: str, out: Path) -> ExportModel:
+    """Open a model; raise `UsageError` for one that llama.cpp can't express."""
+    source = resolve_model(model)
+    if source.is_gguf:
+        raise UsageError(f"{model}: is a GGUF file already; name the folder that it was made from.")
+    refuse_inside_model(out, source.path)
+    checkpoint = open_checkpoint(source)
+    adapter = adapter_for(checkpoint.config)
+    structure = adapter.structure(checkpoint)
+    refuse_class_mismatch(checkpoint)
+    traits = traits_of(checkpoint.config)
+    no_cut = effect_of(PrunePlan(layers={}), structure)
+    if reasons := list(obstacles("llama.cpp", traits, structure, no_cut)):
+        raise UsageError(f"{model}: {' '.join(reasons)}")
+    shape = gguf_shape(traits, structure, no_cut)
+    if shape is None:
+        raise AssertionError("a family without a form is an obstacle")
+    opened = ExportModel(checkpoint, adapter, structure, traits, shape)
+    refuse_unsupported_rope(opened.rope, model)
+    return opened
+
+
 def refuse_unsupported_rope(rope: dict[str, Any], where: str) -> None:
-    """Raise `UsageError` for what the file has no word for."""
-    odd = [key for key, known in _YARN_DEFAULTS.items() if rope.get(key) not in known]
+    """Raise `UsageError` for settings of rotary positions that GGUF can't express."""
+    unsupported = [key for key, known in _YARN_DEFAULTS.items() if rope.get(key) not in known]
     if rope.get("partial_rotary_factor") not in (None, 1):
-        odd.append("partial_rotary_factor")
-    if odd:
+        unsupported.append("partial_rotary_factor")
+    if unsupported:
         raise UsageError(
-            f"{where}: config.json: gp export has no form for rope's {', '.join(odd)}."
+            f"{where}: config.json: gp export has no form for rope's {', '.join(unsupported)}."
         )
 
 
@@ -60,67 +115,16 @@ def add_rope(writer: gguf.GGUFWriter, rope: dict[str, Any], head_dim: int) -> No
 
 
 def frequency_factors(rope: dict[str, Any], head_dim: int) -> NDArray[np.float32] | None:
-    """What each frequency is divided by, `[head_dim / 2]`; None where no file needs to say."""
+    """Return the divisor of each frequency, `[head_dim / 2]`, as Llama 3 scales them.
+
+    None for other rotary positions, which need no tensor in the file.
+    """
     if rope.get("rope_type") != "llama3":
         return None
     exponents = np.arange(0, head_dim, 2) / head_dim
-    waves = 2 * np.pi * rope["rope_theta"] ** exponents
-    turns = rope["original_max_position_embeddings"] / waves  # within the original context
-    slow, fast = rope["low_freq_factor"], rope["high_freq_factor"]
-    share = np.clip((turns - slow) / (fast - slow), 0, 1)
+    wavelengths = 2 * np.pi * rope["rope_theta"] ** exponents
+    rotations = rope["original_max_position_embeddings"] / wavelengths  # in the original context
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    share = np.clip((rotations - low) / (high - low), 0, 1)
     factors: NDArray[np.float32] = (1 / (share + (1 - share) / rope["factor"])).astype(np.float32)
     return factors
-
-
-@dataclass(frozen=True)
-class ExportModel:
-    """A checkpoint, and how its layers are to stand in the file."""
-
-    checkpoint: Checkpoint
-    adapter: ModelAdapter
-    structure: ModelStructure
-    traits: ModelTraits
-    shape: GgufShape
-
-    @property
-    def rows(self) -> int:
-        """The tokens that the embedding has room for."""
-        return self.checkpoint.tensors[EMBEDDING].shape[0]
-
-    @property
-    def stored_dtype(self) -> str:
-        """How the checkpoint stores its numbers, by its embedding."""
-        return self.checkpoint.tensors[EMBEDDING].dtype
-
-    @cached_property
-    def config(self) -> Any:
-        """The architecture's own config object, with its defaults."""
-        return native_config(self.checkpoint.config)
-
-    @property
-    def rope(self) -> dict[str, Any]:
-        """Its rotary positions."""
-        rope: dict[str, Any] = self.config.rope_parameters
-        return rope
-
-
-def open_export_model(model: str, out: Path) -> ExportModel:
-    """Open a model that has a form in llama.cpp; raise `UsageError` for one that hasn't."""
-    source = resolve_model(model)
-    if source.is_gguf:
-        raise UsageError(f"{model}: is a GGUF file already; name the folder that it was made from.")
-    refuse_inside_model(out, source.path)
-    checkpoint = open_checkpoint(source)
-    adapter = adapter_for(checkpoint.config)
-    structure = adapter.structure(checkpoint)
-    refuse_class_mismatch(checkpoint)
-    traits = traits_of(checkpoint.config)
-    as_it_is = effect_of(PrunePlan(layers={}), structure)
-    if found := list(obstacles("llama.cpp", traits, structure, as_it_is)):
-        raise UsageError(f"{model}: {' '.join(found)}")
-    shape = gguf_shape(traits, structure, as_it_is)
-    if shape is None:
-        raise AssertionError("a family without a form is an obstacle")
-    subject = ExportModel(checkpoint, adapter, structure, traits, shape)
-    refuse_unsupported_rope(subject.rope, model)
-    return subject

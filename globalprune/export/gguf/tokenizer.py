@@ -1,4 +1,9 @@
-"""tokenizer.json as the vocabulary of a GGUF file, or one donated by another file."""
+"""tokenizer.json as the vocabulary of a GGUF file, or the vocabulary of another such file.
+
+gguf's SpecialVocab reads special tokens, merges and the chat template. Its vocabulary classes give
+every token the same score, allow no gap among ids, and don't check how text is cut; so tokens,
+types and scores are made here.
+"""
 
 import json
 import re
@@ -15,18 +20,7 @@ from globalprune.errors import UsageError
 from globalprune.models.checkpoints.gguf_header import is_gguf
 from globalprune.models.loading import load_tokenizer
 
-
-@dataclass(frozen=True)
-class TokenizerKind:
-    """One of llama.cpp's kinds, and what it needs beyond the list of tokens."""
-
-    model: str  # llama.cpp's word: gpt2 merges bytes, llama does as SentencePiece
-    pre: str  # its name for how text is cut before anything merges
-    scores: dict[str, float] | None = None  # by token, in place of merges
-    space_prefix: bool | None = None  # whether a space is put before text
-
-
-Steps = tuple[str, ...]
+Steps = tuple[str, ...]  # of a pre-tokenizer: regular expressions, or one of these names
 BYTES: Final = "bytes"
 WORDS_OF_BYTES: Final = "bytes, by GPT-2's pattern"
 DIGITS: Final = "single digits"
@@ -42,8 +36,7 @@ TEKKEN: Final = (
     rf"{_BEFORE}{_UPPER}*{_LOWER}+|{_BEFORE}{_UPPER}+{_LOWER}*|\p{{N}}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-# the second says whether a piece that is a token by itself is taken before any merge
+# llama.cpp's names, by the steps and by whether a piece that is a token is taken before any merge.
 PRE_TOKENIZERS: Final[dict[tuple[Steps, bool], str]] = {
     ((LLAMA_3, BYTES), True): "llama-bpe",
     ((LLAMA_3, BYTES), False): "smaug-bpe",
@@ -52,116 +45,33 @@ PRE_TOKENIZERS: Final[dict[tuple[Steps, bool], str]] = {
     ((DIGITS, WORDS_OF_BYTES), False): "smollm",
     ((WORDS_OF_BYTES,), False): "gpt-2",
 }
-_UNTOUCHED: Final = (None, {"type": "NFC"})  # llama.cpp composes no letters; Qwen's converters know
+# llama.cpp never normalises; converters accept NFC, since Qwen's tokenizers have it.
+_NORMALIZERS: Final = (None, {"type": "NFC"})
 
-
-def byte_level_kind(tokenizer: dict[str, Any]) -> TokenizerKind | None:
-    """The kind of a tokenizer.json whose way to cut text has a name in llama.cpp; else None."""
-    if tokenizer.get("normalizer") not in _UNTOUCHED:
-        return None
-    steps = _steps(tokenizer.get("pre_tokenizer"))
-    name = PRE_TOKENIZERS.get((steps, bool(tokenizer["model"].get("ignore_merges"))))
-    return None if name is None else TokenizerKind("gpt2", name)
-
-
-def _steps(part: Any) -> Steps:
-    """What a pre-tokenizer does, step by step."""
-    match part:
-        case {"type": "Sequence", "pretokenizers": [*parts]}:
-            return tuple(step for one in parts for step in _steps(one))
-        case {"type": "ByteLevel", "add_prefix_space": False, **how}:
-            return (WORDS_OF_BYTES if how.get("use_regex", True) else BYTES,)
-        case {"type": "Digits", "individual_digits": True}:
-            return (DIGITS,)
-        case {
-            "type": "Split",
-            "behavior": "Isolated",
-            "invert": False,
-            "pattern": {"Regex": str(pattern)},
-        }:
-            return (pattern,)
-        case _:
-            return (f"unknown: {part}",)
-
-
-SPACE: Final = "▁"
-_BYTE: Final = re.compile(r"<0x[0-9A-F]{2}>")
-_REPLACE: Final = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
-_PREPEND: Final = {"type": "Prepend", "prepend": SPACE}
-
-
-def sentencepiece_kind(tokenizer: dict[str, Any], added: AbstractSet[str]) -> TokenizerKind | None:
-    """The kind of a tokenizer.json that does as SentencePiece; None where it does anything else.
-
-    `added` are the tokens that text is cut at before anything merges.
-    """
-    prefix = _space_prefix(tokenizer)
-    if prefix is None:
-        return None
-    model = tokenizer["model"]
-    scores = merge_scores(model["vocab"], [_pair(merge) for merge in model["merges"]], added)
-    return None if scores is None else TokenizerKind("llama", "default", scores, prefix)
-
-
-def is_byte(token: str) -> bool:
-    """Whether a token stands for a byte that no other token holds: `<0x0A>`."""
-    return _BYTE.fullmatch(token) is not None
-
-
-def _pair(merge: str | list[str]) -> tuple[str, str]:
-    """Two tokens that merge; older files write them with a space between."""
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right
-
-
-def _space_prefix(tokenizer: dict[str, Any]) -> bool | None:
-    """Whether a space is put before text; None where text is changed in any other way."""
-    match tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer"):
-        case {"type": "Sequence", "normalizers": [first, second]}, None:
-            return True if (first, second) == (_PREPEND, _REPLACE) else None
-        case normalizer, None:
-            return False if normalizer == _REPLACE else None
-        case None, {"type": "Metaspace", "replacement": "▁", "split": False, **how}:
-            return how.get("prepend_scheme") != "never"
-        case _:
-            return None
-
-
-def merge_scores(
-    vocabulary: Mapping[str, int], merges: list[tuple[str, str]], apart: AbstractSet[str]
-) -> dict[str, float] | None:
-    """The scores of all tokens, by merges; None where the merges leave a pair out.
-
-    Tokens `apart`, which text is cut at before anything merges, take no part.
-    """
-    ranks: dict[str, list[int]] = {}
-    for rank, (left, right) in enumerate(merges):
-        ranks.setdefault(left + right, []).append(rank)
-    merging = vocabulary.keys() - apart
-    for token in merging:
-        found, pairs = ranks.get(token, []), _pairs(token, merging)
-        together = not found or found[-1] - found[0] < pairs
-        if len(found) != pairs or not together:
-            return None
-    lowest = float(-len(merges))  # of what nothing merges to: never compared
-    return {token: float(-ranks[token][0]) if token in ranks else lowest for token in vocabulary}
-
-
-def _pairs(token: str, merging: AbstractSet[str]) -> int:
-    """How many times two tokens make this one."""
-    cuts = ((token[:place], token[place:]) for place in range(1, len(token)))
-    return sum(left in merging and right in merging for left, right in cuts)
-
+_SPACE: Final = "▁"
+_BYTE_TOKEN: Final = re.compile(r"<0x[0-9A-F]{2}>")
+_REPLACE: Final = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+_PREPEND: Final = {"type": "Prepend", "prepend": _SPACE}
 
 _FILE: Final = "tokenizer.json"
-_WAY_OUT: Final = (
-    "name a GGUF file of the same model with --donor, and its tokenizer is taken as it stands."
-)
+_WAY_OUT: Final = "name a GGUF file of the same model with --donor, and its tokenizer is copied."
+_KEY_PREFIX: Final = "tokenizer."
+_TOKENS_KEY: Final = "tokenizer.ggml.tokens"
+
+
+@dataclass(frozen=True)
+class TokenizerKind:
+    """One of llama.cpp's tokenizers, and what it needs beside the list of tokens."""
+
+    model: str  # llama.cpp's name: gpt2 merges bytes, llama works as SentencePiece
+    pre: str  # its name for how text is cut before anything merges
+    scores: dict[str, float] | None = None  # by token, in place of merges
+    space_prefix: bool | None = None  # whether a space is put before text
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """One token a row of the embedding, and how text becomes tokens."""
+    """One token for each row of the embedding, and how text becomes tokens."""
 
     kind: TokenizerKind
     tokens: list[str]
@@ -182,32 +92,107 @@ class Vocabulary:
         self.special.add_to_gguf(writer, quiet=True)
 
 
+@dataclass(frozen=True)
+class DonatedVocabulary:
+    """All keys of another file's tokenizer."""
+
+    fields: dict[str, Any]  # of gguf's reader
+    warnings: tuple[str, ...] = ()
+
+    def add_to(self, writer: gguf.GGUFWriter) -> None:
+        """Write its keys, unchanged."""
+        for key, field in self.fields.items():
+            kind, *inner = field.types
+            writer.add_key_value(key, field.contents(), kind, sub_type=inner[-1] if inner else None)
+
+
 def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
-    """Translate the tokenizer in a model's folder, for an embedding of so many rows.
+    """Translate the tokenizer in a model's folder, for an embedding of `rows`.
 
     Rows without a token get one that never occurs. Raise `UsageError` for a tokenizer that
     llama.cpp would run in another way.
     """
     path = folder / _FILE
-    tokenizer = _read(path)
+    tokenizer = _read_tokenizer(path)
     added = {token["content"]: token for token in tokenizer.get("added_tokens", ())}
-    kind = _kind(tokenizer, added, path)
-    places = {**tokenizer["model"]["vocab"], **{text: one["id"] for text, one in added.items()}}
-    if (most := max(places.values())) >= rows:
+    kind = _recognise(tokenizer, added, path)
+    row_of = {**tokenizer["model"]["vocab"], **{text: one["id"] for text, one in added.items()}}
+    if (largest := max(row_of.values())) >= rows:
         raise UsageError(
-            f"{path}: has a token {most}, where the embedding has {rows} rows; save the tokenizer "
-            f"that belongs to the model, or {_WAY_OUT}"
+            f"{path}: has a token {largest}, where the embedding has {rows} rows; save the "
+            f"tokenizer that belongs to the model, or {_WAY_OUT}"
         )
     tokens, types = [f"[PAD{row}]" for row in range(rows)], [TokenType.UNUSED] * rows
-    for text, row in places.items():
+    for text, row in row_of.items():
         tokens[row] = text
-        types[row] = _type_of(text, added.get(text), tokenizer, kind)
-    special = _special(folder, merges=kind.scores is None, rows=rows)
+        types[row] = _token_type(text, added.get(text), tokenizer, kind)
+    special = _special_tokens(folder, merges=kind.scores is None, rows=rows)
     return Vocabulary(kind, tokens, types, special, tuple(_warnings(added, kind)))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A tokenizer.json that merges tokens."""
+def read_donor(path: Path, rows: int) -> DonatedVocabulary:
+    """Read a GGUF file's tokenizer; raise `UsageError` unless it has `rows` tokens."""
+    if not path.is_file() or not is_gguf(path):
+        raise UsageError(f"--donor {path}: is no GGUF file; name one of the same model.")
+    try:
+        fields = gguf.GGUFReader(path).fields
+    except (ValueError, IndexError, KeyError) as error:
+        raise UsageError(f"--donor {path}: can't be read ({error}); download it again.") from error
+    own = {key: field for key, field in fields.items() if key.startswith(_KEY_PREFIX)}
+    tokens = len(own[_TOKENS_KEY].data) if _TOKENS_KEY in own else 0
+    if tokens != rows:
+        raise UsageError(
+            f"--donor {path}: has {tokens} tokens, where the model's embedding has {rows} rows; "
+            "name a GGUF file of the same model."
+        )
+    return DonatedVocabulary(own)
+
+
+def byte_level_kind(tokenizer: dict[str, Any]) -> TokenizerKind | None:
+    """Return the kind of a tokenizer.json that merges bytes; None if llama.cpp lacks it."""
+    if tokenizer.get("normalizer") not in _NORMALIZERS:
+        return None
+    steps = _pre_tokenizer_steps(tokenizer.get("pre_tokenizer"))
+    name = PRE_TOKENIZERS.get((steps, bool(tokenizer["model"].get("ignore_merges"))))
+    return None if name is None else TokenizerKind("gpt2", name)
+
+
+def sentencepiece_kind(tokenizer: dict[str, Any], added: AbstractSet[str]) -> TokenizerKind | None:
+    """Return the kind of a tokenizer.json that works as SentencePiece; None for any other.
+
+    `added` are the tokens at which text is cut before anything merges.
+    """
+    prefix = _space_prefix(tokenizer)
+    if prefix is None:
+        return None
+    model = tokenizer["model"]
+    scores = merge_scores(model["vocab"], [_merge_pair(merge) for merge in model["merges"]], added)
+    return None if scores is None else TokenizerKind("llama", "default", scores, prefix)
+
+
+def merge_scores(
+    vocabulary: Mapping[str, int], merges: list[tuple[str, str]], added: AbstractSet[str]
+) -> dict[str, float] | None:
+    """Return the scores of all tokens by their merges; None where a merge is missing.
+
+    SentencePiece merges any two tokens that make a third, the highest score first. So each token
+    needs all its merges, one behind the other. Tokens in `added` take no part.
+    """
+    ranks: dict[str, list[int]] = {}
+    for rank, (left, right) in enumerate(merges):
+        ranks.setdefault(left + right, []).append(rank)
+    merging = vocabulary.keys() - added
+    for token in merging:
+        own, pairs = ranks.get(token, []), _count_pairs(token, merging)
+        together = not own or own[-1] - own[0] < pairs
+        if len(own) != pairs or not together:
+            return None
+    lowest = float(-len(merges))  # of tokens that nothing merges to: never compared
+    return {token: float(-ranks[token][0]) if token in ranks else lowest for token in vocabulary}
+
+
+def _read_tokenizer(path: Path) -> dict[str, Any]:
+    """Read a tokenizer.json that merges tokens."""
     try:
         tokenizer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -218,8 +203,8 @@ def _read(path: Path) -> dict[str, Any]:
     return tokenizer
 
 
-def _kind(tokenizer: dict[str, Any], added: dict[str, Any], path: Path) -> TokenizerKind:
-    """Recognise it; only what SentencePiece made falls back to bytes."""
+def _recognise(tokenizer: dict[str, Any], added: dict[str, Any], path: Path) -> TokenizerKind:
+    """Return the kind of a tokenizer; one with a fallback to bytes was made by SentencePiece."""
     model = tokenizer["model"]
     kind: TokenizerKind | None
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
@@ -236,19 +221,20 @@ def _kind(tokenizer: dict[str, Any], added: dict[str, Any], path: Path) -> Token
     return kind
 
 
-def _type_of(
+def _token_type(
     text: str, added: dict[str, Any] | None, tokenizer: dict[str, Any], kind: TokenizerKind
 ) -> TokenType:
-    """What llama.cpp is to do with a token when it meets it."""
+    """Return how llama.cpp treats a token."""
     if kind.scores is not None and text == tokenizer["model"].get("unk_token"):
         return TokenType.UNKNOWN
     if added is not None:
         return TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
-    return TokenType.BYTE if kind.scores is not None and is_byte(text) else TokenType.NORMAL
+    is_byte = kind.scores is not None and _BYTE_TOKEN.fullmatch(text) is not None
+    return TokenType.BYTE if is_byte else TokenType.NORMAL
 
 
-def _special(folder: Path, *, merges: bool, rows: int) -> gguf.SpecialVocab:
-    """What is put around text is told by what the tokenizer does to some."""
+def _special_tokens(folder: Path, *, merges: bool, rows: int) -> gguf.SpecialVocab:
+    """Read special tokens; try the tokenizer to see which of them it puts around text."""
     special = gguf.SpecialVocab(folder, load_merges=merges, n_vocab=rows)
     tokenizer: Any = load_tokenizer(folder)
     ids = tokenizer("a").input_ids
@@ -260,11 +246,11 @@ def _special(folder: Path, *, merges: bool, rows: int) -> gguf.SpecialVocab:
 
 
 def _warnings(added: dict[str, Any], kind: TokenizerKind) -> Iterator[str]:
-    """Yield what llama.cpp does otherwise, where it matters seldom."""
-    greedy = [text for text, one in added.items() if one.get("lstrip") or one.get("rstrip")]
-    if greedy:
+    """Yield the rare differences between llama.cpp and transformers."""
+    stripping = [text for text, one in added.items() if one.get("lstrip") or one.get("rstrip")]
+    if stripping:
         yield (
-            f"spaces beside {', '.join(greedy[:3])} belong to these tokens in transformers, and "
+            f"spaces beside {', '.join(stripping[:3])} belong to these tokens in transformers, and "
             "not in llama.cpp."
         )
     if kind.space_prefix:
@@ -274,37 +260,46 @@ def _warnings(added: dict[str, Any], kind: TokenizerKind) -> Iterator[str]:
         )
 
 
-_PREFIX = "tokenizer."
-_TOKENS = "tokenizer.ggml.tokens"
+def _pre_tokenizer_steps(part: Any) -> Steps:
+    """Return what a pre-tokenizer does, step by step."""
+    match part:
+        case {"type": "Sequence", "pretokenizers": [*parts]}:
+            return tuple(step for one in parts for step in _pre_tokenizer_steps(one))
+        case {"type": "ByteLevel", "add_prefix_space": False, **how}:
+            return (WORDS_OF_BYTES if how.get("use_regex", True) else BYTES,)
+        case {"type": "Digits", "individual_digits": True}:
+            return (DIGITS,)
+        case {
+            "type": "Split",
+            "behavior": "Isolated",
+            "invert": False,
+            "pattern": {"Regex": str(pattern)},
+        }:
+            return (pattern,)
+        case _:
+            return (f"unknown: {part}",)
 
 
-@dataclass(frozen=True)
-class DonatedVocabulary:
-    """All keys of another file's tokenizer."""
+def _space_prefix(tokenizer: dict[str, Any]) -> bool | None:
+    """Whether a space is put before text; None where text is changed in any other way."""
+    match tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer"):
+        case {"type": "Sequence", "normalizers": [first, second]}, None:
+            return True if (first, second) == (_PREPEND, _REPLACE) else None
+        case normalizer, None:
+            return False if normalizer == _REPLACE else None
+        case None, {"type": "Metaspace", "replacement": "▁", "split": False, **how}:
+            return how.get("prepend_scheme") != "never"
+        case _:
+            return None
 
-    fields: dict[str, Any]  # the reader's own
-    warnings: tuple[str, ...] = ()
 
-    def add_to(self, writer: gguf.GGUFWriter) -> None:
-        """Write them as they stand there."""
-        for key, field in self.fields.items():
-            kind, *inner = field.types
-            writer.add_key_value(key, field.contents(), kind, sub_type=inner[-1] if inner else None)
+def _merge_pair(merge: str | list[str]) -> tuple[str, str]:
+    """Return two tokens that merge; older files write them with a space between."""
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left, right
 
 
-def read_donor(path: Path, rows: int) -> DonatedVocabulary:
-    """Read a file's tokenizer; raise `UsageError` unless it has as many tokens as `rows`."""
-    if not path.is_file() or not is_gguf(path):
-        raise UsageError(f"--donor {path}: is no GGUF file; name one of the same model.")
-    try:
-        fields = gguf.GGUFReader(path).fields
-    except (ValueError, IndexError, KeyError) as error:
-        raise UsageError(f"--donor {path}: can't be read ({error}); download it again.") from error
-    own = {key: field for key, field in fields.items() if key.startswith(_PREFIX)}
-    tokens = len(own[_TOKENS].data) if _TOKENS in own else 0
-    if tokens != rows:
-        raise UsageError(
-            f"--donor {path}: has {tokens} tokens, where the model's embedding has {rows} rows; "
-            "name a GGUF file of the same model."
-        )
-    return DonatedVocabulary(own)
+def _count_pairs(token: str, merging: AbstractSet[str]) -> int:
+    """Count the pairs of tokens that make this one."""
+    cuts = ((token[:place], token[place:]) for place in range(1, len(token)))
+    return sum(left in merging and right in merging for left, right in cuts)
