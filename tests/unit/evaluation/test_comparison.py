@@ -1,9 +1,8 @@
 """Models side by side, all asked the same."""
 
-import gc
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from globalprune.text.source import BUILTIN
 
 Tiny = Callable[[str], Path]
 TEXT = "A text to judge by, of no great length. " * 3
-
-
-@pytest.fixture(autouse=True)
-def _young_objects_only() -> Iterator[None]:
-    """Spare each measurement's garbage collection the walk through all imported libraries."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

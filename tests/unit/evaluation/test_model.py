@@ -1,10 +1,9 @@
 """One model, found before it is loaded and measured as any other."""
 
-import gc
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +34,6 @@ from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]
 ROWS = [row.tolist() for row in random_ids(3, 12)]
-
-
-@pytest.fixture(autouse=True)
-def _young_objects_only() -> Iterator[None]:
-    """Spare each measurement's garbage collection the walk through all imported libraries."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def write_rows(path: Path, rows: list[list[int]] = ROWS) -> Path:

@@ -1,7 +1,6 @@
 """Speed by turns: who runs when, what is timed, and what memory allows."""
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -26,14 +25,6 @@ from globalprune.progress import silent
 
 SETTINGS = SpeedSettings(prompt_tokens=6, decoded_tokens=3, rounds=4)
 PROMPT = random_ids(1, 9)[0]
-
-
-@pytest.fixture(autouse=True)
-def _young_objects_only() -> Iterator[None]:
-    """Spare each measurement's garbage collection the walk through all imported libraries."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def subject_of(model: PreTrainedModel, weight_bytes: int = 1) -> TimedModel:
