@@ -39,13 +39,36 @@ from globalprune.report.drawing import (
 )
 from globalprune.report.layers import Spread, importance_plot, score_spreads, spread_plot
 
-_POINTS: Final = 60  # of a line: more than that nobody sees
+_POINTS: Final = 60  # of a line: more are not seen
 _PERCENT: Final = (0.0, 100.0)
 _FIELD: Final = (4.4, 3.2)  # inches
 
 
+def analysis_subsection(
+    record: AnalysisRecord, table: GroupTable | None, curves: Curves | None = None
+) -> Subsection:
+    """The subsection of an analysis; a result may hold the record alone."""
+    doubt = tuple(filter(None, [record.doubt]))  # what the trial of the first plan found
+    blocks: list[Block] = [*warning_block(doubt), Facts(tuple(_facts(record)))]
+    blocks += warning_block(record.warnings)
+    if record.reliability:
+        blocks += _reliability(record)
+    if table is not None:
+        blocks += _over_depth(record, table)
+    if curves is not None:
+        blocks += _along_orders(curves)
+    digests = {
+        "weights": record.model.weights_fingerprint,
+        "structure": record.model.structure_fingerprint,
+        "windows of text": record.calibration.digest,
+        "table": record.table,
+    }
+    blocks += [*command_block(record.command), provenance_block(digests, record.versions)]
+    return Subsection("analysis", "What was measured", tuple(blocks))
+
+
 def curves_plot(curves: Curves) -> tuple[Plot, ...]:
-    """What is predicted to be lost as groups go."""
+    """The predicted loss along every removal order."""
     caption = (
         "Predicted loss as groups go, behind a repair: a line for every layer, from the first "
         "group of the sublayer to the last but one."
@@ -54,7 +77,7 @@ def curves_plot(curves: Curves) -> tuple[Plot, ...]:
 
 
 def trials_plot(curves: Curves) -> tuple[Plot, ...]:
-    """What was predicted beside what was measured, where trial removals were made."""
+    """The predicted loss against the measured one, where trial removals were made."""
     if not np.isfinite(curves.measured_nats).any():
         return ()
     caption = (
@@ -65,14 +88,14 @@ def trials_plot(curves: Curves) -> tuple[Plot, ...]:
 
 
 def curve_rows(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
-    """The rows of every sublayer, along its order."""
-    found: dict[tuple[int, GroupType], NDArray[np.intp]] = {}
+    """The rows of every sublayer, in the order of its removals."""
+    by_sublayer: dict[tuple[int, GroupType], NDArray[np.intp]] = {}
     key = curves.layer_idx.astype(np.int64) * len(GROUP_TYPES) + curves.group_type
     for number in np.unique(key).tolist():
         layer, kind = divmod(number, len(GROUP_TYPES))
         rows = np.flatnonzero(key == number)
-        found[layer, GROUP_TYPES[kind]] = rows[np.argsort(curves.removed_groups[rows])]
-    return found
+        by_sublayer[layer, GROUP_TYPES[kind]] = rows[np.argsort(curves.removed_groups[rows])]
+    return by_sublayer
 
 
 def _draw_curves(figure: Any, curves: Curves) -> None:
@@ -109,31 +132,8 @@ def _draw_trials(figure: Any, curves: Curves) -> None:
     axes.legend()
 
 
-def analysis_subsection(
-    record: AnalysisRecord, table: GroupTable | None, curves: Curves | None = None
-) -> Subsection:
-    """The whole of it; a result may hold the record alone."""
-    doubt = tuple(filter(None, [record.doubt]))
-    blocks: list[Block] = [*warning_block(doubt), Facts(tuple(_facts(record)))]
-    blocks += warning_block(record.warnings)
-    if record.reliability:
-        blocks += _how_sure(record)
-    if table is not None:
-        blocks += _over_depth(record, table)
-    if curves is not None:
-        blocks += _along_orders(curves)
-    digests = {
-        "weights": record.model.weights_fingerprint,
-        "structure": record.model.structure_fingerprint,
-        "windows of text": record.calibration.digest,
-        "table": record.table,
-    }
-    blocks += [*command_block(record.command), provenance_block(digests, record.versions)]
-    return Subsection("analysis", "What was measured", tuple(blocks))
-
-
 def _facts(record: AnalysisRecord) -> Iterator[tuple[str, str]]:
-    """Yield what was measured, on what, how and at what price."""
+    """Yield what was measured, on which text, how, and at what cost."""
     model = record.model
     yield "model", f"{describe_model(model.source, model.revision)} ({model.model_type})"
     yield "parameters", f"{model.parameters:,}"
@@ -157,15 +157,15 @@ def _facts(record: AnalysisRecord) -> Iterator[tuple[str, str]]:
 
 
 def _methods(record: AnalysisRecord) -> Iterator[str]:
-    """Yield every importance, the one that the table is scored by marked."""
+    """Yield every importance; the one that the table is scored by is marked."""
     for name in record.methods:
         mark = " (the table is scored by it)" if name == record.default_importance else ""
         counts = ", behind compensation" if name in record.compensated else ""
         yield f"{scored_by(name, record.normaliser_of(name))}{counts}{mark}"
 
 
-def _how_sure(record: AnalysisRecord) -> Iterator[Block]:
-    """Yield how far the two halves of the windows agree on every importance."""
+def _reliability(record: AnalysisRecord) -> Iterator[Block]:
+    """Yield how well the two halves of the windows agree on every importance."""
     found = record.reliability
     ratios = sorted({cut.ratio for one in found.values() for cut in one.cuts})
     rows = []
@@ -179,7 +179,7 @@ def _how_sure(record: AnalysisRecord) -> Iterator[Block]:
 
 
 def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
-    """Yield how importance and scores lie over the layers."""
+    """Yield importance and scores over the depth of the model."""
     layers = layer_summaries(record.structure, table, None)
     spreads = score_spreads(table)
     yield from importance_plot(layers, along_orders=record.default_importance in record.compensated)
@@ -199,14 +199,14 @@ def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
 
 
 def _spread_cells(spread: Spread | None) -> tuple[str, str, str]:
-    """The scores of a sublayer; nothing where it was not measured."""
+    """The scores of a sublayer; empty cells where it was not measured."""
     if spread is None:
         return "", "", ""
     return f"{spread.low:.3g}", f"{spread.median:.3g}", f"{spread.high:.3g}"
 
 
 def _along_orders(curves: Curves) -> Iterator[Block]:
-    """Yield what is lost along the order of every sublayer, predicted and measured."""
+    """Yield the losses along the removal order of every sublayer, predicted and measured."""
     yield from curves_plot(curves)
     yield from trials_plot(curves)
     rows = tuple(
@@ -215,7 +215,7 @@ def _along_orders(curves: Curves) -> Iterator[Block]:
             f"{curves.removed_groups[row]:,} of {len(sublayer):,}",
             f"{curves.removed_params[row]:,}",
             f"{curves.predicted_nats[row]:.3g}",
-            _measured(float(curves.measured_nats[row])),
+            _measured_cell(float(curves.measured_nats[row])),
         )
         for (layer, kind), sublayer in curve_rows(curves).items()
         for at, row in enumerate(sublayer.tolist())
@@ -225,6 +225,6 @@ def _along_orders(curves: Curves) -> Iterator[Block]:
     yield Table(head, rows, title="Losses along the orders: in the middle, and at every trial")
 
 
-def _measured(nats: float) -> str:
-    """A measured loss, NaN being none."""
+def _measured_cell(nats: float) -> str:
+    """A measured loss; empty where it is NaN, which means none."""
     return "" if nats != nats else f"{nats:.3g}"  # noqa: PLR0124 - NaN alone differs from itself

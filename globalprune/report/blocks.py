@@ -2,51 +2,53 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import format_command
 
+NOT_KNOWN: Final = "not known"
+
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what is known under them; a value may have several lines."""
+    """Names and their values; a value may have several lines."""
 
     form: ClassVar[str] = "facts"
 
     rows: tuple[tuple[str, str], ...]
-    title: str = ""  # with one, the facts are folded away under it
+    title: str = ""  # with one, the facts are folded under it
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, the first naming its row; a cell may have several lines."""
+    """Rows of cells, the first of which names its row; a cell may have several lines."""
 
     form: ClassVar[str] = "table"
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    title: str = ""  # with one, the table is folded away under it
+    title: str = ""  # with one, the table is folded under it
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing with the sentence under it."""
+    """A drawing with its caption."""
 
     form: ClassVar[str] = "picture"
 
     caption: str
-    svg: str  # our own drawing: the one text that isn't escaped
+    svg: str  # drawn by this package: the one text that isn't escaped
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Sentences, one a line: what was measured with, what is doubtful."""
+    """Sentences, one a line: how something was measured, or warnings."""
 
     form: ClassVar[str] = "lines"
 
     lines: tuple[str, ...]
-    doubtful: bool = False
+    are_warnings: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ Block = Facts | Table | Plot | Lines | Commands
 
 @dataclass(frozen=True)
 class Subsection:
-    """What one artifact says."""
+    """The blocks of one artifact."""
 
     kind: str  # analysis, plan, result, compensation, recovery, evaluation, sweep
     title: str
@@ -72,13 +74,13 @@ class Subsection:
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """A model in the first table; an empty text is unknown, or none was measured."""
+    """A model in the overview table; an empty text is unknown, or was not measured."""
 
     what: str
     parameters: str = ""
     removed: str = ""
     perplexity: str = ""
-    judged_on: str = ""
+    evaluated_on: str = ""
     windows: str = ""  # digest: perplexities are comparable where it is the same
 
 
@@ -87,8 +89,8 @@ class Section:
     """All that one path holds."""
 
     name: str
-    parts: tuple[Subsection, ...]
-    glances: tuple[OverviewRow, ...] = ()
+    subsections: tuple[Subsection, ...]
+    overview: tuple[OverviewRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,30 +102,23 @@ class Page:
 
 
 def warning_block(lines: tuple[str, ...]) -> tuple[Lines, ...]:
-    """What is doubtful, as a block if there is any."""
-    return (Lines(lines, doubtful=True),) if lines else ()
+    """A block of warnings, if there are any."""
+    return (Lines(lines, are_warnings=True),) if lines else ()
 
 
 def command_block(command: Sequence[str]) -> tuple[Commands, ...]:
-    """A command, as a block if it is known; what Python made has none."""
+    """A block of one command, if it is known; an artifact that Python code made has none."""
     return (Commands((format_command(command),)),) if command else ()
 
 
-NOT_KNOWN = "not known"
-
-
-def format_percent(part: float | None) -> str:
-    """A part of one, `12.34 %`."""
-    return NOT_KNOWN if part is None else f"{100 * part:.2f} %"
-
-
-def format_share(part: int, whole: int) -> str:
-    """`1,024 of 4,096 (25.00 %)`."""
-    return f"{part:,} of {whole:,}" + (f" ({format_percent(part / whole)})" if whole else "")
+def provenance_block(digests: Mapping[str, str | None], versions: Mapping[str, str]) -> Facts:
+    """Digests that identify files and models, and the versions of tools; folded."""
+    known = [(name, digest) for name, digest in digests.items() if digest]
+    return Facts((*known, ("tools", describe_versions(versions))), title="Digests and versions")
 
 
 def describe_text(text: TextRecord) -> str:
-    """Text by name and amount."""
+    """A text by name and amount."""
     length = "their own length" if text.seq_len is None else f"{text.seq_len:,} tokens"
     seed = "" if text.seed is None else f", seed {text.seed}"
     bos = ", BOS first" if text.bos else ""
@@ -138,6 +133,21 @@ def describe_model(source: str, revision: str | None) -> str:
     return source if revision is None else f"{source}@{revision}"
 
 
+def describe_versions(versions: Mapping[str, str]) -> str:
+    """`python 3.11, torch 2.6`."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def format_percent(fraction: float | None) -> str:
+    """A fraction as `12.34 %`."""
+    return NOT_KNOWN if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def format_share(part: int, whole: int) -> str:
+    """`1,024 of 4,096 (25.00 %)`."""
+    return f"{part:,} of {whole:,}" + (f" ({format_percent(part / whole)})" if whole else "")
+
+
 def format_duration(seconds: float) -> str:
     """`12.3 s`, `4 min 10 s`, `2 h 5 min`."""
     minutes, rest = divmod(round(seconds), 60)
@@ -145,14 +155,3 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {left} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def describe_versions(versions: Mapping[str, str]) -> str:
-    """`python 3.11, torch 2.6`."""
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
-
-
-def provenance_block(digests: Mapping[str, str | None], versions: Mapping[str, str]) -> Facts:
-    """Digests by which files and models are known again, and tools; folded away."""
-    known = [(name, digest) for name, digest in digests.items() if digest]
-    return Facts((*known, ("tools", describe_versions(versions))), title="Digests and versions")

@@ -58,7 +58,7 @@ def can_draw() -> bool:
 def draw_plot(
     caption: str, draw: Callable[[Any], None], size: tuple[float, float] = WIDE
 ) -> tuple[Plot, ...]:
-    """Draw on an empty figure of so many inches; no picture where nothing can be drawn.
+    """Draw on an empty figure of `size` inches; return nothing where matplotlib is missing.
 
     Equal drawings give equal text.
     """
@@ -80,31 +80,31 @@ def draw_plot(
 def sublayer_axes(
     figure: Any, span: tuple[float, float], *, along: str = "layer", share_y: bool = False
 ) -> dict[GroupType, Any]:
-    """Two fields side by side, one for attention and one for MLP, both of the same span."""
-    fields = figure.subplots(1, len(SUBLAYER_NAMES), sharey=share_y)
-    found = dict(zip(SUBLAYER_NAMES, fields, strict=True))
-    for kind, axes in found.items():
+    """Two axes side by side, one for attention and one for MLP, with the same x limits."""
+    both = figure.subplots(1, len(SUBLAYER_NAMES), sharey=share_y)
+    by_kind = dict(zip(SUBLAYER_NAMES, both, strict=True))
+    for kind, axes in by_kind.items():
         axes.set_title(SUBLAYER_NAMES[kind])
         axes.set_xlabel(along)
         axes.set_xlim(*span)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    return found
+    return by_kind
 
 
 def layer_span(layers: Iterable[int]) -> tuple[float, float]:
-    """From the first to the last layer, with room for their bars."""
+    """The x limits from the first to the last layer, with room for their bars."""
     numbers = sorted(layers) or [0]
     return numbers[0] - 0.6, numbers[-1] + 0.6
 
 
 def positive_or_nan(values: ArrayLike) -> NDArray[np.float64]:
-    """The values that have a place on a log axis; NaN, which is a gap, for the others."""
-    found = np.asarray(values, np.float64)
-    return np.where(found > 0, found, np.nan)
+    """The values that a log axis can show, and NaN, which is a gap, for the others."""
+    numbers = np.asarray(values, np.float64)
+    return np.where(numbers > 0, numbers, np.nan)
 
 
 def with_unique_ids(svg: str, prefix: str) -> str:
-    """The drawing with ids that no other on its page has."""
+    """The drawing with ids that no other drawing on its page has."""
     referenced = {name for _, name in _REFERENCE.findall(svg)}
     svg = _REFERENCE.sub(rf"\g<1>{prefix}-\g<2>", svg)
     return _ID.sub(
@@ -113,7 +113,7 @@ def with_unique_ids(svg: str, prefix: str) -> str:
 
 
 def _margins(size: tuple[float, float]) -> dict[str, float]:
-    """Room for the labels around the fields, as parts of the figure."""
+    """The margins that labels need around the axes, as fractions of the figure."""
     width, height = size
     left, right, bottom, top = 0.85, 0.1, 0.5, 0.3  # inches
     return {
@@ -125,5 +125,5 @@ def _margins(size: tuple[float, float]) -> dict[str, float]:
 
 
 def _inline(svg: str) -> str:
-    """The <svg> element alone, its ink the page's."""
+    """The <svg> element alone, in the text colour of its page."""
     return printable_lines(svg[svg.index("<svg") :].replace(_INK, "currentColor").strip())

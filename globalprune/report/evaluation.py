@@ -37,9 +37,12 @@ from globalprune.report.blocks import (
 )
 from globalprune.report.drawing import draw_plot
 
+_SIZE: Final = (7.0, 4.5)  # inches
+_LOGARITHMIC_FROM: Final = 4.0  # times the dense perplexity, at the worst point
+
 
 def evaluation_subsection(comparison: Comparison) -> Subsection:
-    """The table and what it was measured with."""
+    """The subsection of an evaluation: its table and how it was measured."""
     rows = figure_rows(comparison)
     blocks: list[Block] = [
         _table(comparison, [row for row in rows if not row.detail]),
@@ -57,7 +60,7 @@ def evaluation_subsection(comparison: Comparison) -> Subsection:
 
 
 def evaluation_overview(comparison: Comparison) -> tuple[OverviewRow, ...]:
-    """A line for every model; what is removed, beside the first one."""
+    """A row for every model; what is removed is relative to the first model."""
     first = comparison.models[0]
     return tuple(
         OverviewRow(
@@ -71,34 +74,35 @@ def evaluation_overview(comparison: Comparison) -> tuple[OverviewRow, ...]:
 
 
 def perplexity_columns(comparison: Comparison, model: ModelResult) -> tuple[str, str, str]:
-    """A model's perplexity, what it is of, and the digest of the windows."""
+    """A model's perplexity, the text that it is of, and the digest of its windows."""
     (row,) = (row for row in figure_rows(comparison) if row.metric == "perplexity")
     cell = row.cells[comparison.models.index(model)]
     return value_text(row, cell), comparison.text.source, model.perplexity.windows
 
 
-def _table(comparison: Comparison, rows: list[FigureRow], title: str = "") -> Table:
-    """A figure a row, a model a column."""
-    head = ("", *(model.source for model in comparison.models))
-    cells = tuple((row_label(row), *(_cell(row, cell) for cell in row.cells)) for row in rows)
-    return Table(head, cells, title)
-
-
-def _cell(row: FigureRow, cell: FigureCell) -> str:
-    """A figure, and under it how far it is from the first model's."""
-    return "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
-
-
-SIZE: Final = (7.0, 4.5)  # inches
-_LOGARITHMIC_FROM: Final = 4.0  # where the worst perplexity is so many times the dense one
+def sweep_subsection(sweep: Sweep) -> Subsection:
+    """The subsection of a sweep: its table and its curve."""
+    caption = "Perplexity over what was removed; bars are standard errors."
+    lines = [sweep_text_line(sweep), *_compensation_lines(sweep)]
+    blocks: list[Block] = [
+        Table(SWEEP_HEAD, tuple(sweep_table(sweep))),
+        Lines(tuple(lines)),
+        *draw_plot(caption, partial(draw_curve, sweep=sweep), _SIZE),
+    ]
+    blocks += command_block(sweep.command)
+    digests = {"weights": sweep.dense.weights, "windows of text": sweep.text.digest}
+    blocks.append(provenance_block(digests, sweep.versions))
+    return Subsection(
+        "sweep", f"Many plans of {describe_model(sweep.dense.source, None)}", tuple(blocks)
+    )
 
 
 def sweep_plot(sweep: Sweep) -> bytes:
-    """The picture as SVG; equal sweeps give equal bytes."""
+    """The curve as SVG; equal sweeps give equal bytes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=_SIZE, layout="constrained")
     draw_curve(figure, sweep)
     drawn = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "globalprune"}):
@@ -107,7 +111,7 @@ def sweep_plot(sweep: Sweep) -> bytes:
 
 
 def draw_curve(figure: Any, sweep: Sweep) -> None:
-    """Draw it on an empty figure."""
+    """Draw the curve on an empty figure."""
     axes = figure.subplots()
     dense = sweep.dense.perplexity.value
     worst = max((point.result.perplexity.value or 0.0 for point in sweep.points), default=0.0)
@@ -125,8 +129,20 @@ def draw_curve(figure: Any, sweep: Sweep) -> None:
         entry.set_parse_math(False)  # a name with two $ is no formula
 
 
+def _table(comparison: Comparison, rows: list[FigureRow], title: str = "") -> Table:
+    """A table with a row for each figure and a column for each model."""
+    head = ("", *(model.source for model in comparison.models))
+    cells = tuple((row_label(row), *(_cell(row, cell) for cell in row.cells)) for row in rows)
+    return Table(head, cells, title)
+
+
+def _cell(row: FigureRow, cell: FigureCell) -> str:
+    """A figure, and under it the difference to the first model's."""
+    return "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
+
+
 def _draw_line(axes: Any, name: str, points: tuple[SweepPoint, ...]) -> None:
-    """One line with its standard errors; a perplexity that no float holds has no point."""
+    """Draw one line with its standard errors; an infinite perplexity has no point."""
     shown = [point for point in points if point.result.perplexity.value is not None]
     axes.errorbar(
         [100 * point.removed for point in shown],
@@ -139,28 +155,11 @@ def _draw_line(axes: Any, name: str, points: tuple[SweepPoint, ...]) -> None:
     )
 
 
-def sweep_subsection(sweep: Sweep) -> Subsection:
-    """The table and the curve."""
-    caption = "Perplexity over what was removed; bars are standard errors."
-    lines = [sweep_text_line(sweep), *_repairs(sweep)]
-    blocks: list[Block] = [
-        Table(SWEEP_HEAD, tuple(sweep_table(sweep))),
-        Lines(tuple(lines)),
-        *draw_plot(caption, partial(draw_curve, sweep=sweep), SIZE),
-    ]
-    blocks += command_block(sweep.command)
-    digests = {"weights": sweep.dense.weights, "windows of text": sweep.text.digest}
-    blocks.append(provenance_block(digests, sweep.versions))
-    return Subsection(
-        "sweep", f"Many plans of {describe_model(sweep.dense.source, None)}", tuple(blocks)
-    )
-
-
-def _repairs(sweep: Sweep) -> list[str]:
-    """How the points came about."""
-    repaired = sum(point.compensated for point in sweep.points)
-    masked = len(sweep.points) - repaired
-    lines = [f"judged as masks: {masked}; cut and compensated: {repaired}"]
+def _compensation_lines(sweep: Sweep) -> list[str]:
+    """Say which points are masks, and which were cut and compensated."""
+    compensated = sum(point.compensated for point in sweep.points)
+    masked = len(sweep.points) - compensated
+    lines = [f"judged as masks: {masked}; cut and compensated: {compensated}"]
     if sweep.repaired_on is not None:
         lines.append(f"compensated on {describe_text(sweep.repaired_on)}")
     return lines

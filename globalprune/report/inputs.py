@@ -11,6 +11,7 @@ from globalprune.artifacts.analyses.analysis import (
     read_analysis,
     read_analysis_record,
 )
+from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, Curves, read_curves
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
@@ -24,10 +25,10 @@ from globalprune.artifacts.results.metrics import METRICS_FILE
 from globalprune.errors import UsageError
 
 InputKind = Literal["plan", "result", "records"]
-_PLANS: Final = (".yaml", ".yml")
-_OF_RESULTS: Final = (METRICS_FILE, FINETUNE_FILE)
-_RECORDS: Final = (ANALYSIS_FILE, EVALUATION_FILE, SWEEP_FILE)
-_TO_NAME: Final = (
+_PLAN_SUFFIXES: Final = (".yaml", ".yml")
+_RESULT_FILES: Final = (METRICS_FILE, FINETUNE_FILE)
+_RECORD_FILES: Final = (ANALYSIS_FILE, EVALUATION_FILE, SWEEP_FILE)
+_REMEDY: Final = (
     "name a plan (.yaml), or a folder that gp analyze, gp apply, gp prune, gp finetune, "
     "gp eval -o or gp sweep wrote."
 )
@@ -35,39 +36,63 @@ _TO_NAME: Final = (
 
 @dataclass(frozen=True)
 class ReportInput:
-    """A path, and where what is told of it lies: a file, or a folder of records."""
+    """A path that was given, and the file or the folder of records that is read for it."""
 
     path: Path
     kind: InputKind
-    place: Path
+    location: Path
+
+
+@dataclass(frozen=True)
+class AnalysisInput:
+    """An analysis; a result that gp apply wrote holds its record alone."""
+
+    record: AnalysisRecord
+    analysis: Analysis | None
+    curves: Curves | None
+
+    @property
+    def table(self) -> GroupTable | None:
+        """The table, if there is one."""
+        return self.analysis.table if self.analysis else None
+
+
+@dataclass(frozen=True)
+class PlanInput:
+    """A plan; without a `record` no sizes are known, and a record may come without its table."""
+
+    plan: PrunePlan
+    record: AnalysisRecord | None
+    analysis: Analysis | None
+    warning: str = ""
 
 
 def find_input(path: Path) -> ReportInput:
-    """Find out what a path is; raise `UsageError` where it is nothing to report of."""
+    """Find out what a path is; raise `UsageError` where it holds nothing to report."""
     if path.is_file():
-        if path.suffix in _PLANS:
+        if path.suffix in _PLAN_SUFFIXES:
             return ReportInput(path, "plan", path)
-        remedy = _TO_NAME
-        if path.name in (*_RECORDS, *_OF_RESULTS):
+        remedy = _REMEDY
+        if path.name in (*_RECORD_FILES, *_RESULT_FILES):
             remedy = f"name the folder that it lies in, {path.parent}."
         raise UsageError(f"{path}: is a file and no plan; {remedy}")
     if not path.is_dir():
-        raise UsageError(f"{path}: there is no such file or folder; {_TO_NAME}")
+        raise UsageError(f"{path}: there is no such file or folder; {_REMEDY}")
     for folder in (path / OWN_FOLDER, path):
-        if any((folder / name).is_file() for name in _OF_RESULTS):
+        if any((folder / name).is_file() for name in _RESULT_FILES):
             return ReportInput(path, "result", folder)
-    if any((path / name).is_file() for name in _RECORDS):
+    if any((path / name).is_file() for name in _RECORD_FILES):
         return ReportInput(path, "records", path)
     raise UsageError(
-        f"{path}: holds none of {', '.join(_RECORDS)}, {OWN_FOLDER}/{METRICS_FILE} and "
-        f"{OWN_FOLDER}/{FINETUNE_FILE}; {_TO_NAME}"
+        f"{path}: holds none of {', '.join(_RECORD_FILES)}, {OWN_FOLDER}/{METRICS_FILE} and "
+        f"{OWN_FOLDER}/{FINETUNE_FILE}; {_REMEDY}"
     )
 
 
 def display_names(paths: list[Path]) -> list[str]:
-    """What each path is called: its last part, and as much before it as tells it from the rest.
+    """The last parts of each path, as many as tell it from the other paths.
 
-    So nothing of where the files lie enters a page that doesn't have to.
+    So a page names no more of where the files lie than it has to.
     """
     parts = [path.resolve().parts for path in paths]
     names = []
@@ -85,18 +110,9 @@ def display_names(paths: list[Path]) -> list[str]:
     return names
 
 
-@dataclass(frozen=True)
-class AnalysisInput:
-    """What was measured; a result that gp apply wrote holds the record alone."""
-
-    record: AnalysisRecord
-    analysis: Analysis | None
-    curves: Curves | None
-
-
-def read_analysis_input(folder: Path, *, record_alone: bool = False) -> AnalysisInput:
-    """Read what gp analyze left; the table may lack only where the record may be alone."""
-    if record_alone and not (folder / TABLE_FILE).is_file():
+def read_analysis_input(folder: Path, *, record_suffices: bool = False) -> AnalysisInput:
+    """Read an analysis; its table may be missing where its record suffices."""
+    if record_suffices and not (folder / TABLE_FILE).is_file():
         return AnalysisInput(read_analysis_record(folder / ANALYSIS_FILE), None, None)
     analysis = read_analysis(folder)
     path = folder / CURVES_FILE
@@ -104,35 +120,25 @@ def read_analysis_input(folder: Path, *, record_alone: bool = False) -> Analysis
     return AnalysisInput(analysis.record, analysis, curves)
 
 
-@dataclass(frozen=True)
-class PlanInput:
-    """Without a `record` no sizes are known; a record may come without its table."""
-
-    plan: PrunePlan
-    record: AnalysisRecord | None
-    analysis: Analysis | None
-    doubt: str = ""
-
-
 def read_plan_input(path: Path) -> tuple[PlanInput, str]:
-    """The plan in a file with the analysis that it names; and why that one is not at hand."""
+    """Read a plan with the analysis that it names; also return why that analysis is missing."""
     document = open_plan(path)
     analysis, missing = find_analysis(document.analysis, path, None)
     if analysis is None:
-        doubt = (
+        warning = (
             "Its analysis is not at hand (analysis.path in the plan says where it is looked for), "
             "so what it removes of how much is not known."
         )
-        return PlanInput(document.plan(), None, None, doubt), missing
+        return PlanInput(document.plan(), None, None, warning), missing
     return PlanInput(document.plan(analysis.record.structure), analysis.record, analysis), ""
 
 
 def read_result_plan(path: Path, measured: AnalysisInput | None) -> PlanInput:
-    """The plan of a result, as it was applied; the table beside it counts if it is its own."""
+    """Read the plan that a result was cut by; the table beside it is used if it is the plan's."""
     document = open_plan(path)
     if measured is None:
-        doubt = "No analysis lies beside it, so what it removes of how much is told by the cut."
-        return PlanInput(document.plan(), None, None, doubt)
+        warning = "No analysis lies beside it, so what it removes of how much is told by the cut."
+        return PlanInput(document.plan(), None, None, warning)
     plan, analysis = document.plan(measured.record.structure), measured.analysis
     if plan.analysis is not None and plan.analysis.table != measured.record.table:
         analysis = None

@@ -20,11 +20,13 @@ from globalprune.report.drawing import (
 )
 
 QUANTILES: Final = (0.1, 0.5, 0.9)
+_PALE = 0.22
+_BAR = 0.8  # of the width of a layer
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The scores of one sublayer: importance a parameter, of the group at each of `QUANTILES`."""
+    """The scores of one sublayer, importance / cost, at each of `QUANTILES`."""
 
     low: float
     median: float
@@ -32,21 +34,17 @@ class Spread:
 
 
 def score_spreads(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
-    """The spread of every sublayer that was measured."""
+    """The spread of the scores of every sublayer that was measured."""
     return {
         sublayer: Spread(*np.quantile(table.score[rows], QUANTILES).tolist())
         for sublayer, rows in table.sublayers.items()
     }
 
 
-_PALE = 0.22
-_BAR = 0.8  # of the room of a layer
-
-
 def importance_plot(layers: Sequence[LayerSummary], *, along_orders: bool) -> tuple[Plot, ...]:
-    """How the importance lies over the depth, attention and MLP apart.
+    """The importance over the depth, attention and MLP side by side.
 
-    `along_orders` says that each group's importance counts on those before it being gone.
+    `along_orders` says that a group's importance is that behind the removal of those before it.
     """
     caption = (
         "Importance over depth: the part of the summed importance that lies in each sublayer. The "
@@ -61,7 +59,7 @@ def importance_plot(layers: Sequence[LayerSummary], *, along_orders: bool) -> tu
 
 
 def spread_plot(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Plot, ...]:
-    """How far the scores of one sublayer lie apart."""
+    """The spread of the scores over the depth."""
     caption = (
         "Scores over depth (importance a parameter): the median group of every sublayer, and the "
         "band from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
@@ -70,13 +68,13 @@ def spread_plot(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Plot, ...
 
 
 def kept_plot(layers: Sequence[LayerSummary]) -> tuple[Plot, ...]:
-    """What a plan leaves of every sublayer."""
+    """The share of its groups that a plan keeps of every sublayer."""
     caption = "What stays of every layer, in groups; × is a layer that goes whole."
     return draw_plot(caption, partial(_draw_stays, layers=layers))
 
 
 def widths_plot(widths: dict[GroupType, dict[int, int]]) -> tuple[Plot, ...]:
-    """How many groups every layer has, where nothing tells how many it had."""
+    """The groups of every layer, for a model whose original numbers are not known."""
     caption = "Groups of every layer that is left, by its number in the original."
     return draw_plot(caption, partial(_draw_widths, widths=widths))
 

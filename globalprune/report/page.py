@@ -33,80 +33,28 @@ from globalprune.report.inputs import (
 from globalprune.report.plan import plan_subsection
 from globalprune.report.result import result_section
 
-_HEAD: Final = ("", "what", "parameters", "removed", "perplexity", "judged on")
-_FEWEST: Final = 2  # rows that are worth a table
-
-
-def overview_table(page: Page) -> Table | None:
-    """A row for every plan, result and judged model; None where there is nothing to compare."""
-    rows = tuple(
-        (section.name, one.what, one.parameters, one.removed, one.perplexity, one.judged_on)
-        for section in page.sections
-        for one in section.glances
-    )
-    return Table(_HEAD, rows) if len(rows) >= _FEWEST else None
-
-
-def perplexities_comparable(page: Page) -> bool:
-    """Whether all perplexities of the table are of the same windows of text."""
-    windows = {
-        one.windows for section in page.sections for one in section.glances if one.windows
-    }  # fmt: skip
-    return len(windows) <= 1
-
-
-def read_section(found: ReportInput, name: str, note: Callable[[str], None]) -> Section:
-    """All that one path holds; `note` is told what a person at the terminal may want to mend."""
-    match found.kind:
-        case "plan":
-            known, missing = read_plan_input(found.place)
-            if missing:
-                note(missing)
-            part, glances = plan_subsection(known)
-            return Section(name, (part,), glances)
-        case "result":
-            return result_section(found.place, name)
-        case "records":
-            return _records(found.place, name)
-
-
-def _records(folder: Path, name: str) -> Section:
-    """An analysis, an evaluation and a sweep, as far as they lie in one folder."""
-    parts: list[Subsection] = []
-    glances: tuple[OverviewRow, ...] = ()
-    if (folder / ANALYSIS_FILE).is_file():
-        measured = read_analysis_input(folder)
-        table = measured.analysis.table if measured.analysis else None
-        parts.append(analysis_subsection(measured.record, table, measured.curves))
-    if (folder / EVALUATION_FILE).is_file():
-        comparison = read_evaluation(folder / EVALUATION_FILE)
-        parts.append(evaluation_subsection(comparison))
-        glances = evaluation_overview(comparison)
-    if (folder / SWEEP_FILE).is_file():
-        parts.append(sweep_subsection(read_sweep(folder / SWEEP_FILE)))
-    return Section(name, tuple(parts), glances)
-
-
 TITLE: Final = "globalprune report"
 _TEMPLATE: Final = "page.html.jinja"
 _STYLE: Final = "page.css"
 _SUFFIXES: Final = (".html", ".htm")
+_OVERVIEW_HEAD: Final = ("", "what", "parameters", "removed", "perplexity", "judged on")
+_LEAST_ROWS: Final = 2  # of an overview
 
 
 def write_report(
     paths: Sequence[Path], out: Path, *, title: str = TITLE, note: Callable[[str], None]
 ) -> Page:
-    """Write the page of what lies at these paths, whole or not at all, and hand it back.
+    """Write the page of what lies at these paths, whole or not at all, and return it.
 
-    `note` is told what is missing. Raise `UsageError` for a path that is nothing to report of, and
+    `note` receives what is missing. Raise `UsageError` for a path that holds nothing to report, and
     for an `out` that is no name of a web page; `ArtifactError` for a file that can't be read.
     """
     if out.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"-o {out}: is no name of a web page; name a .html file.")
     refuse_unwritable_file(out)
-    found = [find_input(path) for path in {path.resolve(): path for path in paths}.values()]
-    names = display_names([one.path for one in found])
-    sections = (read_section(one, name, note) for one, name in zip(found, names, strict=True))
+    inputs = [find_input(path) for path in {path.resolve(): path for path in paths}.values()]
+    names = display_names([one.path for one in inputs])
+    sections = (read_section(one, name, note) for one, name in zip(inputs, names, strict=True))
     page = Page(title, tuple(sections))
     if not can_draw():
         note(f"no pictures: {MISSING}")
@@ -114,9 +62,37 @@ def write_report(
     return page
 
 
-def _shown(value: Any) -> Any:
-    """Text as a page may hold it; what is drawn or styled is ours."""
-    return printable_lines(value) if type(value) is str else value
+def read_section(given: ReportInput, name: str, note: Callable[[str], None]) -> Section:
+    """The section of one path; `note` receives what a person at the terminal may want to mend."""
+    match given.kind:
+        case "plan":
+            plan, missing = read_plan_input(given.location)
+            if missing:
+                note(missing)
+            subsection, overview = plan_subsection(plan)
+            return Section(name, (subsection,), overview)
+        case "result":
+            return result_section(given.location, name)
+        case "records":
+            return _records_section(given.location, name)
+
+
+def overview_table(page: Page) -> Table | None:
+    """A row for every plan, result and evaluated model; None where there is only one."""
+    rows = tuple(
+        (section.name, one.what, one.parameters, one.removed, one.perplexity, one.evaluated_on)
+        for section in page.sections
+        for one in section.overview
+    )
+    return Table(_OVERVIEW_HEAD, rows) if len(rows) >= _LEAST_ROWS else None
+
+
+def perplexities_comparable(page: Page) -> bool:
+    """Whether all perplexities of the overview are of the same windows of text."""
+    windows = {
+        one.windows for section in page.sections for one in section.overview if one.windows
+    }  # fmt: skip
+    return len(windows) <= 1
 
 
 def render(page: Page) -> str:
@@ -127,7 +103,7 @@ def render(page: Page) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=_printable,
     )
     numbers = count(1)
     environment.filters["drawn"] = lambda svg: Markup(with_unique_ids(svg, f"p{next(numbers)}"))  # noqa: S704 - our own drawing, escaped by matplotlib
@@ -135,7 +111,28 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         style=Markup(own.joinpath(_STYLE).read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
-        glance=overview_table(page),
+        overview=overview_table(page),
         comparable=perplexities_comparable(page),
         missing=None if can_draw() else MISSING,
     )
+
+
+def _records_section(folder: Path, name: str) -> Section:
+    """The section of an analysis, an evaluation and a sweep, as far as they lie in one folder."""
+    subsections: list[Subsection] = []
+    overview: tuple[OverviewRow, ...] = ()
+    if (folder / ANALYSIS_FILE).is_file():
+        analysis = read_analysis_input(folder)
+        subsections.append(analysis_subsection(analysis.record, analysis.table, analysis.curves))
+    if (folder / EVALUATION_FILE).is_file():
+        comparison = read_evaluation(folder / EVALUATION_FILE)
+        subsections.append(evaluation_subsection(comparison))
+        overview = evaluation_overview(comparison)
+    if (folder / SWEEP_FILE).is_file():
+        subsections.append(sweep_subsection(read_sweep(folder / SWEEP_FILE)))
+    return Section(name, tuple(subsections), overview)
+
+
+def _printable(value: Any) -> Any:
+    """Text as a page may hold it; drawings and styles, which are ours, as they are."""
+    return printable_lines(value) if type(value) is str else value

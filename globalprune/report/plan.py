@@ -31,8 +31,33 @@ from globalprune.report.inputs import PlanInput
 from globalprune.report.layers import kept_plot
 
 
+def plan_subsection(given: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ...]]:
+    """The subsection of a plan, and its row of the overview."""
+    plan, record = given.plan, given.record
+    facts = [*_origin(plan), *target_facts(plan)]
+    if record is None:
+        blocks: tuple[Block, ...] = (
+            Facts(tuple(facts)), *warning_block((given.warning,)), _index_table(plan)
+        )  # fmt: skip
+        return Subsection("plan", "The plan", blocks), ()
+    effect = effect_of(plan, record.structure)
+    layers, scoring, scoring_warning = _layers(given, effect)
+    model = record.model
+    broken = violations(plan, effect, record.structure, model.traits, model.storage)
+    warnings = (plan_warning(plan, record), given.warning, scoring_warning, *broken)
+    lost = _lost(given, layers, scoring)
+    blocks = (
+        Facts((*_removed(effect), *lost, *facts)),
+        *warning_block(tuple(filter(None, warnings))),
+        *kept_plot(layers),
+        _layer_table(layers),
+    )
+    overview = OverviewRow("plan", f"{effect.parameters_after:,}", format_percent(effect.ratio))
+    return Subsection("plan", "The plan", blocks), (overview,)
+
+
 def target_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
-    """Yield what is in `target`, and in `pin`."""
+    """Yield the facts of `target` and of `pin`."""
     if plan.target is not None:
         yield from _target(plan.target)
     if not plan.remove_empty_layers:
@@ -42,10 +67,10 @@ def target_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
 
 
 def _target(target: Target) -> Iterator[tuple[str, str]]:
-    """Yield budgets and constraints as a plan spells them."""
-    yield "asked", _spelled(target.said())
+    """Yield budgets and constraints as plan.yaml spells them."""
+    yield "asked", _settings_text(target.said())
     if target.constraints:
-        yield "constraints", _spelled(target.constraints.said())
+        yield "constraints", _settings_text(target.constraints.said())
     if target.within:
         yield "within plans of", ", ".join(f"{ratio:g}" for ratio in target.within)
     if target.strategy != "knapsack":
@@ -54,9 +79,9 @@ def _target(target: Target) -> Iterator[tuple[str, str]]:
         yield "latencies", target.machine.record
 
 
-def _spelled(said: dict[str, Any]) -> str:
+def _settings_text(settings: dict[str, Any]) -> str:
     """`ratio 0.2, dtype bfloat16`."""
-    return ", ".join(f"{name} {_value(value)}" for name, value in said.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in settings.items())
 
 
 def _value(value: Any) -> str:
@@ -71,63 +96,38 @@ def _value(value: Any) -> str:
 
 
 def _pins(plan: PrunePlan) -> Iterator[str]:
-    """Yield a line for every sublayer with a wish."""
+    """Yield a line for every sublayer that is pinned."""
     for layer, pins in plan.pin.items():
         for kind in GROUP_TYPES:
             if pins.of(kind):
-                yield f"layer {layer} {SUBLAYER_NAMES[kind]}: {_wishes(pins.of(kind))}"
+                yield f"layer {layer} {SUBLAYER_NAMES[kind]}: {_pin_text(pins.of(kind))}"
 
 
-def _wishes(pins: SublayerPins) -> str:
+def _pin_text(pins: SublayerPins) -> str:
     """`keep 0; width 1,024`."""
-    said = [
+    rules = [
         f"{name} {ranges}" for name, ranges in (("keep", pins.keep), ("remove", pins.remove))
         if ranges
     ]  # fmt: skip
     if pins.width is not None:
-        said.append(f"width {pins.width:,}")
-    return "; ".join(said)
-
-
-def plan_subsection(known: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ...]]:
-    """The whole of it, and its line in the first table."""
-    plan, record = known.plan, known.record
-    facts = [*_origin(plan), *target_facts(plan)]
-    if record is None:
-        blocks: tuple[Block, ...] = (
-            Facts(tuple(facts)), *warning_block((known.doubt,)), _ranges_table(plan)
-        )  # fmt: skip
-        return Subsection("plan", "The plan", blocks), ()
-    effect = effect_of(plan, record.structure)
-    layers, scoring, doubt = _layers(known, effect)
-    model = record.model
-    wishes = violations(plan, effect, record.structure, model.traits, model.storage)
-    doubts = tuple(filter(None, (plan_warning(plan, record), known.doubt, doubt, *wishes)))
-    lost = _lost(known, layers, scoring)
-    blocks = (
-        Facts((*_removed(effect), *lost, *facts)),
-        *warning_block(doubts),
-        *kept_plot(layers),
-        _layer_table(layers),
-    )
-    glance = OverviewRow("plan", f"{effect.parameters_after:,}", format_percent(effect.ratio))
-    return Subsection("plan", "The plan", blocks), (glance,)
+        rules.append(f"width {pins.width:,}")
+    return "; ".join(rules)
 
 
 def _layers(
-    known: PlanInput, effect: PlanEffect
+    given: PlanInput, effect: PlanEffect
 ) -> tuple[tuple[LayerSummary, ...], Scoring | None, str]:
-    """Every layer, by the importance that the plan was made by if its table is there."""
-    assert known.record is not None  # noqa: S101 - who calls this has looked
-    if known.analysis is None:
-        return layer_summaries(known.record.structure, None, effect), None, ""
-    scoring, doubt = plan_scoring(known.plan, known.analysis)
-    table = scored_table(known.analysis, scoring)
-    return layer_summaries(known.record.structure, table, effect), scoring, doubt
+    """Every layer with the importance that the plan was made by, if its table is there."""
+    assert given.record is not None  # noqa: S101 - the caller checks it
+    if given.analysis is None:
+        return layer_summaries(given.record.structure, None, effect), None, ""
+    scoring, warning = plan_scoring(given.plan, given.analysis)
+    table = scored_table(given.analysis, scoring)
+    return layer_summaries(given.record.structure, table, effect), scoring, warning
 
 
 def _origin(plan: PrunePlan) -> Iterator[tuple[str, str]]:
-    """Yield what it was made for, and by whom."""
+    """Yield the model that the plan was made for, and who wrote it."""
     if plan.model is not None:
         yield "made for", describe_model(plan.model.source, plan.model.revision)
     if plan.generated is None:
@@ -139,7 +139,7 @@ def _origin(plan: PrunePlan) -> Iterator[tuple[str, str]]:
 
 
 def _removed(effect: PlanEffect) -> Iterator[tuple[str, str]]:
-    """Yield what goes, by kinds."""
+    """Yield what the plan removes, by kinds of groups."""
     yield "parameters that go", format_share(effect.removed, effect.parameters_before)
     yield "parameters that stay", f"{effect.parameters_after:,}"
     for kind in GROUP_TYPES:
@@ -151,28 +151,28 @@ def _removed(effect: PlanEffect) -> Iterator[tuple[str, str]]:
 
 
 def _lost(
-    known: PlanInput, layers: tuple[LayerSummary, ...], scoring: Scoring | None
+    given: PlanInput, layers: tuple[LayerSummary, ...], scoring: Scoring | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield the part of the importance that goes; a sum of importances is no perplexity."""
+    """Yield the share of the importance that goes; it says nothing of perplexity."""
     name = "importance that goes"
-    if scoring is None or known.analysis is None:
+    if scoring is None or given.analysis is None:
         return
     sublayers = [layer.sublayers[kind] for layer in layers for kind in GROUP_TYPES]
     if any(sublayer.lost is None and sublayer.kept < sublayer.groups for sublayer in sublayers):
         yield name, f"not known, since layers go that were not measured ({scoring})"
         return
     lost = sum(sublayer.lost or 0.0 for sublayer in sublayers)
-    total = float(scored_table(known.analysis, scoring).importance.sum())
-    assumes = known.plan.analysis.assumes if known.plan.analysis else None
+    total = float(scored_table(given.analysis, scoring).importance.sum())
+    assumes = given.plan.analysis.assumes if given.plan.analysis else None
     if assumes == "compensation":
-        # what comes last in an order is worth what all before it hid, so a share says nothing
+        # the last group of an order is worth all that went before, so a share says nothing
         yield name, f"{lost * total:.4g} nats a token by {scoring}, behind compensation"
     elif total > 0:  # importances below 0 have no shares
         yield name, f"{format_percent(lost)} of all, by {scoring}"
 
 
 def _layer_table(layers: tuple[LayerSummary, ...]) -> Table:
-    """What stays, a layer a row."""
+    """What each layer keeps and loses."""
     rows = tuple(
         (
             f"{layer.layer_idx}{' (goes whole)' if layer.dropped else ''}",
@@ -189,11 +189,12 @@ def _layer_table(layers: tuple[LayerSummary, ...]) -> Table:
 
 
 def _lost_cell(sublayer: SublayerSummary) -> str:
+    """The share of the importance that a sublayer loses; empty where it is not known."""
     return "" if sublayer.lost is None else f"{100 * sublayer.lost:.3f} %"
 
 
-def _ranges_table(plan: PrunePlan) -> Table:
-    """The decisions as they are spelled, where nothing tells how many groups there are."""
+def _index_table(plan: PrunePlan) -> Table:
+    """The index sets of the plan, for a model whose numbers of groups are not known."""
     rows = tuple(
         (str(layer), *(str(cuts.of(kind)) for kind in GROUP_TYPES))
         for layer, cuts in plan.layers.items()

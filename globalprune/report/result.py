@@ -62,9 +62,39 @@ from globalprune.report.inputs import read_analysis_input, read_result_plan
 from globalprune.report.layers import widths_plot
 from globalprune.report.plan import plan_subsection
 
+_MEAN_PARTS: Final = 20  # of a run: each gives a point of the running mean
+_HEADROOM: Final = 1.08  # so that the highest mark is whole
+
+
+def result_section(own: Path, name: str) -> Section:
+    """Read every record in a result's own folder, the most asked for first."""
+    has = {path.name for path in own.iterdir()}
+    cut = read_metrics(own / METRICS_FILE) if METRICS_FILE in has else None
+    finetuning = read_finetune_record(own / FINETUNE_FILE) if FINETUNE_FILE in has else None
+    evaluation = read_evaluation(own / EVALUATION_FILE) if EVALUATION_FILE in has else None
+    measured = read_analysis_input(own, record_suffices=True) if ANALYSIS_FILE in has else None
+    subsections: list[Subsection] = []
+    if cut is not None:
+        drawn = measured is not None and PLAN_FILE in has
+        subsections.append(cut_subsection(cut, drawn_elsewhere=drawn))
+    if evaluation is not None:
+        subsections.append(evaluation_subsection(evaluation))
+    if COMPENSATION_FILE in has:
+        subsections.append(compensation_subsection(read_compensation(own / COMPENSATION_FILE)))
+    if finetuning is not None:
+        curve = read_loss_curve(own / LOSS_FILE) if LOSS_FILE in has else ()
+        subsections.append(finetune_subsection(finetuning, curve))
+    if PLAN_FILE in has:
+        subsections.append(plan_subsection(read_result_plan(own / PLAN_FILE, measured))[0])
+    if measured is not None:
+        subsections.append(analysis_subsection(measured.record, measured.table, measured.curves))
+    return Section(
+        name, _each_command_once(subsections), (_overview_row(cut, finetuning, evaluation),)
+    )
+
 
 def cut_subsection(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Subsection:
-    """The whole of it; `drawn_elsewhere` says that a plan's part draws what stays."""
+    """The subsection of a cut; with `drawn_elsewhere` the plan's subsection draws what stays."""
     pictures = () if drawn_elsewhere else widths_plot(_widths(cut))
     blocks: list[Block] = [Facts(tuple(_cut_facts(cut))), *warning_block(cut.warnings), *pictures]
     blocks += [_cut_table(cut), *command_block(cut.command)]
@@ -78,8 +108,47 @@ def cut_subsection(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Subsection:
     return Subsection("result", "What was cut", tuple(blocks))
 
 
+def compensation_subsection(record: CompensationRecord) -> Subsection:
+    """The subsection of a compensation."""
+    pictures = compensation_plot(record.modules)
+    blocks: tuple[Block, ...] = (
+        Facts(tuple(_compensation_facts(record))),
+        *pictures,
+        _compensation_table(record),
+    )
+    return Subsection("compensation", "How the rest was compensated", blocks)
+
+
+def finetune_subsection(record: FinetuneRecord, curve: Sequence[LossPoint]) -> Subsection:
+    """The subsection of all finetuning runs; `curve` is that of the last run."""
+    blocks: list[Block] = []
+    for number, run in enumerate(record.runs, start=1):
+        if len(record.runs) > 1:
+            blocks.append(Facts((("run", f"{number} of {len(record.runs)}"),)))
+        blocks += _run(run)
+        if run is record.runs[-1] and curve:
+            blocks += loss_plot(curve, mixed=run.teacher is not None)
+        blocks += [*command_block(run.command), _provenance(run)]
+    return Subsection("recovery", "How it was finetuned", tuple(blocks))
+
+
+def compensation_plot(modules: Sequence[CompensatedModule]) -> tuple[Plot, ...]:
+    """The error of every sublayer before and after compensation."""
+    caption = (
+        "Error of every sublayer on held-out windows: hollow before compensation, filled after."
+    )
+    return draw_plot(caption, partial(_draw_compensation, modules=modules))
+
+
+def loss_plot(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Plot, ...]:
+    """The loss along a finetuning."""
+    what = "of text and teacher mixed" if mixed else "of the text"
+    caption = f"Loss of the last finetuning, {what}: every step pale, a running mean strong."
+    return draw_plot(caption, partial(_draw_loss, curve=curve))
+
+
 def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
-    """Yield what was, what is, and what became of the rest."""
+    """Yield the sizes before and after the cut, and what was compensated."""
     yield "cut out of", describe_model(cut.model.source, cut.model.revision)
     if cut.model.quantisation is not None:
         yield "its file", f"a {cut.model.quantisation} quantisation, dequantised"
@@ -104,11 +173,12 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
 
 
 def _form(cut: ApplyMetrics) -> str:
+    """Whether the layers of the result have the same widths."""
     return "layers that differ" if cut.uneven else "layers that are all alike"
 
 
 def _widths(cut: ApplyMetrics) -> dict[GroupType, dict[int, int]]:
-    """How many groups every layer has, by its number in the original."""
+    """The groups of every layer, by its number in the original."""
     return {
         "attention": {one.origin_layer_idx: one.attention_groups for one in cut.layers},
         "mlp": {one.origin_layer_idx: one.mlp_channels for one in cut.layers},
@@ -130,24 +200,7 @@ def _cut_table(cut: ApplyMetrics) -> Table:
     return Table(head, rows, title="Widths of every layer")
 
 
-_MEAN_OVER: Final = 20  # parts of a run
-_ROOM: Final = 1.08  # so that the highest mark is whole
-
-
-def compensation_plot(modules: Sequence[CompensatedModule]) -> tuple[Plot, ...]:
-    """The error of every sublayer before and after compensation."""
-    caption = "Error of every sublayer on held-out windows: hollow before its repair, filled after."
-    return draw_plot(caption, partial(_draw_repairs, modules=modules))
-
-
-def loss_plot(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Plot, ...]:
-    """The loss while a model was finetuned."""
-    what = "of text and teacher mixed" if mixed else "of the text"
-    caption = f"Loss of the last finetuning, {what}: every step pale, a running mean strong."
-    return draw_plot(caption, partial(_draw_loss, curve=curve))
-
-
-def _draw_repairs(figure: Any, modules: Sequence[CompensatedModule]) -> None:
+def _draw_compensation(figure: Any, modules: Sequence[CompensatedModule]) -> None:
     span = layer_span(module.layer_idx for module in modules)
     for kind, axes in sublayer_axes(figure, span, share_y=True).items():
         own = [module for module in modules if module.group_type == kind]
@@ -158,7 +211,7 @@ def _draw_repairs(figure: Any, modules: Sequence[CompensatedModule]) -> None:
         axes.plot(at, before, "o", color=COLOURS[kind], markersize=4, fillstyle="none")
         axes.plot(at, after, "o", color=COLOURS[kind], markersize=4)
     most = max((max(one.error_before, one.error_after) for one in modules), default=0.0)
-    figure.axes[0].set_ylim(0, 100 * _ROOM * (most or 1.0))
+    figure.axes[0].set_ylim(0, 100 * _HEADROOM * (most or 1.0))
     figure.axes[0].set_ylabel("% of the squares")
 
 
@@ -167,7 +220,7 @@ def _draw_loss(figure: Any, curve: Sequence[LossPoint]) -> None:
     steps = np.array([point.step for point in curve])
     losses = np.array([point.loss for point in curve])
     colour = COLOURS["attention"]
-    width = max(1, len(losses) // _MEAN_OVER)
+    width = max(1, len(losses) // _MEAN_PARTS)
     smooth = np.convolve(losses, np.full(width, 1 / width), "valid")
     axes.plot(steps, losses, color=colour, alpha=0.35, lw=0.8)
     axes.plot(steps[width - 1 :], smooth, color=colour, lw=1.6)
@@ -176,19 +229,8 @@ def _draw_loss(figure: Any, curve: Sequence[LossPoint]) -> None:
     axes.set_ylabel("nats a learned token")
 
 
-def compensation_subsection(record: CompensationRecord) -> Subsection:
-    """The whole of it."""
-    pictures = compensation_plot(record.modules)
-    blocks: tuple[Block, ...] = (
-        Facts(tuple(_compensation_facts(record))),
-        *pictures,
-        _compensation_table(record),
-    )
-    return Subsection("compensation", "How the rest was compensated", blocks)
-
-
 def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]:
-    """Yield on what, how, and with what success."""
+    """Yield text, settings and results."""
     yield "text", describe_text(record.text)
     yield "windows that only judge", f"{record.held_out_windows:,}"
     if record.beginnings:
@@ -208,14 +250,14 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
 
 
 def _compensation_table(record: CompensationRecord) -> Table:
-    """Every sublayer that was looked at."""
+    """The errors of every sublayer that lies behind a cut."""
     rows = tuple(
         (
             f"{one.layer_idx} {SUBLAYER_NAMES[one.group_type]}",
             f"{one.kept_inputs:,}",
             f"{100 * one.error_before:.3f} %",
             f"{100 * one.error_after:.3f} %",
-            _solved(one),
+            _changed(one),
         )
         for one in record.modules
     )
@@ -223,33 +265,20 @@ def _compensation_table(record: CompensationRecord) -> Table:
     return Table(head, rows, title="Errors on held-out windows, sublayer by sublayer")
 
 
-def _solved(one: CompensatedModule) -> str:
-    """What of a sublayer changed."""
+def _changed(one: CompensatedModule) -> str:
+    """The weights of a sublayer that changed."""
     parts = [*(["output"] if one.strength is not None else []), *one.gates]
     return ", ".join(parts) or "nothing"
 
 
-def finetune_subsection(record: FinetuneRecord, curve: Sequence[LossPoint]) -> Subsection:
-    """Run after run; `curve` is of the last."""
-    blocks: list[Block] = []
-    for number, run in enumerate(record.runs, start=1):
-        if len(record.runs) > 1:
-            blocks.append(Facts((("run", f"{number} of {len(record.runs)}"),)))
-        blocks += _run(run)
-        if run is record.runs[-1] and curve:
-            blocks += loss_plot(curve, mixed=run.teacher is not None)
-        blocks += [*command_block(run.command), _provenance(run)]
-    return Subsection("recovery", "How it was finetuned", tuple(blocks))
-
-
 def _run(run: FinetuneRun) -> Iterator[Block]:
-    """Yield one run."""
-    yield Facts(tuple(_recovery_facts(run)))
+    """Yield the blocks of one run."""
+    yield Facts(tuple(_finetune_facts(run)))
     yield from warning_block(run.warnings)
 
 
-def _recovery_facts(run: FinetuneRun) -> Iterator[tuple[str, str]]:
-    """Yield what was trained, how, on what, and how the loss fell."""
+def _finetune_facts(run: FinetuneRun) -> Iterator[tuple[str, str]]:
+    """Yield what was trained, how, on which text, and how the loss fell."""
     settings, lora = run.settings, run.settings.lora
     yield "model", describe_model(run.model.source, run.model.revision)
     how = "all weights" if lora is None else f"LoRA, r {lora.r}, alpha {lora.alpha}"
@@ -272,7 +301,7 @@ def _recovery_facts(run: FinetuneRun) -> Iterator[tuple[str, str]]:
 
 
 def _provenance(run: FinetuneRun) -> Facts:
-    """What the run is known again by."""
+    """The digests and versions of a run."""
     digests = {
         "weights before": run.model.weights,
         "teacher": run.teacher.weights if run.teacher else None,
@@ -282,52 +311,26 @@ def _provenance(run: FinetuneRun) -> Facts:
     return provenance_block(digests, run.versions)
 
 
-def result_section(own: Path, name: str) -> Section:
-    """Read every record in a result's own folder, in the order in which a person asks for them."""
-    has = {path.name for path in own.iterdir()}
-    cut = read_metrics(own / METRICS_FILE) if METRICS_FILE in has else None
-    recovery = read_finetune_record(own / FINETUNE_FILE) if FINETUNE_FILE in has else None
-    judgement = read_evaluation(own / EVALUATION_FILE) if EVALUATION_FILE in has else None
-    measured = read_analysis_input(own, record_alone=True) if ANALYSIS_FILE in has else None
-    parts: list[Subsection] = []
-    if cut is not None:
-        drawn = measured is not None and PLAN_FILE in has
-        parts.append(cut_subsection(cut, drawn_elsewhere=drawn))
-    if judgement is not None:
-        parts.append(evaluation_subsection(judgement))
-    if COMPENSATION_FILE in has:
-        parts.append(compensation_subsection(read_compensation(own / COMPENSATION_FILE)))
-    if recovery is not None:
-        curve = read_loss_curve(own / LOSS_FILE) if LOSS_FILE in has else ()
-        parts.append(finetune_subsection(recovery, curve))
-    if PLAN_FILE in has:
-        parts.append(plan_subsection(read_result_plan(own / PLAN_FILE, measured))[0])
-    if measured is not None:
-        table = measured.analysis.table if measured.analysis else None
-        parts.append(analysis_subsection(measured.record, table, measured.curves))
-    return Section(name, _each_command_once(parts), (_glance(cut, recovery, judgement),))
+def _each_command_once(subsections: list[Subsection]) -> tuple[Subsection, ...]:
+    """The subsections without commands that an earlier one shows, as all phases of gp prune do."""
+    shown: set[Block] = set()
+    unique = []
+    for subsection in subsections:
+        blocks = tuple(block for block in subsection.blocks if block not in shown)
+        shown |= {block for block in blocks if isinstance(block, Commands)}
+        unique.append(replace(subsection, blocks=blocks))
+    return tuple(unique)
 
 
-def _each_command_once(parts: list[Subsection]) -> tuple[Subsection, ...]:
-    """The parts without commands that stand in one before: gp prune is one for every phase."""
-    said: set[Block] = set()
-    found = []
-    for part in parts:
-        blocks = tuple(block for block in part.blocks if block not in said)
-        said |= {block for block in blocks if isinstance(block, Commands)}
-        found.append(replace(part, blocks=blocks))
-    return tuple(found)
-
-
-def _glance(
-    cut: ApplyMetrics | None, recovery: FinetuneRecord | None, judgement: Comparison | None
+def _overview_row(
+    cut: ApplyMetrics | None, finetuning: FinetuneRecord | None, evaluation: Comparison | None
 ) -> OverviewRow:
-    """The result in a line; its perplexity is that of the model with its last weights."""
-    last = recovery.runs[-1] if recovery else cut
-    models = judgement.models if judgement else ()
+    """The result's row of the overview; its perplexity is that of its last weights."""
+    last = finetuning.runs[-1] if finetuning else cut
+    models = evaluation.models if evaluation else ()
     model = next((one for one in models if last and one.weights == last.weights), None)
-    figures = perplexity_columns(judgement, model) if judgement and model else ("", "", "")
-    what = "finetuned" if recovery else "result"
+    figures = perplexity_columns(evaluation, model) if evaluation and model else ("", "", "")
+    what = "finetuned" if finetuning else "result"
     if cut is None:
         return OverviewRow(what, f"{model.parameters:,}" if model else "", "", *figures)
     return OverviewRow(what, f"{cut.parameters_after:,}", format_percent(cut.ratio), *figures)

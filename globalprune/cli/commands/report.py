@@ -54,7 +54,7 @@ def report(
 def _lines(page: "Page", out: Path) -> list[str]:
     """Say what the page holds."""
     held = [
-        f"  {section.name}: {', '.join(part.kind for part in section.parts)}"
+        f"  {section.name}: {', '.join(part.kind for part in section.subsections)}"
         for section in page.sections
     ]
     return [str(out), *held]
@@ -66,7 +66,7 @@ def _document(page: "Page", out: Path) -> dict[str, Any]:
         "report": str(out),
         "title": page.title,
         "sections": [
-            {"name": section.name, "holds": [part.kind for part in section.parts]}
+            {"name": section.name, "holds": [part.kind for part in section.subsections]}
             for section in page.sections
         ],
     }

@@ -31,7 +31,7 @@ def test_a_folder_is_known_by_its_files(tmp_path: Path, name: str, kind: str, pl
     """A result's own folder may be named too."""
     found = find_input(laid(tmp_path, name))
 
-    assert (found.kind, found.place) == (kind, tmp_path / place)
+    assert (found.kind, found.location) == (kind, tmp_path / place)
 
 
 def test_a_yaml_file_is_a_plan(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def section(name: str = "one", *glances: OverviewRow, word: str = "word") -> Sec
         Facts(((word, word),), title=word),
         Table((word, word), ((word, word),)),
         Table((word, word), ((word, word),), title=word),
-        Lines((word,), doubtful=True),
+        Lines((word,), are_warnings=True),
         Commands((word,)),
         *drawn,
         *drawn,
