@@ -11,12 +11,11 @@ from typing import Annotated
 
 import typer
 
+import globalprune
 from globalprune.artifacts.analyses.analysis import read_analysis
-from globalprune.evaluation.comparison import evaluate_models
-from globalprune.evaluation.options import EvaluationOptions
+from globalprune.options import ApplyOptions, EvaluateOptions
 from globalprune.planning.summary import shares_of
 from globalprune.planning.write import write_plans
-from globalprune.surgery.executor import apply_plan
 
 RATIOS = (0.1, 0.2, 0.3, 0.4)
 
@@ -35,8 +34,8 @@ def main(
 ) -> None:
     """Print a row for the model itself, then one for every importance and ratio."""
     measured = read_analysis(analysis)
-    options = EvaluationOptions(data, seq_len=seq_len, stride=stride, samples=samples, speed=None)
-    dense = evaluate_models([model], options).models[0]
+    options = EvaluateOptions(data, seq_len=seq_len, stride=stride, samples=samples, speed=None)
+    dense = globalprune.evaluate([model], options).models[0]
     print("| importance | removed | perplexity | attention : MLP | layers dropped |")
     print("| --- | --- | --- | --- | --- |")
     print(f"| none | 0 % | {dense.perplexity.value:.2f} | | |")
@@ -44,8 +43,8 @@ def main(
         plans = write_plans(measured, ratio or RATIOS, work / name, importance=name, overwrite=True)
         for plan in plans:
             out = work / "model"
-            result = apply_plan(model, plan.path, out, overwrite=True)
-            judged = evaluate_models([str(out)], options).models[0]
+            result = globalprune.apply(model, plan.path, out, ApplyOptions(overwrite=True)).cut
+            judged = globalprune.evaluate([out], options).models[0]
             effect = plan.planned.effect
             share = 100 * shares_of(effect, measured.record.structure)["attention"]
             print(

@@ -19,16 +19,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
+import globalprune
 from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettings
 from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
 from globalprune.artifacts.evaluations.evaluation_table import SECONDS_UNIT, SPEEDS, figure_rows
 from globalprune.artifacts.structure import ModelStructure
-from globalprune.evaluation.comparison import evaluate_models
-from globalprune.evaluation.options import EvaluationOptions
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
-from globalprune.surgery.executor import apply_plan
+from globalprune.options import ApplyOptions, EvaluateOptions
 
 HEAD_DIM = 64
 VOCABULARY = 128_256
@@ -56,13 +55,13 @@ def main(
     plan = work / "plan.yaml"
     plan.write_text(even_plan(structure, ratio), encoding="utf-8")
     out = work / f"{model.name}-cut"
-    apply_plan(str(model), plan, out, overwrite=True)
+    globalprune.apply(model, plan, out, ApplyOptions(overwrite=True))
     text = work / "prompt.jsonl"
     ids = torch.randint(0, vocabulary, (prompt,), generator=torch.Generator().manual_seed(0))
     text.write_text(json.dumps({"input_ids": ids.tolist()}) + "\n", encoding="utf-8")
     asked = SpeedSettings(prompt_tokens=prompt, decoded_tokens=decoded, rounds=rounds)
-    options = EvaluationOptions(str(text), dtype=dtype, speed=asked)
-    found = evaluate_models([str(model), str(out)], options)
+    options = EvaluateOptions(str(text), dtype=dtype, speed=asked)
+    found = globalprune.evaluate([model, out], options)
     print(json.dumps(speed_ups(found), indent=2))
     print(evaluation_markdown(found))
 

@@ -1,13 +1,15 @@
 """globalprune cuts a language model to a budget, and shows, edits and reuses the decision.
 
-`load_model` opens any result; the rest of the names are the artifacts and the errors. Nothing heavy
-loads before a name is asked for.
+`analyze`, `plan`, `apply`, `finetune`, `evaluate` and `prune` are the phases, with an options
+dataclass each; read `globalprune.api` first. `load_model` opens any result; the rest of the names
+are the artifacts and the errors. Nothing heavy loads before a name is asked for.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from globalprune.api import analyze, apply, evaluate, finetune, plan, prune
     from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
     from globalprune.artifacts.analyses.group_table import GroupTable
     from globalprune.artifacts.analyses.group_table_file import read_group_table
@@ -15,28 +17,63 @@ if TYPE_CHECKING:
     from globalprune.artifacts.plans.plan_file import read_plan
     from globalprune.errors import GlobalPruneError
     from globalprune.models.loading import load_model, load_tokenizer
+    from globalprune.options import (
+        AnalyzeOptions,
+        ApplyOptions,
+        EvaluateOptions,
+        FinetuneOptions,
+        PlanOptions,
+        PruneOptions,
+    )
+    from globalprune.progress import Reporter
 
     __version__: str
 
 __all__ = [
     "Analysis",
+    "AnalyzeOptions",
+    "ApplyOptions",
+    "EvaluateOptions",
+    "FinetuneOptions",
     "GlobalPruneError",
     "GroupTable",
+    "PlanOptions",
+    "PruneOptions",
     "PrunePlan",
+    "Reporter",
     "__version__",
+    "analyze",
+    "apply",
+    "evaluate",
+    "finetune",
     "load_model",
     "load_tokenizer",
+    "plan",
+    "prune",
     "read_analysis",
     "read_group_table",
     "read_plan",
 ]
 _HOMES = {
     "Analysis": "artifacts.analyses.analysis",
+    "AnalyzeOptions": "options",
+    "ApplyOptions": "options",
+    "EvaluateOptions": "options",
+    "FinetuneOptions": "options",
     "GlobalPruneError": "errors",
     "GroupTable": "artifacts.analyses.group_table",
+    "PlanOptions": "options",
+    "PruneOptions": "options",
     "PrunePlan": "artifacts.plans.plan",
+    "Reporter": "progress",
+    "analyze": "api",
+    "apply": "api",
+    "evaluate": "api",
+    "finetune": "api",
     "load_model": "models.loading",
     "load_tokenizer": "models.loading",
+    "plan": "api",
+    "prune": "api",
     "read_analysis": "artifacts.analyses.analysis",
     "read_group_table": "artifacts.analyses.group_table_file",
     "read_plan": "artifacts.plans.plan_file",
@@ -44,7 +81,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for, and nothing before."""
+    """Load the module of a public name when the name is first used."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -39,7 +39,6 @@ class Importance:
         return reduce(joined, [statistics[need] for need in self.needs])
 
 
-DEFAULT_IMPORTANCE = "fisher"
 IMPORTANCES: dict[str, Importance] = {
     importance.name: importance
     for importance in (

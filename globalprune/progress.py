@@ -1,7 +1,8 @@
 """Progress of long work, and warnings on the way; called from Python, both are silent."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
 
 Item = TypeVar("Item")
 
@@ -25,3 +26,15 @@ def silent(items: Iterable[Item], *, total: int, label: str, unit: str) -> Itera
 def ignore_message(message: str) -> None:
     """Take a warning that stands in a record too, and say it to nobody."""
     del message
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where a phase reports to while it works, and the command that its records name."""
+
+    progress: Progress = silent
+    warn: Callable[[str], None] = ignore_message
+    command: tuple[str, ...] = ()
+
+
+SILENT: Final = Reporter()

@@ -5,15 +5,15 @@ everything is known.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from globalprune.analysis.measure import Measured, Measuring, measure
 from globalprune.analysis.output import RunLog, write_analysis
-from globalprune.analysis.prior_plan import apply_prior_plan, read_prior_plan
+from globalprune.analysis.prior_plan import PriorPlan, apply_prior_plan, read_prior_plan
 from globalprune.analysis.request import (
     Subject,
     chosen_normalisers,
@@ -29,137 +29,181 @@ from globalprune.artifacts.analyses.trial import window_count
 from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
 from globalprune.artifacts.own_files import ANALYSIS_MARKERS
 from globalprune.artifacts.records import tool_versions
-from globalprune.artifacts.results.compensation import GATE_STEPS, check_gate_steps
+from globalprune.artifacts.results.compensation import check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.split import validation_every
 from globalprune.errors import UsageError
-from globalprune.importance import DEFAULT_IMPORTANCE, Importance, importances_named
-from globalprune.models.checkpoints.identity import identify_model, refuse_changed
-from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.loading import load_model, load_tokenizer, unfuse_experts
+from globalprune.importance import Importance, importances_named
+from globalprune.models.loading import load_model, unfuse_experts
 from globalprune.models.placement import Placement, choose_placement, peak_memory
-from globalprune.models.sources.source import resolve_model
-from globalprune.progress import Progress, silent
-from globalprune.text.calibration import SAMPLES, calibration_text
-from globalprune.text.windows import TokenWindows, check_counts
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import AnalyzeOptions
+from globalprune.progress import SILENT, Progress, Reporter, silent
+from globalprune.statistics.loss import LabelDraw
+from globalprune.text.calibration import SAMPLES, CalibrationText, calibration_text
+from globalprune.text.windows import check_counts
 
-BATCH_SIZE = 4
-_NOTHING_LEFT = "no earlier run left anything to go on with"
+_NOTHING_LEFT: Final = "no earlier run left anything to go on with"
 
 
 @holds_writer_lock("out")
-def analyze(
-    model: str,
+def analyze_model(
+    model: PreparedModel,
     out: Path,
+    options: AnalyzeOptions,
     *,
-    data: str | None = None,
-    samples: int | None = None,
-    seq_len: int | None = None,
-    batch_size: int = BATCH_SIZE,
-    seed: int = 0,
-    importances: Sequence[str] = (DEFAULT_IMPORTANCE,),
-    layers: str | None = None,
-    given: Path | None = None,
-    compensating: bool = False,
-    gate_steps: int = GATE_STEPS,
+    text: CalibrationText | None = None,
     candidates: Candidates | None = None,
-    labels: str = "text",
-    normaliser: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    trust_remote_code: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    command: Sequence[str] = (),
-    progress: Progress = silent,
+    reporter: Reporter = SILENT,
 ) -> AnalysisRecord:
-    """Measure every group of the layers by every method, and write the analysis into `out`.
+    """Measure every group of the layers by every importance, and write the analysis into `out`.
 
-    Of a plan that is `given`, measure what it leaves standing, compensated on the same text if
-    `compensating`, with so many `gate_steps`; the groups that it removes are worth nothing then.
-    `candidates` makes of the table what a trial masks at the end; without it nothing is tried.
-    What there is so far lies in `out`.unfinished, and with `resume` the same work goes on there.
+    Behind a prior plan, measure what it leaves; the groups that it removes are worth nothing then.
+    `text` is what `read_text` returns for the same model and options, if that was read already.
+    `candidates` makes of the table the cuts that a trial masks at the end; without it there is
+    none. Work so far lies in `out`.unfinished, and with `options.resume` it goes on there.
     """
-    log = RunLog(command)
-    methods = importances_named(importances)
-    normalisers = chosen_normalisers(methods, normaliser)
-    check_counts(samples=samples, seq_len=seq_len, seed=seed, batch_size=batch_size)
-    check_gate_steps(gate_steps)
-    refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=overwrite)
+    log = RunLog(reporter.command)
+    methods = importances_named(options.importances)
+    normalisers = chosen_normalisers(methods, options.normaliser)
+    _refuse_numbers(options)
+    refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=options.overwrite)
     work = RunFolder.beside(out)
-    work.refuse_unfinished(resume=resume, overwrite=overwrite)
-    placement, draw = _placement(device, dtype), label_draw(labels, seed)
+    work.refuse_unfinished(resume=options.resume, overwrite=options.overwrite)
+    placement = _placement(options)
+    draw = label_draw(options.labels, options.seed)
     with log.phase("read the model's structure"):
-        checkpoint = open_checkpoint(resolve_model(model))
-        subject = subject_of(checkpoint, layers)
+        subject = subject_of(model, options.layers)
         refuse_ordering_experts(methods, subject.structure)
-        if subject.structure.has_experts:
-            batch_size = 1  # an expert sees tokens, and not of which window they are
         refuse_inside_model(out, subject.source.path)
-        decided = None
-        if given is not None:
-            steps = gate_steps if compensating else None
-            decided = read_prior_plan(given, subject, steps)
+        prior = _prior_plan(options, subject)
     with log.phase("cut the text into windows"):
-        text = calibration_text(
-            data, partial(load_tokenizer, subject.source.path),
-            vocab_size=subject.figures.require("vocab_size"),
-            samples=samples, seq_len=seq_len, seed=seed, progress=progress,
-            max_unused=0 if candidates is None else window_count(samples or SAMPLES),
-        )  # fmt: skip
-        windows = text.windows
-        refuse_single_window(methods, windows)
-        if given is not None and compensating:
-            validation_every(windows)
+        if text is None:
+            text = read_text(
+                model, options, trying=candidates is not None, progress=reporter.progress
+            )
+        refuse_single_window(methods, text.windows)
+        if options.compensate:
+            validation_every(text.windows)
     with log.phase("take the weights' fingerprint"):
-        described = model_record(checkpoint, subject)
-        del checkpoint  # of a GGUF file it holds all weights, and they are about to be loaded again
-    how: dict[str, Any] = {
-        "given": None if decided is None else decided.record,
-        "labels": labels,
-        "label_seed": None if draw is None else draw.seed,
-        "batch_size": batch_size,
-    }
+        described = model_record(model)
+        model.release_weights()  # a GGUF file's are about to be loaded again
+    job = _Job(model, subject, methods, text, prior, placement, draw, _batch_size(options, subject))
     with log.phase("take the model's digests"):
-        identity: dict[str, Any] = {
-            "trust_remote_code": trust_remote_code,
-            "model": dict(identify_model(subject.source, progress).files),
-            **_identity(subject, windows, methods, placement, how),
-        }
-    _begin(work, identity, log, resume=resume)
+        identity = job.identity(options, reporter.progress)
+    _begin(work, identity, log, resume=options.resume)
     with work.removed_if_empty():
-        with log.phase("load the model"):
-            loaded = load_model(
-                subject.source, dtype=placement.dtype, device=placement.device,
-                trust_remote_code=trust_remote_code,
-            )  # fmt: skip
-            unfuse_experts(loaded)
-        if decided is not None:
-            with log.phase("take away what is decided"):
-                solved = CompensatedWeights(work.subfolder("given"))
-                parts = (loaded, subject, decided, windows, solved)
-                apply_prior_plan(*parts, batch_size=batch_size, progress=progress)
-        with log.phase("run the text through it"):
-            measured = measure(
-                loaded, subject,
-                Measuring(windows, methods, batch_size, draw, work, progress), decided,
-            )  # fmt: skip
-        _check_measured(measured, subject, identity, log)
-        how |= {
+        loaded, measured = _measured(job, options, work, log, reporter.progress)
+        model.refuse_changed()
+        if measured.save_failure is not None:
+            log.say(f"it could not be kept to go on from: {measured.save_failure}")
+        how = job.decides(options) | {
             "model": described,
             "normalisers": normalisers,
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "command": tuple(command),
+            "command": reporter.command,
             "peak_memory_bytes": peak_memory(placement.device),
         }
-        record = write_analysis(
-            out, subject, windows, methods, measured, log, how,
-            PlanTrial(loaded, subject, text, decided, progress, candidates).run,
-        )  # fmt: skip
+        trial = PlanTrial(loaded, subject, text, prior, reporter.progress, candidates)
+        record = write_analysis(out, subject, text.windows, methods, measured, log, how, trial.run)
     work.remove()
     return record
+
+
+def read_text(
+    model: PreparedModel, options: AnalyzeOptions, *, trying: bool, progress: Progress = silent
+) -> CalibrationText:
+    """Read the text and cut it into windows, and into others for a trial where there is one.
+
+    Raise `TextError` where it is too short, `UsageError` for numbers that can't be meant.
+    """
+    return calibration_text(
+        options.data,
+        model.load_tokenizer,
+        vocab_size=model.vocab_size,
+        samples=options.samples,
+        seq_len=options.seq_len,
+        seed=options.seed,
+        progress=progress,
+        max_unused=window_count(options.samples or SAMPLES) if trying else 0,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is measured, on what, and where."""
+
+    model: PreparedModel
+    subject: Subject
+    methods: Sequence[Importance]
+    text: CalibrationText
+    prior: PriorPlan | None
+    placement: Placement
+    draw: LabelDraw | None
+    batch_size: int
+
+    def identity(self, options: AnalyzeOptions, progress: Progress) -> dict[str, Any]:
+        """What decides the numbers, to the last bit."""
+        prior = self.prior
+        return {
+            "trust_remote_code": options.trust_remote_code,
+            "model": dict(self.model.identity(progress).files),
+            "versions": tool_versions(),
+            "text": self.text.windows.record.digest,
+            "importances": sorted(method.name for method in self.methods),
+            "device": torch.device(self.placement.device).type,
+            "dtype": str(self.placement.dtype),
+            "layers": [self.subject.layers.start, self.subject.layers.stop],
+            **self.decides(options),
+            "given": None if prior is None else prior.record.model_dump(),
+        }
+
+    def decides(self, options: AnalyzeOptions) -> dict[str, Any]:
+        """What of it the record holds too."""
+        return {
+            "given": None if self.prior is None else self.prior.record,
+            "labels": options.labels,
+            "label_seed": None if self.draw is None else self.draw.seed,
+            "batch_size": self.batch_size,
+        }
+
+
+def _measured(
+    job: _Job, options: AnalyzeOptions, work: RunFolder, log: RunLog, progress: Progress
+) -> tuple[Any, Measured]:
+    """Load the model, apply the prior plan, and run the text through it."""
+    subject, windows = job.subject, job.text.windows
+    with log.phase("load the model"):
+        loaded = load_model(
+            job.model.checkpoint,
+            dtype=job.placement.dtype,
+            device=job.placement.device,
+            trust_remote_code=options.trust_remote_code,
+        )
+        unfuse_experts(loaded)
+    if job.prior is not None:
+        with log.phase("take away what is decided"):
+            solved = CompensatedWeights(work.subfolder("given"))
+            parts = (loaded, subject, job.prior, windows, solved)
+            apply_prior_plan(*parts, batch_size=job.batch_size, progress=progress)
+    with log.phase("run the text through it"):
+        how = Measuring(windows, job.methods, job.batch_size, job.draw, work, progress)
+        return loaded, measure(loaded, subject, how, job.prior)
+
+
+def _prior_plan(options: AnalyzeOptions, subject: Subject) -> PriorPlan | None:
+    """The plan that is taken as decided, if there is one."""
+    if options.prior_plan is None:
+        return None
+    steps = options.gate_steps if options.compensate else None
+    return read_prior_plan(options.prior_plan, subject, steps)
+
+
+def _batch_size(options: AnalyzeOptions, subject: Subject) -> int:
+    """Windows that run at once; an expert sees tokens, and not of which window they are."""
+    return 1 if subject.structure.has_experts else options.batch_size
 
 
 def _begin(work: RunFolder, identity: Mapping[str, Any], log: RunLog, *, resume: bool) -> None:
@@ -169,39 +213,20 @@ def _begin(work: RunFolder, identity: Mapping[str, Any], log: RunLog, *, resume:
     work.begin(identity, resume=resume)
 
 
-def _check_measured(
-    measured: Measured, subject: Subject, identity: Mapping[str, Any], log: RunLog
-) -> None:
-    """Raise where the model changed while it was measured; note what could not be kept."""
-    refuse_changed(subject.source, identity["model"])
-    if measured.save_failure is not None:
-        log.say(f"it could not be kept to go on from: {measured.save_failure}")
+def _refuse_numbers(options: AnalyzeOptions) -> None:
+    """Raise `UsageError` for numbers that can't be meant."""
+    check_counts(
+        samples=options.samples,
+        seq_len=options.seq_len,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+    check_gate_steps(options.gate_steps)
 
 
-def _identity(
-    subject: Subject,
-    windows: TokenWindows,
-    methods: Sequence[Importance],
-    placement: Placement,
-    how: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What decides the numbers, to the last bit."""
-    given = how["given"]
-    return {
-        "versions": tool_versions(),
-        "text": windows.record.digest,
-        "importances": sorted(method.name for method in methods),
-        "device": torch.device(placement.device).type,
-        "dtype": str(placement.dtype),
-        "layers": [subject.layers.start, subject.layers.stop],
-        **how,
-        "given": None if given is None else given.model_dump(),
-    }
-
-
-def _placement(device: str | None, dtype: str | None) -> Placement:
+def _placement(options: AnalyzeOptions) -> Placement:
     """Where to run; sums over a text are float64, which not every device has."""
-    placement = choose_placement(device, dtype)
+    placement = choose_placement(options.device, options.dtype)
     if torch.device(placement.device).type == "mps":
         raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
     return placement

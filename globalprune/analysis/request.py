@@ -10,11 +10,10 @@ from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import UsageError
 from globalprune.importance import Importance
 from globalprune.models.architecture import ModelAdapter
-from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.fingerprint import stored_weights, weights_fingerprint
+from globalprune.models.checkpoints.fingerprint import stored_weights
 from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.configs.native_config import traits_of
-from globalprune.models.registry import adapter_for
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.sources.source import ModelSource
 from globalprune.statistics.interface import ORDER_STATISTICS
 from globalprune.statistics.loss import LabelDraw
@@ -96,25 +95,24 @@ class Subject:
     layers: range
 
 
-def subject_of(checkpoint: Checkpoint, layers: str | None) -> Subject:
+def subject_of(model: PreparedModel, layers: str | None) -> Subject:
     """Read what there is to cut; raise if the model or `layers` is none of ours."""
-    adapter = adapter_for(checkpoint.config)
-    structure = adapter.structure(checkpoint)
-    source = checkpoint.source
-    figures = ConfigSizes(checkpoint.config, source.name)
-    return Subject(source, figures, adapter, structure, chosen_layers(layers, structure))
+    structure = model.structure
+    measured = chosen_layers(layers, structure)
+    return Subject(model.source, model.figures, model.adapter, structure, measured)
 
 
-def model_record(checkpoint: Checkpoint, subject: Subject) -> ModelRecord:
+def model_record(model: PreparedModel) -> ModelRecord:
     """Name the model so that it can be known again; reads a part of every tensor."""
+    structure = model.structure
     return ModelRecord(
-        source=subject.source.name,
-        revision=subject.source.revision,
-        model_type=subject.adapter.name,
-        structure_fingerprint=subject.structure.fingerprint,
-        weights_fingerprint=weights_fingerprint(checkpoint),
-        parameters=subject.structure.parameters,
-        prunable_parameters=subject.structure.prunable,
-        traits=traits_of(checkpoint.config),
-        storage=stored_weights(checkpoint, subject.adapter, subject.structure),
+        source=model.name,
+        revision=model.source.revision,
+        model_type=model.adapter.name,
+        structure_fingerprint=structure.fingerprint,
+        weights_fingerprint=model.weights(),
+        parameters=structure.parameters,
+        prunable_parameters=structure.prunable,
+        traits=traits_of(model.checkpoint.config),
+        storage=stored_weights(model.checkpoint, model.adapter, structure),
     )

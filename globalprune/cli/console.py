@@ -14,8 +14,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
-from globalprune.printable import printable, printable_json, printable_lines, printable_message
-from globalprune.progress import Progress
+from globalprune.printable import (
+    printable,
+    printable_json,
+    printable_lines,
+    printable_message,
+)
+from globalprune.progress import Progress, Reporter
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -131,6 +136,13 @@ def progress_bars() -> Iterator[Progress]:
     )
     with progress.Progress(*columns, console=Console(file=_terminal()), transient=True) as bars:
         yield _Bars(bars)
+
+
+@contextmanager
+def reporting() -> Iterator[Reporter]:
+    """Hand out what a phase reports to: bars, warnings on stderr, and this command."""
+    with progress_bars() as progress:
+        yield Reporter(progress, warn, command_line())
 
 
 def _terminal() -> TextIO:

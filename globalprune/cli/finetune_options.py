@@ -1,22 +1,24 @@
-"""What a person said about finetuning, laid over a preset."""
+"""The settings of finetuning: those that the options of a command set, over a preset's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.artifacts.results.finetuning import FinetuneSettings
-    from globalprune.pipeline.options import Recovery
+    from globalprune.options import FinetuneOptions
 
-
-_FINETUNE = "--finetune-"  # how the options of gp apply and gp prune begin
+_FINETUNE: Final = "--finetune-"  # how the options of gp apply and gp prune begin
+_LORA: Final = "lora_"
+_DISTILLATION: Final = "distil_"
+_OPTION_NAMES: Final = {"distillation": "distil", "learning_rate": "lr"}
 
 
 @dataclass(frozen=True)
-class RecoveryOptions:
-    """Options as they were said; None is one that wasn't."""
+class ExplicitSettings:
+    """Settings that a person chose; None is left to the preset."""
 
     method: str | None = None
     preset: str | None = None
@@ -28,29 +30,33 @@ class RecoveryOptions:
     accumulate: int | None = None
     seed: int | None = None
     recompute: bool | None = None
-    lora: dict[str, Any] = field(default_factory=dict)
-    distillation: dict[str, Any] = field(default_factory=dict)
+    lora_r: int | None = None
+    lora_alpha: int | None = None
+    lora_dropout: float | None = None
+    lora_targets: str | None = None  # names with commas between
+    distil_weight: float | None = None
+    distil_top_k: int | None = None
+    distil_temperature: float | None = None
+
+    def of(self, prefix: str) -> dict[str, Any]:
+        """Return those whose names begin so, without the beginning."""
+        return {
+            name.removeprefix(prefix): value
+            for name, value in asdict(self).items()
+            if name.startswith(prefix) and value is not None
+        }
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Those that are settings of their own."""
-        names = (
-            "samples",
-            "seq_len",
-            "epochs",
-            "learning_rate",
-            "batch_size",
-            "accumulate",
-            "seed",
-            "recompute",
-        )
-        return _said({name: getattr(self, name) for name in names})
+        """Those that are settings by themselves: neither of the adapters nor of distillation."""
+        others = ("method", "preset", _LORA, _DISTILLATION)
+        return {name: value for name, value in self.of("").items() if not name.startswith(others)}
 
 
 def choose_settings(
-    said: RecoveryOptions, *, has_teacher: bool, prefix: str = "--"
+    explicit: ExplicitSettings, *, has_teacher: bool, prefix: str = "--"
 ) -> "FinetuneSettings":
-    """The preset's settings with what was said instead; raise `UsageError` where that can't be.
+    """Lay what was chosen over the preset; raise `UsageError` where that can't be.
 
     `prefix` is how the command's options for plain settings begin.
     """
@@ -58,80 +64,76 @@ def choose_settings(
 
     from globalprune.artifacts.results.finetuning import FinetuneSettings
 
-    base = _base(said).model_dump()
-    lora, distillation = _said(said.lora), _said(said.distillation)
-    if isinstance(lora.get("targets"), str):
+    base = _base(explicit)
+    lora, distillation = explicit.of(_LORA), explicit.of(_DISTILLATION)
+    if "targets" in lora:
         lora["targets"] = tuple(name.strip() for name in lora["targets"].split(","))
-    if lora and base["method"] == "full":
+    if lora and base.lora is None:
         raise UsageError(
             f"--lora-{next(iter(lora))}: full finetuning has no adapters; leave it out."
         )
     if distillation and not has_teacher:
         name = next(iter(distillation)).replace("_", "-")
         raise UsageError(f"--distil-{name}: there is nobody to learn from; say --teacher MODEL.")
-    settings = base | said.plain
-    if base["lora"] is not None:
-        settings["lora"] = base["lora"] | lora
-    settings["distillation"] = distillation if has_teacher else None
+    changes = {
+        **explicit.plain,
+        "lora": None if base.lora is None else base.lora.model_dump() | lora,
+        "distillation": distillation if has_teacher else None,
+    }
     try:
-        return FinetuneSettings.model_validate(settings)
+        return FinetuneSettings.model_validate(base.model_dump() | changes)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         option = _option([str(part) for part in problem["loc"]], prefix)
         raise UsageError(f"{option} {problem['input']}: {problem['msg'].lower()}.") from error
 
 
-def _option(path: Sequence[str], prefix: str) -> str:
-    """The option that says the setting at this path."""
-    names = {"distillation": "distil", "learning_rate": "lr"}
-    words = [names.get(part, part).replace("_", "-") for part in path]
-    return ("--" if len(words) > 1 else prefix) + "-".join(words)
+def choose_finetuning(
+    recipe: str | None, explicit: ExplicitSettings, *, data: Sequence[str] | None, distil: bool
+) -> "FinetuneOptions | None":
+    """Return what `--finetune RECIPE` and the options beside it ask for; None without a recipe.
 
-
-def choose_recovery(
-    recipe: str | None, said: RecoveryOptions, *, data: Sequence[str] | None, distil: bool
-) -> "Recovery | None":
-    """What `--finetune RECIPE` and its companions ask for; None where it wasn't said.
-
-    Raise `UsageError` for companions that stand alone.
+    Raise `UsageError` for options that stand alone.
     """
     if recipe is None:
-        alone = [_option([name], _FINETUNE) for name in said.plain]
-        alone += [f"--lora-{name}" for name in _said(said.lora)]
+        alone = [_option([name], _FINETUNE) for name in explicit.plain]
+        alone += [f"--lora-{name}" for name in explicit.of(_LORA)]
         alone += [f"{_FINETUNE}data"] if data else []
         alone += ["--distil"] if distil else []
         if alone:
             raise UsageError(f"{alone[0]}: says how to finetune; say --finetune lora too.")
         return None
     from globalprune.finetuning.settings import FINETUNE_PRESETS, settings_named
-    from globalprune.pipeline.options import Recovery
+    from globalprune.options import FinetuneOptions
 
     settings_named(recipe)
-    said = (
-        replace(said, preset=recipe) if recipe in FINETUNE_PRESETS else replace(said, method=recipe)
-    )
-    settings = choose_settings(said, has_teacher=distil, prefix=_FINETUNE)
-    return Recovery(settings, tuple(data or ()))
+    if recipe in FINETUNE_PRESETS:
+        explicit = replace(explicit, preset=recipe)
+    else:
+        explicit = replace(explicit, method=recipe)
+    settings = choose_settings(explicit, has_teacher=distil, prefix=_FINETUNE)
+    return FinetuneOptions(settings, tuple(data or ()))
 
 
-def _base(said: RecoveryOptions) -> "FinetuneSettings":
+def _base(explicit: ExplicitSettings) -> "FinetuneSettings":
     """The settings to begin with."""
     from globalprune.finetuning.settings import FINETUNE_PRESETS, METHODS, settings_named
 
-    if said.preset is not None and said.preset not in FINETUNE_PRESETS:
+    preset, method = explicit.preset, explicit.method
+    if preset is not None and preset not in FINETUNE_PRESETS:
+        raise UsageError(f"--preset {preset}: is none; there are {', '.join(FINETUNE_PRESETS)}.")
+    if method is not None and method not in METHODS:
+        raise UsageError(f"--method {method}: is none; there are {', '.join(METHODS)}.")
+    settings = settings_named(preset or method or "lora")
+    if method is not None and settings.method != method:
         raise UsageError(
-            f"--preset {said.preset}: is none; there are {', '.join(FINETUNE_PRESETS)}."
-        )
-    if said.method is not None and said.method not in METHODS:
-        raise UsageError(f"--method {said.method}: is none; there are {', '.join(METHODS)}.")
-    settings = settings_named(said.preset or said.method or "lora")
-    if said.method is not None and settings.method != said.method:
-        raise UsageError(
-            f"--preset {said.preset} is {settings.method} finetuning, and --method says "
-            f"{said.method}; leave one of them out."
+            f"--preset {preset} is {settings.method} finetuning, and --method says {method}; "
+            "leave one of them out."
         )
     return settings
 
 
-def _said(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _option(path: Sequence[str], prefix: str) -> str:
+    """Return the option that sets the setting at this path."""
+    words = [_OPTION_NAMES.get(part, part).replace("_", "-") for part in path]
+    return ("--" if len(words) > 1 else prefix) + "-".join(words)

@@ -1,11 +1,14 @@
 """Options that several commands share, and the arguments that name a model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from globalprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from globalprune.models.prepared_model import PreparedModel
 
 _TEXT = (
     "a .txt, .jsonl, .parquet or .arrow file or a folder of these (column `text`, `messages` for "
@@ -176,38 +179,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 _READ_ONLY = (
     "Local folder, Hub id[@revision], or .gguf file (local, or Hub id[@revision]/FILE.gguf)"
 )
-
-
-def refuse_uncuttable(model: str | None) -> str | None:
-    """Raise for a model that nothing can be cut of, before the slow libraries load."""
-    from globalprune.models import preflight
-
-    if model is not None:
-        preflight.refuse_unprunable(model)
-    return model
-
-
-def _refuse_unreadable(model: str) -> str:
-    """Raise for a model that can't be read, before the slow libraries load."""
-    from globalprune.models import preflight
-
-    preflight.refuse_unreadable(model)
-    return model
-
-
-def _refuse_any_unreadable(models: list[str]) -> list[str]:
-    """The same, for each of them."""
-    return [_refuse_unreadable(model) for model in models]
-
-
 Model = Annotated[
     str,
-    typer.Argument(
-        metavar="MODEL",
-        help=f"{_READ_ONLY}; it is only read.",
-        show_default=False,
-        callback=refuse_uncuttable,
-    ),
+    typer.Argument(metavar="MODEL", help=f"{_READ_ONLY}; it is only read.", show_default=False),
 ]
 AnyModel = Annotated[
     str,
@@ -215,7 +189,6 @@ AnyModel = Annotated[
         metavar="MODEL",
         help="Local folder or Hub id[@revision], of any family; it is only read.",
         show_default=False,
-        callback=_refuse_unreadable,
     ),
 ]
 Models = Annotated[
@@ -224,6 +197,25 @@ Models = Annotated[
         metavar="MODEL...",
         help=f"{_READ_ONLY}; the first is the baseline.",
         show_default=False,
-        callback=_refuse_any_unreadable,
     ),
 ]
+
+
+def prunable_model(name: str) -> "PreparedModel":
+    """Prepare a model; raise where nothing can be cut of it, before the slow libraries load."""
+    from globalprune.models.preflight import refuse_unprunable
+    from globalprune.models.prepared_model import PreparedModel
+
+    model = PreparedModel(name)
+    refuse_unprunable(model)
+    return model
+
+
+def readable_model(name: str) -> "PreparedModel":
+    """Prepare a model; raise where it can't be read, before the slow libraries load."""
+    from globalprune.models.preflight import refuse_unreadable
+    from globalprune.models.prepared_model import PreparedModel
+
+    model = PreparedModel(name)
+    refuse_unreadable(model)
+    return model

@@ -9,25 +9,27 @@ if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation import Comparison
     from globalprune.artifacts.results.finetuning import FinetuneRun
     from globalprune.artifacts.results.metrics import ApplyResult
-    from globalprune.pipeline.cut import Outcome
+    from globalprune.pipeline.apply import PruneResult
 
 
-def show_outcome(outcome: "Outcome", *, as_json: bool) -> None:
-    """Print it, and what is doubtful about it."""
+def show_result(result: "PruneResult", *, as_json: bool) -> None:
+    """Print what came of a cut, and what is doubtful about it."""
     from globalprune.artifacts.evaluations.evaluation_files import all_warnings
 
-    warnings = [said for said in outcome.result.warnings if said not in outcome.said]
-    warnings += all_warnings(outcome.evaluation) if outcome.evaluation else []
+    warnings = [warning for warning in result.cut.warnings if warning not in result.warned]
+    warnings += all_warnings(result.evaluation) if result.evaluation else []
     for warning in warnings:
         console.warn(warning)
     if as_json:
-        console.print_json(outcome.document)
-        return
-    console.print_text(_cut_summary(outcome.result))
-    if outcome.run:
-        console.print_text(recovery_summary(outcome.run))
-    if outcome.evaluation:
-        console.print_text("\n" + render(outcome.evaluation))
+        console.print_json(result.document)
+    else:
+        console.print_text(_cut_summary(result.cut))
+        if result.finetuning:
+            console.print_text(finetuning_summary(result.finetuning))
+        if result.evaluation:
+            console.print_text("\n" + render(result.evaluation))
+    for note in result.notes:
+        console.note(note)
 
 
 def _cut_summary(result: "ApplyResult") -> str:
@@ -86,7 +88,7 @@ def render(comparison: "Comparison") -> str:
     return "\n".join([*lines_of(table), *settings_lines(comparison)]).strip("\n")
 
 
-def recovery_summary(run: "FinetuneRun") -> str:
+def finetuning_summary(run: "FinetuneRun") -> str:
     """Say what was trained, and how the loss fell."""
     tokens = run.settings.epochs * sum(part.text.tokens for part in run.data)
     steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"

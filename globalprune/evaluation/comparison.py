@@ -13,6 +13,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     SpeedSettings,
     TaskSettings,
 )
+from globalprune.artifacts.plans.plan_file import PlanFile, read_plan_file
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
@@ -23,40 +24,38 @@ from globalprune.evaluation.lm_eval_tasks import (
     load_tasks,
     refuse_missing_template,
 )
-from globalprune.evaluation.model import (
-    EvaluationProtocol,
-    evaluate_model,
-    read_evaluation_windows,
-)
-from globalprune.evaluation.options import EvaluationOptions
+from globalprune.evaluation.model import EvaluationProtocol, evaluate_model
 from globalprune.evaluation.resources import describe_hardware
 from globalprune.evaluation.speed import TimedModel, measure_speeds
-from globalprune.models.loading import load_tokenizer
+from globalprune.evaluation.windows import EvaluationText
 from globalprune.models.placement import choose_placement
-from globalprune.progress import Progress, silent
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import EvaluateOptions
+from globalprune.progress import SILENT, Progress, Reporter
 from globalprune.text.source import parse_source
 from globalprune.text.windows import TokenWindows, check_counts
 
 _KEYED_TOOLS: Final = ("globalprune", "torch", "transformers", "tokenizers", LM_EVAL)
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a weight
-DEFAULT_OPTIONS: Final = EvaluationOptions()
 
 
 def evaluate_models(
-    models: Sequence[str],
-    options: EvaluationOptions = DEFAULT_OPTIONS,
+    models: Sequence[PreparedModel],
+    options: EvaluateOptions = EvaluateOptions(),
     *,
-    plans: Sequence[Path] = (),
+    plans: Sequence[PlanFile] | None = None,
+    text: EvaluationText | None = None,
     cache: Path | None = None,
-    command: Sequence[str] = (),
-    progress: Progress = silent,
+    reporter: Reporter = SILENT,
 ) -> Comparison:
     """Measure size, memory, perplexity, tasks and speed of each model.
 
-    Each of `plans` is applied to the first model as a mask, which is evaluated like a model, except
-    for its speed and files. A `cache` folder keeps the results of each model but its speed, and a
-    later run with the same options takes them from there. Options, models and plans are checked
-    before a model is loaded: raise `UsageError`, `ModelError`, `PlanError` or `TextError`.
+    Each plan is applied to the first model as a mask, which is evaluated like a model, except for
+    its speed and files; `plans` are those of the options if they were read already. `text` holds
+    windows that were cut already. A `cache` folder keeps the results of each model but its speed,
+    and a later run with the same options takes them from there. Options, models and plans are
+    checked before a model is loaded: raise `UsageError`, `ModelError`, `ArtifactError` or
+    `TextError`.
     """
     check_counts(
         samples=options.samples,
@@ -66,16 +65,18 @@ def evaluate_models(
     )
     placement = choose_placement(options.device, options.dtype)
     parse_source(options.data)
-    candidates = _open_candidates(models, plans, None if cache is None else progress)
+    identifying = None if cache is None else reporter.progress
+    candidates = _open_candidates(models, options, plans, identifying)
     versions = tool_versions(*((LM_EVAL,) if options.tasks else ()))
     protocol = EvaluationProtocol(
         options=options,
         placement=placement,
-        tasks=_load_tasks(options.tasks, candidates, progress),
+        tasks=_load_tasks(options.tasks, candidates, reporter.progress),
         versions={name: version for name, version in versions.items() if name in _KEYED_TOOLS},
-        progress=progress,
+        progress=reporter.progress,
     )
-    windows = [read_evaluation_windows(candidate, protocol) for candidate in candidates]
+    text = EvaluationText(options, reporter.progress) if text is None else text
+    windows = [text.windows_for(candidate.model) for candidate in candidates]
     evaluate = partial(evaluate_model, protocol=protocol, cache=RunFolder(cache))
     results = list(map(evaluate, candidates, windows))
     warnings = warn_of_different_tokens(results)
@@ -90,7 +91,7 @@ def evaluate_models(
         device=placement.device,
         hardware=describe_hardware(placement.device),
         versions=versions,
-        command=tuple(command),
+        command=reporter.command,
         warnings=warnings,
     )
 
@@ -162,12 +163,17 @@ def warn_of_speed(results: Sequence[ModelResult], speed: SpeedSettings) -> tuple
 
 
 def _open_candidates(
-    models: Sequence[str], plans: Sequence[Path], identifying: Progress | None
+    models: Sequence[PreparedModel],
+    options: EvaluateOptions,
+    plans: Sequence[PlanFile] | None,
+    identifying: Progress | None,
 ) -> list[Candidate]:
     """Open every model and read every plan, before any model is loaded."""
     if not models:
         raise UsageError("no model to evaluate; name at least one.")
-    opened = [open_candidate(name, identifying=identifying) for name in models]
+    opened = [open_candidate(model, identifying=identifying) for model in models]
+    if plans is None:
+        plans = [read_plan_file(path, models[0].structure) for path in options.plans]
     return [*opened, *(with_mask(plan, opened[0]) for plan in plans)]
 
 
@@ -179,5 +185,5 @@ def _load_tasks(
         return None
     if tasks.apply_chat_template:
         for candidate in candidates:
-            refuse_missing_template(candidate.source.name, load_tokenizer(candidate.source.path))
+            refuse_missing_template(candidate.model.name, candidate.model.tokenizer)
     return load_tasks(tasks, progress)

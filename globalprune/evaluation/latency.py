@@ -19,7 +19,6 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, LayerStructure, ModelStructure
 from globalprune.errors import UsageError
-from globalprune.evaluation.options import MeasureOptions
 from globalprune.evaluation.resources import describe_hardware, free_memory
 from globalprune.evaluation.speed import rotated_order, seconds_per_token
 from globalprune.models.checkpoints.checkpoint import Checkpoint
@@ -36,6 +35,7 @@ from globalprune.models.meta_model import (
 from globalprune.models.placement import Placement, choose_placement, compute_dtype
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
+from globalprune.options import MeasureOptions
 from globalprune.progress import Progress, silent
 
 _ALIGNED: Final = 64  # GPUs are slower at widths that are no multiple of it

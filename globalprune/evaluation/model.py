@@ -24,7 +24,6 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import NonFiniteError, RecordInvalid
 from globalprune.evaluation.candidates import Candidate, load_candidate
 from globalprune.evaluation.lm_eval_tasks import LoadedTasks, answer_tasks
-from globalprune.evaluation.options import EvaluationOptions
 from globalprune.evaluation.resources import (
     MemoryMeter,
     cache_bytes_per_token,
@@ -32,12 +31,11 @@ from globalprune.evaluation.resources import (
     weight_file_bytes,
 )
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
-from globalprune.models.checkpoints.identity import refuse_changed
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement
+from globalprune.options import EvaluateOptions
 from globalprune.progress import Progress, silent
 from globalprune.statistics.loss import window_losses
-from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.windows import TokenWindows, batches
 
 CACHE_FOLDER: Final = "parts"
@@ -51,7 +49,7 @@ _TASKS: Final[_Cached] = "tasks"
 class EvaluationProtocol:
     """What all models of a comparison are evaluated by."""
 
-    options: EvaluationOptions
+    options: EvaluateOptions
     placement: Placement
     tasks: LoadedTasks | None
     versions: dict[str, str]  # of the tools that can change a result
@@ -75,20 +73,6 @@ class CachedTaskResults(Record):
 
     source: str
     tasks: dict[str, TaskResult]
-
-
-def read_evaluation_windows(candidate: Candidate, protocol: EvaluationProtocol) -> TokenWindows:
-    """Cut the text into windows of the candidate's tokens."""
-    options = protocol.options
-    return evaluation_windows(
-        options.data,
-        lambda: load_tokenizer(candidate.source.path),
-        vocab_size=candidate.vocab_size,
-        samples=options.samples,
-        seq_len=options.seq_len,
-        stride=options.stride,
-        progress=protocol.progress,
-    )
 
 
 def evaluate_model(
@@ -118,7 +102,8 @@ def evaluate_model(
                 protocol.progress,
                 name=candidate.name,
             )
-            _refuse_changed(candidate)
+            if candidate.identity is not None:
+                candidate.model.refuse_changed()
             text = _text_result(model, judged, meter, candidate, windows)
             of_text.save_record(_TEXT, text)
         if tasks and answers is None:
@@ -126,7 +111,7 @@ def evaluate_model(
             of_tasks.save_record(_TASKS, answers)
     return ModelResult(
         source=candidate.name,
-        weights=candidate.weights,
+        weights=candidate.model.weights(),
         **text.model_dump(exclude={"source"}),
         tasks=answers.tasks if answers else {},
         from_earlier_run=tuple(name for name, result in cached.items() if result is not None),
@@ -209,12 +194,6 @@ def _finite_losses(model: PreTrainedModel, ids: torch.Tensor, name: str) -> list
                 "weights."
             )
     return losses
-
-
-def _refuse_changed(candidate: Candidate) -> None:
-    """Raise if the model's files changed since the key of its cached results was made."""
-    if candidate.identity is not None:
-        refuse_changed(candidate.source, candidate.identity.files)
 
 
 def _key(candidate: Candidate, protocol: EvaluationProtocol, **measured_by: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation import SpeedResult, SpeedSettings
-from globalprune.evaluation.options import MeasureOptions
 from globalprune.evaluation.resources import free_memory
+from globalprune.options import MeasureOptions
 from globalprune.progress import Progress
 
 MEMORY_MARGIN: Final = 1.25  # beside the weights: activations, caches, what loading takes

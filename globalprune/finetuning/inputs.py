@@ -1,12 +1,10 @@
 """What is trained: the student, the teacher, and the training windows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from globalprune.artifacts.records import digest_bytes
 from globalprune.artifacts.results.finetuning import (
@@ -17,14 +15,8 @@ from globalprune.artifacts.results.finetuning import (
     read_finetune_record,
 )
 from globalprune.errors import CheckpointError, UsageError
-from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
-from globalprune.models.checkpoints.identity import ModelIdentity, identify_model
-from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.output_folder import records_folder
-from globalprune.models.configs.config import ConfigSizes
-from globalprune.models.loading import load_tokenizer
-from globalprune.models.sources.source import resolve_model
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.progress import Progress, silent
 from globalprune.text.rows import Column
 from globalprune.text.source import parse_mixture
@@ -81,16 +73,6 @@ def collate(rows: Sequence[TrainingExample]) -> TrainingExample:
 
 
 @dataclass(frozen=True)
-class OpenedModel:
-    """A model on disk, known by its weights; nothing of it is loaded."""
-
-    checkpoint: Checkpoint
-    known: WeightsReference
-    identity: ModelIdentity
-    vocab_size: int
-
-
-@dataclass(frozen=True)
 class TrainingData:
     """The text of a run as windows, and what its record says of it."""
 
@@ -99,65 +81,69 @@ class TrainingData:
     warnings: tuple[str, ...]
 
 
-def open_student(name: str, progress: Progress = silent) -> OpenedModel:
-    """Open a model; raise `CheckpointError` for one that can't be trained as it stands."""
-    source = resolve_model(name)
-    if source.is_gguf:
+def check_student(model: PreparedModel) -> None:
+    """Raise `CheckpointError` for a model that can't be trained as it stands."""
+    if model.source.is_gguf:
         raise CheckpointError(
-            f"{name}: a .gguf file holds quantised weights, which can't be trained; make a folder "
-            "of it first: gp apply with an empty plan (`layers: {}`) writes one."
+            f"{model.name}: a .gguf file holds quantised weights, which can't be trained; make a "
+            "folder of it first: gp apply with an empty plan (`layers: {}`) writes one."
         )
-    checkpoint = open_checkpoint(source)
-    earlier = records_folder(source) / FINETUNE_FILE
+    earlier = records_folder(model.source) / FINETUNE_FILE
     if earlier.exists():
         read_finetune_record(earlier)  # it is to be carried on; what can't be is refused now
-    known = WeightsReference(
-        source=source.name, revision=source.revision, weights=weights_fingerprint(checkpoint)
-    )
-    identity = identify_model(source, progress)
-    return OpenedModel(
-        checkpoint, known, identity, ConfigSizes(checkpoint.config, name).require("vocab_size")
-    )
+    _ = model.vocab_size
 
 
-def open_teacher(name: str, pupil: OpenedModel, progress: Progress = silent) -> OpenedModel:
-    """Open the teacher; raise `UsageError` unless it speaks the pupil's tokens."""
-    teacher = open_student(name, progress)
-    theirs, ours = (load_tokenizer(one.checkpoint.source.path) for one in (teacher, pupil))
-    if teacher.vocab_size != pupil.vocab_size or theirs.get_vocab() != ours.get_vocab():
+def check_teacher(teacher: PreparedModel, student: PreparedModel) -> None:
+    """Raise `UsageError` unless the teacher has the student's tokens."""
+    check_student(teacher)
+    digests = {teacher.tokenizer_digest, student.tokenizer_digest}
+    same_tokens = (len(digests) == 1 and None not in digests) or (
+        teacher.tokenizer.get_vocab() == student.tokenizer.get_vocab()
+    )
+    if teacher.vocab_size != student.vocab_size or not same_tokens:
         raise UsageError(
-            f"--teacher {name}: has another tokenizer than {pupil.known.source} "
-            f"({teacher.vocab_size} and {pupil.vocab_size} tokens), so their next tokens can't be "
-            "compared; name the model that was pruned."
+            f"--teacher {teacher.name}: has another tokenizer than {student.name} "
+            f"({teacher.vocab_size} and {student.vocab_size} tokens), so their next tokens can't "
+            "be compared; name the model that was pruned."
         )
-    return teacher
+
+
+def weights_reference(model: PreparedModel) -> WeightsReference:
+    """Name a model by its weights."""
+    source = model.source
+    return WeightsReference(source=source.name, revision=source.revision, weights=model.weights())
 
 
 def read_training_data(
-    pupil: OpenedModel, sources: Sequence[str], settings: FinetuneSettings, progress: Progress
+    student: PreparedModel,
+    sources: Sequence[str],
+    settings: FinetuneSettings,
+    texts: Sequence[TrainingText] | None = None,
+    progress: Progress = silent,
 ) -> TrainingData:
-    """Read the text and cut it into windows."""
-    longest = pupil.checkpoint.config.get("max_position_embeddings")
+    """Read the text and cut it into windows; `texts` are those that were cut already."""
+    longest = student.checkpoint.config.get("max_position_embeddings")
     if longest is not None and settings.seq_len > longest:
         raise UsageError(
             f"windows of {settings.seq_len} tokens to learn from: the model was made for {longest} "
             f"positions; say --seq-len {longest} at most (--finetune-seq-len of gp apply and gp "
             "prune)."
         )
-    load = partial(load_tokenizer, pupil.checkpoint.source.path)
-    texts = training_texts(
-        sources,
-        load,
-        vocab_size=pupil.vocab_size,
-        samples=settings.samples,
-        seq_len=settings.seq_len,
-        seed=settings.seed,
-        progress=progress,
-    )
+    if texts is None:
+        texts = training_texts(
+            sources,
+            student.load_tokenizer,
+            vocab_size=student.vocab_size,
+            samples=settings.samples,
+            seq_len=settings.seq_len,
+            seed=settings.seed,
+            progress=progress,
+        )
     windows = TrainingWindows(texts)
     if not windows.learned_tokens:
         raise UsageError("--data: no window has a token to learn; give other text.")
-    warnings = (*_warn_of_few_rows(texts), *_warn_of_plain_text(texts, load))
+    warnings = (*_warn_of_few_rows(texts), *_warn_of_plain_text(texts, student))
     return TrainingData(windows, _data(sources, texts), warnings)
 
 
@@ -180,15 +166,12 @@ def _warn_of_few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
             )
 
 
-def _warn_of_plain_text(
-    texts: Sequence[TrainingText],
-    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
-) -> Iterator[str]:
+def _warn_of_plain_text(texts: Sequence[TrainingText], student: PreparedModel) -> Iterator[str]:
     """Say that a model with a chat template is about to learn plain text alone."""
     kinds = {text.kind for text in texts}
     if Column.MESSAGES in kinds or Column.TEXT not in kinds:
         return
-    if load_tokenizer().chat_template is not None:
+    if student.tokenizer.chat_template is not None:
         yield (
             "the model has a chat template, and all of the text is plain: finetuning on it may "
             "cost the model its manners. Mix in conversations (a source with a column "

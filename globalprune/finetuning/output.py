@@ -122,7 +122,7 @@ class RunFacts:
     model: WeightsReference
     teacher: WeightsReference | None
     settings: FinetuneSettings
-    lesson: TrainingData
+    data: TrainingData
     trained: TrainingResult
     seconds: float
     command: Sequence[str]
@@ -139,10 +139,10 @@ def describe_run(facts: RunFacts, result: Path | None) -> FinetuneRun:
         model=facts.model,
         teacher=facts.teacher,
         settings=facts.settings,
-        data=facts.lesson.data,
-        data_digest=facts.lesson.windows.digest,
+        data=facts.data.data,
+        data_digest=facts.data.windows.digest,
         steps=facts.trained.curve[-1].step,
-        learned_tokens=facts.lesson.windows.learned_tokens,
+        learned_tokens=facts.data.windows.learned_tokens,
         trained_parameters=facts.trained.trained_parameters,
         first_loss=fmean(losses[:tenth]),
         last_loss=fmean(losses[-tenth:]),
@@ -153,7 +153,7 @@ def describe_run(facts: RunFacts, result: Path | None) -> FinetuneRun:
         resumed_at=facts.trained.resumed_at,
         command=tuple(facts.command),
         versions=tool_versions("peft", "accelerate"),
-        warnings=(*facts.lesson.warnings, *_warn_of_risen_loss(losses[:tenth], losses[-tenth:])),
+        warnings=(*facts.data.warnings, *_warn_of_risen_loss(losses[:tenth], losses[-tenth:])),
     )
 
 

@@ -13,10 +13,11 @@ import torch
 from transformers import TrainingArguments
 
 from globalprune.artifacts.results.finetuning import FinetuneSettings, LossPoint
-from globalprune.finetuning.inputs import OpenedModel, TrainingWindows
+from globalprune.finetuning.inputs import TrainingWindows
 from globalprune.finetuning.settings import Precision
 from globalprune.finetuning.trainer import FinetuneTrainer, add_adapters
 from globalprune.models.loading import load_model
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.quiet import quiet_logs
 from globalprune.progress import Progress
 
@@ -122,8 +123,8 @@ def step_of(checkpoint: Path) -> int:
 class TrainingJob:
     """Who learns what, from whom, and how."""
 
-    pupil: OpenedModel
-    teacher: OpenedModel | None
+    student: PreparedModel
+    teacher: PreparedModel | None
     windows: TrainingWindows
     settings: FinetuneSettings
     arithmetic: Precision
@@ -143,24 +144,24 @@ class TrainingResult:
     device: str
 
 
-def train(assignment: TrainingJob, work: Path, *, resume: bool) -> TrainingResult:
+def train(job: TrainingJob, work: Path, *, resume: bool) -> TrainingResult:
     """Train as assigned, with checkpoints in `work`, from the last of them where one is resumed."""
     arguments = training_arguments(
         work,
-        assignment.settings,
-        assignment.windows,
-        use_cpu=assignment.arithmetic.on_cpu,
+        job.settings,
+        job.windows,
+        use_cpu=job.arithmetic.on_cpu,
     )
     teacher: Any = None
-    if assignment.teacher is not None:
-        teacher = _load(assignment.teacher, assignment.arithmetic.frozen, assignment)
+    if job.teacher is not None:
+        teacher = _load(job.teacher, job.arithmetic.frozen, job)
     trainer = FinetuneTrainer(
-        _load_student(assignment),
+        _load_student(job),
         arguments,
-        assignment.windows,
-        assignment.settings,
+        job.windows,
+        job.settings,
         teacher,
-        assignment.progress,
+        job.progress,
     )
     checkpoint = last_checkpoint(work) if resume else None
     folder = work / "trained"
@@ -180,19 +181,19 @@ def train(assignment: TrainingJob, work: Path, *, resume: bool) -> TrainingResul
     return done
 
 
-def _load(pupil: OpenedModel, dtype: torch.dtype, assignment: TrainingJob) -> Any:
+def _load(model: PreparedModel, dtype: torch.dtype, job: TrainingJob) -> Any:
     """Load a model on the CPU; Trainer places it."""
     return load_model(
-        pupil.checkpoint.source,
+        model.checkpoint,
         dtype=dtype,
-        trust_remote_code=assignment.trust_remote_code,
+        trust_remote_code=job.trust_remote_code,
     )
 
 
-def _load_student(assignment: TrainingJob) -> Any:
+def _load_student(job: TrainingJob) -> Any:
     """The model with what is to be trained of it ready."""
-    settings = assignment.settings
-    model = _load(assignment.pupil, assignment.arithmetic.weights, assignment)
+    settings = job.settings
+    model = _load(job.student, job.arithmetic.weights, job)
     if settings.recompute:
         recompute_activations(model)
     if settings.lora is None:

@@ -25,7 +25,9 @@ from globalprune.errors import CheckpointError, ModelError, library_errors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.gguf_families import refuse_lossy_gguf
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
 from globalprune.models.checkpoints.open import open_folder
+from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.configs.class_config import class_config, config_dtype, remote_class
 from globalprune.models.configs.config import read_config
 from globalprune.models.meta_model import empty_model, refuse_shape_mismatch
@@ -48,7 +50,7 @@ _Loaded = tuple[PreTrainedModel, dict[str, Any]]  # a model, and a report of ten
 
 
 def load_model(
-    source: str | Path | ModelSource,
+    source: str | Path | ModelSource | Checkpoint,
     *,
     dtype: torch.dtype | str | None = None,
     device: str = "cpu",
@@ -58,14 +60,19 @@ def load_model(
 
     The default `dtype` is float32 on a CPU and from GGUF, and the checkpoint's own elsewhere.
     `trust_remote_code` runs code from the model's folder; our results never need it.
+    A checkpoint that is open already is not opened again.
     """
-    model_source = source if isinstance(source, ModelSource) else resolve_model(str(source))
+    if isinstance(source, str | Path):
+        source = resolve_model(str(source))
+    model_source = source if isinstance(source, ModelSource) else source.source
     with quiet_transformers():
         if model_source.is_gguf:
             refuse_lossy_gguf(read_gguf_header(model_source.path), model_source.name)
             model, report = _load_gguf(model_source, torch.float32 if dtype is None else dtype)
         else:
-            checkpoint = open_folder(model_source, to_load=True)
+            checkpoint = open_folder(source) if isinstance(source, ModelSource) else source
+            if isinstance(checkpoint, SafetensorsCheckpoint | LoraCheckpoint):
+                checkpoint = checkpoint.mapped()
             if dtype is None:
                 on_cpu = torch.device(device).type == "cpu"
                 dtype = torch.float32 if on_cpu else _stored_dtype(checkpoint)

@@ -1,7 +1,7 @@
 """Refuses a model before any work, by its config.json and the headers of its weights.
 
-Nothing here loads torch, reads a weight, or fetches one from the Hub. Each command opens the model
-again when its work begins, and refuses then what only the weights show.
+Nothing here loads torch, reads a weight, or fetches one from the Hub. What only the weights show
+is refused when a command's work begins.
 """
 
 from typing import Any
@@ -10,16 +10,16 @@ from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES, refuse_lossy_gguf
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
 from globalprune.models.checkpoints.quantisation import refuse_quantised
-from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.configs.config import read_config
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.hub import HubModel, fetch_config
-from globalprune.models.sources.source import ModelSource, locate_model
+from globalprune.models.sources.source import ModelSource
 
 
-def refuse_unprunable(model: str) -> None:
+def refuse_unprunable(model: PreparedModel) -> None:
     """Raise `ModelError` for a model of an unknown family, a quantised one, or wrong shapes."""
-    located = locate_model(model)
+    located = model.place
     if isinstance(located, HubModel):
         if located.file is None:
             adapter_for(_hub_config(located))
@@ -27,20 +27,19 @@ def refuse_unprunable(model: str) -> None:
         _refuse_unprunable_file(located)
     else:
         # of an adapter this is the base, which has the same shapes
-        checkpoint = SafetensorsCheckpoint.open(located)
-        adapter_for(checkpoint.config).check_shapes(checkpoint)
+        adapter_for(model.folder.config).check_shapes(model.folder)
 
 
-def refuse_unreadable(model: str) -> None:
+def refuse_unreadable(model: PreparedModel) -> None:
     """Raise `ModelError` for a quantised model or incomplete weights; any family is accepted."""
-    located = locate_model(model)
+    located = model.place
     if isinstance(located, HubModel):
         if located.file is None:
             _hub_config(located)
     elif located.is_gguf:
         refuse_lossy_gguf(read_gguf_header(located.path), located.name)
     else:
-        SafetensorsCheckpoint.open(located)
+        _ = model.folder
 
 
 def _hub_config(model: HubModel) -> dict[str, Any]:

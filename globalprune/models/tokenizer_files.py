@@ -15,8 +15,12 @@ from typing import Any, Final
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from globalprune.artifacts.records import digest_json
 from globalprune.errors import CheckpointError, library_errors
+from globalprune.models.checkpoints.identity import file_digests
+from globalprune.models.configs.config import read_config
 from globalprune.models.quiet import quiet_rust
+from globalprune.models.sources.hub import CONFIG_FILE
 
 _VOCABULARIES: Final = (
     "tokenizer.json",
@@ -62,6 +66,23 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
     if "tokenizer.json" not in names:
         _refuse_missing_package(names[vocabularies[0]])
     return files
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """`sha256:…` of all that decides how a model's tokenizer cuts text.
+
+    That is its files, and the keys of config.json by which transformers picks its class. Raise
+    `CheckpointError` where there is no tokenizer.
+    """
+    files = tokenizer_files(folder)
+    config = read_config(folder / CONFIG_FILE)
+    named = [path.relative_to(folder).as_posix() for path in files]
+    return digest_json(
+        {
+            "files": dict(zip(named, file_digests(files), strict=True)),
+            "class": [config.get(key) for key in ("model_type", "tokenizer_class")],
+        }
+    )
 
 
 @contextmanager

@@ -1,88 +1,82 @@
-"""Refuses before the first phase what a later phase would refuse."""
+"""Refuses before the first phase what a later phase would refuse, and keeps the texts it read."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import refuse_distributed
 from globalprune.errors import TextError
-from globalprune.pipeline.options import Cutting, Recovery
-from globalprune.text.files import files_digest
+from globalprune.options import ApplyOptions, EvaluateOptions
+from globalprune.progress import Progress
 from globalprune.text.source import LocalText, parse_mixture, parse_source
 
+if TYPE_CHECKING:
+    from globalprune.evaluation.windows import EvaluationText
+    from globalprune.models.prepared_model import PreparedModel
+    from globalprune.text.training import TrainingText
+    from globalprune.text.windows import TokenWindows
 
-def refuse_early(
-    cutting: Cutting, plan: Path, recovery: Recovery | None, evaluate: str | None
-) -> tuple[str, ...]:
-    """Raise what applying, finetuning or judging would raise for the same; nothing is written.
 
-    What applying would warn of is said now, and returned.
-    """
-    from globalprune.surgery.executor import check_apply
+@dataclass(frozen=True)
+class Texts:
+    """Windows of the phases behind a cut, as far as they were cut before it; the rest are None."""
 
-    refuse_later_phases(cutting, recovery, evaluate)
-    warnings = check_apply(
-        cutting.model,
-        plan,
-        cutting.out,
-        analysis=cutting.analysis,
-        overwrite=cutting.overwrite,
-        compensation=cutting.compensated_in(
-            RunFolder(None)
-        ),  # nothing is solved, so nothing is kept
-        save_dtype=cutting.save_dtype,
+    compensation: "TokenWindows | None" = None
+    training: "tuple[TrainingText, ...] | None" = None
+    evaluation: "EvaluationText | None" = None
+
+
+NO_TEXTS: Final = Texts()
+
+
+def evaluate_options(options: ApplyOptions) -> EvaluateOptions | None:
+    """How the models before and after a cut are evaluated, if that is asked."""
+    if options.evaluate is None:
+        return None
+    return EvaluateOptions(
+        data=options.evaluate, device=options.device, dtype=options.dtype, speed=None
     )
-    for warning in warnings:
-        cutting.warn(warning)
-    return warnings
 
 
-def refuse_compensation(cutting: Cutting) -> None:
-    """Raise for text that compensation can't use, if it is asked for; nothing is solved.
+def refuse_later_phases(options: ApplyOptions) -> None:
+    """Raise for text that isn't there, and for a device that can't be trained on."""
+    refuse_distributed()
+    if options.finetune is not None:
+        from globalprune.finetuning.settings import choose_precision
 
-    Text from the Hub that nobody named is not fetched for that.
-    """
-    from globalprune.models.checkpoints.open import open_checkpoint
-    from globalprune.models.sources.source import resolve_model
-    from globalprune.surgery.compensate import read_windows
-
-    compensation = cutting.compensated_in(RunFolder(None))
-    if compensation is not None and compensation.request.data is not None:
-        read_windows(compensation, open_checkpoint(resolve_model(cutting.model)))
+        parse_mixture(options.finetune.data)
+        choose_precision(options.device, options.dtype, options.finetune.settings.method)
+    if options.evaluate is not None:
+        parse_source(options.evaluate)
 
 
-def refuse_unusable_texts(
-    cutting: Cutting, recovery: Recovery | None, evaluate: str | None
-) -> None:
-    """Raise for text that is too short, or of another kind, before the phases ahead of its use.
+def read_later_texts(model: "PreparedModel", options: ApplyOptions, progress: Progress) -> Texts:
+    """Cut the texts of finetuning and evaluation, which are refused now where they won't do.
 
     Text from the Hub that nobody named is not fetched for that.
     """
-    from globalprune.models.checkpoints.open import open_checkpoint
-    from globalprune.models.loading import load_tokenizer
-    from globalprune.models.sources.source import resolve_model
-    from globalprune.text.evaluation import evaluation_windows
+    from globalprune.evaluation.windows import EvaluationText
     from globalprune.text.training import training_texts
 
-    source = resolve_model(cutting.model)
-    vocab_size = open_checkpoint(source).config["vocab_size"]
-    load = partial(load_tokenizer, source.path)
-    if recovery is not None and recovery.data:
-        asked = recovery.settings
+    training, evaluation = None, None
+    if options.finetune is not None and options.finetune.data:
+        settings = options.finetune.settings
         with _options_begin("--finetune-"):
-            training_texts(
-                recovery.data,
-                load,
-                vocab_size=vocab_size,
-                samples=asked.samples,
-                seq_len=asked.seq_len,
-                seed=asked.seed,
+            training = training_texts(
+                options.finetune.data,
+                model.load_tokenizer,
+                vocab_size=model.vocab_size,
+                samples=settings.samples,
+                seq_len=settings.seq_len,
+                seed=settings.seed,
+                progress=progress,
             )
-    if evaluate is not None:
+    if (evaluating := evaluate_options(options)) is not None:
+        evaluation = EvaluationText(evaluating, progress)
         with _options_begin("--eval: "):
-            evaluation_windows(evaluate, load, vocab_size=vocab_size)
+            evaluation.windows_for(model)
+    return Texts(training=training, evaluation=evaluation)
 
 
 @contextmanager
@@ -99,24 +93,14 @@ def _options_begin(prefix: str) -> Iterator[None]:
         raise TextError(f"{prefix}{message}") from error
 
 
-def refuse_later_phases(cutting: Cutting, recovery: Recovery | None, evaluate: str | None) -> None:
-    """Raise for text that isn't there, and for a device that can't be trained on."""
-    refuse_distributed()
-    if recovery is not None:
-        from globalprune.finetuning.settings import choose_precision
-
-        parse_mixture(recovery.data)
-        choose_precision(cutting.device, cutting.dtype, recovery.settings.method)
-    if evaluate is not None:
-        parse_source(evaluate)
-
-
 def text_digests(names: Iterable[str | None]) -> dict[str, str | None]:
     """The digest of each text that lies on this machine, by its name; None for one from elsewhere.
 
     What the interpreter carries changes with its version alone. Text from the Hub is known by its
     windows, once they are cut.
     """
+    from globalprune.text.files import files_digest
+
     found: dict[str, str | None] = {}
     for name in names:
         if name is not None:

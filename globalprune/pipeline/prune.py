@@ -1,40 +1,91 @@
-"""gp prune and gp analyze --ratio: analysis, plans in rounds, and the whole run."""
+"""gp prune: analyses and plans in rounds, then the cut and the phases behind it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.disk import refuse_occupied
-from globalprune.artifacts.own_files import ANALYSIS_MARKERS, ANALYZE_LOG, ROUNDS_FOLDER
+from globalprune.artifacts.own_files import ANALYZE_LOG, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budgets import refuse_bad_ratio
-from globalprune.artifacts.plans.plan_file import PLAN_FILE, existing_plan
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan_file
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place
-from globalprune.errors import AnalysisDoubted
-from globalprune.pipeline.cut import Outcome, cut_and_recover
-from globalprune.pipeline.options import Cutting, Recovery
+from globalprune.errors import AnalysisDoubted, BudgetError
+from globalprune.options import PruneOptions
+from globalprune.pipeline.apply import PruneResult, check_cut, run_identity, run_stages
 from globalprune.pipeline.preflight import (
-    refuse_compensation,
+    Texts,
+    read_later_texts,
     refuse_later_phases,
-    refuse_unusable_texts,
     text_digests,
 )
 from globalprune.pipeline.trial import candidates_at
-from globalprune.planning.options import plan_paths
 from globalprune.planning.write import WrittenPlan, write_plans
+from globalprune.progress import SILENT, Progress, Reporter
 
 if TYPE_CHECKING:
-    from globalprune.analysis.trial import Candidates
-    from globalprune.artifacts.analyses.analysis import AnalysisRecord
+    from globalprune.models.prepared_model import PreparedModel
+    from globalprune.text.calibration import CalibrationText
+
+_LEFT_BEHIND: Final = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
 
 
-# the folder to write, the plan that is given, what to try at the end
-Measure = Callable[[Path, Path | None, "Candidates"], "AnalysisRecord"]
+def refuse_unwritten(written: WrittenPlan) -> None:
+    """Raise `BudgetError` for a plan that was not written, since its ratio can't be reached."""
+    if not written.written:
+        planned = written.planned
+        most = " and ".join(planned.reachable_text(met) for met in planned.met if not met.reached)
+        raise BudgetError(
+            f"{written.path}: the ratio can't be reached ({most or ' '.join(planned.broken)}); "
+            "ask for no more than that, or for the largest plan."
+        )
+
+
+def prune_model(
+    model: "PreparedModel",
+    out: Path,
+    options: PruneOptions,
+    *,
+    on_plan: Callable[[WrittenPlan], None] = refuse_unwritten,
+    reporter: Reporter = SILENT,
+) -> PruneResult:
+    """Analyze, plan, cut, finetune and evaluate into `out`.
+
+    `on_plan` is told of the plan before it is applied, and may stop the work by raising; the
+    analysis then stays to be gone on from. Raise `AnalysisDoubted` instead of cutting by a plan
+    whose trial failed; it lies with its analysis in OUT.analysis then.
+    """
+    refuse_bad_ratio(options.ratio)
+    refuse_later_phases(options.apply_options())
+    _refuse_place(model, out, options)
+    work = RunFolder.beside(out)
+    work.refuse_unfinished(resume=options.resume, overwrite=options.overwrite)
+    text, texts = _read_texts(model, options, reporter.progress)
+    work.begin(_identity(model, options, reporter.progress), resume=options.resume)
+    with work.removed_if_empty():
+        analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
+        folders = round_folders(analysis, before, options.recipe.rounds)
+        last = plan_in_rounds(model, text, folders, options, reporter)
+        if last.doubt is not None:
+            place = _keep(last.folder, before, out, replace=options.overwrite)
+            work.remove()
+            raise AnalysisDoubted(_stopped(last.doubt, place, model, out, options))
+        on_plan(last.plan)
+        plan = read_plan_file(analysis / PLAN_FILE, model.structure)
+        job = check_cut(model, plan, out, options.apply_options(analysis), texts, reporter=reporter)
+        result = run_stages(
+            job,
+            work.subfolder("cut and recover"),
+            [*_left_behind(analysis), before],
+            reporter=reporter,
+        )
+    work.remove()
+    return result
 
 
 @dataclass(frozen=True)
@@ -47,7 +98,11 @@ class Round:
 
 
 def plan_in_rounds(
-    measure: Measure, folders: list[Path], ratio: float, *, largest: bool = False
+    model: "PreparedModel",
+    text: "CalibrationText",
+    folders: list[Path],
+    options: PruneOptions,
+    reporter: Reporter,
 ) -> Round:
     """Run a round in each folder, in even steps to the ratio; return the last.
 
@@ -55,17 +110,26 @@ def plan_in_rounds(
     can't be written, because its ratio can't be reached, is the last one, and so is the first of an
     analysis that is doubted.
     """
-    given = None
+    prior_plan = None
     for number, folder in enumerate(folders, start=1):
-        step = ratio * number / len(folders)
+        step = options.ratio * number / len(folders)
         if not (folder / ANALYSIS_FILE).is_file():
-            measure(folder, given, candidates_at(step))
+            from globalprune.analysis.analyzer import analyze_model
+
+            analyze_model(
+                model,
+                folder,
+                options.analyze_options(step, prior_plan),
+                text=text,
+                candidates=candidates_at(step),
+                reporter=reporter,
+            )
         analysis = read_analysis(folder)
-        (written,) = write_plans(analysis, [step], largest=largest)
+        (written,) = write_plans(analysis, [step], largest=options.largest)
         last = Round(folder, written, analysis.record.doubt)
         if last.doubt or not written.written:
             break
-        given = folder / PLAN_FILE
+        prior_plan = folder / PLAN_FILE
     return last
 
 
@@ -74,90 +138,50 @@ def round_folders(last: Path, before: Path, rounds: int) -> list[Path]:
     return [*(before / f"{number:02}" for number in range(1, rounds)), last]
 
 
-_LEFT_BEHIND = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
+def _read_texts(
+    model: "PreparedModel", options: PruneOptions, progress: Progress
+) -> "tuple[CalibrationText, Texts]":
+    """Cut every text of the run, which is refused now where it won't do."""
+    from globalprune.analysis.analyzer import read_text
+    from globalprune.surgery.compensate import check_compensation
+
+    applying = options.apply_options()
+    check_compensation(applying)
+    text = read_text(
+        model, options.analyze_options(options.ratio, None), trying=True, progress=progress
+    )
+    check_compensation(applying, text.windows)
+    later = read_later_texts(model, applying, progress)
+    compensation = text.windows if applying.compensation else None
+    return text, Texts(compensation, later.training, later.evaluation)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What is asked of every phase."""
-
-    ratio: float
-    measuring: dict[str, Any]  # what decides what is measured, for telling one run from another
-    rounds: int = 1
-    recovery: Recovery | None = None
-    evaluate: str | None = None
-    largest: bool = False  # whether the largest plan will do where the ratio can't be reached
-
-
-def prune_model(
-    measure: Measure,
-    recipe: Recipe,
-    cutting: Cutting,
-    *,
-    show_plan: Callable[[WrittenPlan], None],
-) -> Outcome:
-    """Run every phase of the recipe into `cutting.out`.
-
-    `measure` writes an analysis into a folder, of what a plan leaves where one is given.
-    `show_plan` is told of the plan before it is applied, and may stop the work by raising; the
-    analysis then stays to be gone on from. Raise `AnalysisDoubted` instead of cutting by a plan
-    whose trial failed; it lies with its analysis in OUT.analysis then.
-    """
-    refuse_bad_ratio(recipe.ratio)
-    refuse_later_phases(cutting, recipe.recovery, recipe.evaluate)
-    _refuse_place(cutting)
-    refuse_occupied(_analysis_place(cutting), ours=[ANALYSIS_FILE], overwrite=cutting.overwrite)
-    refuse_compensation(cutting)
-    refuse_unusable_texts(cutting, recipe.recovery, recipe.evaluate)
-    work = RunFolder.beside(cutting.out)
-    work.refuse_unfinished(resume=cutting.resume, overwrite=cutting.overwrite)
-    work.begin(_identity(recipe, cutting), resume=cutting.resume)
-    with work.removed_if_empty():
-        analysis, before = work.folder / "analysis", work.folder / ROUNDS_FOLDER
-        folders = round_folders(analysis, before, recipe.rounds)
-        last = plan_in_rounds(measure, folders, recipe.ratio, largest=recipe.largest)
-        if last.doubt is None:
-            show_plan(last.plan)
-        else:
-            place = _keep(last.folder, before, cutting)
-            work.remove()
-            raise AnalysisDoubted(_stopped(last.doubt, place, cutting))
-        outcome = cut_and_recover(
-            replace(cutting, analysis=analysis),
-            analysis / PLAN_FILE,
-            recovery=recipe.recovery,
-            evaluate=recipe.evaluate,
-            work=work.subfolder("cut and recover"),
-            leave_behind=[*_left_behind(analysis), before],
-        )
-    work.remove()
-    return outcome
-
-
-def _analysis_place(cutting: Cutting) -> Path:
+def _analysis_place(out: Path) -> Path:
     """Where an analysis goes that is doubted, and by which nothing is cut."""
-    out = cutting.out.resolve()
-    return out.with_name(f"{out.name}.analysis")
+    place = out.resolve()
+    return place.with_name(f"{place.name}.analysis")
 
 
-def _keep(folder: Path, rounds: Path, cutting: Cutting) -> Path:
+def _keep(folder: Path, rounds: Path, out: Path, *, replace: bool) -> Path:
     """Move a doubted analysis, its plan, and the rounds before it, out of the unfinished work."""
-    place = _analysis_place(cutting)
+    place = _analysis_place(out)
     kept = folder.rename(rounds.with_name("doubted"))
     if rounds.is_dir():
         rounds.rename(kept / ROUNDS_FOLDER)
-    move_into_place(kept, place, replace=cutting.overwrite)
+    move_into_place(kept, place, replace=replace)
     return place
 
 
-def _stopped(doubt: str, place: Path, cutting: Cutting) -> str:
+def _stopped(
+    doubt: str, place: Path, model: "PreparedModel", out: Path, options: PruneOptions
+) -> str:
     """Say that nothing was cut, and how to go on with either."""
-    apply = ("gp", "apply", cutting.model, "--plan", str(place / PLAN_FILE), "-o", str(cutting.out))
-    repaired = ("--compensate",) if cutting.compensation else ()
+    apply = ("gp", "apply", model.name, "--plan", str(place / PLAN_FILE), "-o", str(out))
+    compensate = ("--compensate",) if options.recipe.compensate else ()
     return (
         f"{doubt}\nNothing was cut; the analysis and its plan are in {place}. Plan otherwise with "
         f"{format_command(('gp', 'plan', str(place)))}, or cut by it all the same with "
-        f"{format_command((*apply, *repaired))}"
+        f"{format_command((*apply, *compensate))}"
     )
 
 
@@ -166,45 +190,24 @@ def _left_behind(analysis: Path) -> list[Path]:
     return [path for name in _LEFT_BEHIND if (path := analysis / name).is_file()]
 
 
-def _refuse_place(cutting: Cutting) -> None:
+def _refuse_place(model: "PreparedModel", out: Path, options: PruneOptions) -> None:
     """Refuse an OUT that the last phase would refuse, before the first begins."""
     from globalprune.models.checkpoints.output_folder import refuse_unsafe_output
-    from globalprune.models.sources.source import resolve_model
 
-    model = resolve_model(cutting.model)
-    refuse_unsafe_output(cutting.out, [model], needed_bytes=0, overwrite=cutting.overwrite)
+    refuse_unsafe_output(out, [model.source], needed_bytes=0, overwrite=options.overwrite)
+    refuse_occupied(_analysis_place(out), ours=[ANALYSIS_FILE], overwrite=options.overwrite)
 
 
-def _identity(recipe: Recipe, cutting: Cutting) -> dict[str, Any]:
+def _identity(model: "PreparedModel", options: PruneOptions, progress: Progress) -> dict[str, Any]:
     """What makes two starts the same run."""
-    data = recipe.measuring["data"]
     return {
-        **cutting.identity(),
-        "ratio": recipe.ratio,
-        "rounds": recipe.rounds,
-        "text": text_digests([data]).get(data),
-        **recipe.measuring,
+        **run_identity(model, options.apply_options(), progress),
+        "ratio": options.ratio,
+        "rounds": options.recipe.rounds,
+        "text": text_digests([options.data]).get(options.data or ""),
+        "data": options.data,
+        "samples": options.samples,
+        "seq_len": options.seq_len,
+        "seed": options.seed,
+        "importance": options.recipe.importance,
     }
-
-
-def analyze_and_plan(
-    analyze_into: "Callable[[Path, Candidates], AnalysisRecord]",
-    out: Path,
-    ratio: float,
-    *,
-    resume: bool,
-    overwrite: bool,
-    largest: bool = False,
-) -> "tuple[AnalysisRecord, WrittenPlan]":
-    """Write the analysis, which tries its plan, then the plan; if that fails, the analysis stays.
-
-    A ratio that can't be reached leaves no plan, unless the `largest` one will do.
-    """
-    refuse_bad_ratio(ratio)
-    refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=overwrite)
-    RunFolder.beside(out).refuse_unfinished(resume=resume, overwrite=overwrite)
-    for place in plan_paths(out, [ratio], None).values():
-        existing_plan(place, overwrite=overwrite)
-    record = analyze_into(out, candidates_at(ratio))
-    (written,) = write_plans(read_analysis(out), [ratio], overwrite=overwrite, largest=largest)
-    return record, written

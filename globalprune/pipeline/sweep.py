@@ -1,34 +1,345 @@
-"""gp sweep: many plans of one model, each judged on the same windows."""
+"""gp sweep: many plans of one model, each evaluated on the same windows."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from globalprune.artifacts.disk import relative_path, write_atomically
+from globalprune.artifacts.analyses.analysis import read_analysis
+from globalprune.artifacts.disk import (
+    refuse_inside_model,
+    refuse_occupied,
+    relative_path,
+    write_atomically,
+)
 from globalprune.artifacts.evaluations.evaluation import ModelResult
-from globalprune.artifacts.evaluations.sweep import Sweep, SweepPoint, UnreachedRatio
+from globalprune.artifacts.evaluations.sweep import SWEEP_FILE, Sweep, SweepPoint, UnreachedRatio
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_file import PlanFile, read_plan, read_plan_file
 from globalprune.artifacts.plans.plan_summary import recorded_warning
 from globalprune.artifacts.records import Record
-from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import remove_folder
 from globalprune.errors import UsageError
-from globalprune.pipeline.cut import cut_and_recover
-from globalprune.pipeline.options import Cutting
-from globalprune.pipeline.preflight import refuse_early, text_digests
+from globalprune.options import DEFAULT_RATIOS, ApplyOptions, SweepOptions
+from globalprune.pipeline.apply import CutJob, check_cut, run_identity, run_stages
+from globalprune.pipeline.preflight import Texts, text_digests
+from globalprune.planning.write import WrittenPlan, write_plans
 from globalprune.printable import printable
-from globalprune.progress import Progress, ignore_message, silent
+from globalprune.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analyses.analysis import TextRecord
-    from globalprune.artifacts.evaluations.evaluation import Comparison, ModelResult
+    from globalprune.artifacts.evaluations.evaluation import Comparison
     from globalprune.artifacts.plans.plan import PrunePlan, Target
-    from globalprune.artifacts.structure import ModelStructure
-    from globalprune.planning.write import WrittenPlan
+    from globalprune.evaluation.windows import EvaluationText
+    from globalprune.models.prepared_model import PreparedModel
+    from globalprune.text.windows import TokenWindows
+
+PARTS: Final = "parts"  # evaluated models, as gp eval keeps them
+POINTS: Final = "points"  # evaluated cuts, whose models are gone
+MODELS: Final = "models"
+_CUT: Final = "cut"  # what a point is saved as
+PLANS: Final = "plans"
+MARK: Final = "sweep.asked.json"  # shows that a folder is a sweep's, before there is a result
+
+
+class CutPoint(Record):
+    """A cut model, and its figures once it was evaluated."""
+
+    plan: str
+    result: ModelResult | None = None
+    kept: bool = False  # whether its model was to stay
+
+
+def plan_sweep(
+    model: "PreparedModel", out: Path, options: SweepOptions, *, reporter: Reporter = SILENT
+) -> tuple[WrittenPlan, ...]:
+    """Write a plan for every importance and every ratio that can be reached; none sans analysis.
+
+    Raise `UsageError` for a place that isn't a sweep's, and for an analysis of another structure.
+    """
+    refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
+    refuse_inside_model(out, Path(model.name).expanduser())
+    if options.analysis is None:
+        if options.ratios or options.importances:
+            raise UsageError("--ratio and --importance: plan from an analysis; name --analysis.")
+        return ()
+    analysis = read_analysis(options.analysis)
+    if model.structure.fingerprint != analysis.record.structure.fingerprint:
+        raise UsageError(
+            f"--analysis {options.analysis}: is of {analysis.record.model.source}, whose structure "
+            f"is another than that of {model.name}; analyze that one."
+        )
+    _mark(out, model.name, reporter.command)
+    _forget_old_plans(out / PLANS)
+    importances = options.importances or (analysis.record.default_importance,)
+    return tuple(
+        written
+        for name in dict.fromkeys(importances)
+        for written in write_plans(
+            analysis,
+            options.ratios or DEFAULT_RATIOS,
+            out / PLANS / name,
+            importance=name,
+            overwrite=options.overwrite,
+            largest=options.largest,
+        )
+    )
+
+
+def sweep_plans(
+    model: "PreparedModel",
+    out: Path,
+    options: SweepOptions,
+    planned: Sequence[WrittenPlan] = (),
+    *,
+    reporter: Reporter = SILENT,
+) -> Sweep:
+    """Evaluate the model and every plan; what can be refused is refused before the work."""
+    from globalprune.evaluation.windows import EvaluationText
+
+    paths = [*(one.path for one in planned if one.written), *options.plans]
+    if not paths:
+        raise UsageError("no plan to judge: name --analysis DIR, or --plan PLAN.")
+    files = {path: read_plan_file(path, model.structure) for path in paths}
+    text = EvaluationText(options.evaluate, reporter.progress)
+    run = _Run(model, out, options, text, reporter)
+    cut = {path: _is_cut(file.plan, options) for path, file in files.items()}
+    job = run.checked([file for path, file in files.items() if cut[path]])
+    doubts = (recorded_warning(file.plan, path) for path, file in files.items())
+    for doubt in dict.fromkeys(filter(None, doubts)):
+        reporter.warn(doubt)
+    _mark(out, model.name, reporter.command)
+    masks = [file for path, file in files.items() if not cut[path]]
+    evaluated = evaluate_in(run, [model], masks)
+    dense, *masked = evaluated.models
+    _warn_of_masks(run, masks, dense)
+    results = dict(zip((file.path for file in masks), masked, strict=True))
+    if job is not None:
+        results |= _cut_results(replace(run, device=evaluated.device), job, evaluated, files, cut)
+    _forget_other_runs(out)
+    return _sweep_of(run, evaluated, files, cut, results, job, planned)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every point of a sweep shares."""
+
+    model: "PreparedModel"
+    out: Path
+    options: SweepOptions
+    text: "EvaluationText"
+    reporter: Reporter
+    device: str | None = None  # that the first evaluation chose
+
+    @property
+    def applying(self) -> ApplyOptions:
+        """How a plan is applied, or gone on with."""
+        evaluating = self.options.evaluate
+        return ApplyOptions(
+            compensation=self.options.compensation,
+            device=self.device or evaluating.device,
+            dtype=evaluating.dtype,
+            save_dtype=self.options.save_dtype,
+            overwrite=True,
+            resume=True,
+        )
+
+    def checked(self, cuts: Sequence[PlanFile]) -> CutJob | None:
+        """Check the first cut, and read the text that all are compensated on; None without cuts."""
+        compensation = self.options.compensation
+        if cuts:
+            place = self.out / MODELS / "first"
+            return check_cut(self.model, cuts[0], place, self.applying, reporter=self.reporter)
+        if compensation is not None and compensation.data is not None:
+            raise UsageError(
+                "--data: is text to compensate with, and no plan here counts on that; say "
+                "--compensate to cut and repair by every plan, or leave --data out."
+            )
+        return None
+
+
+def evaluate_in(
+    run: _Run, models: "Sequence[PreparedModel]", masks: Sequence[PlanFile] = ()
+) -> "Comparison":
+    """Return the figures, kept and found again in the sweep's folder."""
+    from globalprune.evaluation.comparison import evaluate_models
+
+    return evaluate_models(
+        models,
+        run.options.evaluate,
+        plans=masks,
+        text=run.text,
+        cache=run.out / PARTS,
+        reporter=run.reporter,
+    )
+
+
+def _cut_results(
+    run: _Run,
+    first: CutJob,
+    dense: "Comparison",
+    files: Mapping[Path, PlanFile],
+    cut: Mapping[Path, bool],
+) -> dict[Path, ModelResult]:
+    """The figures of every plan that is cut; `first` is the one that was checked."""
+    identity = run_identity(run.model, run.applying, run.reporter.progress)
+    windows = first.texts.compensation
+    if windows is None:
+        raise ValueError("a cut of a sweep is compensated")
+    results = {}
+    for path, file in files.items():
+        if cut[path]:
+            key = _key(run, file.plan, dense, windows, identity)
+            job = first if file.path == first.prepared.file.path else None
+            results[path] = _cut_result(run, file, key, windows, job)
+    return results
+
+
+def _cut_result(
+    run: _Run,
+    file: PlanFile,
+    key: dict[str, Any],
+    windows: "TokenWindows",
+    job: CutJob | None,
+) -> ModelResult:
+    """Apply one plan, evaluate what comes out, and let it go; a point that is known is not cut."""
+    from globalprune.models.prepared_model import PreparedModel
+
+    points = RunFolder(run.out / POINTS, key)
+    folder = run.out / MODELS / f"{file.path.stem}-{points.key_name}"
+    point = points.load_record(_CUT, CutPoint)
+    known = point.result if point else None
+    missing = not folder.is_dir() and (known is None or run.options.keep_models)
+    if point is None or missing:
+        if job is None:
+            texts = Texts(compensation=windows)
+            job = check_cut(run.model, file, folder, run.applying, texts, reporter=run.reporter)
+        run_stages(replace(job, out=folder), reporter=run.reporter)
+        point = points.save_record(_CUT, CutPoint(plan=str(file.path), result=known))
+    if known is None:
+        (result,) = evaluate_in(run, [PreparedModel(folder)]).models
+    else:
+        result = known.model_copy(update={"from_earlier_run": ("text",)})
+    kept = point.kept or run.options.keep_models
+    points.save_record(_CUT, point.model_copy(update={"result": result, "kept": kept}))
+    if not kept:
+        remove_folder(folder)
+    return result
+
+
+def _key(
+    run: _Run,
+    plan: "PrunePlan",
+    dense: "Comparison",
+    windows: "TokenWindows",
+    identity: dict[str, Any],
+) -> dict[str, Any]:
+    """All that the figures of a cut model depend on."""
+    compensation = run.options.compensation
+    return {
+        **identity,
+        "windows": dense.text.digest,
+        "batch_size": run.options.evaluate.batch_size,
+        "plan": plan.decisions_digest(),
+        "repaired_on": windows.record.digest,
+        "texts": text_digests([compensation.data if compensation else None]),
+        "save_dtype": run.options.save_dtype,
+    }
+
+
+def _sweep_of(
+    run: _Run,
+    evaluated: "Comparison",
+    files: Mapping[Path, PlanFile],
+    cut: Mapping[Path, bool],
+    results: Mapping[Path, ModelResult],
+    job: CutJob | None,
+    planned: Sequence[WrittenPlan],
+) -> Sweep:
+    """The record of all points."""
+    unreached = {one.path: one for one in planned if not one.written}
+    plans = {path: file.plan for path, file in files.items()}
+    every = plans | {path: one.planned.plan for path, one in unreached.items()}
+    compensated = {path: _is_cut(plan, run.options) for path, plan in every.items()}
+    names = line_names(every, compensated)
+    windows = job.texts.compensation if job else None
+    return Sweep(
+        dense=evaluated.models[0],
+        points=tuple(
+            SweepPoint(
+                plan=relative_path(run.out, path),
+                decisions=plan.decisions_digest(),
+                line=names[path],
+                removed=effect_of(plan, run.model.structure).ratio,
+                compensated=cut[path],
+                result=results[path],
+            )
+            for path, plan in plans.items()
+        ),
+        unreached=tuple(_unreached(one, names[path]) for path, one in unreached.items()),
+        compensation=run.options.compensation if windows else None,
+        repaired_on=windows.record if windows else None,
+        text=evaluated.text,
+        settings=evaluated.settings,
+        device=evaluated.device,
+        hardware=evaluated.hardware,
+        versions=evaluated.versions,
+        command=run.reporter.command,
+    )
+
+
+def _unreached(one: WrittenPlan, line: str) -> UnreachedRatio:
+    """What there is to say of a ratio that has no plan."""
+    planned = one.planned
+    asked = planned.plan.target.ratio if planned.plan.target else None
+    met = " and ".join(planned.reachable_text(met) for met in planned.met if not met.reached)
+    reason = f"can't be reached: {met} at most" if met else " ".join(planned.broken)
+    return UnreachedRatio(
+        line=line, asked=asked or 0.0, reachable=planned.effect.ratio, reason=reason
+    )
+
+
+def _is_cut(plan: "PrunePlan", options: SweepOptions) -> bool:
+    """Whether a plan is applied with compensation."""
+    if options.compensation is None:
+        return False
+    counts_on_it = plan.analysis is not None and plan.analysis.assumes == "compensation"
+    return counts_on_it or options.compensate_all
+
+
+def _warn_of_masks(run: _Run, masks: Sequence[PlanFile], dense: ModelResult) -> None:
+    """Say which plans are judged without what they count on, or on another model than theirs."""
+    for file in masks:
+        plan, path = file.plan, file.path
+        if plan.analysis is not None and plan.analysis.assumes == "compensation":
+            run.reporter.warn(f"{path}: counts on compensation, and is judged without it.")
+        made_for = plan.model
+        if made_for is not None and made_for.weights not in (None, dense.weights):
+            run.reporter.warn(
+                f"{path}: was made for {made_for.source} (weights {made_for.weights}); "
+                f"{run.model.name} has the same structure but other weights ({dense.weights})."
+            )
+
+
+def _mark(out: Path, model: str, command: Sequence[str]) -> None:
+    """Let the folder be known as a sweep's, should this one be stopped."""
+    asked = {"model": printable(model), "command": list(map(printable, command))}
+    write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")
+
+
+def _forget_old_plans(folder: Path) -> None:
+    """Remove plans that nobody edited: pins in them would outlive the analysis's own."""
+    for path in folder.glob("*/plan-*.yaml"):
+        if not read_plan(path).edited:
+            path.unlink()
+
+
+def _forget_other_runs(out: Path) -> None:
+    """Remove what cuts of an earlier sweep left unfinished; those of this one are done by now."""
+    for path in (out / MODELS).glob("*.unfinished"):
+        RunFolder(path).remove()
 
 
 def line_names(
@@ -72,272 +383,3 @@ def _target_words(target: "Target") -> Iterator[str]:
     yield from (f"by {name}" for name in target.counted() if name != "ratio")
     if target.within:
         yield "nested"
-
-
-PARTS: Final = "parts"  # judged models, as gp eval keeps them
-POINTS: Final = "points"  # judged cuts, whose models are gone
-MODELS: Final = "models"
-_CUT: Final = "cut"  # what a point is saved as
-PLANS: Final = "plans"
-MARK: Final = "sweep.asked.json"  # shows that a folder is a sweep's, before there is a result
-
-
-@dataclass(frozen=True)
-class Judging:
-    """By what text every point is judged; None is the default of gp eval."""
-
-    data: str | None = None
-    samples: int | None = None
-    seq_len: int | None = None
-    batch_size: int = 1
-
-
-@dataclass(frozen=True)
-class SweepRequest:
-    """What is swept, and how; `compensation` None judges every plan as a mask."""
-
-    model: str
-    out: Path
-    plans: tuple[Path, ...]
-    judging: Judging = Judging()
-    unreached: "tuple[WrittenPlan, ...]" = ()  # ratios that no plan reaches, told with the points
-    compensation: CompensationRequest | None = None
-    compensate_all: bool = False  # plans that don't count on it too
-    keep_models: bool = False
-    device: str | None = None
-    dtype: str | None = None
-    save_dtype: str | None = None  # of models that are cut
-    command: Sequence[str] = ()
-    warn: Callable[[str], None] = ignore_message
-    progress: Progress = silent
-
-    def cutting(self, out: Path) -> Cutting:
-        """How a plan is applied into `out`, or gone on with."""
-        return Cutting(
-            self.model,
-            out,
-            device=self.device,
-            dtype=self.dtype,
-            compensation=self.compensation,
-            save_dtype=self.save_dtype,
-            overwrite=True,
-            resume=True,
-            command=self.command,
-            warn=self.warn,
-            progress=self.progress,
-        )
-
-
-def mark(out: Path, model: str, command: Sequence[str]) -> None:
-    """Let the folder be known as a sweep's, should this one be stopped."""
-    asked = {"model": printable(model), "command": list(map(printable, command))}
-    write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")
-
-
-class CutPoint(Record):
-    """A cut model, and its figures once it was judged."""
-
-    plan: str
-    result: ModelResult | None = None
-    kept: bool = False  # whether its model was to stay
-
-
-def judge(request: SweepRequest, models: Sequence[str], plans: Sequence[Path]) -> "Comparison":
-    """The figures, kept and found again in the folder."""
-    from globalprune.evaluation.comparison import evaluate_models
-    from globalprune.evaluation.options import EvaluationOptions
-    from globalprune.text.source import BUILTIN
-
-    judging = request.judging
-    options = EvaluationOptions(
-        judging.data or BUILTIN,
-        seq_len=judging.seq_len,
-        samples=judging.samples,
-        batch_size=judging.batch_size,
-        device=request.device,
-        dtype=request.dtype,
-        speed=None,
-    )
-    return evaluate_models(
-        models,
-        options,
-        plans=plans,
-        cache=request.out / PARTS,
-        command=request.command,
-        progress=request.progress,
-    )
-
-
-def cut_and_judge(
-    request: SweepRequest,
-    path: Path,
-    plan: "PrunePlan",
-    dense: "Comparison",
-    repaired_on: "TextRecord",
-    run: dict[str, Any],
-) -> ModelResult:
-    """Apply one plan, judge what comes out, and let it go; a point that is known is not cut.
-
-    `run` is the identity of all cuts of a sweep.
-    """
-    key = _key(request, plan, dense, repaired_on, run)
-    points = RunFolder(request.out / POINTS, key)
-    model = request.out / MODELS / f"{path.stem}-{points.key_name}"
-    point = points.load_record(_CUT, CutPoint)
-    known = point.result if point else None
-    missing = not model.is_dir() and (known is None or request.keep_models)
-    if point is None or missing:
-        cut_and_recover(request.cutting(model), path)
-        point = points.save_record(_CUT, CutPoint(plan=str(path), result=known))
-    if known is None:
-        (result,) = judge(request, [str(model)], ()).models
-    else:
-        result = known.model_copy(update={"from_earlier_run": ("text",)})
-    kept = point.kept or request.keep_models
-    points.save_record(_CUT, point.model_copy(update={"result": result, "kept": kept}))
-    if not kept:
-        remove_folder(model)
-    return result
-
-
-def forget_other_runs(request: SweepRequest) -> None:
-    """Remove what cuts of an earlier sweep left unfinished; those of this one are done by now."""
-    for path in (request.out / MODELS).glob("*.unfinished"):
-        RunFolder(path).remove()
-
-
-def _key(
-    request: SweepRequest,
-    plan: "PrunePlan",
-    dense: "Comparison",
-    repaired_on: "TextRecord",
-    run: dict[str, Any],
-) -> dict[str, Any]:
-    """All that the figures of a cut model depend on."""
-    repaired = request.compensation.data if request.compensation else None
-    return {
-        **run,
-        "windows": dense.text.digest,
-        "batch_size": request.judging.batch_size,
-        "plan": plan.decisions_digest(),
-        "repaired_on": repaired_on.digest,
-        "texts": text_digests([repaired]),
-        "save_dtype": request.save_dtype,
-    }
-
-
-def sweep(request: SweepRequest) -> Sweep:
-    """Judge the model and every plan; what can be refused is refused before the work."""
-    if not request.plans:
-        raise UsageError("no plan to judge: name --analysis DIR, or --plan PLAN.")
-    structure = structure_of(request.model)
-    plans = {path: read_plan(path, structure) for path in request.plans}
-    cut = {path: _is_cut(plan, request) for path, plan in plans.items()}
-    masks = [path for path in plans if not cut[path]]
-    repaired_on = _text_of_repairs(request, [path for path in plans if cut[path]])
-    for doubt in dict.fromkeys(recorded_warning(plan, path) for path, plan in plans.items()):
-        if doubt is not None:
-            request.warn(doubt)
-    mark(request.out, request.model, request.command)
-    judged = judge(request, [request.model], masks)
-    dense, *masked = judged.models
-    _warn_of_masks(request, {path: plans[path] for path in masks}, dense)
-    results = dict(zip(masks, masked, strict=True))
-    placed = replace(request, device=judged.device)
-    run = placed.cutting(request.out).identity() if repaired_on is not None else {}
-    for path, plan in plans.items():
-        if repaired_on is not None and cut[path]:
-            results[path] = cut_and_judge(placed, path, plan, judged, repaired_on, run)
-    missed = {one.path: one.planned.plan for one in request.unreached}
-    cut |= {path: _is_cut(plan, request) for path, plan in missed.items()}
-    forget_other_runs(request)
-    names = line_names(plans | missed, cut)
-    return Sweep(
-        dense=dense,
-        points=tuple(
-            SweepPoint(
-                plan=relative_path(request.out, path),
-                decisions=plan.decisions_digest(),
-                line=names[path],
-                removed=effect_of(plan, structure).ratio,
-                compensated=cut[path],
-                result=results[path],
-            )
-            for path, plan in plans.items()
-        ),
-        unreached=tuple(_unreached(one, names[one.path]) for one in request.unreached),
-        compensation=request.compensation if repaired_on else None,
-        repaired_on=repaired_on,
-        text=judged.text,
-        settings=judged.settings,
-        device=judged.device,
-        hardware=judged.hardware,
-        versions=judged.versions,
-        command=tuple(request.command),
-    )
-
-
-def _unreached(one: "WrittenPlan", line: str) -> UnreachedRatio:
-    """What there is to say of a ratio that has no plan."""
-    planned = one.planned
-    asked = planned.plan.target.ratio if planned.plan.target else None
-    met = " and ".join(planned.reachable_text(met) for met in planned.met if not met.reached)
-    reason = f"can't be reached: {met} at most" if met else " ".join(planned.broken)
-    return UnreachedRatio(
-        line=line, asked=asked or 0.0, reachable=planned.effect.ratio, reason=reason
-    )
-
-
-def _is_cut(plan: "PrunePlan", request: SweepRequest) -> bool:
-    """Whether a plan is applied with compensation."""
-    if request.compensation is None:
-        return False
-    counts_on_it = plan.analysis is not None and plan.analysis.assumes == "compensation"
-    return counts_on_it or request.compensate_all
-
-
-def _text_of_repairs(request: SweepRequest, cut: Sequence[Path]) -> "TextRecord | None":
-    """The text that cuts are repaired on, read and found fit; None where nothing is cut."""
-    asked = request.compensation
-    if not cut:
-        if asked is not None and asked.data is not None:
-            raise UsageError(
-                "--data: is text to compensate with, and no plan here counts on that; say "
-                "--compensate to cut and repair by every plan, or leave --data out."
-            )
-        return None
-    from globalprune.models.checkpoints.open import open_checkpoint
-    from globalprune.models.sources.source import resolve_model
-    from globalprune.surgery.compensate import read_windows
-
-    cutting = request.cutting(request.out / MODELS / "first")
-    refuse_early(cutting, cut[0], None, None)
-    compensation = cutting.compensated_in(RunFolder(None))
-    if compensation is None:
-        return None
-    return read_windows(compensation, open_checkpoint(resolve_model(request.model))).record
-
-
-def _warn_of_masks(
-    request: SweepRequest, masks: "Mapping[Path, PrunePlan]", dense: "ModelResult"
-) -> None:
-    """Say which plans are judged without what they count on, or on another model than theirs."""
-    for path, plan in masks.items():
-        if plan.analysis is not None and plan.analysis.assumes == "compensation":
-            request.warn(f"{path}: counts on compensation, and is judged without it.")
-        made_for = plan.model
-        if made_for is not None and made_for.weights not in (None, dense.weights):
-            request.warn(
-                f"{path}: was made for {made_for.source} (weights {made_for.weights}); "
-                f"{request.model} has the same structure but other weights ({dense.weights})."
-            )
-
-
-def structure_of(model: str) -> "ModelStructure":
-    """What there is to cut."""
-    from globalprune.models.checkpoints.open import open_checkpoint
-    from globalprune.models.registry import adapter_for
-    from globalprune.models.sources.source import resolve_model
-
-    checkpoint = open_checkpoint(resolve_model(model))
-    return adapter_for(checkpoint.config).structure(checkpoint)

@@ -5,8 +5,6 @@ before anything of the result is written.
 """
 
 import time
-from dataclasses import dataclass
-from functools import partial
 
 import torch
 
@@ -23,33 +21,46 @@ from globalprune.compensation.final_norm import LogitScales
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.compensation.split import validation_every, window_starts
 from globalprune.errors import UsageError
-from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.configs.config import ConfigSizes
-from globalprune.models.loading import load_model, load_tokenizer, unfuse_experts
+from globalprune.models.loading import load_model, unfuse_experts
 from globalprune.models.placement import Placement, choose_placement, peak_memory
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import ApplyOptions
 from globalprune.progress import Progress, silent
 from globalprune.sublayers.residual_stream import sublayer_model
-from globalprune.surgery.prepare import Prepared
+from globalprune.surgery.prepare import PreparedCut
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.windows import TokenWindows, check_counts
 
 
-@dataclass(frozen=True)
-class Compensation:
-    """What is asked of compensation, where it runs, and where it keeps what it has solved."""
-
-    request: CompensationRequest
-    work: RunFolder
-    device: str | None = None
-    dtype: str | None = None
-    trust_remote_code: bool = False
-
-
 def read_windows(
-    compensation: Compensation, checkpoint: Checkpoint, progress: Progress = silent
-) -> TokenWindows:
-    """Read the text; raise `TextError` or `UsageError` for what can't be compensated with."""
-    request, source = compensation.request, checkpoint.source
+    model: PreparedModel, options: ApplyOptions, progress: Progress = silent
+) -> TokenWindows | None:
+    """Read the text to compensate with, if the options ask for compensation.
+
+    Raise `TextError` or `UsageError` for text that can't be compensated with.
+    """
+    request = options.compensation
+    if request is None:
+        return None
+    check_compensation(options)
+    windows = calibration_windows(
+        request.data,
+        model.load_tokenizer,
+        vocab_size=model.vocab_size,
+        samples=request.samples,
+        seq_len=request.seq_len,
+        seed=request.seed,
+        progress=progress,
+    )
+    check_compensation(options, windows)
+    return windows
+
+
+def check_compensation(options: ApplyOptions, windows: TokenWindows | None = None) -> None:
+    """Raise `UsageError` for options, and for windows, that can't be compensated with."""
+    request = options.compensation
+    if request is None:
+        return
     check_counts(
         samples=request.samples,
         seq_len=request.seq_len,
@@ -57,41 +68,32 @@ def read_windows(
         batch_size=request.batch_size,
     )
     check_gate_steps(request.gate_steps)
-    _placement(compensation)
-    windows = calibration_windows(
-        request.data,
-        partial(load_tokenizer, source.path),
-        vocab_size=ConfigSizes(checkpoint.config, source.name).require("vocab_size"),
-        samples=request.samples,
-        seq_len=request.seq_len,
-        seed=request.seed,
-        progress=progress,
-    )
-    validation_every(windows)
-    return windows
+    _placement(options)
+    if windows is not None:
+        validation_every(windows)
 
 
-def solve(compensation: Compensation, prepared: Prepared, progress: Progress) -> CompensationRecord:
-    """Solve every sublayer, refit the final norm, into the work's folder; tell of it."""
+def compensate_cut(
+    prepared: PreparedCut,
+    request: CompensationRequest,
+    windows: TokenWindows,
+    work: RunFolder,
+    progress: Progress,
+) -> CompensationRecord:
+    """Compensate every sublayer and the final norm, into the work's folder; return the record."""
     started = time.monotonic()
-    windows = read_windows(compensation, prepared.checkpoint, progress)
-    placement = _placement(compensation)
-    model = load_model(
-        prepared.checkpoint.source,
-        dtype=placement.dtype,
-        device=placement.device,
-        trust_remote_code=compensation.trust_remote_code,
-    )
+    placement = _placement(prepared.options)
+    model = load_model(prepared.checkpoint, dtype=placement.dtype, device=placement.device)
     unfuse_experts(model)
-    weights = CompensatedWeights(compensation.work.with_key({"text": windows.record.digest}))
+    weights = CompensatedWeights(work.with_key({"text": windows.record.digest}))
     compensated = compensate(
         sublayer_model(model, prepared.adapter, prepared.structure),
         prepared.effect,
         windows,
         weights,
         prepared.checkpoint.read,
-        batch_size=compensation.request.batch_size,
-        gate_steps=compensation.request.gate_steps,
+        batch_size=request.batch_size,
+        gate_steps=request.gate_steps,
         progress=progress,
     )
     return CompensationRecord(
@@ -99,7 +101,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
         held_out_windows=len(windows.rows) // validation_every(windows),
         beginnings=len(window_starts(windows).rows),
         strengths=STRENGTHS,
-        gate_steps=compensation.request.gate_steps,
+        gate_steps=request.gate_steps,
         dtype=str(model.dtype).removeprefix("torch."),
         modules=compensated.modules,
         final_norm=_compensate_norm(compensated.logit_scales, prepared, weights),
@@ -109,7 +111,7 @@ def solve(compensation: Compensation, prepared: Prepared, progress: Progress) ->
 
 
 def _compensate_norm(
-    fit: LogitScales | None, prepared: Prepared, weights: CompensatedWeights
+    fit: LogitScales | None, prepared: PreparedCut, weights: CompensatedWeights
 ) -> CompensatedNorm | None:
     """Keep the final norm's weight, scaled where that helps; return its record."""
     name = f"{prepared.adapter.final_norm}.weight"
@@ -129,9 +131,9 @@ def _compensate_norm(
     )
 
 
-def _placement(compensation: Compensation) -> Placement:
+def _placement(options: ApplyOptions) -> Placement:
     """Where to run; equations are float64, which not every device has."""
-    placement = choose_placement(compensation.device, compensation.dtype)
+    placement = choose_placement(options.device, options.dtype)
     if torch.device(placement.device).type == "mps":
         raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
     return placement

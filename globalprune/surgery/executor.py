@@ -2,8 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
 
@@ -11,8 +10,9 @@ import torch
 from safetensors import SafetensorError
 
 from globalprune.artifacts.records import tool_versions
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.compensation import CompensationRecord
 from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, CutModel, widths_of
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.card.model_card import write_card
@@ -32,11 +32,11 @@ from globalprune.models.checkpoints.weight_checks import convert_dtype, refuse_n
 from globalprune.models.configs.config import write_config
 from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
-from globalprune.progress import Progress, silent
-from globalprune.surgery.compensate import Compensation, read_windows, solve
+from globalprune.progress import SILENT, Progress, Reporter
+from globalprune.surgery.compensate import compensate_cut
 from globalprune.surgery.explain import Explanation, explanation_of
-from globalprune.surgery.prepare import Prepared, doubts_of, prepare
-from globalprune.surgery.records import find_analysis, write_records
+from globalprune.surgery.prepare import PreparedCut, doubts_of
+from globalprune.surgery.records import write_records
 from globalprune.surgery.steps import (
     CompensatedFinalNorm,
     CompensatedTensor,
@@ -56,6 +56,7 @@ from globalprune.surgery.steps import (
     promised_tensors,
 )
 from globalprune.surgery.verify import verify
+from globalprune.text.windows import TokenWindows
 
 
 def cut(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
@@ -69,7 +70,10 @@ def cut(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
 
 
 def walk(
-    prepared: Prepared, folder: Path, progress: Progress, solved: CompensatedWeights | None = None
+    prepared: PreparedCut,
+    folder: Path,
+    progress: Progress,
+    solved: CompensatedWeights | None = None,
 ) -> None:
     """Do every step, in order; memory holds one shard. `solved` holds what compensation solved."""
     sizes = {name: facts.bytes for name, facts in promised_tensors(prepared.steps).items()}
@@ -84,7 +88,7 @@ def walk(
 
 def _do(
     step: Step,
-    prepared: Prepared,
+    prepared: PreparedCut,
     folder: Path,
     writer: ShardWriter,
     solved: CompensatedWeights | None,
@@ -138,87 +142,55 @@ def _compensated_weight(
     return solved.weight((step.layer, step.group_type), step.part)
 
 
-def explain_plan(
-    model: str,
-    plan_path: Path,
-    out: Path | None = None,
-    *,
-    analysis: Path | None = None,
-    overwrite: bool = False,
-    compensation: CompensationRequest | None = None,
-    save_dtype: str | None = None,
-) -> Explanation:
-    """Say what `apply_plan` would do with the same; nothing is written.
-
-    With an `out`, raise what it would refuse of that place too.
-    """
-    if out is None:
-        prepared = prepare(model, plan_path, compensation, save_dtype)
-        _refuse_broken_promise(prepared)
-        return _explained(prepared)
-    place = _Place(out.expanduser(), analysis, overwrite=overwrite)
-    return _explained(_ready(model, plan_path, place, compensation, save_dtype)[0])
+def explain_cut(prepared: PreparedCut) -> Explanation:
+    """Say what `cut_model` would do; nothing is written."""
+    return explanation_of(
+        prepared.steps,
+        prepared.structure,
+        prepared.effect,
+        model=prepared.model.name,
+        weights=prepared.files,
+        warnings=prepared.warnings,
+    )
 
 
-def check_apply(
-    model: str,
-    plan_path: Path,
-    out: Path,
-    *,
-    analysis: Path | None = None,
-    overwrite: bool = False,
-    compensation: Compensation | None = None,
-    save_dtype: str | None = None,
-) -> tuple[str, ...]:
-    """Raise what `apply_plan` would refuse before it writes; return what it would warn of.
-
-    For callers with long work ahead.
-    """
-    place = _Place(out.expanduser(), analysis, overwrite=overwrite)
-    request = None if compensation is None else compensation.request
-    prepared, record = _ready(model, plan_path, place, request, save_dtype)
-    text = None
-    if compensation is not None:
-        text = read_windows(compensation, prepared.checkpoint).record
-    return doubts_of(prepared, record, text)
+def refuse_cut(prepared: PreparedCut, out: Path, *, overwrite: bool) -> None:
+    """Raise what `cut_model` would refuse before it writes; for callers with long work ahead."""
+    refuse_broken_promise(prepared)
+    prepared.analysis  # noqa: B018 - raises where another analysis is named
+    refuse_unsafe_output(
+        out.expanduser(),
+        [prepared.model.source],
+        needed_bytes=prepared.files.bytes_after,
+        overwrite=overwrite,
+    )
 
 
 @holds_writer_lock("out")
-def apply_plan(
-    model: str,
-    plan_path: Path,
+def cut_model(
+    prepared: PreparedCut,
     out: Path,
+    windows: TokenWindows | None = None,
+    work: RunFolder | None = None,
     *,
-    analysis: Path | None = None,
     overwrite: bool = False,
-    compensation: Compensation | None = None,
-    save_dtype: str | None = None,
-    command: Sequence[str] = (),
-    progress: Progress = silent,
+    reporter: Reporter = SILENT,
 ) -> ApplyResult:
-    """Write the model that the plan leaves of `model` into the folder `out`, whole or not at all.
+    """Write the model that the plan leaves into the folder `out`, whole or not at all.
 
-    `out` is replaced only with `overwrite`, and only if this function wrote it. `analysis` names
-    the record to keep beside the result; without it, the plan's own is taken if it is found. With
-    a `compensation`, what stays is solved anew on its text first. Every tensor keeps its dtype,
-    unless floating-point ones are to be written as `save_dtype`.
+    `out` is replaced only with `overwrite`, and only if gp wrote it. Where the options ask for
+    compensation, `windows` are what `read_windows` returned, and `work` keeps what is solved.
     """
     started = time.monotonic()
     out = out.expanduser()
-    place = _Place(out, analysis, overwrite=overwrite)
-    request = None if compensation is None else compensation.request
-    prepared, record = _ready(model, plan_path, place, request, save_dtype)
-    repaired = None if compensation is None else solve(compensation, prepared, progress)
-    solved = None
-    if compensation is not None and repaired is not None:
-        solved = CompensatedWeights(compensation.work.with_key({"text": repaired.text.digest}))
+    refuse_cut(prepared, out, overwrite=overwrite)
+    repaired, solved = _compensated(prepared, windows, work, reporter.progress)
     try:
         with staged_folder(out.resolve(), replace=overwrite) as folder:
-            walk(prepared, folder, progress, solved)
+            walk(prepared, folder, reporter.progress, solved)
             weights = weights_fingerprint(_verified(prepared, folder, out))
-            text = None if repaired is None else repaired.text
-            warnings = doubts_of(prepared, record, text)
-            metrics = _metrics(prepared, weights, command, warnings, started)
+            warnings = doubts_of(prepared, None if repaired is None else repaired.text)
+            metrics = _metrics(prepared, weights, reporter.command, warnings, started)
             if repaired is not None:
                 metrics = metrics.model_copy(
                     update={
@@ -226,10 +198,8 @@ def apply_plan(
                         "final_norm_refitted": repaired.final_norm_refitted,
                     }
                 )
-            lines = _explained(prepared).lines
-            write_records(
-                folder, prepared, metrics, analysis=record, compensation=repaired, lines=lines
-            )
+            lines = explain_cut(prepared).lines
+            write_records(folder, prepared, metrics, compensation=repaired, lines=lines)
             misnamed = write_card(
                 folder, name=out.resolve().name, licence_from=prepared.checkpoint.auxiliary_folder
             )
@@ -242,59 +212,34 @@ def apply_plan(
     return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=told, out=str(out))
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the result goes, and what of others may lie there."""
-
-    out: Path
-    analysis: Path | None
-    overwrite: bool
-
-
-def _ready(
-    model: str,
-    plan_path: Path,
-    place: _Place,
-    compensation: CompensationRequest | None = None,
-    save_dtype: str | None = None,
-) -> tuple[Prepared, Path | None]:
-    """Everything that can be refused, and what the rest needs: the steps, and analysis.json."""
-    prepared = prepare(model, plan_path, compensation, save_dtype)
-    _refuse_broken_promise(prepared)
-    record = find_analysis(prepared, place.analysis)
-    refuse_unsafe_output(
-        place.out,
-        [prepared.checkpoint.source],
-        needed_bytes=prepared.files.bytes_after,
-        overwrite=place.overwrite,
-    )
-    return prepared, record
+def _compensated(
+    prepared: PreparedCut,
+    windows: TokenWindows | None,
+    work: RunFolder | None,
+    progress: Progress,
+) -> tuple[CompensationRecord | None, CompensatedWeights | None]:
+    """Solve what stays, if that is asked; the record, and the weights on disk."""
+    request = prepared.options.compensation
+    if request is None:
+        return None, None
+    if windows is None or work is None:
+        raise ValueError("compensation needs its windows, and a folder for what it solves")
+    record = compensate_cut(prepared, request, windows, work, progress)
+    return record, CompensatedWeights(work.with_key({"text": record.text.digest}))
 
 
-def _refuse_broken_promise(prepared: Prepared) -> None:
+def refuse_broken_promise(prepared: PreparedCut) -> None:
     """Raise `UsageError` where the plan's size would be broken by the dtype that is written."""
     if prepared.promise.broken is not None:
         raise UsageError(prepared.promise.broken)
 
 
-def _weight_bytes(prepared: Prepared) -> int:
+def _weight_bytes(prepared: PreparedCut) -> int:
     """What the result's weights take on disk."""
     return sum(facts.bytes for facts in promised_tensors(prepared.steps).values())
 
 
-def _explained(prepared: Prepared) -> Explanation:
-    """Tell the steps that are about to be walked."""
-    return explanation_of(
-        prepared.steps,
-        prepared.structure,
-        prepared.effect,
-        model=prepared.checkpoint.source.name,
-        weights=prepared.files,
-        warnings=prepared.warnings,
-    )
-
-
-def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
+def _verified(prepared: PreparedCut, folder: Path, out: Path) -> Checkpoint:
     """Open what was written, and compare it with the promise."""
     expected = promised_tensors(prepared.steps)
     return verify(
@@ -303,9 +248,9 @@ def _verified(prepared: Prepared, folder: Path, out: Path) -> Checkpoint:
 
 
 def _metrics(
-    prepared: Prepared,
+    prepared: PreparedCut,
     weights: str,
-    command: Sequence[str],
+    command: tuple[str, ...],
     warnings: tuple[str, ...],
     started: float,
 ) -> ApplyMetrics:
@@ -336,7 +281,7 @@ def _metrics(
         save_dtype=prepared.files.save_dtype,
         weights=weights,
         seconds=time.monotonic() - started,
-        command=tuple(command),
+        command=command,
         versions=tool_versions(),
         warnings=warnings,
     )

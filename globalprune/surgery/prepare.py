@@ -2,32 +2,32 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts.analyses.analysis import TextRecord, read_analysis_record
+from globalprune.artifacts.analyses.analysis import (
+    ANALYSIS_FILE,
+    TextRecord,
+    read_analysis_record,
+)
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
-from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_file import PlanFile
 from globalprune.artifacts.plans.plan_summary import plan_warning
-from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.structure import ModelStructure
+from globalprune.errors import ArtifactError, UsageError
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.fingerprint import (
-    FULL_PREFIX,
-    stored_weights,
-    weights_fingerprint,
-)
+from globalprune.models.checkpoints.fingerprint import FULL_PREFIX, stored_weights
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
-from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.output_folder import list_auxiliary_files
 from globalprune.models.configs.native_config import MODELING_FILE, traits_of
 from globalprune.models.configs.pruned_config import EditedConfig, prune_config, with_dtype
 from globalprune.models.meta_model import refuse_class_mismatch
-from globalprune.models.registry import adapter_for
-from globalprune.models.sources.source import resolve_model
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import ApplyOptions
 from globalprune.surgery.history import History, read_history
 from globalprune.surgery.steps import (
     CopyAuxiliaryFile,
@@ -79,16 +79,13 @@ def unmet_assumptions(plan: PrunePlan, *, compensating: bool) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A model, a plan that fits it, and all that follows from the two."""
+class PreparedCut:
+    """A model, a plan that fits it, and all that follows from the two and the options."""
 
-    checkpoint: Checkpoint
-    adapter: ModelAdapter
-    structure: ModelStructure
-    weights: str  # fingerprint
-    plan: PrunePlan
-    plan_bytes: bytes  # as a person wrote them, to be kept beside the result
-    plan_folder: Path  # what the plan's own paths are relative to
+    model: PreparedModel
+    options: ApplyOptions
+    weights: str  # fingerprint, of the form that the plan names
+    file: PlanFile
     effect: PlanEffect
     edit: EditedConfig
     steps: tuple[Step, ...]
@@ -97,45 +94,63 @@ class Prepared:
     promise: SizePromise
     warnings: tuple[str, ...]
 
+    @property
+    def plan(self) -> PrunePlan:
+        """The plan in the file."""
+        return self.file.plan
 
-def prepare(
-    model: str,
-    plan_path: Path,
-    compensation: CompensationRequest | None = None,
-    save_dtype: str | None = None,
-) -> Prepared:
-    """Open the model, check the plan against it, decide every step.
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model on disk."""
+        return self.model.checkpoint
 
-    Floating-point tensors are written as `save_dtype`, or each as it is stored.
+    @property
+    def adapter(self) -> ModelAdapter:
+        """How the model's family is cut."""
+        return self.model.adapter
+
+    @property
+    def structure(self) -> ModelStructure:
+        """The groups of the model."""
+        return self.model.structure
+
+    @cached_property
+    def analysis(self) -> Path | None:
+        """The analysis.json that the plan was made from, as far as it is found."""
+        return find_analysis(self.file, self.options.analysis)
+
+
+def prepare_cut(
+    model: PreparedModel, file: PlanFile, options: ApplyOptions = ApplyOptions()
+) -> PreparedCut:
+    """Decide every step of a plan that was read for the model's structure.
+
+    Raise `CheckpointError` where the model can't be cut.
     """
-    checkpoint = open_checkpoint(resolve_model(model))
-    adapter = adapter_for(checkpoint.config)
-    structure = adapter.structure(checkpoint)
-    plan = read_plan(plan_path, structure)
+    save_dtype = options.save_dtype
+    checkpoint, adapter, structure = model.checkpoint, model.adapter, model.structure
+    plan, plan_path = file.plan, file.path
     refuse_class_mismatch(checkpoint)
     effect = effect_of(plan, structure)
     edit = with_dtype(prune_config(checkpoint.config, structure, effect), save_dtype)
     expected = plan.model.weights if plan.model else None
-    weights = weights_fingerprint(checkpoint, full=(expected or "").startswith(FULL_PREFIX))
+    weights = model.weights(full=(expected or "").startswith(FULL_PREFIX))
     history = read_history(checkpoint, structure, weights)
     traits = traits_of(checkpoint.config)
     steps = cutting_steps(checkpoint.tensors, adapter, structure, effect)
-    if compensation is not None:
-        gates = compensation.gate_steps > 0
+    if options.compensation is not None:
+        gates = options.compensation.gate_steps > 0
         steps = compensated_steps(steps, adapter, structure, effect, gates=gates)
     unconverted = promised_tensors(steps)
     steps = converted_steps(steps, save_dtype)
     files = count_weight_files(checkpoint.tensors, promised_tensors(steps), save_dtype)
     promise = check_size(plan, plan_path, unconverted, files)
     storage = stored_weights(checkpoint, adapter, structure)
-    return Prepared(
-        checkpoint=checkpoint,
-        adapter=adapter,
-        structure=structure,
+    return PreparedCut(
+        model=model,
+        options=options,
         weights=weights,
-        plan=plan,
-        plan_bytes=plan_path.read_bytes(),
-        plan_folder=plan_path.resolve().parent,
+        file=file,
         effect=effect,
         edit=edit,
         steps=(*steps, *_file_steps(checkpoint, effect, edit, save_dtype)),
@@ -148,7 +163,7 @@ def prepare(
             *_other_weights(plan, plan_path, checkpoint, weights),
             *(
                 f"{plan_path}: {doubt}"
-                for doubt in unmet_assumptions(plan, compensating=compensation is not None)
+                for doubt in unmet_assumptions(plan, compensating=options.compensation is not None)
             ),
             *filter(None, [promise.warning]),
             *(
@@ -157,6 +172,30 @@ def prepare(
             ),
         ),
     )
+
+
+def find_analysis(file: PlanFile, named: Path | None) -> Path | None:
+    """The analysis.json that belongs to the plan: the named one, else that of the plan's own path.
+
+    A named folder that holds another analysis is refused; the plan's own path may be out of date.
+    """
+    reference = file.plan.analysis
+    if named is not None:
+        path = named / ANALYSIS_FILE if named.is_dir() else named
+        table = read_analysis_record(path).table
+        if reference is not None and table != reference.table:
+            raise UsageError(
+                f"{path}: describes table {table}, but the plan was made from {reference.table}; "
+                "name the plan's own analysis, or leave --analysis out."
+            )
+        return path
+    if reference is None:
+        return None
+    path = file.folder / reference.path / ANALYSIS_FILE
+    try:
+        return path if read_analysis_record(path).table == reference.table else None
+    except (ArtifactError, OSError):
+        return None
 
 
 def _file_steps(
@@ -191,18 +230,19 @@ def _other_weights(
 _ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
 
 
-def doubts_of(prepared: Prepared, record: Path | None, text: TextRecord | None) -> tuple[str, ...]:
+def doubts_of(prepared: PreparedCut, text: TextRecord | None) -> tuple[str, ...]:
     """All that is doubtful about a plan, its analysis and the text to compensate with."""
     short = () if text is None else _short(text, prepared.effect)
+    record = prepared.analysis
     analysis = None if record is None else read_analysis_record(record)
     tried = filter(None, [plan_warning(prepared.plan, analysis)])
-    return (*tried, *prepared.warnings, *_unknown_text(prepared, record), *short)
+    return (*tried, *prepared.warnings, *_unknown_text(prepared), *short)
 
 
-def _unknown_text(prepared: Prepared, record: Path | None) -> Iterator[str]:
+def _unknown_text(prepared: PreparedCut) -> Iterator[str]:
     """Warn where the plan's analysis is gone, and with it what text the model was measured on."""
     reference = prepared.plan.analysis
-    if record is None and reference is not None:
+    if prepared.analysis is None and reference is not None:
         yield (
             f"the analysis that the plan names ({reference.path}, from where the plan lies) was "
             "not found, so gp eval can't warn of text that calibration saw; name it with "

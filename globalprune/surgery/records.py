@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
@@ -12,57 +12,31 @@ from globalprune.artifacts.records import OWN_FOLDER, write_record
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_texts
-from globalprune.errors import ArtifactError, UsageError
 from globalprune.printable import printable, printable_message
 from globalprune.surgery.history import origin_map, write_origin_map
-from globalprune.surgery.prepare import Prepared
-
-
-def find_analysis(prepared: Prepared, named: Path | None) -> Path | None:
-    """The analysis.json that belongs to the plan: the named one, else that of the plan's own path.
-
-    A named folder that holds another analysis is refused; the plan's own path may be out of date.
-    """
-    reference = prepared.plan.analysis
-    if named is not None:
-        path = named / ANALYSIS_FILE if named.is_dir() else named
-        table = read_analysis_record(path).table
-        if reference is not None and table != reference.table:
-            raise UsageError(
-                f"{path}: describes table {table}, but the plan was made from {reference.table}; "
-                "name the plan's own analysis, or leave --analysis out."
-            )
-        return path
-    if reference is None:
-        return None
-    path = prepared.plan_folder / reference.path / ANALYSIS_FILE
-    try:
-        return path if read_analysis_record(path).table == reference.table else None
-    except (ArtifactError, OSError):
-        return None
+from globalprune.surgery.prepare import PreparedCut
 
 
 def write_records(
     out: Path,
-    prepared: Prepared,
+    prepared: PreparedCut,
     metrics: ApplyMetrics,
     *,
-    analysis: Path | None,
     compensation: CompensationRecord | None,
     lines: Sequence[str],
 ) -> None:
     """Write every record of one application into a model's folder."""
     folder = out / OWN_FOLDER
     folder.mkdir()
-    (folder / PLAN_FILE).write_bytes(prepared.plan_bytes)
+    (folder / PLAN_FILE).write_bytes(prepared.file.content)
     schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it
     (folder / PLAN_SCHEMA_FILE).write_text(schema, encoding="utf-8")
     table = origin_map(
         prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
     )
     write_origin_map(folder / ORIGIN_FILE, prepared.history.map_to_first(table))
-    if analysis is not None:
-        shutil.copyfile(analysis, folder / ANALYSIS_FILE)
+    if prepared.analysis is not None:
+        shutil.copyfile(prepared.analysis, folder / ANALYSIS_FILE)
     if compensation is not None:
         write_record(folder / COMPENSATION_FILE, compensation)
     write_record(folder / METRICS_FILE, metrics)

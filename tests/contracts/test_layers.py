@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "globalprune"
-BASE = {"errors", "progress", "printable", "artifacts"}
+BASE = {"errors", "progress", "printable", "artifacts", "options"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "printable": set(),
     "artifacts": {"errors", "printable", "artifacts"},
+    "options": {"errors", "artifacts"},
+    "api": BASE | {"models", "planning", "finetuning", "pipeline"},
     "text": BASE | {"text"},
     "models": BASE | {"models"},
     "statistics": BASE | {"text", "models", "statistics"},
@@ -59,6 +61,8 @@ LIGHT = (
     "progress",
     "printable",
     "artifacts",
+    "options",
+    "api",
     "planning",
     "card",
     "report",

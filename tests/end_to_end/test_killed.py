@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command_line import files_below, gp
 
-from globalprune.analysis.analyzer import analyze
+from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import read_analysis
 from globalprune.artifacts.evaluations.evaluation_files import (
     evaluation_csv,
@@ -22,7 +22,7 @@ from globalprune.evaluation.comparison import evaluate_models
 
 Tiny = Callable[[str], Path]
 TEXT = ("--data", "builtin", "--samples", 4, "--seq-len", 16)
-LOADED = (analyze, evaluate_models)  # before a process is forked
+LOADED = (analyze_model, evaluate_models)  # before a process is forked
 
 
 def killed_at(renames: int, below: Path, *words: Any) -> bool:

@@ -1,8 +1,9 @@
 """`gp sweep`: many plans, one table and one curve; a stopped sweep goes on where it stood."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -10,6 +11,7 @@ from command_line import gp, refused
 
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.sweep import read_sweep
+from globalprune.artifacts.plans.plan_file import PlanFile
 from globalprune.cli.interruption import Interrupted
 from globalprune.pipeline import sweep
 
@@ -85,18 +87,18 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
         "sweep", tiny("llama"), "--analysis", analysis, "--importance", "taylor",
         "--importance", "obs", "--ratio", 0.3, "-o", tmp_path, *JUDGED, *REPAIRED, "--json",
     )  # fmt: skip
-    judge = sweep.judge
+    evaluate_in = sweep.evaluate_in
 
-    def stopped(request: sweep.SweepRequest, models: list[str], plans: list[Path]) -> Comparison:
-        """Judge the model and the masks, and stop at the first cut."""
-        if models != [request.model]:
+    def stopped(run: Any, models: list[Any], masks: Sequence[PlanFile] = ()) -> Comparison:
+        """Evaluate the model and the masks, and stop at the first cut."""
+        if models != [run.model]:
             raise OSError("stopped")
-        return judge(request, models, plans)
+        return evaluate_in(run, models, masks)
 
-    with mock.patch.object(sweep, "judge", side_effect=stopped):
+    with mock.patch.object(sweep, "evaluate_in", side_effect=stopped):
         assert gp(*command).code == 2
     cut = list((tmp_path / "models").iterdir())
-    with mock.patch.object(sweep, "cut_and_recover") as cutting:
+    with mock.patch.object(sweep, "run_stages") as cutting:
         done = gp(*command)
     points = {point["line"]: point for point in done.json["points"]}
 
@@ -106,7 +108,7 @@ def test_what_counts_on_compensation_is_cut_and_let_go(
     assert points["obs, compensated"]["compensated"]
     assert points["obs, compensated"]["result"]["file_bytes"]
     assert not list((tmp_path / "models").iterdir())
-    with mock.patch.object(sweep, "cut_and_recover") as cutting:
+    with mock.patch.object(sweep, "run_stages") as cutting:
         again = gp(*command).json["points"]
     assert [p["result"]["perplexity"] for p in again] == [
         p["result"]["perplexity"] for p in done.json["points"]
@@ -225,7 +227,7 @@ def test_a_sweep_that_was_interrupted_says_how_it_goes_on(
 ) -> None:
     """Whatever it was at; gp eval without a folder says that nothing was kept."""
     out = tmp_path / "out"
-    with mock.patch("globalprune.pipeline.sweep.judge", side_effect=Interrupted(2)):
+    with mock.patch("globalprune.pipeline.sweep.evaluate_in", side_effect=Interrupted(2)):
         swept = gp("sweep", tiny("llama"), "--analysis", analysis, "--ratio", 0.2, "-o", out)
     with mock.patch("globalprune.evaluation.comparison.evaluate_model", side_effect=Interrupted(2)):
         judged = gp("eval", tiny("llama"), "--samples", 1, "--seq-len", 24)

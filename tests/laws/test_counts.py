@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from applying import apply_plan, explained
 from cutting import removals, tensors_in, write_removals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES
 
 from globalprune.models.loading import load_model
-from globalprune.surgery.executor import apply_plan, explain_plan
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -24,8 +24,8 @@ def test_what_is_promised_is_what_is_saved(
     gone = data.draw(removals(family))
     with tempfile.TemporaryDirectory() as name:
         plan = write_removals(Path(name) / "plan.yaml", gone)
-        promise = explain_plan(str(tiny(family)), plan).document
-        result = apply_plan(str(tiny(family)), plan, Path(name) / "out")
+        promise = explained(tiny(family), plan).document
+        result = apply_plan(tiny(family), plan, Path(name) / "out")
         found = {name: tensor.shape for name, tensor in tensors_in(Path(result.out)).items()}
         shapes = {
             step["becomes"]: step["facts"]["shape"]

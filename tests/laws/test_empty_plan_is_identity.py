@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from applying import apply_plan
 from cutting import tensors_in, write_removals
 from tiny_models import FAMILIES, random_ids
 from uneven_models import save_uneven, uneven_cut
 
 from globalprune.models.loading import load_model
-from globalprune.surgery.executor import apply_plan
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -19,7 +19,7 @@ def test_empty_plan_is_the_identity(
 ) -> None:
     """Tensors, config and logits are those of the original, bit for bit."""
     before, out = tiny(family), tmp_path / "out"
-    apply_plan(str(before), write_removals(tmp_path / "plan.yaml", {}), out)
+    apply_plan(before, write_removals(tmp_path / "plan.yaml", {}), out)
 
     expected, found = tensors_in(before), tensors_in(out)
     assert found.keys() == expected.keys()
@@ -36,7 +36,7 @@ def test_empty_plan_keeps_an_uneven_model_whole(tmp_path: Path) -> None:
 
     before, out = tmp_path / "before", tmp_path / "out"
     save_uneven(before, tiny_model("llama"), uneven_cut("llama"))
-    result = apply_plan(str(before), write_removals(tmp_path / "plan.yaml", {}), out)
+    result = apply_plan(before, write_removals(tmp_path / "plan.yaml", {}), out)
 
     assert result.uneven
     assert (out / "modeling_globalprune.py").is_file()
@@ -54,7 +54,7 @@ def test_what_is_not_cut_is_copied_bit_for_bit(tiny: Callable[[str], Path], tmp_
     (before / "config.json").write_bytes((tiny("qwen2") / "config.json").read_bytes())
     halved = {name: tensor.bfloat16() for name, tensor in tensors_in(tiny("qwen2")).items()}
     save_file(halved, before / "model.safetensors")
-    apply_plan(str(before), write_removals(tmp_path / "plan.yaml", {1: {"mlp": [3, 4]}}), out)
+    apply_plan(before, write_removals(tmp_path / "plan.yaml", {1: {"mlp": [3, 4]}}), out)
 
     found = tensors_in(out)
     touched = {name for name in halved if name.startswith("model.layers.1.mlp.")}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from applying import apply_plan
 from cutting import Removals, tensors_in, write_removals
 from double_arithmetic import DoubleArithmetic
 from hypothesis import given, settings
@@ -17,7 +18,6 @@ from tiny_models import MIXTURES, random_ids
 from transformers import AutoModelForCausalLM
 
 from globalprune.models.loading import load_model
-from globalprune.surgery.executor import apply_plan
 
 IDS = random_ids(2, 9)
 Tiny = Callable[[str], Path]
@@ -34,7 +34,7 @@ def test_cutting_equals_masking_and_counts_are_exact(
     gone = data.draw(removals(family))
     with tempfile.TemporaryDirectory() as name, torch.no_grad():
         plan = write_removals(Path(name) / "plan.yaml", gone)
-        applied = apply_plan(str(tiny(family)), plan, Path(name) / "out")
+        applied = apply_plan(tiny(family), plan, Path(name) / "out")
         stored = sum(tensor.numel() for tensor in tensors_in(Path(name) / "out").values())
         assert stored == applied.parameters_after
         with DoubleArithmetic():
@@ -48,7 +48,7 @@ def test_cutting_equals_masking_and_counts_are_exact(
 def test_no_plan_is_the_identity(tiny: Tiny, family: str, tmp_path: Path) -> None:
     """Law 2: not one bit differs, and the checkpoint is the family's own."""
     out = tmp_path / "out"
-    apply_plan(str(tiny(family)), write_removals(tmp_path / "plan.yaml", {}), out)
+    apply_plan(tiny(family), write_removals(tmp_path / "plan.yaml", {}), out)
 
     before, after = tensors_in(tiny(family)), tensors_in(out)
     assert before.keys() == after.keys()
@@ -70,9 +70,9 @@ def test_cutting_twice_is_cutting_once(tiny: Tiny, family: str, tmp_path: Path) 
         {0: {"mlp": [0, 1, 2, 8, 9]}, 2: {"attention": [0, 1], "mlp": list(range(8))}},
     )
 
-    apply_plan(str(tiny(family)), first, tmp_path / "a")
-    apply_plan(str(tmp_path / "a"), again, tmp_path / "b")
-    apply_plan(str(tiny(family)), once, tmp_path / "c")
+    apply_plan(tiny(family), first, tmp_path / "a")
+    apply_plan(tmp_path / "a", again, tmp_path / "b")
+    apply_plan(tiny(family), once, tmp_path / "c")
 
     found, expected = tensors_in(tmp_path / "b"), tensors_in(tmp_path / "c")
     assert found.keys() == expected.keys()
@@ -90,7 +90,7 @@ def test_a_stranger_loads_it_saves_it_and_loads_it_again(
         2: {"attention": [0, 1]},
         3: {"mlp": list(range(8, 16))},
     }
-    apply_plan(str(tiny(family)), write_removals(tmp_path / "plan.yaml", gone), tmp_path / "out")
+    apply_plan(tiny(family), write_removals(tmp_path / "plan.yaml", gone), tmp_path / "out")
     kind: Any = AutoModelForCausalLM
 
     opened = kind.from_pretrained(tmp_path / "out", trust_remote_code=True)
@@ -114,7 +114,7 @@ def test_a_plain_load_never_yields_random_experts(
     tiny: Tiny, family: str, gone: Any, tmp_path: Path
 ) -> None:
     """Without the modeling file it is an error."""
-    apply_plan(str(tiny(family)), write_removals(tmp_path / "plan.yaml", gone), tmp_path / "out")
+    apply_plan(tiny(family), write_removals(tmp_path / "plan.yaml", gone), tmp_path / "out")
     kind: Any = AutoModelForCausalLM
 
     with pytest.raises(Exception, match=r"intermediate_size|skip|size mismatch"):
@@ -124,7 +124,7 @@ def test_a_plain_load_never_yields_random_experts(
 def test_layers_that_are_alike_are_a_plain_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
     """Layers less move what Qwen's config says by their numbers."""
     gone: Removals = {0: {"attention": [0, 1], "mlp": list(range(EXPERTS * WIDTH))}}
-    apply_plan(str(tiny("qwen3_moe")), write_removals(tmp_path / "p.yaml", gone), tmp_path / "out")
+    apply_plan(tiny("qwen3_moe"), write_removals(tmp_path / "p.yaml", gone), tmp_path / "out")
     config = _config(tmp_path / "out")
 
     assert config["architectures"] == ["Qwen3MoeForCausalLM"]
@@ -139,7 +139,7 @@ def test_layers_that_are_alike_are_a_plain_checkpoint(tiny: Tiny, tmp_path: Path
 def test_widths_that_transformers_cannot_multiply_stay_ours(tiny: Tiny, tmp_path: Path) -> None:
     """Its product of all experts at once wants rows of 16 bytes, whatever the dtype."""
     gone: Removals = {layer: {"mlp": ALIKE} for layer in range(4)}
-    apply_plan(str(tiny("mixtral")), write_removals(tmp_path / "p.yaml", gone), tmp_path / "out")
+    apply_plan(tiny("mixtral"), write_removals(tmp_path / "p.yaml", gone), tmp_path / "out")
     config = _config(tmp_path / "out")
 
     assert config["architectures"] == ["PrunedMixtralForCausalLM"]

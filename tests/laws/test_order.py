@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from applying import apply_plan
 from cutting import removals, write_removals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES
-
-from globalprune.surgery.executor import apply_plan
 
 WRITTEN = ("model.safetensors", "config.json", "README.md", "globalprune/origin.parquet")
 
@@ -38,7 +37,7 @@ def test_order_of_removals_changes_no_byte(
         with tempfile.TemporaryDirectory() as name:
             plan = write_removals(Path(name) / "plan.yaml", spelling)
             out = Path(name) / "out"
-            apply_plan(str(tiny(family)), plan, out)
+            apply_plan(tiny(family), plan, out)
             contents.append([(out / written).read_bytes() for written in WRITTEN])
 
     assert contents[0] == contents[1]

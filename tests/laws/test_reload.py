@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from applying import apply_plan
 from cutting import Removals, what_stays, write_removals
 from safetensors.torch import load_file
 from tiny_models import random_ids, tiny_model
 from uneven_models import masked
-
-from globalprune.surgery.executor import apply_plan
 
 # a stranger's machine: transformers, and no globalprune to import
 STRANGER = """
@@ -57,7 +56,7 @@ def test_a_fresh_process_reloads_to_the_same_logits(
     heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 48}
     base = save_tiny(tmp_path / "base", "llama", **heads)
     out, answer = tmp_path / "out", tmp_path / "logits.safetensors"
-    apply_plan(str(base), write_removals(tmp_path / "plan.yaml", gone), out)
+    apply_plan(base, write_removals(tmp_path / "plan.yaml", gone), out)
     done = subprocess.run(
         [sys.executable, "-c", STRANGER, str(out), trust, str(answer)],
         capture_output=True,
@@ -81,7 +80,7 @@ def test_an_uneven_model_never_loads_without_its_code(
 
     out = tmp_path / "out"
     plan = write_removals(tmp_path / "plan.yaml", {1: {"attention": [0, 1, 2, 3]}})
-    apply_plan(str(tiny("llama")), plan, out)
+    apply_plan(tiny("llama"), plan, out)
 
     with pytest.raises(Exception, match="num_attention_heads"):
         LlamaForCausalLM.from_pretrained(out)

@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, MIXTURES
 
-from globalprune.analysis.analyzer import analyze
+from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.own_files import ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.errors import UsageError
 from globalprune.importance import IMPORTANCES
-from globalprune.progress import Progress, silent
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import AnalyzeOptions
+from globalprune.progress import Progress, Reporter, silent
 
 Item = TypeVar("Item")
 Tiny = Callable[[str], Path]
@@ -68,18 +70,16 @@ def analysed(
 ) -> None:
     """Analyse by every method that this model has, behind a plan where one is given."""
     mixture = any(name in model.name for name in MIXTURES)  # whose experts have no orders
-    analyze(
-        str(model),
-        folder / "out",
+    options = AnalyzeOptions(
         data=write_ids(folder / "ids.jsonl"),
-        importances=[name for name in IMPORTANCES if not (mixture and name in ORDERED)],
+        importances=tuple(name for name in IMPORTANCES if not (mixture and name in ORDERED)),
         batch_size=2,
-        given=write_removals(folder / "plan.yaml", GONE) if giving else None,
-        compensating=giving,
-        progress=progress,
+        prior_plan=write_removals(folder / "plan.yaml", GONE) if giving else None,
+        compensate=giving,
         resume=resume,
         overwrite=overwrite,
     )
+    analyze_model(PreparedModel(model), folder / "out", options, reporter=Reporter(progress))
 
 
 def contents(folder: Path) -> dict[str, object]:
@@ -168,8 +168,9 @@ def test_other_work_is_refused(tiny: Tiny, tmp_path: Path) -> None:
         UsageError, match=r"out\.unfinished: holds a run that was stopped; say --res"
     ):
         analysed(tiny("llama"), tmp_path)
+    options = AnalyzeOptions(data=str(tmp_path / "ids.jsonl"), resume=True)
     with pytest.raises(UsageError, match=r"run\.json: can't be resumed.*importances was \["):
-        analyze(str(tiny("llama")), tmp_path / "out", data=str(tmp_path / "ids.jsonl"), resume=True)
+        analyze_model(PreparedModel(tiny("llama")), tmp_path / "out", options)
     other = Path(shutil.copytree(tiny("llama"), tmp_path / "llama"))
     (other / "generation_config.json").write_text('{"eos_token_id": 7}')
     with pytest.raises(UsageError, match=r"\(model\.generation_config\.json.* is .*7"):

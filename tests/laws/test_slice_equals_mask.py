@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from applying import apply_plan
 from cutting import removals, what_stays, write_removals
 from double_arithmetic import DoubleArithmetic
 from hypothesis import given, settings
@@ -14,7 +15,6 @@ from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import masked
 
 from globalprune.models.loading import load_model
-from globalprune.surgery.executor import apply_plan
 
 IDS = random_ids(2, 9)
 
@@ -32,7 +32,7 @@ def test_cutting_equals_masking(
     with tempfile.TemporaryDirectory() as name, torch.no_grad():
         plan = Path(name) / "plan.yaml"
         write_removals(plan, gone, remove_empty_layers=remove_empty_layers)
-        result = apply_plan(str(tiny(family)), plan, Path(name) / "out")
+        result = apply_plan(tiny(family), plan, Path(name) / "out")
         found = load_model(result.out, dtype=torch.float32).double()
 
         with DoubleArithmetic():

@@ -21,8 +21,7 @@ from globalprune.analysis.measure import order_groups
 from globalprune.analysis.request import subject_of
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.importance import IMPORTANCES
-from globalprune.models.checkpoints.open import open_checkpoint
-from globalprune.models.sources.source import resolve_model
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.progress import silent
 from globalprune.statistics.interface import Split, Statistic
 
@@ -91,7 +90,7 @@ def both(
 def _measured(folder: Path, *, ordering: bool) -> dict[str, Groups]:
     """Every importance of a model, and the second term of `taylor_2nd` alone."""
     model = measuring.apart(folder, torch.float64)
-    subject = subject_of(open_checkpoint(resolve_model(str(folder))), None)
+    subject = subject_of(PreparedModel(folder), None)
     sites = measuring.sites_of(model, folder)
     batch_size = 4 if ordering else 1  # experts see tokens of one window
     needs = {need for method in IMPORTANCES.values() for need in measuring.collectable(method)}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from applying import prepared_cut
 from smollm2_cut import PLAN, PROMPTS, cut_by
 from vllm_runtime import CACHE, Answer, Question, ask_vllm, furthest_from_transformers
 
@@ -11,7 +12,6 @@ from globalprune.artifacts.plans.budgets import requirements_of
 from globalprune.artifacts.plans.plan import Budgets
 from globalprune.artifacts.plans.runtime_compatibility import cached_though_empty
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.surgery.prepare import prepare
 
 pytestmark = pytest.mark.runtimes
 ROUNDING = 1e-3  # of float32, behind 29 layers; transformers itself is 2e-4 from float64
@@ -73,7 +73,7 @@ def test_the_kv_cache_holds_as_many_tokens_more_as_the_plan_promises(
 
 def _bytes_per_token(model: Path, one: Asked) -> int:
     """What the folder's plan leaves of the KV cache, as budgets count it, and what notes add."""
-    done = prepare(str(model), Path(one.question.folder).parent / "plan.yaml")
+    done = prepared_cut(model, Path(one.question.folder).parent / "plan.yaml")
     (need,) = requirements_of(Budgets(kv_cache=0, dtype="float32"), done.structure)
     costs: list[int] = need.cost[:, GROUP_TYPES.index("attention")].tolist()
     saved = sum(

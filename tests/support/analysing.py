@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from tiny_models import random_ids
 
-from globalprune.analysis.analyzer import analyze
+from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import AnalyzeOptions
+from globalprune.progress import Reporter
 
 ROWS = random_ids(5, 10)
 
@@ -25,7 +28,9 @@ def write_ids(path: Path, rows: Sequence[torch.Tensor] = tuple(ROWS)) -> str:
 def analysed(model: Path, folder: Path, out: str = "analysis", **options: Any) -> Analysis:
     """Analyse into a subfolder, and read back what was written."""
     options = {"data": write_ids(folder / "ids.jsonl"), **options}
-    analyze(str(model), folder / out, **options)
+    reporter = Reporter(command=tuple(options.pop("command", ())))
+    chosen = AnalyzeOptions(**options)
+    analyze_model(PreparedModel(model), folder / out, chosen, reporter=reporter)
     return read_analysis(folder / out)
 
 

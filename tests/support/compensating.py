@@ -8,6 +8,7 @@ from cutting import Removals, tensors_in, write_removals
 from texts import write_column
 from tiny_models import random_ids, tiny_model
 
+from globalprune.artifacts.plans.plan_file import read_plan_file
 from globalprune.artifacts.results.compensation import (
     GATE_STEPS,
     CompensationRecord,
@@ -18,11 +19,14 @@ from globalprune.artifacts.results.metrics import ApplyResult
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
+from globalprune.options import ApplyOptions
 from globalprune.sublayers.residual_stream import SublayerModel, sublayer_model
-from globalprune.surgery.compensate import Compensation
-from globalprune.surgery.executor import apply_plan
+from globalprune.surgery.compensate import read_windows
+from globalprune.surgery.executor import cut_model
+from globalprune.surgery.prepare import prepare_cut
 
 ROWS, LENGTH = 16, 24
 
@@ -42,20 +46,26 @@ def ids_file(folder: Path, rows: int = ROWS, seed: int = 0) -> Path:
 
 def compensation(
     folder: Path, *, gate_steps: int = GATE_STEPS, batch_size: int = 4, dtype: str | None = None
-) -> Compensation:
-    """Compensation on the ids that lie in `folder`, put there if they don't, with its work."""
+) -> ApplyOptions:
+    """Compensation on the ids that lie in `folder`, put there if they don't."""
     data = folder / "rows.parquet"
     if not data.exists():
         ids_file(folder)
     request = CompensationRequest(data=str(data), gate_steps=gate_steps, batch_size=batch_size)
-    return Compensation(request, RunFolder(folder / "work"), dtype=dtype)
+    return ApplyOptions(compensation=request, dtype=dtype)
+
+
+def cut_compensated(model: Path | str, plan: Path, out: Path, options: ApplyOptions) -> ApplyResult:
+    """Cut and compensate, with the work beside the plan."""
+    prepared = PreparedModel(model)
+    cut = prepare_cut(prepared, read_plan_file(plan, prepared.structure), options)
+    return cut_model(cut, out, read_windows(prepared, options), RunFolder(plan.parent / "work"))
 
 
 def compensated(base: Path | str, folder: Path, gone: Removals, **options: Any) -> ApplyResult:
     """Cut `base` into `folder`/out, and compensate it."""
     plan = write_removals(folder / "plan.yaml", gone)
-    asked = compensation(folder, **options)
-    return apply_plan(str(base), plan, folder / "out", compensation=asked)
+    return cut_compensated(base, plan, folder / "out", compensation(folder, **options))
 
 
 def record_of(out: Path | str) -> CompensationRecord:

@@ -12,9 +12,11 @@ from texts import numbered, write_lines
 from tiny_models import random_ids, tiny_tokenizer
 
 from globalprune.artifacts.results.finetuning import FinetuneRun, FinetuneSettings, LoraSettings
-from globalprune.finetuning.finetuner import finetune
+from globalprune.finetuning.finetuner import finetune_model
 from globalprune.models.loading import load_model
-from globalprune.progress import Item, Progress
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import FinetuneOptions
+from globalprune.progress import Item, Progress, Reporter
 
 IDS = random_ids(2, 9)
 CHATML = (
@@ -64,7 +66,11 @@ def finetuned(
     out.parent.mkdir(parents=True, exist_ok=True)
     if "data" not in options:
         options["data"] = [str(write_text(out.parent))]
-    run = finetune(str(model), out, settings or small(), device="cpu", **options)
+    told = {name: options.pop(name) for name in ("progress", "warn", "command") if name in options}
+    reporter = Reporter(**told)
+    data = tuple(options.pop("data"))
+    chosen = FinetuneOptions(settings or small(), data, device="cpu", **options)
+    run = finetune_model(PreparedModel(model), out, chosen, reporter=reporter)
     assert run is not None
     return run
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from globalprune.errors import UsageError
-from globalprune.importance import DEFAULT_IMPORTANCE, IMPORTANCES, importances_named
+from globalprune.importance import IMPORTANCES, importances_named
+from globalprune.options import DEFAULT_IMPORTANCE
 from globalprune.statistics.interface import Statistic
 
 ONE_GROUP: dict[Statistic, torch.Tensor] = {

@@ -122,6 +122,20 @@ class PlanDocument:
         return plan
 
 
+@dataclass(frozen=True)
+class PlanFile:
+    """A plan that was read, and its file as a person wrote it."""
+
+    path: Path
+    content: bytes
+    plan: PrunePlan
+
+    @property
+    def folder(self) -> Path:
+        """What the plan's own paths are relative to."""
+        return self.path.resolve().parent
+
+
 def open_plan(path: Path) -> PlanDocument:
     """Parse a plan; raise where it is no YAML, or of another format."""
     document, repeated = load_document(path)
@@ -134,7 +148,13 @@ def read_plan(path: Path, structure: ModelStructure | None = None) -> PrunePlan:
 
     With a `structure` the plan must also belong to it, and every index must exist in it.
     """
-    return open_plan(path).plan(structure)
+    return read_plan_file(path, structure).plan
+
+
+def read_plan_file(path: Path, structure: ModelStructure | None = None) -> PlanFile:
+    """Read a plan as `read_plan` does, and keep what its file holds beside it."""
+    plan = open_plan(path).plan(structure)
+    return PlanFile(path, path.read_bytes(), plan)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,7 @@ from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.analysis.trial import Candidates
     from globalprune.artifacts.analyses.analysis import AnalysisRecord
-
-
-_RATIO = 0.25  # of the first plan, where nobody asks for one
 
 
 def analyze(
@@ -117,54 +113,39 @@ def analyze(
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
+    from globalprune import api
     from globalprune.artifacts.results.compensation import GATE_STEPS
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
-    from globalprune.pipeline.prune import analyze_and_plan
+    from globalprune.options import DEFAULT_IMPORTANCE, DEFAULT_RATIO, AnalyzeOptions
 
-    if compensate and given is None:
-        raise UsageError("--compensate: is for a plan that is given; say --given PLAN too.")
+    measured = options.prunable_model(model)
     if gate_steps is not None and not compensate:
         raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
-    with writer_lock(out), telling_of_unfinished(out), console.progress_bars() as progress:
-
-        def measure(folder: Path, candidates: "Candidates") -> "AnalysisRecord":
-            from globalprune.analysis.analyzer import analyze as measure_model  # loads torch
-            from globalprune.importance import DEFAULT_IMPORTANCE
-
-            return measure_model(
-                model,
-                folder,
-                data=data,
-                samples=samples,
-                seq_len=seq_len,
-                batch_size=batch_size,
-                seed=seed,
-                importances=importance or (DEFAULT_IMPORTANCE,),
-                layers=layers,
-                given=given,
-                compensating=compensate,
-                gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
-                candidates=candidates,
-                labels=labels,
-                normaliser=normaliser,
-                device=device,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                resume=resume,
-                overwrite=overwrite,
-                command=console.command_line(),
-                progress=progress,
-            )
-
-        record, written = analyze_and_plan(
-            measure,
-            out,
-            _RATIO if ratio is None else ratio,
-            resume=resume,
-            overwrite=overwrite,
-            largest=largest,
-        )
+    chosen = AnalyzeOptions(
+        data=data,
+        samples=samples,
+        seq_len=seq_len,
+        batch_size=batch_size,
+        seed=seed,
+        importances=tuple(importance or (DEFAULT_IMPORTANCE,)),
+        normaliser=normaliser,
+        layers=layers,
+        labels=labels,
+        prior_plan=given,
+        compensate=compensate,
+        gate_steps=GATE_STEPS if gate_steps is None else gate_steps,
+        ratio=DEFAULT_RATIO if ratio is None else ratio,
+        largest=largest,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with writer_lock(out), telling_of_unfinished(out), console.reporting() as reporter:
+        result = api.analyze(measured, out, chosen, reporter=reporter)
+    record, written = result.analysis.record, result.plan
     for warning in record.warnings:
         console.warn(warning)
     if as_json:

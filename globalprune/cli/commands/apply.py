@@ -1,6 +1,5 @@
 """`gp apply`: cut a model by a plan."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,8 @@ from globalprune.cli.interruption import telling_of_unfinished
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.pipeline.options import Cutting
+    from globalprune.models.prepared_model import PreparedModel
+    from globalprune.options import ApplyOptions
 
 
 def apply(
@@ -95,23 +95,23 @@ def apply(
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
+    from globalprune import api
     from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
     from globalprune.artifacts.stored_weights import parse_save_dtype
     from globalprune.artifacts.writer_lock import writer_lock
-    from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery
-    from globalprune.cli.result_text import show_outcome
-    from globalprune.pipeline.cut import cut_and_judge, cut_and_recover
-    from globalprune.pipeline.options import Cutting
-    from globalprune.pipeline.preflight import refuse_compensation, refuse_later_phases
+    from globalprune.cli.finetune_options import ExplicitSettings, choose_finetuning
+    from globalprune.cli.result_text import show_result
+    from globalprune.options import ApplyOptions
 
-    said = RecoveryOptions(
+    prepared = options.prunable_model(model)
+    explicit = ExplicitSettings(
         samples=finetune_samples,
         seq_len=finetune_seq_len,
         epochs=finetune_epochs,
         learning_rate=finetune_lr,
-        lora={"r": lora_r, "alpha": lora_alpha},
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
     )
-    recovery = choose_recovery(finetune, said, data=finetune_data, distil=distil)
     request = None
     if compensate:
         request = CompensationRequest(
@@ -124,49 +124,28 @@ def apply(
         )
     else:
         _refuse_without_compensation(data, samples, seq_len, gate_steps)
-    in_stages = recovery is not None or request is not None
-    if resume and not in_stages:
+    chosen = ApplyOptions(
+        analysis=analysis,
+        compensation=request,
+        finetune=choose_finetuning(finetune, explicit, data=finetune_data, distil=distil),
+        evaluate=evaluate,
+        device=device,
+        dtype=dtype,
+        save_dtype=parse_save_dtype(save_dtype),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    if resume and not chosen.in_stages:
         raise UsageError("--resume: a cut alone has nothing to go on with; leave it out.")
     if out is None and not explain:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
-    place = (out or Path("unnamed")).expanduser()
-    lock = nullcontext() if explain else writer_lock(place)
-    with lock, telling_of_unfinished(place), console.progress_bars() as progress:
-        cutting = Cutting(
-            model,
-            place,
-            analysis=analysis,
-            device=device,
-            dtype=dtype,
-            compensation=request,
-            save_dtype=parse_save_dtype(save_dtype),
-            overwrite=overwrite,
-            resume=resume,
-            command=console.command_line(),
-            warn=console.warn,
-            progress=progress,
-        )
-        if explain:
-            refuse_later_phases(cutting, recovery, evaluate)
-            refuse_compensation(cutting)
-            _explain(cutting, plan, named=out is not None, as_json=as_json)
-            _advise(plan, compensating=request is not None)
-            return
-        if in_stages:
-            outcome = cut_and_recover(cutting, plan, recovery=recovery, evaluate=evaluate)
-        else:
-            outcome = cut_and_judge(cutting, plan, evaluate=evaluate)
-    show_outcome(outcome, as_json=as_json)
-    _advise(plan, compensating=request is not None)
-
-
-def _advise(plan: Path, *, compensating: bool) -> None:
-    """Say it where the plan, which was read before, would gain by a repair."""
-    from globalprune.artifacts.plans.plan_file import read_plan
-    from globalprune.surgery.prepare import repair_advice
-
-    if advice := repair_advice(read_plan(plan), compensating=compensating):
-        console.note(advice)
+    if out is None or explain:
+        _explain(prepared, plan, out, chosen, as_json=as_json)
+        return
+    out = out.expanduser()
+    with writer_lock(out), telling_of_unfinished(out), console.reporting() as reporter:
+        result = api.apply(prepared, plan, out, chosen, reporter=reporter)
+    show_result(result, as_json=as_json)
 
 
 def _refuse_without_compensation(*values: str | int | None) -> None:
@@ -180,22 +159,23 @@ def _refuse_without_compensation(*values: str | int | None) -> None:
         )
 
 
-def _explain(cutting: "Cutting", plan: Path, *, named: bool, as_json: bool) -> None:
-    """Print the steps, unless the run itself would be refused; `named`: OUT is known."""
-    from globalprune.surgery.executor import explain_plan
+def _explain(
+    model: "PreparedModel",
+    plan: Path,
+    out: Path | None,
+    chosen: "ApplyOptions",
+    *,
+    as_json: bool,
+) -> None:
+    """Print the steps, unless the run itself would be refused."""
+    from globalprune.pipeline.apply import explain_plan
 
-    explanation = explain_plan(
-        cutting.model,
-        plan,
-        cutting.out if named else None,
-        analysis=cutting.analysis,
-        overwrite=cutting.overwrite,
-        compensation=cutting.compensation,
-        save_dtype=cutting.save_dtype,
-    )
+    explanation, notes = explain_plan(model, plan, out and out.expanduser(), chosen)
     for warning in explanation.document["warnings"]:
         console.warn(warning)
     if as_json:
         console.print_json(explanation.document)
     else:
         console.print_text("\n".join(explanation.lines))
+    for note in notes:
+        console.note(note)

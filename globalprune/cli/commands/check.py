@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from globalprune.artifacts.plans.plan_effect import PlanEffect
     from globalprune.artifacts.plans.runtimes import Runtime
     from globalprune.artifacts.structure import ModelStructure
+    from globalprune.models.prepared_model import PreparedModel
     from globalprune.planning.review import Review
-    from globalprune.surgery.prepare import Prepared
+    from globalprune.surgery.prepare import PreparedCut
 
 
 def check(
@@ -29,7 +30,6 @@ def check(
             metavar="MODEL",
             help="Also say whether it fits this model, and in what form the result would be.",
             show_default=False,
-            callback=options.refuse_uncuttable,
         ),
     ] = None,
     analysis: options.AnalysisFolder = None,
@@ -59,6 +59,7 @@ def check(
     from globalprune.cli.plan_text import document_of, review_lines
     from globalprune.planning.review import review_plan
 
+    prepared_model = None if model is None else options.prunable_model(model)
     target = None if runtime is None else runtime_named(runtime)
     try:
         review = review_plan(plan, analysis)
@@ -75,7 +76,7 @@ def check(
         console.say(f"{plan}: the comment at its top was refreshed")
     for note in review.notes:
         console.note(note)
-    fit, prepared = (None, None) if model is None else _fit(model, review)
+    fit, prepared = (None, None) if prepared_model is None else _fit(prepared_model, review)
     loading = None
     if target is not None and (model is None or prepared is not None):
         loading = loading_in(target, review, prepared)
@@ -91,13 +92,14 @@ def check(
         raise PlanDoesNotFit(f"{plan}: what it leaves doesn't load in {loading.where}.")
 
 
-def _fit(model: str, review: "Review") -> "tuple[dict[str, Any], Prepared | None]":
+def _fit(model: "PreparedModel", review: "Review") -> "tuple[dict[str, Any], PreparedCut | None]":
     """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
-    from globalprune.surgery.prepare import prepare
+    from globalprune.artifacts.plans.plan_file import read_plan_file
+    from globalprune.surgery.prepare import prepare_cut
 
-    fit: dict[str, Any] = {"model": model, "problem": None}
+    fit: dict[str, Any] = {"model": model.name, "problem": None}
     try:
-        prepared = prepare(model, review.path)
+        prepared = prepare_cut(model, read_plan_file(review.path, model.structure))
     except (PlanStale, PlanInvalid) as error:
         return fit | {"problem": str(error)}, None
     warnings = (*filter(None, [prepared.promise.broken]), *prepared.warnings)
@@ -185,7 +187,7 @@ def runtime_named(name: str) -> "Runtime":
     return runtime
 
 
-def loading_in(runtime: "Runtime", review: "Review", prepared: "Prepared | None") -> Loading:
+def loading_in(runtime: "Runtime", review: "Review", prepared: "PreparedCut | None") -> Loading:
     """Judge by the model if there is one, else by the analysis.
 
     Raise `UsageError` where nothing tells what the model is.

@@ -1,6 +1,5 @@
 """`gp eval`: models side by side."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,37 +99,27 @@ def eval_(
 
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
-    from globalprune.artifacts.writer_lock import refuse_distributed, writer_lock
-    from globalprune.evaluation.comparison import evaluate_models
-    from globalprune.evaluation.model import CACHE_FOLDER
-    from globalprune.evaluation.options import DEFAULT_SPEED, EvaluationOptions
+    from globalprune import api
+    from globalprune.artifacts.evaluations.evaluation import SpeedSettings
+    from globalprune.options import EvaluateOptions
 
-    evaluation = EvaluationOptions(
+    prepared = [options.readable_model(model) for model in models]
+    chosen = EvaluateOptions(
         data=data,
+        plans=tuple(plan or ()),
+        samples=samples,
         seq_len=seq_len,
         stride=stride,
-        samples=samples,
         batch_size=batch_size,
+        tasks=_tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template),
+        speed=None if no_speed else SpeedSettings(),
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,
-        tasks=_tasks(tasks, tasks_path, limit, fewshot, apply_chat_template=apply_chat_template),
-        speed=None if no_speed else DEFAULT_SPEED,
     )
-    refuse_distributed()
-    with nullcontext() if out is None else writer_lock(out):
-        if out is not None:
-            _refuse_place(out, models)
-        with telling_of_parts(out), console.progress_bars() as progress:
-            comparison = evaluate_models(
-                models,
-                evaluation,
-                plans=plan or (),
-                cache=out / CACHE_FOLDER if out else None,
-                command=console.command_line(),
-                progress=progress,
-            )
-        _show(comparison, out, as_json=as_json)
+    with telling_of_parts(out), console.reporting() as reporter:
+        comparison = api.evaluate(prepared, chosen, out, reporter=reporter)
+    _show(comparison, out, as_json=as_json)
 
 
 def _tasks(
@@ -164,22 +153,11 @@ def _tasks(
     return None
 
 
-def _refuse_place(out: Path, models: list[str]) -> None:
-    """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
-    from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
-    from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
-    from globalprune.evaluation.model import CACHE_FOLDER
-
-    refuse_occupied(out, ours=(EVALUATION_FILE, CACHE_FOLDER), overwrite=True)
-    for model in models:
-        refuse_inside_model(out, Path(model).expanduser())
-
-
 def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
-    """Write the files, say what is doubtful, and print the answer."""
+    """Say what is doubtful, and print the answer."""
     import json
 
-    from globalprune.artifacts.evaluations.evaluation_files import all_warnings, write_evaluation
+    from globalprune.artifacts.evaluations.evaluation_files import all_warnings
     from globalprune.cli.result_text import render
 
     for result in comparison.models:
@@ -188,8 +166,6 @@ def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
             console.say(f"{result.source}: {parts} taken from {out}/parts")
     for warning in all_warnings(comparison):
         console.warn(warning)
-    if out is not None:
-        write_evaluation(out, comparison)
     if as_json:
         console.print_json(json.loads(comparison.model_dump_json()))
     else:

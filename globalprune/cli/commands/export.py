@@ -23,7 +23,6 @@ def export(
             metavar="MODEL",
             help="Local folder or Hub id[@revision]; it is only read.",
             show_default=False,
-            callback=options.refuse_uncuttable,
         ),
     ],
     to: Annotated[
@@ -73,6 +72,8 @@ def export(
     if to not in _FORMATS:
         raise UsageError(f"--to {to}: is not known; there is {', '.join(_FORMATS)}.")
     from globalprune.artifacts.writer_lock import writer_lock
+
+    options.prunable_model(model)
     from globalprune.export.gguf.exporter import export_gguf
 
     with writer_lock(out), console.progress_bars() as progress:

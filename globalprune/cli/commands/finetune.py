@@ -117,12 +117,14 @@ def finetune(
 
     Example:  gp finetune smaller -o recovered --data wiki.txt --teacher MODEL
     """
+    from globalprune import api
     from globalprune.artifacts.writer_lock import writer_lock
-    from globalprune.cli.finetune_options import RecoveryOptions, choose_settings
-    from globalprune.cli.result_text import recovery_summary
-    from globalprune.finetuning.finetuner import finetune as train
+    from globalprune.cli.finetune_options import ExplicitSettings, choose_settings
+    from globalprune.cli.result_text import finetuning_summary
+    from globalprune.options import FinetuneOptions
 
-    said = RecoveryOptions(
+    student = options.readable_model(model)
+    explicit = ExplicitSettings(
         method=method,
         preset=preset,
         samples=samples,
@@ -133,38 +135,34 @@ def finetune(
         accumulate=accumulate,
         seed=seed,
         recompute=recompute,
-        lora={"r": lora_r, "alpha": lora_alpha, "dropout": lora_dropout, "targets": lora_targets},
-        distillation={
-            "weight": distil_weight,
-            "top_k": distil_top_k,
-            "temperature": distil_temperature,
-        },
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        lora_targets=lora_targets,
+        distil_weight=distil_weight,
+        distil_top_k=distil_top_k,
+        distil_temperature=distil_temperature,
     )
-    settings = choose_settings(said, has_teacher=teacher is not None)
+    chosen = FinetuneOptions(
+        settings=choose_settings(explicit, has_teacher=teacher is not None),
+        data=tuple(data or ()),
+        teacher=teacher,
+        keep_adapter=keep_adapter,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        resume=resume,
+        overwrite=overwrite,
+    )
     with (
         writer_lock(out, ranks_share=True),
         telling_of_unfinished(out),
-        console.progress_bars() as progress,
+        console.reporting() as reporter,
     ):
-        run = train(
-            model,
-            out,
-            settings,
-            data=data or (),
-            teacher=teacher,
-            keep_adapter=keep_adapter,
-            device=device,
-            dtype=dtype,
-            resume=resume,
-            overwrite=overwrite,
-            trust_remote_code=trust_remote_code,
-            command=console.command_line(),
-            warn=console.warn,
-            progress=progress,
-        )
+        run = api.finetune(student, out, chosen, reporter=reporter)
     if run is None:  # another process of the same launch writes and tells
         return
     if as_json:
         console.print_json(run.model_dump(mode="json"))
     else:
-        console.print_text(f"{out}: {recovery_summary(run)}")
+        console.print_text(f"{out}: {finetuning_summary(run)}")

@@ -62,11 +62,13 @@ def measure(
     from globalprune.artifacts.evaluations.latency import refuse_machine_output
     from globalprune.artifacts.records import write_record
     from globalprune.artifacts.writer_lock import writer_lock
-    from globalprune.evaluation.latency import measure_latencies
-    from globalprune.evaluation.options import MeasureOptions
+    from globalprune.options import MeasureOptions
 
+    options.prunable_model(model)
     refuse_machine_output(out)
     refuse_inside_model(out, Path(model).expanduser())
+    from globalprune.evaluation.latency import measure_latencies  # loads torch
+
     with writer_lock(out), console.progress_bars() as progress:
         record = measure_latencies(
             model,

@@ -1,6 +1,5 @@
 """`gp prune`: the phases in a row."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,101 +102,56 @@ def prune(
 
     Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
     """
-    from globalprune.analysis.analyzer import analyze
-    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune import api
     from globalprune.artifacts.stored_weights import parse_save_dtype
     from globalprune.artifacts.writer_lock import writer_lock
-    from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery
+    from globalprune.cli.finetune_options import ExplicitSettings, choose_finetuning
     from globalprune.cli.plan_text import raise_if_short
-    from globalprune.cli.result_text import show_outcome
-    from globalprune.pipeline.options import Cutting, preset_named
-    from globalprune.pipeline.prune import Recipe, prune_model
+    from globalprune.cli.result_text import show_result
+    from globalprune.options import PruneOptions
 
-    said = RecoveryOptions(
+    prepared = options.prunable_model(model)
+    explicit = ExplicitSettings(
         samples=finetune_samples,
         seq_len=finetune_seq_len,
         epochs=finetune_epochs,
         learning_rate=finetune_lr,
         seed=seed if finetune else None,
-        lora={"r": lora_r, "alpha": lora_alpha},
+        lora_r=lora_r,
+        lora_alpha=lora_alpha,
     )
-    chosen = preset_named(
-        preset,
+    learned = finetune_data or ([data] if finetune and data else None)
+    chosen = PruneOptions(
+        ratio,
+        data=data,
+        samples=samples,
+        seq_len=seq_len,
+        batch_size=batch_size,
+        seed=seed,
+        preset=preset,
         importance=importance,
         rounds=rounds,
         compensate=compensate,
         gate_steps=gate_steps,
+        finetune=choose_finetuning(finetune, explicit, data=learned, distil=distil),
+        evaluate=evaluate,
+        device=device,
+        dtype=dtype,
+        save_dtype=parse_save_dtype(save_dtype),
+        largest=largest,
+        resume=resume,
+        overwrite=overwrite,
     )
-    request = CompensationRequest(
-        data=data,
-        samples=samples,
-        seq_len=seq_len,
-        seed=seed,
-        gate_steps=chosen.gate_steps,
-        batch_size=batch_size,
-    )
-    learned = finetune_data or ([data] if finetune and data else None)
-    measuring = {
-        "data": data,
-        "samples": samples,
-        "seq_len": seq_len,
-        "seed": seed,
-        "importance": chosen.importance,
-        "dtype": dtype,
-    }
-    recipe = Recipe(
-        ratio,
-        measuring,
-        chosen.rounds,
-        choose_recovery(finetune, said, data=learned, distil=distil),
-        evaluate,
-        largest,
-    )
-    command = console.command_line()
-    with writer_lock(out), telling_of_unfinished(out), console.progress_bars() as progress:
-        measure = partial(
-            analyze,
-            model,
-            data=data,
-            samples=samples,
-            seq_len=seq_len,
-            seed=seed,
-            importances=(chosen.importance,),
-            compensating=chosen.compensate,
-            gate_steps=chosen.gate_steps,
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
-            resume=resume,
-            command=command,
-            progress=progress,
-        )
-        cutting = Cutting(
-            model,
-            out.expanduser(),
-            device=device,
-            dtype=dtype,
-            compensation=request if chosen.compensate else None,
-            save_dtype=parse_save_dtype(save_dtype),
-            overwrite=overwrite,
-            resume=resume,
-            command=command,
-            warn=console.warn,
-            progress=progress,
-        )
-        plans: list[WrittenPlan] = []
+    plans: list[WrittenPlan] = []
 
-        def show_plan(written: "WrittenPlan") -> None:
-            plans.append(written)
-            _show_plan(written)
+    def show_plan(written: "WrittenPlan") -> None:
+        plans.append(written)
+        _show_plan(written)
 
-        outcome = prune_model(
-            lambda folder, given, candidates: measure(folder, given=given, candidates=candidates),
-            recipe,
-            cutting,
-            show_plan=show_plan,
-        )
-    show_outcome(outcome, as_json=as_json)
+    out = out.expanduser()
+    with writer_lock(out), telling_of_unfinished(out), console.reporting() as reporter:
+        result = api.prune(prepared, out, chosen, on_plan=show_plan, reporter=reporter)
+    show_result(result, as_json=as_json)
     raise_if_short(plans)
 
 

@@ -11,10 +11,6 @@ from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
     from globalprune.artifacts.results.compensation import CompensationRequest
-    from globalprune.planning.write import WrittenPlan
-
-
-_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def sweep(
@@ -109,117 +105,58 @@ def sweep(
     from globalprune.artifacts.stored_weights import parse_save_dtype
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish
-    from globalprune.pipeline.sweep import Judging, SweepRequest
-    from globalprune.pipeline.sweep import sweep as run_sweep
+    from globalprune.options import EvaluateOptions, SweepOptions
+    from globalprune.pipeline.sweep import plan_sweep, sweep_plans
     from globalprune.report.drawing import can_draw
     from globalprune.report.evaluation import sweep_plot
 
+    prepared = options.prunable_model(model)
+    request = _compensation(
+        compensate,
+        data=data,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        gate_steps=gate_steps,
+        batch_size=batch_size,
+    )
+    chosen = SweepOptions(
+        analysis=analysis,
+        ratios=tuple(ratio or ()),
+        importances=tuple(importance or ()),
+        plans=tuple(plan or ()),
+        evaluate=EvaluateOptions(
+            data=evaluate,
+            samples=eval_samples,
+            seq_len=eval_seq_len,
+            batch_size=batch_size,
+            speed=None,
+            device=device,
+            dtype=dtype,
+        ),
+        compensation=request,
+        compensate_all=bool(compensate),
+        keep_models=keep_models,
+        save_dtype=parse_save_dtype(save_dtype),
+        largest=largest,
+        overwrite=overwrite,
+    )
     out = out.expanduser()
-    with writer_lock(out):
-        _refuse_place(out, model)
+    with writer_lock(out), telling_of_parts(out), console.reporting() as reporter:
         if not can_draw():
             console.say(
                 f"note: no {SWEEP_CURVE}: matplotlib is missing (pip install globalprune[report])"
             )
-        planned = _planned(
-            analysis, model, ratio, importance, out, overwrite=overwrite, largest=largest
-        )
-        plans = [*(one.path for one in planned if one.written), *(plan or ())]
-        if planned and not plans:
+        planned = plan_sweep(prepared, out, chosen, reporter=reporter)
+        if planned and not plan and not any(one.written for one in planned):
             finish(planned)
-        request = _compensation(
-            compensate,
-            data=data,
-            samples=samples,
-            seq_len=seq_len,
-            seed=seed,
-            gate_steps=gate_steps,
-            batch_size=batch_size,
-        )
-        with telling_of_parts(out), console.progress_bars() as progress:
-            swept = run_sweep(
-                SweepRequest(
-                    model,
-                    out,
-                    tuple(plans),
-                    Judging(evaluate, eval_samples, eval_seq_len, batch_size),
-                    tuple(one for one in planned if not one.written),
-                    request,
-                    compensate_all=bool(compensate),
-                    keep_models=keep_models,
-                    device=device,
-                    dtype=dtype,
-                    save_dtype=parse_save_dtype(save_dtype),
-                    command=console.command_line(),
-                    warn=console.warn,
-                    progress=progress,
-                )
-            )
+        swept = sweep_plans(prepared, out, chosen, planned, reporter=reporter)
         write_sweep(out, swept, sweep_plot(swept) if can_draw() else None)
     if as_json:
         console.print_text(swept.model_dump_json(indent=2))
     else:
         console.print_text("\n".join(sweep_markdown_lines(swept)))
     finish(planned, by_default=ratio is None)
-
-
-def _refuse_place(out: Path, model: str) -> None:
-    """Refuse a folder that isn't ours to write into; one of ours is gone on with."""
-    from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
-    from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
-    from globalprune.pipeline.sweep import MARK
-
-    refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
-    refuse_inside_model(out, Path(model).expanduser())
-
-
-def _planned(
-    folder: Path | None,
-    model: str,
-    ratios: list[float] | None,
-    importances: list[str] | None,
-    out: Path,
-    *,
-    overwrite: bool,
-    largest: bool,
-) -> "list[WrittenPlan]":
-    """Write a plan for every importance and every ratio that can be reached."""
-    from globalprune.artifacts.analyses.analysis import read_analysis
-    from globalprune.pipeline.sweep import PLANS, mark, structure_of
-    from globalprune.planning.write import write_plans
-
-    if folder is None:
-        if ratios or importances:
-            raise UsageError("--ratio and --importance: plan from an analysis; name --analysis.")
-        return []
-    analysis = read_analysis(folder)
-    if structure_of(model).fingerprint != analysis.record.structure.fingerprint:
-        raise UsageError(
-            f"--analysis {folder}: is of {analysis.record.model.source}, whose structure is "
-            f"another than that of {model}; analyze that one."
-        )
-    mark(out, model, console.command_line())
-    _forget_old_plans(out / PLANS)
-    planned: list[WrittenPlan] = []
-    for name in dict.fromkeys(importances or [analysis.record.default_importance]):
-        planned += write_plans(
-            analysis,
-            ratios or _RATIOS,
-            out / PLANS / name,
-            importance=name,
-            overwrite=overwrite,
-            largest=largest,
-        )
-    return planned
-
-
-def _forget_old_plans(folder: Path) -> None:
-    """Remove plans that nobody edited: pins in them would outlive the analysis's own."""
-    from globalprune.artifacts.plans.plan_file import read_plan
-
-    for path in folder.glob("*/plan-*.yaml"):
-        if not read_plan(path).edited:
-            path.unlink()
 
 
 def _compensation(

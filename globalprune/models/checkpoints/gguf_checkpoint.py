@@ -39,7 +39,7 @@ class GgufCheckpoint:
         refuse_lossy_gguf(read_gguf_header(source.path), source.name)
         return cls(source, _float_config(_read_metadata(source.path)))
 
-    @property
+    @cached_property
     def tensors(self) -> Mapping[str, TensorInfo]:
         """Every parameter once; the first access loads the weights."""
         return {
@@ -49,7 +49,7 @@ class GgufCheckpoint:
     @property
     def parameters(self) -> int:
         """The number of parameters; tied tensors count once."""
-        return sum(tensor.numel() for tensor in self._weights.values())
+        return sum(info.parameters for info in self.tensors.values())
 
     @property
     def auxiliary_folder(self) -> Path | None:
@@ -59,6 +59,10 @@ class GgufCheckpoint:
     def read(self, name: str) -> torch.Tensor:
         """Return one tensor of the loaded model."""
         return self._weights[name]
+
+    def release(self) -> None:
+        """Let go of the dequantised weights; they are read again when they are needed."""
+        self.__dict__.pop("_weights", None)
 
     @cached_property
     def _weights(self) -> dict[str, torch.Tensor]:

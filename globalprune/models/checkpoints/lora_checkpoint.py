@@ -5,7 +5,7 @@ peft merges only into a loaded model; here one tensor is merged when it is read.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from globalprune.artifacts.formatting import short_repr
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
+from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.checkpoints.weight_checks import refuse_non_finite
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.plain_files import read_json_object, refuse_special
@@ -127,6 +128,13 @@ class LoraCheckpoint:
         down, up = self.factors[name]
         merged = weight.float() + self.scale * (up.float() @ down.float())
         return merged.to(weight.dtype)
+
+    def mapped(self) -> "LoraCheckpoint":
+        """Return the same on a base that keeps its maps, to read each tensor once."""
+        base = self.base
+        return replace(
+            self, base=base.mapped() if isinstance(base, SafetensorsCheckpoint) else base
+        )
 
 
 def read_adapter_config(folder: Path) -> LoraConfig:

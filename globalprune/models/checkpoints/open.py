@@ -14,13 +14,13 @@ def open_checkpoint(source: ModelSource) -> Checkpoint:
     return open_folder(source)
 
 
-def open_folder(source: ModelSource, *, to_load: bool = False) -> Checkpoint:
+def open_folder(source: ModelSource, base: SafetensorsCheckpoint | None = None) -> Checkpoint:
     """Open a folder of safetensors; raise `CheckpointError` if it can't be read.
 
-    An adapter is opened with its base model, as merging would leave it. `to_load`: every tensor
-    will be read once.
+    An adapter is opened with its base model, as merging would leave it. `base` is that model, or
+    the folder without an adapter, if it is open already.
     """
-    base = SafetensorsCheckpoint.open(source, to_load=to_load)
+    base = SafetensorsCheckpoint.open(source) if base is None else base
     if source.adapter is None:
         return base
     from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint

@@ -1,7 +1,7 @@
 """A folder of safetensors as a checkpoint, in which every expert has tensors of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,11 +76,8 @@ class SafetensorsCheckpoint:
     opened: dict[Path, Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def open(cls, source: ModelSource, *, to_load: bool = False) -> "SafetensorsCheckpoint":
-        """Read config and headers; raise `CheckpointError` for all that can't be used.
-
-        `to_load`: every tensor will be read once, through one map for each file.
-        """
+    def open(cls, source: ModelSource) -> "SafetensorsCheckpoint":
+        """Read config and headers; raise `CheckpointError` for all that can't be used."""
         folder = source.path
         _refuse_pipes(folder)
         config = read_config(folder / CONFIG_FILE)
@@ -98,7 +95,7 @@ class SafetensorsCheckpoint:
         locations = {name: location for name, (_, location) in stored.items()}
         config = _tie(config, tensors, locations)
         _unfuse_experts(config, tensors, locations)
-        return cls(source, config, tensors, locations, {} if to_load else None)
+        return cls(source, config, tensors, locations)
 
     @property
     def parameters(self) -> int:
@@ -113,6 +110,10 @@ class SafetensorsCheckpoint:
     def read(self, name: str) -> "torch.Tensor":
         """Read one tensor, mapped from its file: only the pages that are used are loaded."""
         return _read_tensor(self.locations[name], self.opened)
+
+    def mapped(self) -> "SafetensorsCheckpoint":
+        """Return the same with maps that stay open, to read each tensor once."""
+        return replace(self, opened={})
 
 
 def _refuse_pipes(folder: Path) -> None:

@@ -15,10 +15,10 @@ from uneven_models import masked, save_uneven, uneven_cut
 
 from globalprune.artifacts.records import RECORDED_TOOLS
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.importance import DEFAULT_IMPORTANCE
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
+from globalprune.options import DEFAULT_IMPORTANCE
 
 Tiny = Callable[[str], Path]
 FILES = {"groups.parquet", "analysis.json", "description.txt", "analyze.log"}

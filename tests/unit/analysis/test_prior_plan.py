@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -10,25 +11,26 @@ from command_line import gp, refused
 from compensating import ids_file
 from cutting import Removals, write_removals
 
-from globalprune.analysis.analyzer import analyze
+import globalprune
+from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.artifacts.run_folder import RunFolder
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.obs.trials import trial_counts
+from globalprune.options import AnalyzeOptions, ApplyOptions
 from globalprune.planning.write import write_plans
-from globalprune.surgery.compensate import Compensation
-from globalprune.surgery.executor import apply_plan
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 3, 7]}, 2: {"attention": [1]}}
 METHODS = ("fisher", "taylor", "wanda", "obs", "obs_measured")
 
 
-def measured(model: Path, folder: Path, **how: object) -> Analysis:
+def measured(model: Path, folder: Path, **how: Any) -> Analysis:
     """Analyse on rows of ids."""
     data = ids_file(folder / "text")
-    analyze(str(model), folder / "out", data=str(data), importances=METHODS, **how)  # type: ignore[arg-type]
+    options = AnalyzeOptions(data=str(data), importances=METHODS, **how)
+    analyze_model(PreparedModel(model), folder / "out", options)
     return read_analysis(folder / "out")
 
 
@@ -36,7 +38,7 @@ def measured(model: Path, folder: Path, **how: object) -> Analysis:
 def test_what_is_gone_is_worth_nothing(tiny: Tiny, tmp_path: Path, compensating: bool) -> None:
     """By every method, and nothing else is, so that the next plan removes it first."""
     plan = write_removals(tmp_path / "plan.yaml", GONE)
-    analysis = measured(tiny("qwen2"), tmp_path, given=plan, compensating=compensating)
+    analysis = measured(tiny("qwen2"), tmp_path, prior_plan=plan, compensate=compensating)
     gone = {(1, "mlp", 0), (1, "mlp", 3), (1, "mlp", 7), (2, "attention", 1)}
     for name in METHODS:
         table = analysis.table.rescored(name)
@@ -63,7 +65,7 @@ EMPTY: Removals = {1: {"attention": range(3)}, 2: {"attention": range(3), "mlp":
 def test_a_sublayer_may_be_gone_whole(tiny: Tiny, tmp_path: Path, compensating: bool) -> None:
     """A layer too: what is left of the model is measured, and none of it comes back."""
     plan = write_removals(tmp_path / "plan.yaml", EMPTY)
-    analysis = measured(tiny("qwen2"), tmp_path, given=plan, compensating=compensating)
+    analysis = measured(tiny("qwen2"), tmp_path, prior_plan=plan, compensate=compensating)
     for name in METHODS:
         table = analysis.table.rescored(name)
         for sublayer, rows in table.sublayers.items():
@@ -78,11 +80,11 @@ def test_the_rest_is_measured_as_the_applied_model_would_be(
     """Importances of what stands are those of the model that gp apply writes."""
     model = tiny("llama")
     plan = write_removals(tmp_path / "plan.yaml", GONE)
-    analysis = measured(model, tmp_path / "given", given=plan, compensating=compensating)
+    analysis = measured(model, tmp_path / "given", prior_plan=plan, compensate=compensating)
     data = tmp_path / "given" / "text" / "rows.parquet"
-    compensation = Compensation(CompensationRequest(data=str(data)), RunFolder(tmp_path / "work"))
+    request = CompensationRequest(data=str(data)) if compensating else None
     cut = tmp_path / "cut"
-    apply_plan(str(model), plan, cut, compensation=compensation if compensating else None)
+    globalprune.apply(model, plan, cut, ApplyOptions(compensation=request))
     direct = measured(cut, tmp_path / "direct")
     for name in ("fisher", "taylor"):
         ours = analysis.table.rescored(name).importance

@@ -8,8 +8,10 @@ import pytest
 from analysing import write_ids
 from tiny_models import random_ids
 
-from globalprune.analysis.analyzer import analyze
+from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import AnalysisRecord, read_analysis
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import AnalyzeOptions
 from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.write import write_plans
 
@@ -19,8 +21,10 @@ Tiny = Callable[[str], Path]
 def tried(model: Path, folder: Path, ratio: float, **options: Any) -> AnalysisRecord:
     """The record of an analysis that tries its plan of that ratio."""
     data = options.pop("data", None) or write_ids(folder / "ids.jsonl", tuple(random_ids(9, 12)))
-    how = {"data": data, "candidates": candidates_at(ratio), "overwrite": True, **options}
-    return analyze(str(model), folder / "analysis", **how)
+    candidates = options.pop("candidates", candidates_at(ratio))
+    chosen = AnalyzeOptions(data=data, overwrite=True, **options)
+    out = folder / "analysis"
+    return analyze_model(PreparedModel(model), out, chosen, candidates=candidates)
 
 
 @pytest.mark.parametrize("family", ["olmo2", "qwen3_moe", "llama"])
@@ -56,8 +60,8 @@ def test_of_what_a_plan_leaves_the_trial_takes_more(tiny: Tiny, tmp_path: Path) 
     tried(tiny("llama"), tmp_path, 0.1)
     write_plans(read_analysis(tmp_path / "analysis"), [0.1])
     plan = (tmp_path / "analysis" / "plan.yaml").rename(tmp_path / "plan.yaml")
-    first, again = (tried(tiny("llama"), tmp_path, 0.25, given=plan).trial for _ in range(2))
-    nothing_more = tried(tiny("llama"), tmp_path, 0.05, given=plan).trial
+    first, again = (tried(tiny("llama"), tmp_path, 0.25, prior_plan=plan).trial for _ in range(2))
+    nothing_more = tried(tiny("llama"), tmp_path, 0.05, prior_plan=plan).trial
 
     assert first is not None
     assert nothing_more is not None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from applying import apply_plan
 from cutting import write_removals
 from peers import magnitude_global, wanda_sp
 from peers.recipes import Prune
@@ -13,7 +14,6 @@ from recipe_subjects import emptied, logits_of, some_windows, subject_in
 from globalprune.artifacts.structure import GroupType
 from globalprune.evaluation.resources import count_parameters
 from globalprune.models.loading import load_model
-from globalprune.surgery.executor import apply_plan
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3"])
@@ -31,7 +31,7 @@ def test_a_masked_model_answers_as_the_cut_one(
             removals.setdefault(layer, {})[kind] = gone.nonzero().flatten().tolist()
     plan = write_removals(tmp_path / "plan.yaml", removals)
 
-    apply_plan(str(folder), plan, tmp_path / "cut")
+    apply_plan(folder, plan, tmp_path / "cut")
 
     cut = load_model(tmp_path / "cut")
     assert count_parameters(cut) == subject.structure.parameters - removed

@@ -16,8 +16,8 @@ from contest_parts import part_of, question_of
 from texts import numbered
 from typer.testing import CliRunner
 
-from globalprune.evaluation.comparison import evaluate_models
-from globalprune.evaluation.options import EvaluationOptions
+import globalprune
+from globalprune.options import EvaluateOptions
 
 Tiny = Callable[[str], Path]
 
@@ -50,9 +50,9 @@ def test_the_dense_models_figure_is_that_of_gp_eval(tiny: Tiny, tmp_path: Path) 
     """The strided text is `gp eval --stride`'s, to the last digit."""
     part = measured(tiny("llama"), tmp_path, "dense")
     text = str(tmp_path / "text.txt")
-    options = EvaluationOptions(text, seq_len=16, stride=100, samples=3, speed=None)
+    options = EvaluateOptions(text, seq_len=16, stride=100, samples=3, speed=None)
 
-    judged = evaluate_models([str(tiny("llama"))], options).models[0]
+    judged = globalprune.evaluate([tiny("llama")], options).models[0]
 
     assert part.texts["strided"].nll == judged.perplexity.window_nll
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applying import ALL_CHANNELS, applied
+from applying import ALL_CHANNELS, applied, apply_plan
 from cards import CUT, FACTS
 from huggingface_hub import EvalResult, ModelCard
 from records import comparison_of, judged, model_result, text_record
@@ -85,13 +85,11 @@ def test_a_result_carries_its_licence(
     """Licence files are copied and listed, and a wrong name is also a warning of the run."""
     from shutil import copytree
 
-    from globalprune.surgery.executor import apply_plan
-
     base = Path(copytree(tiny("llama"), tmp_path / "base"))
     (base / "LICENSE").write_text("META LLAMA 3 COMMUNITY LICENSE AGREEMENT")
     (base / "USE_POLICY.md").write_text("Be kind.")
     plan = Path(applied(base, tmp_path, {1: {"mlp": ALL_CHANNELS}}).out) / "globalprune/plan.yaml"
-    result = apply_plan(str(base), plan, tmp_path / name)
+    result = apply_plan(base, plan, tmp_path / name)
     card = (tmp_path / name / "README.md").read_text()
     assert matter_of(card)["license"] == "llama3"
     assert "Copied from the base model: `LICENSE`, `USE_POLICY.md`." in card

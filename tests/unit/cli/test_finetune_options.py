@@ -9,14 +9,14 @@ from globalprune.artifacts.results.finetuning import (
     FinetuneSettings,
     LoraSettings,
 )
-from globalprune.cli.finetune_options import RecoveryOptions, choose_recovery, choose_settings
+from globalprune.cli.finetune_options import ExplicitSettings, choose_finetuning, choose_settings
 from globalprune.errors import UsageError
 from globalprune.finetuning.settings import FINETUNE_PRESETS
 
 
 def settings_of(*, teacher: bool = False, **said: Any) -> FinetuneSettings:
     """The settings that these options choose."""
-    return choose_settings(RecoveryOptions(**said), has_teacher=teacher)
+    return choose_settings(ExplicitSettings(**said), has_teacher=teacher)
 
 
 def test_nothing_said_is_the_founding_default() -> None:
@@ -33,7 +33,7 @@ def test_a_preset_is_taken_as_it_stands(name: str) -> None:
 
 def test_what_is_said_beside_a_preset_wins() -> None:
     """Each option by itself: the preset's other numbers stay."""
-    found = settings_of(preset="moderate", samples=7, learning_rate=3e-4, lora={"alpha": 5})
+    found = settings_of(preset="moderate", samples=7, learning_rate=3e-4, lora_alpha=5)
     assert found == FINETUNE_PRESETS["moderate"].model_copy(
         update={"samples": 7, "learning_rate": 3e-4, "lora": LoraSettings(r=16, alpha=5)}
     )
@@ -57,16 +57,14 @@ def test_every_plain_option_reaches_the_settings() -> None:
 
 def test_targets_are_names_with_commas_between() -> None:
     """With or without spaces."""
-    lora = settings_of(lora={"targets": "q_proj, v_proj", "r": None}).lora
+    lora = settings_of(lora_targets="q_proj, v_proj", lora_r=None).lora
     assert lora == LoraSettings(targets=("q_proj", "v_proj"))
 
 
 def test_a_teacher_takes_what_was_said_of_it() -> None:
     """What wasn't said stays the default."""
-    said = {"weight": 0.25, "top_k": None, "temperature": 2.0}
-    assert settings_of(teacher=True, distillation=said).distillation == DistillationSettings(
-        weight=0.25, temperature=2.0
-    )
+    found = settings_of(teacher=True, distil_weight=0.25, distil_temperature=2.0)
+    assert found.distillation == DistillationSettings(weight=0.25, temperature=2.0)
 
 
 @pytest.mark.parametrize(
@@ -79,17 +77,17 @@ def test_a_teacher_takes_what_was_said_of_it() -> None:
             "--preset aggressive is full finetuning, and --method says lora; leave one of them out",
         ),
         ({"preset": "light", "method": "full"}, "--preset light is lora finetuning, and --method"),
-        ({"method": "full", "lora": {"r": 4}}, "--lora-r: full finetuning has no adapters; leave"),
-        ({"preset": "aggressive", "lora": {"dropout": 0.0}}, "--lora-dropout: full finetuning has"),
+        ({"method": "full", "lora_r": 4}, "--lora-r: full finetuning has no adapters; leave"),
+        ({"preset": "aggressive", "lora_dropout": 0.0}, "--lora-dropout: full finetuning has"),
         (
-            {"distillation": {"top_k": 4}},
+            {"distil_top_k": 4},
             "--distil-top-k: there is nobody to learn from; say --teacher MODEL",
         ),
         ({"samples": 0}, "--samples 0: input should be greater than or equal to 1"),
         ({"seq_len": 1}, "--seq-len 1: input should be greater than or equal to 2"),
         ({"batch_size": 0}, "--batch-size 0: input should be greater"),
-        ({"lora": {"r": 0}}, "--lora-r 0: input should be greater"),
-        ({"lora": {"dropout": 1.0}}, "--lora-dropout 1.0: input should be less than 1"),
+        ({"lora_r": 0}, "--lora-r 0: input should be greater"),
+        ({"lora_dropout": 1.0}, "--lora-dropout 1.0: input should be less than 1"),
     ],
 )
 def test_contradictions_and_impossible_numbers_are_refused(
@@ -109,27 +107,27 @@ def test_the_rate_is_named_as_its_option_is() -> None:
 def test_a_teachers_part_is_named_as_its_option_is() -> None:
     """--distil-weight and the others."""
     with pytest.raises(UsageError, match=r"^--distil-weight 1\.5: input should be less than or"):
-        settings_of(teacher=True, distillation={"weight": 1.5})
+        settings_of(teacher=True, distil_weight=1.5)
     with pytest.raises(UsageError, match=r"^--distil-top-k 0: input should be greater"):
-        settings_of(teacher=True, distillation={"top_k": 0})
+        settings_of(teacher=True, distil_top_k=0)
 
 
 def test_a_recipe_is_a_method_or_a_preset() -> None:
     """With the options beside it, and text of its own."""
-    assert choose_recovery(None, RecoveryOptions(), data=None, distil=False) is None
-    chosen = choose_recovery("moderate", RecoveryOptions(samples=9), data=["a.txt"], distil=True)
+    assert choose_finetuning(None, ExplicitSettings(), data=None, distil=False) is None
+    chosen = choose_finetuning("moderate", ExplicitSettings(samples=9), data=["a.txt"], distil=True)
     assert chosen is not None
     assert chosen.settings == FINETUNE_PRESETS["moderate"].model_copy(
         update={"samples": 9, "distillation": DistillationSettings()}
     )
     assert chosen.data == ("a.txt",)
-    full = choose_recovery("full", RecoveryOptions(), data=None, distil=False)
+    full = choose_finetuning("full", ExplicitSettings(), data=None, distil=False)
     assert full is not None
     assert (full.settings.method, full.settings.lora, full.data) == ("full", None, ())
     with pytest.raises(
         UsageError, match=r"^heavy: is no way to finetune; there are lora, full, lig"
     ):
-        choose_recovery("heavy", RecoveryOptions(), data=None, distil=False)
+        choose_finetuning("heavy", ExplicitSettings(), data=None, distil=False)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +136,7 @@ def test_a_recipe_is_a_method_or_a_preset() -> None:
         ({"learning_rate": 1e-3}, {}, "--finetune-lr"),
         ({"seq_len": 64}, {}, "--finetune-seq-len"),
         ({"samples": 64}, {}, "--finetune-samples"),
-        ({"lora": {"r": 4, "alpha": None}}, {}, "--lora-r"),
+        ({"lora_r": 4, "lora_alpha": None}, {}, "--lora-r"),
         ({}, {"data": ["a.txt"]}, "--finetune-data"),
         ({}, {"distil": True}, "--distil"),
     ],
@@ -152,4 +150,4 @@ def test_companions_do_not_stand_alone(
     with pytest.raises(
         UsageError, match=f"^{option}: says how to finetune; say --finetune lora too"
     ):
-        choose_recovery(None, RecoveryOptions(**said), **wish)
+        choose_finetuning(None, ExplicitSettings(**said), **wish)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from applying import ALL_CHANNELS, applied
+from applying import ALL_CHANNELS, applied, prepared_cut
 from compensating import (
     ROWS,
     changed_in,
@@ -22,7 +22,8 @@ from cutting import Removals, cuttable, groups_of, tensors_in, write_removals
 from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
-from globalprune.artifacts.results.compensation import CompensatedModule
+from globalprune.artifacts.results.compensation import GATE_STEPS, CompensatedModule
+from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.compensate import compensate_sublayers
 from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.split import VALIDATION_EVERY
@@ -30,7 +31,6 @@ from globalprune.models.loading import load_model
 from globalprune.progress import silent
 from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
 from globalprune.surgery.compensate import read_windows
-from globalprune.surgery.prepare import prepare
 
 Tiny = Callable[[str], Path]
 IDS = random_ids(ROWS, 24)
@@ -61,18 +61,19 @@ def walked(
     """Run both streams through a model by hand; keep the weights where applying looks."""
     asked = compensation(folder)
     plan = write_removals(folder / "plan.yaml", gone)
-    prepared = prepare(str(base), plan, asked.request)
-    windows = read_windows(asked, prepared.checkpoint)
+    prepared = prepared_cut(base, plan, compensation=asked.compensation)
+    windows = read_windows(prepared.model, asked)
+    assert windows is not None
     found = running(base)
     batches = stream_batches(found, windows, batch_size=batch_size, held_out_every=VALIDATION_EVERY)
-    weights = CompensatedWeights(asked.work)
+    weights = CompensatedWeights(RunFolder(folder / "work"))
     modules = compensate_sublayers(
         found.sublayers,
         prepared.effect,
         batches,
         weights,
         prepared.checkpoint.read,
-        gate_steps=asked.request.gate_steps,
+        gate_steps=GATE_STEPS,
         progress=silent,
     )
     return batches, modules

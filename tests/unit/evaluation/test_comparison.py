@@ -14,7 +14,8 @@ from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettin
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import ModelNotFound, TextError, UsageError
 from globalprune.evaluation.comparison import evaluate_models
-from globalprune.evaluation.options import EvaluationOptions
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import EvaluateOptions
 from globalprune.text.readers import TextUse, builtin_rows
 from globalprune.text.source import BUILTIN
 
@@ -31,8 +32,8 @@ def data(tmp_path: Path) -> str:
 
 def evaluated(models: Sequence[Path | str], data: str = BUILTIN, **options: Any) -> Comparison:
     """The comparison of these models; without speed if it isn't asked for."""
-    asked = EvaluationOptions(data, **({"speed": None} | options))
-    return evaluate_models(list(map(str, models)), asked)
+    asked = EvaluateOptions(data, **({"speed": None} | options))
+    return evaluate_models(list(map(PreparedModel, models)), asked)
 
 
 @pytest.fixture

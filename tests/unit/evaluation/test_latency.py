@@ -25,11 +25,11 @@ from globalprune.evaluation.latency import (
     warn_of_latencies,
     widths_to_time,
 )
-from globalprune.evaluation.options import MeasureOptions
 from globalprune.models.checkpoints import safetensors_checkpoint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
+from globalprune.options import MeasureOptions
 
 QUICK: dict[str, Any] = {"context": 5, "tokens": 1, "rounds": 1, "points": 2, "device": "cpu"}
 

@@ -14,6 +14,7 @@ from measuring import described, loaded, windows_of
 from records import text_record
 from tiny_models import random_ids, tiny_model
 
+import globalprune
 from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.evaluations.evaluation import ModelResult
 from globalprune.artifacts.results.finetuning import FinetuneSettings, read_finetune_record
@@ -24,12 +25,12 @@ from globalprune.evaluation.model import (
     EvaluationProtocol,
     evaluate_model,
     perplexity,
-    read_evaluation_windows,
     warn_of_contamination,
 )
-from globalprune.evaluation.options import EvaluationOptions
-from globalprune.finetuning.finetuner import finetune
+from globalprune.evaluation.windows import EvaluationText
 from globalprune.models.placement import Placement
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import EvaluateOptions, FinetuneOptions
 from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]
@@ -46,7 +47,7 @@ def protocol_of(data: Path, **changes: Any) -> EvaluationProtocol:
     """What a model is evaluated by."""
     placement = changes.pop("placement", Placement("cpu", None))
     versions = changes.pop("versions", {"torch": "1"})
-    options = EvaluationOptions(str(data), **({"batch_size": 2} | changes))
+    options = EvaluateOptions(str(data), **({"batch_size": 2} | changes))
     return EvaluationProtocol(options, placement, None, versions, silent)
 
 
@@ -54,8 +55,8 @@ def judge(
     folder: Path, protocol: EvaluationProtocol, cache: Path | None = None
 ) -> tuple[ModelResult, TextRecord]:
     """One model's figures, and the text that it was judged by."""
-    candidate = open_candidate(str(folder), identifying=silent)
-    windows = read_evaluation_windows(candidate, protocol)
+    candidate = open_candidate(PreparedModel(folder), identifying=silent)
+    windows = EvaluationText(protocol.options).windows_for(candidate.model)
     return evaluate_model(candidate, windows, protocol, RunFolder(cache)), windows.record
 
 
@@ -333,7 +334,7 @@ def test_text_that_was_learned_counts_too(tiny: Callable[[str], Path], tmp_path:
     """A finetuned model is flattered by its own lessons, more than by calibration."""
     out = tmp_path / "out"
     settings = FinetuneSettings(samples=2, seq_len=16)
-    finetune(str(tiny("llama")), out, settings, data=["builtin"])
+    globalprune.finetune(tiny("llama"), out, FinetuneOptions(settings, ("builtin",)))
     learned = read_finetune_record(out / "globalprune" / "recovery.json").runs[0].data[0].text
     warning = warn_of_contamination(out, learned)
 

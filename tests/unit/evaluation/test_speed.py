@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from globalprune.artifacts.evaluations.evaluation import SpeedSettings
 from globalprune.evaluation import speed
 from globalprune.evaluation.comparison import warn_of_speed
-from globalprune.evaluation.options import MeasureOptions
 from globalprune.evaluation.speed import (
     RoundTimes,
     TimedModel,
@@ -21,6 +20,7 @@ from globalprune.evaluation.speed import (
     rotated_order,
     seconds_per_token,
 )
+from globalprune.options import MeasureOptions
 from globalprune.progress import silent
 
 SETTINGS = SpeedSettings(prompt_tokens=6, decoded_tokens=3, rounds=4)

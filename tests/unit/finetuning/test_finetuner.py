@@ -9,7 +9,9 @@ from recovering import finetuned, losses, recorded, small
 
 from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import UsageError
-from globalprune.finetuning.finetuner import finetune
+from globalprune.finetuning.finetuner import finetune_model
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import FinetuneOptions
 
 Tiny = Callable[[str], Path]
 
@@ -85,4 +87,6 @@ def test_what_excludes_each_other_is_refused(
 ) -> None:
     """Before the model is even looked for."""
     with pytest.raises(UsageError, match=message):
-        finetune("./no-such-model", tmp_path / "out", settings, **options)
+        finetune_model(
+            PreparedModel("./no-such-model"), tmp_path / "out", FinetuneOptions(settings, **options)
+        )

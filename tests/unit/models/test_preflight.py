@@ -10,6 +10,7 @@ import pytest
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
 from globalprune.models.preflight import refuse_unprunable, refuse_unreadable
+from globalprune.models.prepared_model import PreparedModel
 
 PLACE = "org/model@main"
 GPTQ = {"quantization_config": {"quant_method": "gptq"}}
@@ -40,19 +41,19 @@ def test_of_a_hub_model_only_the_config_is_fetched(
     """Weights of many gigabytes are not downloaded to be refused."""
     asked = hub({"model_type": "gpt2"})
     with pytest.raises(UnsupportedArchitecture, match="'gpt2', which globalprune can't cut"):
-        refuse_unprunable(PLACE)
-    refuse_unreadable(PLACE)
+        refuse_unprunable(PreparedModel(PLACE))
+    refuse_unreadable(PreparedModel(PLACE))
     assert asked == ["org/model@main/config.json"] * 2
 
 
 @pytest.mark.parametrize("refuse", [refuse_unprunable, refuse_unreadable])
 def test_a_quantised_hub_model_is_refused_by_its_config(
-    hub: Callable[[dict[str, Any]], list[str]], refuse: Callable[[str], None]
+    hub: Callable[[dict[str, Any]], list[str]], refuse: Callable[[PreparedModel], None]
 ) -> None:
     """Whatever is to be done with it."""
     hub({"model_type": "llama", **GPTQ})
     with pytest.raises(CheckpointError, match="method gptq"):
-        refuse(PLACE)
+        refuse(PreparedModel(PLACE))
 
 
 def test_a_file_on_the_hub_is_not_fetched_to_be_looked_at(
@@ -60,6 +61,6 @@ def test_a_file_on_the_hub_is_not_fetched_to_be_looked_at(
 ) -> None:
     """Its head tells, but comes with all of it."""
     asked = hub({})
-    refuse_unprunable("org/model-GGUF/small.gguf")
-    refuse_unreadable("org/model-GGUF/small.gguf")
+    refuse_unprunable(PreparedModel("org/model-GGUF/small.gguf"))
+    refuse_unreadable(PreparedModel("org/model-GGUF/small.gguf"))
     assert not asked

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from applying import apply_plan
 from compensating import running
 from cutting import write_removals
 from tiny_models import CONFIGS, MIXTURES, random_ids, tiny_model
@@ -13,7 +14,6 @@ from tiny_models import CONFIGS, MIXTURES, random_ids, tiny_model
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.loading import load_model
 from globalprune.statistics.loss import head_of, hidden_states, widened_head
-from globalprune.surgery.executor import apply_plan
 
 IDS = random_ids(1, 9)
 Tiny = Callable[[str], Path]
@@ -45,7 +45,7 @@ def test_a_plain_head_is_its_matrix_to_the_bit() -> None:
 def test_uneven_models_have_one_too(tiny: Tiny, family: str, tmp_path: Path) -> None:
     """Classes of the package's own are their families' in this."""
     plan = write_removals(tmp_path / "plan.yaml", {1: {"attention": [0]}, 2: {"mlp": [0, 1]}})
-    out = apply_plan(str(tiny(family)), plan, tmp_path / "out").out
+    out = apply_plan(tiny(family), plan, tmp_path / "out").out
     model = load_model(out, dtype=torch.float32)
     with torch.no_grad():
         found = head_of(model, IDS[0]).logits(hidden_states(model, IDS)[0])

@@ -14,14 +14,13 @@ from cutting import Removals, tensors_in, write_removals
 from texts import write_column
 from tiny_models import random_ids
 
+from globalprune import api
 from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import GlobalPruneError, TextError, UsageError, VerificationFailed
 from globalprune.models.loading import load_model
 from globalprune.models.placement import Placement
-from globalprune.surgery.compensate import Compensation
-from globalprune.surgery.executor import apply_plan, check_apply
+from globalprune.options import ApplyOptions
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 1, 2]}, 2: {"attention": [3]}}
@@ -67,21 +66,19 @@ REFUSALS: list[Any] = [
 
 @pytest.mark.usefixtures("never_loaded")
 @pytest.mark.parametrize(("ask", "error", "text"), REFUSALS)
-@pytest.mark.parametrize("refusing", [check_apply, apply_plan], ids=["checked", "applied"])
 def test_what_cannot_work_is_refused_before_the_weights_are_loaded(
     tiny: Tiny,
     tmp_path: Path,
     ask: Callable[[Path], dict[str, Any]],
     error: type[GlobalPruneError],
     text: str,
-    refusing: Callable[..., Any],
 ) -> None:
     """With a message of its own, and nothing is written."""
     plan = write_removals(tmp_path / "plan.yaml", GONE)
-    asked = Compensation(CompensationRequest(**ask(tmp_path)), RunFolder(tmp_path / "work"))
+    options = ApplyOptions(compensation=CompensationRequest(**ask(tmp_path)))
     with pytest.raises(error, match=text):
-        refusing(str(tiny("llama")), plan, tmp_path / "out", compensation=asked)
-    assert not {"out", "work"} & {path.name for path in tmp_path.iterdir()}
+        api.apply(tiny("llama"), plan, tmp_path / "out", options)
+    assert not {"out", "out.unfinished"} & {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.usefixtures("never_loaded")
@@ -93,9 +90,9 @@ def test_a_device_without_float64_is_refused(
     monkeypatch.setattr("globalprune.surgery.compensate.choose_placement", lambda *_: place)
     plan = write_removals(tmp_path / "plan.yaml", GONE)
     request = CompensationRequest(data=str(ids_file(tmp_path)))
-    asked = Compensation(request, RunFolder(tmp_path / "work"), device="mps")
+    options = ApplyOptions(compensation=request, device="mps")
     with pytest.raises(UsageError, match="--device mps: has no float64; say --device cpu"):
-        check_apply(str(tiny("llama")), plan, tmp_path / "out", compensation=asked)
+        api.apply(tiny("llama"), plan, tmp_path / "out", options)
 
 
 @pytest.mark.parametrize(("rows", "held_out"), [(2, 1), (7, 1), (16, 1), (32, 2), (40, 2)], ids=str)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from applying import applied, bytes_below
+from applying import applied, apply_plan, bytes_below, explained, refuse_apply
 from cutting import Removals, write_removals
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.errors import ApplyError, UsageError, VerificationFailed
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.surgery.executor import apply_plan, check_apply, cut, explain_plan
+from globalprune.surgery.executor import cut
 from globalprune.surgery.steps import KeepTensor, SliceTensor
 
 Tiny = Callable[[str], Path]
@@ -141,8 +141,8 @@ def test_the_model_is_only_read(tiny: Tiny, tmp_path: Path) -> None:
 def test_explaining_and_checking_write_nothing(tiny: Tiny, tmp_path: Path) -> None:
     """Both stop before the first byte."""
     plan = write_removals(tmp_path / "plan.yaml", GONE)
-    explain_plan(str(tiny("llama")), plan)
-    check_apply(str(tiny("llama")), plan, tmp_path / "deep" / "out")
+    explained(tiny("llama"), plan)
+    refuse_apply(tiny("llama"), plan, tmp_path / "deep" / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["plan.yaml"]
 
 
@@ -150,9 +150,9 @@ def test_checking_refuses_what_applying_refuses(tiny: Tiny, tmp_path: Path) -> N
     """So that long work ahead isn't done in vain; a link to the model is the model for both."""
     plan = write_removals(tmp_path / "plan.yaml", GONE)
     (tmp_path / "link").symlink_to(tiny("llama"), target_is_directory=True)
-    for refusing in (check_apply, apply_plan):
+    for refusing in (refuse_apply, apply_plan):
         with pytest.raises(UsageError, match="is the model itself"):
-            refusing(str(tiny("llama")), plan, tmp_path / "link")
+            refusing(tiny("llama"), plan, tmp_path / "link")
 
 
 def test_a_cut_model_can_be_cut_again(tiny: Tiny, tmp_path: Path) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applying import ALL_CHANNELS, applied
+from applying import ALL_CHANNELS, applied, explained
 from cutting import Removals, cuttable, write_removals
 from tiny_models import FAMILIES
 
 from globalprune.surgery import executor
-from globalprune.surgery.executor import explain_plan
 from globalprune.surgery.explain import step_document
 
 Tiny = Callable[[str], Path]
@@ -36,7 +35,7 @@ def test_the_document_lists_the_steps_that_are_walked(
 
     monkeypatch.setattr(executor, "_do", noting)
     gone = cuttable(family, {0: {"attention": [0]}, 3: {"mlp": [2, 3, 9]}})
-    told = explain_plan(str(tiny(family)), write_removals(tmp_path / "plan.yaml", gone)).document
+    told = explained(tiny(family), write_removals(tmp_path / "plan.yaml", gone)).document
     applied(tiny(family), tmp_path, gone)
     assert told["steps"] == walked
     assert {"KeepTensor", "SliceTensor", "WriteConfig"} <= {step["step"] for step in walked}
@@ -45,7 +44,7 @@ def test_the_document_lists_the_steps_that_are_walked(
 def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:
     """Every value survives the way through a file, ranges as lists."""
     plan = write_removals(tmp_path / "plan.yaml", MIXED)
-    document = explain_plan(str(tiny("llama_tied_bias")), plan).document
+    document = explained(tiny("llama_tied_bias"), plan).document
     read = json.loads(json.dumps(document))
     assert read.keys() == {
         "model", "parameters_before", "parameters_after", "warnings", "steps",
@@ -67,7 +66,7 @@ def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:
 def test_the_text_tells_what_changes_and_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
     """A layer that stays as it is gets no line; biases that outlive their sublayer are named."""
     plan = write_removals(tmp_path / "plan.yaml", MIXED)
-    lines = explain_plan(str(tiny("llama_tied_bias")), plan).lines
+    lines = explained(tiny("llama_tied_bias"), plan).lines
     layers = [line for line in lines if line.startswith("layer ")]
     emptied = "attention goes whole but o_proj.bias, mlp goes whole but down_proj.bias"
     assert layers == [
@@ -84,7 +83,7 @@ def test_the_text_tells_what_changes_and_nothing_else(tiny: Tiny, tmp_path: Path
 def test_dropped_and_renumbered_layers_are_told(tiny: Tiny, tmp_path: Path) -> None:
     """A reader sees which layer becomes which."""
     whole: Removals = {1: {"attention": [0, 1, 2, 3], "mlp": ALL_CHANNELS}}
-    lines = explain_plan(str(tiny("llama")), write_removals(tmp_path / "plan.yaml", whole)).lines
+    lines = explained(tiny("llama"), write_removals(tmp_path / "plan.yaml", whole)).lines
     assert [line for line in lines if line.startswith("layer ")] == [
         "layer 1: the whole layer goes",
         "layer 2: becomes layer 1",
@@ -105,6 +104,6 @@ def test_the_form_of_the_config_is_told(
     tiny: Tiny, tmp_path: Path, gone: Removals, text: str
 ) -> None:
     """And why the native format won't do, where it won't."""
-    explanation = explain_plan(str(tiny("llama")), write_removals(tmp_path / "plan.yaml", gone))
+    explanation = explained(tiny("llama"), write_removals(tmp_path / "plan.yaml", gone))
     assert any(line.startswith(text) for line in explanation.lines)
     assert ("no layer changes" in explanation.lines) == (not gone)

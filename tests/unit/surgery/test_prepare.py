@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applying import applied
+from applying import applied, prepared_cut
 from cutting import Removals, write_removals
 from measuring import described
 from tiny_models import save_tiny
@@ -15,7 +15,6 @@ from globalprune.errors import PlanInvalid, PlanStale
 from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
-from globalprune.surgery.prepare import prepare
 from globalprune.surgery.steps import CopyModelingFile, WriteConfig
 
 Tiny = Callable[[str], Path]
@@ -43,7 +42,7 @@ def test_a_relative_is_cut_with_a_warning_that_names_both(
     made_for = fingerprint(tiny("llama"), full=full)
     finetune = save_tiny(tmp_path / "finetune", "llama", seed=1)
     plan = write_plan_for(tmp_path / "plan.yaml", finetune, weights=made_for)
-    [warning] = prepare(str(finetune), plan).warnings
+    [warning] = prepared_cut(finetune, plan).warnings
     assert f"was made for the/original (weights {made_for})" in warning
     assert f"{finetune} has the same structure but other weights" in warning
     assert fingerprint(finetune, full=full) in warning
@@ -54,28 +53,28 @@ def test_the_model_itself_gives_no_warning(tiny: Tiny, tmp_path: Path, full: boo
     """The two forms of fingerprint are never compared with each other."""
     weights = fingerprint(tiny("llama"), full=full)
     plan = write_plan_for(tmp_path / "plan.yaml", tiny("llama"), weights=weights)
-    assert prepare(str(tiny("llama")), plan).warnings == ()
+    assert prepared_cut(tiny("llama"), plan).warnings == ()
 
 
 def test_another_structure_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     """A plan's numbers mean nothing there."""
     plan = write_plan_for(tmp_path / "plan.yaml", tiny("llama"), weights="sha256:0")
     with pytest.raises(PlanStale, match=r"whose structure is sha256:.*; this one has sha256:"):
-        prepare(str(tiny("qwen2")), plan)
+        prepared_cut(tiny("qwen2"), plan)
 
 
 def test_an_index_that_the_model_lacks_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     """A plan without a fingerprint is checked against the model just the same."""
     plan = write_removals(tmp_path / "plan.yaml", {0: {"attention": [4]}, 9: {"mlp": [0]}})
     with pytest.raises(PlanInvalid, match="2 problems") as caught:
-        prepare(str(tiny("llama")), plan)
+        prepared_cut(tiny("llama"), plan)
     assert len(caught.value.problems) == 2
 
 
 def test_a_shape_that_the_config_class_refuses_becomes_uneven(tiny: Tiny, tmp_path: Path) -> None:
     """6 heads don't divide a hidden size of 32, which LlamaConfig wants; the reason is told."""
     gone: Removals = {layer: {"attention": [layer]} for layer in range(4)}
-    prepared = prepare(str(tiny("llama")), write_removals(tmp_path / "plan.yaml", gone))
+    prepared = prepared_cut(tiny("llama"), write_removals(tmp_path / "plan.yaml", gone))
     [config] = [step for step in prepared.steps if isinstance(step, WriteConfig)]
     assert (config.changed, config.uneven) == (True, True)
     assert config.reason is not None
@@ -116,7 +115,7 @@ def test_a_pin_that_the_decisions_break_is_a_warning(tiny: Tiny, tmp_path: Path)
         'layers: {1: {attention: "0"}}\n'
     )
 
-    assert prepare(str(tiny("llama")), plan).warnings == (
+    assert prepared_cut(tiny("llama"), plan).warnings == (
         (
             f"{plan}: pin.1.attention.keep: 0 is pinned to stay, and goes; "
             "change the pin or the layer, or plan again."

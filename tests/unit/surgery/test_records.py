@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from applying import applied, bytes_below, write_record
+from applying import applied, apply_plan, bytes_below, explained, write_record
 from cutting import Removals
 from measuring import described
 
 from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, read_metrics
 from globalprune.errors import RecordInvalid, UsageError
-from globalprune.surgery.executor import apply_plan, explain_plan
 
 Tiny = Callable[[str], Path]
 TABLE, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -41,7 +40,7 @@ def test_the_plan_is_kept_as_it_was_written(tiny: Tiny, tmp_path: Path, newline:
     """Comments, spelling and line ends of a person are theirs."""
     plan = tmp_path / "by hand.yaml"
     plan.write_bytes(MINE.replace("\n", newline).encode())
-    result = apply_plan(str(tiny("llama")), plan, tmp_path / "out")
+    result = apply_plan(tiny("llama"), plan, tmp_path / "out")
     assert (Path(result.out) / "globalprune" / "plan.yaml").read_bytes() == plan.read_bytes()
 
 
@@ -66,7 +65,7 @@ def test_the_log_tells_what_explain_told(tiny: Tiny, tmp_path: Path) -> None:
     """The command first, then every line, then the time."""
     result = applied(tiny("llama"), tmp_path, GONE, command=("gp", "apply", "tiny"))
     log = (Path(result.out) / "globalprune" / "apply.log").read_text().splitlines()
-    told = explain_plan(str(tiny("llama")), tmp_path / "plan.yaml").lines
+    told = explained(tiny("llama"), tmp_path / "plan.yaml").lines
     assert log[0] == "gp apply tiny"
     assert tuple(log[1:-1]) == told
     assert log[-1].startswith("done in ")
@@ -77,7 +76,7 @@ def test_the_plans_own_analysis_goes_along(tiny: Tiny, tmp_path: Path) -> None:
     structure = described(tiny("llama"))[1]
     record = write_record(tmp_path / "analysis", structure, table=TABLE)
     plan = write_plan_of(tmp_path)
-    result = apply_plan(str(tiny("llama")), plan, tmp_path / "out")
+    result = apply_plan(tiny("llama"), plan, tmp_path / "out")
     assert kept_record(result) == record.read_bytes()
 
 
@@ -89,7 +88,7 @@ def test_an_analysis_that_moved_on_is_left_out(tiny: Tiny, tmp_path: Path, damag
         record = write_record(tmp_path / "analysis", structure, table=OTHER)
         if damage == "broken":
             record.write_text("{")
-    result = apply_plan(str(tiny("llama")), write_plan_of(tmp_path), tmp_path / "out")
+    result = apply_plan(tiny("llama"), write_plan_of(tmp_path), tmp_path / "out")
     assert kept_record(result) is None
 
 
@@ -102,9 +101,9 @@ def test_a_named_analysis_must_be_the_plans(tiny: Tiny, tmp_path: Path, by: str)
     wrong = write_record(tmp_path / "wrong", structure, table=OTHER)
     named = {"folder": (right.parent, wrong.parent), "file": (right, wrong)}[by]
     with pytest.raises(UsageError, match=rf"describes table {OTHER}.*made from {TABLE}; name the"):
-        apply_plan(str(tiny("llama")), plan, tmp_path / "out", analysis=named[1])
+        apply_plan(tiny("llama"), plan, tmp_path / "out", analysis=named[1])
     assert not (tmp_path / "out").exists()
-    result = apply_plan(str(tiny("llama")), plan, tmp_path / "out", analysis=named[0])
+    result = apply_plan(tiny("llama"), plan, tmp_path / "out", analysis=named[0])
     assert kept_record(result) == right.read_bytes()
 
 
@@ -112,7 +111,7 @@ def test_a_named_analysis_that_is_not_there_is_refused(tiny: Tiny, tmp_path: Pat
     """What a person names must be found, other than what a plan hints at."""
     with pytest.raises(RecordInvalid, match=r"nowhere: can't be read .*what gp analyze wrote"):
         apply_plan(
-            str(tiny("llama")),
+            tiny("llama"),
             write_plan_of(tmp_path),
             tmp_path / "out",
             analysis=tmp_path / "nowhere",
@@ -125,7 +124,7 @@ def test_a_warning_is_kept_where_it_will_be_found(tiny: Tiny, tmp_path: Path) ->
     model = f'{{source: tiny, structure: "{structure}", weights: "sha256:0"}}'
     plan = tmp_path / "plan.yaml"
     plan.write_text(f"format: globalprune.plan/1\nmodel: {model}\nlayers: {{}}\n")
-    result = apply_plan(str(tiny("llama")), plan, tmp_path / "out")
+    result = apply_plan(tiny("llama"), plan, tmp_path / "out")
     [warning] = result.warnings
     assert "other weights" in warning
     log = (Path(result.out) / "globalprune" / "apply.log").read_text().splitlines()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applying import ALL_CHANNELS
+from applying import ALL_CHANNELS, prepared_cut
 from cutting import Removals, cuttable, groups_of, write_removals
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +28,6 @@ from globalprune.artifacts.structure import (
 )
 from globalprune.models.architecture import GroupAxis
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.surgery.prepare import prepare
 from globalprune.surgery.steps import (
     CompensatedFinalNorm,
     CompensatedTensor,
@@ -254,7 +253,7 @@ def steps_of(
 ) -> Sequence[Step]:
     """What applying does."""
     plan = write_removals(folder / "plan.yaml", gone)
-    return prepare(str(base), plan, request).steps
+    return prepared_cut(base, plan, compensation=request).steps
 
 
 def compensated(base: Path, folder: Path, gone: Removals) -> list[str]:

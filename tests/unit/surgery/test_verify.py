@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from applying import applied
+from applying import applied, prepared_cut
 from cutting import Removals
 from safetensors.torch import load_file, save_file
 
 from globalprune.errors import VerificationFailed
-from globalprune.surgery.prepare import prepare
 from globalprune.surgery.steps import promised_tensors
 from globalprune.surgery.verify import verify
 
@@ -26,7 +25,7 @@ NORM, UP = "model.norm.weight", "model.layers.1.mlp.up_proj.weight"
 
 def check(model: Path, folder: Path) -> None:
     """Verify `folder`/out against the plan beside it."""
-    prepared = prepare(str(model), folder / "plan.yaml")
+    prepared = prepared_cut(model, folder / "plan.yaml")
     expected = promised_tensors(prepared.steps)
     most = prepared.files.bytes_after + 500  # json's spelling of what tests change
     verify(folder / "out", "the/result", expected, prepared.effect, prepared.adapter, most)

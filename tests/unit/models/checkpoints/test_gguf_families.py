@@ -17,6 +17,7 @@ from globalprune.models.checkpoints.gguf_header import quantisation_of, quantisa
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.preflight import refuse_unprunable, refuse_unreadable
+from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.registry import ADAPTERS, adapter_for
 from globalprune.models.sources.source import ModelSource
 
@@ -36,7 +37,7 @@ def logits(model: Path) -> torch.Tensor:
 def test_a_file_is_the_folder_that_it_was_made_from(tmp_path: Path, family: str) -> None:
     """Same logits, same groups; float32 loses nothing and has nothing to note."""
     folder, file = save_pair(tmp_path / "model", family)
-    refuse_unprunable(str(file))
+    refuse_unprunable(PreparedModel(file))
     torch.testing.assert_close(logits(file), logits(folder))
     ours, theirs = (open_checkpoint(ModelSource("", path)) for path in (file, folder))
     structures = [adapter_for(one.config).structure(one) for one in (ours, theirs)]
@@ -124,8 +125,8 @@ def test_what_would_become_another_model_is_refused(tmp_path: Path, name: str) -
     architecture, write, tensors, message = REFUSED[name]
     file = head(tmp_path / "model.gguf", architecture, write, *tensors)
     readers: tuple[Callable[[str], Any], ...] = (
-        refuse_unprunable,
-        refuse_unreadable,
+        lambda text: refuse_unprunable(PreparedModel(text)),
+        lambda text: refuse_unreadable(PreparedModel(text)),
         load_model,
         lambda text: open_checkpoint(ModelSource(text, Path(text))),
     )
@@ -138,11 +139,11 @@ def test_another_architecture_is_no_family_of_ours(tmp_path: Path) -> None:
     """It may still be judged by gp eval, if transformers reads it."""
     names = "token_embd.weight", "blk.0.x"
     file = head(tmp_path / "model.gguf", "stablelm", lambda w: w.add_block_count(1), *names)
-    refuse_unreadable(file)
+    refuse_unreadable(PreparedModel(file))
     with pytest.raises(
         UnsupportedArchitecture, match=r"'stablelm', .* can't cut; supported: llama,"
     ):
-        refuse_unprunable(file)
+        refuse_unprunable(PreparedModel(file))
 
 
 def test_a_file_of_the_same_name_is_not_mistaken_for_it(

@@ -8,6 +8,7 @@ import pytest
 from globalprune.errors import CheckpointError
 from globalprune.models.loading import load_model
 from globalprune.models.preflight import refuse_unreadable
+from globalprune.models.prepared_model import PreparedModel
 
 
 def text(value: bytes) -> bytes:
@@ -57,6 +58,7 @@ def test_an_odd_head_is_refused_before_memory_is_taken(tmp_path: Path, name: str
     content, message = HEADS[name]
     file = tmp_path / "model.gguf"
     file.write_bytes(content)
-    for read in (refuse_unreadable, load_model):
-        with pytest.raises(CheckpointError, match=message):
-            read(str(file))
+    with pytest.raises(CheckpointError, match=message):
+        refuse_unreadable(PreparedModel(file))
+    with pytest.raises(CheckpointError, match=message):
+        load_model(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from applying import applied, bytes_below
+from applying import applied, bytes_below, refuse_apply
 from cutting import Removals, write_removals
 
 from globalprune.errors import UsageError
@@ -16,7 +16,6 @@ from globalprune.models.checkpoints.output_folder import (
     list_auxiliary_files,
     write_generation_config,
 )
-from globalprune.surgery.executor import check_apply
 
 Tiny = Callable[[str], Path]
 
@@ -31,7 +30,7 @@ def model(tiny: Tiny, tmp_path: Path) -> Path:
 def check(model: Path, tmp_path: Path) -> Callable[..., object]:
     """Ask whether a result may go to a place."""
     plan = write_removals(tmp_path / "plan.yaml", {0: {"mlp": [1]}})
-    return lambda out, *, overwrite=False: check_apply(str(model), plan, out, overwrite=overwrite)
+    return lambda out, *, overwrite=False: refuse_apply(model, plan, out, overwrite=overwrite)
 
 
 @pytest.mark.parametrize("overwrite", [False, True], ids=["plain", "overwrite"])

@@ -1,60 +1,27 @@
-"""What tells one cut from another."""
+"""What the options of a phase refuse, and what a preset of gp prune stands for."""
 
-import json
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import gp, refused
 from compensating import ids_file
 
 from globalprune.artifacts.analyses.analysis import read_analysis_record
+from globalprune.artifacts.evaluations.evaluation import SpeedSettings
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.results.compensation import CompensationRequest
-from globalprune.pipeline.options import PRESETS, Cutting, preset_named
-from globalprune.pipeline.preflight import text_digests
-
-
-def test_all_that_decides_what_comes_out_is_in_its_identity(
-    tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
-    """A sweep keys its points by it, and gp apply and gp prune resume by it."""
-    model = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
-    cutting = Cutting(str(model), tmp_path / "out")
-    found = [
-        cutting.identity(),
-        replace(cutting, dtype="bfloat16").identity(),
-        replace(cutting, compensation=CompensationRequest(seed=1)).identity(),
-    ]
-    assert replace(cutting, out=tmp_path / "other").identity() == found[0]
-    for name in ("config.json", "tokenizer.json", "generation_config.json"):
-        content = json.loads((model / name).read_text())
-        (model / name).write_text(json.dumps(content | {"more": 1}))
-        found.append(cutting.identity())
-    assert len({json.dumps(each) for each in found}) == len(found)
-
-
-def test_texts_are_known_by_what_their_files_hold(tmp_path: Path) -> None:
-    """Those from elsewhere by their names alone; a weight is no part of the text."""
-    text = tmp_path / "text.txt"
-    text.write_text("one")
-    before = text_digests([str(text), f"{text}@0.5", "builtin", None])
-    text.write_text("two")
-    after = text_digests([str(text), "builtin"])
-    assert before[str(text)] == before[f"{text}@0.5"] != after[str(text)]
-    assert (before["builtin"], after["builtin"]) == (None, None)
-
+from globalprune.errors import UsageError
+from globalprune.options import PRESETS, EvaluateOptions, MeasureOptions, PruneOptions
 
 Tiny = Callable[[str], Path]
 
 
 def test_what_a_person_says_goes_before_the_preset() -> None:
     """And only that."""
-    chosen = preset_named("best", rounds=2, compensate=False)
+    chosen = PruneOptions(0.2, preset="best", rounds=2, compensate=False).recipe
     assert (chosen.importance, chosen.rounds, chosen.compensate) == ("obs_measured", 2, False)
-    assert preset_named("fast") == PRESETS["fast"]
+    assert PruneOptions(0.2).recipe == PRESETS["fast"]
 
 
 @pytest.mark.parametrize(
@@ -110,3 +77,43 @@ def test_the_founding_preset_is_the_founding_recipe(tiny: Tiny, tmp_path: Path) 
     assert done.json["repaired_modules"] is None
     assert read_analysis_record(out / "globalprune" / "analysis.json").methods == ("taylor",)
     assert not (out / "globalprune" / "compensation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size 0: must be at least 1."),
+        ({"context": 0}, "--context 0: must be at least 1."),
+        ({"tokens": 0}, "--tokens 0: must be at least 1."),
+        ({"points": 1}, "--points 1: must be at least 2."),
+        ({"rounds": 0}, "--rounds 0: must be at least 1."),
+    ],
+    ids=str,
+)
+def test_a_number_that_is_too_small_is_refused(changes: dict[str, Any], message: str) -> None:
+    """By the option that a person can change; one more is enough."""
+    with pytest.raises(UsageError) as refused:
+        MeasureOptions(**changes).check()
+    assert str(refused.value) == message
+    MeasureOptions(**{name: value + 1 for name, value in changes.items()}).check()
+
+
+def test_a_sequence_ends_behind_its_context_the_warm_up_and_its_tokens() -> None:
+    """As many positions must exist."""
+    assert MeasureOptions(context=20, tokens=3).positions == 24
+
+
+def test_the_record_holds_what_was_asked_and_the_speed_that_was_measured() -> None:
+    """A short text or little memory changes how speed is measured."""
+    options = EvaluateOptions("text", seq_len=8, stride=9, samples=7, batch_size=6, dtype="f")
+    followed = SpeedSettings(prompt_tokens=2)
+
+    assert options.record(followed).model_dump() == {
+        "seq_len": 8,
+        "stride": 9,
+        "samples": 7,
+        "batch_size": 6,
+        "dtype": "f",
+        "tasks": None,
+        "speed": followed.model_dump(),
+    }

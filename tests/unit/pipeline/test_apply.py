@@ -1,16 +1,25 @@
 """`gp apply` with what may follow a cut."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import gp, refused
 from cutting import write_removals
 
+from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.models.loading import load_model
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import ApplyOptions
+from globalprune.pipeline.apply import run_identity
+from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]
+OTHER_SEED = CompensationRequest(seed=1)
 LEARN = ("--finetune-data", "builtin", "--finetune-samples", 8, "--finetune-seq-len", 24)
 
 
@@ -113,3 +122,21 @@ def test_a_rate_that_ruins_the_model_is_not_called_done(
 
     refused(done, r"finetuning: the loss of step \d+ is (nan|inf); say a smaller --lr|not finite")
     assert not (tmp_path / "out").exists()
+
+
+def test_all_that_decides_what_comes_out_is_in_its_identity(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A sweep keys its points by it, and gp apply and gp prune resume by it."""
+    model = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
+
+    def identity(**options: Any) -> dict[str, Any]:
+        return run_identity(PreparedModel(model), ApplyOptions(**options), silent)
+
+    found = [identity(), identity(dtype="bfloat16"), identity(compensation=OTHER_SEED)]
+    assert identity(overwrite=True) == found[0]
+    for name in ("config.json", "tokenizer.json", "generation_config.json"):
+        content = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps(content | {"more": 1}))
+        found.append(identity())
+    assert len({json.dumps(each) for each in found}) == len(found)

@@ -13,8 +13,10 @@ from cutting import Removals, tensors_in, write_removals
 
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.compensation.sublayer_weights import compensate_sublayer
-from globalprune.pipeline.cut import cut_and_recover
-from globalprune.pipeline.options import Cutting
+from globalprune.models.prepared_model import PreparedModel
+from globalprune.options import ApplyOptions
+from globalprune.pipeline.apply import apply_plan
+from globalprune.progress import Reporter
 
 Tiny = Callable[[str], Path]
 GONE: Removals = {1: {"mlp": [0, 1, 2]}, 2: {"attention": [3]}}
@@ -52,16 +54,12 @@ def stopped(model: Path, plan: Path, data: Path, after: int) -> Path:
                 raise Stop
             yield item
 
-    request = CompensationRequest(data=str(data))
-    cutting = Cutting(
-        str(model),
-        plan.with_name("out"),
-        compensation=request,
-        progress=progress,
-    )
+    options = ApplyOptions(compensation=CompensationRequest(data=str(data)))
     with pytest.raises(Stop):
-        cut_and_recover(cutting, plan)
-    assert not cutting.out.exists()
+        apply_plan(
+            PreparedModel(model), plan, plan.with_name("out"), options, reporter=Reporter(progress)
+        )
+    assert not plan.with_name("out").exists()
     return plan.with_name("out.unfinished")
 
 
@@ -296,18 +294,18 @@ def test_what_is_doubtful_is_said_before_the_work(tiny: Tiny, plan: Path, data: 
         told.append(label)
         yield from items
 
-    cutting = Cutting(
-        str(tiny("llama")),
+    request = CompensationRequest(data=str(data), samples=2)
+    result = apply_plan(
+        PreparedModel(tiny("llama")),
+        plan,
         plan.with_name("out"),
-        compensation=CompensationRequest(data=str(data), samples=2),
-        warn=told.append,
-        progress=progress,
+        ApplyOptions(compensation=request),
+        reporter=Reporter(progress, told.append),
     )
-    outcome = cut_and_recover(cutting, plan)
     pinned, few = told[: told.index("compensating")]
     assert "pin.1.mlp.width: 24 are pinned to stay, 21 do; change the pin" in pinned
     assert "48 tokens of text are few to solve 24 channels of an MLP anew" in few
-    assert outcome.result.warnings == outcome.said == (pinned, few)
+    assert result.cut.warnings == result.warned == (pinned, few)
     assert few not in apply(tiny("llama"), plan, data, out="more").err
 
 
