@@ -16,28 +16,30 @@ from globalprune.artifacts.command import Command
 from globalprune.artifacts.records import Record
 
 EVALUATION_FORMAT: Literal["globalprune.evaluation/2"] = "globalprune.evaluation/2"
+Estimate = tuple[float, float | None]  # a value and its standard error
+_MEDIAN_INEFFICIENCY: Final = math.sqrt(math.pi / 2)  # of a median against a mean, normal noise
 
 
 Rounds = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class PerplexityResult(Record):
-    """exp(Σ nll / Σ predicted tokens), and what it was summed of; nll is in nats."""
+    """exp(Σ nll / Σ predicted tokens), and the sums behind it; nll is in nats."""
 
     value: float | None  # None: more than a float holds
     standard_error: float | None  # with windows as the units; None: a single window has none
     nll_sum: float
     predicted_tokens: int = Field(gt=0)
     window_nll: tuple[float, ...]
-    window_tokens: tuple[int, ...]  # that were predicted
+    window_tokens: tuple[int, ...]  # predicted ones
     windows: str  # digest of the windows' ids: equal ones make perplexities comparable
 
     @model_validator(mode="after")
     def _agree(self) -> "PerplexityResult":
-        """Refuse windows that are not told of alike, or that add up to something else."""
+        """Refuse sums of other numbers of windows, or tokens that add up to another number."""
         if len(self.window_nll) != len(self.window_tokens) or not self.window_nll:
-            told = f"{len(self.window_nll)} and {len(self.window_tokens)} windows"
-            raise ValueError(f"window_nll and window_tokens have {told}, and should have as many")
+            counts = f"{len(self.window_nll)} and {len(self.window_tokens)} windows"
+            raise ValueError(f"window_nll and window_tokens have {counts}, and should have as many")
         if sum(self.window_tokens) != self.predicted_tokens:
             raise ValueError("window_tokens don't add up to predicted_tokens")
         return self
@@ -59,7 +61,7 @@ class TaskResult(Record):
 
     metrics: dict[str, MetricResult]
     documents: int = Field(ge=0)
-    document_digest: str | None = None  # of what was asked; None: a group
+    document_digest: str | None = None  # of its documents; None: a group
     fewshot: int | None = None
     version: str | None = None  # as the task names it
     config: str | None = None  # digest of the task's definition; None: a group
@@ -67,7 +69,7 @@ class TaskResult(Record):
 
 
 class SpeedResult(Record):
-    """What every round measured, in order, at batch size 1."""
+    """The figures of every round, in order, at batch size 1."""
 
     prefill_tokens_per_second: Rounds
     decode_tokens_per_second: Rounds
@@ -75,7 +77,7 @@ class SpeedResult(Record):
 
 
 class ModelResult(Record):
-    """One model's figures; None is what was not measured, or can't be on this machine."""
+    """One model's figures; None is a figure that was not, or could not be, measured."""
 
     source: str
     weights: str  # fingerprint
@@ -87,12 +89,12 @@ class ModelResult(Record):
     perplexity: PerplexityResult
     tasks: dict[str, TaskResult] = Field(default_factory=dict)
     speed: SpeedResult | None = None
-    from_earlier_run: tuple[Literal["text", "tasks"], ...] = ()  # parts that were taken up again
+    from_earlier_run: tuple[Literal["text", "tasks"], ...] = ()  # results that were cached
     warnings: tuple[str, ...] = ()
 
 
 class Seeds(Record):
-    """lm-eval's own defaults, so that its figures are found again."""
+    """lm-eval's own defaults, so that its figures can be reproduced."""
 
     random: int = 0
     numpy: int = 1234
@@ -101,19 +103,19 @@ class Seeds(Record):
 
 
 class TaskSettings(Record):
-    """What was asked of lm-eval; a name is a task that it knows, or a local .yaml file."""
+    """How lm-eval runs; a name is a task that it knows, or a local .yaml file."""
 
     names: tuple[str, ...]
     include_path: str | None = None
     limit: int | None = Field(default=None, ge=1)  # documents of each task
     fewshot: int | None = Field(default=None, ge=0)  # None: as each task says
     apply_chat_template: bool = False
-    bootstrap: int = 1000  # resamples, for the errors of metrics that have no formula
+    bootstrap: int = 1000  # resamples, for the errors of metrics without a formula
     seeds: Seeds = Seeds()
 
 
 class SpeedSettings(Record):
-    """How speed is measured; what could not be had as asked is recorded as it was."""
+    """How speed is measured; a record holds what could be followed."""
 
     prompt_tokens: int = Field(default=256, ge=1)
     decoded_tokens: int = Field(default=32, ge=1)
@@ -122,7 +124,7 @@ class SpeedSettings(Record):
 
 
 class EvaluationSettings(Record):
-    """What was asked; None is the default."""
+    """How models are evaluated; None is the default."""
 
     seq_len: int | None
     stride: int | None
@@ -134,7 +136,7 @@ class EvaluationSettings(Record):
 
 
 class Hardware(Record):
-    """The machine, as far as it decides about speed."""
+    """The hardware that speed depends on."""
 
     cpu: str
     threads: int
@@ -142,7 +144,7 @@ class Hardware(Record):
 
 
 class Comparison(Record):
-    """Models side by side, the first as the baseline, and what they were judged by."""
+    """Models side by side, the first as the baseline, and how they were evaluated."""
 
     format: Literal["globalprune.evaluation/2"] = EVALUATION_FORMAT
     models: tuple[ModelResult, ...] = Field(min_length=1)
@@ -156,7 +158,7 @@ class Comparison(Record):
 
     @model_validator(mode="after")
     def _comparable(self) -> "Comparison":
-        """Refuse figures that are said to be of the same windows or rounds, and can't be."""
+        """Refuse figures of the same windows or rounds whose numbers differ."""
         refuse_other_windows([model.perplexity for model in self.models])
         speeds = [model.speed for model in self.models if model.speed is not None]
         together = self.settings.speed is not None and self.settings.speed.interleaved
@@ -174,23 +176,11 @@ class Comparison(Record):
         return self
 
 
-def refuse_other_windows(results: Sequence[PerplexityResult]) -> None:
-    """Raise `ValueError` where results name the same windows, and their tokens differ."""
-    tokens: dict[str, tuple[int, ...]] = {}
-    for one in results:
-        if tokens.setdefault(one.windows, one.window_tokens) != one.window_tokens:
-            raise ValueError(f"perplexity: the windows {one.windows} have other tokens elsewhere")
-
-
-Estimate = tuple[float, float | None]  # a value and its standard error
-_MEDIAN_INEFFICIENCY: Final = math.sqrt(math.pi / 2)  # of a median against a mean, normal noise
-
-
 def perplexity_of(nll: Sequence[float], tokens: Sequence[int], windows: str) -> PerplexityResult:
-    """Perplexity weighted by token; its error takes windows as the units (delta method).
+    """Perplexity weighted by token, and its standard error by the delta method.
 
-    The mean loss is a ratio of sums over windows, so what a window says of its error is how far its
-    nll lies from what its tokens would have at that mean.
+    The units are windows: the mean loss is a ratio of sums over them, so the residual of a window
+    is its nll minus what its tokens would have at that mean.
     """
     total, predicted = math.fsum(nll), sum(tokens)
     value = _exp(total / predicted)
@@ -207,7 +197,7 @@ def perplexity_of(nll: Sequence[float], tokens: Sequence[int], windows: str) -> 
 
 
 def perplexity_difference(new: PerplexityResult, old: PerplexityResult) -> Estimate | None:
-    """How far perplexity moved, paired by window; None if the windows were other ones."""
+    """The difference of two perplexities, paired by window; None for other windows."""
     if new.windows != old.windows or new.value is None or old.value is None:
         return None
     pairs = zip(
@@ -220,7 +210,7 @@ def perplexity_difference(new: PerplexityResult, old: PerplexityResult) -> Estim
 
 
 def median_of_rounds(rounds: Sequence[float]) -> Estimate:
-    """The median round; a single one says nothing of the noise."""
+    """The median round and its error; a single round has none."""
     if len(rounds) == 1:
         return rounds[0], None
     error = _MEDIAN_INEFFICIENCY * statistics.stdev(rounds) / math.sqrt(len(rounds))
@@ -228,16 +218,16 @@ def median_of_rounds(rounds: Sequence[float]) -> Estimate:
 
 
 def ratio_of_rounds(new: Sequence[float], old: Sequence[float]) -> Estimate:
-    """The median of the rounds' own ratios: both models ran in each, so its noise is shared."""
+    """The median of the rounds' ratios; both models ran in each round, so they share its noise."""
     return median_of_rounds([ours / theirs for ours, theirs in zip(new, old, strict=True)])
 
 
 def metric_difference(
     new: MetricResult, old: MetricResult, *, same_documents: bool
 ) -> tuple[float, float | None, bool] | None:
-    """How far a metric moved, its error, and whether that was paired by document.
+    """The difference of two metrics, its error, and whether that is paired by document.
 
-    Unpaired, the two errors are added in quadrature, which overstates it where models agree.
+    Unpaired errors are added in quadrature, which overstates the error where models agree.
     """
     if new.value is None or old.value is None:
         return None
@@ -250,8 +240,16 @@ def metric_difference(
     return moved, math.hypot(new.standard_error, old.standard_error), False
 
 
+def refuse_other_windows(results: Sequence[PerplexityResult]) -> None:
+    """Raise `ValueError` where results name the same windows but have other tokens."""
+    tokens: dict[str, tuple[int, ...]] = {}
+    for one in results:
+        if tokens.setdefault(one.windows, one.window_tokens) != one.window_tokens:
+            raise ValueError(f"perplexity: the windows {one.windows} have other tokens elsewhere")
+
+
 def _residuals(nll: Sequence[float], tokens: Sequence[int]) -> list[float]:
-    """What each window's nll is above that of as many tokens of the whole text."""
+    """Each window's nll minus that of as many tokens at the mean of the whole text."""
     mean = math.fsum(nll) / sum(tokens)
     return [loss - mean * count for loss, count in zip(nll, tokens, strict=True)]
 
@@ -271,7 +269,7 @@ def _error_of_mean(values: Sequence[int]) -> float | None:
 
 
 def _exp(mean_nll: float) -> float | None:
-    """Perplexity of a mean loss; a ruined model can exceed what a float holds."""
+    """The perplexity of a mean loss; None where no float holds it, as of a ruined model."""
     try:
         return math.exp(mean_nll)
     except OverflowError:

@@ -38,15 +38,20 @@ _COLUMNS = (
 
 
 def write_evaluation(folder: Path, comparison: Comparison) -> None:
-    """Write the three files, all together or none of them."""
+    """Write the three files, all or none of them."""
     with updated_folder(folder, (EVALUATION_FILE, EVALUATION_CSV, EVALUATION_MARKDOWN)) as new:
         (new / EVALUATION_CSV).write_bytes(evaluation_csv(comparison).encode())
         (new / EVALUATION_MARKDOWN).write_bytes(evaluation_markdown(comparison).encode())
         write_record(new / EVALUATION_FILE, comparison)
 
 
+def read_evaluation(path: Path) -> Comparison:
+    """Read evaluation.json; raise `RecordInvalid` with all that is wrong with it."""
+    return read_record(path, Comparison, what="an evaluation", command="gp eval")
+
+
 def evaluation_csv(comparison: Comparison) -> str:
-    """One row for every model and figure."""
+    """The figures as CSV, one row for every model and figure."""
     drawn = io.StringIO()
     writer = csv.writer(drawn, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -70,7 +75,7 @@ def evaluation_csv(comparison: Comparison) -> str:
 
 
 def evaluation_markdown(comparison: Comparison) -> str:
-    """The table, and under it what it was measured with and what is doubtful about it."""
+    """The table as Markdown, and under it how it was measured, and the warnings."""
     sources = [escape_markdown(model.source) for model in comparison.models]
     lines = [f"| | {' | '.join(sources)} |", f"| --- |{' ---: |' * len(sources)}"]
     lines += [_line(row) for row in figure_rows(comparison) if not row.detail]
@@ -84,7 +89,7 @@ def evaluation_markdown(comparison: Comparison) -> str:
 
 
 def all_warnings(comparison: Comparison) -> list[str]:
-    """What is doubtful, each model's under its name."""
+    """All warnings, those of a model with its name."""
     own = [
         f"{model.source}: {warning}" for model in comparison.models for warning in model.warnings
     ]
@@ -98,8 +103,3 @@ def _line(row: FigureRow) -> str:
         moved = difference_text(row, cell)
         cells.append(value_text(row, cell) + (f"<br>{moved}" if moved else ""))
     return f"| {escape_markdown(row_label(row))} | {' | '.join(cells)} |"
-
-
-def read_evaluation(path: Path) -> Comparison:
-    """Read evaluation.json; raise `RecordInvalid` with all that is wrong with it."""
-    return read_record(path, Comparison, what="an evaluation", command="gp eval")

@@ -20,7 +20,7 @@ from globalprune.artifacts.evaluations.evaluation import (
 )
 from globalprune.artifacts.formatting import byte_unit, format_bytes, format_with_error
 
-MEMORY_NOISE: Final = 2e7  # bytes; what repeated measurements of one model differed by
+MEMORY_NOISE: Final = 2e7  # bytes, by which repeated measurements of one model differed
 BYTES_UNIT: Final = "bytes"
 SECONDS_UNIT: Final = "s"
 RATE_UNIT: Final = "tokens/s"
@@ -34,17 +34,20 @@ SPEEDS: Final = {
     "decode": (RATE_UNIT, "decode_tokens_per_second"),
     "time to first token": (SECONDS_UNIT, "time_to_first_token_seconds"),
 }
+NOT_MEASURED = "not measured"
+_WHOLE = 1000  # milliseconds in a second
+_PERCENT = 100
 
 
 @dataclass(frozen=True)
 class FigureCell:
-    """One model's figure, and how far it is from the baseline's; None is unknown or impossible."""
+    """One model's figure and its difference to the baseline's; None is unknown or impossible."""
 
     value: float | None = None
     error: float | None = None
     difference: float | None = None
     difference_error: float | None = None
-    paired: bool = False  # how the difference's error came about: pair by pair, or in quadrature
+    paired: bool = False  # whether the difference's error is that of pairs, or of both errors
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ _CellOf = Callable[
 
 
 def figure_rows(comparison: Comparison) -> tuple[FigureRow, ...]:
-    """Every figure that some model has: sizes, perplexity, tasks, speed."""
+    """The rows of all figures that some model has: sizes, perplexity, tasks, speed."""
     models = comparison.models
     counts = [
         FigureRow(metric, unit, _cells(models, _count_of(field)), exact=True, relative=True)
@@ -80,13 +83,63 @@ def figure_rows(comparison: Comparison) -> tuple[FigureRow, ...]:
     )
 
 
+def row_label(row: FigureRow) -> str:
+    """The name of a row, with its unit where the figures don't carry it."""
+    return f"{row.metric}, {row.unit}" if row.unit == RATE_UNIT else row.metric
+
+
+def value_text(row: FigureRow, cell: FigureCell) -> str:
+    """A figure with its unit and its standard error."""
+    if cell.value is None:
+        return "infinite" if row.metric == "perplexity" else NOT_MEASURED
+    if row.exact:
+        return (
+            format_bytes(round(cell.value)) if row.unit == BYTES_UNIT else f"{round(cell.value):,}"
+        )
+    step, unit = _scale(row, cell.value)
+    error = None if cell.error is None else cell.error / step
+    return f"{format_with_error(cell.value / step, error)}{unit}"
+
+
+def difference_text(row: FigureRow, cell: FigureCell) -> str:
+    """The difference of a figure to the baseline's; empty where it is not known."""
+    if cell.difference is None:
+        return ""
+    if row.exact:
+        return f"{_PERCENT * cell.difference:+.1f} %"
+    if cell.difference_error is None:  # it might be noise
+        return ""
+    if row.relative:
+        step, unit = 1 / _PERCENT, " %"
+    else:
+        step, unit = _scale(row, cell.value or 0)
+    moved, error = cell.difference / step, cell.difference_error / step
+    return f"{format_with_error(moved, error, signed=True)}{unit}"
+
+
+def settings_lines(comparison: Comparison) -> list[str]:
+    """How the figures were measured; without these lines no two runs can be compared."""
+    settings = comparison.settings
+    lines = [_text_line(comparison), _machine_line(comparison)]
+    if settings.tasks is not None:
+        lines.append(_tasks_line(settings.tasks, comparison))
+    if settings.speed is not None:
+        lines.append(_speed_line(settings.speed))
+    if any(model.perplexity.standard_error is None for model in comparison.models):
+        lines.append(
+            "one window tells no error of perplexity, so no difference is shown: take more"
+        )
+    lines.append("± is the standard error; under a figure stands the difference to the first model")
+    return lines
+
+
 def _cells(models: Sequence[ModelResult], cell: _CellOf) -> tuple[FigureCell, ...]:
-    """The cells of all models, each but the first beside the first."""
+    """The cells of all models, with differences to the first."""
     return (cell(models[0], None), *(cell(model, models[0]) for model in models[1:]))
 
 
 def _count_of(field: str) -> _CellOf:
-    """What makes the cells of an exact count."""
+    """A function that makes the cells of an exact count."""
     read: Callable[[ModelResult | None], float | None] = attrgetter(field)
 
     def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
@@ -98,7 +151,7 @@ def _count_of(field: str) -> _CellOf:
 
 
 def _memory(model: ModelResult, first: ModelResult | None) -> FigureCell:
-    """Peak memory; its noise is the same for large and small, so differences are absolute."""
+    """Peak memory; its noise doesn't depend on its size, so differences are absolute."""
     peak = model.peak_memory_bytes
     if peak is None:
         return FigureCell()
@@ -108,19 +161,19 @@ def _memory(model: ModelResult, first: ModelResult | None) -> FigureCell:
 
 
 def _perplexity(model: ModelResult, first: ModelResult | None) -> FigureCell:
-    """Perplexity; paired by window."""
-    found = model.perplexity
-    moved = perplexity_difference(found, first.perplexity) if first else None
+    """Perplexity, paired by window."""
+    own = model.perplexity
+    moved = perplexity_difference(own, first.perplexity) if first else None
     if moved is None:
-        return FigureCell(found.value, found.standard_error)
-    return FigureCell(found.value, found.standard_error, *moved, paired=True)
+        return FigureCell(own.value, own.standard_error)
+    return FigureCell(own.value, own.standard_error, *moved, paired=True)
 
 
 def _task_rows(models: Sequence[ModelResult]) -> list[FigureRow]:
     """A row for every metric of every task that some model has."""
-    found = [(name, task) for model in models for name, task in model.tasks.items()]
-    details = {name for name, task in found if task.part_of}
-    metrics = dict.fromkeys((name, metric) for name, task in found for metric in task.metrics)
+    tasks = [(name, task) for model in models for name, task in model.tasks.items()]
+    details = {name for name, task in tasks if task.part_of}
+    metrics = dict.fromkeys((name, metric) for name, task in tasks for metric in task.metrics)
     return [
         FigureRow(
             f"{name} {metric}", "", _cells(models, _metric_of(name, metric)), detail=name in details
@@ -130,20 +183,20 @@ def _task_rows(models: Sequence[ModelResult]) -> list[FigureRow]:
 
 
 def _metric_of(name: str, metric: str) -> _CellOf:
-    """What makes the cells of a task's metric; paired by document where that can be."""
+    """A function that makes the cells of a task's metric, paired by document where possible."""
 
     def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
         task, base = model.tasks.get(name), first.tasks.get(name) if first else None
-        found = task.metrics.get(metric) if task else None
+        new = task.metrics.get(metric) if task else None
         old = base.metrics.get(metric) if base else None
-        if task is None or found is None:
+        if task is None or new is None:
             return FigureCell()
         if base is None or old is None:
-            return FigureCell(found.value, found.standard_error)
+            return FigureCell(new.value, new.standard_error)
         moved = metric_difference(
-            found, old, same_documents=task.document_digest == base.document_digest
+            new, old, same_documents=task.document_digest == base.document_digest
         )
-        return FigureCell(found.value, found.standard_error, *(moved or ()))
+        return FigureCell(new.value, new.standard_error, *(moved or ()))
 
     return cell
 
@@ -165,7 +218,7 @@ def _speed_rows(comparison: Comparison) -> list[FigureRow]:
 
 
 def _speed_of(field: str, *, comparable: bool) -> _CellOf:
-    """What makes the cells of a speed."""
+    """A function that makes the cells of a speed."""
     read: Callable[[object], tuple[float, ...]] = attrgetter(field)
 
     def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
@@ -180,69 +233,14 @@ def _speed_of(field: str, *, comparable: bool) -> _CellOf:
     return cell
 
 
-NOT_MEASURED = "not measured"
-_WHOLE = 1000  # milliseconds in a second
-_PERCENT = 100
-
-
-def row_label(row: FigureRow) -> str:
-    """What a row is called, with its unit where the figures don't carry it."""
-    return f"{row.metric}, {row.unit}" if row.unit == RATE_UNIT else row.metric
-
-
-def value_text(row: FigureRow, cell: FigureCell) -> str:
-    """A figure with its unit and its standard error."""
-    if cell.value is None:
-        return "infinite" if row.metric == "perplexity" else NOT_MEASURED
-    if row.exact:
-        return (
-            format_bytes(round(cell.value)) if row.unit == BYTES_UNIT else f"{round(cell.value):,}"
-        )
-    step, unit = _scale(row, cell.value)
-    error = None if cell.error is None else cell.error / step
-    return f"{format_with_error(cell.value / step, error)}{unit}"
-
-
-def difference_text(row: FigureRow, cell: FigureCell) -> str:
-    """How far a figure is from the baseline's; nothing where that can't be said."""
-    if cell.difference is None:
-        return ""
-    if row.exact:
-        return f"{_PERCENT * cell.difference:+.1f} %"
-    if cell.difference_error is None:  # of unknown noise: it might be nothing but noise
-        return ""
-    if row.relative:
-        step, unit = 1 / _PERCENT, " %"
-    else:
-        step, unit = _scale(row, cell.value or 0)
-    moved, error = cell.difference / step, cell.difference_error / step
-    return f"{format_with_error(moved, error, signed=True)}{unit}"
-
-
 def _scale(row: FigureRow, value: float) -> tuple[float, str]:
-    """What a row's figures are divided by to be read, and the unit that they then have."""
+    """The number that a row's figures are divided by for display, and their unit then."""
     if row.unit == BYTES_UNIT:
         step, unit = byte_unit(value)
         return step, f" {unit}"
     if row.unit == SECONDS_UNIT:
         return 1 / _WHOLE, " ms"
     return 1, ""
-
-
-def settings_lines(comparison: Comparison) -> list[str]:
-    """What the figures were measured with: without it none can be compared with another run's."""
-    settings = comparison.settings
-    lines = [_text_line(comparison), _machine_line(comparison)]
-    if settings.tasks is not None:
-        lines.append(_tasks_line(settings.tasks, comparison))
-    if settings.speed is not None:
-        lines.append(_speed_line(settings.speed))
-    if any(model.perplexity.standard_error is None for model in comparison.models):
-        lines.append(
-            "one window tells no error of perplexity, so no difference is shown: take more"
-        )
-    lines.append("± is the standard error; under a figure stands the difference to the first model")
-    return lines
 
 
 def _text_line(comparison: Comparison) -> str:
@@ -269,7 +267,7 @@ def _machine_line(comparison: Comparison) -> str:
 
 
 def _tasks_line(tasks: TaskSettings, comparison: Comparison) -> str:
-    """How the tasks were asked."""
+    """How the tasks were run."""
     version = comparison.versions.get("lm_eval", "")
     limit = "all documents" if tasks.limit is None else f"the first {tasks.limit} documents of each"
     shots = "as each task says" if tasks.fewshot is None else str(tasks.fewshot)

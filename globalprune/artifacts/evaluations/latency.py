@@ -25,14 +25,16 @@ from globalprune.errors import RecordInvalid, UsageError
 
 MACHINE_FORMAT: Literal["globalprune.machine/1"] = "globalprune.machine/1"
 _SUFFIX = ".json"
-_FAMILY = b'"globalprune.machine/'
-_FIRST_BYTES = 64  # among which the format stands
+_FORMAT_MARK = b'"globalprune.machine/'
+_FIRST_BYTES = 64  # the format is among them
+_NANOSECONDS: Final = 1e9
+
 
 Seconds = Annotated[float, Field(gt=0)]
 
 
 class TimedPoint(Record):
-    """A model whose layers all keep as much, and the time of a token: a step of every sequence."""
+    """The widths that all layers keep, and the time of a token: one step of every sequence."""
 
     attention: int = Field(ge=0)  # groups that every layer keeps
     mlp: int = Field(ge=0)  # channels that every layer keeps
@@ -44,7 +46,7 @@ class TimedPoint(Record):
 
 
 class MachineRecord(Record):
-    """Times of the full model, and of ones that keep fewer groups of one kind, down to none."""
+    """Times of the full model, and of models that keep fewer groups of one kind, down to none."""
 
     format: Literal["globalprune.machine/1"] = MACHINE_FORMAT
     model: ModelReference
@@ -53,8 +55,8 @@ class MachineRecord(Record):
     hardware: Hardware
     dtype: str
     batch_size: int = Field(ge=1)  # sequences that are decoded together
-    context: int = Field(ge=1)  # tokens that lie in the cache before
-    tokens: int = Field(ge=1)  # that a turn's time is the mean of
+    context: int = Field(ge=1)  # tokens in the cache
+    tokens: int = Field(ge=1)  # over which a round's time is the mean
     points: tuple[TimedPoint, ...] = Field(min_length=3)  # the full model first
     versions: dict[str, str]
     seconds: float = Field(ge=0)
@@ -67,10 +69,74 @@ class MachineRecord(Record):
         return self.points[0]
 
     def points_of(self, group_type: GroupType) -> tuple[TimedPoint, ...]:
-        """The full model and those that keep fewer groups of that kind, from none on."""
+        """The points that keep fewer groups of that kind, from none on, and the full model."""
         whole = self.full.kept(group_type)
         fewer = [point for point in self.points if point.kept(group_type) < whole]
         return (*sorted(fewer, key=lambda point: point.kept(group_type)), self.full)
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyCurve:
+    """T_kind at the measured points, and on straight lines between them.
+
+    Time never falls where more is kept: the medians of the rounds are replaced by their isotonic
+    regression, and none lies above the full model's. So a cut that really slows a machine down
+    counts as one that saves nothing.
+    """
+
+    kept: NDArray[np.int64]  # [P], from none to all groups of a layer
+    seconds: NDArray[np.float64]  # [P]
+
+    def at(self, kept: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Seconds a token where every layer keeps `kept` groups, from 0 to all; of any shape."""
+        if kept.size and not 0 <= kept.min() <= kept.max() <= self.kept[-1]:
+            raise ValueError(f"only from 0 to {self.kept[-1]} groups were measured.")
+        seconds: NDArray[np.float64] = np.interp(kept, self.kept, self.seconds)
+        return seconds
+
+    @property
+    def saved_by_all(self) -> float:
+        """Seconds a token that removing all groups of all layers saves."""
+        return float(self.seconds[-1] - self.seconds[0])
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """The measured curves of one model on one machine."""
+
+    layers: int
+    full: float  # seconds a token of the full model: the median round
+    curves: Mapping[GroupType, LatencyCurve]
+
+    @classmethod
+    def of(cls, record: MachineRecord) -> "Latencies":
+        """Make curves of the medians of the rounds."""
+        full = statistics.median(record.full.seconds_per_token)
+        return cls(record.layers, full, {kind: _curve(record, kind) for kind in GROUP_TYPES})
+
+    def seconds_per_token(self, kept: NDArray[np.integer[Any]]) -> float:
+        """The time of a model that keeps `kept` groups, `[layers, kinds]`, kinds in their order.
+
+        A dropped layer keeps none of either; its norms are not counted. Raise `ValueError` for
+        another number of layers, or for counts that no layer has.
+        """
+        if kept.shape != (self.layers, len(GROUP_TYPES)):
+            raise ValueError(f"{self.layers} layers of both kinds were measured, not {kept.shape}.")
+        saved = [
+            (curve.seconds[-1] - curve.at(kept[:, column])).sum()
+            for column, curve in enumerate(self.curves[kind] for kind in GROUP_TYPES)
+        ]
+        return self.full - float(sum(saved)) / self.layers
+
+    def nanoseconds_per_token(self, kept: NDArray[np.integer[Any]]) -> int:
+        """The same in whole nanoseconds, in which budgets are counted."""
+        return round(_NANOSECONDS * self.seconds_per_token(kept))
+
+    def nanoseconds_per_group(self, group_type: GroupType) -> int:
+        """What a group of that kind saves on average, a token."""
+        curve = self.curves[group_type]
+        groups = int(curve.kept[-1]) * self.layers
+        return round(_NANOSECONDS * curve.saved_by_all / groups)
 
 
 def read_machine_record(path: Path) -> MachineRecord:
@@ -84,19 +150,36 @@ def read_machine_record(path: Path) -> MachineRecord:
 
 
 def refuse_machine_output(path: Path) -> None:
-    """Raise `UsageError` unless `path` is free, or holds such a record that may be replaced."""
+    """Raise `UsageError` unless `path` is free, or holds such a record, which is replaced."""
     refuse_unwritable_file(path)
     if path.suffix != _SUFFIX:
         raise UsageError(f"{path}: is not called {_SUFFIX}; name a {_SUFFIX} file with -o.")
     if not path.exists():
         return
     with path.open("rb") as file:
-        if _FAMILY not in file.read(_FIRST_BYTES):
+        if _FORMAT_MARK not in file.read(_FIRST_BYTES):
             raise UsageError(f"{path}: is there and is no record of latencies; name another.")
 
 
+def isotonic_regression(values: Sequence[float]) -> NDArray[np.float64]:
+    """Isotonic regression: the nearest sequence that never falls, by least squares.
+
+    Pool adjacent violators (Ayer et al., 1955): neighbours that fall get their common mean.
+    """
+    pools: list[tuple[float, int]] = []  # mean and size
+    for value in values:
+        mean, size = value, 1
+        while pools and pools[-1][0] > mean:
+            before, others = pools.pop()
+            mean = (mean * size + before * others) / (size + others)
+            size += others
+        pools.append((mean, size))
+    means, sizes = zip(*pools, strict=True)
+    return np.repeat(np.asarray(means, np.float64), sizes)
+
+
 def _contradictions(record: MachineRecord) -> list[str]:
-    """What keeps the points from being a curve for each kind that ends in the full model."""
+    """Why the points are no curve for each kind that ends in the full model; empty if they are."""
     found = []
     full, rounds = record.full, len(record.full.seconds_per_token)
     for number, point in enumerate(record.points):
@@ -113,90 +196,9 @@ def _contradictions(record: MachineRecord) -> list[str]:
     return found
 
 
-_NANOSECONDS: Final = 1e9
-
-
-@dataclass(frozen=True, eq=False)
-class LatencyCurve:
-    """T_kind at the measured points, and on straight lines between them.
-
-    Time never falls where more is kept: where noise says so, the medians of the rounds are replaced
-    by the nearest that don't (isotonic least squares), and none lies above the full model's. A kind
-    of cut that really slows a machine down is so taken for one that saves nothing.
-    """
-
-    kept: NDArray[np.int64]  # [P], from none to all groups of a layer
-    seconds: NDArray[np.float64]  # [P]
-
-    def at(self, kept: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Seconds a token where every layer keeps so many, any shape; each from 0 to all."""
-        if kept.size and not 0 <= kept.min() <= kept.max() <= self.kept[-1]:
-            raise ValueError(f"only from 0 to {self.kept[-1]} groups were measured.")
-        seconds: NDArray[np.float64] = np.interp(kept, self.kept, self.seconds)
-        return seconds
-
-    @property
-    def saved_by_all(self) -> float:
-        """Seconds a token that go with all groups of all layers."""
-        return float(self.seconds[-1] - self.seconds[0])
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """The measured curves of one model on one machine."""
-
-    layers: int
-    full: float  # seconds a token of the full model: the median round
-    curves: Mapping[GroupType, LatencyCurve]
-
-    @classmethod
-    def of(cls, record: MachineRecord) -> "Latencies":
-        """The medians of the rounds, made into curves."""
-        full = statistics.median(record.full.seconds_per_token)
-        return cls(record.layers, full, {kind: _curve(record, kind) for kind in GROUP_TYPES})
-
-    def seconds_per_token(self, kept: NDArray[np.integer[Any]]) -> float:
-        """The time of a model that keeps so many groups, `[layers, kinds]`, kinds in their order.
-
-        A dropped layer keeps none of either; that its norms go too is not counted. Raise
-        `ValueError` for another number of layers or for counts that no layer has.
-        """
-        if kept.shape != (self.layers, len(GROUP_TYPES)):
-            raise ValueError(f"{self.layers} layers of both kinds were measured, not {kept.shape}.")
-        saved = [
-            (curve.seconds[-1] - curve.at(kept[:, column])).sum()
-            for column, curve in enumerate(self.curves[kind] for kind in GROUP_TYPES)
-        ]
-        return self.full - float(sum(saved)) / self.layers
-
-    def nanoseconds_per_token(self, kept: NDArray[np.integer[Any]]) -> int:
-        """The same in whole nanoseconds, by which budgets are kept."""
-        return round(_NANOSECONDS * self.seconds_per_token(kept))
-
-    def nanoseconds_per_group(self, group_type: GroupType) -> int:
-        """What a group of that kind saves on average, a token; 0 where nothing is saved."""
-        curve = self.curves[group_type]
-        groups = int(curve.kept[-1]) * self.layers
-        return round(_NANOSECONDS * curve.saved_by_all / groups)
-
-
 def _curve(record: MachineRecord, group_type: GroupType) -> LatencyCurve:
-    """One kind's curve, which ends in the full model's median."""
+    """The curve of one kind, which ends in the full model's median."""
     points = record.points_of(group_type)
     medians = [statistics.median(point.seconds_per_token) for point in points]
     kept = np.asarray([point.kept(group_type) for point in points], np.int64)
-    return LatencyCurve(kept, np.minimum(isotonic_means(medians), medians[-1]))
-
-
-def isotonic_means(values: Sequence[float]) -> NDArray[np.float64]:
-    """The nearest sequence that never falls, by least squares; neighbours that do are pooled."""
-    pools: list[tuple[float, int]] = []  # mean and size
-    for value in values:
-        mean, size = value, 1
-        while pools and pools[-1][0] > mean:
-            before, others = pools.pop()
-            mean = (mean * size + before * others) / (size + others)
-            size += others
-        pools.append((mean, size))
-    means, sizes = zip(*pools, strict=True)
-    return np.repeat(np.asarray(means, np.float64), sizes)
+    return LatencyCurve(kept, np.minimum(isotonic_regression(medians), medians[-1]))

@@ -23,60 +23,6 @@ from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.staging import updated_folder
 
 SWEEP_FORMAT: Literal["globalprune.sweep/1"] = "globalprune.sweep/1"
-
-
-class SweepPoint(Record):
-    """One plan, and what it leaves."""
-
-    plan: str  # its path, seen from the folder of the sweep
-    decisions: str  # the digest of what it removes
-    line: str  # the points of one line of the curve differ in how much goes, and in nothing else
-    removed: float = Field(ge=0, le=1)  # parameters of the groups that go, as a fraction of all
-    compensated: bool  # cut and repaired; otherwise judged as a mask
-    result: ModelResult
-
-
-class UnreachedRatio(Record):
-    """A ratio that no plan reaches, so that there is nothing to judge."""
-
-    line: str  # that its point would belong to
-    asked: float  # parameters to go, as a fraction of all
-    reachable: float  # the most that can go
-    reason: str
-
-
-class Sweep(Record):
-    """The model as it is, and a point for every plan."""
-
-    format: Literal["globalprune.sweep/1"] = SWEEP_FORMAT
-    dense: ModelResult
-    points: tuple[SweepPoint, ...] = Field(min_length=1)
-    unreached: tuple[UnreachedRatio, ...] = ()
-    compensation: CompensationRequest | None  # what compensated points were repaired by
-    repaired_on: TextRecord | None = None  # the text of the repairs, as it was read
-    text: TextRecord
-    settings: EvaluationSettings
-    device: str
-    hardware: Hardware
-    versions: dict[str, str]
-    command: Command
-
-    @model_validator(mode="after")
-    def _comparable(self) -> "Sweep":
-        """Refuse points that are said to be of the dense model's windows, and can't be."""
-        results = [self.dense, *(point.result for point in self.points)]
-        refuse_other_windows([result.perplexity for result in results])
-        return self
-
-    @property
-    def lines(self) -> dict[str, tuple[SweepPoint, ...]]:
-        """The points of every line, those that remove least first."""
-        found: dict[str, list[SweepPoint]] = {}
-        for point in sorted(self.points, key=lambda point: point.removed):
-            found.setdefault(point.line, []).append(point)
-        return {name: tuple(found[name]) for name in dict.fromkeys(p.line for p in self.points)}
-
-
 SWEEP_FILE: Final = "sweep.json"
 SWEEP_CSV: Final = "sweep.csv"
 SWEEP_MARKDOWN: Final = "sweep.md"
@@ -91,8 +37,60 @@ SWEEP_HEAD: Final = (
 _DENSE: Final = "as it is"
 
 
+class SweepPoint(Record):
+    """One plan, and the figures of what it leaves."""
+
+    plan: str  # its path, seen from the folder of the sweep
+    decisions: str  # the digest of what it removes
+    line: str  # the points of one line of the curve differ in how much goes, and in nothing else
+    removed: float = Field(ge=0, le=1)  # parameters of the groups that go, as a fraction of all
+    compensated: bool  # cut and compensated; otherwise evaluated as a mask
+    result: ModelResult
+
+
+class UnreachedRatio(Record):
+    """A ratio that no plan reaches."""
+
+    line: str  # of its point, if there were one
+    asked: float  # parameters to remove, as a fraction of all
+    reachable: float  # the largest fraction that can be removed
+    reason: str
+
+
+class Sweep(Record):
+    """The model as it is, and a point for every plan."""
+
+    format: Literal["globalprune.sweep/1"] = SWEEP_FORMAT
+    dense: ModelResult
+    points: tuple[SweepPoint, ...] = Field(min_length=1)
+    unreached: tuple[UnreachedRatio, ...] = ()
+    compensation: CompensationRequest | None  # of the compensated points
+    repaired_on: TextRecord | None = None  # the text of the compensation, as it was read
+    text: TextRecord
+    settings: EvaluationSettings
+    device: str
+    hardware: Hardware
+    versions: dict[str, str]
+    command: Command
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Sweep":
+        """Refuse points of the dense model's windows that have other tokens."""
+        results = [self.dense, *(point.result for point in self.points)]
+        refuse_other_windows([result.perplexity for result in results])
+        return self
+
+    @property
+    def lines(self) -> dict[str, tuple[SweepPoint, ...]]:
+        """The points of every line, in the order of what they remove."""
+        by_line: dict[str, list[SweepPoint]] = {}
+        for point in sorted(self.points, key=lambda point: point.removed):
+            by_line.setdefault(point.line, []).append(point)
+        return {name: tuple(by_line[name]) for name in dict.fromkeys(p.line for p in self.points)}
+
+
 def write_sweep(folder: Path, sweep: Sweep, curve: bytes | None = None) -> None:
-    """Write the files, all together or none of them; `curve` is the picture, if there is one."""
+    """Write the files, all or none of them; `curve` is the SVG of the curve, if there is one."""
     with updated_folder(folder, (SWEEP_FILE, SWEEP_CSV, SWEEP_MARKDOWN, SWEEP_CURVE)) as new:
         (new / SWEEP_CSV).write_bytes(sweep_csv(sweep).encode())
         (new / SWEEP_MARKDOWN).write_bytes(("\n".join(sweep_markdown_lines(sweep)) + "\n").encode())
@@ -107,7 +105,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def sweep_csv(sweep: Sweep) -> str:
-    """One row for the model as it is, then one for every point, then for what can't be reached."""
+    """The points as CSV: the model as it is, then every point, then the unreached ratios."""
     drawn = io.StringIO()
     writer = csv.writer(drawn, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -116,7 +114,7 @@ def sweep_csv(sweep: Sweep) -> str:
 
 
 def sweep_markdown_lines(sweep: Sweep) -> list[str]:
-    """The table, and under it what it was measured with."""
+    """The table as Markdown, and under it how it was measured."""
     return [
         f"| | {' | '.join(SWEEP_HEAD[1:])} |",
         f"| --- |{' ---: |' * (len(SWEEP_HEAD) - 1)}",
@@ -139,7 +137,7 @@ def sweep_text_line(sweep: Sweep) -> str:
 
 
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Yield every row by the names of its columns."""
+    """Yield every row, by column."""
     yield _row(sweep, _DENSE, 0.0, sweep.dense, None)
     for name, points in sweep.lines.items():
         for point in points:
@@ -152,7 +150,7 @@ def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
 def _row(
     sweep: Sweep, name: str, removed: float, result: ModelResult, plan: str | None
 ) -> dict[str, Any]:
-    """One model's figures."""
+    """The row of one model."""
     moved = None
     if plan is not None:
         moved = perplexity_difference(result.perplexity, sweep.dense.perplexity)
@@ -166,7 +164,7 @@ def _row(
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """A row for people."""
+    """The cells of a row as a person reads them."""
     cache = row["kv_cache_bytes_per_token"]
     if row["note"] is not None:
         return (row["line"], f"{100 * row['removed']:.1f} %", "", "", row["note"], "")
@@ -181,7 +179,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _markdown(cells: Iterable[str]) -> str:
-    """A row of cells that none of them can end."""
+    """A row of Markdown; no cell can end it."""
     return f"| {' | '.join(map(escape_markdown, cells))} |"
 
 

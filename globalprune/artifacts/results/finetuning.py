@@ -18,6 +18,9 @@ from globalprune.artifacts.records import Record, read_record
 from globalprune.errors import RecordInvalid
 
 Method = Literal["lora", "full"]
+FINETUNE_FILE = "recovery.json"
+FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
+LOSS_FILE: Final = "loss.csv"
 
 
 class LoraSettings(Record):
@@ -30,7 +33,7 @@ class LoraSettings(Record):
 
 
 class DistillationSettings(Record):
-    """What is learned from a teacher beside the text: its most likely next tokens.
+    """What is learned from a teacher: its most likely next tokens.
 
     The loss is (1 - weight) · cross-entropy + weight · T² · KL(teacher ‖ student), both at
     temperature T, over the teacher's `top_k` tokens and the rest as one.
@@ -42,14 +45,14 @@ class DistillationSettings(Record):
 
 
 class FinetuneSettings(Record):
-    """Everything that decides what a finetuning run computes, but for model and text."""
+    """Everything that decides what a finetuning computes, except model and text."""
 
     method: Method = "lora"
     samples: int = Field(default=500, ge=1)
     seq_len: int = Field(default=512, ge=2)
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
-    batch_size: int = Field(default=4, ge=1)  # windows that run at once on one device
+    batch_size: int = Field(default=4, ge=1)  # windows at once on one device
     accumulate: int = Field(default=1, ge=1)  # batches to one step of the optimiser
     warmup: float = Field(default=0.03, ge=0, lt=1)  # of the steps; then falls linearly to 0
     weight_decay: float = Field(default=0.0, ge=0)
@@ -62,22 +65,18 @@ class FinetuneSettings(Record):
 
     @model_validator(mode="after")
     def _one_method(self) -> "FinetuneSettings":
-        """Refuse adapters in a full run, and LoRA without them."""
+        """Refuse LoRA settings for full finetuning, and LoRA without them."""
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError("`lora` belongs to the method lora, and to it alone")
         return self
 
 
-FINETUNE_FILE = "recovery.json"
-FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
-
-
 class WeightsReference(Record):
-    """A model by its name and its weights."""
+    """A model by its name and the fingerprint of its weights."""
 
     source: str
     revision: str | None
-    weights: str  # fingerprint
+    weights: str
 
 
 class TrainingSource(Record):
@@ -85,7 +84,7 @@ class TrainingSource(Record):
 
     text: TextRecord
     weight: float
-    is_chat: bool  # only what the assistant says was learned
+    is_chat: bool  # of conversations only the assistant's tokens were learned
 
 
 class LossPoint(Record):
@@ -98,7 +97,7 @@ class LossPoint(Record):
 
 
 class FinetuneRun(Record):
-    """One finetuning, with all that repeats it."""
+    """One finetuning, with all that is needed to repeat it."""
 
     model: WeightsReference  # what went in
     teacher: WeightsReference | None
@@ -106,15 +105,15 @@ class FinetuneRun(Record):
     data: tuple[TrainingSource, ...]
     data_digest: str  # of windows, labels and their order before they are shuffled
     steps: int = Field(ge=1)
-    learned_tokens: int = Field(ge=1)  # that the loss is over, in one epoch
+    learned_tokens: int = Field(ge=1)  # that the loss counts, in one epoch
     trained_parameters: int = Field(ge=1)
     first_loss: float  # mean over the first tenth of the steps
     last_loss: float  # mean over the last tenth
     processes: int = Field(ge=1)
     device: str
-    weights: str | None  # fingerprint of the result; None where the adapter was kept by itself
-    seconds: float = Field(ge=0)  # of the last start, where it was resumed
-    resumed_at: int | None = None  # the step from which the last start went on
+    weights: str | None  # fingerprint of the result; None where the adapter alone was written
+    seconds: float = Field(ge=0)  # since the last start
+    resumed_at: int | None = None  # the step that the last start resumed from
     command: Command
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
@@ -128,15 +127,12 @@ class FinetuneRecord(Record):
 
 
 def read_finetune_record(path: Path) -> FinetuneRecord:
-    """Read a record; raise `RecordInvalid` with all that is wrong with it."""
+    """Read recovery.json; raise `RecordInvalid` with all that is wrong with it."""
     return read_record(path, FinetuneRecord, what="a record of finetuning", command="gp finetune")
 
 
-LOSS_FILE: Final = "loss.csv"
-
-
 def write_loss_curve(path: Path, curve: Sequence[LossPoint]) -> None:
-    """Write one row a step, whole or not at all."""
+    """Write a row for every step; the file is written whole or not at all."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(LossPoint.model_fields), lineterminator="\n")
     writer.writeheader()
@@ -145,7 +141,7 @@ def write_loss_curve(path: Path, curve: Sequence[LossPoint]) -> None:
 
 
 def read_loss_curve(path: Path) -> tuple[LossPoint, ...]:
-    """Read the steps in order; raise `RecordInvalid` for a file that holds other rows."""
+    """Read the steps in order; raise `RecordInvalid` for other rows."""
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         return tuple(LossPoint.model_validate(_without_empty(row)) for row in rows)
@@ -157,5 +153,5 @@ def read_loss_curve(path: Path) -> tuple[LossPoint, ...]:
 
 
 def _without_empty(row: dict[str, str]) -> dict[str, str]:
-    """A row without the cells that hold nothing."""
+    """The cells of a row that are not empty."""
     return {name: value for name, value in row.items() if value not in ("", None)}

@@ -15,7 +15,7 @@ from globalprune.artifacts.evaluations.latency import (
     LatencyCurve,
     MachineRecord,
     TimedPoint,
-    isotonic_means,
+    isotonic_regression,
     read_machine_record,
     refuse_machine_output,
 )
@@ -182,7 +182,7 @@ def test_the_nearest_sequence_that_never_falls(values: list[float]) -> None:
         )
         for place in range(len(values))
     ]
-    assert isotonic_means(values).tolist() == pytest.approx(expected)
+    assert isotonic_regression(values).tolist() == pytest.approx(expected)
 
 
 def test_a_median_is_not_moved_by_one_slow_round() -> None:
