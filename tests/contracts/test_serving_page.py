@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import gp
-from exporting import furthest_apart, save_cut
+from export_models import largest_logit_difference, save_cut
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.export.gguf.tensors import NUMBER_FORMATS
@@ -28,7 +28,7 @@ def test_the_way_to_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert done.code == 0, done.err
 
     assert len(commands) == 5
-    assert furthest_apart(tmp_path / "smaller.gguf", tmp_path / "smaller") < 0.05
+    assert largest_logit_difference(tmp_path / "smaller.gguf", tmp_path / "smaller") < 0.05
 
 
 def test_every_architecture_and_dtype_is_on_the_page() -> None:

@@ -32,8 +32,6 @@ WITHOUT = {
     "models/checkpoints/open",
     "models/gated_decoder/form",
     "models/loading",
-    "models/sources/hub",
-    "models/sources/plain_files",
     "pipeline/analyze",
     "pipeline/evaluate",
     "pipeline/sweep",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from command_line import files_below, gp, refused
-from exporting import furthest_apart, save_cut
+from export_models import largest_logit_difference, save_cut
 
 PLAN = """\
 format: globalprune.plan/1
@@ -40,7 +40,7 @@ def test_a_cut_by_a_plan_says_in_llama_cpp_what_it_says_here(model: Path, tmp_pa
     assert done.json["notes"][0] in checked.json["loading"]["notes"]
     assert f"note: {done.json['notes'][1]}" in done.err
     assert "allows 1,000 bytes at most, which is a promise for the folder" in done.err
-    assert furthest_apart(out, cut) < 1e-4
+    assert largest_logit_difference(out, cut) < 1e-4
     assert files_below(out.parent) == {"cut.gguf"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from command_line import gp, refused
 from cutting import write_removals
 from gguf_files import save_pair
-from texts import numbered
+from text_files import numbered_text
 
 NOTE = "is a Q8_0 quantisation: whatever is measured or made here is of its dequantised weights"
 
@@ -22,7 +22,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text(tmp_path: Path) -> Path:
     """Words and numbers."""
     path = tmp_path / "text.txt"
-    path.write_text(numbered(2000), "utf-8")
+    path.write_text(numbered_text(2000), "utf-8")
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import gp
 from cutting import Removals, write_removals
 from huggingface_hub import ModelCard
-from texts import numbered
+from text_files import numbered_text
 
 from globalprune.models.checkpoints import shard_writer
 
@@ -35,7 +35,7 @@ def base(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
 def test_a_judged_result_shows_its_perplexity(base: Path, tmp_path: Path) -> None:
     """huggingface_hub reads the figure that was printed, and the base's licence."""
     plan, text = write_removals(tmp_path / "plan.yaml", UNEVEN), tmp_path / "text.txt"
-    text.write_text(numbered(800), "utf-8")
+    text.write_text(numbered_text(800), "utf-8")
     done = gp("apply", base, "--plan", plan, "-o", tmp_path / "small", "--eval", text, "--json")
     assert done.code == 0, done.err
 

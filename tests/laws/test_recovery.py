@@ -8,7 +8,7 @@ import pytest
 import torch
 from cutting import tensors_in
 from recovering import cut_unevenly, finetuned, losses, small, stopping
-from texts import write_lines
+from text_files import write_lines
 from torch.nn import functional
 
 from globalprune.artifacts.results.finetuning import (

@@ -18,7 +18,7 @@ from typing import Final
 from unittest import mock
 
 from command_line import Said, gp
-from exporting import exported, save_cut
+from export_models import export_folder, save_cut
 from mutation import mutators
 from mutation.mutators import Mutator
 from peft import LoraConfig, get_peft_model
@@ -145,7 +145,7 @@ def build() -> None:
         adapted = get_peft_model(model, config)
         adapted.peft_config["default"].base_model_name_or_path = "m"
         adapted.save_pretrained("l")
-    exported(save_cut(Path("g"), "llama"), "f32").path.rename("m.gguf")
+    export_folder(save_cut(Path("g"), "llama"), "f32").path.rename("m.gguf")
     _must("report", "a", "-o", "out/r.html")  # the first picture makes a font cache
 
 

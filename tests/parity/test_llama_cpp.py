@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exporting import (
-    EVERYTHING,
+from export_models import (
+    EVERY_KIND_OF_CUT,
     FAMILIES,
     PROMPTS,
-    continued_by_transformers,
-    exported,
-    furthest_apart,
+    continue_in_transformers,
+    export_folder,
+    largest_logit_difference,
     save_cut,
 )
 from llama_cpp import LlamaCpp, loads
@@ -48,7 +48,7 @@ ODD_CUTS: dict[str, tuple[Cut, tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("cut", [{}, EVERYTHING], ids=["alike", "cut"])
+@pytest.mark.parametrize("cut", [{}, EVERY_KIND_OF_CUT], ids=["alike", "cut"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_says_the_same(tmp_path: Path, family: str, cut: Cut) -> None:
     """Layers that are alike in the family's own form, others in the form that counts by layer."""
@@ -57,9 +57,9 @@ def test_every_family_says_the_same(tmp_path: Path, family: str, cut: Cut) -> No
         cut = {layer: {"mlp": sublayers.get("mlp", (1,))} for layer, sublayers in cut.items()}
         cut = {**cut, 1: {"attention": ()}}
     folder = save_cut(tmp_path / "model", family, cut)
-    done = exported(folder)
+    done = export_folder(folder)
 
-    assert furthest_apart(done.path, folder) < ROUNDING
+    assert largest_logit_difference(done.path, folder) < ROUNDING
     assert bool(cut) == (done.architecture in {"deci", "openelm"}) or family == "qwen2 with a head"
 
 
@@ -70,33 +70,35 @@ def test_whatever_is_gone(tmp_path: Path, family: str, cut: tuple[Cut, tuple[int
     sublayers, dropped = cut
     folder = save_cut(tmp_path / "model", family, sublayers, dropped=dropped)
 
-    assert furthest_apart(exported(folder).path, folder) < ROUNDING
+    assert largest_logit_difference(export_folder(folder).path, folder) < ROUNDING
 
 
 @pytest.mark.parametrize(
     ("rope", "family", "cut"),
     [
-        *itertools.product(("linear", "yarn"), ("llama", "qwen2", "qwen3"), ({}, EVERYTHING)),
+        *itertools.product(
+            ("linear", "yarn"), ("llama", "qwen2", "qwen3"), ({}, EVERY_KIND_OF_CUT)
+        ),
         ("llama3", "llama", {}),
-        ("llama3", "llama", EVERYTHING),
-        ("llama3", "qwen2", EVERYTHING),
+        ("llama3", "llama", EVERY_KIND_OF_CUT),
+        ("llama3", "qwen2", EVERY_KIND_OF_CUT),
     ],
 )
 def test_scaled_positions(tmp_path: Path, family: str, rope: str, cut: Cut) -> None:
     """Longer contexts than the model was made for, wherever the form has a word for it."""
     folder = save_cut(tmp_path / "model", family, cut, rope_parameters=ROPES[rope] | THETA)
 
-    assert furthest_apart(exported(folder).path, folder) < ROUNDING
+    assert largest_logit_difference(export_folder(folder).path, folder) < ROUNDING
 
 
 @pytest.mark.parametrize(
     ("family", "shape", "cut"),
     [
         ("qwen3", {"attention_bias": True}, {}),
-        ("qwen3", {"attention_bias": True}, EVERYTHING),
-        ("qwen3", {"tie_word_embeddings": False}, EVERYTHING),
+        ("qwen3", {"attention_bias": True}, EVERY_KIND_OF_CUT),
+        ("qwen3", {"tie_word_embeddings": False}, EVERY_KIND_OF_CUT),
         ("qwen3", {"rope_parameters": ROPES["llama3"] | THETA}, {}),
-        ("qwen3", {"rope_parameters": ROPES["llama3"] | THETA}, EVERYTHING),
+        ("qwen3", {"rope_parameters": ROPES["llama3"] | THETA}, EVERY_KIND_OF_CUT),
         ("qwen2", {"rope_parameters": ROPES["llama3"] | THETA}, {}),
         ("qwen2", {"hidden_size": 64}, {}),
     ],
@@ -109,19 +111,19 @@ def test_what_is_refused_does_not_load(
     monkeypatch.setattr(GgufForm, "narrow_attention", property(lambda _: True))
     folder = save_cut(tmp_path / "model", family, cut, **shape)
 
-    assert not loads(exported(folder).path)
+    assert not loads(export_folder(folder).path)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
-@pytest.mark.parametrize("cut", [{}, EVERYTHING], ids=["alike", "cut"])
+@pytest.mark.parametrize("cut", [{}, EVERY_KIND_OF_CUT], ids=["alike", "cut"])
 def test_sixteen_bits_and_eight(tmp_path: Path, family: str, cut: Cut) -> None:
     """float16 says the same tokens; bfloat16 and q8_0, to which inputs are rounded too, near."""
     folder = save_cut(tmp_path / "model", family, cut, dtype=torch.float16)
-    first = [continued_by_transformers(folder, ids, 1)[1][0] for ids in PROMPTS]
+    first = [continue_in_transformers(folder, ids, 1)[1][0] for ids in PROMPTS]
 
-    assert furthest_apart(exported(folder, None).path, folder) < 0.05
+    assert largest_logit_difference(export_folder(folder, None).path, folder) < 0.05
     for dtype, near in (("bf16", 0.1), ("q8_0", 0.3)):
-        runtime = LlamaCpp(exported(folder, dtype).path)
+        runtime = LlamaCpp(export_folder(folder, dtype).path)
         found = [runtime.go_on(ids, 1)[1][0] for ids in PROMPTS]
         assert found == pytest.approx(first, abs=near)
 
@@ -146,9 +148,9 @@ def test_a_wrong_order_of_rows_would_be_seen(
 ) -> None:
     """Else the tests above would prove nothing."""
     monkeypatch.setattr(TensorRows, "read", mistake)
-    folder = save_cut(tmp_path / "model", "llama with every bias", EVERYTHING)
+    folder = save_cut(tmp_path / "model", "llama with every bias", EVERY_KIND_OF_CUT)
 
-    assert furthest_apart(exported(folder).path, folder) > 0.05
+    assert largest_logit_difference(export_folder(folder).path, folder) > 0.05
 
 
 def test_padding_that_adds_something_would_be_seen(
@@ -156,15 +158,15 @@ def test_padding_that_adds_something_would_be_seen(
 ) -> None:
     """And so would factors of another rope."""
     rope = ROPES["llama3"] | THETA
-    folder = save_cut(tmp_path / "model", "llama", EVERYTHING, rope_parameters=rope)
-    assert furthest_apart(exported(folder).path, folder) < ROUNDING
+    folder = save_cut(tmp_path / "model", "llama", EVERY_KIND_OF_CUT, rope_parameters=rope)
+    assert largest_logit_difference(export_folder(folder).path, folder) < ROUNDING
     with monkeypatch.context() as context:
         context.setattr(tensors, "frequency_factors", lambda *_: np.ones(8))
-        assert furthest_apart(exported(folder).path, folder) > 0.05
+        assert largest_logit_difference(export_folder(folder).path, folder) > 0.05
     read = GgufTensor.read
     monkeypatch.setattr(
         GgufTensor,
         "read",
         lambda self, checkpoint: read(self if self.rows else replace(self, fill=0.2), checkpoint),
     )
-    assert furthest_apart(exported(folder).path, folder) > 0.05
+    assert largest_logit_difference(export_folder(folder).path, folder) > 0.05

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exporting import PROMPTS, exported, save_cut
+from export_models import PROMPTS, export_folder, save_cut
 from llama_cpp import LlamaCpp
 from llama_quantize import kinds_of, quantised
 from uneven_models import Cut
@@ -42,7 +42,7 @@ KINDS = {"Q4_0": {"Q4_0", "Q6_K"}, "Q4_K_M": {"Q4_K", "Q6_K"}}  # some matrices 
 def test_a_cut_is_quantised_whole(tmp_path: Path, family: str, cut: Cut, kind: str) -> None:
     """No matrix falls back to another kind; it loads, and writes as many tokens as were asked."""
     folder = save_cut(tmp_path / "model", family, cut, **SHAPE)
-    file = quantised(exported(folder, "f16").path, kind)
+    file = quantised(export_folder(folder, "f16").path, kind)
 
     assert {found for _, found in kinds_of(file)} == KINDS[kind]
     assert len(LlamaCpp(file).go_on(PROMPTS[0], 8)[0]) == 8
@@ -52,7 +52,7 @@ def test_rows_that_are_no_whole_block_fall_back(tmp_path: Path) -> None:
     """To a kind of smaller blocks, matrix by matrix, where widths are multiples of 32 alone."""
     cut: Cut = {0: {"mlp": range(32)}, 1: {"attention": ()}}
     folder = save_cut(tmp_path / "model", "llama", cut, **SHAPE)
-    kinds = dict(kinds_of(quantised(exported(folder, "f16").path, "Q4_K_M")))
+    kinds = dict(kinds_of(quantised(export_folder(folder, "f16").path, "Q4_K_M")))
 
     assert kinds["blk.0.ffn_down.weight"] in {"Q5_0", "Q8_0"}
     assert kinds["blk.2.ffn_down.weight"] in {"Q4_K", "Q6_K"}

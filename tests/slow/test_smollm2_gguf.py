@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from command_line import gp
-from exporting import continued_by_transformers
+from export_models import continue_in_transformers
 from llama_cpp import LlamaCpp
 from smollm2_cut import PLAN, PROMPTS, cut_by
 
@@ -38,7 +38,7 @@ def test_a_cut_says_the_same(
     for prompt in PROMPTS:
         ids = runtime.tokens_of(prompt)
         tokens, values = runtime.go_on(ids, 16)
-        expected, reference = continued_by_transformers(cut, ids, 16)
+        expected, reference = continue_in_transformers(cut, ids, 16)
         assert tokens == expected[: len(tokens)]
         assert len(tokens) > 3
         assert values == pytest.approx(reference[: len(tokens)], abs=near)

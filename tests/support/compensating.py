@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from cutting import Removals, tensors_in, write_removals
-from texts import write_column
+from text_files import write_column
 from tiny_models import random_ids, tiny_model
 
 from globalprune.artifacts.plans.plan_file import read_plan_file

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import gguf
 import torch
-from exporting import exported, save_cut
+from export_models import export_folder, save_cut
 from gguf import GGMLQuantizationType as Kind
 from gguf.quants import quantize
 from tiny_models import save_tiny
@@ -35,7 +35,7 @@ def save_pair(folder: Path, family: str, dtype: str = "f32") -> tuple[Path, Path
     shape = FAMILIES[family]
     if not family.startswith("gemma"):
         saved = save_cut(folder, family, **shape)
-        return saved, exported(saved, dtype).path
+        return saved, export_folder(saved, dtype).path
     saved = save_tiny(folder, family, **shape)
     return saved, write_gemma(saved, saved.with_suffix(".gguf"), Kind[dtype.upper()])
 

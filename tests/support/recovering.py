@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from applying import applied
 from cutting import Removals, groups_of
-from texts import numbered, write_lines
+from text_files import numbered_text, write_lines
 from tiny_models import random_ids, tiny_tokenizer
 
 from globalprune.artifacts.results.finetuning import FinetuneRun, FinetuneSettings, LoraSettings
@@ -41,7 +41,7 @@ def small(**changes: Any) -> FinetuneSettings:
 def write_text(folder: Path) -> Path:
     """A text of ten thousand tokens."""
     path = folder / "text.txt"
-    path.write_text(numbered(2000), encoding="utf-8")
+    path.write_text(numbered_text(2000), encoding="utf-8")
     return path
 
 

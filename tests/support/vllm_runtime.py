@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from exporting import continued_by_transformers
+from export_models import continue_in_transformers
 
 ASK = Path(__file__).parent / "ask_vllm.py"
 PYTHON = Path(__file__).parents[2] / ".venv-runtimes" / "bin" / "python"
@@ -67,7 +67,7 @@ def furthest_from_transformers(question: Question, answer: Answer) -> float:
     assert answer.error is None, answer.error
     differences = []
     for ids, tokens, values in answer.continued:
-        expected, reference = continued_by_transformers(Path(question.folder), ids, question.tokens)
+        expected, reference = continue_in_transformers(Path(question.folder), ids, question.tokens)
         assert tokens == expected
         differences += [abs(a - b) for a, b in zip(values, reference, strict=True)]
     return max(differences)

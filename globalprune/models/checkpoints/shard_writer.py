@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from globalprune.artifacts.disk import current_umask
 from globalprune.models.checkpoints.checkpoint import TensorInfo
+from globalprune.models.checkpoints.safetensors_files import INDEX_FILE
 
 MAX_SHARD_BYTES: Final = 5 * 10**9
-INDEX_FILE: Final = "model.safetensors.index.json"
 _METADATA: Final = {"format": "pt"}
 _FILE_PATTERN: Final = "model{suffix}.safetensors"
 _LENGTH_BYTES: Final = 8  # in front of a header; the header's length is a multiple of it

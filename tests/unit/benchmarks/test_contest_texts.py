@@ -7,7 +7,7 @@ import pytest
 import torch
 from contest.texts import FOREIGN, OTHER, STRIDED, judging_texts
 from contest_parts import question_of
-from texts import VOCABULARY, ids_of, numbered, place_of, tokenizer_with_bos
+from text_files import VOCABULARY, ids_of, numbered_text, position_of, tokenizer_with_bos
 from tiny_models import tiny_tokenizer
 
 from globalprune.text.evaluation import evaluation_windows
@@ -17,7 +17,7 @@ from globalprune.text.evaluation import evaluation_windows
 def text(tmp_path: Path) -> Path:
     """Text of 2,000 tokens in which every window tells where it stands."""
     path = tmp_path / "judge.txt"
-    path.write_text(numbered(400), encoding="utf-8")
+    path.write_text(numbered_text(400), encoding="utf-8")
     return path
 
 
@@ -43,7 +43,7 @@ def test_the_other_windows_share_no_token_with_the_strided_ones(text: Path, load
     found = judging_texts(question, load, VOCABULARY)  # type: ignore[arg-type]
 
     spans = [
-        (start := place_of(row[body], ids), start + len(row[body]))
+        (start := position_of(row[body], ids), start + len(row[body]))
         for name in (STRIDED, OTHER)
         for row in found[name].rows
     ]
@@ -60,7 +60,7 @@ def test_a_few_windows_come_from_all_over_the_text(text: Path) -> None:
 
     found = judging_texts(question, tiny_tokenizer, VOCABULARY)[OTHER]
 
-    places = [place_of(row.numpy(), ids) for row in found.rows]
+    places = [position_of(row.numpy(), ids) for row in found.rows]
     assert places[0] == 16
     assert 900 < places[1] < 1100
     assert places[2] == 1984

@@ -13,7 +13,7 @@ from contest import one_item
 from contest.part import Part
 from contest.question import Item, inputs_of, job_of
 from contest_parts import part_of, question_of
-from texts import numbered
+from text_files import numbered_text
 from typer.testing import CliRunner
 
 import globalprune
@@ -25,7 +25,7 @@ Tiny = Callable[[str], Path]
 def measured(folder: Path, work: Path, recipe: str) -> Part:
     """One item in this process, judged by text that lies in the work folder."""
     text = work / "text.txt"
-    text.write_text(numbered(300), encoding="utf-8")
+    text.write_text(numbered_text(300), encoding="utf-8")
     question = question_of(folder, seq_len=24, data=str(text), judge=str(text), foreign=str(text))
     item = Item(recipe=recipe, ratio=0.0 if recipe == "dense" else 0.1, seed=0)
     return one_item.measure(job_of(question, item, inputs_of(question), work))
@@ -61,7 +61,7 @@ def test_the_dense_models_figure_is_that_of_gp_eval(tiny: Tiny, tmp_path: Path) 
 def test_a_whole_run_and_its_resumption(tiny: Tiny, tmp_path: Path) -> None:
     """Processes, commands of ours and tables for real; a second run measures nothing."""
     text = tmp_path / "text.txt"
-    text.write_text(numbered(600), encoding="utf-8")
+    text.write_text(numbered_text(600), encoding="utf-8")
     words = [str(tiny("qwen2")), str(tmp_path / "work"), "--data", str(text), "--judge", str(text)]
     words += ["--foreign", str(text), "--ratio", "0.1", "--samples", "4", "--seq-len", "24"]
     words += ["--eval-seq-len", "24", "--stride", "100", "--strided", "3", "--others", "4"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from compensating import LENGTH, ROWS, compensated, ids_file, record_of
 from cutting import Removals
-from texts import write_column
+from text_files import write_column
 from tiny_models import random_ids, tiny_model
 
 from globalprune.errors import NonFiniteError

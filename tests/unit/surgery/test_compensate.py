@@ -11,7 +11,7 @@ import torch
 from applying import applied, bytes_below
 from compensating import LENGTH, changed_in, compensated, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
-from texts import write_column
+from text_files import write_column
 from tiny_models import random_ids
 
 from globalprune import api

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from texts import (
+from text_files import (
     BOS,
     PAD,
     VOCABULARY,
-    Make,
+    TokenizerMaker,
     ids_of,
-    joined,
-    numbered,
+    joined_ids,
     numbered_documents,
-    place_of,
+    numbered_text,
+    position_of,
     tokenizer_with_bos,
     tokenizer_with_leading_unknown,
     write_lines,
@@ -33,7 +33,7 @@ def windows_of(
     seq_len: int | None,
     *,
     seed: int = 0,
-    make: Make = tiny_tokenizer,
+    make: TokenizerMaker = tiny_tokenizer,
 ) -> TokenWindows:
     """The windows of a file."""
     return calibration_windows(
@@ -45,7 +45,7 @@ def windows_of(
 def manual(tmp_path: Path) -> Path:
     """Give a file of 2,000 tokens in which every place is known by its numbers."""
     path = tmp_path / "a.txt"
-    path.write_text(numbered(400))
+    path.write_text(numbered_text(400))
     return path
 
 
@@ -60,8 +60,8 @@ def many(tmp_path: Path) -> Path:
 def test_windows_are_whole_spans_of_the_text_without_overlap(many: Path, samples: int) -> None:
     """Across the borders of documents, each exactly as it stands there."""
     windows = windows_of(many, samples, 64)
-    text = joined(numbered_documents(200))
-    places = [place_of(row, text) for row in windows.rows]
+    text = joined_ids(numbered_documents(200))
+    places = [position_of(row, text) for row in windows.rows]
     assert len(places) == samples
     assert all(len(row) == 64 for row in windows.rows)
     assert all(b - a >= 64 for a, b in pairwise(places))
@@ -78,8 +78,8 @@ def test_no_loss_is_computed_on_padding(tmp_path: Path) -> None:
 def test_no_batch_repeats_the_texts_of_another(many: Path) -> None:
     """Every batch brings windows of its own, and not only those the text begins with."""
     windows = windows_of(many, 16, 64)
-    texts = joined(numbered_documents(200))
-    seen = [{place_of(row, texts) for row in batch} for batch in batches(windows, 4)]
+    texts = joined_ids(numbered_documents(200))
+    seen = [{position_of(row, texts) for row in batch} for batch in batches(windows, 4)]
     assert [len(places) for places in seen] == [4, 4, 4, 4]
     assert len(set().union(*seen)) == 16
     assert max(seen[-1]) > 0.8 * len(texts)
@@ -103,24 +103,24 @@ def test_a_seed_decides_the_windows(manual: Path) -> None:
     ],
     ids=["no BOS", "BOS", "another token"],
 )
-def test_bos_follows_the_tokenizer(manual: Path, make: Make, leads: bool) -> None:
+def test_bos_follows_the_tokenizer(manual: Path, make: TokenizerMaker, leads: bool) -> None:
     """Every window starts as the tokenizer would start a text; the length stays the one asked."""
     windows = windows_of(manual, 5, 32, make=make)
     assert windows.record.bos is leads
-    text = ids_of(numbered(400))
+    text = ids_of(numbered_text(400))
     for row in windows.rows:
         assert len(row) == 32
         assert (row == BOS).nonzero().flatten().tolist() == [0] * leads
-        place_of(row[1:] if leads else row, text)
+        position_of(row[1:] if leads else row, text)
 
 
 def test_the_digests_are_of_the_documents_that_windows_touch(many: Path) -> None:
     """Of these and no others, so that reuse in an evaluation shows."""
     windows = windows_of(many, 5, 40)
     texts = numbered_documents(200)
-    ids = joined(texts)
+    ids = joined_ids(texts)
     owners = np.repeat(np.arange(200), 26)[:-1]  # 25 tokens and the EOS behind them
-    places = [place_of(row, ids) for row in windows.rows]
+    places = [position_of(row, ids) for row in windows.rows]
     touched = sorted({int(owner) for place in places for owner in owners[place : place + 40]})
     expected = tuple(digest_bytes(texts[index].encode()) for index in touched)
     assert windows.record.document_digests == expected
@@ -153,9 +153,9 @@ def test_unused_windows_share_no_token_with_those_to_measure_with(
         seq_len=64,
         max_unused=count,
     )
-    row = joined(numbered_documents(200))
-    taken = [place_of(window, row) for window in text.windows.rows]
-    unused = [place_of(window, row) for window in text.unused.rows] if text.unused else []
+    row = joined_ids(numbered_documents(200))
+    taken = [position_of(window, row) for window in text.windows.rows]
+    unused = [position_of(window, row) for window in text.unused.rows] if text.unused else []
 
     assert text.windows.record == windows_of(many, samples, 64).record
     assert len(unused) == count

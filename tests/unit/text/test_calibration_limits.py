@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import VOCABULARY, Make, no_tokenizer, numbered, tokenizer_with_bos
+from text_files import (
+    VOCABULARY,
+    TokenizerMaker,
+    failing_tokenizer,
+    numbered_text,
+    tokenizer_with_bos,
+)
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError, UsageError
@@ -16,7 +22,7 @@ from globalprune.text.windows import TokenWindows
 
 
 def windows_of(
-    source: Path, samples: int, seq_len: int, *, make: Make = tiny_tokenizer
+    source: Path, samples: int, seq_len: int, *, make: TokenizerMaker = tiny_tokenizer
 ) -> TokenWindows:
     """The windows of a file."""
     return calibration_windows(
@@ -28,7 +34,7 @@ def windows_of(
 def manual(tmp_path: Path) -> Path:
     """Give a file of 2,000 tokens."""
     path = tmp_path / "a.txt"
-    path.write_text(numbered(400))
+    path.write_text(numbered_text(400))
     return path
 
 
@@ -62,7 +68,7 @@ def test_every_place_can_be_drawn() -> None:
     ("make", "largest"), [(tiny_tokenizer, 19), (tokenizer_with_bos, 20)], ids=["no BOS", "BOS"]
 )
 def test_too_little_text_names_the_largest_number_of_windows(
-    manual: Path, make: Make, largest: int
+    manual: Path, make: TokenizerMaker, largest: int
 ) -> None:
     """And that number works; a BOS takes no text, so more windows fit."""
     with pytest.raises(
@@ -86,6 +92,6 @@ def test_text_shorter_than_a_window_says_so(manual: Path) -> None:
 def test_impossible_numbers_are_refused_before_anything_is_read() -> None:
     """Neither the source nor the tokenizer is touched."""
     with pytest.raises(UsageError, match="--seq-len 1: must be at least 2"):
-        windows_of(Path("/nowhere/at/all.txt"), 1, 1, make=no_tokenizer)
+        windows_of(Path("/nowhere/at/all.txt"), 1, 1, make=failing_tokenizer)
     with pytest.raises(UsageError, match="--samples 0: must be at least 1"):
-        windows_of(Path("/nowhere/at/all.txt"), 0, 8, make=no_tokenizer)
+        windows_of(Path("/nowhere/at/all.txt"), 0, 8, make=failing_tokenizer)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from recovering import CHATML
-from texts import VOCABULARY, write_lines
+from text_files import VOCABULARY, write_lines
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from texts import (
+from text_files import (
     BOS,
     VOCABULARY,
-    Make,
+    TokenizerMaker,
+    failing_tokenizer,
     ids_of,
-    joined,
-    no_tokenizer,
-    numbered,
+    joined_ids,
     numbered_documents,
+    numbered_text,
     tokenizer_with_bos,
     write_lines,
 )
@@ -23,14 +23,14 @@ from globalprune.errors import TextError, UsageError
 from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.windows import TokenWindows
 
-TEXT = ids_of(numbered(30))  # 150 tokens
+TEXT = ids_of(numbered_text(30))  # 150 tokens
 
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
     """Give a file of 150 tokens in which every place is known by its numbers."""
     path = tmp_path / "a.txt"
-    path.write_text(numbered(30))
+    path.write_text(numbered_text(30))
     return path
 
 
@@ -40,7 +40,7 @@ def windows_of(
     *,
     samples: int | None = None,
     stride: int | None = None,
-    make: Make = tiny_tokenizer,
+    make: TokenizerMaker = tiny_tokenizer,
 ) -> TokenWindows:
     """The windows of a file."""
     return evaluation_windows(
@@ -91,7 +91,7 @@ def test_a_bos_leaves_no_gap_in_the_text(manual: Path, stride: int | None) -> No
 
 
 @pytest.mark.parametrize("make", [tiny_tokenizer, tokenizer_with_bos], ids=["no BOS", "BOS"])
-def test_windows_that_would_overlap_are_refused(manual: Path, make: Make) -> None:
+def test_windows_that_would_overlap_are_refused(manual: Path, make: TokenizerMaker) -> None:
     """Else some tokens would count twice; the stride that the message names works."""
     with pytest.raises(
         UsageError, match=r"--stride 28: windows of 30 tokens would overlap .*; say 30 or more"
@@ -105,7 +105,7 @@ def test_windows_cross_documents_and_name_them(tmp_path: Path) -> None:
     texts = numbered_documents(4, words=2)  # 10 tokens each, 43 with the EOS between
     path = write_lines(tmp_path / "a.jsonl", [{"text": text} for text in texts])
     windows = windows_of(path, 15, samples=2)
-    assert np.array_equal(np.concatenate(windows.rows), joined(texts)[:30])
+    assert np.array_equal(np.concatenate(windows.rows), joined_ids(texts)[:30])
     expected = tuple(digest_bytes(text.encode()) for text in texts[:3])
     assert windows.record.document_digests == expected
     assert windows.record.documents == 3
@@ -161,10 +161,10 @@ def test_rows_of_ids_have_no_stride(tmp_path: Path) -> None:
     """They are windows already; the option would do nothing."""
     path = write_lines(tmp_path / "a.jsonl", [{"input_ids": [1, 2, 3]}])
     with pytest.raises(UsageError, match=r"rows of `input_ids` have no --stride; leave it out"):
-        windows_of(path, 3, stride=3, make=no_tokenizer)
+        windows_of(path, 3, stride=3, make=failing_tokenizer)
 
 
 def test_impossible_numbers_are_refused_before_anything_is_read() -> None:
     """Neither the source nor the tokenizer is touched."""
     with pytest.raises(UsageError, match="--stride 0: must be at least 1"):
-        windows_of(Path("/nowhere/at/all.txt"), 8, stride=0, make=no_tokenizer)
+        windows_of(Path("/nowhere/at/all.txt"), 8, stride=0, make=failing_tokenizer)

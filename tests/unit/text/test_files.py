@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from texts import pairs, values_in, write_column, write_lines
+from text_files import column_values, located_values, write_column, write_lines
 
 from globalprune.errors import TextError
 from globalprune.text import files
@@ -13,7 +13,7 @@ from globalprune.text.rows import Column
 
 def values_of(*paths: Path) -> list[object]:
     """Every value of some files."""
-    return values_in(local_rows(paths))
+    return column_values(local_rows(paths))
 
 
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
     file.write_text("One line.\n\nAnother – ünïcode.\n", encoding="utf-8")
     rows = local_rows([file])
     assert rows.column is Column.TEXT
-    assert pairs(rows) == [(str(file), "One line.\n\nAnother – ünïcode.\n")]
+    assert located_values(rows) == [(str(file), "One line.\n\nAnother – ünïcode.\n")]
 
 
 def test_a_long_text_file_is_read_in_pieces(
@@ -48,7 +48,7 @@ def test_each_line_of_jsonl_is_a_row_with_its_number(tmp_path: Path) -> None:
     """Blank lines hold no row but count, so that an editor finds the line."""
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "a\\n\u2028b", "id": 1}\n\n  \n{"id": 2, "text": "c"}')
-    assert pairs(local_rows([file])) == [
+    assert located_values(local_rows([file])) == [
         (f"{file}, line 1", "a\n\u2028b"),
         (f"{file}, line 4", "c"),
     ]

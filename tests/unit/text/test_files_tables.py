@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from texts import TABLE_KINDS, pairs, values_in, write_arrow, write_column
+from text_files import TABLE_KINDS, column_values, located_values, write_arrow, write_column
 
 from globalprune.errors import TextError
 from globalprune.text.files import table_rows
@@ -27,7 +27,7 @@ def write(folder: Path, kind: str, table: Any) -> Path:
 
 def values_of(path: Path) -> list[object]:
     """Every value of a table."""
-    return values_in(table_rows(path))
+    return column_values(table_rows(path))
 
 
 @BINARY_KINDS
@@ -43,7 +43,7 @@ def test_every_row_is_read_with_its_number(
     path = write_column(tmp_path, kind, column, values)
     rows = table_rows(path)
     assert rows.column is Column(column)
-    assert pairs(rows) == [(f"{path}, row {n}", value) for n, value in enumerate(values)]
+    assert located_values(rows) == [(f"{path}, row {n}", value) for n, value in enumerate(values)]
 
 
 @BINARY_KINDS

@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 import pytest
-from texts import VOCABULARY, no_tokenizer, pairs, values_in
+from text_files import VOCABULARY, column_values, failing_tokenizer, located_values
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
@@ -21,7 +21,7 @@ from globalprune.text.tokenization import read_documents
 
 def texts_of(part: TextUse) -> list[object]:
     """The topics of a part."""
-    return values_in(builtin_rows(part))
+    return column_values(builtin_rows(part))
 
 
 def test_the_parts_share_no_topic_and_miss_none() -> None:
@@ -103,13 +103,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 def values_of(seed: int | None = None) -> list[object]:
     """Every value of the served data set."""
-    return values_in(hub_rows(SOURCE, seed))
+    return column_values(hub_rows(SOURCE, seed))
 
 
 def test_the_named_config_and_split_are_streamed(hub: Hub) -> None:
     """Nothing is downloaded whole."""
     hub.serve([{"text": "a"}])
-    assert pairs(hub_rows(SOURCE, None)) == [("owner/data (test), streamed row 0", "a")]
+    assert located_values(hub_rows(SOURCE, None)) == [("owner/data (test), streamed row 0", "a")]
     assert hub.asked == [("owner/data", "en", "test", True)]
 
 
@@ -165,7 +165,7 @@ def test_windows_keep_their_order_whatever_the_seed(hub: Hub) -> None:
     hub.serve([{"input_ids": row} for row in rows])
     assert hub_rows(SOURCE, 0).column is Column.INPUT_IDS
     windows = calibration_windows(
-        "owner/data", no_tokenizer, vocab_size=VOCABULARY, samples=3, seed=5
+        "owner/data", failing_tokenizer, vocab_size=VOCABULARY, samples=3, seed=5
     )
     assert [row.tolist() for row in windows.rows] == rows[:3]
 
@@ -241,4 +241,4 @@ def test_a_network_that_fails_in_the_middle_is_said_so(hub: Hub) -> None:
 def test_without_a_network_the_default_is_refused_with_the_way_out() -> None:
     """The real library, kept offline, fails as we expect it to."""
     with pytest.raises(TextError, match=rf"^HuggingFaceFW/fineweb-edu.*Connection.*{WAY_OUT}"):
-        calibration_windows(None, no_tokenizer, vocab_size=VOCABULARY)
+        calibration_windows(None, failing_tokenizer, vocab_size=VOCABULARY)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
-from texts import TABLE_KINDS, VOCABULARY, no_tokenizer, write_arrow, write_lines
+from text_files import TABLE_KINDS, VOCABULARY, failing_tokenizer, write_arrow, write_lines
 
 from globalprune.errors import TextError
 from globalprune.text.calibration import calibration_windows
@@ -21,12 +21,12 @@ IDS = [5, 6, 7, 8]
 
 def measured(path: Path) -> TokenWindows:
     """The windows of a file, to measure with."""
-    return calibration_windows(str(path), no_tokenizer, vocab_size=VOCABULARY)
+    return calibration_windows(str(path), failing_tokenizer, vocab_size=VOCABULARY)
 
 
 def trained(path: Path) -> TrainingText:
     """The windows of a file, to learn from."""
-    return training_texts([str(path)], no_tokenizer, vocab_size=VOCABULARY, samples=9)[0]
+    return training_texts([str(path)], failing_tokenizer, vocab_size=VOCABULARY, samples=9)[0]
 
 
 def one(folder: Path, **columns: Any) -> Path:

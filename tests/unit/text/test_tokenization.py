@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import (
+from text_files import (
     BOS,
     EOS,
     TABLE_KINDS,
     VOCABULARY,
-    Make,
+    TokenizerMaker,
     ids_of,
-    joined,
+    joined_ids,
     tokenizer_with_bos,
     tokenizer_with_leading_unknown,
     tokenizer_without,
@@ -67,7 +67,7 @@ def tokenised(
 
 
 @pytest.mark.parametrize("make", [tiny_tokenizer, tokenizer_with_bos], ids=["bare", "with BOS"])
-def test_documents_are_joined_by_one_eos(make: Make) -> None:
+def test_documents_are_joined_by_one_eos(make: TokenizerMaker) -> None:
     """Between them, not behind the last; no other special token stands in the row."""
     text = tokenised(documents("ab", "c", "def"), make())
     assert text.ids.tolist() == [*ids_of("ab"), EOS, *ids_of("c"), EOS, *ids_of("def")]
@@ -98,7 +98,7 @@ def test_a_tokenizer_s_own_limits_change_nothing() -> None:
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=16, pad_id=258, pad_token="<pad>")
     text = tokenised(documents("a longer document", "b"), tokenizer)
-    assert text.ids.tolist() == joined(["a longer document", "b"]).tolist()
+    assert text.ids.tolist() == joined_ids(["a longer document", "b"]).tolist()
 
 
 @settings(deadline=None, max_examples=50)
@@ -135,7 +135,7 @@ def test_reading_stops_once_there_is_enough() -> None:
 def test_everything_is_read_if_nobody_says_enough() -> None:
     """Over block after block, in order."""
     texts = [chr(ord("a") + number) * 2**14 for number in range(10)]
-    assert np.array_equal(tokenised(documents(*texts)).ids, joined(texts))
+    assert np.array_equal(tokenised(documents(*texts)).ids, joined_ids(texts))
 
 
 def test_text_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,9 @@ def test_no_text_at_all_is_refused(texts: list[str]) -> None:
     ],
     ids=["eos", "text", "bos"],
 )
-def test_ids_that_the_model_lacks_are_refused(make: Make, texts: list[str], largest: int) -> None:
+def test_ids_that_the_model_lacks_are_refused(
+    make: TokenizerMaker, texts: list[str], largest: int
+) -> None:
     """Those of special tokens too: the embedding would fail, or on a GPU crash."""
     with pytest.raises(
         TextError,
@@ -185,7 +187,7 @@ def test_ids_that_the_model_lacks_are_refused(make: Make, texts: list[str], larg
     ],
     ids=["adds it", "has one", "adds another", "has none"],
 )
-def test_bos_follows_what_the_tokenizer_does(make: Make, adds: bool) -> None:
+def test_bos_follows_what_the_tokenizer_does(make: TokenizerMaker, adds: bool) -> None:
     """What its settings claim is not asked."""
     assert adds_bos(make()) is adds
 

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recovering import CHATML, write_chats
-from texts import (
+from text_files import (
     EOS,
     VOCABULARY,
-    Make,
-    joined,
-    no_tokenizer,
-    numbered,
+    TokenizerMaker,
+    failing_tokenizer,
+    joined_ids,
     numbered_documents,
-    place_of,
+    numbered_text,
+    position_of,
     tokenizer_with_bos,
     write_lines,
 )
@@ -30,7 +30,7 @@ from globalprune.text.training import TrainingText, divide_samples, training_tex
 
 
 def cut(
-    *sources: Path | str, samples: int = 8, make: Make = tiny_tokenizer, **options: Any
+    *sources: Path | str, samples: int = 8, make: TokenizerMaker = tiny_tokenizer, **options: Any
 ) -> Sequence[TrainingText]:
     """The windows of some sources."""
     options = {"seq_len": 32} | options
@@ -55,8 +55,8 @@ def many(tmp_path: Path) -> Path:
 def test_windows_of_text_are_full_spans_and_all_of_them_is_learned(many: Path) -> None:
     """Documents are joined by EOS as for calibration; no token is padding."""
     (text,) = cut(many, samples=20)
-    ids = joined(numbered_documents(200))
-    places = [place_of(row, ids) for row in text.rows]
+    ids = joined_ids(numbered_documents(200))
+    places = [position_of(row, ids) for row in text.rows]
     assert [len(row) for row in text.rows] == [32] * 20
     assert all(b - a >= 32 for a, b in pairwise(places))
     assert any((row == EOS).any() for row in text.rows)
@@ -93,7 +93,7 @@ def test_a_source_that_would_give_nothing_is_refused(many: Path) -> None:
 def test_too_little_text_says_how_many_windows_it_gives(tmp_path: Path) -> None:
     """As calibration does."""
     path = tmp_path / "a.txt"
-    path.write_text(numbered(20))
+    path.write_text(numbered_text(20))
     with pytest.raises(TextError, match=r"its 100 tokens give at most 3 windows of 32 tokens, not"):
         cut(path)
 
@@ -102,7 +102,7 @@ def test_rows_of_ids_stand_as_they_are(tmp_path: Path) -> None:
     """Of whatever lengths, the first ones in order; neither --seq-len nor a tokenizer matters."""
     rows = [[1, 2, 3], [4, 5], [6, 7, 8, 9], [1, 1]]
     path = write_lines(tmp_path / "a.jsonl", [{"input_ids": row} for row in rows])
-    (text,) = cut(path, samples=3, seq_len=512, make=no_tokenizer)
+    (text,) = cut(path, samples=3, seq_len=512, make=failing_tokenizer)
     assert [row.tolist() for row in text.rows] == rows[:3]
     assert [labels.tolist() for labels in text.labels] == rows[:3]
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from recovering import CHATML, write_chats
-from texts import VOCABULARY, Make, ids_of, numbered, place_of, tokenizer_with_bos, write_lines
+from text_files import (
+    VOCABULARY,
+    TokenizerMaker,
+    ids_of,
+    numbered_text,
+    position_of,
+    tokenizer_with_bos,
+    write_lines,
+)
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
@@ -18,7 +26,7 @@ from globalprune.text.training import TrainingText, training_texts
 
 
 def cut(
-    *sources: Path | str, samples: int = 8, make: Make = tiny_tokenizer, **options: Any
+    *sources: Path | str, samples: int = 8, make: TokenizerMaker = tiny_tokenizer, **options: Any
 ) -> Sequence[TrainingText]:
     """The windows of some sources."""
     options = {"seq_len": 32} | options
@@ -53,7 +61,10 @@ def test_of_a_conversation_only_the_answers_are_learned(tmp_path: Path) -> None:
 def test_every_window_of_conversations_has_something_to_learn(tmp_path: Path) -> None:
     """A question alone teaches nothing, nor does a first token, which is never predicted."""
     talk = [
-        {"role": "user", "content": "?" + numbered(30)},  # an odd length: windows begin anywhere
+        {
+            "role": "user",
+            "content": "?" + numbered_text(30),
+        },  # an odd length: windows begin anywhere
         {"role": "assistant", "content": "yes"},
     ]
     path = write_lines(tmp_path / "a.jsonl", [{"messages": talk}] * 40)
@@ -73,7 +84,7 @@ def test_windows_of_conversations_follow_the_template_alone(tmp_path: Path) -> N
     (text,) = cut(chats, seq_len=80, make=chatty)
     talks = [json.loads(line)["messages"] for line in chats.read_text().splitlines()]
     ids = ids_of("".join(chatty().apply_chat_template(talk, tokenize=False) for talk in talks))
-    places = [place_of(row, ids) for row in text.rows]
+    places = [position_of(row, ids) for row in text.rows]
     assert all(b - a >= 80 for a, b in pairwise(places))
     assert text.record.bos is False
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import BOS, ids_of, tokenizer_with_bos
+from text_files import BOS, ids_of, tokenizer_with_bos
 
 from globalprune.errors import UsageError
 from globalprune.text.tokenization import Ids, TokenSequence

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from texts import TABLE_KINDS, VOCABULARY, no_tokenizer, write_column, write_lines
+from text_files import TABLE_KINDS, VOCABULARY, failing_tokenizer, write_column, write_lines
 
 from globalprune.errors import TextError
 from globalprune.text.calibration import calibration_windows
@@ -21,7 +21,7 @@ def windows_of(
 ) -> TokenWindows:
     """The windows of a file, to calibrate with."""
     return calibration_windows(
-        str(source), no_tokenizer, vocab_size=VOCABULARY, samples=samples, seq_len=seq_len
+        str(source), failing_tokenizer, vocab_size=VOCABULARY, samples=samples, seq_len=seq_len
     )
 
 
@@ -43,7 +43,7 @@ def test_every_row_is_a_window_and_no_tokenizer_is_loaded(
 ) -> None:
     """In order, unshuffled and unpadded, from every kind of file, for both uses."""
     path = write_column(tmp_path, kind, "input_ids", rows)
-    evaluated = evaluation_windows(str(path), no_tokenizer, vocab_size=VOCABULARY)
+    evaluated = evaluation_windows(str(path), failing_tokenizer, vocab_size=VOCABULARY)
     assert ids_in(windows_of(path)) == ids_in(evaluated) == rows
     assert windows_of(path).record == evaluated.record
 

@@ -7,7 +7,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
-from exporting import EVERYTHING, exported, save_cut
+from export_models import EVERY_KIND_OF_CUT, export_folder, save_cut
 from gguf import GGUFReader
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -32,13 +32,13 @@ def contents(file: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that is cut unevenly; only read."""
-    return save_cut(tmp_path_factory.mktemp("exporter") / "model", cut=EVERYTHING)
+    return save_cut(tmp_path_factory.mktemp("exporter") / "model", cut=EVERY_KIND_OF_CUT)
 
 
 def test_a_file_says_what_the_model_is(folder: Path) -> None:
     """Sizes by layer, and explicit sizes of heads."""
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n", "utf-8")
-    keys = keys_of(exported(folder, "f16").path)
+    keys = keys_of(export_folder(folder, "f16").path)
 
     assert keys["general.name"] == "model"
     assert keys["general.license"] == "apache-2.0"
@@ -59,7 +59,7 @@ def test_a_file_says_what_the_model_is(folder: Path) -> None:
 
 def test_what_was_written_is_told(folder: Path) -> None:
     """Bytes, zeros and what stays wide."""
-    done = exported(folder, "q8_0")
+    done = export_folder(folder, "q8_0")
     zeros = 64 * (2 * 3 * 16 + 3 * 32)
 
     assert done.document == {
@@ -87,7 +87,7 @@ def test_what_was_written_is_told(folder: Path) -> None:
 def test_a_layer_without_anything_is_told(tmp_path: Path) -> None:
     """It stands in the checkpoint and not in the file."""
     nothing = {2: {"attention": (), "mlp": ()}}
-    done = exported(save_cut(tmp_path / "model", cut=nothing))
+    done = export_folder(save_cut(tmp_path / "model", cut=nothing))
 
     assert keys_of(done.path)["llama.block_count"] == 3
     assert done.warnings == ("layer 2: nothing is left of it, so it isn't written.",)
@@ -121,13 +121,13 @@ def test_only_one_tensor_is_held_at_a_time(
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     """Here a number that float16 doesn't reach, in the last tensor."""
     folder = save_cut(tmp_path / "model")
-    done = exported(folder)
+    done = export_folder(folder)
     before = done.path.read_bytes()
     stored = load_file(folder / "model.safetensors")
     stored["model.layers.3.mlp.down_proj.weight"][0, 0] = 1e6
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"blk\.3\.ffn_down\.weight: holds numbers beyond"):
-        exported(folder, "f16")
+        export_folder(folder, "f16")
 
     assert done.path.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"model", "model.gguf"}
@@ -148,7 +148,9 @@ def test_an_adapter_is_exported_merged(tmp_path: Path) -> None:
         adapted_by_peft.merge_and_unload().save_pretrained(tmp_path / "merged")
     for file in base.glob("tokenizer*"):
         (tmp_path / "merged" / file.name).write_bytes(file.read_bytes())
-    adapted, merged, plain = (exported(tmp_path / name) for name in ("adapter", "merged", "base"))
+    adapted, merged, plain = (
+        export_folder(tmp_path / name) for name in ("adapter", "merged", "base")
+    )
 
     assert contents(adapted.path) == contents(merged.path) != contents(plain.path)
     assert keys_of(adapted.path)["general.name"] == "adapter"
@@ -161,15 +163,20 @@ def test_a_stored_head_that_differs_from_the_embedding_is_written(tmp_path: Path
     stored["lm_head.weight"] = stored["model.embed_tokens.weight"] + 1
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
 
-    assert "output.weight" in contents(exported(folder).path)
+    assert "output.weight" in contents(export_folder(folder).path)
 
 
 @pytest.mark.parametrize(
     ("family", "cut", "shape", "message"),
     [
         ("mistral", {}, {"sliding_window": 16}, "no form of this mistral: its llama has no slidi"),
-        ("mistral", EVERYTHING, {"sliding_window": 16}, "its deci has no sliding window"),
-        ("qwen3", EVERYTHING, {"tie_word_embeddings": False}, "plan with --uniform, or with --wh"),
+        ("mistral", EVERY_KIND_OF_CUT, {"sliding_window": 16}, "its deci has no sliding window"),
+        (
+            "qwen3",
+            EVERY_KIND_OF_CUT,
+            {"tie_word_embeddings": False},
+            "plan with --uniform, or with --wh",
+        ),
         ("qwen3", {}, {"attention_bias": True}, r"no bias on self_attn\.k_proj, self_attn\.o_pro"),
         ("llama", {}, {"hidden_act": "gelu"}, "its llama has no gelu"),
         (
@@ -186,6 +193,6 @@ def test_what_has_no_form_is_refused_by_name(
     """Before anything is written, and with the way out where there is one."""
     folder = save_cut(tmp_path / "model", family, cut, **shape)
     with pytest.raises(UsageError, match=message):
-        exported(folder)
+        export_folder(folder)
 
     assert {path.name for path in tmp_path.iterdir()} == {"model"}

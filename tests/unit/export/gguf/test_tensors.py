@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from exporting import EVERYTHING, save_cut
+from export_models import EVERY_KIND_OF_CUT, save_cut
 from gguf import GGMLQuantizationType as Kind
 from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
@@ -31,7 +31,7 @@ def laid_out(folder: Path) -> dict[str, GgufTensor]:
 
 def test_names_and_shapes_of_a_cut_model(tmp_path: Path) -> None:
     """Layer 0 has one group of zeros, layer 2 has 32 channels of zeros."""
-    tensors = laid_out(save_cut(tmp_path / "model", cut=EVERYTHING))
+    tensors = laid_out(save_cut(tmp_path / "model", cut=EVERY_KIND_OF_CUT))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     zeros = {name for name, tensor in tensors.items() if not tensor.rows}
 
@@ -49,7 +49,7 @@ def test_names_and_shapes_of_a_cut_model(tmp_path: Path) -> None:
 
 def test_openelm_has_queries_keys_and_values_in_one(tmp_path: Path) -> None:
     """Padding has norms too, since every layer of that form has them."""
-    tensors = laid_out(save_cut(tmp_path / "model", "qwen3", EVERYTHING))
+    tensors = laid_out(save_cut(tmp_path / "model", "qwen3", EVERY_KIND_OF_CUT))
 
     assert tensors["blk.3.attn_qkv.weight"].shape == ((4 + 2 * 2) * 16, 64)
     assert len(tensors["blk.3.attn_qkv.weight"].rows) == 3
@@ -60,7 +60,7 @@ def test_openelm_has_queries_keys_and_values_in_one(tmp_path: Path) -> None:
 
 def test_the_padding_that_a_plan_is_told_is_what_the_file_has(tmp_path: Path) -> None:
     """Both are counted apart."""
-    folder = save_cut(tmp_path / "model", "llama with every bias", EVERYTHING)
+    folder = save_cut(tmp_path / "model", "llama with every bias", EVERY_KIND_OF_CUT)
     subject = open_export_model(str(folder), tmp_path / "out.gguf")
     zeros = [tensor for tensor in list_tensors(subject) if not tensor.rows]
 
@@ -69,7 +69,7 @@ def test_the_padding_that_a_plan_is_told_is_what_the_file_has(tmp_path: Path) ->
 
 def test_a_bias_of_an_emptied_sublayer_stays(tmp_path: Path) -> None:
     """And those of groups that are gone have no zeros in their place."""
-    tensors = laid_out(save_cut(tmp_path / "model", "llama with every bias", EVERYTHING))
+    tensors = laid_out(save_cut(tmp_path / "model", "llama with every bias", EVERY_KIND_OF_CUT))
 
     assert tensors["blk.0.attn_output.bias"].rows
     assert tensors["blk.2.ffn_down.bias"].rows

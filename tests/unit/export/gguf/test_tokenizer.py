@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from export_tokenizers import (
+    ROWS,
+    byte_level_tokenizer,
+    save_with_tokenizer,
+    sentencepiece_tokenizer,
+)
 from gguf import TokenType
-from tokenizing import ROWS, byte_level_tokenizer, save_with, sentencepiece_tokenizer
 
 from globalprune.errors import UsageError
 from globalprune.export.gguf.tokenizer import (
@@ -25,7 +30,7 @@ QWEN_2 = next(steps for (steps, _), name in PRE_TOKENIZERS.items() if name == "q
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a byte-level tokenizer."""
     tokenizer = byte_level_tokenizer(QWEN_2, ignore_merges=False, bos=True)
-    return save_with(tmp_path_factory.mktemp("vocabulary") / "model", tokenizer)
+    return save_with_tokenizer(tmp_path_factory.mktemp("vocabulary") / "model", tokenizer)
 
 
 def raw(folder: Path) -> Any:
@@ -60,7 +65,7 @@ def test_special_tokens_and_the_chat_template_come_along(folder: Path) -> None:
 
 def test_pieces_bytes_and_the_unknown(tmp_path: Path) -> None:
     """SentencePiece's kinds of tokens, and scores in the order of its merges."""
-    folder = save_with(tmp_path / "model", sentencepiece_tokenizer())
+    folder = save_with_tokenizer(tmp_path / "model", sentencepiece_tokenizer())
     vocabulary = read_vocabulary(folder, ROWS)
     scores = vocabulary.kind.scores or {}
     pieces = [token for token in vocabulary.tokens[259:] if token in scores and len(token) > 1]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from exporting import save_cut
+from export_models import save_cut
 from tokenizers import (
     AddedToken,
     Regex,
@@ -21,7 +21,7 @@ from transformers.convert_slow_tokenizer import generate_merges
 from globalprune.export.gguf.tokenizer import BYTES, DIGITS, WORDS_OF_BYTES, Steps
 
 ROWS = 1000  # of the embedding: more than any of them has tokens
-TEXTS = (
+SAMPLE_TEXTS = (
     "The year 2026 has 365 days, and 12 months; it's what we'll call a year. I'VE they'Re don't",
     "Übung macht den Meister, naïve café, 東京 and Ελλάδα: 3.14159\n\n\tindented\n   \n",
     "def f(x):\n    return x + 1\r\n\r\n  # two  spaces   three 1234567 ₂₃ ①",
@@ -49,7 +49,7 @@ def byte_level_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((*TEXTS[:6], CAPITALS), trainer)
+    tokenizer.train_from_iterator((*SAMPLE_TEXTS[:6], CAPITALS), trainer)
     return _finished(tokenizer, bos=bos)
 
 
@@ -73,7 +73,7 @@ def sentencepiece_tokenizer(*, older: bool = True, bos: bool = True) -> PreTrain
     return _finished(tokenizer, bos=bos, unk_token="<unk>")
 
 
-def save_with(folder: Path, tokenizer: Any) -> Path:
+def save_with_tokenizer(folder: Path, tokenizer: Any) -> Path:
     """A model's folder with this tokenizer."""
     save_cut(folder, vocab_size=ROWS)
     for file in (*folder.glob("tokenizer*"), *folder.glob("special*")):
@@ -102,7 +102,7 @@ def _pieces() -> tuple[dict[str, int], list[tuple[str, str]]]:
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
     trainer = trainers.BpeTrainer(vocab_size=600, min_frequency=1, show_progress=False)
-    tokenizer.train_from_iterator((*TEXTS[:6], CAPITALS), trainer)
+    tokenizer.train_from_iterator((*SAMPLE_TEXTS[:6], CAPITALS), trainer)
     found = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     pieces = [text for text, _ in found if len(text) > 1] + [t for t, _ in found if len(t) == 1]
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]

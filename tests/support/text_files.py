@@ -18,7 +18,7 @@ from globalprune.text.tokenization import Ids
 
 BOS, EOS, PAD = 256, 257, 258
 VOCABULARY = 260
-Make = Callable[[], PreTrainedTokenizerBase]
+TokenizerMaker = Callable[[], PreTrainedTokenizerBase]
 TABLE_KINDS = ("jsonl", "parquet", "arrow", "arrow stream")
 
 
@@ -49,7 +49,7 @@ def tokenizer_without(**names: None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def no_tokenizer() -> PreTrainedTokenizerBase:
+def failing_tokenizer() -> PreTrainedTokenizerBase:
     """A tokenizer that must not be loaded."""
     raise AssertionError("the tokenizer was loaded")
 
@@ -60,24 +60,24 @@ def ids_of(text: str) -> Ids:
     return np.array(ids, dtype=np.int64)
 
 
-def joined(documents: Sequence[str]) -> Ids:
+def joined_ids(documents: Sequence[str]) -> Ids:
     """The ids of documents with an EOS between each two."""
     first, *others = [ids_of(document) for document in documents]
     behind = [np.concatenate([[EOS], ids]) for ids in others]
     return np.concatenate([first, *behind])
 
 
-def numbered(count: int, first: int = 0) -> str:
+def numbered_text(count: int, first: int = 0) -> str:
     """Text in which any twelve characters tell where they stand: `0000.0001.…`."""
     return "".join(f"{number:04}." for number in range(first, first + count))
 
 
 def numbered_documents(count: int, words: int = 5) -> list[str]:
     """Documents of that text, one going on where the other ends."""
-    return [numbered(words, first) for first in range(0, count * words, words)]
+    return [numbered_text(words, first) for first in range(0, count * words, words)]
 
 
-def place_of(row: Any, ids: Ids) -> int:
+def position_of(row: Any, ids: Ids) -> int:
     """Where a row of ids stands in a longer one; it must stand there once."""
     spans = np.lib.stride_tricks.sliding_window_view(ids, len(row))
     (places,) = np.nonzero((spans == np.asarray(row)).all(axis=1))
@@ -85,14 +85,14 @@ def place_of(row: Any, ids: Ids) -> int:
     return int(place)
 
 
-def pairs(rows: TextRows) -> list[tuple[str, object]]:
+def located_values(rows: TextRows) -> list[tuple[str, object]]:
     """Each row's place, and what stands in the column that is read."""
     return [(where, row[rows.column]) for where, row in rows.values]
 
 
-def values_in(rows: TextRows) -> list[object]:
+def column_values(rows: TextRows) -> list[object]:
     """What stands in the column that is read."""
-    return [value for _, value in pairs(rows)]
+    return [value for _, value in located_values(rows)]
 
 
 def write_lines(path: Path, rows: Sequence[object]) -> Path:

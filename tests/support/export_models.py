@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", {"tie_word_embeddings": True}),
 }
 # no attention first, odd widths, no MLP, other groups than elsewhere
-EVERYTHING: Cut = {
+EVERY_KIND_OF_CUT: Cut = {
     0: {"attention": ()},
     1: {"attention": (2,), "mlp": tuple(range(0, 90, 7))},
     2: {"mlp": ()},
@@ -80,12 +80,12 @@ def save_cut(
     return folder
 
 
-def exported(folder: Path, dtype: str | None = "f32") -> ExportResult:
+def export_folder(folder: Path, dtype: str | None = "f32") -> ExportResult:
     """Write the GGUF file beside a model's folder."""
     return export_gguf(str(folder), folder.with_suffix(".gguf"), dtype=dtype)
 
 
-def continued_by_transformers(folder: Path, ids: Sequence[int], tokens: int) -> Continued:
+def continue_in_transformers(folder: Path, ids: Sequence[int], tokens: int) -> Continued:
     """Decode greedily without a cache."""
     model: Any = load_model(folder)
     found: list[int] = []
@@ -98,13 +98,13 @@ def continued_by_transformers(folder: Path, ids: Sequence[int], tokens: int) -> 
     return found, values
 
 
-def furthest_apart(file: Path, folder: Path, tokens: int = 12) -> float:
+def largest_logit_difference(file: Path, folder: Path, tokens: int = 12) -> float:
     """The largest difference of log-probabilities; infinite where a token differs."""
     runtime = LlamaCpp(file)
     differences = []
     for ids in PROMPTS:
         found, values = runtime.go_on(ids, tokens)
-        expected, reference = continued_by_transformers(folder, ids, tokens)
+        expected, reference = continue_in_transformers(folder, ids, tokens)
         if not found or found != expected[: len(found)]:
             return math.inf
         differences += [abs(a - b) for a, b in zip(values, reference, strict=False)]
