@@ -23,11 +23,11 @@ from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
     AnalysisRecord,
     ModelRecord,
-    TextRecord,
     write_analysis_record,
 )
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, write_group_table
+from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
     LayerStructure,

@@ -16,7 +16,6 @@ from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
     Analysis,
     AnalysisRecord,
-    TextRecord,
     write_analysis_record,
 )
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
@@ -28,7 +27,7 @@ from globalprune.artifacts.analyses.trial import Trial, broken_promise, trial_te
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.plans.budgets import further_costs
-from globalprune.artifacts.records import tool_versions
+from globalprune.artifacts.records import TextRecord, tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import unprunable_reason
 from globalprune.importance import Importance

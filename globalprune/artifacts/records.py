@@ -1,7 +1,7 @@
 """The base of every JSON and YAML file that we write: strict, versioned, digested.
 
 A record refuses unknown keys, and its strings hold no control characters. A record file is written
-whole or not at all; a bad one is refused with all of its problems. The format is checked first,
+whole or not at all; a bad one is refused with all of its problems. Its format is checked first,
 because the keys of another format are no mistakes.
 """
 
@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 
@@ -24,58 +24,56 @@ from globalprune.artifacts.staging import complete_update
 from globalprune.errors import RecordInvalid
 from globalprune.printable import printable, printable_value
 
+RECORDS_FOLDER: Final = "globalprune"  # in a result, for its records
+DIGEST_PREFIX: Final = "sha256:"
+RECORDED_TOOLS: Final = (
+    "globalprune", "torch", "transformers", "datasets", "tokenizers", "pyarrow",
+)  # fmt: skip
+_SHOWN_PROBLEMS: Final = 20
+_SHOWN_DIGITS: Final = 30
+_TOO_LARGE: Final = 2**63
+
 
 class Record(BaseModel):
     """A value that never changes and that refuses keys it doesn't know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    verbatim: ClassVar[frozenset[str]] = frozenset(
-        {"command"}
-    )  # fields that are kept to the letter
+    verbatim: ClassVar[frozenset[str]] = frozenset({"command"})  # fields that stay to the letter
 
     @model_validator(mode="before")
     @classmethod
     def _printable(cls, value: Any) -> Any:
-        """Spell the characters that act."""
+        """Replace control characters by their escapes."""
         if not isinstance(value, dict):
             return value
         return {printable_value(name): cls._shown(name, part) for name, part in value.items()}
 
     @classmethod
     def _shown(cls, name: Any, part: Any) -> Any:
-        """A field as it may be shown; a record inside sees to its own."""
+        """Return a field's value without control characters; an inner record does that itself."""
         field = cls.model_fields.get(name) if isinstance(name, str) else None
         is_record = isinstance(part, dict) and (field is None or not _is_mapping(field))
         return part if name in cls.verbatim or is_record else printable_value(part)
 
 
-def _is_mapping(field: FieldInfo) -> bool:
-    """Whether a field holds keys of a file's own choice."""
-    return get_origin(field.annotation) is dict
+RecordT = TypeVar("RecordT", bound=Record)
 
 
-def format_problem(content: Mapping[Any, Any], reads: str, again: str) -> str | None:
-    """What is wrong with the format that a file names, and what to do; None where nothing is.
+class TextRecord(Record):
+    """Text as it was read and cut into windows; the document digests show reuse in evaluation."""
 
-    `reads` is the one that is read, `again` says how the file is made anew.
-    """
-    said = content.get("format")
-    if said == reads:
-        return None
-    if said is None:
-        return f"names no format; add `format: {reads}` if it is of that one, or {again}."
-    kind, _, version = str(said).rpartition("/")
-    if kind == reads.rpartition("/")[0] and version.isdigit():
-        ours = f"is of format {said}, this globalprune reads {reads}"
-        return f"{ours}; install the globalprune that wrote it, or {again}."
-    return f"is of format {said}, which is not {reads}; name another file, or {again}."
-
-
-Kind = TypeVar("Kind", bound=Record)
-_SHOWN_PROBLEMS: Final = 20
-_SHOWN_DIGITS: Final = 30
-_TOO_LARGE: Final = 2**63
+    source: str
+    documents: int = Field(ge=0)
+    document_digests: tuple[str, ...]
+    samples: int = Field(ge=0)
+    seq_len: int | None  # None: the windows have several lengths
+    stride: int | None
+    tokens: int = Field(ge=0)
+    predicted_tokens: int = Field(ge=0)
+    seed: int | None
+    bos: bool
+    digest: str  # of the windows' ids
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -83,10 +81,11 @@ def write_record(path: Path, record: Record) -> None:
     write_atomically(path, record.model_dump_json(indent=2) + "\n")
 
 
-def read_record(path: Path, kind: type[Kind], *, what: str, command: str) -> Kind:
-    """Read a record; raise `RecordInvalid` with all that is wrong with it.
+def read_record(path: Path, kind: type[RecordT], *, what: str, command: str) -> RecordT:
+    """Read a record of a kind; `what` names the kind with its article, `command` writes it.
 
-    `what` says what it should be, with its article, and `command` makes it anew.
+    Raises:
+        RecordInvalid: the file can't be read or is no such record; all problems in one message.
     """
     complete_update(path.parent)
     try:
@@ -99,25 +98,76 @@ def read_record(path: Path, kind: type[Kind], *, what: str, command: str) -> Kin
         top = from_json(content)
     except ValueError as error:
         raise RecordInvalid(f"{path}: is not JSON ({error}); run {command} again.") from error
-    reads = str(kind.model_fields["format"].default)
-    if isinstance(top, dict) and (problem := format_problem(top, reads, f"run {command} again")):
-        raise RecordInvalid(f"{path}: {problem}")
+    expected = str(kind.model_fields["format"].default)
+    if isinstance(top, dict):
+        problem = format_problem(top, expected, f"run {command} again")
+        if problem is not None:
+            raise RecordInvalid(f"{path}: {problem}")
     try:
         record = kind.model_validate_json(content)
     except ValidationError as error:
-        raise RecordInvalid(f"{path}: {_complaint(error, what, command)}") from error
-    if found := list(islice(_impossible(top), _SHOWN_PROBLEMS)):
-        lines = "\n".join(f"  {where}: {number}" for where, number in found)
+        raise RecordInvalid(f"{path}: {_all_problems(error, what, command)}") from error
+    if impossible := list(islice(_impossible_numbers(top), _SHOWN_PROBLEMS)):
+        lines = "\n".join(f"  {where}: {number}" for where, number in impossible)
         raise RecordInvalid(
             f"{path}: holds numbers that {what} can't; run {command} again.\n{lines}"
         )
     return record
 
 
-def _impossible(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Yield numbers that are no finite float, or no count that fits into 64 bits, by their place.
+def format_problem(content: Mapping[Any, Any], expected: str, remedy: str) -> str | None:
+    """Return what is wrong with the `format` of a file's content, and what to do; None if nothing.
 
-    A count is never negative; what may be is written with a point.
+    `remedy` says how the file is made anew.
+    """
+    stated = content.get("format")
+    if stated == expected:
+        return None
+    if stated is None:
+        return f"names no format; add `format: {expected}` if it is of that one, or {remedy}."
+    kind, _, version = str(stated).rpartition("/")
+    if kind == expected.rpartition("/")[0] and version.isdigit():
+        return (
+            f"is of format {stated}, this globalprune reads {expected}; install the globalprune "
+            f"that wrote it, or {remedy}."
+        )
+    return f"is of format {stated}, which is not {expected}; name another file, or {remedy}."
+
+
+def digest_bytes(*parts: bytes | memoryview) -> str:
+    """Return `sha256:…` of the parts, one after the other."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return DIGEST_PREFIX + state.hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Return `sha256:…` of a JSON value in its canonical spelling: sorted keys, no spaces."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return digest_bytes(canonical.encode())
+
+
+def tool_versions(*more: str) -> dict[str, str]:
+    """Return the versions of Python and of the libraries that can change a figure, and `more`."""
+    versions = {"python": platform.python_version()}
+    for name in (*RECORDED_TOOLS, *more):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _is_mapping(field: FieldInfo) -> bool:
+    """Return whether a field holds keys that the file chooses."""
+    return get_origin(field.annotation) is dict
+
+
+def _impossible_numbers(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the place and text of numbers that are not finite, negative counts, and huge ones.
+
+    A count is an integer below 2**63; numbers that may be negative are written with a point.
     """
     match value:
         case bool():
@@ -127,50 +177,20 @@ def _impossible(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
         case float() if not math.isfinite(value):
             yield where, str(value)
         case list():
-            for place, item in enumerate(value):
-                yield from _impossible(item, f"{where}.{place}".lstrip("."))
+            for index, item in enumerate(value):
+                yield from _impossible_numbers(item, f"{where}.{index}".lstrip("."))
         case dict():
             for name, item in value.items():
-                yield from _impossible(item, f"{where}.{printable(name)}".lstrip("."))
+                yield from _impossible_numbers(item, f"{where}.{printable(name)}".lstrip("."))
 
 
-def _complaint(error: ValidationError, what: str, command: str) -> str:
-    """Say all that pydantic found."""
-    found = error.errors(include_url=False)
+def _all_problems(error: ValidationError, what: str, command: str) -> str:
+    """List the problems that pydantic reports, one a line."""
+    problems = error.errors(include_url=False)
     lines = [
         f"  {'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
-        for problem in found[:_SHOWN_PROBLEMS]
+        for problem in problems[:_SHOWN_PROBLEMS]
     ]
-    left_out = len(found) - len(lines)
+    left_out = len(problems) - len(lines)
     more = [f"  … and {left_out} more"] if left_out else []
     return "\n".join([f"is not {what}; run {command} again.", *lines, *more])
-
-
-PREFIX = "sha256:"
-RECORDED_TOOLS = ("globalprune", "torch", "transformers", "datasets", "tokenizers", "pyarrow")
-OWN_FOLDER = "globalprune"
-
-
-def digest_bytes(*parts: bytes | memoryview) -> str:
-    """`sha256:…` of the parts, one after the other."""
-    state = hashlib.sha256()
-    for part in parts:
-        state.update(part)
-    return PREFIX + state.hexdigest()
-
-
-def digest_json(value: Any) -> str:
-    """`sha256:…` of a JSON value in its one canonical spelling."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return digest_bytes(canonical.encode())
-
-
-def tool_versions(*more: str) -> dict[str, str]:
-    """The versions of Python and of the libraries that can change a figure, and of `more`."""
-    versions = {"python": platform.python_version()}
-    for name in (*RECORDED_TOOLS, *more):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -12,7 +12,7 @@ from globalprune.artifacts.command import Command, with_plan
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.records import OWN_FOLDER, Record
+from globalprune.artifacts.records import RECORDS_FOLDER, Record
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, FinetuneRecord, FinetuneRun
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
@@ -73,7 +73,7 @@ class CardFacts:
             yield records.analysis.command
         if records.cut:
             # the plan as it was applied lies here, edits and all; the one it came from may not
-            yield with_plan(records.cut.command, f"{OWN_FOLDER}/{PLAN_FILE}")
+            yield with_plan(records.cut.command, f"{RECORDS_FOLDER}/{PLAN_FILE}")
         for run in records.runs:
             yield run.command
         if records.evaluation:
@@ -100,7 +100,7 @@ def gather_facts(folder: Path, *, name: str, licence_from: Path | None) -> CardF
 
 def read_records(folder: Path) -> ModelRecords:
     """Read the records in a model's folder; a file that is no such record counts as none."""
-    own = folder / OWN_FOLDER
+    own = folder / RECORDS_FOLDER
     return ModelRecords(
         analysis=_read(own / ANALYSIS_FILE, AnalysisRecord),
         cut=_read(own / METRICS_FILE, ApplyMetrics),

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
 from globalprune.artifacts.formatting import escape_markdown, markdown_code
+from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.results.compensation import CompensationRecord
 from globalprune.artifacts.results.finetuning import FinetuneRun
 from globalprune.artifacts.results.metrics import ApplyMetrics, EarlierStep

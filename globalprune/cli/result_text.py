@@ -34,7 +34,7 @@ def show_result(result: "PruneResult", *, as_json: bool) -> None:
 
 def _cut_summary(result: "ApplyResult") -> str:
     """Say what was made of what, and how it loads."""
-    from globalprune.artifacts.records import OWN_FOLDER
+    from globalprune.artifacts.records import RECORDS_FOLDER
 
     before, after = result.parameters_before, result.parameters_after
     cut = f"{(before - after) / before:.2%} cut"
@@ -56,7 +56,7 @@ def _cut_summary(result: "ApplyResult") -> str:
         f"{result.out}: {after:,} of {before:,} parameters left ({cut})\n"
         f"{weights}\n"
         f"removed groups: {removed}\n{form}\n"
-        f"its plan and records are in {result.out}/{OWN_FOLDER}"
+        f"its plan and records are in {result.out}/{RECORDS_FOLDER}"
     )
 
 

@@ -10,14 +10,14 @@ from typing import Any, Final, Literal
 import torch
 from transformers import PreTrainedModel
 
-from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, TextRecord, read_analysis_record
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.evaluations.evaluation import (
     ModelResult,
     PerplexityResult,
     TaskResult,
     perplexity_of,
 )
-from globalprune.artifacts.records import OWN_FOLDER, Record
+from globalprune.artifacts.records import RECORDS_FOLDER, Record, TextRecord
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, read_compensation
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
 from globalprune.artifacts.run_folder import RunFolder
@@ -154,7 +154,7 @@ def warn_of_contamination(folder: Path, evaluated: TextRecord) -> str | None:
     try:
         shared = [
             (phase, text.source, len(judged & set(text.document_digests)))
-            for phase, text in _texts_read(folder / OWN_FOLDER)
+            for phase, text in _texts_read(folder / RECORDS_FOLDER)
             if judged & set(text.document_digests)
         ]
     except RecordInvalid as error:

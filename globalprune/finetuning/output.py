@@ -9,7 +9,7 @@ from statistics import fmean
 
 import torch
 
-from globalprune.artifacts.records import OWN_FOLDER, tool_versions, write_record
+from globalprune.artifacts.records import RECORDS_FOLDER, tool_versions, write_record
 from globalprune.artifacts.results.finetuning import (
     FINETUNE_FILE,
     LOSS_FILE,
@@ -102,9 +102,9 @@ def copy_records(base: Checkpoint, folder: Path) -> None:
     records = records_folder(base.source)
     if records.is_dir():
         others = shutil.ignore_patterns("evaluation.*")
-        shutil.copytree(records, folder / OWN_FOLDER, ignore=others)
+        shutil.copytree(records, folder / RECORDS_FOLDER, ignore=others)
     else:
-        (folder / OWN_FOLDER).mkdir()
+        (folder / RECORDS_FOLDER).mkdir()
 
 
 def folder_reader(folder: Path) -> TensorReader:
@@ -171,7 +171,7 @@ def write_run(
     folder: Path, run: FinetuneRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
 ) -> None:
     """Write the records into a result, behind those of the runs before; then its card."""
-    own = folder / OWN_FOLDER
+    own = folder / RECORDS_FOLDER
     path = own / FINETUNE_FILE
     earlier = read_finetune_record(path).runs if path.exists() else ()
     write_record(path, FinetuneRecord(runs=(*earlier, run)))

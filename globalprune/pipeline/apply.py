@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.plans.plan_file import PlanFile, read_plan_file
-from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.records import RECORDS_FOLDER
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.run_folder import RunFolder
@@ -174,7 +174,7 @@ def _stages(job: CutJob, work: RunFolder, reporter: Reporter) -> tuple[Path, Pru
 
     cut_folder, tuned_folder = work.folder / _CUT, work.folder / _FINETUNED
     cut = _unless_done(
-        cut_folder / OWN_FOLDER / METRICS_FILE,
+        cut_folder / RECORDS_FOLDER / METRICS_FILE,
         _read_cut,
         lambda: _cut(job, cut_folder, work, reporter),
     )
@@ -182,7 +182,7 @@ def _stages(job: CutJob, work: RunFolder, reporter: Reporter) -> tuple[Path, Pru
     run = None
     if job.options.finetune is not None:
         run = _unless_done(
-            tuned_folder / OWN_FOLDER / FINETUNE_FILE,
+            tuned_folder / RECORDS_FOLDER / FINETUNE_FILE,
             lambda path: read_finetune_record(path).runs[-1],
             lambda: _finetune(job, [*models][-1], tuned_folder, work, reporter),
         )
@@ -192,7 +192,7 @@ def _stages(job: CutJob, work: RunFolder, reporter: Reporter) -> tuple[Path, Pru
     evaluation = None
     if job.options.evaluate is not None:
         evaluation = _unless_done(
-            Path(last.name) / OWN_FOLDER / EVALUATION_FILE,
+            Path(last.name) / RECORDS_FOLDER / EVALUATION_FILE,
             read_evaluation,
             lambda: _evaluate(job, models, reporter),
         )
@@ -357,7 +357,7 @@ def keep_evaluation(
     from globalprune.artifacts.evaluations.evaluation_files import write_evaluation
     from globalprune.card.model_card import write_card
 
-    own = model / OWN_FOLDER
+    own = model / RECORDS_FOLDER
     if evaluation is not None:
         write_evaluation(own, evaluation)
     for path in others:

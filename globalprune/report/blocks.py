@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import format_command
+from globalprune.artifacts.records import TextRecord
 
 NOT_KNOWN: Final = "not known"
 

@@ -19,7 +19,7 @@ from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.plan_summary import find_analysis
-from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.records import RECORDS_FOLDER
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE
 from globalprune.artifacts.results.metrics import METRICS_FILE
 from globalprune.errors import UsageError
@@ -78,14 +78,14 @@ def find_input(path: Path) -> ReportInput:
         raise UsageError(f"{path}: is a file and no plan; {remedy}")
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such file or folder; {_REMEDY}")
-    for folder in (path / OWN_FOLDER, path):
+    for folder in (path / RECORDS_FOLDER, path):
         if any((folder / name).is_file() for name in _RESULT_FILES):
             return ReportInput(path, "result", folder)
     if any((path / name).is_file() for name in _RECORD_FILES):
         return ReportInput(path, "records", path)
     raise UsageError(
-        f"{path}: holds none of {', '.join(_RECORD_FILES)}, {OWN_FOLDER}/{METRICS_FILE} and "
-        f"{OWN_FOLDER}/{FINETUNE_FILE}; {_REMEDY}"
+        f"{path}: holds none of {', '.join(_RECORD_FILES)}, {RECORDS_FOLDER}/{METRICS_FILE} and "
+        f"{RECORDS_FOLDER}/{FINETUNE_FILE}; {_REMEDY}"
     )
 
 

@@ -6,16 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from globalprune.artifacts.analyses.analysis import (
-    ANALYSIS_FILE,
-    TextRecord,
-    read_analysis_record,
-)
+from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import PlanFile
 from globalprune.artifacts.plans.plan_summary import plan_warning
+from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.models.architecture import ModelAdapter

@@ -8,7 +8,7 @@ from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.records import OWN_FOLDER, write_record
+from globalprune.artifacts.records import RECORDS_FOLDER, write_record
 from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
 from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
 from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_texts
@@ -26,7 +26,7 @@ def write_records(
     lines: Sequence[str],
 ) -> None:
     """Write every record of one application into a model's folder."""
-    folder = out / OWN_FOLDER
+    folder = out / RECORDS_FOLDER
     folder.mkdir()
     (folder / PLAN_FILE).write_bytes(prepared.file.content)
     schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it

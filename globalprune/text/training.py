@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.records import TextRecord
 from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
 from globalprune.text.calibration import (

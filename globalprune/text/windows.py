@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.artifacts.analyses.analysis import TextRecord
-from globalprune.artifacts.records import digest_bytes
+from globalprune.artifacts.records import TextRecord, digest_bytes
 from globalprune.errors import TextError, UsageError
 from globalprune.text.rows import Column, TextRows
 from globalprune.text.token_rows import MIN_TOKENS, TokenRow

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from globalprune.artifacts.analyses.analysis import TextRecord
+from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.importance import IMPORTANCES, Importance
 from globalprune.models.architecture import ModelAdapter

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from globalprune.artifacts.analyses.analysis import AnalysisRecord, ModelRecord, TextRecord
+from globalprune.artifacts.analyses.analysis import AnalysisRecord, ModelRecord
 from globalprune.artifacts.evaluations.evaluation import (
     Comparison,
     EvaluationSettings,
@@ -15,6 +15,7 @@ from globalprune.artifacts.evaluations.evaluation import (
 )
 from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
 from globalprune.artifacts.plans.plan import ModelReference
+from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.structure import ModelStructure
 
 

@@ -17,29 +17,19 @@ from globalprune.artifacts.analyses.normalisers import NormaliserName, normalise
 from globalprune.artifacts.analyses.reliability import Reliability
 from globalprune.artifacts.analyses.trial import Trial, doubt_text
 from globalprune.artifacts.command import Command
-from globalprune.artifacts.records import Record, digest_json, read_record, write_record
+from globalprune.artifacts.records import (
+    Record,
+    TextRecord,
+    digest_json,
+    read_record,
+    write_record,
+)
 from globalprune.artifacts.stored_weights import StoredWeights
 from globalprune.artifacts.structure import ModelStructure, ModelTraits
 from globalprune.errors import RecordInvalid, TableInvalid, UsageError
 
 ANALYSIS_FORMAT: Literal["globalprune.analysis/1"] = "globalprune.analysis/1"
 ANALYSIS_FILE = "analysis.json"
-
-
-class TextRecord(Record):
-    """Text as it was read and cut into windows; the document digests show reuse in evaluation."""
-
-    source: str
-    documents: int = Field(ge=0)
-    document_digests: tuple[str, ...]
-    samples: int = Field(ge=0)
-    seq_len: int | None  # None: the windows are of several lengths
-    stride: int | None
-    tokens: int = Field(ge=0)
-    predicted_tokens: int = Field(ge=0)
-    seed: int | None
-    bos: bool
-    digest: str  # of the windows' ids
 
 
 class ModelRecord(Record):

@@ -11,9 +11,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import Command
-from globalprune.artifacts.records import Record
+from globalprune.artifacts.records import Record, TextRecord
 
 EVALUATION_FORMAT: Literal["globalprune.evaluation/2"] = "globalprune.evaluation/2"
 Estimate = tuple[float, float | None]  # a value and its standard error

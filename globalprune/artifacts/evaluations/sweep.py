@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import Command, format_command
 from globalprune.artifacts.evaluations.evaluation import (
     EvaluationSettings,
@@ -18,7 +17,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     refuse_other_windows,
 )
 from globalprune.artifacts.formatting import escape_markdown, markdown_code
-from globalprune.artifacts.records import Record, read_record, write_record
+from globalprune.artifacts.records import Record, TextRecord, read_record, write_record
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.staging import updated_folder
 

@@ -8,8 +8,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from globalprune.artifacts.analyses.analysis import TextRecord
-from globalprune.artifacts.records import Record, read_record
+from globalprune.artifacts.records import Record, TextRecord, read_record
 from globalprune.artifacts.structure import GroupType
 from globalprune.errors import UsageError
 

@@ -11,10 +11,9 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.records import Record, read_record
+from globalprune.artifacts.records import Record, TextRecord, read_record
 from globalprune.errors import RecordInvalid
 
 Method = Literal["lora", "full"]

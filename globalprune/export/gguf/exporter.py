@@ -14,7 +14,7 @@ from globalprune.artifacts.disk import refuse_unwritable_file, temporary_file
 from globalprune.artifacts.formatting import first_few
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
-from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.records import RECORDS_FOLDER
 from globalprune.card.licences import read_licence
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.export.gguf.model import ExportModel, add_rope, open_export_model
@@ -204,7 +204,7 @@ def _warnings(
 def _size_warnings(model: ExportModel, file_bytes: int) -> Iterator[str]:
     """Yield where the file is larger than the size that the model was planned for."""
     source = model.checkpoint.source
-    path = source.path / OWN_FOLDER / PLAN_FILE
+    path = source.path / RECORDS_FOLDER / PLAN_FILE
     if source.adapter is not None or not path.is_file():
         return
     with suppress(ArtifactError):

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.formatting import first_few
-from globalprune.artifacts.records import PREFIX, digest_json
+from globalprune.artifacts.records import DIGEST_PREFIX, digest_json
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.source import ModelSource
@@ -131,7 +131,7 @@ def _read_file(path: Path) -> Iterator[tuple[Path, str | None]]:
         after = os.fstat(file.fileno())
     if _file_facts(before) != _file_facts(after):
         raise UsageError(f"{path}: changed while it was read; see that nothing writes to it.")
-    digest = PREFIX + state.hexdigest()
+    digest = DIGEST_PREFIX + state.hexdigest()
     changed = max(after.st_mtime_ns, after.st_ctime_ns)
     if after.st_size >= CACHED_SIZE and start - changed > _TIME_RESOLUTION:
         _cache_digest(path, after, digest)
@@ -179,7 +179,7 @@ def _cache_digest(path: Path, status: os.stat_result, digest: str) -> None:
 
 def _cache_file(key: str) -> Path:
     """Return the file of one cached digest."""
-    return cache_folder() / _CACHE_FOLDER / f"{key.removeprefix(PREFIX)}.json"
+    return cache_folder() / _CACHE_FOLDER / f"{key.removeprefix(DIGEST_PREFIX)}.json"
 
 
 def _list_files(folder: Path) -> Iterator[Path]:

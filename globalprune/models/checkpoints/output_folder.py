@@ -10,7 +10,7 @@ from typing import Any, Final
 from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
 from globalprune.artifacts.formatting import first_few
 from globalprune.artifacts.own_files import ORIGIN_FILE, foreign_files
-from globalprune.artifacts.records import OWN_FOLDER
+from globalprune.artifacts.records import RECORDS_FOLDER
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE
 from globalprune.errors import UsageError
 from globalprune.models.sources.source import ModelSource
@@ -62,9 +62,9 @@ _FORBIDDEN_SUFFIXES: Final = (
 )
 _GENERATION_KEYS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 # These mark a result as ours; the folder alone may be anything, a checkout of this project too.
-OWN_RECORDS: Final = (f"{OWN_FOLDER}/{ORIGIN_FILE}", f"{OWN_FOLDER}/{FINETUNE_FILE}")
+OWN_RECORDS: Final = (f"{RECORDS_FOLDER}/{ORIGIN_FILE}", f"{RECORDS_FOLDER}/{FINETUNE_FILE}")
 _WRITTEN: Final = (
-    OWN_FOLDER,
+    RECORDS_FOLDER,
     "config.json",
     "readme.md",
     "model*.safetensors",
@@ -100,7 +100,7 @@ def write_generation_config(config: dict[str, Any], out: Path) -> None:
 
 def records_folder(source: ModelSource) -> Path:
     """Return the folder of a model's records, which may not exist."""
-    return (source.adapter or source.path) / OWN_FOLDER
+    return (source.adapter or source.path) / RECORDS_FOLDER
 
 
 def refuse_unsafe_output(
@@ -119,8 +119,8 @@ def refuse_foreign_files(out: Path) -> None:
     """Raise `UsageError` if a folder that may be replaced holds files that gp didn't write."""
     entries = out.iterdir() if out.is_dir() else ()
     foreign = sorted(entry.name for entry in entries if not _is_written_by_us(entry.name))
-    own = out / OWN_FOLDER
-    foreign += [f"{OWN_FOLDER}/{name}" for name in (foreign_files(own) if own.is_dir() else ())]
+    own = out / RECORDS_FOLDER
+    foreign += [f"{RECORDS_FOLDER}/{name}" for name in (foreign_files(own) if own.is_dir() else ())]
     if foreign:
         raise UsageError(
             f"{out}: holds what globalprune didn't write ({first_few(foreign)}), which --overwrite "

@@ -15,8 +15,8 @@ from records import text_record
 from tiny_models import random_ids, tiny_model
 
 import globalprune
-from globalprune.artifacts.analyses.analysis import TextRecord
 from globalprune.artifacts.evaluations.evaluation import ModelResult
+from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.results.finetuning import FinetuneSettings, read_finetune_record
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import NonFiniteError
