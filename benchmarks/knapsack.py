@@ -82,7 +82,7 @@ def main(count: int) -> None:
         theirs = by_highs(problem)
         seconds["ours"] += between - started
         seconds["HiGHS"] += time.perf_counter() - between
-        equal += difference(problem, found.taken if found else None, theirs) < EQUAL
+        equal += difference(problem, found.removed if found else None, theirs) < EQUAL
         proven += found is None or found.proven
     print(f"{equal} of {count} equal, {proven} proven by us; seconds: {seconds}", flush=True)
 

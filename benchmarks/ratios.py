@@ -13,7 +13,7 @@ import typer
 
 import globalprune
 from globalprune.artifacts.analyses.analysis import read_analysis
-from globalprune.options import ApplyOptions, EvaluateOptions
+from globalprune.options import ApplyOptions, EvaluateOptions, PlanOptions
 from globalprune.planning.summary import shares_of
 from globalprune.planning.write import write_plans
 
@@ -40,12 +40,13 @@ def main(
     print("| --- | --- | --- | --- | --- |")
     print(f"| none | 0 % | {dense.perplexity.value:.2f} | | |")
     for name in importance or measured.record.methods:
-        plans = write_plans(measured, ratio or RATIOS, work / name, importance=name, overwrite=True)
+        plan_for = PlanOptions(tuple(ratio or RATIOS), importance=name, overwrite=True)
+        plans = write_plans(measured, plan_for, work / name)
         for plan in plans:
             out = work / "model"
             result = globalprune.apply(model, plan.path, out, ApplyOptions(overwrite=True)).cut
             judged = globalprune.evaluate([out], options).models[0]
-            effect = plan.planned.effect
+            effect = plan.effect
             share = 100 * shares_of(effect, measured.record.structure)["attention"]
             print(
                 f"| {name} | {100 * result.ratio:.1f} % | {judged.perplexity.value:.2f} | "

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.pipeline.analyze import AnalyzeResult
     from globalprune.pipeline.apply import PruneResult
-    from globalprune.planning.write import WrittenPlan
+    from globalprune.planning.planner import PlanResult
 
 
 def analyze(
@@ -69,7 +69,7 @@ def plan(
     analysis: "Analysis | str | Path",
     options: PlanOptions,
     out: str | Path | None = None,
-) -> "tuple[WrittenPlan, ...]":
+) -> "tuple[PlanResult, ...]":
     """Turn an analysis into plans: of all cuts that keep the budgets, those that lose least.
 
     Args:
@@ -93,21 +93,7 @@ def plan(
     from globalprune.planning.write import write_plans
 
     found = read_analysis(Path(analysis)) if isinstance(analysis, str | Path) else analysis
-    return write_plans(
-        found,
-        options.ratios,
-        None if out is None else Path(out),
-        budgets=options.budgets,
-        machine=options.machine,
-        constraints=options.constraints,
-        importance=options.importance,
-        normaliser=options.normaliser,
-        nested=options.nested,
-        strategy=options.strategy,
-        replanned=options.replanned,
-        overwrite=options.overwrite,
-        largest=options.largest,
-    )
+    return write_plans(found, options, None if out is None else Path(out))
 
 
 def apply(
@@ -216,7 +202,7 @@ def prune(
     out: str | Path,
     options: PruneOptions,
     *,
-    on_plan: "Callable[[WrittenPlan], None] | None" = None,
+    on_plan: "Callable[[PlanResult], None] | None" = None,
     reporter: Reporter = SILENT,
 ) -> "PruneResult":
     """Analyze, plan and cut a model, and compensate, finetune and evaluate it as the options ask.

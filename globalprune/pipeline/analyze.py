@@ -10,10 +10,11 @@ from globalprune.artifacts.own_files import ANALYSIS_MARKERS
 from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import existing_plan
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.options import AnalyzeOptions
+from globalprune.options import AnalyzeOptions, PlanOptions
 from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.options import plan_paths
-from globalprune.planning.write import WrittenPlan, write_plans
+from globalprune.planning.planner import PlanResult
+from globalprune.planning.write import write_plans
 from globalprune.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class AnalyzeResult:
     """An analysis, and its first plan, which was written if the ratio can be reached."""
 
     analysis: "Analysis"
-    plan: WrittenPlan
+    plan: PlanResult
 
 
 def analyze_and_plan(
@@ -45,7 +46,8 @@ def analyze_and_plan(
 
     analyze_model(model, out, options, candidates=candidates_at(options.ratio), reporter=reporter)
     analysis = read_analysis(out)
-    (written,) = write_plans(
-        analysis, [options.ratio], overwrite=options.overwrite, largest=options.largest
+    plan_options = PlanOptions(
+        (options.ratio,), overwrite=options.overwrite, largest=options.largest
     )
+    (written,) = write_plans(analysis, plan_options)
     return AnalyzeResult(analysis, written)

@@ -16,7 +16,7 @@ from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan_file
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place
 from globalprune.errors import AnalysisDoubted, BudgetError
-from globalprune.options import PruneOptions
+from globalprune.options import PlanOptions, PruneOptions
 from globalprune.pipeline.apply import PruneResult, check_cut, run_identity, run_stages
 from globalprune.pipeline.preflight import (
     Texts,
@@ -25,7 +25,8 @@ from globalprune.pipeline.preflight import (
     text_digests,
 )
 from globalprune.pipeline.trial import candidates_at
-from globalprune.planning.write import WrittenPlan, write_plans
+from globalprune.planning.planner import PlanResult
+from globalprune.planning.write import write_plans
 from globalprune.progress import SILENT, Progress, Reporter
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ if TYPE_CHECKING:
 _LEFT_BEHIND: Final = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
 
 
-def refuse_unwritten(written: WrittenPlan) -> None:
+def refuse_unwritten(written: PlanResult) -> None:
     """Raise `BudgetError` for a plan that was not written, since its ratio can't be reached."""
     if not written.written:
-        planned = written.planned
-        most = " and ".join(planned.reachable_text(met) for met in planned.met if not met.reached)
+        reason = written.reachable_text or " ".join(written.violations)
         raise BudgetError(
-            f"{written.path}: the ratio can't be reached ({most or ' '.join(planned.broken)}); "
-            "ask for no more than that, or for the largest plan."
+            f"{written.path}: the ratio can't be reached ({reason}); ask for no more than that, or "
+            "for the largest plan."
         )
 
 
@@ -51,7 +51,7 @@ def prune_model(
     out: Path,
     options: PruneOptions,
     *,
-    on_plan: Callable[[WrittenPlan], None] = refuse_unwritten,
+    on_plan: Callable[[PlanResult], None] = refuse_unwritten,
     reporter: Reporter = SILENT,
 ) -> PruneResult:
     """Analyze, plan, cut, finetune and evaluate into `out`.
@@ -93,7 +93,7 @@ class Round:
     """An analysis with its plan, and why it is doubted, if it is."""
 
     folder: Path
-    plan: WrittenPlan
+    plan: PlanResult
     doubt: str | None
 
 
@@ -125,7 +125,7 @@ def plan_in_rounds(
                 reporter=reporter,
             )
         analysis = read_analysis(folder)
-        (written,) = write_plans(analysis, [step], largest=options.largest)
+        (written,) = write_plans(analysis, PlanOptions((step,), largest=options.largest))
         last = Round(folder, written, analysis.record.doubt)
         if last.doubt or not written.written:
             break

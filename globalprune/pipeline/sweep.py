@@ -22,10 +22,11 @@ from globalprune.artifacts.records import Record
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import remove_folder
 from globalprune.errors import UsageError
-from globalprune.options import DEFAULT_RATIOS, ApplyOptions, SweepOptions
+from globalprune.options import DEFAULT_RATIOS, ApplyOptions, PlanOptions, SweepOptions
 from globalprune.pipeline.apply import CutJob, check_cut, run_identity, run_stages
 from globalprune.pipeline.preflight import Texts, text_digests
-from globalprune.planning.write import WrittenPlan, write_plans
+from globalprune.planning.planner import PlanResult
+from globalprune.planning.write import write_plans
 from globalprune.printable import printable
 from globalprune.progress import SILENT, Reporter
 
@@ -54,7 +55,7 @@ class CutPoint(Record):
 
 def plan_sweep(
     model: "PreparedModel", out: Path, options: SweepOptions, *, reporter: Reporter = SILENT
-) -> tuple[WrittenPlan, ...]:
+) -> tuple[PlanResult, ...]:
     """Write a plan for every importance and every ratio that can be reached; none sans analysis.
 
     Raise `UsageError` for a place that isn't a sweep's, and for an analysis of another structure.
@@ -79,11 +80,13 @@ def plan_sweep(
         for name in dict.fromkeys(importances)
         for written in write_plans(
             analysis,
-            options.ratios or DEFAULT_RATIOS,
+            PlanOptions(
+                options.ratios or DEFAULT_RATIOS,
+                importance=name,
+                overwrite=options.overwrite,
+                largest=options.largest,
+            ),
             out / PLANS / name,
-            importance=name,
-            overwrite=options.overwrite,
-            largest=options.largest,
         )
     )
 
@@ -92,7 +95,7 @@ def sweep_plans(
     model: "PreparedModel",
     out: Path,
     options: SweepOptions,
-    planned: Sequence[WrittenPlan] = (),
+    planned: Sequence[PlanResult] = (),
     *,
     reporter: Reporter = SILENT,
 ) -> Sweep:
@@ -256,12 +259,12 @@ def _sweep_of(
     cut: Mapping[Path, bool],
     results: Mapping[Path, ModelResult],
     job: CutJob | None,
-    planned: Sequence[WrittenPlan],
+    planned: Sequence[PlanResult],
 ) -> Sweep:
     """The record of all points."""
     unreached = {one.path: one for one in planned if not one.written}
     plans = {path: file.plan for path, file in files.items()}
-    every = plans | {path: one.planned.plan for path, one in unreached.items()}
+    every = plans | {path: one.plan for path, one in unreached.items()}
     compensated = {path: _is_cut(plan, run.options) for path, plan in every.items()}
     names = line_names(every, compensated)
     windows = job.texts.compensation if job else None
@@ -290,15 +293,12 @@ def _sweep_of(
     )
 
 
-def _unreached(one: WrittenPlan, line: str) -> UnreachedRatio:
+def _unreached(one: PlanResult, line: str) -> UnreachedRatio:
     """What there is to say of a ratio that has no plan."""
-    planned = one.planned
-    asked = planned.plan.target.ratio if planned.plan.target else None
-    met = " and ".join(planned.reachable_text(met) for met in planned.met if not met.reached)
-    reason = f"can't be reached: {met} at most" if met else " ".join(planned.broken)
-    return UnreachedRatio(
-        line=line, asked=asked or 0.0, reachable=planned.effect.ratio, reason=reason
-    )
+    asked = one.plan.target.ratio if one.plan.target else None
+    reachable = one.reachable_text
+    reason = f"can't be reached: {reachable} at most" if reachable else " ".join(one.violations)
+    return UnreachedRatio(line=line, asked=asked or 0.0, reachable=one.effect.ratio, reason=reason)
 
 
 def _is_cut(plan: "PrunePlan", options: SweepOptions) -> bool:
@@ -378,8 +378,8 @@ def _target_words(target: "Target") -> Iterator[str]:
     """Yield the strategy, the constraints, and budgets other than a ratio."""
     if target.strategy != "knapsack":
         yield target.strategy
-    for name, value in target.constraints.said().items():
+    for name, value in target.constraints.explicit().items():
         yield name if value is True else f"{name} {value}"
-    yield from (f"by {name}" for name in target.counted() if name != "ratio")
+    yield from (f"by {name}" for name in target.amounts() if name != "ratio")
     if target.within:
         yield "nested"

@@ -15,7 +15,7 @@ from globalprune.artifacts.structure import GROUP_TYPES, RemovedGroups
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.knapsack import Mask
 from globalprune.planning.planner import PlanResult, make_plan
-from globalprune.planning.write import inherited_pins
+from globalprune.planning.prior_plan import inherited_pins
 
 if TYPE_CHECKING:
     from globalprune.analysis.trial import Candidates
@@ -108,7 +108,7 @@ def candidates_at(ratio: float) -> "Candidates":
     def candidates(analysis: Analysis, decided: RemovedGroups) -> Sequence[Candidate]:
         try:
             planned = _planned(analysis, ratio)
-            if planned.reached and (tried := trial_candidates(analysis, planned.plan, decided)):
+            if planned.is_met and (tried := trial_candidates(analysis, planned.plan, decided)):
                 return tried
             modest = _planned(analysis, _modest_ratio(analysis, decided))
             return trial_candidates(analysis, modest.plan, decided)
@@ -121,8 +121,8 @@ def candidates_at(ratio: float) -> "Candidates":
 def _planned(analysis: Analysis, ratio: float) -> PlanResult:
     """The plan that would be written beside the analysis, with the pins that lie there."""
     path = analysis.folder / PLAN_FILE
-    pins, source, _ = inherited_pins(analysis, path, {path: existing_plan(path, overwrite=True)})
-    return make_plan(analysis, Target(ratio=ratio), pins=pins, pins_of=str(source))
+    pins = inherited_pins(analysis, path, {path: existing_plan(path, overwrite=True)})
+    return make_plan(analysis, Target(ratio=ratio), pins=pins)
 
 
 def _modest_ratio(analysis: Analysis, decided: RemovedGroups) -> float:

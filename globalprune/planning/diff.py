@@ -1,6 +1,6 @@
 """Two plans compared, group by group and in total."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructu
 from globalprune.errors import PlanStale
 from globalprune.planning.summary import ImportanceByGroup, importance_of
 
-Removal = tuple[int, GroupType, IndexSet]
+Removal = tuple[int, GroupType, IndexSet]  # layer, kind, groups
 
 
 @dataclass(frozen=True)
@@ -28,44 +28,92 @@ class SublayerDifference:
 
 
 @dataclass(frozen=True)
-class Total:
-    """What some groups come to together; None where nothing tells."""
+class GroupTotals:
+    """What some groups come to together; None where that is unknown."""
 
     groups: int | None
     parameters: int | None
     importance: float | None
 
 
+@dataclass(frozen=True)
+class PlanComparison:
+    """How two plans differ."""
+
+    first: Path
+    second: Path
+    sublayers: tuple[SublayerDifference, ...]
+    only_first: GroupTotals
+    only_second: GroupTotals
+    scoring: Scoring | None  # None: no analysis is known
+    others: dict[str, tuple[str, str]]  # what differs beside the groups, by name
+    warnings: tuple[str, ...]
+
+
+def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> PlanComparison:
+    """Read two plans and compare them; raise `PlanStale` if they are for different structures."""
+    documents = open_plan(first), open_plan(second)
+    plans = tuple(document.plan() for document in documents)
+    structures = [plan.model.structure for plan in plans if plan.model]
+    if len(set(structures)) > 1:
+        raise PlanStale(
+            f"{first} and {second}: were made for different structures ({structures[0]} and "
+            f"{structures[1]}), so their indices mean different groups; compare plans of one model."
+        )
+    analysis, warnings = _find_analysis(plans, (first, second), analysis_folder)
+    structure = analysis.record.structure if analysis else None
+    if structure is not None:
+        plans = tuple(document.plan(structure) for document in documents)
+    one, other = plans
+    importance, warning = importance_of(one, analysis) if analysis else (None, "")
+    sublayers = differences(one, other, structure)
+    firsts = [(each.layer_idx, each.group_type, each.only_first) for each in sublayers]
+    seconds = [(each.layer_idx, each.group_type, each.only_second) for each in sublayers]
+    return PlanComparison(
+        first=first,
+        second=second,
+        sublayers=sublayers,
+        only_first=totals_of(firsts, structure, importance),
+        only_second=totals_of(seconds, structure, importance),
+        scoring=importance.scoring if importance else None,
+        others=other_differences(one, other, structure),
+        warnings=tuple(dict.fromkeys(filter(None, (*warnings, warning)))),
+    )
+
+
 def differences(
     first: PrunePlan, second: PrunePlan, structure: ModelStructure | None = None
 ) -> tuple[SublayerDifference, ...]:
-    """Compare two plans; without a structure, `all` beside numbers is shown as it stands."""
+    """Return the sublayers that differ; without a structure, `all` beside numbers stays `all`."""
     return tuple(_differing_sublayers(first, second, structure))
 
 
-def total_of(
-    removals: Iterable[Removal], structure: ModelStructure | None, worth: ImportanceByGroup | None
-) -> Total:
-    """Sum up groups, parameters and importance."""
-    removed = list(removals)
+def totals_of(
+    removals: Sequence[Removal],
+    structure: ModelStructure | None,
+    importance: ImportanceByGroup | None,
+) -> GroupTotals:
+    """Sum up groups, parameters and importance of some groups; `structure` resolved their sets."""
     if structure is None:
-        unknown = any(ranges.everything for _, _, ranges in removed)
-        return Total(None if unknown else sum(len(ranges) for _, _, ranges in removed), None, None)
+        unknown = any(indices.everything for _, _, indices in removals)
+        groups = None if unknown else sum(len(indices) for _, _, indices in removals)
+        return GroupTotals(groups, None, None)
     costs = [
-        len(ranges) * structure.layers[layer].sublayer(kind).cost for layer, kind, ranges in removed
+        len(indices) * structure.layers[layer].sublayer(kind).cost
+        for layer, kind, indices in removals
     ]
     sums = [
-        worth.sum_of(layer, kind, ranges.to_array()) if worth else None
-        for layer, kind, ranges in removed
+        importance.sum_of(layer, kind, indices.to_array()) if importance else None
+        for layer, kind, indices in removals
     ]
-    importance = None if None in sums else sum(value for value in sums if value is not None)
-    return Total(sum(len(ranges) for _, _, ranges in removed), sum(costs), importance)
+    total = None if None in sums else sum(value for value in sums if value is not None)
+    return GroupTotals(sum(len(indices) for _, _, indices in removals), sum(costs), total)
 
 
 def other_differences(
     first: PrunePlan, second: PrunePlan, structure: ModelStructure | None = None
 ) -> dict[str, tuple[str, str]]:
-    """What differs beside the groups, by name: what the first says, and what the second."""
+    """Return what differs beside the groups, by name: what the first and the second say."""
     facts = [dict(_facts(plan, structure)) for plan in (first, second)]
     names = dict.fromkeys([*facts[0], *facts[1]])
     pairs = {name: (facts[0].get(name, "none"), facts[1].get(name, "none")) for name in names}
@@ -76,11 +124,11 @@ def _differing_sublayers(
     first: PrunePlan, second: PrunePlan, structure: ModelStructure | None
 ) -> Iterator[SublayerDifference]:
     """Yield the sublayers that differ, in order."""
-    nothing = LayerCuts()
+    untouched = LayerCuts()
     for layer in sorted(first.layers.keys() | second.layers.keys()):
         for kind in GROUP_TYPES:
-            one = first.layers.get(layer, nothing).of(kind)
-            other = second.layers.get(layer, nothing).of(kind)
+            one = first.layers.get(layer, untouched).of(kind)
+            other = second.layers.get(layer, untouched).of(kind)
             if structure is not None:
                 groups = structure.layers[layer].sublayer(kind).groups
                 one, other = one.resolved(groups), other.resolved(groups)
@@ -94,9 +142,9 @@ def _differing_sublayers(
 def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[str, str]]:
     """Yield by name what a plan says beside its groups."""
     if plan.target is not None:
-        for name, value in plan.target.said().items():
+        for name, value in plan.target.explicit().items():
             yield f"target.{name}", str(value)
-        for name, value in plan.target.constraints.said().items():
+        for name, value in plan.target.constraints.explicit().items():
             yield f"target.constraints.{name}", str(value)
     if plan.analysis is not None:  # not its path: the same analysis may be reached by two
         yield "analysis.importance", plan.analysis.importance
@@ -110,74 +158,27 @@ def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[
         dropped = effect_of(plan, structure).dropped_layers
         yield "layers that go whole", ", ".join(map(str, dropped)) or "none"
     for layer, pins in plan.pin.items():
-        yield f"pin.{layer}", _spelled(pins)
+        yield f"pin.{layer}", _pins_text(pins)
 
 
-def _spelled(pins: LayerPins) -> str:
-    """The wishes for a layer in one line."""
-    said = pins.model_dump(mode="json", exclude_defaults=True)
+def _pins_text(pins: LayerPins) -> str:
+    """The pins of a layer in one line."""
+    sublayers = pins.model_dump(mode="json", exclude_defaults=True)
     return "; ".join(
-        f"{kind} {' '.join(f'{wish} {value}' for wish, value in wishes.items())}"
-        for kind, wishes in said.items()
+        f"{kind} {' '.join(f'{pin} {value}' for pin, value in fields.items())}"
+        for kind, fields in sublayers.items()
     )
 
 
-@dataclass(frozen=True)
-class PlanComparison:
-    """In what two plans differ; figures that nothing tells are None."""
-
-    first: Path
-    second: Path
-    sublayers: tuple[SublayerDifference, ...]
-    only_first: Total
-    only_second: Total
-    scoring: Scoring | None
-    others: dict[str, tuple[str, str]]
-    notes: tuple[str, ...]
-
-
-def compare_plans(first: Path, second: Path, analysis_folder: Path | None) -> PlanComparison:
-    """Read both and compare; raise `PlanStale` where they are for different structures."""
-    documents = open_plan(first), open_plan(second)
-    one, other = (document.plan() for document in documents)
-    named = [plan.model.structure for plan in (one, other) if plan.model]
-    if len(set(named)) > 1:
-        raise PlanStale(
-            f"{first} and {second}: were made for different structures ({named[0]} and "
-            f"{named[1]}), so their indices mean different groups; compare plans of one model."
-        )
-    analysis, notes = _known(one, first, other, second, analysis_folder)
-    structure = analysis.record.structure if analysis else None
-    if structure is not None:
-        one, other = (document.plan(structure) for document in documents)
-    worth, doubt = importance_of(one, analysis) if analysis else (None, "")
-    sublayers = differences(one, other, structure)
-    firsts = [
-        (sublayer.layer_idx, sublayer.group_type, sublayer.only_first) for sublayer in sublayers
-    ]
-    seconds = [
-        (sublayer.layer_idx, sublayer.group_type, sublayer.only_second) for sublayer in sublayers
-    ]
-    return PlanComparison(
-        first=first,
-        second=second,
-        sublayers=sublayers,
-        only_first=total_of(firsts, structure, worth),
-        only_second=total_of(seconds, structure, worth),
-        scoring=worth.scoring if worth else None,
-        others=other_differences(one, other, structure),
-        notes=tuple(dict.fromkeys(filter(None, (*notes, doubt)))),
-    )
-
-
-def _known(
-    one: PrunePlan, first: Path, other: PrunePlan, second: Path, folder: Path | None
+def _find_analysis(
+    plans: tuple[PrunePlan, ...], paths: tuple[Path, Path], folder: Path | None
 ) -> tuple[Analysis | None, tuple[str, ...]]:
-    """The analysis of the first plan, or else of the second, and what is doubtful about it."""
-    analysis, note = find_analysis(one.analysis, first, folder)
+    """The analysis of the first plan, or else of the second, and warnings about it."""
+    (one, other), (first, second) = plans, paths
+    analysis, warning = find_analysis(one.analysis, first, folder)
     if analysis is None:
-        analysis, other_note = find_analysis(other.analysis, second, None)
+        analysis, other_warning = find_analysis(other.analysis, second, None)
         if analysis is None:
-            return None, (note, other_note)
-        note = table_warning(one.analysis, first, analysis)
-    return analysis, (note, table_warning(other.analysis, second, analysis))
+            return None, (warning, other_warning)
+        warning = table_warning(one.analysis, first, analysis)
+    return analysis, (warning, table_warning(other.analysis, second, analysis))

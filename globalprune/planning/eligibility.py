@@ -1,8 +1,8 @@
-"""Which groups must go, may go, or must stay: pins, floors, ceilings, runtimes."""
+"""Which groups must go, may go, or must stay: by pins, constraints and runtimes."""
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, SublayerPins
 from globalprune.artifacts.plans.plan_compliance import contradictions
-from globalprune.artifacts.plans.runtime_compatibility import counted_by_position, miscounted_whole
+from globalprune.artifacts.plans.runtime_compatibility import misread_whole, position_cycle
 from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
@@ -25,49 +25,175 @@ from globalprune.artifacts.structure import (
     unprunable_reason,
 )
 from globalprune.errors import PlanInvalid, UsageError
+from globalprune.planning.knapsack import Mask
 from globalprune.planning.options import option_name
 
-Mask = NDArray[np.bool_]
-Pins = Mapping[int, LayerPins]
+_Rows = NDArray[np.intp]
+_COUNTING: Final = ("uniform", "round_mlp")  # constraints on the number of channels of an MLP
 
 
 @dataclass(frozen=True)
+class Pins:
+    """Pins by layer, and the file that they are in."""
+
+    layers: Mapping[int, LayerPins] = field(default_factory=dict)
+    source: str = "the pins"
+    notes: tuple[str, ...] = ()  # what a person should know of where they come from
+
+
+@dataclass(frozen=True, eq=False)
 class Eligibility:
-    """One flag a row of the table; no row is in both."""
+    """A flag for each row of the table; a row that is neither required nor allowed stays."""
 
-    required: Mask
-    free: Mask
+    required: Mask  # goes in any case
+    allowed: Mask  # may go; never one that is required
 
 
-def apply_pins(analysis: Analysis, table: GroupTable, pins: Pins, where: str) -> Eligibility:
-    """Turn pins, whose indices exist, into masks over `table`; `where` names the file they are of.
+def apply_pins(analysis: Analysis, table: GroupTable, pins: Pins) -> Eligibility:
+    """Return what pins, whose indices exist, leave open of the rows of `table`.
 
     Raise `PlanInvalid` with every contradiction.
     """
     problems = list(_contradictions(analysis, pins))
     if problems:
-        raise PlanInvalid(where, problems)
-    required, free = np.zeros(len(table), bool), np.ones(len(table), bool)
+        raise PlanInvalid(pins.source, problems)
+    required, allowed = np.zeros(len(table), bool), np.ones(len(table), bool)
     for layer, kind, sublayer in _pinned_sublayers(pins):
         if (layer, kind) not in table.sublayers:
             continue  # not measured, or empty: there is nothing to choose
-        rows = np.sort(
-            table.sublayers[layer, kind]
-        )  # in the order of their scores: the worst first
+        rows = _by_score(table.sublayers[layer, kind])
         indices = table.group_idx[rows]
         kept = np.isin(indices, sublayer.keep.resolved(len(rows)).to_array())
-        gone = np.isin(indices, sublayer.remove.resolved(len(rows)).to_array())
-        free[rows[kept | gone]] = False
-        required[rows[gone]] = True
+        removed = np.isin(indices, sublayer.remove.resolved(len(rows)).to_array())
+        allowed[rows[kept | removed]] = False
+        required[rows[removed]] = True
         if sublayer.width is not None:
-            more = len(rows) - sublayer.width - int(gone.sum())
-            required[rows[~kept & ~gone][:more]] = True
-            free[rows] = False
-    return Eligibility(required, free)
+            more = len(rows) - sublayer.width - int(removed.sum())
+            required[rows[~kept & ~removed][:more]] = True
+            allowed[rows] = False
+    return Eligibility(required, allowed)
+
+
+def apply_constraints(
+    table: GroupTable, eligibility: Eligibility, constraints: Constraints, source: str
+) -> Eligibility:
+    """Return what the constraints on single sublayers leave open.
+
+    `source` names the file of the pins; raise `PlanInvalid` with every collision with them.
+    """
+    required, allowed = eligibility.required.copy(), eligibility.allowed.copy()
+    protected = set(constraints.protect_layers)
+    problems: list[str] = []
+    for (layer, kind), unordered in table.sublayers.items():
+        rows = _by_score(unordered)
+        if layer in protected or constraints.only not in (None, kind):
+            if required[rows].any():
+                reason = "protect_layers" if layer in protected else "only"
+                problems.append(
+                    f"pin.{layer}.{kind}: collides with {reason}, which keeps all of it; take one "
+                    "of the two out."
+                )
+            allowed[rows] = False
+            continue
+        _keep_best(rows, required, allowed, _least_groups(constraints, kind))
+        if kind == "mlp" and constraints.round_mlp > 1:
+            problems += _round(rows, required, allowed, constraints, layer)
+    if problems:
+        raise PlanInvalid(source, problems)
+    return Eligibility(required, allowed)
+
+
+def fix_attention_groups(
+    table: GroupTable, eligibility: Eligibility, groups: int, source: str
+) -> Eligibility:
+    """Return what is left open where exactly the best `groups` of every attention stay.
+
+    Raise `PlanInvalid` where that can't be.
+    """
+    required, allowed = eligibility.required.copy(), eligibility.allowed.copy()
+    for (layer, kind), unordered in table.sublayers.items():
+        if kind != "attention":
+            continue
+        rows = _by_score(unordered)
+        open_rows = rows[allowed[rows]]
+        more = int((~required[rows]).sum()) - groups
+        if not 0 <= more <= len(open_rows):
+            what = f"pin.{layer}.attention: no plan with {groups} groups in every layer keeps it."
+            raise PlanInvalid(source, [what])
+        required[open_rows[:more]] = True
+        allowed[rows] = False
+    return Eligibility(required, allowed)
+
+
+def stock_widths(record: AnalysisRecord) -> list[int]:
+    """Return how many attention groups a layer may keep by the architecture's own config.
+
+    Empty where any number will do.
+    """
+    traits = record.model.traits
+    layer = record.structure.layers[0]
+    if traits is None:
+        return []
+    groups = layer.attention.groups
+    widths = stock_attention(traits, groups, layer.query_heads_per_group)
+    return [] if len(widths) == groups else widths
+
+
+def refuse_unsatisfiable(constraints: Constraints, structure: ModelStructure) -> None:
+    """Raise `UsageError` where a constraint can't be kept by cutting what may be cut."""
+    for kind in structure.fixed:
+        for option in _options_that_remove(constraints, kind):
+            raise UsageError(f"{option}: {unprunable_reason(kind)}; leave it out.")
+    _refuse_wide_multiple(constraints, structure)
+    if structure.has_experts and constraints.runtime == "vllm":
+        raise UsageError(
+            "--for vllm: this model has experts, and vLLM takes those of a layer together; no cut "
+            "of it loads there."
+        )
+    if structure.has_experts:
+        for name in (name for name in _COUNTING if name in constraints.explicit()):
+            raise UsageError(
+                f"{option_name(name)}: counts the channels of an MLP, and this model has experts, "
+                "whose channels are chosen one by one; leave it out (and --for any, which asks it)."
+            )
+
+
+def add_runtime_constraints(constraints: Constraints, record: AnalysisRecord) -> Constraints:
+    """Return the constraints with those that their runtime brings.
+
+    Raise `UsageError` where they contradict each other, or where no plan would load there.
+    """
+    runtime = constraints.runtime
+    if runtime not in ("llama.cpp", "any"):
+        return constraints
+    traits = _traits(record)
+    if misread := misread_whole(traits):
+        raise UsageError(f"--for {runtime}: no plan makes this model load there: {misread}")
+    if constraints.whole_layers and (cycle := position_cycle(traits)):
+        raise UsageError(
+            f"--for {runtime} --whole-layers: llama.cpp tells by its place what each "
+            f"{cycle.length}. layer of a {traits.model_type} is, so that those behind a dropped "
+            "one would be taken for others; plan without one of the two."
+        )
+    may_differ = runtime == "llama.cpp" and _may_differ_in_gguf(traits, record.structure)
+    added: dict[str, Any] = {"round_mlp": math.lcm(constraints.round_mlp, _block(record))}
+    if not may_differ and not constraints.whole_layers:
+        added["uniform"] = True
+    try:
+        return Constraints.model_validate({**constraints.model_dump(mode="json"), **added})
+    except ValidationError as error:
+        clash = str(error.errors()[0].get("ctx", {}).get("error", error))
+        raise UsageError(f"--for {runtime} needs layers that are alike: {clash}") from error
+
+
+def _by_score(rows: _Rows) -> _Rows:
+    """Rows of a sublayer in the order of their scores, which is that of the table: worst first."""
+    ordered: _Rows = np.sort(rows)
+    return ordered
 
 
 def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
-    """Yield what no plan can honour, with the way to it."""
+    """Yield the pins that no plan can honour, and what to do."""
     first, end = analysis.record.layers
     for layer, kind, sublayer in _pinned_sublayers(pins):
         at = f"pin.{layer}.{kind}"
@@ -78,81 +204,41 @@ def _contradictions(analysis: Analysis, pins: Pins) -> Iterator[str]:
                     "nothing of it is cut; take the pin out, or analyze that layer too."
                 )
             continue
-        had = analysis.record.structure.layers[layer].sublayer(kind)
-        yield from (f"{at}.{wish}: {what}" for wish, what in contradictions(sublayer, kind, had))
+        structure = analysis.record.structure.layers[layer].sublayer(kind)
+        found = contradictions(sublayer, kind, structure)
+        yield from (f"{at}.{pin}: {what}" for pin, what in found)
 
 
 def _pinned_sublayers(pins: Pins) -> Iterator[tuple[int, GroupType, SublayerPins]]:
-    """Yield every sublayer that a wish is about."""
-    for layer, wishes in pins.items():
+    """Yield every sublayer that has a pin."""
+    for layer, sublayers in pins.layers.items():
         for kind in GROUP_TYPES:
-            if wishes.of(kind):
-                yield layer, kind, wishes.of(kind)
+            if sublayers.of(kind):
+                yield layer, kind, sublayers.of(kind)
 
 
-_Rows = NDArray[np.intp]
+def _least_groups(constraints: Constraints, kind: GroupType) -> int:
+    """How many groups of every sublayer of a kind stay at least."""
+    least = constraints.min_attention_groups if kind == "attention" else constraints.min_mlp
+    return max(least, 1) if constraints.uniform else least  # no stock config has an empty sublayer
 
 
-def apply_constraints(
-    table: GroupTable, wishes: Eligibility, constraints: Constraints, where: str
-) -> Eligibility:
-    """The wishes with the constraints; `where` names the file whose pins they may contradict.
-
-    Raise `PlanInvalid` with every collision.
-    """
-    required, free = wishes.required.copy(), wishes.free.copy()
-    protected = set(constraints.protect_layers)
-    problems: list[str] = []
-    for (layer, kind), by_index in table.sublayers.items():
-        rows = np.sort(by_index)  # in the order of their scores: the worst first
-        at = f"pin.{layer}.{kind}"
-        if layer in protected or constraints.only not in (None, kind):
-            reason = "protect_layers" if layer in protected else "only"
-            problems += _pinned_to_go(required[rows], f"{at}: collides with {reason}")
-            free[rows] = False
-            continue
-        _keep_best(rows, required, free, _floor(constraints, kind))
-        if kind == "mlp" and constraints.round_mlp > 1:
-            problems += _round(rows, required, free, constraints, layer)
-    if problems:
-        raise PlanInvalid(where, problems)
-    return Eligibility(required, free)
-
-
-def _floor(constraints: Constraints, kind: GroupType) -> int:
-    """How many groups of every sublayer of a kind stay."""
-    floor = constraints.min_attention_groups if kind == "attention" else constraints.min_mlp
-    return max(floor, 1) if constraints.uniform else floor  # no stock config has an empty sublayer
-
-
-def _pinned_to_go(required: NDArray[np.bool_], collision: str) -> Iterator[str]:
-    """Yield a complaint where a pin takes what a constraint keeps."""
-    if required.any():
-        yield f"{collision}, which keeps all of it; take one of the two out."
-
-
-def _keep_best(
-    rows: _Rows, required: NDArray[np.bool_], free: NDArray[np.bool_], floor: int
-) -> None:
-    """Take the best of the free rows out of what may go, until so many are sure to stay."""
-    pinned = int((~required[rows] & ~free[rows]).sum())
-    open_rows = rows[free[rows]]
-    more = min(max(floor - pinned, 0), len(open_rows))
-    free[open_rows[len(open_rows) - more :]] = False
+def _keep_best(rows: _Rows, required: Mask, allowed: Mask, least: int) -> None:
+    """Allow fewer rows, of those worth most, until `least` are sure to stay."""
+    sure = int((~required[rows] & ~allowed[rows]).sum())
+    open_rows = rows[allowed[rows]]
+    more = min(max(least - sure, 0), len(open_rows))
+    allowed[open_rows[len(open_rows) - more :]] = False
 
 
 def _round(
-    rows: _Rows,
-    required: NDArray[np.bool_],
-    free: NDArray[np.bool_],
-    constraints: Constraints,
-    layer: int,
+    rows: _Rows, required: Mask, allowed: Mask, constraints: Constraints, layer: int
 ) -> Iterator[str]:
-    """Let go what is above a multiple, the worst; yield a complaint where too few may go."""
+    """Require the worst rows above a multiple; yield a complaint where too few are allowed."""
     multiple = constraints.round_mlp
     stand = int((~required[rows]).sum())
     above = stand % multiple
-    open_rows = rows[free[rows]]
+    open_rows = rows[allowed[rows]]
     if above > len(open_rows):
         keeping = "pins and min_mlp" if constraints.min_mlp else "pins"
         yield (
@@ -162,37 +248,15 @@ def _round(
         )
         return
     required[open_rows[:above]] = True
-    free[open_rows[:above]] = False
+    allowed[open_rows[:above]] = False
 
 
-_COUNTING: Final = ("uniform", "round_mlp")
-
-
-def refuse_impossible(constraints: Constraints, structure: ModelStructure) -> None:
-    """Raise `UsageError` where a constraint can't be kept by cutting what may be cut."""
-    for kind in structure.fixed:
-        for asked in _asking(constraints, kind):
-            raise UsageError(f"{asked}: {unprunable_reason(kind)}; leave it out.")
-    _refuse_wide(constraints, structure)
-    if structure.has_experts and constraints.runtime == "vllm":
-        raise UsageError(
-            "--for vllm: this model has experts, and vLLM takes those of a layer together; no cut "
-            "of it loads there."
-        )
-    if structure.has_experts:
-        for name in (name for name in _COUNTING if name in constraints.said()):
-            raise UsageError(
-                f"{option_name(name)}: counts the channels of an MLP, and this model has experts, "
-                "whose channels are chosen one by one; leave it out (and --for any, which asks it)."
-            )
-
-
-def _refuse_wide(constraints: Constraints, structure: ModelStructure) -> None:
-    """Raise `UsageError` where MLPs have no multiple of so many channels."""
-    bound = {} if constraints.only == "attention" else dict(enumerate(structure.layers))
+def _refuse_wide_multiple(constraints: Constraints, structure: ModelStructure) -> None:
+    """Raise `UsageError` where an MLP has no multiple of so many channels."""
+    layers = {} if constraints.only == "attention" else dict(enumerate(structure.layers))
     widths = {
         at: layer.mlp.groups
-        for at, layer in bound.items()
+        for at, layer in layers.items()
         if at not in set(constraints.protect_layers) and layer.mlp.groups
     }
     narrow = [at for at, width in widths.items() if width < constraints.round_mlp]
@@ -204,8 +268,8 @@ def _refuse_wide(constraints: Constraints, structure: ModelStructure) -> None:
         )
 
 
-def _asking(constraints: Constraints, kind: str) -> Iterator[str]:
-    """Yield the options that want some of that kind to go."""
+def _options_that_remove(constraints: Constraints, kind: str) -> Iterator[str]:
+    """Yield the options that need some groups of that kind to go."""
     if constraints.only == kind:
         yield f"{option_name('only')} {kind}"
     if kind == "attention" and constraints.attention_share:
@@ -214,35 +278,7 @@ def _asking(constraints: Constraints, kind: str) -> Iterator[str]:
         yield option_name("whole_layers")
 
 
-def add_runtime_constraints(constraints: Constraints, record: AnalysisRecord) -> Constraints:
-    """The constraints and those of the runtime.
-
-    Raise `UsageError` where they can't be together, or where no plan would help.
-    """
-    runtime = constraints.runtime
-    if runtime not in ("llama.cpp", "any"):
-        return constraints
-    traits = _known(record)
-    if miscounted := miscounted_whole(traits):
-        raise UsageError(f"--for {runtime}: no plan makes this model load there: {miscounted}")
-    if constraints.whole_layers and (cycle := counted_by_position(traits)):
-        raise UsageError(
-            f"--for {runtime} --whole-layers: llama.cpp tells by its place what each "
-            f"{cycle.length}. layer of a {traits.model_type} is, so that those behind a dropped "
-            "one would be taken for others; plan without one of the two."
-        )
-    may_differ = runtime == "llama.cpp" and _held_by_layer(traits, record.structure)
-    more: dict[str, Any] = {"round_mlp": math.lcm(constraints.round_mlp, _block(record))}
-    if not may_differ and not constraints.whole_layers:
-        more["uniform"] = True
-    try:
-        return Constraints.model_validate({**constraints.model_dump(mode="json"), **more})
-    except ValidationError as error:
-        clash = str(error.errors()[0].get("ctx", {}).get("error", error))
-        raise UsageError(f"--for {runtime} needs layers that are alike: {clash}") from error
-
-
-def _held_by_layer(traits: ModelTraits, structure: ModelStructure) -> bool:
+def _may_differ_in_gguf(traits: ModelTraits, structure: ModelStructure) -> bool:
     """Whether llama.cpp holds the model though its layers differ; raise if it never holds it."""
     forms = GGUF_FORMS.get(traits.model_type)
     if forms is None and structure.has_experts:
@@ -252,51 +288,18 @@ def _held_by_layer(traits: ModelTraits, structure: ModelStructure) -> bool:
             f"--for llama.cpp: gp export knows no form of {traits.model_type} there; plan with "
             "--for any, and give the plain checkpoint to llama.cpp's own converter."
         )
-    if not any(forms.by_layer.lacks(traits, structure)):
+    if not any(forms.by_layer.missing_features(traits, structure)):
         return True
-    if lacking := " and ".join(forms.alike.lacks(traits, structure)):
+    if missing := " and ".join(forms.alike.missing_features(traits, structure)):
         raise UsageError(
             f"--for llama.cpp: no plan makes this {traits.model_type} load there: its "
-            f"{forms.alike.architecture} has {lacking}."
+            f"{forms.alike.architecture} has {missing}."
         )
     return False
 
 
-def stock_widths(record: AnalysisRecord) -> list[int]:
-    """How many attention groups of a layer the architecture's own config takes; [] if any."""
-    traits = record.model.traits
-    layer = record.structure.layers[0]
-    if traits is None:
-        return []
-    groups = layer.attention.groups
-    widths = stock_attention(traits, groups, layer.query_heads_per_group)
-    return [] if len(widths) == groups else widths
-
-
-def fix_attention_groups(
-    table: GroupTable, wishes: Eligibility, width: int, where: str
-) -> Eligibility:
-    """The wishes, where exactly the `width` best attention groups of every layer stay.
-
-    Raise `PlanInvalid` where they allow more or fewer only.
-    """
-    required, free = wishes.required.copy(), wishes.free.copy()
-    for (layer, kind), by_index in table.sublayers.items():
-        if kind != "attention":
-            continue
-        rows = np.sort(by_index)  # the worst first
-        may_go = rows[free[rows]]
-        more = int((~required[rows]).sum()) - width
-        if not 0 <= more <= len(may_go):
-            what = f"pin.{layer}.attention: no plan with {width} groups in every layer keeps it."
-            raise PlanInvalid(where, [what])
-        required[may_go[:more]] = True
-        free[rows] = False
-    return Eligibility(required, free)
-
-
-def _known(record: AnalysisRecord) -> ModelTraits:
-    """The model's traits."""
+def _traits(record: AnalysisRecord) -> ModelTraits:
+    """The model's traits; raise `UsageError` where an old analysis lacks them."""
     if record.model.traits is None:
         raise UsageError(
             "--for: the analysis was made before traits of the model were recorded; run gp analyze "

@@ -1,4 +1,4 @@
-"""Latency budgets: the machine's measured times as a constraint on what is cut."""
+"""Latency budgets: the machine's measured times decide how much has to go."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,47 +16,44 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.records import digest_json
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import ArtifactError, UsageError
-from globalprune.planning.knapsack import Ints, Mask
-from globalprune.planning.selection import Choice
+from globalprune.planning.knapsack import Ints, Mask, Selection
 
-_STEPS: Final = 12  # of the search, in turns by interpolation and by halving
-_NEAR: Final = 1000  # a part of the amount, by which overshooting it is near enough
+_STEPS: Final = 12  # of the search, by interpolation and by halving in turn
+_NEAR: Final = 1000  # the part of the amount by which it may be overshot
 _MILLION: Final = 1e6  # nanoseconds a millisecond
 
 
 class LatencyRequirement(BudgetRequirement):
-    """Nanoseconds a token, told as milliseconds."""
+    """Nanoseconds a token, shown as milliseconds."""
 
-    def text(self, amount: int) -> str:
-        """Milliseconds."""
+    def describe(self, amount: int) -> str:
+        """Spell an amount in milliseconds."""
         return f"{amount / _MILLION:.3f} ms a token"
 
 
 @dataclass(frozen=True, eq=False)
 class LatencyBudget:
-    """Nanoseconds that a decoded token may take, by what was measured of this structure."""
+    """Milliseconds that a decoded token may take, by what was measured of this structure."""
 
     latencies: Latencies
     milliseconds: float
     table: GroupTable
     structure: ModelStructure
 
-    def need(self, amount: int | None = None) -> BudgetRequirement:
-        """The goal in nanoseconds, or what saves so many of them by the average of each kind."""
+    def requirement(self, to_save: int | None = None) -> BudgetRequirement:
+        """Return the budget in nanoseconds, or what saves that many by the average of each kind."""
         before = self.latencies.nanoseconds_per_token(self._whole())
-        at_most = int(_MILLION * self.milliseconds) if amount is None else before - amount
+        at_most = int(_MILLION * self.milliseconds) if to_save is None else before - to_save
         per_group = [self.latencies.nanoseconds_per_group(kind) for kind in GROUP_TYPES]
         cost = np.tile(np.asarray(per_group, np.int64), (len(self.structure.layers), 1))
-        return LatencyRequirement(
-            ("latency",), "nanoseconds a token", before, at_most, cost, loose=True
-        )
+        unit = "nanoseconds a token"
+        return LatencyRequirement(("latency",), unit, before, at_most, cost, loose=True)
 
-    def met_by(self, taken: Mask) -> BudgetStatus:
-        """How far the goal is met where these rows go, by interpolation."""
-        need = self.need()
-        return BudgetStatus(
-            need, need.before - self.latencies.nanoseconds_per_token(self._kept(taken))
-        )
+    def status(self, removed: Mask) -> BudgetStatus:
+        """Return how far the budget is met where these rows go, by interpolation."""
+        requirement = self.requirement()
+        after = self.latencies.nanoseconds_per_token(self._kept(removed))
+        return BudgetStatus(requirement, requirement.before - after)
 
     def _whole(self) -> Ints:
         """The groups that every layer has, `[layers, kinds]`."""
@@ -67,41 +64,11 @@ class LatencyBudget:
             ]
         )
 
-    def _kept(self, taken: Mask) -> Ints:
+    def _kept(self, removed: Mask) -> Ints:
         """The groups that every layer keeps, `[layers, kinds]`."""
         kept = self._whole()
-        np.subtract.at(kept, (self.table.layer_idx[taken], self.table.group_type[taken]), 1)
+        np.subtract.at(kept, (self.table.layer_idx[removed], self.table.group_type[removed]), 1)
         return kept
-
-
-def select_within_latency(
-    goal: LatencyBudget, most: Mask, choose: Callable[[BudgetRequirement], Choice]
-) -> Choice:
-    """The choice that has to save least, by averages, for the goal to be met by interpolation.
-
-    `most` are the rows that may go or must; where all don't meet the goal, the largest choice.
-    """
-    amount = goal.need().amount
-    low, low_saved, best = 0, 0, choose(goal.need(0))
-    if goal.met_by(best.taken).reached:
-        return replace(best, gap=0.0)  # of a knapsack of averages, it would tell nothing
-    costs = goal.need().of_rows(goal.table.layer_idx, goal.table.group_type)
-    high, high_saved = int(costs[most].sum()), goal.met_by(most).saved
-    best = choose(goal.need(high))
-    for step in range(_STEPS):
-        if not low_saved < amount <= high_saved or high - low <= 1:
-            break
-        part = 0.5 if step % 2 else (amount - low_saved) / (high_saved - low_saved)
-        middle = min(max(low + round(part * (high - low)), low + 1), high - 1)
-        found = choose(goal.need(middle))
-        saved = goal.met_by(found.taken).saved
-        if saved < amount:
-            low, low_saved = middle, saved
-            continue
-        high, high_saved, best = middle, saved, found
-        if (saved - amount) * _NEAR <= amount:
-            break
-    return replace(best, gap=0.0)  # of a knapsack of averages, it would tell nothing
 
 
 @dataclass(frozen=True)
@@ -113,24 +80,56 @@ class Machine:
 
     @property
     def latencies(self) -> Latencies:
-        """What was measured, as curves."""
+        """The measured times, as curves."""
         return Latencies.of(self.record)
 
-    def cited_from(self, plan: Path) -> MachineReference:
-        """The way to it from the folder of a plan."""
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings of the measurement."""
+        return tuple(f"{self.path}: {warning}" for warning in self.record.warnings)
+
+    def reference(self, plan: Path) -> MachineReference:
+        """Return how a plan at that path names the record."""
         way = relative_path(plan.parent, self.path)
         return MachineReference(path=way, record=_digest(self.record))
 
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """What was doubtful when it was measured."""
-        return tuple(f"{self.path}: {warning}" for warning in self.record.warnings)
+
+def select_within_latency(
+    budget: LatencyBudget, most: Mask, select: Callable[[BudgetRequirement], Selection]
+) -> Selection:
+    """Return the selection that saves least by averages and meets the budget by interpolation.
+
+    `most` are the rows that may go or must; where even they don't meet the budget, as many go as
+    may. Its gap is 0: that of a knapsack of averages means nothing here.
+    """
+    to_save = budget.requirement().to_save
+    low, low_saved, best = 0, 0, select(budget.requirement(0))
+    if budget.status(best.removed).is_met:
+        return replace(best, bound=best.lost)
+    costs = budget.requirement().costs_of(budget.table.layer_idx, budget.table.group_type)
+    high, high_saved = int(costs[most].sum()), budget.status(most).saved
+    best = select(budget.requirement(high))
+    for step in range(_STEPS):
+        if not low_saved < to_save <= high_saved or high - low <= 1:
+            break
+        part = 0.5 if step % 2 else (to_save - low_saved) / (high_saved - low_saved)
+        middle = min(max(low + round(part * (high - low)), low + 1), high - 1)
+        tried = select(budget.requirement(middle))
+        saved = budget.status(tried.removed).saved
+        if saved < to_save:
+            low, low_saved = middle, saved
+            continue
+        high, high_saved, best = middle, saved, tried
+        if (saved - to_save) * _NEAR <= to_save:
+            break
+    return replace(best, bound=best.lost)
 
 
 def machine_for(path: Path | None, budgets: Budgets, structure: ModelStructure) -> Machine | None:
-    """The machine that a latency is told by, for a model of that structure; None without one.
+    """Return the machine whose times a latency budget counts in; None without such a budget.
 
-    Raise `UsageError` where one is said without the other, and for another structure.
+    Raise `UsageError` for a latency without a machine, a machine without a latency, and a machine
+    that was measured with another structure.
     """
     if path is None:
         if budgets.latency is not None:
@@ -148,39 +147,40 @@ def machine_for(path: Path | None, budgets: Budgets, structure: ModelStructure) 
 
 
 def machine_path(plan: PrunePlan, path: Path) -> Path | None:
-    """Where the machine lies that a plan at `path` names."""
-    cited = plan.target.machine if plan.target else None
-    return None if cited is None else path.resolve().parent / cited.path
+    """Return where the machine is that a plan at `path` names."""
+    reference = plan.target.machine if plan.target else None
+    return None if reference is None else path.resolve().parent / reference.path
 
 
 def cited_machine(
     plan: PrunePlan, path: Path, structure: ModelStructure
 ) -> tuple[Machine | None, str | None]:
-    """The machine that a plan at `path` names, if it is still that one; else what is to be said."""
-    cited, file = plan.target.machine if plan.target else None, machine_path(plan, path)
-    if cited is None or file is None:
+    """Return the machine that a plan at `path` names, or a warning if it is gone or another one."""
+    reference = plan.target.machine if plan.target else None
+    file = machine_path(plan, path)
+    if reference is None or file is None:
         return None, None
     try:
         machine = Machine(file, read_machine_record(file))
     except (ArtifactError, OSError) as error:
         return None, f"{path}: its latency is unknown: target.machine: {error}"
-    if _digest(machine.record) != cited.record or not _fits(machine.record, structure):
+    if _digest(machine.record) != reference.record or not _fits(machine.record, structure):
         return None, f"{path}: its latency is unknown, since {file} was measured again."
     return machine, None
 
 
 def latency_of(effect: PlanEffect, latencies: Latencies) -> float:
-    """Milliseconds that a token takes by what every layer keeps, to the nanosecond."""
+    """Return the milliseconds that a token takes in the cut model, to the nanosecond."""
     kept = np.asarray([[len(layer.of(kind)) for kind in GROUP_TYPES] for layer in effect.layers])
     return latencies.nanoseconds_per_token(kept) / _MILLION
 
 
 def latency_violations(plan: PrunePlan, effect: PlanEffect, latencies: Latencies) -> Iterator[str]:
-    """Yield a sentence where what the plan leaves takes longer than its target allows."""
-    asked = plan.target.latency if plan.target else None
+    """Yield a sentence where the cut model takes longer than the plan's target allows."""
+    allowed = plan.target.latency if plan.target else None
     takes = latency_of(effect, latencies)
-    if asked is not None and takes > asked:
-        yield f"takes {takes:.3f} ms a token where target.latency allows {asked} ms."
+    if allowed is not None and takes > allowed:
+        yield f"takes {takes:.3f} ms a token where target.latency allows {allowed} ms."
 
 
 def _fits(record: MachineRecord, structure: ModelStructure) -> bool:
@@ -194,5 +194,5 @@ def _fits(record: MachineRecord, structure: ModelStructure) -> bool:
 
 
 def _digest(record: MachineRecord) -> str:
-    """What the times depend on, and they themselves."""
+    """The digest of the times and of what they depend on."""
     return digest_json(record.model_dump(mode="json", include={"model", "layers", "points"}))

@@ -1,7 +1,7 @@
-"""The founding scripts' older way, to compare with: a ratio for each layer, each cut by itself.
+"""The layerwise strategy, an older way to compare with: a ratio for each layer.
 
-A layer's ratio is inverse to its importance, the sum over its groups; of what goes, a fixed share
-is attention. Nothing is compared between layers or between attention and MLP; nothing is optimal.
+A layer's ratio is inverse to its importance, the sum over its groups; a fixed share of what goes is
+attention. Nothing is compared between layers or between attention and MLP, and nothing is optimal.
 """
 
 from typing import Final
@@ -11,45 +11,53 @@ import numpy as np
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.errors import PlanInvalid
 from globalprune.planning.eligibility import Eligibility
-from globalprune.planning.knapsack import Floats, Mask
+from globalprune.planning.knapsack import Floats, Mask, Selection
 from globalprune.planning.selection import PINS_TAKE_ALL, keep_cheapest
 
-DEFAULT_SHARE: Final = 0.2  # attention's part of what goes, where none is asked
+DEFAULT_SHARE: Final = 0.2  # attention's part of what goes
 _ATTENTION, _MLP = 0, 1  # positions in GROUP_TYPES
 _STEPS: Final = 100
 
 
 def select_by_layer(
-    table: GroupTable, wishes: Eligibility, amount: int, share: float, *, prunable: int, where: str
-) -> Mask:
-    """The rows that go: `amount` parameters, or as many as may, but never all `prunable` ones.
+    table: GroupTable,
+    eligibility: Eligibility,
+    amount: int,
+    share: float,
+    *,
+    prunable: int,
+    source: str,
+) -> Selection:
+    """Remove `amount` parameters, or as many as may go, but never all `prunable` ones.
 
-    Raise `PlanInvalid` where the pins, which stand in `where`, leave nothing.
+    Raise `PlanInvalid` where the pins, which are in `source`, leave nothing.
     """
-    taken = wishes.required.copy()
+    removed = eligibility.required.copy()
     layers, layer = np.unique(table.layer_idx, return_inverse=True)
-    worth = np.bincount(layer, table.importance, len(layers)).astype(np.float64)
-    may_go = table.cost * (wishes.free | wishes.required)
+    importance = np.bincount(layer, table.importance, len(layers)).astype(np.float64)
+    may_go = table.cost * (eligibility.allowed | eligibility.required)
     most = np.bincount(layer, may_go, len(layers)).astype(np.float64)
     whole = np.bincount(layer, table.cost, len(layers)).astype(np.float64)
-    for number, wanted in enumerate(_amounts(worth, whole, most, amount)):
+    for number, of_layer in enumerate(_amounts(importance, whole, most, amount)):
         inside = layer == number
-        _take(table, wishes, taken, inside & (table.group_type == _ATTENTION), share * wanted)
-        left = wanted - float(table.cost[inside & taken].sum())
+        attention = inside & (table.group_type == _ATTENTION)
+        _take(table, eligibility, removed, attention, share * of_layer)
+        left = of_layer - float(table.cost[inside & removed].sum())
         mlp = inside & (table.group_type == _MLP)
-        _take(table, wishes, taken, mlp, left + float(table.cost[mlp & taken].sum()))
-    _settle(table, wishes, taken, amount)
-    if int(table.cost[taken].sum()) == prunable:
-        free = np.flatnonzero(wishes.free)
-        if not len(free):
-            raise PlanInvalid(where, [PINS_TAKE_ALL])
-        taken[free] = keep_cheapest(table.cost[free].astype(np.int64), taken[free])
-    return taken
+        _take(table, eligibility, removed, mlp, left + float(table.cost[mlp & removed].sum()))
+    _settle(table, eligibility, removed, amount)
+    if int(table.cost[removed].sum()) == prunable:
+        rows = np.flatnonzero(eligibility.allowed)
+        if not len(rows):
+            raise PlanInvalid(source, [PINS_TAKE_ALL])
+        removed[rows] = keep_cheapest(table.cost[rows].astype(np.int64), removed[rows])
+    lost = float(table.importance[removed].sum())
+    return Selection(removed, lost, lost)
 
 
-def _amounts(worth: Floats, whole: Floats, most: Floats, amount: int) -> Floats:
-    """What goes of each layer, `[layers]`: in proportion to its size and inverse to its worth."""
-    inverse = whole / np.maximum(worth, np.finfo(float).tiny)
+def _amounts(importance: Floats, whole: Floats, most: Floats, amount: int) -> Floats:
+    """What goes of each layer, `[layers]`: in proportion to its size, inverse to its importance."""
+    inverse = whole / np.maximum(importance, np.finfo(float).tiny)
     inverse /= inverse.max()
     low, high = 0.0, float(whole.max()) / float(inverse.min())
     for _ in range(_STEPS):
@@ -61,28 +69,28 @@ def _amounts(worth: Floats, whole: Floats, most: Floats, amount: int) -> Floats:
 
 
 def _take(
-    table: GroupTable, wishes: Eligibility, taken: Mask, sublayer: Mask, wanted: float
+    table: GroupTable, eligibility: Eligibility, removed: Mask, sublayer: Mask, amount: float
 ) -> None:
-    """Take the worst free rows of a sublayer, to the nearest group."""
-    rows = np.flatnonzero(sublayer & wishes.free)
+    """Remove the worst allowed rows of a sublayer until about `amount` of it goes."""
+    rows = np.flatnonzero(sublayer & eligibility.allowed)
     if not len(rows):
         return
     cost = int(table.cost[rows[0]])
-    missing = wanted - float(table.cost[sublayer & taken].sum())
-    taken[rows[: max(0, round(missing / cost))]] = True
+    missing = amount - float(table.cost[sublayer & removed].sum())
+    removed[rows[: max(0, round(missing / cost))]] = True
 
 
-def _settle(table: GroupTable, wishes: Eligibility, taken: Mask, amount: int) -> None:
-    """Mend what rounding left, by the scores: too little goes, or more than the cheapest group."""
-    over = int(table.cost[taken].sum()) - amount
-    for row in np.flatnonzero(taken & wishes.free)[::-1].tolist():
+def _settle(table: GroupTable, eligibility: Eligibility, removed: Mask, amount: int) -> None:
+    """Correct for rounding, by the scores: too little goes, or more than the cheapest group."""
+    over = int(table.cost[removed].sum()) - amount
+    for row in np.flatnonzero(removed & eligibility.allowed)[::-1].tolist():
         if over >= table.cost[row]:
-            taken[row] = False
+            removed[row] = False
             over -= int(table.cost[row])
     cheapest_first = np.lexsort((np.arange(len(table)), table.cost))
     for row in cheapest_first.tolist():
         if over >= 0:
             break
-        if wishes.free[row] and not taken[row]:
-            taken[row] = True
+        if eligibility.allowed[row] and not removed[row]:
+            removed[row] = True
             over += int(table.cost[row])

@@ -1,11 +1,12 @@
-"""From a target and a table to a plan, with the notes that a reader needs."""
+"""From a target and a table to a plan."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from globalprune.artifacts.analyses.analysis import (
     scoring_of,
 )
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.disk import relative_path
 from globalprune.artifacts.evaluations.latency import Latencies
 from globalprune.artifacts.plans.budgets import BudgetRequirement, BudgetStatus, requirements_of
 from globalprune.artifacts.plans.index_set import IndexSet
@@ -30,7 +32,8 @@ from globalprune.artifacts.plans.plan import (
     Target,
 )
 from globalprune.artifacts.plans.plan_compliance import rule_violations
-from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
+from globalprune.artifacts.plans.plan_effect import PlanEffect
+from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.structure import unprunable_reason
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.planning.eligibility import (
@@ -40,52 +43,96 @@ from globalprune.planning.eligibility import (
     apply_constraints,
     apply_pins,
     fix_attention_groups,
-    refuse_impossible,
+    refuse_unsatisfiable,
     stock_widths,
 )
-from globalprune.planning.knapsack import Mask
+from globalprune.planning.knapsack import Mask, Selection
 from globalprune.planning.latency import LatencyBudget, select_within_latency
 from globalprune.planning.layerwise import DEFAULT_SHARE, select_by_layer
 from globalprune.planning.options import option_name
-from globalprune.planning.selection import Choice, choose
-from globalprune.planning.summary import Resources, resources_of
+from globalprune.planning.selection import select
+from globalprune.planning.summary import ImportanceByGroup, PlanFigures, figures_of
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What goes, and how far every need is met."""
+@dataclass(frozen=True)
+class PlanResult:
+    """A plan, and how far it does what its target demands."""
 
-    choice: Choice
-    met: tuple[BudgetStatus, ...]
-    pinned: tuple[BudgetStatus, ...]  # the same by the pins alone
-    bound: tuple[BudgetStatus, ...]  # the same by all that must go, before anything is chosen
+    plan: PrunePlan
+    path: Path  # of its file, which need not be written
+    figures: PlanFigures
+    statuses: tuple[BudgetStatus, ...]  # of every budget of the target
+    obstacles: tuple[str, ...]  # the options, or the pins, without which the budgets were met
+    violations: tuple[str, ...]  # of constraints and pins, whether the budgets are met or not
+    warnings: tuple[str, ...]
+    written: bool = False
 
     @property
-    def reached(self) -> bool:
-        """Whether at least what was asked is saved."""
-        return all(one.reached for one in self.met)
+    def effect(self) -> PlanEffect:
+        """What the plan does, layer by layer."""
+        return self.figures.effect
+
+    @property
+    def is_met(self) -> bool:
+        """Whether every budget and every constraint is kept."""
+        return all(status.is_met for status in self.statuses) and not self.violations
+
+    @property
+    def all_measured(self) -> bool:
+        """Whether the analysis measured every layer."""
+        record = self.figures.analysis.record
+        return record.layers == (0, len(record.structure.layers))
+
+    @property
+    def out_of_reach(self) -> int:
+        """The parameters in no measured group, which no plan removes."""
+        record = self.figures.analysis.record
+        return record.structure.parameters - record.removable
+
+    @property
+    def limits_text(self) -> str:
+        """The options, pins and groups that limit what goes."""
+        constraints = self.plan.target.constraints.explicit() if self.plan.target else {}
+        limits = [option_name(name) for name in constraints]
+        pins = ["the pins"] if self.plan.pin else []
+        return " and ".join([*limits, *pins, "the measured groups"])
+
+    @property
+    def reachable_text(self) -> str:
+        """What the budgets that are not met could ask for; empty where all are met."""
+        return " and ".join(
+            status.requirement.reachable(status.saved)
+            for status in self.statuses
+            if not status.is_met
+        )
+
+    def budgets_text(self, status: BudgetStatus) -> str:
+        """Spell the budgets that a status is of, as options with their values."""
+        budgets = self.plan.target.explicit() if self.plan.target else {}
+        names = status.requirement.budgets
+        return " and ".join(f"{option_name(name)} {budgets[name]}" for name in names)
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class PlanningProblem:
     """A target and a person's pins, for the groups of a table."""
 
     analysis: Analysis
     table: GroupTable  # scored as the plan is to be
     target: Target
     pins: Pins
-    pins_of: str  # the file that they stand in
     latencies: Latencies | None = None  # of the machine that the target names
+    attention_groups: int | None = None  # that every layer keeps; None: any number
+    nested_in: Mask | None = None  # the rows of the next smaller plan, where they are known
 
-    @cached_property
-    def constraints(self) -> Constraints:
-        """What binds the answer: what was asked, and what the runtime needs."""
-        return add_runtime_constraints(self.target.constraints, self.analysis.record)
+    def solve(self) -> "tuple[PlanningProblem, Selection]":
+        """Return what goes; where the layers' widths are tried one by one, with the best width.
 
-    def answer(self) -> Answer:
-        """Choose what goes; raise `PlanInvalid` where pins or constraints can't be kept."""
+        Raise `PlanInvalid` where pins or constraints can't be kept, and `UsageError` where the
+        options contradict the model.
+        """
         record = self.analysis.record
-        refuse_impossible(self.constraints, record.structure)
+        refuse_unsatisfiable(self.constraints, record.structure)
         if self.constraints.uniform and len(record.measured) < len(record.structure.layers):
             raise UsageError(
                 "layers that are alike: only layers "
@@ -93,73 +140,133 @@ class Question:
                 "are; analyze all of them, or plan without --uniform (and without --for)."
             )
         widths = stock_widths(record) if self.constraints.uniform else []
-        if not widths:
-            return self._answer()
-        answers, refusals = [], []
-        for width in widths:  # few; the best of the choices for each is the best choice
-            try:
-                answers.append(self._answer(width))
-            except PlanInvalid as error:
-                refusals.append(error)
-        if not answers:
-            raise refusals[-1]
-        best = min(answers, key=self._shortfall_and_loss)
-        lost = self._lost(best)
-        least = min(
-            self._lost(one) * (1 - one.choice.gap) for one in answers if one.reached or one is best
-        )
-        gap = max(0.0, 1 - least / lost) if lost else 0.0
-        return replace(best, choice=replace(best.choice, gap=gap))
+        return self._solve_widths(widths) if widths else (self, self.select())
 
-    def _shortfall_and_loss(self, answer: Answer) -> tuple[int, float]:
-        """What is missing of the needs, and the importance that goes."""
-        missing = sum(max(0, one.need.amount - one.saved) for one in answer.met)
-        return missing, self._lost(answer)
-
-    def _lost(self, answer: Answer) -> float:
-        """The importance that goes."""
-        return float(self.table.importance[answer.choice.taken].sum())
-
-    def _answer(self, attention: int | None = None) -> Answer:
-        """Choose what goes, where so many attention groups of every layer stay, if that is said."""
-        record = self.analysis.record
-        needs = requirements_of(self.target, record.structure, record.model.storage)
-        pinned = apply_pins(self.analysis, self.table, self.pins, self.pins_of)
-        bounded = self._bounded(pinned, attention)
-        choice = self._choice(bounded, needs)
-        masks = (choice.taken, pinned.required, bounded.required)
-        return Answer(choice, *(self._met(needs, mask) for mask in masks))
-
-    def _bounded(self, wishes: Eligibility, attention: int | None) -> Eligibility:
-        """What must and may go by all that binds single sublayers."""
-        inner = self._taken_within
-        wishes = Eligibility(wishes.required | inner, wishes.free & ~inner)
-        if attention is not None:
-            wishes = fix_attention_groups(self.table, wishes, attention, self.pins_of)
-        return apply_constraints(self.table, wishes, self.constraints, self.pins_of)
-
-    def _choice(self, wishes: Eligibility, needs: tuple[BudgetRequirement, ...]) -> Choice:
-        """What goes of that, by the strategy that was asked for."""
-        constraints = self.constraints
-        bounds: Any = {
-            "prunable": self.analysis.record.structure.prunable,
-            "where": self.pins_of,
-        }
+    def select(self) -> Selection:
+        """Return what goes, by the strategy of the target."""
+        requirements, constraints = self._requirements, self.constraints
+        prunable, source = self.analysis.record.structure.prunable, self.pins.source
         if self.target.strategy == "layerwise":
             share = constraints.attention_share
-            share = DEFAULT_SHARE if share is None else share
-            amount = self._parameters_to_go(needs)
-            taken = select_by_layer(self.table, wishes, amount, share, **bounds)
-            return Choice(taken, 0.0)
-        choose_for = partial(choose, self.table, wishes, constraints, **bounds)
-        goal = self._goal()
-        if goal is None:
-            return choose_for(needs=needs)
-        most = wishes.required | wishes.free
-        return select_within_latency(goal, most, lambda need: choose_for(needs=(*needs, need)))
+            return select_by_layer(
+                self.table,
+                self.eligibility,
+                self._parameters_to_remove(),
+                DEFAULT_SHARE if share is None else share,
+                prunable=prunable,
+                source=source,
+            )
+        select_for = partial(
+            select, self.table, self.eligibility, constraints, prunable=prunable, source=source
+        )
+        budget = self._latency_budget()
+        if budget is None:
+            return select_for(requirements)
+        most = self.eligibility.required | self.eligibility.allowed
+        return select_within_latency(budget, most, lambda one: select_for((*requirements, one)))
 
-    def _goal(self) -> LatencyBudget | None:
-        """The latency that is asked for."""
+    def statuses(self, removed: Mask) -> tuple[BudgetStatus, ...]:
+        """Return how far each budget is met where these rows go."""
+        kinds = self.table.group_type
+        statuses = [
+            BudgetStatus(one, int(one.costs_of(self.table.layer_idx, kinds)[removed].sum()))
+            for one in self._requirements
+        ]
+        budget = self._latency_budget()
+        return (*statuses, *([] if budget is None else [budget.status(removed)]))
+
+    def obstacles(self) -> Iterator[str]:
+        """Yield the option of every constraint without which the target is met, and the pins."""
+        constraints = self.target.constraints
+        for name in constraints.explicit():
+            lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
+            if replace(self, target=lifted).can_be_met():
+                yield option_name(name)
+        if self.pins.layers and replace(self, pins=Pins()).can_be_met():
+            yield "the pins"
+
+    def can_be_met(self) -> bool:
+        """Return whether some selection meets every budget."""
+        try:
+            problem, selection = self.solve()
+        except (PlanInvalid, UsageError):
+            return False
+        return all(status.is_met for status in problem.statuses(selection.removed))
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """The constraints of the target, and those that its runtime brings."""
+        return add_runtime_constraints(self.target.constraints, self.analysis.record)
+
+    @cached_property
+    def pinned(self) -> Eligibility:
+        """The rows that the pins require and allow."""
+        return apply_pins(self.analysis, self.table, self.pins)
+
+    @cached_property
+    def eligibility(self) -> Eligibility:
+        """The rows that pins, smaller plans and constraints require and allow."""
+        inner = self._inner
+        eligibility = Eligibility(self.pinned.required | inner, self.pinned.allowed & ~inner)
+        source = self.pins.source
+        if self.attention_groups is not None:
+            eligibility = fix_attention_groups(
+                self.table, eligibility, self.attention_groups, source
+            )
+        return apply_constraints(self.table, eligibility, self.constraints, source)
+
+    @cached_property
+    def _requirements(self) -> tuple[BudgetRequirement, ...]:
+        """What every budget but the latency requires."""
+        record = self.analysis.record
+        return requirements_of(self.target, record.structure, record.model.storage)
+
+    @cached_property
+    def _inner(self) -> Mask:
+        """The rows that the plan of the next smaller ratio removes, of nested plans."""
+        if self.nested_in is not None:
+            return self.nested_in
+        if not self.target.within:
+            return np.zeros(len(self.table), bool)
+        *smaller, last = self.target.within
+        inner = Target(ratio=last, within=tuple(smaller), constraints=self.target.constraints)
+        _, selection = replace(self, target=inner).solve()
+        return selection.removed
+
+    def _solve_widths(self, widths: list[int]) -> "tuple[PlanningProblem, Selection]":
+        """The best of the selections for each width: the best of all, since widths are few."""
+        solved: list[tuple[PlanningProblem, Selection]] = []
+        refusals: list[PlanInvalid] = []
+        for width in widths:
+            problem = replace(self, attention_groups=width, nested_in=self._inner)
+            try:
+                solved.append((problem, problem.select()))
+            except PlanInvalid as error:
+                refusals.append(error)
+        if not solved:
+            raise refusals[-1]
+        missing = [self._missing(selection) for _, selection in solved]
+        lost = [self._lost(selection) for _, selection in solved]
+        best = min(range(len(solved)), key=lambda at: (missing[at], lost[at]))
+        problem, selection = solved[best]
+        least = min(
+            lost[at] * (1 - one.gap)
+            for at, (_, one) in enumerate(solved)
+            if not missing[at] or at == best
+        )
+        return problem, replace(selection, lost=lost[best], bound=least, proven=False)
+
+    def _missing(self, selection: Selection) -> int:
+        """What is missing of the budgets."""
+        statuses = self.statuses(selection.removed)
+        return sum(max(0, one.requirement.to_save - one.saved) for one in statuses)
+
+    def _lost(self, selection: Selection) -> float:
+        """The importance of all rows that go."""
+        return float(self.table.importance[selection.removed].sum())
+
+    def _latency_budget(self) -> LatencyBudget | None:
+        """The latency of the target, by the machine that it names."""
         milliseconds, structure = self.target.latency, self.analysis.record.structure
         if milliseconds is None:
             return None
@@ -170,138 +277,16 @@ class Question:
             )
         return LatencyBudget(self.latencies, milliseconds, self.table, structure)
 
-    def in_the_way(self) -> Iterator[str]:
-        """Yield every constraint without which a budget could be kept, and the pins if so."""
-        constraints = self.target.constraints
-        for name in constraints.said():
-            lifted = self.target.model_copy(update={"constraints": constraints.without(name)})
-            if replace(self, target=lifted).can_be_reached():
-                yield option_name(name)
-        if self.pins and replace(self, pins={}).can_be_reached():
-            yield "the pins"
-
-    def can_be_reached(self) -> bool:
-        """Whether it can be answered, and the answer is enough."""
-        try:
-            return self.answer().reached
-        except (PlanInvalid, UsageError):
-            return False
-
-    @cached_property
-    def _taken_within(self) -> Mask:
-        """What the plans of smaller ratios remove, each all of the one before."""
-        if not self.target.within:
-            return np.zeros(len(self.table), bool)
-        *smaller, last = self.target.within
-        inner = Target(ratio=last, within=tuple(smaller), constraints=self.target.constraints)
-        return replace(self, target=inner).answer().choice.taken
-
-    def _met(self, needs: tuple[BudgetRequirement, ...], taken: Mask) -> tuple[BudgetStatus, ...]:
-        """How far each need is met."""
-        kinds = self.table.group_type
-        met = [
-            BudgetStatus(need, int(need.of_rows(self.table.layer_idx, kinds)[taken].sum()))
-            for need in needs
-        ]
-        goal = self._goal()
-        return (*met, *([] if goal is None else [goal.met_by(taken)]))
-
-    def _parameters_to_go(self, needs: tuple[BudgetRequirement, ...]) -> int:
+    def _parameters_to_remove(self) -> int:
         """The fewest parameters that save enough of parameters and bytes, whatever groups go."""
         (parameters,) = requirements_of(Budgets(ratio=0), self.analysis.record.structure, None)
-        cost = parameters.cost
         fewest = []
-        for need in needs:
-            may_go = need.cost > 0
-            worst = max(
-                (
-                    Fraction(int(a), int(b))
-                    for a, b in zip(cost[may_go], need.cost[may_go], strict=True)
-                ),
-                default=Fraction(0),
-            )
-            fewest.append(math.ceil(need.amount * worst))
+        for requirement in self._requirements:
+            saves = requirement.cost > 0
+            pairs = zip(parameters.cost[saves], requirement.cost[saves], strict=True)
+            worst = max((Fraction(int(a), int(b)) for a, b in pairs), default=Fraction(0))
+            fewest.append(math.ceil(requirement.to_save * worst))
         return max(fewest)
-
-
-def plan_notes(
-    record: AnalysisRecord, scoring: Scoring, target: Budgets, ratio: float
-) -> Iterator[str]:
-    """Yield a sentence for each; the plan for `target` removes `ratio` of all parameters."""
-    incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
-    if incomparable and len(record.measured) > 1:
-        yield (
-            f"{scoring.importance} is not comparable between layers: one ranking over all of them "
-            "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
-            "or measure few layers (gp analyze --layers)."
-        )
-    for kind in record.structure.fixed:
-        yield f"{unprunable_reason(kind)}; only other groups go."
-    if _counts_windows_as_all(record) and {"kv_cache", "flops"} & target.counted().keys():
-        yield (
-            "this analysis is older than the counting of sliding windows, so every layer counts as "
-            "one that sees the whole context; measure again for figures of its windows."
-        )
-    if ratio:
-        yield from _unsure(record, scoring, ratio)
-
-
-def _counts_windows_as_all(record: AnalysisRecord) -> bool:
-    """Whether the model has layers with a window, which the analysis doesn't say of any."""
-    traits = record.model.traits
-    said = any(layer.window for layer in record.structure.layers)
-    return traits is not None and traits.sliding_window and not said
-
-
-def _unsure(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:
-    """Yield a doubt where the halves of the windows disagree about what the plan ranks by."""
-    found = record.reliability.get(scoring.importance)
-    if found is None or scoring.normaliser != record.normaliser_of(scoring.importance):
-        return  # nothing is known of other scores
-    doubts = " and ".join(found.doubts(ratio))
-    if doubts:
-        yield (
-            f"{scoring} is unsure: each half of the {record.calibration.samples} windows ranks the "
-            f"groups for itself, and {doubts}; measure with more --samples."
-        )
-
-
-@dataclass(frozen=True)
-class PlanResult:
-    """A plan, and how far it does what was asked."""
-
-    plan: PrunePlan
-    effect: PlanEffect
-    met: tuple[BudgetStatus, ...]  # what was asked, and how far it is kept
-    resources: Resources
-    in_the_way: tuple[str, ...]  # each alone keeps a budget from being reached
-    broken: tuple[str, ...]  # constraints that are not kept, whether the budgets are or not
-    all_measured: bool  # no layer was left out of the analysis
-    outside: int  # parameters in no measured group: no plan removes them
-    scoring: Scoring
-    notes: tuple[str, ...]
-
-    @property
-    def reached(self) -> bool:
-        """Whether at least what was asked is saved, and all else is kept."""
-        return all(one.reached for one in self.met) and not self.broken
-
-    def asked_text(self, met: BudgetStatus) -> str:
-        """The budgets of a need, as they were asked."""
-        said = self.plan.target.said() if self.plan.target else {}
-        return " and ".join(f"{option_name(name)} {said[name]}" for name in met.need.asked)
-
-    def reachable_text(self, met: BudgetStatus) -> str:
-        """What they could ask for."""
-        return met.need.reachable(met.saved)
-
-    @property
-    def limits_text(self) -> str:
-        """What bounds the plan, in words."""
-        said = self.plan.target.constraints.said() if self.plan.target else {}
-        bound = [option_name(name) for name in said]
-        pins = ["the pins"] if self.plan.pin else []
-        return " and ".join([*bound, *pins, "the measured groups"])
 
 
 def make_plan(
@@ -311,90 +296,132 @@ def make_plan(
     importance: str | None = None,
     normaliser: str | None = None,
     pins: Pins | None = None,
-    pins_of: str = "the pins",
     latencies: Latencies | None = None,
+    path: Path | None = None,
 ) -> PlanResult:
-    """Remove what is worth least, all in all, until every budget of the target is kept.
+    """Return the plan that removes what is worth least, until every budget of the target is met.
 
-    A budget that can't be reached gives the largest plan. `pins_of` names where `pins` stand; raise
-    `PlanInvalid` where they can't be honoured, `TableInvalid` where the importance is not there,
-    `UsageError` for a normaliser that there is not, and for a latency without `latencies`.
+    A budget that can't be met gives the largest plan. `path` is the file that the plan is for,
+    plan.yaml in the analysis by default. Raise `PlanInvalid` where pins can't be honoured,
+    `TableInvalid` where the importance is missing, and `UsageError` for an unknown normaliser and
+    for a latency without `latencies`.
     """
     scoring = scoring_of(analysis.record, importance, normaliser)
-    structure = analysis.record.structure
     table = scored_table(analysis, scoring)
-    question = Question(analysis, table, target, pins or {}, pins_of, latencies)
-    answer = question.answer()
+    pins = pins or Pins()
+    problem = PlanningProblem(analysis, table, target, pins, latencies)
+    solved, selection = problem.solve()
+    folder = "." if path is None else relative_path(path.parent, analysis.folder)
     plan = PrunePlan(
-        model=_model_of(analysis),
-        analysis=AnalysisReference(
-            path=".",
-            table=analysis.record.table,
-            importance=scoring.importance,
-            normaliser=None if scoring.normaliser == "none" else scoring.normaliser,
-            assumes=assumption_of(analysis.record, scoring.importance),
-        ),
+        model=_model_reference(analysis),
+        analysis=_analysis_reference(analysis, scoring, folder),
         target=target,
-        pin=dict(pins or {}),
-        layers=_cuts(table, answer.choice.taken),
+        pin=dict(pins.layers),
+        layers=_cuts(table, selection.removed),
     )
     plan = plan.model_copy(update={"generated": plan.decisions_digest()})
-    effect = effect_of(plan, structure)
-    broken = tuple(rule_violations(plan, effect, structure, analysis.record.model.traits))
-    in_the_way = () if answer.reached else tuple(question.in_the_way())
-    resources = resources_of(plan, effect, structure, analysis.record.model.storage)
-    doubts = plan_notes(analysis.record, scoring, question.target, effect.ratio)
-    notes = (*resources.notes, *doubts, *_notes(answer, effect))
-    all_measured = analysis.record.layers == (0, len(structure.layers))
+    figures = figures_of(plan, analysis, ImportanceByGroup.of(table, scoring))
+    statuses = problem.statuses(selection.removed)
+    met = all(status.is_met for status in statuses)
+    record = analysis.record
+    violations = rule_violations(plan, figures.effect, record.structure, record.model.traits)
     return PlanResult(
         plan,
-        effect,
-        answer.met,
-        resources,
-        in_the_way,
-        broken,
-        all_measured,
-        structure.parameters - analysis.record.removable,
-        scoring,
-        notes,
+        path or analysis.folder / PLAN_FILE,
+        figures,
+        statuses,
+        () if met else tuple(problem.obstacles()),
+        tuple(violations),
+        tuple(_warnings(solved, selection, figures)),
     )
 
 
-def _notes(answer: Answer, effect: PlanEffect) -> Iterator[str]:
-    """Yield what the pins do alone, what is gone wholly, and whether a better choice may exist."""
-    for what, forced in (("the pins", answer.pinned), ("pins and bounds", answer.bound)):
-        over = [met for met in forced if met.saved > met.need.amount]
-        for met in over:
-            more = f"more than the {met.need.text(met.need.amount)} asked"
-            yield f"{what} alone remove {met.need.text(met.saved)}, {more}."
+def analysis_warnings(
+    record: AnalysisRecord, scoring: Scoring, target: Budgets, ratio: float
+) -> Iterator[str]:
+    """Yield what a person should know of an analysis for a plan that removes `ratio` of all."""
+    incomparable = scoring.importance in record.incomparable and scoring.normaliser == "none"
+    if incomparable and len(record.measured) > 1:
+        yield (
+            f"{scoring.importance} is not comparable between layers: one ranking over all of them "
+            "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
+            "or measure few layers (gp analyze --layers)."
+        )
+    for kind in record.structure.fixed:
+        yield f"{unprunable_reason(kind)}; only other groups go."
+    if _lacks_windows(record) and {"kv_cache", "flops"} & target.amounts().keys():
+        yield (
+            "this analysis is older than the counting of sliding windows, so every layer counts as "
+            "one that sees the whole context; measure again for figures of its windows."
+        )
+    if ratio:
+        yield from _reliability_warnings(record, scoring, ratio)
+
+
+def assumption_of(record: AnalysisRecord, importance: str) -> Literal["compensation"] | None:
+    """Return what must happen at apply for the importance to be right."""
+    return "compensation" if importance in record.compensated else None
+
+
+def _warnings(
+    problem: PlanningProblem, selection: Selection, figures: PlanFigures
+) -> Iterator[str]:
+    """Yield what a person should know of the plan, the resources and the analysis first."""
+    effect, record = figures.effect, problem.analysis.record
+    yield from figures.resources.warnings
+    scoring = figures.importance.scoring
+    yield from analysis_warnings(record, scoring, problem.target, effect.ratio)
+    required = {"the pins": problem.pinned, "pins and bounds": problem.eligibility}
+    for what, eligibility in required.items():
+        statuses = problem.statuses(eligibility.required)
+        over = [status for status in statuses if status.saved > status.requirement.to_save]
+        for status in over:
+            saved, to_save = status.saved, status.requirement.to_save
+            more = f"more than the {status.requirement.describe(to_save)} asked"
+            yield f"{what} alone remove {status.requirement.describe(saved)}, {more}."
         if over:
             break
     for kind, groups in effect.removed_groups.items():
         if groups and not any(layer.of(kind) for layer in effect.layers):
             yield f"every layer loses all of its {kind}; ask for less if that isn't meant."
-    if answer.choice.gap:
-        gap = f"{100 * answer.choice.gap:.2g} %"
+    if selection.gap:
+        gap = f"{100 * selection.gap:.2g} %"
         yield f"another plan under the same constraints may lose less importance, by {gap} at most."
 
 
-def assumption_of(record: AnalysisRecord, importance: str) -> Literal["compensation"] | None:
-    """What must happen at apply for the importance to be right."""
-    return "compensation" if importance in record.compensated else None
+def _lacks_windows(record: AnalysisRecord) -> bool:
+    """Whether the model has layers with a window, and the analysis is too old to say which."""
+    traits = record.model.traits
+    recorded = any(layer.window for layer in record.structure.layers)
+    return traits is not None and traits.sliding_window and not recorded
 
 
-def _cuts(table: GroupTable, taken: Mask) -> dict[int, LayerCuts]:
-    """The taken rows, layer by layer, as ranges of indices."""
+def _reliability_warnings(record: AnalysisRecord, scoring: Scoring, ratio: float) -> Iterator[str]:
+    """Yield a warning where the halves of the windows disagree about what the plan ranks by."""
+    reliability = record.reliability.get(scoring.importance)
+    if reliability is None or scoring.normaliser != record.normaliser_of(scoring.importance):
+        return  # nothing is known of other scores
+    doubts = " and ".join(reliability.doubts(ratio))
+    if doubts:
+        yield (
+            f"{scoring} is unsure: each half of the {record.calibration.samples} windows ranks the "
+            f"groups for itself, and {doubts}; measure with more --samples."
+        )
+
+
+def _cuts(table: GroupTable, removed: Mask) -> dict[int, LayerCuts]:
+    """The rows that go, layer by layer, as sets of indices."""
     cuts: dict[int, dict[str, IndexSet]] = {}
     for (layer, kind), rows in table.sublayers.items():
-        gone = np.flatnonzero(taken[rows])
-        if len(gone):
-            whole = len(gone) == len(rows)
-            ranges = IndexSet(everything=True) if whole else IndexSet.of(gone)
-            cuts.setdefault(layer, {})[kind] = ranges
+        indices = np.flatnonzero(removed[rows])
+        if len(indices):
+            whole = len(indices) == len(rows)
+            cut = IndexSet(everything=True) if whole else IndexSet.of(indices)
+            cuts.setdefault(layer, {})[kind] = cut
     return {layer: LayerCuts.model_validate(sublayers) for layer, sublayers in cuts.items()}
 
 
-def _model_of(analysis: Analysis) -> ModelReference:
+def _model_reference(analysis: Analysis) -> ModelReference:
     """The measured model, as a plan names it."""
     model = analysis.record.model
     return ModelReference(
@@ -402,4 +429,15 @@ def _model_of(analysis: Analysis) -> ModelReference:
         structure=model.structure_fingerprint,
         weights=model.weights_fingerprint,
         revision=model.revision,
+    )
+
+
+def _analysis_reference(analysis: Analysis, scoring: Scoring, folder: str) -> AnalysisReference:
+    """The analysis, as a plan names it that reaches it by that path."""
+    return AnalysisReference(
+        path=folder,
+        table=analysis.record.table,
+        importance=scoring.importance,
+        normaliser=None if scoring.normaliser == "none" else scoring.normaliser,
+        assumes=assumption_of(analysis.record, scoring.importance),
     )

@@ -1,8 +1,8 @@
-"""Rows of a table as removal units, solved as a knapsack, and turned back into rows."""
+"""The groups that go: rows of a table become units of a knapsack, and its solution rows again."""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -15,10 +15,21 @@ from globalprune.artifacts.plans.plan import Constraints
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.errors import PlanInvalid
 from globalprune.planning.eligibility import Eligibility
-from globalprune.planning.knapsack import Ceilings, Floats, Ints, Knapsack, Mask
-from globalprune.planning.solver import nearest, solve
+from globalprune.planning.knapsack import (
+    Ceilings,
+    Floats,
+    Ints,
+    Knapsack,
+    Mask,
+    Selection,
+    can_enumerate,
+    cost_classes,
+    enumerate_counts,
+)
+from globalprune.planning.lagrangian import largest_saving, solve_by_relaxation
 
-NONE = -1  # the unit of rows that don't go
+NONE: Final = -1  # the unit of rows that stay, or have to go
+PINS_TAKE_ALL: Final = "the pins remove every group of the model; keep some of them."
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,118 +43,206 @@ class Units:
     layer: Ints  # [U], NONE where several layers take part
 
     def sum_of(self, values: Ints) -> Ints:
-        """What the rows of each unit come to together, `[U]`."""
+        """Return the sum of row values for each unit, `[U]`."""
         inside = self.of_row != NONE
         sums = np.bincount(self.of_row[inside], values[inside], len(self.importance))
         return sums.astype(np.int64)
 
-    def rows_of(self, taken: Mask) -> Mask:
-        """The rows of the units that go."""
-        return np.append(taken, False)[self.of_row]  # NONE is the last place
+    def rows_of(self, removed: Mask) -> Mask:
+        """Return the rows of the units that go."""
+        return np.append(removed, False)[self.of_row]  # NONE is the last place
+
+
+def select(
+    table: GroupTable,
+    eligibility: Eligibility,
+    constraints: Constraints,
+    requirements: Sequence[BudgetRequirement],
+    *,
+    prunable: int,
+    source: str,
+) -> Selection:
+    """Remove the required rows, and of the allowed ones those that meet the requirements best.
+
+    Requirements that can't be met are met as far as may be, but never do all `prunable` parameters
+    go. `source` names the file of the pins; raise `PlanInvalid` where they and the constraints
+    contradict each other.
+    """
+    units = build_units(table, eligibility, constraints, source)
+    costs, needs = _savings(table, eligibility, units, constraints, requirements)
+    ceilings = _ceilings(table, eligibility, units, constraints, source)
+    loose = [column for column, requirement in enumerate(requirements) if requirement.loose]
+    problem = Knapsack(units.importance, costs, needs, ceilings, loose)
+    selection = solve(problem)
+    if selection is None:
+        selection = nearest(problem)
+    if selection is None:
+        names = ", ".join(constraints.explicit())
+        raise PlanInvalid(source, [f"{names}: no plan keeps all of these."])
+    removed = selection.removed
+    if int(table.cost[eligibility.required].sum()) + int(units.cost[removed].sum()) == prunable:
+        if not len(removed):
+            raise PlanInvalid(source, [PINS_TAKE_ALL])
+        removed = keep_cheapest(units.cost, removed)
+        selection = replace(selection, lost=problem.lost(removed))
+    return replace(selection, removed=eligibility.required | units.rows_of(removed))
+
+
+def solve(problem: Knapsack) -> Selection | None:
+    """Return the removal that loses least; None where none meets the needs and the ceilings.
+
+    Costs of few kinds are counted exactly; others, and ceilings, need the Lagrangian search.
+    """
+    if all(need <= 0 for need in problem.needs):
+        nothing = np.zeros(len(problem.importance), bool)
+        return Selection(nothing, 0.0, 0.0, proven=True)
+    if not len(problem.importance):
+        return None
+    classes = cost_classes(problem)
+    if problem.ceilings is None and can_enumerate(classes):
+        return enumerate_counts(problem, classes)
+    return solve_by_relaxation(problem)
+
+
+def nearest(problem: Knapsack) -> Selection | None:
+    """Return what loses least and comes near to needs that can't be met.
+
+    No need is more than can be saved of its budget by itself. Where all of those together are still
+    too much, as much is saved as goes together when each budget counts by its need.
+    """
+    alone = [_most(problem, one)[column] for column, one in enumerate(np.eye(len(problem.needs)))]
+    needs = np.minimum(alone, problem.needs)
+    found = solve(replace(problem, needs=needs.tolist()))
+    if found is not None:
+        return found
+    together = _most(problem, 1 / np.maximum(needs, 1))
+    return solve(replace(problem, needs=np.minimum(together, needs).tolist()))
 
 
 def build_units(
-    table: GroupTable, wishes: Eligibility, constraints: Constraints, where: str
+    table: GroupTable, eligibility: Eligibility, constraints: Constraints, source: str
 ) -> Units:
-    """Put the free rows together as the constraints ask; raise `PlanInvalid` where it can't be."""
+    """Put allowed rows together as the constraints demand; raise `PlanInvalid` where that fails."""
     if constraints.whole_layers:
-        of_row = _whole_layers(table, wishes, where)
+        of_row = _whole_layers(table, eligibility, source)
     elif constraints.uniform:
-        of_row = _across_layers(table, wishes, constraints, where)
+        of_row = _across_layers(table, eligibility, constraints, source)
     elif constraints.round_mlp > 1:
-        of_row = _blocks(table, wishes, constraints)
+        of_row = _blocks(table, eligibility, constraints)
     else:
-        return _single(table, wishes)
-    return _summed(table, of_row, constraints)
+        return _single(table, eligibility)
+    return _sum_up(table, of_row, constraints)
 
 
-def _single(table: GroupTable, wishes: Eligibility) -> Units:
-    """Every row by itself; a table stands in the order of its scores."""
-    free = np.flatnonzero(wishes.free)
+def keep_cheapest(costs: Ints, removed: Mask) -> Mask:
+    """Keep one unit where everything would go: the cheapest, and of those the one worth most.
+
+    That removes as much as any plan can that leaves something.
+    """
+    spared = removed.copy()
+    spared[np.flatnonzero(costs == costs.min())[-1]] = False
+    return spared
+
+
+def _most(problem: Knapsack, weights: Floats) -> Ints:
+    """What is saved of each budget, `[B]`, where most is saved by these weights of them."""
+    if problem.ceilings is None or not len(problem.importance):
+        everything: Ints = problem.costs.sum(axis=0)
+        return everything
+    saved: Ints = problem.costs[largest_saving(problem, weights)].sum(axis=0)
+    return saved
+
+
+def _single(table: GroupTable, eligibility: Eligibility) -> Units:
+    """Every row by itself; the rows of a table are in the order of their scores."""
+    rows = np.flatnonzero(eligibility.allowed)
     of_row = np.full(len(table), NONE, np.int64)
-    of_row[free] = np.arange(len(free))
-    kind, layer = (column[free].astype(np.int64) for column in (table.group_type, table.layer_idx))
-    cost = table.cost[free].astype(np.int64)
-    return Units(of_row, table.importance[free], cost, kind, layer)
+    of_row[rows] = np.arange(len(rows))
+    kind, layer = (column[rows].astype(np.int64) for column in (table.group_type, table.layer_idx))
+    cost = table.cost[rows].astype(np.int64)
+    return Units(of_row, table.importance[rows], cost, kind, layer)
 
 
-def _blocks(table: GroupTable, wishes: Eligibility, constraints: Constraints) -> Ints:
-    """MLP channels in blocks, worst first; what fills no block stays. Attention groups by one."""
+def _blocks(table: GroupTable, eligibility: Eligibility, constraints: Constraints) -> Ints:
+    """MLP channels in whole blocks, worst first, and attention groups one by one."""
     of_row = np.full(len(table), NONE, np.int64)
-    done = 0
-    for (_, kind), rows in _free_sublayers(table, wishes):
+    count = 0
+    for (_, kind), rows in _allowed_sublayers(table, eligibility):
         size = constraints.round_mlp if kind == "mlp" else 1
         whole = len(rows) // size * size
-        of_row[rows[:whole]] = done + np.arange(whole) // size
-        done += whole // size
+        of_row[rows[:whole]] = count + np.arange(whole) // size
+        count += whole // size
     return of_row
 
 
 def _across_layers(
-    table: GroupTable, wishes: Eligibility, constraints: Constraints, where: str
+    table: GroupTable, eligibility: Eligibility, constraints: Constraints, source: str
 ) -> Ints:
     """The same number from every layer at each step; widths that differ are refused."""
     of_row = np.full(len(table), NONE, np.int64)
-    done = 0
+    count = 0
     for kind in GROUP_TYPES:
-        sublayers = [rows for (_, found), rows in _free_sublayers(table, wishes) if found == kind]
+        sublayers = [
+            rows for (_, one), rows in _allowed_sublayers(table, eligibility) if one == kind
+        ]
         if constraints.only not in (None, kind):
             continue
-        _refuse_uneven(table, wishes, kind, where)
+        _refuse_uneven(table, eligibility, kind, source)
         size = constraints.round_mlp if kind == "mlp" else 1
         steps = min(map(len, sublayers), default=0) // size
         for rows in sublayers:
-            of_row[rows[: steps * size]] = done + np.arange(steps * size) // size
-        done += steps
+            of_row[rows[: steps * size]] = count + np.arange(steps * size) // size
+        count += steps
     return of_row
 
 
-def _refuse_uneven(table: GroupTable, wishes: Eligibility, kind: GroupType, where: str) -> None:
+def _refuse_uneven(
+    table: GroupTable, eligibility: Eligibility, kind: GroupType, source: str
+) -> None:
     """Raise `PlanInvalid` where layers would differ in width whatever goes from all of them."""
-    standing = {
-        layer: int((~wishes.required[rows]).sum())
-        for (layer, found), rows in table.sublayers.items()
-        if found == kind
+    widths = {
+        layer: int((~eligibility.required[rows]).sum())
+        for (layer, one), rows in table.sublayers.items()
+        if one == kind
     }
-    widths = sorted(set(standing.values()))
-    if len(widths) > 1:
-        first = min(standing)
-        odd = next(layer for layer, width in standing.items() if width != standing[first])
+    if len(set(widths.values())) > 1:
+        first = min(widths)
+        odd = next(layer for layer, width in widths.items() if width != widths[first])
         what = (
-            f"uniform: the {kind} of layer {odd} has {standing[odd]} groups where the first layer "
-            f"has {standing[first]}; take the pins of single layers out, or plan without uniform."
+            f"uniform: the {kind} of layer {odd} has {widths[odd]} groups where the first layer "
+            f"has {widths[first]}; take the pins of single layers out, or plan without uniform."
         )
-        raise PlanInvalid(where, [what])
+        raise PlanInvalid(source, [what])
 
 
-def _whole_layers(table: GroupTable, wishes: Eligibility, where: str) -> Ints:
+def _whole_layers(table: GroupTable, eligibility: Eligibility, source: str) -> Ints:
     """All groups of a layer; a layer of which something is pinned to stay, stays."""
     of_row = np.full(len(table), NONE, np.int64)
-    done = 0
-    broken = []
+    count = 0
+    problems = []
     for layer in np.unique(table.layer_idx).tolist():
         rows = table.layer_idx == layer
-        gone = int(wishes.required[rows].sum())
-        if gone not in (0, int(rows.sum())):
-            broken.append(f"pin.{layer}: collides with whole_layers; pin all of it, or nothing.")
-        elif wishes.free[rows].all():
-            of_row[rows] = done
-            done += 1
-    if broken:
-        raise PlanInvalid(where, broken)
+        required = int(eligibility.required[rows].sum())
+        if required not in (0, int(rows.sum())):
+            problems.append(f"pin.{layer}: collides with whole_layers; pin all of it, or nothing.")
+        elif eligibility.allowed[rows].all():
+            of_row[rows] = count
+            count += 1
+    if problems:
+        raise PlanInvalid(source, problems)
     return of_row
 
 
-def _free_sublayers(
-    table: GroupTable, wishes: Eligibility
+def _allowed_sublayers(
+    table: GroupTable, eligibility: Eligibility
 ) -> Iterator[tuple[tuple[int, GroupType], NDArray[np.intp]]]:
     """Yield every sublayer's rows that may go, the worst first."""
     for sublayer, by_index in table.sublayers.items():
         rows = np.sort(by_index)
-        yield sublayer, rows[wishes.free[rows]]
+        yield sublayer, rows[eligibility.allowed[rows]]
 
 
-def _summed(table: GroupTable, of_row: Ints, constraints: Constraints) -> Units:
+def _sum_up(table: GroupTable, of_row: Ints, constraints: Constraints) -> Units:
     """What each unit is worth and costs, in the order of the scores; ties as their first rows."""
     rows = np.flatnonzero(of_row != NONE)
     unit = of_row[rows]
@@ -165,95 +264,53 @@ def _summed(table: GroupTable, of_row: Ints, constraints: Constraints) -> Units:
     return Units(placed, importance[order], cost[order], kind[order], layer[order])
 
 
-PINS_TAKE_ALL: Final = "the pins remove every group of the model; keep some of them."
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """Which rows go, and how much less another choice under the same wishes may lose.
-
-    The gap is a part of what the chosen units lose; 0 where no other one loses less.
-    """
-
-    taken: Mask
-    gap: float
-
-
-def choose(
+def _savings(
     table: GroupTable,
-    wishes: Eligibility,
-    constraints: Constraints,
-    needs: Sequence[BudgetRequirement],
-    *,
-    prunable: int,
-    where: str,
-) -> Choice:
-    """Take what must go, and of what may go the least worth, until every need is met.
-
-    Where that can't be, as much as may go, but never all `prunable` parameters. `where` names the
-    file of the wishes; raise `PlanInvalid` where they and the constraints contradict each other.
-    """
-    units = build_units(table, wishes, constraints, where)
-    costs, amounts = _rows(table, wishes, units, constraints, needs)
-    ceilings = _ceilings(table, wishes, units, constraints, where)
-    loose = [column for column, need in enumerate(needs) if need.loose]
-    problem = Knapsack(units.importance, costs, amounts, ceilings, loose)
-    solution = solve(problem)
-    if solution is None:
-        solution = nearest(problem)
-    if solution is None:
-        raise PlanInvalid(where, [f"{', '.join(constraints.said())}: no plan keeps all of these."])
-    taken = solution.taken
-    if int(table.cost[wishes.required].sum()) + int(units.cost[taken].sum()) == prunable:
-        if not len(taken):
-            raise PlanInvalid(where, [PINS_TAKE_ALL])
-        taken = keep_cheapest(units.cost, taken)
-    lost = problem.lost(taken)
-    gap = 0.0 if solution.proven or not lost else max(0.0, 1 - solution.least / lost)
-    return Choice(wishes.required | units.rows_of(taken), gap)
-
-
-def _rows(
-    table: GroupTable,
-    wishes: Eligibility,
+    eligibility: Eligibility,
     units: Units,
     constraints: Constraints,
-    needs: Sequence[BudgetRequirement],
+    requirements: Sequence[BudgetRequirement],
 ) -> tuple[Ints, list[int]]:
-    """What each unit saves, and what is to be saved beside what must go: a column a need.
+    """What each unit saves, `[U, B]`, and what it needs beside the required rows.
 
-    A share of the attention makes two needs of the parameters, or of their bytes.
+    An attention share makes two needs of a requirement on weights, one for each kind.
     """
     columns: list[Ints] = []
-    amounts: list[int] = []
-    for need in needs:
-        cost = need.of_rows(table.layer_idx, table.group_type)
-        parts = [(cost, need.amount)]
-        if constraints.attention_share is not None and need.of_weights:
-            attention = math.ceil(Fraction(repr(constraints.attention_share)) * need.amount)
+    needs: list[int] = []
+    for requirement in requirements:
+        cost = requirement.costs_of(table.layer_idx, table.group_type)
+        parts = [(cost, requirement.to_save)]
+        if constraints.attention_share is not None and requirement.counts_weights:
+            share = Fraction(repr(constraints.attention_share))
+            attention = math.ceil(share * requirement.to_save)
             kinds = [np.where(table.group_type == kind, cost, 0) for kind in (0, 1)]
-            parts = list(zip(kinds, (attention, need.amount - attention), strict=True))
+            amounts = (attention, requirement.to_save - attention)
+            parts = list(zip(kinds, amounts, strict=True))
         for saved, amount in parts:
             columns.append(units.sum_of(saved))
-            amounts.append(amount - int(saved[wishes.required].sum()))
-    return np.stack(columns, axis=1), amounts
+            needs.append(amount - int(saved[eligibility.required].sum()))
+    return np.stack(columns, axis=1), needs
 
 
 def _ceilings(
-    table: GroupTable, wishes: Eligibility, units: Units, constraints: Constraints, where: str
+    table: GroupTable,
+    eligibility: Eligibility,
+    units: Units,
+    constraints: Constraints,
+    source: str,
 ) -> Ceilings | None:
     """How much may go of each layer, beside what must."""
     if constraints.max_layer_ratio == 1:
         return None
     layers = np.flatnonzero(np.bincount(table.layer_idx))
-    total, gone = (
+    total, required = (
         np.bincount(table.layer_idx, cost)[layers].astype(np.int64)
-        for cost in (table.cost, table.cost * wishes.required)
+        for cost in (table.cost, table.cost * eligibility.required)
     )
     ratio = Fraction(repr(constraints.max_layer_ratio))
     left = [
         math.floor(ratio * whole) - pinned
-        for whole, pinned in zip(total.tolist(), gone.tolist(), strict=True)
+        for whole, pinned in zip(total.tolist(), required.tolist(), strict=True)
     ]
     over = [str(layer) for layer, rest in zip(layers.tolist(), left, strict=True) if rest < 0]
     if over:
@@ -261,7 +318,7 @@ def _ceilings(
             f"max_layer_ratio: more than {constraints.max_layer_ratio} of layer {', '.join(over)} "
             "has to go by pins or by other constraints; allow more, or take those out."
         )
-        raise PlanInvalid(where, [what])
+        raise PlanInvalid(source, [what])
     if (units.layer == NONE).all():  # a unit takes the same from every layer
         part, left = np.zeros(len(units.layer), np.int16), [min(left) * len(left)]
     else:
@@ -269,13 +326,3 @@ def _ceilings(
         places[layers] = np.arange(len(layers))
         part = places[units.layer]
     return Ceilings(part, units.cost, left)
-
-
-def keep_cheapest(costs: Ints, taken: Mask) -> Mask:
-    """Keep one unit where everything would go: the cheapest, and of those the one worth most.
-
-    Sparing the cheapest removes as much as any plan can that leaves something standing.
-    """
-    spared = taken.copy()
-    spared[np.flatnonzero(costs == costs.min())[-1]] = False
-    return spared

@@ -68,9 +68,9 @@ def target_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
 
 def _target(target: Target) -> Iterator[tuple[str, str]]:
     """Yield budgets and constraints as plan.yaml spells them."""
-    yield "asked", _settings_text(target.said())
+    yield "asked", _settings_text(target.explicit())
     if target.constraints:
-        yield "constraints", _settings_text(target.constraints.said())
+        yield "constraints", _settings_text(target.constraints.explicit())
     if target.within:
         yield "within plans of", ", ".join(f"{ratio:g}" for ratio in target.within)
     if target.strategy != "knapsack":

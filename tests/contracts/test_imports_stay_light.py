@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from analyses import saved_analysis
 
+from globalprune.options import PlanOptions
 from globalprune.planning.write import write_plans
 
 HEAVY = ("torch", "transformers", "datasets", "peft", "pandas")
@@ -71,7 +72,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize("command", ["plan", "check", "diff", "report"])
 def test_the_planning_day_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
     """Planning, checking, comparing and reporting for real never import torch either."""
-    write_plans(saved_analysis(tmp_path), [0.1, 0.3])
+    write_plans(saved_analysis(tmp_path), PlanOptions((0.1, 0.3)))
     first, second = str(tmp_path / "plan-0.10.yaml"), str(tmp_path / "plan-0.30.yaml")
     arguments = {
         "plan": ["plan", str(tmp_path), "--ratio", "0.2"],

@@ -7,6 +7,7 @@ import pytest
 from analyses import saved_analysis
 from command_line import files_below, gp, refused
 
+from globalprune.options import PlanOptions
 from globalprune.planning.write import write_plans
 
 WORDS = {
@@ -55,7 +56,7 @@ def test_words_that_cannot_be_meant(
     """They are answered before any work."""
     words, message = WORDS[name]
     analysis = saved_analysis(tmp_path / "analysis")
-    write_plans(analysis, [0.2])
+    write_plans(analysis, PlanOptions((0.2,)))
     (tmp_path / "notes.csv").write_text("mine")
     monkeypatch.chdir(tmp_path)
     before = files_below(tmp_path)

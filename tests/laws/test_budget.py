@@ -89,9 +89,11 @@ def test_enough_goes_and_hardly_more(
     """The overshoot is less than any group left saves, or no groups together overshoot less."""
     analysis = analysis_with_storage(structure, seed)
     planned = make_plan(analysis, target_of(budget, part, analysis))
-    (met,) = planned.met
+    (met,) = planned.statuses
     sublayers = list(structure.sublayers())
-    cost = [int(met.need.cost[layer, GROUP_TYPES.index(kind)]) for layer, kind, _ in sublayers]
+    cost = [
+        int(met.requirement.cost[layer, GROUP_TYPES.index(kind)]) for layer, kind, _ in sublayers
+    ]
     kept = [len(planned.effect.layers[layer].of(kind)) for layer, kind, _ in sublayers]
     standing = [saved for saved, count in zip(cost, kept, strict=True) if count and saved]
     every = [
@@ -104,11 +106,11 @@ def test_enough_goes_and_hardly_more(
         analysis.record.model.storage,
     )  # fmt: skip
 
-    assert planned.reached or met.need.amount > sum(every) - min(every)
+    assert planned.is_met or met.requirement.to_save > sum(every) - min(every)
     assert counted.saved == met.saved
-    if planned.reached:
-        over = met.saved - met.need.amount
-        least = min(found for found in sums_of(every) if found >= met.need.amount)
+    if planned.is_met:
+        over = met.saved - met.requirement.to_save
+        least = min(found for found in sums_of(every) if found >= met.requirement.to_save)
         assert over >= 0
         assert over < min(standing) or met.saved == least
 
@@ -129,8 +131,11 @@ def test_a_larger_budget_never_removes_less(
     saved = []
     for part in sorted(parts):
         planned = planned_or_refused(analysis, target_of(budget, part, analysis, **BOUNDS[bound]))
-        saved.append(planned.met[0].saved)
-        assert not planned.reached or planned.met[0].saved >= planned.met[0].need.amount
+        saved.append(planned.statuses[0].saved)
+        assert (
+            not planned.is_met
+            or planned.statuses[0].saved >= planned.statuses[0].requirement.to_save
+        )
 
     assert all(smaller <= larger for smaller, larger in itertools.pairwise(saved))
 
@@ -149,12 +154,12 @@ def test_nested_plans_keep_each_budget(structure: ModelStructure, parts: list[fl
         for (layer, kind), rows in analysis.table.sublayers.items():
             if layer in planned.plan.layers:
                 now[rows[planned.plan.layers[layer].of(kind).resolved(len(rows)).to_array()]] = True
-        (met,) = planned.met
+        (met,) = planned.statuses
         assert not (gone & ~now).any()
-        assert planned.reached or now.sum() >= len(now) - 1
+        assert planned.is_met or now.sum() >= len(now) - 1
         added = analysis.table.cost[now & ~gone]
-        if planned.reached and len(added):
-            assert met.saved - met.need.amount < max(added)
+        if planned.is_met and len(added):
+            assert met.saved - met.requirement.to_save < max(added)
         gone = now
 
 

@@ -56,7 +56,7 @@ def test_constraints_are_kept(constraints: Constraints, seed: int, ratio: float)
     planned = planned_or_refused(analysis, target)
 
     told = list(violations(planned.plan, planned.effect, analysis.record.structure, None))
-    if not planned.reached:  # the largest plan, which keeps them as well
+    if not planned.is_met:  # the largest plan, which keeps them as well
         told = [what for what in told if not what.startswith("saves ")]
         if constraints.attention_share is not None:
             told = [what for what in told if "attention_share" not in what]
@@ -91,9 +91,9 @@ def test_no_other_plan_that_keeps_them_loses_less(
     analysis = analysis_of(structure_of(SHAPE), seed)
     target = Target(ratio=ratio, constraints=Constraints.model_validate(said))
     planned = make_plan(analysis, target)
-    need = planned.met[0].need.amount
+    need = planned.statuses[0].requirement.to_save
     cuts = [(removed - need, lost) for removed, lost in kept_cuts(analysis, target)]
-    if not planned.reached:
+    if not planned.is_met:
         assert not cuts
         return
     unit = unit_cost(target.constraints)
@@ -157,7 +157,7 @@ def planned_or_refused(analysis: Analysis, target: Target) -> PlanResult:
         return make_plan(analysis, target)
     except PlanInvalid as error:
         refused = str(error)
-    assert any(name in refused for name in target.constraints.said())
+    assert any(name in refused for name in target.constraints.explicit())
     assume(False)
     raise AssertionError
 
@@ -217,10 +217,10 @@ def test_budgets_compose(
     target = Target(ratio=ratio, kv_cache=kv_cache, flops=flops, context=2)
     planned = make_plan(analysis, target)
 
-    assert planned.reached
+    assert planned.is_met
     needs = requirements_of(target, analysis.record.structure)
     cheapest = [int(need.cost[need.cost > 0].min()) for need in needs]
-    over = [met.saved - met.need.amount for met in planned.met]
+    over = [met.saved - met.requirement.to_save for met in planned.statuses]
     assert any(more < least for more, least in zip(over, cheapest, strict=True))
 
 

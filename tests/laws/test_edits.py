@@ -18,6 +18,7 @@ from plan_typing import File, file_of, keys_of
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.options import PlanOptions
 from globalprune.planning.write import write_plans
 
 STRUCTURE = structure_of(((2, 7), (1, 5), (3, 7), (2, 1), (2, 120)))
@@ -38,11 +39,11 @@ class Draft:
 def drafts(tmp_path_factory: pytest.TempPathFactory) -> list[Draft]:
     """A small plan, a large one, and one with pins, of the same analysis."""
     analysis = saved_analysis(tmp_path_factory.mktemp("analysis"), STRUCTURE)
-    small, large = (written.path for written in write_plans(analysis, [0.1, 0.5]))
+    small, large = (written.path for written in write_plans(analysis, PlanOptions((0.1, 0.5))))
     pinned = analysis.folder / "plan.yaml"
     wishes = '\npin: {0: {mlp: {keep: "0-2", width: 4}}, 2: {attention: {remove: 1}}}\nlayers:'
     pinned.write_text(small.read_text("utf-8").replace("\nlayers:", wishes), "utf-8")
-    write_plans(analysis, [0.3], overwrite=True)
+    write_plans(analysis, PlanOptions((0.3,), overwrite=True))
     drafts = []
     for path in (small, large, pinned):
         lines = path.read_text("utf-8").splitlines()

@@ -7,25 +7,25 @@ import pytest
 from hypothesis import assume, given, settings
 from knapsacks import brute_force, keeps_ceilings, knapsacks
 
-from globalprune.planning.knapsack import Ceilings, Knapsack, Solution, fractional_bound
+from globalprune.planning.knapsack import Ceilings, Knapsack, Selection, fractional_bound
 from globalprune.planning.lagrangian import solve_by_relaxation
-from globalprune.planning.solver import solve
+from globalprune.planning.selection import solve
 
 
-def assert_best(problem: Knapsack, found: Solution | None) -> None:
+def assert_best(problem: Knapsack, found: Selection | None) -> None:
     """As good as trying everything, within the constraints, and with a true bound."""
     best = brute_force(problem)
     if best is None:
         assert found is None
         return
     assert found is not None
-    lost = problem.lost(found.taken)
+    lost = problem.lost(found.removed)
     assert lost == pytest.approx(best, rel=1e-5)
-    assert (problem.costs[found.taken].sum(axis=0) >= problem.needs).all()
-    assert keeps_ceilings(problem, found.taken)
+    assert (problem.costs[found.removed].sum(axis=0) >= problem.needs).all()
+    assert keeps_ceilings(problem, found.removed)
     assert found.proven
     assert fractional_bound(problem) <= lost * (1 + 1e-9)
-    assert found.least <= lost
+    assert found.bound <= lost
 
 
 @settings(deadline=None, max_examples=300)
@@ -62,7 +62,7 @@ def test_a_larger_need_never_removes_less(problem: Knapsack) -> None:
     for need in range(1, total + 1):
         found = solve(Knapsack(problem.importance, problem.costs, [need]))
         assert found is not None
-        saved.append(int(problem.costs[found.taken].sum()))
+        saved.append(int(problem.costs[found.removed].sum()))
     assert all(smaller <= larger for smaller, larger in itertools.pairwise(saved))
 
 
@@ -79,7 +79,7 @@ def test_bundles_come_near_what_units_alone_would_do(seed: int) -> None:
     )
     found = solve(problem)
     assert found is not None
-    lost = problem.lost(found.taken)
-    assert keeps_ceilings(problem, found.taken)
-    assert fractional_bound(problem) <= found.least * (1 + 1e-9)
-    assert found.least <= lost <= 1.01 * found.least
+    lost = problem.lost(found.removed)
+    assert keeps_ceilings(problem, found.removed)
+    assert fractional_bound(problem) <= found.bound * (1 + 1e-9)
+    assert found.bound <= lost <= 1.01 * found.bound

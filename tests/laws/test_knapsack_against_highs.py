@@ -13,6 +13,6 @@ def test_the_value_is_that_of_highs(first: int) -> None:
         problem = drawn(seed)
         found, theirs = solve_by_relaxation(problem), by_highs(problem)
 
-        assert difference(problem, found.taken if found else None, theirs) < EQUAL, seed
+        assert difference(problem, found.removed if found else None, theirs) < EQUAL, seed
         if found is not None and theirs is not None:
-            assert found.least <= problem.lost(theirs) * (1 + 1e-9), seed
+            assert found.bound <= problem.lost(theirs) * (1 + 1e-9), seed

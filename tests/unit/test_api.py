@@ -47,7 +47,7 @@ def test_analyze_returns_the_analysis_and_its_first_plan(
     folder = tmp_path / "analysis"
     assert analysed.analysis.record == globalprune.read_analysis(folder).record
     assert analysed.plan.written
-    assert globalprune.read_plan(analysed.plan.path) == analysed.plan.planned.plan
+    assert globalprune.read_plan(analysed.plan.path) == analysed.plan.plan
 
 
 def test_plan_takes_an_analysis_or_its_folder(analysed: AnalyzeResult, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_plan_takes_an_analysis_or_its_folder(analysed: AnalyzeResult, tmp_path:
     options = PlanOptions(ratios=(0.1, 0.3))
     first = globalprune.plan(analysed.analysis, options, tmp_path / "one")
     second = globalprune.plan(str(tmp_path / "analysis"), options, tmp_path / "two")
-    digests = [[one.planned.plan.decisions_digest() for one in made] for made in (first, second)]
+    digests = [[one.plan.decisions_digest() for one in made] for made in (first, second)]
     assert digests[0] == digests[1]
     assert [one.path.name for one in first] == ["plan-0.10.yaml", "plan-0.30.yaml"]
 
@@ -101,7 +101,7 @@ def test_prune_does_all_in_a_row(tiny: Tiny, tmp_path: Path, data: str) -> None:
         tiny("llama"),
         tmp_path / "out",
         PruneOptions(0.2, data=data, preset="founding", evaluate=data),
-        on_plan=lambda written: shown.append(written.planned.effect.ratio),
+        on_plan=lambda written: shown.append(written.effect.ratio),
         reporter=Reporter(command=("a", "notebook")),
     )
     assert shown == [result.cut.ratio]

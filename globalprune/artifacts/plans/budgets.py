@@ -1,7 +1,7 @@
-"""The cost of every group under every budget, and what a target requires to be saved.
+"""What a target requires to be saved, and the cost of every group under every budget.
 
-Parameters count the whole model, bytes the files that hold its weights, a KV cache one key and one
-value of every attention group for each token.
+Parameters count the whole model, bytes the files that hold its weights, and a KV cache one key and
+one value of every attention group for each token.
 """
 
 import math
@@ -20,97 +20,110 @@ from globalprune.artifacts.structure import GROUP_TYPES, GroupType, LayerStructu
 from globalprune.errors import UsageError
 
 PARAMETERS: Final = "parameters"
-WEIGHTS: Final = "bytes of weight files"  # the unit's first words; the dtype is behind them
-_RATIO_STEPS: Final = 10_000  # of a ratio that is told
+WEIGHTS: Final = "bytes of weight files"  # the unit's first words; the dtype follows
+_RATIO_STEPS: Final = 10_000  # of a ratio that is shown
 Rows = NDArray[np.integer[Any]]
 _CostOf = Callable[[LayerStructure, GroupType], int]  # of one group
 
 
 @dataclass(frozen=True, eq=False)
 class BudgetRequirement:
-    """How much has to be saved of one thing, for the strictest of the budgets that count it."""
+    """How much has to be saved of one unit, for the strictest of the budgets that count it."""
 
-    asked: tuple[str, ...]  # the keys of the budgets
+    budgets: tuple[str, ...]  # their names in `Budgets`
     unit: str
-    before: int  # what the whole model takes
-    at_most: int  # what may be left
+    before: int  # of the whole model
+    at_most: int  # of the cut model
     cost: NDArray[np.int64]  # [layers, kinds], of one group
-    loose: bool = False  # overshooting it by more than a group is no fault
+    loose: bool = False  # saving more than a group too much is no fault
     parts: int = 1  # of the unit, that all amounts are counted in
 
-    def text(self, amount: int) -> str:
-        """So much of it, in words."""
-        return f"{self.in_units(amount):,} {self.unit}"
-
-    def in_units(self, amount: int) -> int:
-        """So much of it in whole units, a part of one being one."""
-        return -(-amount // self.parts)
-
-    def reachable(self, saved: int) -> str:
-        """What its budgets could ask for at most, where no more than `saved` can go."""
-        found = []
-        for name in self.asked:
-            if name == "ratio":
-                ratio = math.floor(_RATIO_STEPS * saved / self.before) / _RATIO_STEPS
-                found.append(f"--ratio {ratio}")
-            elif name == "size":
-                found.append(f"--size {self.before - saved}B")
-            elif name == "parameters":
-                found.append(f"--params {self.before - saved}")
-            else:
-                found.append(f"at most {self.text(self.before - saved)}")
-        return " and ".join(found)
+    @property
+    def to_save(self) -> int:
+        """The amount that has to be saved."""
+        return max(0, self.before - self.at_most)
 
     @property
-    def of_weights(self) -> bool:
+    def counts_weights(self) -> bool:
         """Whether it counts weights, their number or their bytes."""
         return self.unit.startswith((PARAMETERS, WEIGHTS))
 
-    @property
-    def amount(self) -> int:
-        """What has to be saved."""
-        return max(0, self.before - self.at_most)
-
-    def of_rows(self, layer: Rows, kind: Rows) -> NDArray[np.int64]:
-        """What each group saves."""
-        costs: NDArray[np.int64] = self.cost[layer, kind]
+    def costs_of(self, layers: Rows, kinds: Rows) -> NDArray[np.int64]:
+        """Return what each group saves; `kinds` are positions in GROUP_TYPES."""
+        costs: NDArray[np.int64] = self.cost[layers, kinds]
         return costs
+
+    def in_units(self, amount: int) -> int:
+        """Return an amount in whole units, rounded up."""
+        return -(-amount // self.parts)
+
+    def describe(self, amount: int) -> str:
+        """Spell an amount with its unit."""
+        return f"{self.in_units(amount):,} {self.unit}"
+
+    def reachable(self, saved: int) -> str:
+        """Spell the strictest budgets that a plan which saves `saved` would meet."""
+        texts = []
+        for name in self.budgets:
+            if name == "ratio":
+                ratio = math.floor(_RATIO_STEPS * saved / self.before) / _RATIO_STEPS
+                texts.append(f"--ratio {ratio}")
+            elif name == "size":
+                texts.append(f"--size {self.before - saved}B")
+            elif name == "parameters":
+                texts.append(f"--params {self.before - saved}")
+            else:
+                texts.append(f"at most {self.describe(self.before - saved)}")
+        return " and ".join(texts)
 
 
 @dataclass(frozen=True, eq=False)
 class BudgetStatus:
-    """How far a need is met."""
+    """How far a requirement is met."""
 
-    need: BudgetRequirement
+    requirement: BudgetRequirement
     saved: int
 
     @property
-    def reached(self) -> bool:
-        """Whether at least what was asked is saved."""
-        return self.saved >= self.need.amount
+    def is_met(self) -> bool:
+        """Whether enough is saved."""
+        return self.saved >= self.requirement.to_save
 
     @property
     def after(self) -> int:
-        """What is left."""
-        return self.need.before - self.saved
+        """The amount that the cut model takes."""
+        return self.requirement.before - self.saved
+
+    @property
+    def after_text(self) -> str:
+        """The same with its unit."""
+        return self.requirement.describe(self.after)
+
+    @property
+    def before_text(self) -> str:
+        """The amount that the whole model takes, with its unit."""
+        return self.requirement.describe(self.requirement.before)
 
 
 def requirements_of(
     budgets: Budgets, structure: ModelStructure, storage: StoredWeights | None = None
 ) -> tuple[BudgetRequirement, ...]:
-    """One need for each thing that is counted; raise `UsageError` for a ratio that is none.
+    """Return one requirement for each unit that the budgets count; a latency is none of them.
 
-    `storage` tells what the weights take on disk; where nothing does, a size is refused.
+    `storage` says what the weights take on disk. Raise `UsageError` for a bad ratio, and for a size
+    without `storage`.
     """
     found = []
     parameter_costs = _costs(structure, lambda layer, kind: layer.sublayer(kind).cost)
-    if (parameters := _parameters_left(budgets, structure)) is not None:
-        asked = tuple(name for name in ("ratio", "parameters") if _says(budgets, name))
+    if (at_most := _most_parameters(budgets, structure)) is not None:
+        names = tuple(
+            name for name in ("ratio", "parameters") if getattr(budgets, name) is not None
+        )
         found.append(
-            BudgetRequirement(asked, PARAMETERS, structure.parameters, parameters, parameter_costs)
+            BudgetRequirement(names, PARAMETERS, structure.parameters, at_most, parameter_costs)
         )
     if budgets.size is not None:
-        found.append(_weights_need(budgets, budgets.size, parameter_costs, storage))
+        found.append(_size_requirement(budgets, budgets.size, parameter_costs, storage))
     if budgets.kv_cache is not None:
         cost, parts = _kv_cache(structure, budgets)
         amounts = _total(structure, cost), budgets.kv_cache * parts
@@ -119,31 +132,32 @@ def requirements_of(
     if budgets.flops is not None:
         cost = _costs(structure, _flops(budgets.context))
         unit = f"FLOPs a token behind {budgets.context:,} others"
-        found.append(
-            BudgetRequirement(("flops",), unit, _total(structure, cost), budgets.flops, cost)
-        )
+        amounts = _total(structure, cost), budgets.flops
+        found.append(BudgetRequirement(("flops",), unit, *amounts, cost))
     return tuple(found)
 
 
 def statuses_of(
     budgets: Budgets, effect: PlanEffect, structure: ModelStructure, storage: StoredWeights | None
 ) -> tuple[BudgetStatus, ...]:
-    """How far each of the budgets is met by a cut."""
-    gone = np.asarray(
+    """Return how far a plan with that effect meets each requirement of the budgets."""
+    removed = np.asarray(
         [
             [had.sublayer(kind).groups - len(layer.of(kind)) for kind in GROUP_TYPES]
             for had, layer in zip(structure.layers, effect.layers, strict=True)
         ],
         np.int64,
     )
-    needs = requirements_of(budgets, structure, storage)
-    return tuple(BudgetStatus(need, int((gone * need.cost).sum())) for need in needs)
+    return tuple(
+        BudgetStatus(requirement, int((removed * requirement.cost).sum()))
+        for requirement in requirements_of(budgets, structure, storage)
+    )
 
 
-def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[str, Any]:
-    """What each group saves beside its parameters, by what is counted; an int64 a row.
+def further_costs(structure: ModelStructure, layers: Rows, kinds: Rows) -> dict[str, Any]:
+    """Return what each group saves beside its parameters, by budget: int64 arrays.
 
-    Bytes of KV cache in bfloat16, rounded, and FLOPs, both of the default context, of `Budgets`.
+    Bytes of KV cache, in bfloat16 and rounded, and FLOPs, both at the default context of `Budgets`.
     """
     default = Budgets()
     cache, parts = _kv_cache(structure, default)
@@ -151,7 +165,7 @@ def further_costs(structure: ModelStructure, layer: Rows, kind: Rows) -> dict[st
         "kv_cache": np.rint(cache / parts).astype(np.int64),
         "flops": _costs(structure, _flops(default.context)),
     }
-    return {name: cost[layer, kind] for name, cost in costs.items()}
+    return {name: cost[layers, kinds] for name, cost in costs.items()}
 
 
 def refuse_bad_ratio(ratio: float) -> None:
@@ -161,7 +175,7 @@ def refuse_bad_ratio(ratio: float) -> None:
 
 
 def parameters_to_remove(ratio: float, parameters: int) -> int:
-    """The fewest parameters that are at least `ratio` of all, the ratio read as it is written.
+    """Return the least number that is at least `ratio` of `parameters`, the ratio as it is written.
 
     0.1 of 30 is 3, although the nearest binary number to 0.1 is a little more than a tenth.
     """
@@ -169,11 +183,7 @@ def parameters_to_remove(ratio: float, parameters: int) -> int:
     return math.ceil(Fraction(repr(float(ratio))) * parameters)
 
 
-def _says(budgets: Budgets, name: str) -> bool:
-    return getattr(budgets, name) is not None
-
-
-def _parameters_left(budgets: Budgets, structure: ModelStructure) -> int | None:
+def _most_parameters(budgets: Budgets, structure: ModelStructure) -> int | None:
     """The most parameters that may be left; None where no budget counts them."""
     whole = structure.parameters
     limits = []
@@ -184,13 +194,13 @@ def _parameters_left(budgets: Budgets, structure: ModelStructure) -> int | None:
     return min(limits, default=None)
 
 
-def _weights_need(
+def _size_requirement(
     budgets: Budgets,
     size: int,
     parameter_costs: NDArray[np.int64],
     storage: StoredWeights | None,
 ) -> BudgetRequirement:
-    """The bytes of all files of weights: as much as they can take at most."""
+    """The bytes that all files of weights take at most."""
     if storage is None:
         raise UsageError(
             "--size: the analysis was made before it was recorded how weights are stored, so that "
@@ -205,23 +215,23 @@ def _weights_need(
 
 
 def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.int64], int]:
-    """The bytes that a token leaves in the cache, in the mean over a context, and in what parts.
+    """The cached bytes of a token, averaged over a context, and in how many parts of a byte.
 
-    Counted in parts of a byte, as many as make a whole number of what each layer holds.
+    As many parts as make the average of every layer a whole number.
     """
     context = max(1, budgets.context)
-    held = [layer.visible_tokens(context) for layer in structure.layers]
-    step = math.gcd(context, *held)
+    visible = [layer.visible_tokens(context) for layer in structure.layers]
+    step = math.gcd(context, *visible)
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
-        bytes_held = 2 * layer.head_dim * budgets.bytes_per_number * layer.visible_tokens(context)
-        return bytes_held // step if kind == "attention" else 0
+        token_bytes = 2 * layer.head_dim * budgets.bytes_per_number
+        return token_bytes * layer.visible_tokens(context) // step if kind == "attention" else 0
 
     return _costs(structure, cost), context // step
 
 
 def _flops(context: int) -> _CostOf:
-    """FLOPs of one token behind so many others."""
+    """The FLOPs of one token behind `context` others."""
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
         heads = layer.query_heads_per_group if kind == "attention" else 0
@@ -234,12 +244,12 @@ def _flops(context: int) -> _CostOf:
 
 
 def _costs(structure: ModelStructure, cost_of: _CostOf) -> NDArray[np.int64]:
-    """What one group of each sublayer saves."""
+    """What one group of each sublayer saves, `[layers, kinds]`."""
     costs = [[cost_of(layer, kind) for kind in GROUP_TYPES] for layer in structure.layers]
     return np.asarray(costs, np.int64)
 
 
 def _total(structure: ModelStructure, cost: NDArray[np.int64]) -> int:
-    """What all groups take."""
+    """What all groups take together."""
     groups = [[layer.sublayer(kind).groups for kind in GROUP_TYPES] for layer in structure.layers]
     return int((np.asarray(groups, np.int64) * cost).sum())

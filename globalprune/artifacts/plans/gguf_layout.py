@@ -1,7 +1,8 @@
-"""How llama.cpp holds a cut model: the architecture, and the padded shape of every layer.
+"""The form in which llama.cpp holds a cut model: its architecture and the shape of every layer.
 
-llama.cpp stores layers of different widths only where one of its own architectures counts heads and
-channels by layer. The table of architectures is data, found by experiment.
+llama.cpp stores layers of different widths only in architectures of its own that count heads and
+channels by layer, and pads what those can't leave empty. The table of architectures is data, found
+by experiment.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,11 +29,12 @@ _ALL_PROJECTIONS: Final = _ATTENTION_INPUTS | {
 }
 _OWN_KEYS: Final = frozenset({"default", "linear", "yarn"})  # every architecture reads them
 _WITH_FACTORS: Final = _OWN_KEYS | {"llama3"}  # a tensor of one factor for each frequency
+PADDED: Final[dict[GroupType, int]] = {"attention": 1, "mlp": QUANTISED_BLOCK}  # groups of zeros
 
 
 @dataclass(frozen=True)
 class GgufForm:
-    """An architecture of llama.cpp, and what a model may be to be held in it."""
+    """An architecture of llama.cpp, and the models that it can hold."""
 
     architecture: str
     biases: frozenset[str]  # the projections that may have one
@@ -41,12 +43,12 @@ class GgufForm:
     untied_head: bool = True
     empty_attention: bool = False  # layers without any, behind the first
     narrow_attention: bool = True  # query heads that together are not as wide as the model
-    interleaved: bool = False  # the two halves of what rope turns alternate, in every head
+    interleaved: bool = False  # rope pairs neighbouring rows of a head, not its two halves
     fused: bool = False  # queries, keys and values are one tensor
     query_key_norms: bool = False
 
-    def lacks(self, traits: ModelTraits, structure: ModelStructure) -> Iterator[str]:
-        """Yield, in words, what it has no place for in such a model."""
+    def missing_features(self, traits: ModelTraits, structure: ModelStructure) -> Iterator[str]:
+        """Yield what such a model has and this architecture can't hold: "no sliding window"."""
         if traits.sliding_window:
             yield "no sliding window"
         if traits.activation != "silu":
@@ -61,7 +63,7 @@ class GgufForm:
 
 @dataclass(frozen=True)
 class FamilyForms:
-    """The two forms of a family: for layers that are alike, and for layers that differ."""
+    """The architectures of a family: for layers that are alike, and for layers that differ."""
 
     alike: GgufForm
     by_layer: GgufForm
@@ -101,12 +103,9 @@ def _biased(structure: ModelStructure) -> frozenset[str]:
     return frozenset(name.removesuffix(".bias") for name in names if name.endswith(".bias"))
 
 
-PADDED: Final[dict[GroupType, int]] = {"attention": 1, "mlp": QUANTISED_BLOCK}  # groups of zeros
-
-
 @dataclass(frozen=True)
 class GgufLayer:
-    """One layer of the file; `layer_idx` is its number in the model that the plan is of."""
+    """One layer of the file; `layer_idx` is its number in the original model."""
 
     layer_idx: int
     groups: dict[GroupType, int]  # padded ones included
@@ -116,11 +115,11 @@ class GgufLayer:
 
     @property
     def query_heads(self) -> int:
-        """The heads of queries."""
+        """The query heads, padded ones included."""
         return self.groups["attention"] * self.query_heads_per_group
 
     def padding(self, hidden_size: int) -> int:
-        """The parameters of its zeros: q and o, k and v; gate, up and down."""
+        """Return the number of zeros that pad it: in q, o, k and v; in gate, up and down."""
         rows = {"attention": 2 * (self.query_heads_per_group + 1) * self.head_dim, "mlp": 3}
         return sum(self.groups[kind] * rows[kind] * hidden_size for kind in self.padded)
 
@@ -133,11 +132,11 @@ class GgufShape:
     layers: tuple[GgufLayer, ...]
 
     def padding(self, hidden_size: int) -> int:
-        """The parameters of all zeros that are added."""
+        """Return the number of zeros that pad the model."""
         return sum(layer.padding(hidden_size) for layer in self.layers)
 
-    def told(self, hidden_size: int) -> Iterator[str]:
-        """Say, where something is padded, which sublayers and with how much."""
+    def padding_notes(self, hidden_size: int) -> Iterator[str]:
+        """Yield a sentence that names the padded sublayers, if there are any."""
         sublayers = [
             f"the {'MLP' if kind == 'mlp' else kind} of layer{'s' * (len(at) > 1)} {at}"
             for kind in GROUP_TYPES
@@ -153,11 +152,15 @@ class GgufShape:
 def gguf_shape(
     traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> GgufShape | None:
-    """The shape in which llama.cpp holds what a plan leaves; None for a family that it doesn't."""
+    """Return how llama.cpp holds what a plan leaves; None for a family that it can't hold."""
     forms = GGUF_FORMS.get(traits.model_type)
     if forms is None:
         return None
-    kept = [one for one in effect.kept_layers if _adds(one, structure.layers[one.layer_idx])]
+    kept = [
+        layer
+        for layer in effect.kept_layers
+        if _adds_something(layer, structure.layers[layer.layer_idx])
+    ]
     form = _form(forms, kept, structure, traits.hidden_size)
     layers = (
         _layer(form, place, one, structure.layers[one.layer_idx]) for place, one in enumerate(kept)
@@ -165,15 +168,15 @@ def gguf_shape(
     return GgufShape(form, tuple(layers))
 
 
-def _adds(effect: LayerEffect, layer: LayerStructure) -> bool:
-    """Whether a layer does anything; one that lost both sublayers may stand in a checkpoint."""
+def _adds_something(effect: LayerEffect, layer: LayerStructure) -> bool:
+    """Whether a layer changes the residual stream; a checkpoint may hold one that doesn't."""
     return any(effect.of(kind) or layer.sublayer(kind).kept for kind in GROUP_TYPES)
 
 
 def _form(
     forms: FamilyForms, kept: Sequence[LayerEffect], structure: ModelStructure, hidden_size: int
 ) -> GgufForm:
-    """The family's own form if one number of heads and one of channels say it all."""
+    """The family's own architecture where layers are alike, else the one that counts by layer."""
     sizes = set()
     for one in kept:
         layer = structure.layers[one.layer_idx]
@@ -185,7 +188,7 @@ def _form(
 
 
 def _layer(form: GgufForm, place: int, effect: LayerEffect, layer: LayerStructure) -> GgufLayer:
-    """Pad what can't be empty: an output bias needs a projection that it stands on."""
+    """One layer, padded where it can't be empty: an output bias needs a projection."""
     may_be_empty: dict[GroupType, bool] = {
         "attention": form.empty_attention and place > 0 and not layer.attention.kept,
         "mlp": False,

@@ -16,17 +16,24 @@ from globalprune.artifacts.records import Record, digest_json
 from globalprune.artifacts.stored_weights import NUMBER_BYTES, Dtype
 from globalprune.artifacts.structure import GroupType
 
+PLAN_FORMAT: Literal["globalprune.plan/1"] = "globalprune.plan/1"
+Strategy = Literal["knapsack", "layerwise"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+_CACHE_DTYPE: Dtype = "bfloat16"  # where a target names none
+_CONTEXT: Final = 2048  # tokens
+_BEYOND_LAYERWISE: Final = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers", "runtime")
 _Whole = Annotated[int, Field(ge=0, strict=True)]
 _Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Ratio = Annotated[float, Field(ge=0, lt=1, strict=True)]
 
 
 def _undefaulted(schema: dict[str, Any]) -> None:
-    """Leave out a default that pydantic spells by the fields of IndexSet."""
+    """Leave out a default that pydantic would describe by the fields of the value."""
     schema.pop("default", None)
 
 
 class Constraints(Record):
-    """Bounds on what goes; a default says nothing."""
+    """Rules for the whole model on what goes; a default is no rule."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"protect_layers"})
 
@@ -62,20 +69,12 @@ class Constraints(Record):
         return self
 
     def without(self, name: str) -> "Constraints":
-        """The same but for that one."""
+        """Return the same constraints without that one."""
         return self.model_copy(update={name: type(self).model_fields[name].default})
 
-    def said(self) -> dict[str, Any]:
-        """Only what was asked for, as it is spelled in a plan."""
+    def explicit(self) -> dict[str, Any]:
+        """Return the constraints that are no defaults, as a plan spells them."""
         return self.model_dump(mode="json", exclude_defaults=True)
-
-
-_CACHE_DTYPE: Dtype = "bfloat16"  # where nothing is said
-Strategy = Literal["knapsack", "layerwise"]
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-Ratio = Annotated[float, Field(ge=0, lt=1, strict=True)]
-_Amount = Annotated[int, Field(ge=0, strict=True)]
-_CONTEXT: Final = 2048  # tokens
 
 
 class MachineReference(Record):
@@ -88,50 +87,49 @@ class MachineReference(Record):
 
 
 class Budgets(Record):
-    """How small a model should get; None says nothing."""
+    """How small a model should get; None is no budget."""
 
     ratio: Ratio | None = None  # of all parameters, to go
-    parameters: _Amount | None = None  # that are left, at most
-    size: _Amount | None = None  # bytes of the files of all weights at `dtype`, at most
-    kv_cache: _Amount | None = None  # bytes that a token of `context` takes at `dtype`, at most
-    flops: _Amount | None = None  # that the layers need for a token behind `context` others
+    parameters: _Whole | None = None  # that are left, at most
+    size: _Whole | None = None  # bytes of the files of all weights at `dtype`, at most
+    kv_cache: _Whole | None = None  # bytes that a token of `context` takes at `dtype`, at most
+    flops: _Whole | None = None  # that the layers need for a token behind `context` others
     latency: Annotated[float, Field(gt=0)] | None = None  # milliseconds a decoded token, at most
     # None: each tensor's own for `size`, bfloat16 for `kv_cache`
     dtype: Dtype | None = None
-    context: _Amount = _CONTEXT
+    context: _Whole = _CONTEXT
 
     @property
     def cache_dtype(self) -> Dtype:
-        """What numbers of the KV cache count as."""
+        """The dtype that numbers of the KV cache count as."""
         return self.dtype or _CACHE_DTYPE
 
     @property
     def bytes_per_number(self) -> int:
-        """What a number of the KV cache takes."""
+        """The bytes of a number in the KV cache."""
         return NUMBER_BYTES[self.cache_dtype]
 
-    def counted(self) -> dict[str, Any]:
-        """The budgets that were asked for."""
+    def amounts(self) -> dict[str, Any]:
+        """Return the budgets that are set, by name."""
         return {
             name: value
             for name in ("ratio", "parameters", "size", "kv_cache", "flops", "latency")
             if (value := getattr(self, name)) is not None
         }
 
-    def said(self) -> dict[str, Any]:
-        """Only what was asked for, as it is spelled in a plan."""
-        said = self.counted()
-        if self.dtype is not None and ("size" in said or "kv_cache" in said):
-            said["dtype"] = self.dtype
-        if "flops" in said or ("kv_cache" in said and self.context != _CONTEXT):
-            said["context"] = self.context
-        return said
+    def explicit(self) -> dict[str, Any]:
+        """Return the budgets that are set, with their dtype and context, as a plan spells them."""
+        fields = self.amounts()
+        if self.dtype is not None and ("size" in fields or "kv_cache" in fields):
+            fields["dtype"] = self.dtype
+        if "flops" in fields or ("kv_cache" in fields and self.context != _CONTEXT):
+            fields["context"] = self.context
+        return fields
 
-
-def budgets_of(target: Budgets) -> Budgets:
-    """The budgets of a target, without its ratio."""
-    said = target.model_dump(include=set(Budgets.model_fields) - {"ratio"})
-    return Budgets.model_validate(said)
+    def without_ratio(self) -> "Budgets":
+        """Return the other budgets, without what a target adds to them."""
+        fields = self.model_dump(include=set(Budgets.model_fields) - {"ratio"})
+        return Budgets.model_validate(fields)
 
 
 class Target(Budgets):
@@ -144,11 +142,11 @@ class Target(Budgets):
 
     @model_validator(mode="after")
     def _has_a_budget(self) -> "Target":
-        if not self.said():
+        if not self.amounts():
             raise ValueError("says no budget; write `ratio: 0.2`, say.")
         if (self.latency is None) is not (self.machine is None):
             raise ValueError("latency and machine go together; write both, or leave both out.")
-        others = [name for name in ("kv_cache", "flops", "latency") if name in self.said()]
+        others = self._beside_weights()
         if others and self.constraints.attention_share is not None:
             raise ValueError(
                 f"attention_share is a share of parameters and can't be kept with "
@@ -158,20 +156,21 @@ class Target(Budgets):
             raise ValueError(f"strategy layerwise knows no {' and no '.join(odd)}; leave it out.")
         return self
 
+    def _beside_weights(self) -> list[str]:
+        """The budgets that count no weights."""
+        return [name for name in ("kv_cache", "flops", "latency") if name in self.amounts()]
+
     def _beyond_layerwise(self) -> Iterator[str]:
         """Yield what a ratio for each layer by itself can't keep."""
-        yield from (name for name in ("kv_cache", "flops", "latency") if name in self.said())
-        bound = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers", "runtime")
-        yield from (name for name in bound if name in self.constraints.said())
+        yield from self._beside_weights()
+        rules = self.constraints.explicit()
+        yield from (name for name in _BEYOND_LAYERWISE if name in rules)
         if self.within:
             yield "within"
 
 
-PLAN_FORMAT: Literal["globalprune.plan/1"] = "globalprune.plan/1"
-
-
 def layer_key(value: Any) -> int:
-    """Read the number of a layer, quoted or not."""
+    """Read the number of a layer, quoted or not; raise `ValueError` for anything else."""
     match value:
         case bool():
             pass
@@ -183,8 +182,6 @@ def layer_key(value: Any) -> int:
 
 
 LayerIndex = Annotated[int, BeforeValidator(layer_key, json_schema_input_type=int)]
-
-
 _NO_GROUPS: Any = Field(default=IndexSet(), json_schema_extra=_undefaulted)
 
 
@@ -231,7 +228,7 @@ class AnalysisReference(Record):
 
 
 class SublayerPins(Record):
-    """The pins of one sublayer: groups that stay, groups that go, how many stay in all."""
+    """A person's rules for one sublayer: groups that stay, groups that go, how many stay."""
 
     verbatim: ClassVar[frozenset[str]] = frozenset({"keep", "remove"})  # may have several lines
 
@@ -244,13 +241,13 @@ class SublayerPins(Record):
 
 
 class LayerPins(Record):
-    """What a person wants of one layer; it survives replanning."""
+    """The pins of one layer; they survive replanning."""
 
     attention: SublayerPins = Field(default=SublayerPins(), json_schema_extra=_undefaulted)
     mlp: SublayerPins = Field(default=SublayerPins(), json_schema_extra=_undefaulted)
 
     def of(self, group_type: GroupType) -> SublayerPins:
-        """The wishes for that sublayer."""
+        """The pins of that sublayer."""
         return self.attention if group_type == "attention" else self.mlp
 
     def __bool__(self) -> bool:
@@ -272,11 +269,11 @@ class PrunePlan(Record):
     @field_validator("layers", "pin")
     @classmethod
     def _in_order_without_the_empty(cls, layers: dict[int, Any]) -> dict[int, Any]:
-        """Sort by layer and leave out what says nothing: one decision, one spelling."""
+        """Sort by layer and leave out the empty: one decision has one spelling."""
         return {layer: value for layer, value in sorted(layers.items()) if value}
 
     def decisions_digest(self) -> str:
-        """`sha256:…` of the decisions, however they are spelled."""
+        """Return `sha256:…` of the decisions, however they are spelled."""
         names = {"layers", "pin", "remove_empty_layers"}
         return digest_json(self.model_dump(mode="json", include=names))
 

@@ -1,4 +1,4 @@
-"""What a plan does to a structure: every figure that is derived and so never stored in a plan."""
+"""What a plan does to a structure: figures that are derived, and so never stored in a plan."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class PlanEffect:
 
     @property
     def parameters_after(self) -> int:
-        """What is left of the model, embeddings and all."""
+        """The parameters of the cut model, embeddings included."""
         return self.parameters_before - self.removed - self.on_top
 
     @property
@@ -74,21 +74,21 @@ class PlanEffect:
 
 
 def effect_of(plan: PrunePlan, structure: ModelStructure) -> PlanEffect:
-    """Work out what `plan` does; its indices must exist (`read_plan` sees to that)."""
-    nothing = LayerCuts()
+    """Return what `plan` does to the structure; its indices must exist, as `read_plan` checks."""
+    untouched = LayerCuts()
     layers = []
     removed_groups: dict[GroupType, int] = dict.fromkeys(GROUP_TYPES, 0)
     removed = on_top = 0
     for index, layer in enumerate(structure.layers):
-        cuts = plan.layers.get(index, nothing)
+        cuts = plan.layers.get(index, untouched)
         effect = _layer_effect(index, cuts, layer, remove_empty=plan.remove_empty_layers)
         layers.append(effect)
         for group_type in GROUP_TYPES:
             sublayer = layer.sublayer(group_type)
-            gone = sublayer.groups - len(effect.of(group_type))
-            removed_groups[group_type] += gone
-            removed += gone * sublayer.cost
-            on_top += sublayer.shared if gone and gone == sublayer.groups else 0
+            count = sublayer.groups - len(effect.of(group_type))
+            removed_groups[group_type] += count
+            removed += count * sublayer.cost
+            on_top += sublayer.shared if count and count == sublayer.groups else 0
         on_top += layer.norms if effect.dropped else 0
     return PlanEffect(tuple(layers), removed_groups, removed, on_top, structure.parameters)
 
@@ -105,14 +105,14 @@ def removed_by(
 
 
 def removed_groups(plan: PrunePlan, structure: ModelStructure) -> RemovedGroups:
-    """The indices that go, of every sublayer from which something goes."""
+    """Return the indices that go, of every sublayer from which something goes."""
     return {(layer, kind): indices for layer, kind, indices in removed_by(plan, structure)}
 
 
 def _layer_effect(
     index: int, cuts: LayerCuts, layer: LayerStructure, *, remove_empty: bool
 ) -> LayerEffect:
-    """Work out one layer; an untouched layer is never dropped, so that no plan is the identity."""
+    """One layer after the cut; an untouched layer is never dropped, so no plan is the identity."""
     attention = cuts.attention.complement(layer.attention.groups)
     mlp = cuts.mlp.complement(layer.mlp.groups)
     biases = any(layer.sublayer(group_type).kept for group_type in GROUP_TYPES)

@@ -1,17 +1,16 @@
 """Every problem of a plan document, each with its line and what to do.
 
-`shape_problems` needs no model: keys, types, spelling. `range_problems` finds layers and indices
-that a structure does not have. Both walk the document, so all problems show at once.
+`validate_shape` needs no model: keys, types, spelling. `range_problems` finds layers and indices
+that a structure does not have. Both walk the document, so that all problems show at once.
 """
 
 import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
-from ruamel.yaml.comments import CommentedMap
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (
@@ -27,7 +26,14 @@ from globalprune.artifacts.plans.plan import (
     layer_key,
 )
 from globalprune.artifacts.plans.plan_compliance import contradictions
-from globalprune.artifacts.plans.plan_yaml import BY_LAYER, Location, Problem, line_of, spelled
+from globalprune.artifacts.plans.plan_yaml import (
+    BY_LAYER,
+    LinedDict,
+    Location,
+    Problem,
+    line_of,
+    problem_at,
+)
 from globalprune.artifacts.records import Record, format_problem
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
@@ -38,8 +44,8 @@ from globalprune.artifacts.structure import (
 )
 from globalprune.errors import PlanVersion
 
-_INDICES = re.compile(r"\d+(\s*-\s*\d+)?")
-_MODELS: dict[Location, type[Record]] = {
+_INDICES: Final = re.compile(r"\d+(\s*-\s*\d+)?")
+_MODELS: Final[dict[Location, type[Record]]] = {
     (): PrunePlan,
     ("model",): ModelReference,
     ("analysis",): AnalysisReference,
@@ -52,75 +58,86 @@ _MODELS: dict[Location, type[Record]] = {
 }
 
 
-def refuse_other_format(path: Path, document: CommentedMap) -> None:
+def refuse_other_format(path: Path, document: LinedDict) -> None:
     """Raise `PlanVersion` for a plan of another format: nothing else in it can be judged."""
     again = "make the plan again with gp plan"
     if problem := format_problem(document, PLAN_FORMAT, again):
         raise PlanVersion(f"{path}: {problem}")
 
 
-def shape_problems(document: CommentedMap) -> list[Problem]:
-    """All that is wrong without knowing a model."""
+def validate_shape(document: LinedDict) -> tuple[PrunePlan | None, list[Problem]]:
+    """Return the plan, if its keys and values are valid, and all that is wrong without a model."""
     problems = [*_below_layers(document), *_repeated_layers(document)]
     try:
-        PrunePlan.model_validate(document)
+        return PrunePlan.model_validate(document), problems
     except ValidationError as error:
-        for found in error.errors(include_url=False):
-            location = tuple(part for part in found["loc"] if part != "[key]")
-            text = f"{spelled(location)}{_complaint(found, location)}"
-            problems.append(Problem(line_of(document, location), text))
+        for detail in error.errors(include_url=False):
+            location = tuple(part for part in detail["loc"] if part != "[key]")
+            problems.append(problem_at(document, location, _complaint(detail, location)))
+    return None, problems
+
+
+def range_problems(document: LinedDict, structure: ModelStructure) -> list[Problem]:
+    """Return a problem for every layer and index, pinned ones too, that the structure lacks.
+
+    Values that are spelled wrongly are left to `validate_shape`.
+    """
+    problems: list[Problem] = []
+    for top in BY_LAYER:
+        for key, index, layer in _layers(document, top):
+            problems += _layer_problems(document, (top, key), index, layer, structure)
+    if _nothing_stays(document, structure):
+        what = "the plan leaves no layer: every group of every layer goes; keep some of them."
+        problems.append(problem_at(document, ("layers",), what))
     return problems
 
 
-def _below_layers(document: CommentedMap) -> Iterator[Problem]:
+def _below_layers(document: LinedDict) -> Iterator[Problem]:
     """Yield the keys below `layers`, which is last so that a file cut short loses no other key."""
     keys = list(document)
     below = keys[keys.index("layers") + 1 :] if "layers" in keys else []
     for key in below:
         if key in PrunePlan.model_fields:
-            what = f"{key}: stands below layers, which is the last key; move it above."
-            yield Problem(line_of(document, (key,)), what)
+            what = "stands below layers, which is the last key; move it above."
+            yield problem_at(document, (key,), what)
 
 
-def _repeated_layers(document: CommentedMap) -> Iterator[Problem]:
+def _repeated_layers(document: LinedDict) -> Iterator[Problem]:
     """Yield the layers that stand there both as a number and in quotes."""
     for top in BY_LAYER:
-        layers = document.get(top)
         lines: dict[int, int] = {}
-        for key in layers if isinstance(layers, dict) else ():
-            try:
-                index = layer_key(key)
-            except ValueError:
-                continue
+        for key, index, _ in _layers(document, top):
             line = line_of(document, (top, key))
             if index in lines:
-                what = f"{top}.{index}: stands here again (first in line {lines[index]}); "
-                yield Problem(line, what + "keep one of the two.")
+                first = f"first in line {lines[index]}"
+                yield problem_at(
+                    document, (top, key), f"stands here again ({first}); keep one of the two."
+                )
             lines.setdefault(index, line)
 
 
-def _complaint(found: Mapping[str, Any], location: Location) -> str:
-    """Say in our words what pydantic found, and what to do."""
+def _complaint(detail: Mapping[str, Any], location: Location) -> str:
+    """Describe an error of pydantic, and what to do about it."""
     model = _MODELS.get(_pattern(location))
-    match found["type"]:
+    match detail["type"]:
         case "missing":
             empty = " (`layers: {}` removes nothing)" if location == ("layers",) else ""
             return f"is missing; add it{empty}."
         case "extra_forbidden" | "invalid_key":
-            return f"is no key that a plan knows; {_meant(location)}"
+            return f"is no key that a plan knows; {_suggestion(location)}"
         case "value_error":
-            return str(found["ctx"]["error"])
+            return str(detail["ctx"]["error"])
         case "model_type" | "dict_type" if location[:1] in {("layers",), ("pin",)}:
             what = "a mapping of layers" if model is None else f"a mapping with {_keys(model)}"
-            nothing = "null" if found["input"] is None else repr(found["input"])
-            return f"{nothing} is not {what}; write {{}} for nothing."
+            value = "null" if detail["input"] is None else repr(detail["input"])
+            return f"{value} is not {what}; write {{}} for nothing."
         case kind:
-            said = str(found["msg"]).removeprefix("Input ")
-            should = "should be true or false" if kind == "bool_type" else said
-            return f"{found['input']!r} {should}; write such a value."
+            message = str(detail["msg"]).removeprefix("Input ")
+            should = "should be true or false" if kind == "bool_type" else message
+            return f"{detail['input']!r} {should}; write such a value."
 
 
-def _meant(location: Location) -> str:
+def _suggestion(location: Location) -> str:
     """What the unknown key at the end of the location should have been."""
     *_, key = map(str, location)
     if _INDICES.fullmatch(key):  # the rest of {mlp: 4, 17-31}
@@ -143,113 +160,92 @@ def _pattern(location: Location) -> Location:
     return location
 
 
-def range_problems(document: CommentedMap, structure: ModelStructure) -> list[Problem]:
-    """Every layer and index that the structure lacks, pins too; bad spelling is passed by."""
-    problems: list[Problem] = []
-    for top in BY_LAYER:
-        for key, index, layer in _layers(document, top):
-            problems += _layer_problems(document, (top, key), index, layer, structure)
-    if _nothing_stays(document, structure):
-        what = "the plan leaves no layer: every group of every layer goes; keep some of them."
-        problems.append(Problem(line_of(document, ("layers",)), f"layers: {what}"))
-    return problems
-
-
-def _layers(document: CommentedMap, top: str) -> Iterator[tuple[Any, int, dict[Any, Any]]]:
-    """Yield the layers that are named properly: the key as it stands, its number, what it holds."""
+def _layers(document: LinedDict, top: str) -> Iterator[tuple[Any, int, dict[Any, Any]]]:
+    """Yield the layers whose key is a number: the key, the number, and the mapping behind it."""
     layers = document.get(top)
     for key, layer in layers.items() if isinstance(layers, dict) else ():
         try:
             yield key, layer_key(key), layer if isinstance(layer, dict) else {}
         except ValueError:
-            continue  # shape_problems says so
+            continue
 
 
 def _layer_problems(
-    document: CommentedMap,
+    document: LinedDict,
     location: Location,
     index: int,
     layer: dict[Any, Any],
     structure: ModelStructure,
 ) -> Iterator[Problem]:
-    """Yield what one layer names and the structure doesn't have."""
+    """Yield what one layer names and the structure doesn't have; `location` is the layer's."""
     count = len(structure.layers)
     if index >= count:
-        what = f"{spelled(location)}the model has {count} layers, 0 to {count - 1}; take it out."
-        yield Problem(line_of(document, location), what)
+        what = f"the model has {count} layers, 0 to {count - 1}; take it out."
+        yield problem_at(document, location, what)
         return
     for kind in GROUP_TYPES:
-        sublayer, had = layer.get(kind), structure.layers[index].sublayer(kind)
-        groups = had.groups
-        pins = sublayer if isinstance(sublayer, dict) else {}
-        named: list[tuple[str, Any]] = []
-        if location[0] == "layers" and had.fixed and sublayer is not None:
-            where = (*location, kind)
-            what = f"{spelled(where)}{unprunable_reason(kind)}; take it out."
-            yield Problem(line_of(document, where), what)
-        elif location[0] == "layers":
-            named.append((kind, sublayer))
-        named += [(f"{kind}.{wish}", pins.get(wish)) for wish in ("keep", "remove")]
-        for name, value in named:
-            where = (*location, *name.split("."))
-            for what in _outside(value, groups):
-                yield Problem(line_of(document, where), f"{spelled(where)}{what}")
-        width = pins.get("width")
-        if isinstance(width, int) and width > groups:
-            where = (*location, kind, "width")
-            what = f"{spelled(where)}{width} is more than the {groups} there are; write less."
-            yield Problem(line_of(document, where), what)
-        yield from _contradictions(document, location, kind, pins, had)
+        sublayer, value = structure.layers[index].sublayer(kind), layer.get(kind)
+        where = (*location, kind)
+        if location[0] == "pin":
+            pins = value if isinstance(value, dict) else {}
+            yield from _pin_problems(document, where, pins, kind, sublayer)
+        elif sublayer.fixed and value is not None:
+            yield problem_at(document, where, f"{unprunable_reason(kind)}; take it out.")
+        else:
+            yield from _outside(document, where, value, sublayer.groups)
 
 
-def _contradictions(
-    document: CommentedMap,
+def _pin_problems(
+    document: LinedDict,
     location: Location,
+    pins: dict[Any, Any],
     kind: GroupType,
-    pins: dict[str, Any],
-    had: SublayerStructure,
+    sublayer: SublayerStructure,
 ) -> Iterator[Problem]:
-    """Yield where the wishes for one sublayer contradict each other."""
+    """Yield what the pins of one sublayer name and it doesn't have, and how they contradict."""
+    for pin in ("keep", "remove"):
+        yield from _outside(document, (*location, pin), pins.get(pin), sublayer.groups)
+    width = pins.get("width")
+    too_wide = isinstance(width, int) and width > sublayer.groups
+    if too_wide:
+        what = f"{width} is more than the {sublayer.groups} there are; write less."
+        yield problem_at(document, (*location, "width"), what)
     try:
-        sublayer = SublayerPins.model_validate(pins)
+        parsed = SublayerPins.model_validate(pins)
     except ValidationError:
-        return  # shape_problems says so
-    for wish, what in contradictions(sublayer, kind, had):
-        where = (*location, kind, wish)
-        is_said_above = (
-            wish == "width" and sublayer.width is not None and sublayer.width > had.groups
-        )
-        if not is_said_above:
-            yield Problem(line_of(document, where), f"{spelled(where)}{what}")
+        return
+    for pin, what in contradictions(parsed, kind, sublayer):
+        if not (too_wide and pin == "width"):
+            yield problem_at(document, (*location, pin), what)
 
 
-def _outside(value: Any, groups: int) -> Iterator[str]:
-    """Yield one complaint that names the indices outside of 0 … groups - 1."""
+def _outside(document: LinedDict, location: Location, value: Any, groups: int) -> Iterator[Problem]:
+    """Yield one problem that names the indices of a set outside of 0 … groups - 1."""
     try:
-        ranges = IndexSet.parse(value)
+        indices = IndexSet.parse(value)
     except ValueError:
-        return  # spelled wrongly, or not there: shape_problems says so
-    outside = [(max(first, groups), last) for first, last in ranges.ranges if last >= groups]
+        return
+    outside = [(max(first, groups), last) for first, last in indices.ranges if last >= groups]
     if outside:
         there = f"there are {groups} groups, 0 to {groups - 1}" if groups else "there are no groups"
-        yield f"{IndexSet(tuple(outside))} is out of range: {there}; take it out."
+        what = f"{IndexSet(tuple(outside))} is out of range: {there}; take it out."
+        yield problem_at(document, location, what)
 
 
-def _nothing_stays(document: CommentedMap, structure: ModelStructure) -> bool:
+def _nothing_stays(document: LinedDict, structure: ModelStructure) -> bool:
     """Whether every group of every layer goes."""
-    said = {index: layer for _, index, layer in _layers(document, "layers")}
+    cuts = {index: layer for _, index, layer in _layers(document, "layers")}
     return all(
         not sublayer.groups
-        or (not sublayer.fixed and _covers(said.get(index, {}).get(kind), sublayer.groups))
+        or (not sublayer.fixed and _covers(cuts.get(index, {}).get(kind), sublayer.groups))
         for index, kind, sublayer in structure.sublayers()
     )
 
 
 def _covers(value: Any, groups: int) -> bool:
-    """Whether the set names all of so many groups."""
+    """Whether a set names all of so many groups."""
     try:
-        ranges = IndexSet.parse(value)
+        indices = IndexSet.parse(value)
     except ValueError:
         return False
-    first, last = ranges.ranges[0] if ranges.ranges else (0, -1)
-    return ranges.everything or (first == 0 and last >= groups - 1)
+    return not indices.complement(groups)

@@ -1,8 +1,8 @@
-"""What transformers, vLLM and llama.cpp can load of a model cut by a plan.
+"""What transformers, vLLM and llama.cpp can load of a model that is cut by a plan.
 
-Obstacles keep a runtime from loading the model and are known before the cut. Notes are facts found
-by running vLLM; tests/parity/test_vllm.py checks them. llama.cpp derives a layer's attention from
-its position in the file, which matters when layers are removed.
+Obstacles keep a runtime from loading the model and are known before the cut. Notes are facts that
+were found by running vLLM; tests/parity/test_vllm.py checks them. llama.cpp derives the kind of a
+layer's attention from its position in the file, which matters when layers are removed.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,62 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.plans.runtimes import EXPERT_ROWS, Runtime, stock_attention
 from globalprune.artifacts.structure import LayerKind, ModelStructure, ModelTraits
 
+_LAYERS_DIFFER: Final = (
+    "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, or with "
+    "--whole-layers."
+)
+_EXPERTS_DIFFER: Final = (
+    "the layers or experts that stay differ, which a plain checkpoint can't say; take as many "
+    "channels of every expert, and as many groups of every layer."
+)
+_KIND_PHRASES: Final[dict[LayerKind, str]] = {
+    "full": "attention to all that came before",
+    "sliding": "a sliding window",
+    "no_rope": "no rope",
+}
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Of every `length` layers the last one is of kind `last`, the others of kind `others`."""
+
+    length: int
+    others: LayerKind
+    last: LayerKind
+
+    def kind_at(self, position: int) -> LayerKind:
+        """Return the kind of the layer at a position, counted from 0."""
+        return self.others if (position + 1) % self.length else self.last
+
+    @property
+    def ordinal(self) -> str:
+        """`length` as an ordinal number: 2nd, 6th."""
+        return f"{self.length}{'nd' if self.length == 2 else 'th'}"  # noqa: PLR2004
+
+
+CYCLES: Final = {
+    "smollm3": Cycle(4, "full", "no_rope"),
+    "gemma2": Cycle(2, "sliding", "full"),
+    "gemma3_text": Cycle(6, "sliding", "full"),
+}
+
+
+def obstacles(
+    runtime: Runtime, traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
+) -> Iterator[str]:
+    """Yield a sentence for everything that keeps the runtime from loading the cut model."""
+    if runtime == "vllm" and structure.has_experts:
+        for reason in _plain_checkpoint_obstacles(traits, structure, effect):
+            yield f"vLLM takes the experts of a layer together, from plain checkpoints: {reason}"
+    if runtime == "any":
+        yield from _plain_checkpoint_obstacles(traits, structure, effect)
+        yield from filter(None, [misread_whole(traits) or misread_cut(traits, effect)])
+    if runtime == "llama.cpp":
+        yield from _gguf_obstacles(traits, structure, effect)
+
 
 def vllm_notes(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
-    """Say what differs from what the plan promises, and what has to be said when starting it."""
+    """Yield how vLLM differs from what the plan promises, and how it has to be started."""
     yield from narrow_qwen2(traits, structure, effect)
     if empty := IndexSet.of(cached_though_empty(effect)):
         yield (
@@ -33,14 +86,14 @@ def vllm_notes(traits: ModelTraits, structure: ModelStructure, effect: PlanEffec
 
 
 def cached_though_empty(effect: PlanEffect) -> list[int]:
-    """The layers for which vLLM keeps the cache of one attention group that is never used."""
+    """Return the layers for which vLLM keeps the cache of one attention group, unused."""
     return [layer.layer_idx for layer in effect.kept_layers if not layer.attention]
 
 
 def narrow_qwen2(
     traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
-    """Tell of the one plain checkpoint that vLLM's own class doesn't load."""
+    """Yield a sentence for the one plain checkpoint that vLLM's own class doesn't load."""
     if traits.model_type != "qwen2" or effect.uneven:
         return
     first = effect.kept_layers[0]
@@ -53,97 +106,44 @@ def narrow_qwen2(
         )
 
 
-@dataclass(frozen=True)
-class Cycle:
-    """Of every `length` layers the last one is of kind `last`, the others of kind `others`."""
-
-    length: int
-    others: LayerKind
-    last: LayerKind
-
-    def kind_at(self, place: int) -> LayerKind:
-        """What the layer at a place, counted from 0, is taken for."""
-        return self.others if (place + 1) % self.length else self.last
-
-
-CYCLES: Final = {
-    "smollm3": Cycle(4, "full", "no_rope"),
-    "gemma2": Cycle(2, "sliding", "full"),
-    "gemma3_text": Cycle(6, "sliding", "full"),
-}
-_WORDS: Final[dict[LayerKind, str]] = {
-    "full": "attention to all that came before",
-    "sliding": "a sliding window",
-    "no_rope": "no rope",
-}
-
-
-def counted_by_position(traits: ModelTraits) -> Cycle | None:
-    """How llama.cpp counts in such a model; None where a layer's place tells it nothing."""
+def position_cycle(traits: ModelTraits) -> Cycle | None:
+    """Return the cycle by which llama.cpp tells layers of the family apart; None without one."""
     return CYCLES.get(traits.model_type)
 
 
-def moved_layer(traits: ModelTraits, effect: PlanEffect) -> str | None:
-    """Say which layer llama.cpp would take for another one after the cut, and isn't before it."""
-    cycle = counted_by_position(traits)
-    if cycle is None or not effect.dropped_layers:
-        return None
-    kinds = traits.layer_kinds or tuple(map(cycle.kind_at, range(len(effect.layers))))
-    for place, layer in enumerate(effect.kept_layers):
-        own, taken = kinds[layer.layer_idx], cycle.kind_at(place)
-        if own != taken:
-            return (
-                f"llama.cpp counts the layers of {traits.model_type} by their place (each "
-                f"{cycle.length}{_th(cycle.length)} has {_WORDS[cycle.last]}), and layer "
-                f"{layer.layer_idx}, which has {_WORDS[own]}, moves to a place where it takes it "
-                f"for one with {_WORDS[taken]}; keep all layers (plan without --whole-layers, or "
-                "give the dropped ones back a group)."
-            )
-    return None
-
-
-def miscounted_whole(traits: ModelTraits) -> str | None:
-    """Say so where llama.cpp takes the model for another one though nothing is cut."""
-    cycle = counted_by_position(traits)
+def misread_whole(traits: ModelTraits) -> str | None:
+    """Describe how llama.cpp misreads the model even if nothing is cut; None if it doesn't."""
+    cycle = position_cycle(traits)
     kinds = traits.layer_kinds or ()
-    if cycle and any(kind != cycle.kind_at(place) for place, kind in enumerate(kinds)):
+    if cycle and any(kind != cycle.kind_at(position) for position, kind in enumerate(kinds)):
         return (
-            f"llama.cpp takes each {cycle.length}{_th(cycle.length)} layer of a "
-            f"{traits.model_type} to have {_WORDS[cycle.last]}; this model says otherwise, so it "
-            "isn't loaded there as what it is, cut or whole."
+            f"llama.cpp takes each {cycle.ordinal} layer of a {traits.model_type} to have "
+            f"{_KIND_PHRASES[cycle.last]}; this model says otherwise, so it isn't loaded there as "
+            "what it is, cut or whole."
         )
     return None
 
 
-def _th(number: int) -> str:
-    return "nd" if number == 2 else "th"  # noqa: PLR2004
+def misread_cut(traits: ModelTraits, effect: PlanEffect) -> str | None:
+    """Describe the first layer that llama.cpp misreads after the cut; None if there is none."""
+    cycle = position_cycle(traits)
+    if cycle is None or not effect.dropped_layers:
+        return None
+    kinds = traits.layer_kinds or tuple(map(cycle.kind_at, range(len(effect.layers))))
+    for position, layer in enumerate(effect.kept_layers):
+        kind, read_as = kinds[layer.layer_idx], cycle.kind_at(position)
+        if kind != read_as:
+            return (
+                f"llama.cpp counts the layers of {traits.model_type} by their place (each "
+                f"{cycle.ordinal} has {_KIND_PHRASES[cycle.last]}), and layer {layer.layer_idx}, "
+                f"which has {_KIND_PHRASES[kind]}, moves to a place where it takes it for one with "
+                f"{_KIND_PHRASES[read_as]}; keep all layers (plan without --whole-layers, or give "
+                "the dropped ones back a group)."
+            )
+    return None
 
 
-_LAYERS_DIFFER: Final = (
-    "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, or with "
-    "--whole-layers."
-)
-_EXPERTS_DIFFER: Final = (
-    "the layers or experts that stay differ, which a plain checkpoint can't say; take as many "
-    "channels of every expert, and as many groups of every layer."
-)
-
-
-def obstacles(
-    runtime: Runtime, traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
-) -> Iterator[str]:
-    """Yield a sentence for everything that keeps the cut model from being loaded there."""
-    if runtime == "vllm" and structure.has_experts:
-        for reason in _no_plain_checkpoint(traits, structure, effect):
-            yield f"vLLM takes the experts of a layer together, from plain checkpoints: {reason}"
-    if runtime == "any":
-        yield from _no_plain_checkpoint(traits, structure, effect)
-        yield from filter(None, [miscounted_whole(traits) or moved_layer(traits, effect)])
-    if runtime == "llama.cpp":
-        yield from _no_gguf(traits, structure, effect)
-
-
-def _no_plain_checkpoint(
+def _plain_checkpoint_obstacles(
     traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
 ) -> Iterator[str]:
     """Yield why a config of the architecture can't describe what is left."""
@@ -163,7 +163,7 @@ def _no_plain_checkpoint(
 
 
 def _odd_experts(structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
-    """Yield of what width experts are, all alike, if transformers can't multiply them as one."""
+    """Yield the width of experts, all alike, that transformers can't multiply as one."""
     for layer in effect.kept_layers:
         width = next(iter(layer.experts), 0)
         if width % EXPERT_ROWS and layer.experts != structure.layers[layer.layer_idx].mlp.experts:
@@ -174,7 +174,9 @@ def _odd_experts(structure: ModelStructure, effect: PlanEffect) -> Iterator[str]
             return
 
 
-def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
+def _gguf_obstacles(
+    traits: ModelTraits, structure: ModelStructure, effect: PlanEffect
+) -> Iterator[str]:
     """Yield why gp export has no form for what is left."""
     shape = gguf_shape(traits, structure, effect)
     if shape is None and structure.has_experts:
@@ -188,22 +190,23 @@ def _no_gguf(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect)
         return
     if not shape.layers:
         yield "no layer has anything left, and llama.cpp wants one."
-    lacking = _lacking(shape.form, traits, structure)
-    if not lacking:
+    missing = _missing_features(shape.form, traits, structure)
+    if not missing:
         return
-    if shape.form.by_layer and not _lacking(GGUF_FORMS[traits.model_type].alike, traits, structure):
+    alike = GGUF_FORMS[traits.model_type].alike
+    if shape.form.by_layer and not _missing_features(alike, traits, structure):
         yield (
             f"llama.cpp has no form of this {traits.model_type} in which layers differ (its "
-            f"{shape.form.architecture} has {lacking}); plan with --uniform, or with "
+            f"{shape.form.architecture} has {missing}); plan with --uniform, or with "
             "--whole-layers."
         )
     else:
         yield (
             f"llama.cpp has no form of this {traits.model_type}: its {shape.form.architecture} has "
-            f"{lacking}."
+            f"{missing}."
         )
 
 
-def _lacking(form: GgufForm, traits: ModelTraits, structure: ModelStructure) -> str:
-    """What the form has no place for, in words; empty where it has one for all."""
-    return " and ".join(form.lacks(traits, structure))
+def _missing_features(form: GgufForm, traits: ModelTraits, structure: ModelStructure) -> str:
+    """What the architecture can't hold, joined with "and"; empty where it holds everything."""
+    return " and ".join(form.missing_features(traits, structure))

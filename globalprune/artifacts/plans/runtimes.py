@@ -1,9 +1,8 @@
-"""The programs that a cut model may have to run in, and what plain checkpoints can say: facts.
+"""The programs that a cut model may have to run in, and the widths that plain configs can hold.
 
 transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights
-(vLLM but for experts); what vLLM saves less is in `vllm_notes`.
-llama.cpp reads what gp export writes, in the forms of `gguf_forms`. `any` is a plain checkpoint of
-the architecture, which needs no code of ours.
+(vLLM except for experts). llama.cpp reads what gp export writes, in the forms of `gguf_layout`.
+`any` is a plain checkpoint of the architecture, which needs no code of ours.
 """
 
 from typing import Final, Literal, get_args
@@ -19,13 +18,17 @@ COUNTED_BY_HEADS: Final = frozenset({("phi3", "longrope")})  # rope factors: hid
 
 
 def stock_attention(traits: ModelTraits, groups: int, heads_per_group: int) -> list[int]:
-    """How many attention groups of each layer a plain config can have, fewest first."""
+    """Return how many attention groups of each layer a plain config can hold, fewest first."""
     heads = groups * heads_per_group
-    return [kept for kept in range(1, groups + 1) if _takes(traits, kept * heads_per_group, heads)]
+    return [
+        kept
+        for kept in range(1, groups + 1)
+        if _config_takes(traits, kept * heads_per_group, heads)
+    ]
 
 
-def _takes(traits: ModelTraits, kept: int, heads: int) -> bool:
-    """Whether the architecture's config class takes so many of its query heads."""
+def _config_takes(traits: ModelTraits, kept: int, heads: int) -> bool:
+    """Whether the architecture's config class takes `kept` of `heads` query heads."""
     if traits.model_type in DIVIDED_BY_HEADS:
         return traits.hidden_size % kept == 0
     if (traits.model_type, traits.rope_type) in COUNTED_BY_HEADS:

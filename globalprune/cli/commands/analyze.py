@@ -154,7 +154,7 @@ def analyze(
     else:
         lines = [_summary(record, out), *plan_lines([written])]
         console.print_text("\n".join([*filter(None, [record.doubt]), *lines]))
-    finish([written], by_default=ratio is None, go_on="gp plan --largest")
+    finish([written], by_default=ratio is None, remedy="gp plan --largest")
 
 
 def _summary(record: "AnalysisRecord", out: Path) -> str:

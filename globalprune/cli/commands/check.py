@@ -10,11 +10,13 @@ from globalprune.cli import console, options
 from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersion, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from globalprune.artifacts.plans.plan_effect import PlanEffect
     from globalprune.artifacts.plans.runtimes import Runtime
-    from globalprune.artifacts.structure import ModelStructure
+    from globalprune.artifacts.structure import ModelStructure, ModelTraits
     from globalprune.models.prepared_model import PreparedModel
-    from globalprune.planning.review import Review
+    from globalprune.planning.review import PlanReview
     from globalprune.surgery.prepare import PreparedCut
 
 
@@ -48,19 +50,19 @@ def check(
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check a plan: all its errors at once, or what it removes and what was edited by hand.
+    """Check a plan: show all its errors at once, or what it removes and what was edited by hand.
 
-    Without a model and without its analysis only the plan's own rules are checked, and the rest is
-    said to be unknown. Exit code 1: the plan is valid and doesn't fit; 2: it is not valid.
+    Without a model and without its analysis only the plan's own rules are checked, and figures are
+    unknown. Exit code 1: the plan is valid and doesn't fit; 2: it is not valid.
 
     Example:  gp check analysis/plan.yaml --model MODEL --write
     """
     from globalprune.artifacts.writer_lock import writer_lock
-    from globalprune.cli.plan_text import document_of, review_lines
+    from globalprune.cli.plan_text import review_document, review_lines
     from globalprune.planning.review import review_plan
 
     prepared_model = None if model is None else options.prunable_model(model)
-    target = None if runtime is None else runtime_named(runtime)
+    program = None if runtime is None else _read_runtime(runtime)
     try:
         review = review_plan(plan, analysis)
     except PlanStale as error:  # the plan is valid, and --analysis is of another structure
@@ -74,15 +76,15 @@ def check(
         with writer_lock(plan):
             _refresh(review)
         console.say(f"{plan}: the comment at its top was refreshed")
-    for note in review.notes:
-        console.note(note)
+    for warning in review.warnings:
+        console.note(warning)
     fit, prepared = (None, None) if prepared_model is None else _fit(prepared_model, review)
     loading = None
-    if target is not None and (model is None or prepared is not None):
-        loading = loading_in(target, review, prepared)
+    if program is not None and (model is None or prepared is not None):
+        loading = _loading(program, review, prepared)
     if as_json:
         loads = loading.document if loading else None
-        console.print_json({**document_of(review), "fit": fit, "loading": loads})
+        console.print_json({**review_document(review), "fit": fit, "loading": loads})
     else:
         lines = [*review_lines(review), *_fit_lines(fit), *(loading.lines if loading else ())]
         console.print_text("\n".join(lines))
@@ -92,19 +94,20 @@ def check(
         raise PlanDoesNotFit(f"{plan}: what it leaves doesn't load in {loading.where}.")
 
 
-def _fit(model: "PreparedModel", review: "Review") -> "tuple[dict[str, Any], PreparedCut | None]":
-    """Hold a plan that is valid in itself against a model, as `gp apply` would at first."""
-    from globalprune.artifacts.plans.plan_file import read_plan_file
+def _fit(
+    model: "PreparedModel", review: "PlanReview"
+) -> "tuple[dict[str, Any], PreparedCut | None]":
+    """Check a valid plan against a model, as `gp apply` would at first."""
     from globalprune.surgery.prepare import prepare_cut
 
     fit: dict[str, Any] = {"model": model.name, "problem": None}
     try:
-        prepared = prepare_cut(model, read_plan_file(review.path, model.structure))
+        prepared = prepare_cut(model, review.document.file(model.structure))
     except (PlanStale, PlanInvalid) as error:
         return fit | {"problem": str(error)}, None
     warnings = (*filter(None, [prepared.promise.broken]), *prepared.warnings)
     for warning in warnings:
-        if warning not in review.notes:
+        if warning not in review.warnings:
             console.warn(warning)
     return fit | {
         "parameters_before": prepared.effect.parameters_before,
@@ -118,7 +121,7 @@ def _fit(model: "PreparedModel", review: "Review") -> "tuple[dict[str, Any], Pre
 
 
 def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
-    """Say that it fits, and how the result would load."""
+    """That the plan fits, and how the result would load."""
     if fit is None or fit["problem"]:
         return []
     form = (
@@ -130,29 +133,25 @@ def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
     return [f"fits {fit['model']}: {counts}", fit["weights"], form]
 
 
-def _refresh(review: "Review") -> None:
+def _refresh(review: "PlanReview") -> None:
     """Write the comment anew; all else in the file stays."""
     from globalprune.artifacts.plans.plan_file import refresh_header
     from globalprune.planning.summary import header_lines
 
-    known = review.known
-    if known is None:
+    if review.figures is None:
         raise UsageError(
             f"{review.path}: --write needs the analysis, for its costs; name it with --analysis."
         )
-    scoring = known.worth.scoring
-    parts = (review.plan, known.structure, known.effect, scoring, known.optimality, known.doubt)
-    header = header_lines(*parts, known.analysis.record.model.storage)
-    refresh_header(review.path, header)
+    refresh_header(review.path, header_lines(review.plan, review.figures))
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What stands against loading the cut model somewhere, and what is to be known if it loads."""
+    """Whether a runtime loads the cut model."""
 
     runtime: str
     obstacles: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what to know if it does
 
     @property
     def where(self) -> str:
@@ -177,8 +176,8 @@ class Loading:
         }
 
 
-def runtime_named(name: str) -> "Runtime":
-    """The runtime of that name; raise `UsageError` where there is none."""
+def _read_runtime(name: str) -> "Runtime":
+    """The runtime of that name; raise `UsageError` for an unknown one."""
     from globalprune.artifacts.plans.runtimes import RUNTIMES
 
     runtime = next((known for known in RUNTIMES if known == name), None)
@@ -187,44 +186,45 @@ def runtime_named(name: str) -> "Runtime":
     return runtime
 
 
-def loading_in(runtime: "Runtime", review: "Review", prepared: "PreparedCut | None") -> Loading:
-    """Judge by the model if there is one, else by the analysis.
+def _loading(runtime: "Runtime", review: "PlanReview", prepared: "PreparedCut | None") -> Loading:
+    """Whether the runtime loads what the plan leaves of the model, or else of the analysed model.
 
-    Raise `UsageError` where nothing tells what the model is.
+    Raise `UsageError` where the traits of neither are known.
     """
-    from globalprune.artifacts.plans.gguf_layout import gguf_shape
-    from globalprune.artifacts.plans.runtime_compatibility import (
-        narrow_qwen2,
-        obstacles,
-        vllm_notes,
-    )
+    from globalprune.artifacts.plans.runtime_compatibility import obstacles
 
-    known = review.known
+    figures = review.figures
+    traits = figures.analysis.record.model.traits if figures else None
     if prepared is not None:
         from globalprune.models.configs.native_config import traits_of
 
-        traits = traits_of(prepared.checkpoint.config)
-        structure, effect = prepared.structure, prepared.effect
-    elif known is not None and known.analysis.record.model.traits is not None:
-        traits = known.analysis.record.model.traits
-        structure, effect = known.structure, known.effect
+        cut = (traits_of(prepared.checkpoint.config), prepared.structure, prepared.effect)
+    elif figures is not None and traits is not None:
+        cut = (traits, figures.structure, figures.effect)
     else:
         raise UsageError(f"--for {runtime}: nothing tells what the model is; name it with --model.")
-    found = tuple(obstacles(runtime, traits, structure, effect))
-    notes: tuple[str, ...] = ()
+    return Loading(runtime, tuple(obstacles(runtime, *cut)), tuple(_notes(runtime, *cut)))
+
+
+def _notes(
+    runtime: "Runtime", traits: "ModelTraits", structure: "ModelStructure", effect: "PlanEffect"
+) -> "Iterator[str]":
+    """Yield what to know where the runtime loads the cut model."""
+    from globalprune.artifacts.plans.gguf_layout import gguf_shape
+    from globalprune.artifacts.plans.runtime_compatibility import narrow_qwen2, vllm_notes
+
     if runtime in ("llama.cpp", "any"):
-        notes = _unquantised(structure, effect)
+        yield from _unquantised(structure, effect)
     if runtime == "llama.cpp" and (shape := gguf_shape(traits, structure, effect)):
-        notes = (*notes, *shape.told(traits.hidden_size))
+        yield from shape.padding_notes(traits.hidden_size)
     if runtime == "any":
-        notes = (*notes, *narrow_qwen2(traits, structure, effect))
+        yield from narrow_qwen2(traits, structure, effect)
     if runtime == "vllm":
-        notes = tuple(vllm_notes(traits, structure, effect))
-    return Loading(runtime, found, notes)
+        yield from vllm_notes(traits, structure, effect)
 
 
-def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str, ...]:
-    """Tell of MLPs that can't be quantised, although those of the whole model can."""
+def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> "Iterator[str]":
+    """Yield the MLPs that can't be quantised, although those of the whole model can."""
     from globalprune.artifacts.plans.index_set import IndexSet
     from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 
@@ -234,10 +234,8 @@ def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> tuple[str
         if len(layer.mlp) % QUANTISED_BLOCK
         and structure.layers[layer.layer_idx].mlp.groups % QUANTISED_BLOCK == 0
     ]
-    if not odd:
-        return ()
-    note = (
-        f"the MLP widths of layers {IndexSet.of(odd)} are no multiples of {QUANTISED_BLOCK}, so "
-        "that their down projections can't be quantised; plan with --for llama.cpp."
-    )
-    return (note,)
+    if odd:
+        yield (
+            f"the MLP widths of layers {IndexSet.of(odd)} are no multiples of {QUANTISED_BLOCK}, "
+            "so that their down projections can't be quantised; plan with --for llama.cpp."
+        )

@@ -1,4 +1,4 @@
-"""`gp diff`: in what two plans differ."""
+"""`gp diff`: how two plans differ."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +23,7 @@ def diff(
     analysis: options.AnalysisFolder = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say in what two plans differ: in groups, in parameters and in importance.
+    """Show how two plans differ: in groups, in parameters and in importance.
 
     Plans made for different structures can't be compared. Exit code 0, whether they differ or not.
 
@@ -31,48 +31,51 @@ def diff(
     """
     from globalprune.planning.diff import compare_plans
 
-    found = compare_plans(first, second, analysis)
-    for note in found.notes:
-        console.note(note)
+    comparison = compare_plans(first, second, analysis)
+    for warning in comparison.warnings:
+        console.note(warning)
     if as_json:
-        console.print_json(_document(found))
+        console.print_json(_document(comparison))
     else:
-        console.print_text("\n".join(_lines(found)))
+        console.print_text("\n".join(_lines(comparison)))
 
 
-def _lines(found: "PlanComparison") -> list[str]:
-    """Say it to a person, sublayer by sublayer."""
-    if not found.sublayers and not found.others:
-        return [f"{found.first} and {found.second} make the same decisions"]
+def _lines(comparison: "PlanComparison") -> list[str]:
+    """The differences for a person, sublayer by sublayer."""
+    if not comparison.sublayers and not comparison.others:
+        return [f"{comparison.first} and {comparison.second} make the same decisions"]
     lines = []
-    for sublayer in found.sublayers[:SHOWN_SUBLAYERS]:
-        sides = [(found.first, sublayer.only_first), (found.second, sublayer.only_second)]
-        said = [f"only {path} removes {shortened(ranges)}" for path, ranges in sides if ranges]
-        lines.append(f"layer {sublayer.layer_idx} {sublayer.group_type}: {'; '.join(said)}")
-    if len(found.sublayers) > SHOWN_SUBLAYERS:
+    for sublayer in comparison.sublayers[:SHOWN_SUBLAYERS]:
+        sides = [(comparison.first, sublayer.only_first), (comparison.second, sublayer.only_second)]
+        parts = [f"only {path} removes {shortened(indices)}" for path, indices in sides if indices]
+        lines.append(f"layer {sublayer.layer_idx} {sublayer.group_type}: {'; '.join(parts)}")
+    if len(comparison.sublayers) > SHOWN_SUBLAYERS:
         lines.append(
-            f"… and {len(found.sublayers) - SHOWN_SUBLAYERS} more sublayers (--json has all)"
+            f"… and {len(comparison.sublayers) - SHOWN_SUBLAYERS} more sublayers (--json has all)"
         )
-    for path, side in ((found.first, found.only_first), (found.second, found.only_second)):
-        figures = [f"{_known(side.groups)} groups", f"{_known(side.parameters)} parameters"]
+    for path, side in (
+        (comparison.first, comparison.only_first),
+        (comparison.second, comparison.only_second),
+    ):
+        figures = [f"{_figure(side.groups)} groups", f"{_figure(side.parameters)} parameters"]
         if side.importance is not None:
-            figures.append(f"importance {side.importance:.4g} ({found.scoring})")
+            figures.append(f"importance {side.importance:.4g} ({comparison.scoring})")
         lines.append(f"only {path}: {', '.join(figures)}")
-    return [*lines, *(f"{name}: {one} → {two}" for name, (one, two) in found.others.items())]
+    return [*lines, *(f"{name}: {one} → {two}" for name, (one, two) in comparison.others.items())]
 
 
-def _document(found: "PlanComparison") -> dict[str, Any]:
-    """Say it to a program; unknown figures are null."""
+def _document(comparison: "PlanComparison") -> dict[str, Any]:
+    """The same for a program; unknown figures are null."""
     from dataclasses import asdict
 
     return {
-        "first": str(found.first),
-        "second": str(found.second),
-        "same": not found.sublayers and not found.others,
-        "importance": found.scoring.importance if found.scoring else None,
-        "normaliser": found.scoring.normaliser if found.scoring else None,
-        "only_first": asdict(found.only_first),
-        "only_second": asdict(found.only_second),
+        "first": str(comparison.first),
+        "second": str(comparison.second),
+        "same": not comparison.sublayers and not comparison.others,
+        "importance": comparison.scoring.importance if comparison.scoring else None,
+        "normaliser": comparison.scoring.normaliser if comparison.scoring else None,
+        "only_first": asdict(comparison.only_first),
+        "only_second": asdict(comparison.only_second),
         "sublayers": [
             {
                 "layer_idx": sublayer.layer_idx,
@@ -80,12 +83,12 @@ def _document(found: "PlanComparison") -> dict[str, Any]:
                 "only_first": str(sublayer.only_first),
                 "only_second": str(sublayer.only_second),
             }
-            for sublayer in found.sublayers
+            for sublayer in comparison.sublayers
         ],
-        "others": found.others,
-        "notes": list(found.notes),
+        "others": comparison.others,
+        "notes": list(comparison.warnings),
     }
 
 
-def _known(value: int | None) -> str:
+def _figure(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"

@@ -5,14 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from globalprune.cli import console, options
-from globalprune.cli import plan_options as budgets
-from globalprune.cli import plan_options as constraints
+from globalprune.cli import console, options, plan_options
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.analyses.analysis import Analysis
-    from globalprune.artifacts.analyses.group_table import GroupTable
-    from globalprune.planning.write import WrittenPlan
+    from globalprune.planning.planner import PlanResult
 
 
 def plan(
@@ -30,14 +26,14 @@ def plan(
             show_default=False,
         ),
     ] = None,
-    params: budgets.Params = None,
-    size: budgets.Size = None,
-    kv_cache: budgets.KvCache = None,
-    flops: budgets.Flops = None,
-    latency: budgets.Latency = None,
-    machine: budgets.Machine = None,
-    dtype: budgets.Dtype = None,
-    context: budgets.Context = None,
+    params: plan_options.Params = None,
+    size: plan_options.Size = None,
+    kv_cache: plan_options.KvCache = None,
+    flops: plan_options.Flops = None,
+    latency: plan_options.Latency = None,
+    machine: plan_options.Machine = None,
+    dtype: plan_options.Dtype = None,
+    context: plan_options.Context = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,22 +60,22 @@ def plan(
             show_default="the one that analysis.json names for the importance, else none",
         ),
     ] = None,
-    protect_layers: constraints.ProtectLayers = None,
-    min_attention_groups: constraints.MinAttentionGroups = None,
-    min_mlp: constraints.MinMlp = None,
-    max_layer_ratio: constraints.MaxLayerRatio = None,
-    only: constraints.Only = None,
-    attention_share: constraints.AttentionShare = None,
-    round_mlp: constraints.RoundMlp = None,
-    runtime: constraints.Runtime = None,
-    uniform: constraints.Uniform = False,
-    whole_layers: constraints.WholeLayers = False,
+    protect_layers: plan_options.ProtectLayers = None,
+    min_attention_groups: plan_options.MinAttentionGroups = None,
+    min_mlp: plan_options.MinMlp = None,
+    max_layer_ratio: plan_options.MaxLayerRatio = None,
+    only: plan_options.Only = None,
+    attention_share: plan_options.AttentionShare = None,
+    round_mlp: plan_options.RoundMlp = None,
+    runtime: plan_options.Runtime = None,
+    uniform: plan_options.Uniform = False,
+    whole_layers: plan_options.WholeLayers = False,
     strategy: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="knapsack, or layerwise: the founding scripts' older way, a ratio for each layer "
-            "and a fixed --attention-share of it.",
+            help="knapsack, or layerwise: an older way, a ratio for each layer and a fixed "
+            "--attention-share of it.",
             show_default="knapsack",
         ),
     ] = None,
@@ -87,7 +83,7 @@ def plan(
         bool,
         typer.Option(
             "--nested",
-            help="Let every plan remove all that those of smaller ratios do.",
+            help="Let every plan remove all that the plans of smaller ratios remove.",
         ),
     ] = False,
     replanned: Annotated[
@@ -119,27 +115,22 @@ def plan(
 ) -> None:
     """Turn an analysis and a ratio into a plan that you can read and edit.
 
-    Of all cuts that keep every budget, it is the one that loses least importance, over all layers
-    and both kinds. No model is loaded. Pins in the plan that is replaced, or in DIR/plan.yaml, are
-    honoured and kept; what you say here of what may not go stands in the plan.
+    Of all cuts that keep every budget, the plan is the one that loses least importance, over all
+    layers and both kinds of groups. No model is loaded. Pins in the plan that is replaced, or in
+    DIR/plan.yaml, are honoured and kept; the plan records the budgets and constraints.
 
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
-    from globalprune.artifacts.analyses.analysis import (
-        doubt_of,
-        read_analysis,
-        scored_table,
-        scoring_of,
-    )
+    from globalprune.artifacts.analyses.analysis import read_analysis
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
-    from globalprune.planning.options import parse_budgets, parse_constraints
+    from globalprune.options import PlanOptions
     from globalprune.planning.write import refuse_csv_place, write_plans
 
     if csv is not None:
         refuse_csv_place(csv)
     analysis = read_analysis(folder)
-    asked = parse_constraints(
+    constraints = plan_options.parse_constraints(
         len(analysis.record.structure.layers),
         protect_layers=protect_layers,
         min_attention_groups=min_attention_groups,
@@ -152,51 +143,50 @@ def plan(
         uniform=uniform or None,
         whole_layers=whole_layers or None,
     )
+    budgets = plan_options.parse_budgets(
+        parameters=params,
+        size=size,
+        kv_cache=kv_cache,
+        flops=flops,
+        latency=latency,
+        dtype=dtype,
+        context=context,
+    )
+    plan_for = PlanOptions(
+        ratios=tuple(ratio or ()),
+        budgets=budgets,
+        machine=machine,
+        constraints=constraints,
+        importance=importance,
+        normaliser=normaliser,
+        strategy=strategy,
+        nested=nested,
+        replanned=replanned,
+        largest=largest,
+        overwrite=overwrite,
+    )
     with writer_lock(out or folder):
-        written = write_plans(
-            analysis,
-            ratio or [],
-            out,
-            budgets=parse_budgets(
-                parameters=params,
-                size=size,
-                kv_cache=kv_cache,
-                flops=flops,
-                latency=latency,
-                dtype=dtype,
-                context=context,
-            ),
-            machine=machine,
-            importance=importance,
-            normaliser=normaliser,
-            constraints=asked,
-            nested=nested,
-            strategy=strategy,
-            replanned=replanned,
-            overwrite=overwrite,
-            largest=largest,
-        )
-    made = tuple(plan for plan in written if plan.written)
-    if csv is not None and made:
-        table = scored_table(analysis, scoring_of(analysis.record, importance, normaliser))
-        _write_csv(csv, analysis, table, made)
-    doubt = doubt_of(analysis.record, written[0].planned.scoring)
+        results = write_plans(analysis, plan_for, out)
+    written = tuple(result for result in results if result.written)
+    if csv is not None and written:
+        _write_csv(csv, written)
+    warning = results[0].figures.trial_warning
     if as_json:
-        console.print_json({"doubt": doubt, "plans": [plan_document(plan) for plan in written]})
-    elif made:
-        console.print_text("\n".join([*filter(None, [doubt]), *plan_lines(made)]))
-    finish(written)
+        plans = [plan_document(result) for result in results]
+        console.print_json({"doubt": warning, "plans": plans})
+    elif written:
+        console.print_text("\n".join([*filter(None, [warning]), *plan_lines(written)]))
+    finish(results)
 
 
-def _write_csv(
-    path: Path, analysis: "Analysis", table: "GroupTable", written: "tuple[WrittenPlan, ...]"
-) -> None:
+def _write_csv(path: Path, results: "tuple[PlanResult, ...]") -> None:
     """Write the table, a column for each plan."""
     from globalprune.planning.write import write_csv
 
-    plans = {"removed": written[0].planned.plan}
-    if len(written) > 1:
+    figures = results[0].figures
+    plans = {"removed": results[0].plan}
+    if len(results) > 1:
         plans = {
-            f"removed_{plan.path.stem.removeprefix('plan-')}": plan.planned.plan for plan in written
+            f"removed_{result.path.stem.removeprefix('plan-')}": result.plan for result in results
         }
-    write_csv(path, table, analysis.record.structure, plans)
+    write_csv(path, figures.importance.table, figures.structure, plans)

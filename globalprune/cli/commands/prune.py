@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.cli.interruption import telling_of_unfinished
 
 if TYPE_CHECKING:
-    from globalprune.planning.write import WrittenPlan
+    from globalprune.planning.planner import PlanResult
 
 
 def prune(
@@ -142,9 +142,9 @@ def prune(
         resume=resume,
         overwrite=overwrite,
     )
-    plans: list[WrittenPlan] = []
+    plans: list[PlanResult] = []
 
-    def show_plan(written: "WrittenPlan") -> None:
+    def show_plan(written: "PlanResult") -> None:
         plans.append(written)
         _show_plan(written)
 
@@ -155,12 +155,12 @@ def prune(
     raise_if_short(plans)
 
 
-def _show_plan(written: "WrittenPlan") -> None:
+def _show_plan(written: "PlanResult") -> None:
     """Say what will go; raise `BudgetError` where the ratio can't be reached, and has to be."""
-    from globalprune.cli.plan_text import finish, say_notes
+    from globalprune.cli.plan_text import finish, print_warnings
     from globalprune.planning.summary import removal_text
 
     if not written.written:
-        finish([written], go_on="--resume --largest")
-    console.say(removal_text(written.planned.effect))
-    say_notes([written])
+        finish([written], remedy="--resume --largest")
+    console.say(removal_text(written.effect))
+    print_warnings([written])

@@ -1,7 +1,7 @@
-"""`gp show`: an analysis or a plan as a picture of its layers."""
+"""`gp show`: an analysis or a plan, layer by layer."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -9,11 +9,11 @@ from globalprune.cli import console, options
 
 if TYPE_CHECKING:
     from globalprune.artifacts.plans.plan_summary import LayerSummary, SublayerSummary
-    from globalprune.planning.review import Picture
+    from globalprune.planning.review import Overview
 
 
-_BAR = 24  # characters
-_PARTS = " ▏▎▍▌▋▊▉█"
+_BAR: Final = 24  # characters
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
 def show(
@@ -44,39 +44,39 @@ def show(
     """
     from globalprune.planning.review import overview_of
 
-    picture = overview_of(path, analysis, importance)
-    for note in picture.notes:
-        console.note(note)
+    overview = overview_of(path, analysis, importance)
+    for warning in overview.warnings:
+        console.note(warning)
     if as_json:
-        console.print_json(_document(picture))
+        console.print_json(_document(overview))
     else:
-        console.print_text("\n".join(_lines(picture)))
+        console.print_text("\n".join(_lines(overview)))
 
 
-def _lines(picture: "Picture") -> list[str]:
-    """The picture, a layer a line."""
-    lines = list(filter(None, [picture.doubt]))
-    if picture.effect is not None:
+def _lines(overview: "Overview") -> list[str]:
+    """A line for each layer, below a heading."""
+    lines = list(filter(None, [overview.trial_warning]))
+    if overview.effect is not None:
         from globalprune.planning.summary import removal_text
 
-        lines.append(removal_text(picture.effect))
-    what = "kept" if picture.plan is not None else "importance"
+        lines.append(removal_text(overview.effect))
+    what = "kept" if overview.plan is not None else "importance"
     columns = [f"{kind}: {what}" for kind in ("attention", "mlp")]
     head = "  ".join(f"{column:<{_BAR + 20}}" for column in columns)
-    lines.append(f"layer  {head}  importance by {picture.scoring}")
-    most = max(_worth(layer) for layer in picture.layers) or 1.0
-    for layer in picture.layers:
+    lines.append(f"layer  {head}  importance by {overview.scoring}")
+    most = max(_importance(layer) for layer in overview.layers) or 1.0
+    for layer in overview.layers:
         sublayers = "  ".join(
-            _sublayer_text(sublayer, most, planned=picture.plan is not None)
+            _sublayer_text(sublayer, most, planned=overview.plan is not None)
             for sublayer in layer.sublayers.values()
         )
-        share = f"{100 * _worth(layer):6.2f} %"
+        share = f"{100 * _importance(layer):6.2f} %"
         lines.append(f"{layer.layer_idx:>5}  {sublayers}  {share}{' dropped' * layer.dropped}")
     return lines
 
 
 def _sublayer_text(sublayer: "SublayerSummary", most: float, *, planned: bool) -> str:
-    """A bar and the figure behind it."""
+    """A bar and its figure; `most` is the importance of the longest bar."""
     if planned:
         figure = f"{sublayer.kept:,} of {sublayer.groups:,}"
         part = sublayer.kept / sublayer.groups if sublayer.groups else 0.0
@@ -89,26 +89,26 @@ def _sublayer_text(sublayer: "SublayerSummary", most: float, *, planned: bool) -
 
 
 def _bar(part: float) -> str:
-    """A part of one as a bar, in eighths of a character."""
+    """A fraction as a bar, in eighths of a character."""
     eighths = round(max(0.0, min(1.0, part)) * _BAR * 8)
-    text = "█" * (eighths // 8) + (_PARTS[eighths % 8] if eighths % 8 else "")
+    text = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
     return f"{text:<{_BAR}}"
 
 
-def _worth(layer: "LayerSummary") -> float:
-    """The layer's share of the importance."""
+def _importance(layer: "LayerSummary") -> float:
+    """The layer's share of all importance."""
     return sum(sublayer.importance or 0.0 for sublayer in layer.sublayers.values())
 
 
-def _document(picture: "Picture") -> dict[str, Any]:
-    """The same for a program; importances are shares of the whole, null where not measured."""
+def _document(overview: "Overview") -> dict[str, Any]:
+    """The same for a program; importances are shares of all, null where not measured."""
     from dataclasses import asdict
 
     return {
-        "doubt": picture.doubt,
-        "importance": picture.scoring.importance,
-        "normaliser": picture.scoring.normaliser,
-        "ratio": picture.effect.ratio if picture.effect else None,
-        "layers": [asdict(layer) for layer in picture.layers],
-        "notes": list(picture.notes),
+        "doubt": overview.trial_warning,
+        "importance": overview.scoring.importance,
+        "normaliser": overview.scoring.normaliser,
+        "ratio": overview.effect.ratio if overview.effect else None,
+        "layers": [asdict(layer) for layer in overview.layers],
+        "notes": list(overview.warnings),
     }

@@ -190,7 +190,7 @@ def _warnings(
     model: ExportModel, tensors: tuple[GgufTensor, ...], numbers: NumberFormat
 ) -> Iterator[str]:
     """Yield what in the file differs from what its reader would expect."""
-    yield from model.shape.told(model.traits.hidden_size)
+    yield from model.shape.padding_notes(model.traits.hidden_size)
     written = {layer.layer_idx for layer in model.shape.layers}
     if gone := IndexSet.of(set(range(len(model.structure.layers))) - written):
         yield f"layer{'s' * (len(gone) > 1)} {gone}: nothing is left of it, so it isn't written."

@@ -18,7 +18,7 @@ from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.obs.trials import trial_counts
-from globalprune.options import AnalyzeOptions, ApplyOptions
+from globalprune.options import AnalyzeOptions, ApplyOptions, PlanOptions
 from globalprune.planning.write import write_plans
 
 Tiny = Callable[[str], Path]
@@ -52,7 +52,7 @@ def test_what_is_gone_is_worth_nothing(tiny: Tiny, tmp_path: Path, compensating:
     given = analysis.record.given
     assert given is not None
     assert given.compensated == compensating
-    (written,) = write_plans(analysis, [0.2], overwrite=True)
+    (written,) = write_plans(analysis, PlanOptions((0.2,), overwrite=True))
     again = read_plan(written.path)
     assert set(again.layers[1].mlp.resolved(99)) >= {0, 3, 7}
     assert set(again.layers[2].attention.resolved(3).to_array()) >= {1}

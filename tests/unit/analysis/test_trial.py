@@ -11,7 +11,7 @@ from tiny_models import random_ids
 from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import AnalysisRecord, read_analysis
 from globalprune.models.prepared_model import PreparedModel
-from globalprune.options import AnalyzeOptions
+from globalprune.options import AnalyzeOptions, PlanOptions
 from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.write import write_plans
 
@@ -32,10 +32,10 @@ def test_the_first_plan_is_tried_beside_other_cuts(tiny: Tiny, tmp_path: Path, f
     """A kind that can't be cut is no candidate; a mixture's channels are masked too."""
     record = tried(tiny(family), tmp_path, 0.2)
     trial = record.trial
-    (written,) = write_plans(read_analysis(tmp_path / "analysis"), [0.2])
+    (written,) = write_plans(read_analysis(tmp_path / "analysis"), PlanOptions((0.2,)))
 
     assert trial is not None
-    assert trial.plan.parameters == written.planned.effect.removed
+    assert trial.plan.parameters == written.effect.removed
     assert trial.candidates[-1].name == "random"
     assert {one.name for one in trial.candidates} >= {"plan", "random"}
     assert ("attention" in {one.name for one in trial.candidates}) == (family != "olmo2")
@@ -58,7 +58,7 @@ def test_without_a_first_plan_a_modest_one_is_tried(
 def test_of_what_a_plan_leaves_the_trial_takes_more(tiny: Tiny, tmp_path: Path) -> None:
     """The model without what is decided is what the next plan is held against, bit for bit."""
     tried(tiny("llama"), tmp_path, 0.1)
-    write_plans(read_analysis(tmp_path / "analysis"), [0.1])
+    write_plans(read_analysis(tmp_path / "analysis"), PlanOptions((0.1,)))
     plan = (tmp_path / "analysis" / "plan.yaml").rename(tmp_path / "plan.yaml")
     first, again = (tried(tiny("llama"), tmp_path, 0.25, prior_plan=plan).trial for _ in range(2))
     nothing_more = tried(tiny("llama"), tmp_path, 0.05, prior_plan=plan).trial

@@ -13,6 +13,7 @@ from command_line import gp
 
 from globalprune.cli import app
 from globalprune.errors import BudgetError, GlobalPruneError, TextError
+from globalprune.options import PlanOptions
 from globalprune.planning.write import write_plans
 
 
@@ -112,7 +113,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
     """`gp … | head` ends quietly."""
-    write_plans(saved_analysis(tmp_path), [0.3])
+    write_plans(saved_analysis(tmp_path), PlanOptions((0.3,)))
     command = [sys.executable, "-m", "globalprune", "check", str(tmp_path / "plan.yaml"), "--json"]
     reader, writer = os.pipe()
     os.close(reader)

@@ -8,17 +8,19 @@ from analyses import analysis_of, structure_of, traits_with
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, Target
 from globalprune.artifacts.structure import ModelTraits
 from globalprune.errors import PlanInvalid, UsageError
-from globalprune.planning.eligibility import add_runtime_constraints
+from globalprune.planning.eligibility import Pins, add_runtime_constraints
 from globalprune.planning.planner import PlanResult, make_plan
 
 SHAPE = ((3, 8), (3, 8), (3, 8))
 
 
-def planned(pins: dict[int, object], ratio: float = 0.4, layers: range | None = None) -> PlanResult:
+def planned(
+    pins: dict[int, object], ratio: float = 0.4, measured: range | None = None
+) -> PlanResult:
     """A plan under these pins."""
-    analysis = analysis_of(structure_of(SHAPE), layers=layers)
-    wishes = {layer: LayerPins.model_validate(pin) for layer, pin in pins.items()}
-    return make_plan(analysis, Target(ratio=ratio), pins=wishes, pins_of="plan.yaml")
+    analysis = analysis_of(structure_of(SHAPE), layers=measured)
+    layers = {layer: LayerPins.model_validate(pin) for layer, pin in pins.items()}
+    return make_plan(analysis, Target(ratio=ratio), pins=Pins(layers, "plan.yaml"))
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.4, 0.6])
@@ -28,7 +30,7 @@ def test_what_is_pinned_to_stay_stays(ratio: float) -> None:
 
     assert list(result.effect.layers[1].attention) == [0, 1, 2]
     assert {0, 5} <= set(result.effect.layers[1].mlp)
-    assert result.reached
+    assert result.is_met
 
 
 @pytest.mark.parametrize("ratio", [0, 0.1, 0.6])
@@ -37,14 +39,14 @@ def test_what_is_pinned_to_go_goes(ratio: float) -> None:
     result = planned({2: {"mlp": {"remove": "1-3"}}}, ratio)
 
     assert not {1, 2, 3} & set(result.effect.layers[2].mlp)
-    assert result.effect.removed >= result.met[0].need.amount
+    assert result.effect.removed >= result.statuses[0].requirement.to_save
 
 
 @pytest.mark.parametrize("width", [0, 2, 8])
 def test_a_pinned_width_is_exact_and_keeps_the_best(width: int) -> None:
     """Exactly that many stay, whatever the ratio: those of the highest scores."""
     analysis = analysis_of(structure_of(SHAPE))
-    pins = {0: LayerPins.model_validate({"mlp": {"width": width}})}
+    pins = Pins({0: LayerPins.model_validate({"mlp": {"width": width}})})
     for ratio in (0.0, 0.3, 0.6):
         stays = make_plan(analysis, Target(ratio=ratio), pins=pins).effect.layers[0].mlp
         table = analysis.table
@@ -67,7 +69,7 @@ def test_pins_that_remove_more_than_asked_are_said() -> None:
 
     assert result.effect.removed == 150
     assert re.search(
-        r"pins alone remove 150 parameters, more than the \d+ parameters asked", result.notes[0]
+        r"pins alone remove 150 parameters, more than the \d+ parameters asked", result.warnings[0]
     )
 
 
@@ -76,14 +78,14 @@ def test_pins_are_said_to_overshoot_only_when_they_do(ratio: float, *, noted: bo
     """By one parameter or by many; the last group of the walk is no pin."""
     result = planned({0: {"mlp": {"remove": "0-1"}}}, ratio)
 
-    assert any("the pins alone" in note for note in result.notes) is noted
+    assert any("the pins alone" in note for note in result.warnings) is noted
 
 
 def test_a_ratio_that_pins_make_impossible_gives_the_largest_plan() -> None:
     """What is pinned to stay is never sacrificed to the ratio."""
     result = planned({layer: {"attention": {"keep": "all"}} for layer in range(3)}, ratio=0.6)
 
-    assert not result.reached
+    assert not result.is_met
     assert all(len(layer.attention) == 3 for layer in result.effect.layers)
     assert all(not layer.mlp for layer in result.effect.layers)
 
@@ -130,11 +132,11 @@ def test_all_contradictions_come_at_once() -> None:
 
 def test_a_layer_that_was_not_measured_can_only_be_kept() -> None:
     """`--layers` limits what is cut, so a pin can't cut elsewhere; keeping costs nothing."""
-    kept = planned({0: {"mlp": {"keep": "0"}}}, ratio=0.05, layers=range(1, 3))
-    assert kept.reached
+    kept = planned({0: {"mlp": {"keep": "0"}}}, ratio=0.05, measured=range(1, 3))
+    assert kept.is_met
 
     with pytest.raises(PlanInvalid, match=r"pin.0.mlp: layer 0 was not measured.* covers 1:3"):
-        planned({0: {"mlp": {"remove": "0"}}}, ratio=0.05, layers=range(1, 3))
+        planned({0: {"mlp": {"remove": "0"}}}, ratio=0.05, measured=range(1, 3))
 
 
 WIDE = structure_of(((3, 96), (3, 96)))

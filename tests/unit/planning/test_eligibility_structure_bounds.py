@@ -7,6 +7,7 @@ from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, Target
 from globalprune.errors import PlanInvalid, UsageError
+from globalprune.planning.eligibility import Pins
 from globalprune.planning.planner import PlanResult, make_plan
 
 FIXED = structure_of(((2, 8), (2, 8), (2, 8)), attention_cost=0, output_bias=100)
@@ -18,9 +19,9 @@ WHY = (
 
 def planned(ratio: float = 0.1, pins: Any = None, **constraints: Any) -> PlanResult:
     """A plan under these constraints."""
-    wishes = {layer: LayerPins.model_validate(pin) for layer, pin in (pins or {}).items()}
+    layers = {layer: LayerPins.model_validate(pin) for layer, pin in (pins or {}).items()}
     target = Target(ratio=ratio, constraints=Constraints.model_validate(constraints))
-    return make_plan(analysis_of(FIXED), target, pins=wishes, pins_of="plan.yaml")
+    return make_plan(analysis_of(FIXED), target, pins=Pins(layers, "plan.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -52,16 +53,16 @@ def test_a_pin_that_wants_some_of_it_to_go_is_refused() -> None:
 def test_all_else_is_planned_from_the_mlp(constraints: dict[str, Any]) -> None:
     """And a note says what stays."""
     plan = planned(**constraints)
-    assert plan.reached
+    assert plan.is_met
     assert plan.effect.removed_groups["attention"] == 0
-    assert plan.notes[0].endswith("others); only other groups go.")
+    assert plan.warnings[0].endswith("others); only other groups go.")
 
 
 def test_the_layerwise_way_takes_from_the_mlp_what_attention_would_give() -> None:
     """Its usual share of attention isn't there to be had."""
     target = Target(ratio=0.1, strategy="layerwise")
     plan = make_plan(analysis_of(FIXED), target)
-    assert plan.reached
+    assert plan.is_met
     assert plan.effect.removed_groups["attention"] == 0
 
 

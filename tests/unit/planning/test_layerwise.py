@@ -28,7 +28,7 @@ def by_layer(seed: int, ratio: float, share: float = 0.3) -> PlanResult:
 def test_the_budget_is_kept(seed: int, ratio: float) -> None:
     """To less than a channel."""
     planned = by_layer(seed, ratio)
-    assert 0 <= planned.effect.removed - planned.met[0].need.amount < 6
+    assert 0 <= planned.effect.removed - planned.statuses[0].requirement.to_save < 6
 
 
 @settings(deadline=None, max_examples=30)
@@ -52,7 +52,7 @@ def test_what_is_worth_more_loses_less(seed: int) -> None:
 def test_something_is_left_standing() -> None:
     """A ratio that can't be reached gives the largest plan, and that one can be read."""
     planned = by_layer(0, 0.99)
-    assert not planned.reached
+    assert not planned.is_met
     assert any(layer.attention or layer.mlp for layer in planned.effect.layers)
 
 

@@ -14,7 +14,8 @@ from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Budgets, Target
 from globalprune.artifacts.structure import GROUP_TYPES, ModelTraits
 from globalprune.errors import TableInvalid, UsageError
-from globalprune.planning.planner import make_plan, plan_notes
+from globalprune.options import PlanOptions
+from globalprune.planning.planner import analysis_warnings, make_plan
 from globalprune.planning.write import write_plans
 
 SHAPE = ((3, 40), (3, 40), (3, 40))
@@ -82,10 +83,10 @@ def test_only_measured_layers_are_cut() -> None:
     planned = make_plan(analysis, Target(ratio=0.2))
 
     assert list(planned.plan.layers) == [1]
-    assert planned.met[0].need.amount == parameters_to_remove(
+    assert planned.statuses[0].requirement.to_save == parameters_to_remove(
         0.2, analysis.record.structure.parameters
     )
-    assert planned.reached
+    assert planned.is_met
 
 
 def test_a_ratio_out_of_reach_gives_the_largest_plan() -> None:
@@ -93,7 +94,7 @@ def test_a_ratio_out_of_reach_gives_the_largest_plan() -> None:
     analysis = analysis_of(structure_of(SHAPE), layers=range(1, 2))
     planned = make_plan(analysis, Target(ratio=0.9))
 
-    assert not planned.reached
+    assert not planned.is_met
     assert str(planned.plan.layers[1].mlp) == "all"
     assert planned.effect.dropped_layers == (1,)
 
@@ -121,7 +122,7 @@ def test_a_whole_sublayer_is_written_as_all() -> None:
 def test_a_ratio_is_a_fraction(ratio: float) -> None:
     """Twenty means 0.2, and is answered so."""
     with pytest.raises(UsageError, match=r"a ratio is at least 0 and below 1, such as 0\.2"):
-        write_plans(analysis_of(structure_of()), [ratio])
+        write_plans(analysis_of(structure_of()), PlanOptions((ratio,)))
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,10 @@ def test_a_method_without_a_unit_of_loss_is_doubted() -> None:
     record = analysis.record.model_copy(update={"incomparable": ("other",)})
     doubted = replace(analysis, record=record)
 
-    assert not make_plan(doubted, Target(ratio=0.2)).notes
+    assert not make_plan(doubted, Target(ratio=0.2)).warnings
     assert (
         "other is not comparable between layers"
-        in make_plan(doubted, Target(ratio=0.2), importance="other").notes[0]
+        in make_plan(doubted, Target(ratio=0.2), importance="other").warnings[0]
     )
 
 
@@ -160,7 +161,7 @@ def notes(found: Any, scoring: Scoring, ratio: float = 0.25) -> list[str]:
     record = analysis_of(structure_of()).record
     text = record.calibration.model_copy(update={"samples": 128})
     record = record.model_copy(update={"reliability": found, "calibration": text})
-    return list(plan_notes(record, scoring, Budgets(ratio=ratio), ratio))
+    return list(analysis_warnings(record, scoring, Budgets(ratio=ratio), ratio))
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,6 @@ def test_an_analysis_that_says_no_windows_counts_all_layers_alike(
     record = record.model_copy(
         update={"model": record.model.model_copy(update={"traits": traits}), "reliability": {}}
     )
-    said = list(plan_notes(record, Scoring("mine", "none"), Budgets(**{budget: 1}), 0.2))
+    said = list(analysis_warnings(record, Scoring("mine", "none"), Budgets(**{budget: 1}), 0.2))
     told = [note for note in said if "older than the counting of sliding windows" in note]
     assert bool(told) == (sliding and budget != "parameters")

@@ -9,9 +9,10 @@ from analyses import saved_analysis, structure_of
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.plans.plan_file import refresh_header
 from globalprune.errors import PlanInvalid, PlanStale
+from globalprune.options import PlanOptions
 from globalprune.planning.diff import compare_plans
-from globalprune.planning.review import Known, review_plan
-from globalprune.planning.summary import header_lines
+from globalprune.planning.review import review_plan
+from globalprune.planning.summary import PlanFigures, header_lines
 from globalprune.planning.write import write_plans
 
 
@@ -21,11 +22,11 @@ def analysis(tmp_path: Path) -> Analysis:
     return saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
 
 
-def known_of(path: Path, folder: Path | None = None) -> Known:
-    """What the analysis tells of a plan."""
-    known = review_plan(path, folder).known
-    assert known is not None
-    return known
+def reviewed(path: Path, folder: Path | None = None) -> PlanFigures:
+    """The figures of a plan on disk."""
+    figures = review_plan(path, folder).figures
+    assert figures is not None
+    return figures
 
 
 def replaced(path: Path, layers: str, head: str = "") -> Path:
@@ -37,65 +38,67 @@ def replaced(path: Path, layers: str, head: str = "") -> Path:
 
 def test_figures_are_recounted_from_the_decisions(analysis: Analysis) -> None:
     """A comment that lies changes nothing: what is said is counted anew."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     path.write_text(path.read_text("utf-8").replace("as generated: removes", "removes 1 of 2"))
     replaced(path, 'layers:\n  1: {attention: "0", mlp: "1-3"}\n')
-    effect = known_of(path).effect
+    effect = reviewed(path).effect
 
     assert (effect.removed, effect.removed_groups) == (68, {"attention": 1, "mlp": 3})
 
 
 def test_the_importance_that_goes_is_the_tables(analysis: Analysis) -> None:
     """The sum over the removed rows, of the column that the plan was made by."""
-    (written,) = write_plans(analysis, [0.3], importance="other")
+    (written,) = write_plans(analysis, PlanOptions((0.3,), importance="other"))
     path = replaced(written.path, 'layers:\n  2: {mlp: "5"}\n')
-    known = known_of(path)
+    figures = reviewed(path)
     table = analysis.table
     row = (table.layer_idx == 2) & (table.group_type == 1) & (table.group_idx == 5)
 
-    assert known.worth.scoring.importance == "other"
-    assert known.optimality is not None
-    assert known.optimality.lost == pytest.approx(table.importances["other"][row].item())
+    assert figures.importance.scoring.importance == "other"
+    assert figures.optimality is not None
+    assert figures.optimality.lost == pytest.approx(table.importances["other"][row].item())
 
 
 def test_an_untouched_plan_has_no_edits(analysis: Analysis) -> None:
     """What gp plan wrote is known as such."""
-    assert known_of(write_plans(analysis, [0.3])[0].path).edits == ()
+    assert review_plan(write_plans(analysis, PlanOptions((0.3,)))[0].path).edits == ()
 
 
 def test_pins_added_by_hand_do_not_hide_the_edits(analysis: Analysis) -> None:
     """The original is made again without the new pins, so that the edit shows alone."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     text = path.read_text("utf-8").replace("\nlayers:", '\npin: {0: {mlp: {keep: "0"}}}\nlayers:')
     path.write_text(text, "utf-8")
 
     assert review_plan(path).plan.edited
-    assert known_of(path).edits == ()
+    assert review_plan(path).edits == ()
 
 
 def test_without_its_analysis_a_plan_is_still_checked(tmp_path: Path, analysis: Analysis) -> None:
     """Syntax and edits are judged, and the rest is said to be unknown, with the way out."""
-    path = write_plans(analysis, [0.3], tmp_path / "mine.yaml")[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)), tmp_path / "mine.yaml")[0].path
     analysis.folder.rename(tmp_path / "moved")
     review = review_plan(path)
 
-    assert review.known is None
-    assert "unknown; name its analysis with --analysis" in review.notes[0]
-    assert known_of(path, tmp_path / "moved").effect.removed
+    assert review.figures is None
+    assert "unknown; name its analysis with --analysis" in review.warnings[0]
+    assert reviewed(path, tmp_path / "moved").effect.removed
 
 
 def test_an_analysis_that_was_replaced_is_not_taken(tmp_path: Path, analysis: Analysis) -> None:
     """A path that leads to other numbers is worse than none; named by hand it is a note."""
-    path = write_plans(analysis, [0.3], tmp_path / "mine.yaml")[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)), tmp_path / "mine.yaml")[0].path
     saved_analysis(analysis.folder, analysis.record.structure, seed=9)
 
-    assert "holds another analysis by now" in review_plan(path).notes[0]
-    assert "made from another table" in review_plan(path, analysis.folder).notes[0]
+    assert "holds another analysis by now" in review_plan(path).warnings[0]
+    assert "made from another table" in review_plan(path, analysis.folder).warnings[0]
 
 
 def test_all_problems_of_a_plan_are_told_at_once(analysis: Analysis) -> None:
     """What the plan's own rules say, and what the model lacks: its analysis is looked at first."""
-    path = replaced(write_plans(analysis, [0.3])[0].path, "layers: {1: {mpl: 1, mlp: 8}, 3: {}}\n")
+    path = replaced(
+        write_plans(analysis, PlanOptions((0.3,)))[0].path, "layers: {1: {mpl: 1, mlp: 8}, 3: {}}\n"
+    )
     with pytest.raises(PlanInvalid) as caught:
         review_plan(path)
 
@@ -106,7 +109,7 @@ def test_all_problems_of_a_plan_are_told_at_once(analysis: Analysis) -> None:
 
 def test_an_analysis_of_another_structure_is_refused(tmp_path: Path, analysis: Analysis) -> None:
     """Indices of one model mean nothing in another."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     saved_analysis(tmp_path / "other", structure_of(((4, 8),)))
 
     with pytest.raises(
@@ -127,31 +130,22 @@ def test_an_analysis_of_another_structure_is_refused(tmp_path: Path, analysis: A
 )
 def test_an_edit_that_breaks_a_wish_is_noted(analysis: Analysis, layers: str, note: str) -> None:
     """A hand edit is honoured, never refused; the person is told what it breaks."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     pins = (
         'pin:\n  0: {mlp: {keep: "2"}}\n  1: {mlp: {remove: "4"}}\n  2: {attention: {width: 1}}\n'
     )
     replaced(path, layers, head=pins)
 
-    assert any(note in found for found in review_plan(path).notes)
+    assert any(note in found for found in review_plan(path).warnings)
 
 
 def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
     """After an edit the refreshed comment is that of the edited plan, and nothing else moves."""
-    path = replaced(write_plans(analysis, [0.3])[0].path, "layers:\n  1: {mlp: all} # mine\n")
-    body = path.read_text("utf-8").split("format:")[1]
-    known = known_of(path)
-    refresh_header(
-        path,
-        header_lines(
-            review_plan(path).plan,
-            known.structure,
-            known.effect,
-            known.worth.scoring,
-            known.optimality,
-            None,
-        ),
+    path = replaced(
+        write_plans(analysis, PlanOptions((0.3,)))[0].path, "layers:\n  1: {mlp: all} # mine\n"
     )
+    body = path.read_text("utf-8").split("format:")[1]
+    refresh_header(path, header_lines(review_plan(path).plan, reviewed(path)))
     text = path.read_text("utf-8")
 
     assert "# as edited: removes 48 of " in text
@@ -163,7 +157,7 @@ def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
 def test_diff_counts_what_only_one_plan_removes(analysis: Analysis) -> None:
     """Groups, parameters and importance of each side."""
     folder = analysis.folder
-    small, large = write_plans(analysis, [0.2, 0.5])
+    small, large = write_plans(analysis, PlanOptions((0.2, 0.5)))
     replaced(small.path, 'layers:\n  0: {mlp: "0-3"}\n')
     replaced(large.path, 'layers:\n  0: {mlp: "2-5"}\n  2: {attention: all, mlp: all}\n')
     found = compare_plans(small.path, large.path, None)
@@ -193,8 +187,10 @@ def test_diff_without_an_analysis_says_what_is_unknown(tmp_path: Path) -> None:
 
 def test_diff_of_other_structures_is_refused(tmp_path: Path, analysis: Analysis) -> None:
     """Equal indices of different models are different groups."""
-    one = write_plans(analysis, [0.2])[0].path
-    two = write_plans(saved_analysis(tmp_path / "b", structure_of(((4, 8),))), [0.2])[0].path
+    one = write_plans(analysis, PlanOptions((0.2,)))[0].path
+    two = write_plans(saved_analysis(tmp_path / "b", structure_of(((4, 8),))), PlanOptions((0.2,)))[
+        0
+    ].path
 
     with pytest.raises(PlanStale, match=r"made for different structures .* compare plans of one"):
         compare_plans(one, two, None)
@@ -203,8 +199,8 @@ def test_diff_of_other_structures_is_refused(tmp_path: Path, analysis: Analysis)
 def test_diff_does_not_care_by_which_way_the_analysis_is_reached(analysis: Analysis) -> None:
     """The same plan in two folders names two paths and makes the same decisions."""
     folder = analysis.folder
-    one = write_plans(analysis, [0.2], folder / "a.yaml")[0].path
-    two = write_plans(analysis, [0.2], folder / "deep" / "b.yaml")[0].path
+    one = write_plans(analysis, PlanOptions((0.2,)), folder / "a.yaml")[0].path
+    two = write_plans(analysis, PlanOptions((0.2,)), folder / "deep" / "b.yaml")[0].path
     found = compare_plans(one, two, None)
 
     assert not found.sublayers
@@ -213,7 +209,7 @@ def test_diff_does_not_care_by_which_way_the_analysis_is_reached(analysis: Analy
 
 def test_diff_tells_wishes_apart(analysis: Analysis) -> None:
     """Pins that differ are shown, not only their layers."""
-    one, two = write_plans(analysis, [0.2, 0.3])
+    one, two = write_plans(analysis, PlanOptions((0.2, 0.3)))
     for path, width in ((one.path, 3), (two.path, 4)):
         replaced(path, "layers: {}\n", head=f"pin: {{0: {{mlp: {{width: {width}}}}}}}\n")
     others = compare_plans(one.path, two.path, None).others
@@ -225,29 +221,34 @@ def test_diff_tells_wishes_apart(analysis: Analysis) -> None:
 def test_diff_says_whose_table_counts(tmp_path: Path, analysis: Analysis) -> None:
     """A plan that was made from another table than the one it is counted by is a note."""
     other = saved_analysis(tmp_path / "other", analysis.record.structure, seed=5)
-    one, two = write_plans(analysis, [0.2])[0].path, write_plans(other, [0.2])[0].path
+    one, two = (
+        write_plans(analysis, PlanOptions((0.2,)))[0].path,
+        write_plans(other, PlanOptions((0.2,)))[0].path,
+    )
 
-    assert f"{two}: was made from another table" in compare_plans(one, two, None).notes[0]
+    assert f"{two}: was made from another table" in compare_plans(one, two, None).warnings[0]
 
 
 def test_a_column_that_is_gone_is_said(analysis: Analysis) -> None:
     """The figures are then those of the table's own importance, and a note says so."""
-    (written,) = write_plans(analysis, [0.3], importance="other")
+    (written,) = write_plans(analysis, PlanOptions((0.3,), importance="other"))
     table = analysis.folder / "groups.parquet"
     pd.read_parquet(table).drop(columns="importance_other").to_parquet(table)
 
-    assert "has no importance_other any more; counted by mine" in review_plan(written.path).notes[0]
-    assert known_of(written.path).worth.scoring.importance == "mine"
+    assert (
+        "has no importance_other any more; counted by mine" in review_plan(written.path).warnings[0]
+    )
+    assert reviewed(written.path).importance.scoring.importance == "mine"
 
 
 def test_a_link_to_a_plan_is_the_plan(tmp_path: Path, analysis: Analysis) -> None:
     """The analysis is found from where the plan lies, and a refresh leaves the link a link."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     link = tmp_path / "link.yaml"
     link.symlink_to(path)
     refresh_header(link, ["as edited: by a link"])
 
-    assert known_of(link).edits == ()
+    assert review_plan(link).edits == ()
     assert link.is_symlink()
     assert "# as edited: by a link" in path.read_text("utf-8")
 

@@ -15,16 +15,15 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import has_comments, refresh_header, write_plan
 from globalprune.planning.summary import (
     ImportanceByGroup,
+    PlanFigures,
+    figures_of,
     header_lines,
     importance_lines,
-    optimality_of,
     removal_text,
     shares_of,
 )
 
 STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)
-MINE = Scoring("mine", "none")
-WORTH = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
 
 
 def plan_of(**layers: dict[str, str]) -> PrunePlan:
@@ -33,11 +32,16 @@ def plan_of(**layers: dict[str, str]) -> PrunePlan:
     return PrunePlan(layers=cuts)
 
 
-def lines_of(plan: PrunePlan, worth: ImportanceByGroup) -> tuple[str, ...]:
+def figures(plan: PrunePlan, measured: range = range(3)) -> PlanFigures:
+    """What a plan does, by an analysis of some layers."""
+    analysis = analysis_of(STRUCTURE, layers=measured)
+    importance = ImportanceByGroup.of(analysis.table, Scoring("mine", "none"))
+    return figures_of(plan, analysis, importance)
+
+
+def lines_of(plan: PrunePlan, measured: range = range(3)) -> tuple[str, ...]:
     """What is said of the importance."""
-    effect = effect_of(plan, STRUCTURE)
-    found = optimality_of(plan, STRUCTURE, effect, worth)
-    return importance_lines(plan, worth.scoring, found)
+    return importance_lines(plan, figures(plan, measured))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +78,9 @@ def test_shares_are_of_what_goes() -> None:
 
 def test_importance_of_what_was_not_measured_is_unknown() -> None:
     """A hand edit may cut where the table has no numbers; the sum is then not made up."""
-    part = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=range(1, 3)).table, MINE)
-
-    (unknown,) = lines_of(plan_of(_0={"mlp": "0"}), part)
+    (unknown,) = lines_of(plan_of(_0={"mlp": "0"}), range(1, 3))
     assert "unknown, since layers go that were not measured" in unknown
-    lost, bound = lines_of(plan_of(_1={"mlp": "0"}), part)
+    lost, bound = lines_of(plan_of(_1={"mlp": "0"}), range(1, 3))
     assert lost.endswith("of all)")
     assert "sums of importance are no perplexity" in bound
 
@@ -90,8 +92,7 @@ def test_what_is_lost_along_an_order_has_a_unit_and_no_share() -> None:
         path=".", table="sha256:0", importance="mine", assumes="compensation"
     )
     plan = plan.model_copy(update={"analysis": reference})
-    worth = ImportanceByGroup.of(analysis_of(STRUCTURE).table, MINE)
-    lost, bound = lines_of(plan, worth)
+    lost, bound = lines_of(plan)
     assert re.fullmatch(r"importance lost: 0\.\d+ nats a token by mine, behind compensation", lost)
     assert re.match(r"any cut as large loses at least 0\.\d+ ", bound)
 
@@ -104,7 +105,7 @@ def test_the_comment_says_who_decided(generated: str | None, state: str) -> None
     plan = plan_of(_0={"mlp": "0"})
     said = plan.decisions_digest() if generated == "own" else generated
     plan = plan.model_copy(update={"generated": said})
-    first, *_ = header_lines(plan, STRUCTURE, effect_of(plan, STRUCTURE), WORTH.scoring, None, None)
+    first, *_ = header_lines(plan, figures(plan))
 
     assert first.startswith(f"{state}: removes 6 of ")
 
@@ -118,13 +119,10 @@ def test_every_line_is_known_again(
     """No line of an old comment stays behind, or is taken for a person's."""
     reference = AnalysisReference(path=".", table="", importance="mine", assumes=assumes)
     plan = plan_of(_0=gone).model_copy(update={"analysis": reference})
-    worth = ImportanceByGroup.of(analysis_of(STRUCTURE, layers=measured).table, MINE)
-    effect = effect_of(plan, STRUCTURE)
-    found = optimality_of(plan, STRUCTURE, effect, worth)
     path = tmp_path / "plan.yaml"
-    header = header_lines(
-        plan, STRUCTURE, effect, worth.scoring, found, doubt_text(trial_with(mlp=0.1))
-    )
+    doubted = doubt_text(trial_with(mlp=0.1))
+    first, *others = header_lines(plan, figures(plan, measured))
+    header = [first, *filter(None, [doubted]), *others]
     write_plan(path, plan, header=header, overwrite=False)
     written = path.read_bytes()
     refresh_header(path, header)

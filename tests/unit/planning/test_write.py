@@ -10,6 +10,7 @@ from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import PlanInvalid, UsageError
+from globalprune.options import PlanOptions
 from globalprune.planning.options import format_ratio, plan_paths
 from globalprune.planning.write import write_plans
 
@@ -45,7 +46,7 @@ def test_one_file_cannot_hold_two_plans(tmp_path: Path) -> None:
 def test_a_plan_names_its_analysis_from_where_it_lies(tmp_path: Path) -> None:
     """Folders can be moved together: the way to the analysis is relative to the plan."""
     analysis = saved_analysis(tmp_path / "deep" / "analysis")
-    (written,) = write_plans(analysis, [0.2], tmp_path / "plans" / "mine.yaml")
+    (written,) = write_plans(analysis, PlanOptions((0.2,)), tmp_path / "plans" / "mine.yaml")
     plan = read_plan(written.path)
 
     assert plan.analysis is not None
@@ -57,15 +58,15 @@ def test_a_plan_names_its_analysis_from_where_it_lies(tmp_path: Path) -> None:
 def test_a_generated_plan_is_replaced_and_an_edited_one_is_not(tmp_path: Path) -> None:
     """Only a person's work needs --overwrite, and refusing leaves every file alone."""
     analysis = saved_analysis(tmp_path)
-    path = write_plans(analysis, [0.2])[0].path
-    write_plans(analysis, [0.3])
+    path = write_plans(analysis, PlanOptions((0.2,)))[0].path
+    write_plans(analysis, PlanOptions((0.3,)))
     edited = path.read_text("utf-8").replace(
         "remove_empty_layers: true", "remove_empty_layers: false"
     )
     path.write_text(edited, "utf-8")
 
     with pytest.raises(UsageError, match=r"plan.yaml: was edited by hand.* --overwrite"):
-        write_plans(analysis, [0.2])
+        write_plans(analysis, PlanOptions((0.2,)))
     assert path.read_text("utf-8") == edited
 
 
@@ -73,11 +74,11 @@ def test_a_generated_plan_is_replaced_and_an_edited_one_is_not(tmp_path: Path) -
 def test_a_comment_is_work_too(tmp_path: Path, comment: str) -> None:
     """A plan whose decisions are as generated, but that a person commented, is not replaced."""
     analysis = saved_analysis(tmp_path)
-    path = write_plans(analysis, [0.2])[0].path
+    path = write_plans(analysis, PlanOptions((0.2,)))[0].path
     path.write_text(path.read_text("utf-8") + comment, "utf-8")
 
     with pytest.raises(UsageError, match=r"its edits and comments are lost"):
-        write_plans(analysis, [0.3])
+        write_plans(analysis, PlanOptions((0.3,)))
 
 
 def test_an_edited_plan_among_several_stops_all(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_an_edited_plan_among_several_stops_all(tmp_path: Path) -> None:
     (tmp_path / "plan-0.30.yaml").write_text("mine", "utf-8")
 
     with pytest.raises(UsageError, match=r"plan-0.30.yaml: is there and is no plan"):
-        write_plans(analysis, [0.2, 0.3])
+        write_plans(analysis, PlanOptions((0.2, 0.3)))
     assert not (tmp_path / "plan-0.20.yaml").exists()
 
 
@@ -99,30 +100,32 @@ def pinned(path: Path, pins: str) -> None:
 def test_pins_survive_replanning(tmp_path: Path) -> None:
     """--overwrite gives up edits and keeps wishes; other ratios keep those of plan.yaml."""
     analysis = saved_analysis(tmp_path)
-    path = write_plans(analysis, [0.2])[0].path
+    path = write_plans(analysis, PlanOptions((0.2,)))[0].path
     pinned(path, '{1: {attention: {keep: "0-1"}}}')
-    (again,) = write_plans(analysis, [0.4], overwrite=True)
-    write_plans(analysis, [0.3], tmp_path / "plan-0.30.yaml")  # an old one without pins
-    several = write_plans(analysis, [0.3, 0.5])
+    (again,) = write_plans(analysis, PlanOptions((0.4,), overwrite=True))
+    write_plans(
+        analysis, PlanOptions((0.3,)), tmp_path / "plan-0.30.yaml"
+    )  # an old one without pins
+    several = write_plans(analysis, PlanOptions((0.3, 0.5)))
 
-    assert again.planned.effect.layers[1].attention == IndexSet.below(2)
-    assert "its edits and comments were replaced" in again.planned.notes[0]
-    assert "honours the pins of" in again.planned.notes[1]
+    assert again.effect.layers[1].attention == IndexSet.below(2)
+    assert "its edits and comments were replaced" in again.warnings[0]
+    assert "honours the pins of" in again.warnings[1]
     for written in several:
         assert read_plan(written.path).pin == read_plan(path).pin
-        assert written.planned.effect.layers[1].attention == IndexSet.below(2)
+        assert written.effect.layers[1].attention == IndexSet.below(2)
 
 
 def test_pins_that_contradict_are_named_with_their_file(tmp_path: Path) -> None:
     """The message leads to the file in which the wishes stand."""
     analysis = saved_analysis(tmp_path)
-    path = write_plans(analysis, [0.2])[0].path
+    path = write_plans(analysis, PlanOptions((0.2,)))[0].path
     pinned(path, '{1: {mlp: {keep: "0", remove: "0"}}}')
 
     with pytest.raises(
         PlanInvalid, match=r"plan.yaml: 1 problem\n  line \d+: pin.1.mlp.remove: 0 is"
     ):
-        write_plans(analysis, [0.4], tmp_path / "other.yaml")
+        write_plans(analysis, PlanOptions((0.4,)), tmp_path / "other.yaml")
 
 
 def test_a_broken_plan_is_never_replaced(tmp_path: Path) -> None:
@@ -132,42 +135,42 @@ def test_a_broken_plan_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"so it isn't replaced; mend it, remove it.*\n.*\n.*line 1"
     ):
-        write_plans(analysis, [0.2], overwrite=True)
+        write_plans(analysis, PlanOptions((0.2,), overwrite=True))
     with pytest.raises(PlanInvalid, match=r"plan.yaml: 1 problem"):
-        write_plans(analysis, [0.2], tmp_path / "other.yaml")
+        write_plans(analysis, PlanOptions((0.2,)), tmp_path / "other.yaml")
     (tmp_path / "plan.yaml").unlink()
 
-    assert write_plans(analysis, [0.2])
+    assert write_plans(analysis, PlanOptions((0.2,)))
 
 
 def test_pins_of_another_model_bind_nothing(tmp_path: Path) -> None:
     """A folder that is used again for a model of another structure is no dead end."""
-    path = write_plans(saved_analysis(tmp_path), [0.2])[0].path
+    path = write_plans(saved_analysis(tmp_path), PlanOptions((0.2,)))[0].path
     pinned(path, '{1: {attention: {keep: "0-1"}}}')
     other = saved_analysis(tmp_path, structure_of(((4, 8),)))
-    (written,) = write_plans(other, [0.2], overwrite=True)
+    (written,) = write_plans(other, PlanOptions((0.2,), overwrite=True))
 
-    assert "are for another structure (test/model)" in written.planned.notes[1]
-    assert not written.planned.plan.pin
+    assert "are for another structure (test/model)" in written.warnings[1]
+    assert not written.plan.pin
 
 
 def test_a_comment_below_the_generated_one_is_work_too(tmp_path: Path) -> None:
     """Even if it is indented like the generated lines."""
     analysis = saved_analysis(tmp_path)
-    path = write_plans(analysis, [0.2])[0].path
+    path = write_plans(analysis, PlanOptions((0.2,)))[0].path
     head, body = path.read_text("utf-8").split("format:")
     path.write_text(f"{head}#   keep layer 0\nformat:{body}", "utf-8")
 
     with pytest.raises(UsageError, match=r"its edits and comments are lost"):
-        write_plans(analysis, [0.3])
+        write_plans(analysis, PlanOptions((0.3,)))
 
 
 def test_a_hash_in_a_path_is_no_comment(tmp_path: Path) -> None:
     """A generated plan stays one whatever its analysis is called."""
     analysis = saved_analysis(tmp_path / "c #1")
-    write_plans(analysis, [0.2], tmp_path / "p.yaml")
+    write_plans(analysis, PlanOptions((0.2,)), tmp_path / "p.yaml")
 
-    assert write_plans(analysis, [0.3], tmp_path / "p.yaml")
+    assert write_plans(analysis, PlanOptions((0.3,)), tmp_path / "p.yaml")
 
 
 def test_places_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None:
@@ -177,10 +180,10 @@ def test_places_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None
     (tmp_path / "a" / "plan-0.30.yaml").mkdir()
 
     with pytest.raises(UsageError, match=r"plan-0.30.yaml: is a folder, where a file should be"):
-        write_plans(analysis, [0.2, 0.3])
+        write_plans(analysis, PlanOptions((0.2, 0.3)))
     assert not (tmp_path / "a" / "plan-0.20.yaml").exists()
     with pytest.raises(UsageError, match=r"p.yaml: can't be made, since .*file is a file; choose"):
-        write_plans(analysis, [0.2], tmp_path / "file" / "p.yaml")
+        write_plans(analysis, PlanOptions((0.2,)), tmp_path / "file" / "p.yaml")
 
 
 @pytest.fixture
@@ -199,13 +202,13 @@ def edited(path: Path, layers: str) -> Path:
 def again(analysis: Analysis, path: Path, ratio: float = 0.4) -> PrunePlan:
     """What is planned from it."""
     out = path.with_name("again.yaml")
-    return write_plans(analysis, [ratio], out, replanned=path)[0].planned.plan
+    return write_plans(analysis, PlanOptions((ratio,), replanned=path), out)[0].plan
 
 
 def test_edits_become_pins(analysis: Analysis, tmp_path: Path) -> None:
     """What was taken out stays at every ratio, what was added goes."""
-    written = write_plans(analysis, [0.2], tmp_path / "plan.yaml")[0]
-    before = written.planned.plan.layers
+    written = write_plans(analysis, PlanOptions((0.2,)), tmp_path / "plan.yaml")[0]
+    before = written.plan.layers
     gone = {layer: set(cuts.mlp.resolved(8)) for layer, cuts in before.items()}
     layer = next(at for at, channels in gone.items() if channels)
     spared = min(gone[layer])
@@ -233,35 +236,43 @@ def test_a_plan_of_ones_own_is_all_meant(analysis: Analysis, tmp_path: Path) -> 
 def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: Path) -> None:
     """They are a person's wishes as well."""
     constraints = Constraints(min_mlp=5, min_attention_groups=1)
-    first = write_plans(analysis, [0.1], tmp_path / "plan.yaml", constraints=constraints)[0].path
+    first = write_plans(
+        analysis, PlanOptions((0.1,), constraints=constraints), tmp_path / "plan.yaml"
+    )[0].path
     kept = again(analysis, first)
     other = Constraints(min_mlp=2)
     out = tmp_path / "other.yaml"
-    changed = write_plans(analysis, [0.3], out, replanned=first, constraints=other)[0].planned.plan
+    changed = write_plans(analysis, PlanOptions((0.3,), replanned=first, constraints=other), out)[
+        0
+    ].plan
 
     assert kept.target is not None
     assert kept.target.constraints == constraints
     assert changed.target is not None
     assert changed.target.constraints == Constraints(min_mlp=2, min_attention_groups=1)
     whole = Constraints(whole_layers=True)
-    first = write_plans(analysis, [0.1], tmp_path / "whole.yaml", constraints=whole)[0].path
+    first = write_plans(analysis, PlanOptions((0.1,), constraints=whole), tmp_path / "whole.yaml")[
+        0
+    ].path
     with pytest.raises(UsageError, match=r"--uniform and --whole-layers can't be kept together"):
-        write_plans(analysis, [0.3], out, replanned=first, constraints=Constraints(uniform=True))
+        write_plans(
+            analysis,
+            PlanOptions((0.3,), replanned=first, constraints=Constraints(uniform=True)),
+            out,
+        )
 
 
 def test_importance_and_strategy_stay_unless_others_are_given(
     analysis: Analysis, tmp_path: Path
 ) -> None:
     """A plan by another column doesn't come back ranked by the table's own."""
-    first = write_plans(
-        analysis, [0.2], tmp_path / "plan.yaml", importance="other", normaliser="mean",
-        strategy="layerwise",
-    )[0].path  # fmt: skip
+    options = PlanOptions((0.2,), importance="other", normaliser="mean", strategy="layerwise")
+    first = write_plans(analysis, options, tmp_path / "plan.yaml")[0].path
     kept = again(analysis, first)
     out = tmp_path / "other.yaml"
     changed = write_plans(
-        analysis, [0.2], out, replanned=first, importance="mine", strategy="knapsack"
-    )[0].planned.plan
+        analysis, PlanOptions((0.2,), replanned=first, importance="mine", strategy="knapsack"), out
+    )[0].plan
 
     assert kept.analysis is not None
     assert kept.target is not None
@@ -285,7 +296,7 @@ def test_a_pin_of_all_outlives_an_edit(analysis: Analysis, tmp_path: Path) -> No
 def test_edits_that_cannot_be_told_are_refused(analysis: Analysis, tmp_path: Path) -> None:
     """The plan that gp wrote was made from another analysis."""
     other = saved_analysis(tmp_path / "other", structure_of(((2, 8), (2, 8), (2, 8))), seed=5)
-    path = write_plans(other, [0.3], tmp_path / "plan.yaml")[0].path
+    path = write_plans(other, PlanOptions((0.3,)), tmp_path / "plan.yaml")[0].path
     edited(path, 'layers:\n  0: {mlp: "1"}\n')
     with pytest.raises(UsageError, match=r"was edited, and what gp plan wrote can't be made again"):
         again(analysis, path)

@@ -6,6 +6,7 @@ import pytest
 from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.analyses.analysis import Analysis
+from globalprune.options import PlanOptions
 from globalprune.planning.review import review_plan
 from globalprune.planning.write import write_plans
 from globalprune.report.blocks import Facts, Lines, OverviewRow, Plot, Subsection, Table
@@ -47,12 +48,12 @@ def table_of(part: Subsection) -> Table:
 
 def test_figures_are_those_of_gp_check(analysis: Analysis) -> None:
     """Parameters, groups, and the part of the importance that goes."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     part, (glance,) = told(path)
-    known = review_plan(path).known
-    assert known is not None
-    assert known.optimality is not None
-    effect, found = known.effect, known.optimality
+    figures = review_plan(path).figures
+    assert figures is not None
+    assert figures.optimality is not None
+    effect, found = figures.effect, figures.optimality
     facts = facts_of(part)
 
     assert facts["parameters that stay"] == f"{effect.parameters_after:,}"
@@ -72,7 +73,7 @@ def test_figures_are_those_of_gp_check(analysis: Analysis) -> None:
 
 def test_every_layer_has_a_row_and_a_place_in_the_picture(analysis: Analysis) -> None:
     """A layer that goes whole says so; its row has what goes with it."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     text = path.read_text("utf-8")
     decisions = 'layers:\n  0: {mlp: "0, 3-5"}\n  2: {attention: all, mlp: all}\n'
     path.write_text(text[: text.index("\nlayers:") + 1] + decisions, "utf-8")
@@ -118,22 +119,22 @@ def test_wishes_are_told_and_broken_ones_are_doubtful(analysis: Analysis) -> Non
 
 def test_behind_compensation_a_loss_is_in_nats(analysis: Analysis) -> None:
     """There a part of the sum says nothing."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     text = path.read_text("utf-8")
     path.write_text(text.replace("importance: mine", "importance: mine\n  assumes: compensation"))
-    known = review_plan(path).known
-    assert known is not None
-    assert known.optimality is not None
+    figures = review_plan(path).figures
+    assert figures is not None
+    assert figures.optimality is not None
 
     assert facts_of(told(path)[0])["importance that goes"] == (
-        f"{known.optimality.lost:.4g} nats a token by mine, behind compensation"
+        f"{figures.optimality.lost:.4g} nats a token by mine, behind compensation"
     )
 
 
 def test_layers_that_were_not_measured_leave_it_open(tmp_path: Path) -> None:
     """What goes there is counted, and not what it is worth."""
     analysis = saved_analysis(tmp_path / "analysis", layers=range(1, 3))
-    path = write_plans(analysis, [0.1])[0].path
+    path = write_plans(analysis, PlanOptions((0.1,)))[0].path
     text = path.read_text("utf-8")
     path.write_text(text[: text.index("\nlayers:") + 1] + "layers: {0: {mlp: 1}}\n", "utf-8")
 
@@ -144,7 +145,7 @@ def test_layers_that_were_not_measured_leave_it_open(tmp_path: Path) -> None:
 
 def test_without_its_analysis_the_decisions_are_told(analysis: Analysis, tmp_path: Path) -> None:
     """And on the terminal, where the analysis was looked for; that place is not for the page."""
-    path = write_plans(analysis, [0.3])[0].path
+    path = write_plans(analysis, PlanOptions((0.3,)))[0].path
     alone = tmp_path / "elsewhere" / "plan.yaml"
     alone.parent.mkdir()
     alone.write_bytes(path.read_bytes())

@@ -19,6 +19,7 @@ from globalprune.artifacts.analyses.analysis import (
 from globalprune.artifacts.plans.plan import Target
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import UsageError
+from globalprune.options import PlanOptions
 from globalprune.planning.planner import make_plan
 from globalprune.planning.review import review_plan
 from globalprune.planning.write import write_plans
@@ -66,17 +67,17 @@ def test_a_plan_names_its_normaliser_and_none_by_silence(tmp_path: Path) -> None
     """So that gp check can count by the same scores."""
     analysis = normalising(saved_analysis(tmp_path, STRUCTURE))
     write_analysis_record(tmp_path / ANALYSIS_FILE, analysis.record)
-    (raw,) = write_plans(analysis, [0.2], tmp_path / "raw.yaml")
-    (mean,) = write_plans(analysis, [0.2], tmp_path / "mean.yaml", importance="other")
+    (raw,) = write_plans(analysis, PlanOptions((0.2,)), tmp_path / "raw.yaml")
+    (mean,) = write_plans(analysis, PlanOptions((0.2,), importance="other"), tmp_path / "mean.yaml")
     assert "normaliser" not in raw.path.read_text("utf-8")
     assert "  normaliser: mean\n" in mean.path.read_text("utf-8")
     reference = read_plan(mean.path).analysis
     assert reference is not None
     assert (reference.importance, reference.normaliser) == ("other", "mean")
-    known = review_plan(mean.path).known
+    known = review_plan(mean.path).figures
     assert known is not None
-    assert known.worth.scoring == Scoring("other", "mean")
-    assert known.worth.total == pytest.approx(
+    assert known.importance.scoring == Scoring("other", "mean")
+    assert known.importance.total == pytest.approx(
         sum(sublayer.prunable for *_, sublayer in STRUCTURE.sublayers())
     )
 
@@ -88,18 +89,15 @@ def test_edits_are_found_by_the_plans_own_normaliser(tmp_path: Path) -> None:
     for normaliser in ("none", "rank"):
         (written,) = write_plans(
             analysis,
-            [0.4],
+            PlanOptions((0.4,), importance="other", normaliser=normaliser),
             tmp_path / f"{normaliser}.yaml",
-            importance="other",
-            normaliser=normaliser,
         )
         text = written.path.read_text("utf-8")
         head, _, layers = text.partition("layers:\n")
         written.path.write_text(head + "layers:\n" + layers.split("\n", 1)[1], "utf-8")
-        known = review_plan(written.path).known
-        assert known is not None
-        assert known.edits is not None
-        assert {edit.layer_idx for edit in known.edits} == {0}
+        edits = review_plan(written.path).edits
+        assert edits is not None
+        assert {edit.layer_idx for edit in edits} == {0}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +112,7 @@ def test_only_raw_scores_without_a_unit_of_loss_are_doubted(
         Target(ratio=0.2),
         importance="other",
         normaliser=normaliser,
-    ).notes
+    ).warnings
     assert [("--normaliser mean" in note) for note in notes] == [True] * doubted
 
 
@@ -131,7 +129,7 @@ def test_an_analysis_from_before_normalisers_means_what_it_meant(tmp_path: Path)
     reference = planned.plan.analysis
     assert reference is not None
     assert reference.normaliser is None
-    assert planned.notes[0].startswith("other is not comparable between layers")
+    assert planned.warnings[0].startswith("other is not comparable between layers")
     assert np.array_equal(
         scored_table(read, scoring_of(read.record, "other")).importance,
         read.table.rescored("other").importance,
@@ -144,5 +142,5 @@ def test_an_unknown_normaliser_stops_before_anything_is_written(tmp_path: Path) 
     with pytest.raises(
         UsageError, match=r"--normaliser: sublayer is not known; there are none, mean"
     ):
-        write_plans(analysis, [0.2], normaliser="sublayer")
+        write_plans(analysis, PlanOptions((0.2,), normaliser="sublayer"))
     assert not (tmp_path / "plan.yaml").exists()

@@ -17,8 +17,8 @@ def test_the_strictest_budget_of_parameters_counts() -> None:
     """A ratio and a number are one need."""
     (need,) = requirements_of(Budgets(ratio=0.1, parameters=WHOLE - 100), STRUCTURE)
 
-    assert need.asked == ("ratio", "parameters")
-    assert (need.before, need.amount) == (WHOLE, 100)
+    assert need.budgets == ("ratio", "parameters")
+    assert (need.before, need.to_save) == (WHOLE, 100)
     assert need.cost.tolist() == [[50, 6], [50, 6]]
 
 
@@ -29,7 +29,7 @@ def test_a_size_counts_whole_files() -> None:
     (sublayers,) = requirements_of(Budgets(size=100, dtype="float16"), STRUCTURE, storage)
 
     assert own.unit == "bytes of weight files in bfloat16 and float32"
-    assert (own.before, own.amount) == (2 * WHOLE + 2 * 200 + 40, 2 * WHOLE + 340)
+    assert (own.before, own.to_save) == (2 * WHOLE + 2 * 200 + 40, 2 * WHOLE + 340)
     assert own.cost.tolist() == [[200, 12], [200, 12]]
     assert (sublayers.before, sublayers.cost.tolist()) == (2 * WHOLE + 40, [[100, 12], [100, 12]])
     assert own.reachable(100) == f"--size {own.before - 100}B"
@@ -42,7 +42,7 @@ def test_a_cache_holds_a_key_and_a_value() -> None:
     (need,) = requirements_of(Budgets(kv_cache=20, dtype="float32"), STRUCTURE)
 
     assert need.cost.tolist() == [[2 * 2 * 4, 0], [2 * 2 * 4, 0]]
-    assert (need.before, need.amount) == (4 * 16, 64 - 20)
+    assert (need.before, need.to_save) == (4 * 16, 64 - 20)
 
 
 def test_flops_grow_with_the_context() -> None:
@@ -50,7 +50,7 @@ def test_flops_grow_with_the_context() -> None:
     (need,) = requirements_of(Budgets(flops=0, context=10), STRUCTURE)
 
     assert need.cost.tolist() == [[2 * 50 + 4 * 10 * 2 * 2, 2 * 6]] * 2
-    assert need.before == 2 * (2 * (100 + 160) + 4 * 12) == need.amount
+    assert need.before == 2 * (2 * (100 + 160) + 4 * 12) == need.to_save
 
 
 def test_a_window_holds_and_sees_no_more_than_it_is_long() -> None:
@@ -62,7 +62,7 @@ def test_a_window_holds_and_sees_no_more_than_it_is_long() -> None:
 
     assert cache.cost.tolist() == [[3 * 16, 0], [2 * 16, 0]]
     assert (cache.parts, cache.before, cache.at_most) == (3, 3 * 32 + 2 * 32, 3 * 20)
-    assert cache.text(cache.before) == "54 bytes of KV cache a token in float32"
+    assert cache.describe(cache.before) == "54 bytes of KV cache a token in float32"
     assert flops.cost[0, 0] - flops.cost[1, 0] == 4 * (12 - 8) * 2 * 2
 
 
@@ -93,7 +93,7 @@ def test_columns_hold_what_a_budget_at_its_defaults_counts() -> None:
     costs = further_costs(STRUCTURE, *rows)
 
     for need in requirements_of(Budgets(kv_cache=0, flops=0), STRUCTURE):
-        assert costs[need.asked[0]].tolist() == need.of_rows(*rows).tolist()
+        assert costs[need.budgets[0]].tolist() == need.costs_of(*rows).tolist()
     assert costs["kv_cache"][[1, 3]].tolist() == [0, 0]
 
 
@@ -121,6 +121,6 @@ def test_a_budget_that_is_kept_already_needs_nothing() -> None:
     """More may be left than there is."""
     (need,) = requirements_of(Budgets(parameters=10 * WHOLE), STRUCTURE)
 
-    assert need.amount == 0
-    assert BudgetStatus(need, 0).reached
+    assert need.to_save == 0
+    assert BudgetStatus(need, 0).is_met
     assert BudgetStatus(need, 6).after == WHOLE - 6

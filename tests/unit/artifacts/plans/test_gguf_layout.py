@@ -86,10 +86,10 @@ def test_padding_is_counted_and_told(traits: Any) -> None:
     attention, mlp = 12 * 2 * (2 + 1) * 2, 12 * 32 * 3
 
     assert shape.padding(12) == attention + 2 * mlp
-    (told,) = shape.told(12)
+    (told,) = shape.padding_notes(12)
     assert told == (
         "the attention of layer 0 and the MLP of layers 2-3: empty, which llama.cpp's "
         f"{shape.form.architecture} can't hold; gp export pads with zeros, "
         f"{attention + 2 * mlp:,} parameters."
     )
-    assert list(shape_of({"mlp": "1"}, traits=traits).told(12)) == []
+    assert list(shape_of({"mlp": "1"}, traits=traits).padding_notes(12)) == []

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from artifact_values import FORMAT, layer_of, plan_at, structure_of
 
-from globalprune.artifacts.plans.plan_file import read_plan
+from globalprune.artifacts.plans.plan_file import open_plan, read_plan
 from globalprune.artifacts.plans.plan_validation import range_problems
-from globalprune.artifacts.plans.plan_yaml import load_document
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import PlanInvalid, PlanVersion
 
@@ -41,8 +40,8 @@ MALFORMED = {
     "layer as number": ("layers: {0: 3}", r"layers\.0: 3 is not a mapping with attention and/or"),
     "list of indices": ("layers: {0: {mlp: [1]}}", r"layers\.0\.mlp: \[1\] is not a set of"),
     "fraction": ("layers: {0: {mlp: 1.5}}", r"layers\.0\.mlp: 1\.5 is not a set of indices"),
-    "date": ("layers: {0: {mlp: 2001-01-02}}", r"layers\.0\.mlp: datetime.* is not a set of ind"),
-    "tag": ("layers: {0: {mlp: !group 3}}", r"layers\.0\.mlp: .*!group.* is not a set of indices"),
+    "date": ("layers: {0: {mlp: 2001-01-02}}", r"layers\.0\.mlp: '2001-01-02' is no index or ra"),
+    "tag": ("layers: {0: {mlp: !group 3}}", r"layers\.0\.mlp: !group 3 is not a set of indices"),
     "repeated index": ('layers: {0: {mlp: "1, 0-3"}}', r"layers\.0\.mlp: index 1 is named twice"),
     "named layer": ("layers: {first: {mlp: 1}}", r"layers\.first: 'first' is no layer; write its"),
     "negative layer": ("layers: {-1: {mlp: 1}}", r"layers\.-1: -1 is no layer; write its number"),
@@ -260,8 +259,7 @@ def test_one_group_is_enough(tmp_path: Path, spared: str) -> None:
     """A set that can't be read spares all of its sublayer."""
     lines = [f'  {layer}: {{attention: all, mlp: "0-23"}}' for layer in range(3)]
     path = plan_at(tmp_path / "plan.yaml", "layers:", *lines, f'  3: {{mlp: "{spared}"}}')
-    document, _ = load_document(path)
-    assert range_problems(document, STRUCTURE) == []
+    assert range_problems(open_plan(path).document, STRUCTURE) == []
 
 
 def test_the_last_layer_and_the_last_index_exist(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.runtime_compatibility import (
     CYCLES,
-    miscounted_whole,
-    moved_layer,
+    misread_cut,
+    misread_whole,
     obstacles,
 )
 from globalprune.artifacts.structure import LayerKind, ModelTraits
@@ -32,22 +32,22 @@ def as_counted(family: str) -> ModelTraits:
 def test_a_dropped_layer_moves_those_behind_it(family: str) -> None:
     """But a run as long as the cycle moves none to another place in it, nor does the last one."""
     traits, length = as_counted(family), CYCLES[family].length
-    assert moved_layer(traits, without()) is None
-    assert moved_layer(traits, without(*range(length))) is None
-    assert moved_layer(traits, without(11)) is None
-    told = moved_layer(traits, without(1))
+    assert misread_cut(traits, without()) is None
+    assert misread_cut(traits, without(*range(length))) is None
+    assert misread_cut(traits, without(11)) is None
+    told = misread_cut(traits, without(1))
     assert told is not None
     assert "moves to a place where it takes it" in told
     assert told in list(obstacles("any", traits, STRUCTURE, without(1)))
     assert not list(obstacles("transformers", traits, STRUCTURE, without(1)))
     older = traits.model_copy(update={"layer_kinds": None})  # analyses of before say nothing
-    assert moved_layer(older, without(1)) == told
+    assert misread_cut(older, without(1)) == told
 
 
 def test_a_model_that_counts_otherwise_is_told_whole() -> None:
     """Its plain checkpoint isn't what llama.cpp takes it for, cut or not."""
     kinds: tuple[LayerKind, ...] = ("no_rope", "full", "full") * 4
     traits = traits_with("smollm3", layer_kinds=kinds)
-    assert "cut or whole" in str(miscounted_whole(traits))
+    assert "cut or whole" in str(misread_whole(traits))
     assert "cut or whole" in " ".join(obstacles("any", traits, STRUCTURE, without()))
-    assert miscounted_whole(traits_with("llama", layer_kinds=kinds)) is None
+    assert misread_whole(traits_with("llama", layer_kinds=kinds)) is None

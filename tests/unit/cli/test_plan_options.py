@@ -2,8 +2,8 @@
 
 import pytest
 
+from globalprune.cli.plan_options import parse_budgets, parse_constraints
 from globalprune.errors import UsageError
-from globalprune.planning.options import parse_budgets, parse_constraints
 
 
 @pytest.mark.parametrize(
