@@ -1,46 +1,15 @@
-"""Plans on disk: where they go, whose pins they keep, and whose work they never lose."""
+"""Plans on disk: what they name, whose pins they keep, and whose work they never lose."""
 
 from pathlib import Path
 
 import pytest
 from analyses import saved_analysis, structure_of
 
-from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.plans.index_set import IndexSet
-from globalprune.artifacts.plans.plan import Constraints, PrunePlan
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.errors import PlanInvalid, UsageError
 from globalprune.options import PlanOptions
-from globalprune.planning.options import format_ratio, plan_paths
 from globalprune.planning.write import write_plans
-
-
-@pytest.mark.parametrize(
-    ("ratio", "spelled"),
-    [(0.2, "0.20"), (0.125, "0.125"), (0.0, "0.00"), (1e-5, "0.00001")],
-)
-def test_ratios_are_spelled_without_loss(ratio: float, spelled: str) -> None:
-    """Two decimals at least, and as many as tell two ratios apart."""
-    assert format_ratio(ratio) == spelled
-
-
-def test_plans_go_where_people_look_for_them(tmp_path: Path) -> None:
-    """One goes to DIR/plan.yaml, several into DIR or the named folder, each ratio once."""
-    here = tmp_path / "analysis"
-
-    assert plan_paths(here, [0.2], None) == {0.2: here / "plan.yaml"}
-    assert plan_paths(here, [0.1, 0.2, 0.1], None) == {
-        0.1: here / "plan-0.10.yaml",
-        0.2: here / "plan-0.20.yaml",
-    }
-    assert plan_paths(here, [0.2], tmp_path / "mine.yaml") == {0.2: tmp_path / "mine.yaml"}
-    assert plan_paths(here, [0.2], tmp_path / "x") == {0.2: tmp_path / "x" / "plan-0.20.yaml"}
-
-
-def test_one_file_cannot_hold_two_plans(tmp_path: Path) -> None:
-    """Two ratios and a .yaml file is a slip, and nothing is written."""
-    with pytest.raises(UsageError, match=r"mine.yaml: is one file for 2 plans; name a folder"):
-        plan_paths(tmp_path, [0.1, 0.2], tmp_path / "mine.yaml")
 
 
 def test_a_plan_names_its_analysis_from_where_it_lies(tmp_path: Path) -> None:
@@ -103,9 +72,8 @@ def test_pins_survive_replanning(tmp_path: Path) -> None:
     path = write_plans(analysis, PlanOptions((0.2,)))[0].path
     pinned(path, '{1: {attention: {keep: "0-1"}}}')
     (again,) = write_plans(analysis, PlanOptions((0.4,), overwrite=True))
-    write_plans(
-        analysis, PlanOptions((0.3,)), tmp_path / "plan-0.30.yaml"
-    )  # an old one without pins
+    older = tmp_path / "plan-0.30.yaml"  # without pins
+    write_plans(analysis, PlanOptions((0.3,)), older)
     several = write_plans(analysis, PlanOptions((0.3, 0.5)))
 
     assert again.effect.layers[1].attention == IndexSet.below(2)
@@ -184,133 +152,3 @@ def test_places_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None
     assert not (tmp_path / "a" / "plan-0.20.yaml").exists()
     with pytest.raises(UsageError, match=r"p.yaml: can't be made, since .*file is a file; choose"):
         write_plans(analysis, PlanOptions((0.2,)), tmp_path / "file" / "p.yaml")
-
-
-@pytest.fixture
-def analysis(tmp_path: Path) -> Analysis:
-    """Three layers on disk."""
-    return saved_analysis(tmp_path / "analysis", structure_of(((2, 8), (2, 8), (2, 8))))
-
-
-def edited(path: Path, layers: str) -> Path:
-    """The plan with other decisions."""
-    text = path.read_text("utf-8")
-    path.write_text(text[: text.index("\nlayers:") + 1] + layers, "utf-8")
-    return path
-
-
-def again(analysis: Analysis, path: Path, ratio: float = 0.4) -> PrunePlan:
-    """What is planned from it."""
-    out = path.with_name("again.yaml")
-    return write_plans(analysis, PlanOptions((ratio,), replanned=path), out)[0].plan
-
-
-def test_edits_become_pins(analysis: Analysis, tmp_path: Path) -> None:
-    """What was taken out stays at every ratio, what was added goes."""
-    written = write_plans(analysis, PlanOptions((0.2,)), tmp_path / "plan.yaml")[0]
-    before = written.plan.layers
-    gone = {layer: set(cuts.mlp.resolved(8)) for layer, cuts in before.items()}
-    layer = next(at for at, channels in gone.items() if channels)
-    spared = min(gone[layer])
-    added = min(set(range(8)) - gone.get(layer, set()))
-    gone[layer] = (gone[layer] - {spared}) | {added}
-    lines = [f'  {at}: {{mlp: "{IndexSet.of(found)}"}}\n' for at, found in gone.items() if found]
-    plan = again(analysis, edited(written.path, "layers:\n" + "".join(lines)))
-
-    assert spared in set(plan.pin[layer].mlp.keep)
-    assert added in set(plan.pin[layer].mlp.remove)
-    final = set(plan.layers[layer].mlp.resolved(8))
-    assert spared not in final
-    assert added in final
-
-
-def test_a_plan_of_ones_own_is_all_meant(analysis: Analysis, tmp_path: Path) -> None:
-    """Gp wrote nothing that it could be held against."""
-    path = tmp_path / "mine.yaml"
-    path.write_text('format: globalprune.plan/1\nlayers:\n  2: {mlp: "0, 7"}\n', "utf-8")
-    plan = again(analysis, path)
-
-    assert str(plan.pin[2].mlp.remove) == "0, 7"
-
-
-def test_constraints_stay_unless_others_are_given(analysis: Analysis, tmp_path: Path) -> None:
-    """They are a person's wishes as well."""
-    constraints = Constraints(min_mlp=5, min_attention_groups=1)
-    first = write_plans(
-        analysis, PlanOptions((0.1,), constraints=constraints), tmp_path / "plan.yaml"
-    )[0].path
-    kept = again(analysis, first)
-    other = Constraints(min_mlp=2)
-    out = tmp_path / "other.yaml"
-    changed = write_plans(analysis, PlanOptions((0.3,), replanned=first, constraints=other), out)[
-        0
-    ].plan
-
-    assert kept.target is not None
-    assert kept.target.constraints == constraints
-    assert changed.target is not None
-    assert changed.target.constraints == Constraints(min_mlp=2, min_attention_groups=1)
-    whole = Constraints(whole_layers=True)
-    first = write_plans(analysis, PlanOptions((0.1,), constraints=whole), tmp_path / "whole.yaml")[
-        0
-    ].path
-    with pytest.raises(UsageError, match=r"--uniform and --whole-layers can't be kept together"):
-        write_plans(
-            analysis,
-            PlanOptions((0.3,), replanned=first, constraints=Constraints(uniform=True)),
-            out,
-        )
-
-
-def test_importance_and_strategy_stay_unless_others_are_given(
-    analysis: Analysis, tmp_path: Path
-) -> None:
-    """A plan by another column doesn't come back ranked by the table's own."""
-    options = PlanOptions((0.2,), importance="other", normaliser="mean", strategy="layerwise")
-    first = write_plans(analysis, options, tmp_path / "plan.yaml")[0].path
-    kept = again(analysis, first)
-    out = tmp_path / "other.yaml"
-    changed = write_plans(
-        analysis, PlanOptions((0.2,), replanned=first, importance="mine", strategy="knapsack"), out
-    )[0].plan
-
-    assert kept.analysis is not None
-    assert kept.target is not None
-    assert (kept.analysis.importance, kept.analysis.normaliser) == ("other", "mean")
-    assert kept.target.strategy == "layerwise"
-    assert changed.analysis is not None
-    assert changed.target is not None
-    assert (changed.analysis.importance, changed.target.strategy) == ("mine", "knapsack")
-
-
-def test_a_pin_of_all_outlives_an_edit(analysis: Analysis, tmp_path: Path) -> None:
-    """Every other group is still pinned to stay."""
-    path = tmp_path / "plan.yaml"
-    path.write_text(
-        'format: globalprune.plan/1\npin:\n  0: {mlp: {keep: all}}\nlayers:\n  0: {mlp: "3"}\n',
-        "utf-8",
-    )
-    assert str(again(analysis, path).pin[0].mlp.keep) == "0-2, 4-7"
-
-
-def test_edits_that_cannot_be_told_are_refused(analysis: Analysis, tmp_path: Path) -> None:
-    """The plan that gp wrote was made from another analysis."""
-    other = saved_analysis(tmp_path / "other", structure_of(((2, 8), (2, 8), (2, 8))), seed=5)
-    path = write_plans(other, PlanOptions((0.3,)), tmp_path / "plan.yaml")[0].path
-    edited(path, 'layers:\n  0: {mlp: "1"}\n')
-    with pytest.raises(UsageError, match=r"was edited, and what gp plan wrote can't be made again"):
-        again(analysis, path)
-
-
-def test_edits_are_pinned_over_older_pins(analysis: Analysis, tmp_path: Path) -> None:
-    """A group that was pinned to stay, and put into the plan by hand, goes."""
-    path = tmp_path / "plan.yaml"
-    path.write_text(
-        'format: globalprune.plan/1\npin:\n  0: {mlp: {keep: "3, 4"}}\nlayers:\n  0: {mlp: "3"}\n',
-        "utf-8",
-    )
-    plan = again(analysis, path)
-
-    assert str(plan.pin[0].mlp.keep) == "4"
-    assert str(plan.pin[0].mlp.remove) == "3"
-    assert 3 in set(read_plan(path.with_name("again.yaml")).layers[0].mlp)
