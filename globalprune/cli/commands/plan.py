@@ -121,11 +121,12 @@ def plan(
 
     Example:  gp plan analysis --ratio 0.1 --ratio 0.2 -o plans
     """
+    from globalprune import api
     from globalprune.artifacts.analyses.analysis import read_analysis
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.options import PlanOptions
-    from globalprune.planning.write import refuse_csv_place, write_plans
+    from globalprune.planning.write import refuse_csv_place
 
     if csv is not None:
         refuse_csv_place(csv)
@@ -166,7 +167,7 @@ def plan(
         overwrite=overwrite,
     )
     with writer_lock(out or folder):
-        results = write_plans(analysis, plan_for, out)
+        results = api.plan(analysis, plan_for, out)
     written = tuple(result for result in results if result.written)
     if csv is not None and written:
         _write_csv(csv, written)
