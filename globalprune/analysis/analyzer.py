@@ -34,10 +34,9 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.split import validation_every
-from globalprune.errors import UsageError
 from globalprune.importance import Importance, importances_named
 from globalprune.models.loading import load_model, unfuse_experts
-from globalprune.models.placement import Placement, choose_placement, peak_memory
+from globalprune.models.placement import Placement, choose_float64_placement, peak_memory
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import AnalyzeOptions
 from globalprune.progress import SILENT, Progress, Reporter, silent
@@ -72,7 +71,7 @@ def analyze_model(
     refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=options.overwrite)
     work = RunFolder.beside(out)
     work.refuse_unfinished(resume=options.resume, overwrite=options.overwrite)
-    placement = _placement(options)
+    placement = choose_float64_placement(options.device, options.dtype)
     draw = label_draw(options.labels, options.seed)
     with log.phase("read the model's structure"):
         subject = subject_of(model, options.layers)
@@ -222,11 +221,3 @@ def _refuse_numbers(options: AnalyzeOptions) -> None:
         batch_size=options.batch_size,
     )
     check_gate_steps(options.gate_steps)
-
-
-def _placement(options: AnalyzeOptions) -> Placement:
-    """Where to run; sums over a text are float64, which not every device has."""
-    placement = choose_placement(options.device, options.dtype)
-    if torch.device(placement.device).type == "mps":
-        raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
-    return placement

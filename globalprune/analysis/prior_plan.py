@@ -77,7 +77,7 @@ def apply_prior_plan(
     """
     model = sublayer_model(loaded, subject.adapter, subject.structure)
     if prior.record.compensated:
-        compensated = compensate(
+        outcome = compensate(
             model,
             prior.effect,
             windows,
@@ -87,15 +87,15 @@ def apply_prior_plan(
             gate_steps=prior.record.gate_steps,
             progress=progress,
         )
-        fit = compensated.logit_scales
+        fit = outcome.logit_scales
         if fit is not None and fit.scales is not None:
             norm, offset = model.final_norm.weight, subject.adapter.final_norm_offset
             norm.add_(offset).mul_(fit.scales.to(norm.device)).sub_(offset)
     for sublayer in model.sublayers:
         layer, group_type = sublayer.key
-        found = weights.find(sublayer.key)
+        compensated = weights.load(sublayer.key)
         kept = prior.effect.layers[layer].of(group_type)
-        _keep_only(sublayer, kept, None if found is None else found.weights)
+        _keep_only(sublayer, kept, None if compensated is None else compensated.weights)
 
 
 def _keep_only(sublayer: Sublayer, kept: IndexSet, weights: SublayerWeights | None) -> None:

@@ -46,10 +46,10 @@ def _cut_summary(result: "ApplyResult") -> str:
         if result.uneven
         else "its layers are alike: it loads with transformers alone"
     )
-    repaired = result.repaired_modules
-    if repaired is not None:
-        norm = ", the final norm refitted" if result.final_norm_refitted else ""
-        removed += f"\ncompensated: {repaired} sublayers solved anew{norm}"
+    compensated = result.repaired_modules
+    if compensated is not None:
+        norm = " and the final norm" if result.final_norm_refitted else ""
+        removed += f"\ncompensated: {compensated} sublayers{norm}"
     saved = f", converted to {result.save_dtype}" if result.save_dtype else ""
     weights = f"weights: {result.bytes_before:,} → {result.bytes_after:,} bytes, whole files{saved}"
     return (

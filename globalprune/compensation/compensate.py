@@ -126,13 +126,13 @@ class _Walk:
             _advance_empty(sublayer, batches)
             return None
         columns = sublayer.columns(kept).to(sublayer.device)
-        compensated = self.weights.find(sublayer.key)
+        compensated = self.weights.load(sublayer.key)
         if compensated is None:
             stored = self._stored_weights(sublayer, columns)
             compensated = compensate_sublayer(
                 sublayer, output, columns, stored, batches, self.gate_steps
             )
-            self.weights.keep(compensated)
+            self.weights.save(compensated)
         weight = compensated.weights.output.to(output.weight)
         for batch in batches:
             pruned = batch.pruned.to(sublayer.device)

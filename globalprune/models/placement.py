@@ -38,6 +38,17 @@ def choose_placement(device: str | None, dtype: str | None) -> Placement:
     return Placement(chosen, None if dtype is None else DTYPES[dtype])
 
 
+def choose_float64_placement(device: str | None, dtype: str | None) -> Placement:
+    """Choose like `choose_placement`, for sums over a text, which are float64.
+
+    Raise `UsageError` for a device without float64 too.
+    """
+    placement = choose_placement(device, dtype)
+    if torch.device(placement.device).type == "mps":
+        raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
+    return placement
+
+
 def compute_dtype(placement: Placement, checkpoint: Checkpoint) -> torch.dtype:
     """Return the placement's dtype, else float32 on a CPU and the checkpoint's own elsewhere.
 

@@ -100,14 +100,15 @@ def explain_plan(
     named is not fetched for that.
     """
     from globalprune.surgery.compensate import read_windows
-    from globalprune.surgery.executor import explain_cut, refuse_broken_promise, refuse_cut
+    from globalprune.surgery.executor import refuse_broken_size, refuse_cut
+    from globalprune.surgery.explain import explain_cut
     from globalprune.surgery.prepare import prepare_cut
 
     refuse_later_phases(options)
     if options.compensation is not None and options.compensation.data is not None:
         read_windows(model, options)
     prepared = prepare_cut(model, read_plan_file(plan, model.structure), options)
-    refuse_broken_promise(prepared)
+    refuse_broken_size(prepared)
     if out is not None:
         refuse_cut(prepared, out, overwrite=options.overwrite)
     return explain_cut(prepared), _notes(prepared)
@@ -127,14 +128,15 @@ def check_cut(
     Warn now of what the result's records will warn of. `texts` are those that were read before.
     """
     from globalprune.surgery.compensate import read_windows
+    from globalprune.surgery.cut_warnings import cut_warnings
     from globalprune.surgery.executor import refuse_cut
-    from globalprune.surgery.prepare import doubts_of, prepare_cut
+    from globalprune.surgery.prepare import prepare_cut
 
     refuse_later_phases(options)
     prepared = prepare_cut(model, file, options)
     refuse_cut(prepared, out, overwrite=options.overwrite)
     windows = texts.compensation or read_windows(model, options, reporter.progress)
-    warnings = doubts_of(prepared, windows.record if windows else None)
+    warnings = cut_warnings(prepared, windows.record if windows else None)
     for warning in warnings:
         reporter.warn(warning)
     return CutJob(prepared, out, replace(texts, compensation=windows), warnings, _notes(prepared))
@@ -205,7 +207,7 @@ def _unless_done(record: Path, read: Callable[[Path], Record], run: Callable[[],
 
 
 def _cut(job: CutJob, out: Path, work: RunFolder, reporter: Reporter) -> ApplyResult:
-    """Apply the plan into the work's folder; what compensation has solved already is taken."""
+    """Apply the plan into the work's folder; weights that are compensated already are taken."""
     from globalprune.surgery.executor import cut_model
 
     windows = job.texts.compensation
@@ -340,10 +342,10 @@ def _read_cut(metrics: Path) -> ApplyResult:
 
 def _notes(prepared: "PreparedCut") -> tuple[str, ...]:
     """What is good to know of the cut."""
-    from globalprune.surgery.prepare import repair_advice
+    from globalprune.surgery.cut_warnings import compensation_advice
 
     compensating = prepared.options.compensation is not None
-    advice = repair_advice(prepared.plan, compensating=compensating)
+    advice = compensation_advice(prepared.plan, compensating=compensating)
     return () if advice is None else (advice,)
 
 

@@ -1,12 +1,10 @@
-"""Runs compensation for a prepared plan: text, model and streams in, solved weights on disk out.
+"""Compensates a prepared cut: reads the text, loads the model, keeps the weights on disk.
 
-Whatever can be refused is refused before the weights are loaded; the model is gone from memory
-before anything of the result is written.
+Every refusal comes before the weights are loaded, and the model is gone from memory before anything
+of the result is written.
 """
 
 import time
-
-import torch
 
 from globalprune.artifacts.results.compensation import (
     CompensatedNorm,
@@ -20,9 +18,8 @@ from globalprune.compensation.compensated_weights import CompensatedWeights
 from globalprune.compensation.final_norm import LogitScales
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.compensation.split import validation_every, window_starts
-from globalprune.errors import UsageError
 from globalprune.models.loading import load_model, unfuse_experts
-from globalprune.models.placement import Placement, choose_placement, peak_memory
+from globalprune.models.placement import choose_float64_placement, peak_memory
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import ApplyOptions
 from globalprune.progress import Progress, silent
@@ -68,7 +65,7 @@ def check_compensation(options: ApplyOptions, windows: TokenWindows | None = Non
         batch_size=request.batch_size,
     )
     check_gate_steps(request.gate_steps)
-    _placement(options)
+    choose_float64_placement(options.device, options.dtype)
     if windows is not None:
         validation_every(windows)
 
@@ -79,10 +76,11 @@ def compensate_cut(
     windows: TokenWindows,
     work: RunFolder,
     progress: Progress,
-) -> CompensationRecord:
-    """Compensate every sublayer and the final norm, into the work's folder; return the record."""
+) -> tuple[CompensationRecord, CompensatedWeights]:
+    """Compensate the cut; return the record, and the weights, which lie in `work`."""
     started = time.monotonic()
-    placement = _placement(prepared.options)
+    options = prepared.options
+    placement = choose_float64_placement(options.device, options.dtype)
     model = load_model(prepared.checkpoint, dtype=placement.dtype, device=placement.device)
     unfuse_experts(model)
     weights = CompensatedWeights(work.with_key({"text": windows.record.digest}))
@@ -96,7 +94,7 @@ def compensate_cut(
         gate_steps=request.gate_steps,
         progress=progress,
     )
-    return CompensationRecord(
+    record = CompensationRecord(
         text=windows.record,
         held_out_windows=len(windows.rows) // validation_every(windows),
         beginnings=len(window_starts(windows).rows),
@@ -108,19 +106,20 @@ def compensate_cut(
         seconds=time.monotonic() - started,
         peak_memory_bytes=peak_memory(placement.device),
     )
+    return record, weights
 
 
 def _compensate_norm(
     fit: LogitScales | None, prepared: PreparedCut, weights: CompensatedWeights
 ) -> CompensatedNorm | None:
-    """Keep the final norm's weight, scaled where that helps; return its record."""
+    """Save the final norm's weight, scaled where that helps; return its record."""
     name = f"{prepared.adapter.final_norm}.weight"
     weight = prepared.checkpoint.read(name)
     scales = None if fit is None else fit.scales
     if scales is not None:
         offset = prepared.adapter.final_norm_offset
         weight = ((weight.float() + offset) * scales.cpu() - offset).to(weight.dtype)
-    weights.keep_final_norm(weight)
+    weights.save_final_norm(weight)
     if fit is None:
         return None
     return CompensatedNorm(
@@ -129,11 +128,3 @@ def _compensate_norm(
         divergence_before=fit.divergence_before,
         divergence_after=fit.divergence_after,
     )
-
-
-def _placement(options: ApplyOptions) -> Placement:
-    """Where to run; equations are float64, which not every device has."""
-    placement = choose_placement(options.device, options.dtype)
-    if torch.device(placement.device).type == "mps":
-        raise UsageError(f"--device {placement.device}: has no float64; say --device cpu.")
-    return placement

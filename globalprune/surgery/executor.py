@@ -1,4 +1,4 @@
-"""Runs the steps: a staged folder, tensors one at a time, records, and the swap into place."""
+"""Executes a cut: a staged folder, tensors one at a time, records, and the swap into place."""
 
 import shutil
 import time
@@ -34,8 +34,9 @@ from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
 from globalprune.progress import SILENT, Progress, Reporter
 from globalprune.surgery.compensate import compensate_cut
-from globalprune.surgery.explain import Explanation, explanation_of
-from globalprune.surgery.prepare import PreparedCut, doubts_of
+from globalprune.surgery.cut_warnings import cut_warnings
+from globalprune.surgery.explain import explain_cut
+from globalprune.surgery.prepare import PreparedCut
 from globalprune.surgery.records import write_records
 from globalprune.surgery.steps import (
     CompensatedFinalNorm,
@@ -59,7 +60,80 @@ from globalprune.surgery.verify import verify
 from globalprune.text.windows import TokenWindows
 
 
-def cut(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
+@holds_writer_lock("out")
+def cut_model(
+    prepared: PreparedCut,
+    out: Path,
+    windows: TokenWindows | None = None,
+    work: RunFolder | None = None,
+    *,
+    overwrite: bool = False,
+    reporter: Reporter = SILENT,
+) -> ApplyResult:
+    """Write the model that the plan leaves into the folder `out`, whole or not at all.
+
+    `out` is replaced only with `overwrite`, and only if gp wrote it. Where the options ask for
+    compensation, `windows` are what `read_windows` returns, and `work` keeps compensated weights.
+    """
+    started = time.monotonic()
+    out = out.expanduser()
+    refuse_cut(prepared, out, overwrite=overwrite)
+    record, compensated = _compensated(prepared, windows, work, reporter.progress)
+    try:
+        with staged_folder(out.resolve(), replace=overwrite) as folder:
+            execute_steps(prepared, folder, reporter.progress, compensated)
+            weights = weights_fingerprint(_verified(prepared, folder, out))
+            metrics = _metrics(prepared, record, weights, reporter.command, started)
+            lines = explain_cut(prepared).lines
+            write_records(folder, prepared, metrics, compensation=record, lines=lines)
+            naming = write_card(
+                folder, name=out.resolve().name, licence_from=prepared.checkpoint.auxiliary_folder
+            )
+    except (OSError, SafetensorError) as error:
+        raise ApplyError(
+            f"{out}: could not be written ({error}); nothing was left behind. "
+            "See that the disk has room and that the folder above may be written."
+        ) from error
+    warnings = (*metrics.warnings, *filter(None, [naming]))
+    return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=warnings, out=str(out))
+
+
+def refuse_cut(prepared: PreparedCut, out: Path, *, overwrite: bool) -> None:
+    """Raise what `cut_model` would refuse before it writes; for callers with long work ahead."""
+    refuse_broken_size(prepared)
+    prepared.analysis  # noqa: B018 - raises where another analysis is named
+    refuse_unsafe_output(
+        out.expanduser(),
+        [prepared.model.source],
+        needed_bytes=prepared.files.bytes_after,
+        overwrite=overwrite,
+    )
+
+
+def refuse_broken_size(prepared: PreparedCut) -> None:
+    """Raise `UsageError` where the dtype that is written would break the plan's size."""
+    if prepared.promise.broken is not None:
+        raise UsageError(prepared.promise.broken)
+
+
+def execute_steps(
+    prepared: PreparedCut,
+    folder: Path,
+    progress: Progress,
+    compensated: CompensatedWeights | None = None,
+) -> None:
+    """Execute every step, in order, into `folder`; memory holds one shard."""
+    sizes = {name: info.bytes for name, info in promised_tensors(prepared.steps).items()}
+    writer = ShardWriter(folder, sizes)
+    steps: Iterator[Step] = progress(
+        prepared.steps, total=len(prepared.steps), label="cut", unit="steps"
+    )
+    for step in steps:
+        _execute(step, prepared, folder, writer, compensated)
+    writer.finish()
+
+
+def cut_tensor(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
     """Return what the step keeps, contiguous and in its own dtype; uncut, it is the same bits."""
     if isinstance(step, KeepTensor):
         return tensor.contiguous()
@@ -69,46 +143,30 @@ def cut(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Tensor:
     return torch.cat(blocks, dim=step.dim)
 
 
-def walk(
-    prepared: PreparedCut,
-    folder: Path,
-    progress: Progress,
-    solved: CompensatedWeights | None = None,
-) -> None:
-    """Do every step, in order; memory holds one shard. `solved` holds what compensation solved."""
-    sizes = {name: facts.bytes for name, facts in promised_tensors(prepared.steps).items()}
-    writer = ShardWriter(folder, sizes)
-    steps: Iterator[Step] = progress(
-        prepared.steps, total=len(prepared.steps), label="cut", unit="steps"
-    )
-    for step in steps:
-        _do(step, prepared, folder, writer, solved)
-    writer.finish()
-
-
-def _do(
+def _execute(
     step: Step,
     prepared: PreparedCut,
     folder: Path,
     writer: ShardWriter,
-    solved: CompensatedWeights | None,
+    compensated: CompensatedWeights | None,
 ) -> None:
-    """Do one step."""
+    """Execute one step."""
     checkpoint = prepared.checkpoint
+    name = checkpoint.source.name
     match step:
         case KeepTensor() | SliceTensor():
             whole = checkpoint.read(step.name)
-            refuse_non_finite(step.name, whole, checkpoint.source.name)
-            writer.put(step.becomes, _as_promised(cut(whole, step), step, checkpoint.source.name))
+            refuse_non_finite(step.name, whole, name)
+            writer.put(step.becomes, _in_promised_dtype(cut_tensor(whole, step), step, name))
         case ConvertTensor():
             whole = checkpoint.read(step.name)
-            writer.put(step.becomes, _as_promised(whole, step, checkpoint.source.name))
+            writer.put(step.becomes, _in_promised_dtype(whole, step, name))
         case CompensatedTensor() | CompensatedFinalNorm():
-            weight = _compensated_weight(step, solved)
+            weight = _compensated_weight(step, compensated)
             refuse_non_finite(step.becomes, weight, "compensation")
-            writer.put(step.becomes, _as_promised(weight, step, "compensation"))
+            writer.put(step.becomes, _in_promised_dtype(weight, step, "compensation"))
         case DropTensor() | EmptySublayer() | DropLayer() | RenumberLayer():
-            return  # told to people; done by what isn't written, and by the new names
+            return  # for --explain; the steps of the tensors that are written do it
         case WriteConfig():
             source = checkpoint.source
             write_config(prepared.edit.config, None if source.is_gguf else source.path, folder)
@@ -123,7 +181,7 @@ def _do(
             assert_never(step)
 
 
-def _as_promised(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch.Tensor:
+def _in_promised_dtype(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch.Tensor:
     """The tensor in the dtype that the step promises; raise where that can't hold a number."""
     stored = step.facts.dtype
     if stored not in TORCH_DTYPE_NAMES or tensor.dtype == DTYPES[TORCH_DTYPE_NAMES[stored]]:
@@ -132,84 +190,14 @@ def _as_promised(tensor: torch.Tensor, step: WrittenTensor, where: str) -> torch
 
 
 def _compensated_weight(
-    step: CompensatedTensor | CompensatedFinalNorm, solved: CompensatedWeights | None
+    step: CompensatedTensor | CompensatedFinalNorm, compensated: CompensatedWeights | None
 ) -> torch.Tensor:
     """The compensated weight that a step writes."""
-    if solved is None:
+    if compensated is None:
         raise ValueError(f"{step.name} is to be compensated, and was not")
     if isinstance(step, CompensatedFinalNorm):
-        return solved.final_norm()
-    return solved.weight((step.layer, step.group_type), step.part)
-
-
-def explain_cut(prepared: PreparedCut) -> Explanation:
-    """Say what `cut_model` would do; nothing is written."""
-    return explanation_of(
-        prepared.steps,
-        prepared.structure,
-        prepared.effect,
-        model=prepared.model.name,
-        weights=prepared.files,
-        warnings=prepared.warnings,
-    )
-
-
-def refuse_cut(prepared: PreparedCut, out: Path, *, overwrite: bool) -> None:
-    """Raise what `cut_model` would refuse before it writes; for callers with long work ahead."""
-    refuse_broken_promise(prepared)
-    prepared.analysis  # noqa: B018 - raises where another analysis is named
-    refuse_unsafe_output(
-        out.expanduser(),
-        [prepared.model.source],
-        needed_bytes=prepared.files.bytes_after,
-        overwrite=overwrite,
-    )
-
-
-@holds_writer_lock("out")
-def cut_model(
-    prepared: PreparedCut,
-    out: Path,
-    windows: TokenWindows | None = None,
-    work: RunFolder | None = None,
-    *,
-    overwrite: bool = False,
-    reporter: Reporter = SILENT,
-) -> ApplyResult:
-    """Write the model that the plan leaves into the folder `out`, whole or not at all.
-
-    `out` is replaced only with `overwrite`, and only if gp wrote it. Where the options ask for
-    compensation, `windows` are what `read_windows` returned, and `work` keeps what is solved.
-    """
-    started = time.monotonic()
-    out = out.expanduser()
-    refuse_cut(prepared, out, overwrite=overwrite)
-    repaired, solved = _compensated(prepared, windows, work, reporter.progress)
-    try:
-        with staged_folder(out.resolve(), replace=overwrite) as folder:
-            walk(prepared, folder, reporter.progress, solved)
-            weights = weights_fingerprint(_verified(prepared, folder, out))
-            warnings = doubts_of(prepared, None if repaired is None else repaired.text)
-            metrics = _metrics(prepared, weights, reporter.command, warnings, started)
-            if repaired is not None:
-                metrics = metrics.model_copy(
-                    update={
-                        "repaired_modules": repaired.accepted,
-                        "final_norm_refitted": repaired.final_norm_refitted,
-                    }
-                )
-            lines = explain_cut(prepared).lines
-            write_records(folder, prepared, metrics, compensation=repaired, lines=lines)
-            misnamed = write_card(
-                folder, name=out.resolve().name, licence_from=prepared.checkpoint.auxiliary_folder
-            )
-    except (OSError, SafetensorError) as error:
-        raise ApplyError(
-            f"{out}: could not be written ({error}); nothing was left behind. "
-            "See that the disk has room and that the folder above may be written."
-        ) from error
-    told = (*metrics.warnings, *filter(None, [misnamed]))
-    return ApplyResult(**metrics.model_dump(exclude={"warnings"}), warnings=told, out=str(out))
+        return compensated.load_final_norm()
+    return compensated.load_part((step.layer, step.group_type), step.part)
 
 
 def _compensated(
@@ -218,25 +206,13 @@ def _compensated(
     work: RunFolder | None,
     progress: Progress,
 ) -> tuple[CompensationRecord | None, CompensatedWeights | None]:
-    """Solve what stays, if that is asked; the record, and the weights on disk."""
+    """Compensate the cut if the options ask for it."""
     request = prepared.options.compensation
     if request is None:
         return None, None
     if windows is None or work is None:
-        raise ValueError("compensation needs its windows, and a folder for what it solves")
-    record = compensate_cut(prepared, request, windows, work, progress)
-    return record, CompensatedWeights(work.with_key({"text": record.text.digest}))
-
-
-def refuse_broken_promise(prepared: PreparedCut) -> None:
-    """Raise `UsageError` where the plan's size would be broken by the dtype that is written."""
-    if prepared.promise.broken is not None:
-        raise UsageError(prepared.promise.broken)
-
-
-def _weight_bytes(prepared: PreparedCut) -> int:
-    """What the result's weights take on disk."""
-    return sum(facts.bytes for facts in promised_tensors(prepared.steps).values())
+        raise ValueError("compensation needs its windows, and a folder for its weights")
+    return compensate_cut(prepared, request, windows, work, progress)
 
 
 def _verified(prepared: PreparedCut, folder: Path, out: Path) -> Checkpoint:
@@ -249,12 +225,12 @@ def _verified(prepared: PreparedCut, folder: Path, out: Path) -> Checkpoint:
 
 def _metrics(
     prepared: PreparedCut,
+    compensation: CompensationRecord | None,
     weights: str,
     command: tuple[str, ...],
-    warnings: tuple[str, ...],
     started: float,
 ) -> ApplyMetrics:
-    """Collect what is known once the weights are written and verified."""
+    """Make the record of a cut that is written and verified; `weights` is its fingerprint."""
     effect, source = prepared.effect, prepared.checkpoint.source
     return ApplyMetrics(
         model=CutModel(
@@ -271,11 +247,13 @@ def _metrics(
         parameters_after=effect.parameters_after,
         ratio=effect.ratio,
         removed_groups=effect.removed_groups,
+        repaired_modules=None if compensation is None else compensation.accepted,
+        final_norm_refitted=None if compensation is None else compensation.final_norm_refitted,
         dropped_layers=effect.dropped_layers,
         layers=widths_of(effect),
         uneven=prepared.edit.uneven,
         reason=prepared.edit.reason,
-        weight_bytes=_weight_bytes(prepared),
+        weight_bytes=sum(info.bytes for info in promised_tensors(prepared.steps).values()),
         bytes_before=prepared.files.bytes_before,
         bytes_after=prepared.files.bytes_after,
         save_dtype=prepared.files.save_dtype,
@@ -283,5 +261,5 @@ def _metrics(
         seconds=time.monotonic() - started,
         command=command,
         versions=tool_versions(),
-        warnings=warnings,
+        warnings=cut_warnings(prepared, None if compensation is None else compensation.text),
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.structure import GROUP_TYPES, LayerStructure, ModelStructure
+from globalprune.artifacts.plans.plan_effect import LayerEffect
+from globalprune.artifacts.structure import GROUP_TYPES, LayerStructure
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.surgery.steps import (
     CompensatedFinalNorm,
@@ -26,7 +26,9 @@ from globalprune.surgery.steps import (
     WriteTokenizer,
     promised_tensors,
 )
-from globalprune.surgery.weight_files import WeightFiles
+
+if TYPE_CHECKING:
+    from globalprune.surgery.prepare import PreparedCut
 
 _GROUP_NAMES: Final = {"attention": "groups", "mlp": "channels"}
 _DOCUMENT_NAMES: Final[dict[type[Step], str]] = {  # where the JSON document has an older name
@@ -38,22 +40,17 @@ _DOCUMENT_NAMES: Final[dict[type[Step], str]] = {  # where the JSON document has
 
 @dataclass(frozen=True)
 class Explanation:
-    """What applying would do, as text and as a JSON document."""
+    """What applying would do: as text, and as a JSON document, which holds the warnings too."""
 
     lines: tuple[str, ...]
+    warnings: tuple[str, ...]
     document: dict[str, Any]
 
 
-def explanation_of(
-    steps: Sequence[Step],
-    structure: ModelStructure,
-    effect: PlanEffect,
-    *,
-    model: str,
-    weights: WeightFiles,
-    warnings: Sequence[str] = (),
-) -> Explanation:
-    """Describe the steps of cutting `model`; nothing is decided here."""
+def explain_cut(prepared: "PreparedCut") -> Explanation:
+    """Describe what cutting would do; nothing is written."""
+    steps, effect, weights = prepared.steps, prepared.effect, prepared.files
+    structure, model = prepared.structure, prepared.model.name
     written = promised_tensors(steps)
     before, after = effect.parameters_before, sum(info.parameters for info in written.values())
     lines = [
@@ -85,10 +82,10 @@ def explanation_of(
         "parameters_before": before,
         "parameters_after": after,
         **asdict(weights),
-        "warnings": list(warnings),
+        "warnings": list(prepared.warnings),
         "steps": [step_document(step) for step in steps],
     }
-    return Explanation(tuple(lines), document)
+    return Explanation(tuple(lines), prepared.warnings, document)
 
 
 def step_document(step: Step) -> dict[str, Any]:

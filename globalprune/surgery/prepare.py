@@ -1,18 +1,17 @@
-"""A model and a plan become steps; what does not fit is refused, what is unusual is warned of."""
+"""Prepares a cut: a model and a plan become the steps of surgery, and warnings."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
-from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
+from globalprune.artifacts.analyses.analysis import (
+    ANALYSIS_FILE,
+    read_analysis_record,
+)
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
 from globalprune.artifacts.plans.plan_file import PlanFile
-from globalprune.artifacts.plans.plan_summary import plan_warning
-from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.models.architecture import ModelAdapter
@@ -25,6 +24,7 @@ from globalprune.models.configs.pruned_config import EditedConfig, prune_config,
 from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import ApplyOptions
+from globalprune.surgery.cut_warnings import assumption_warnings, relative_warning
 from globalprune.surgery.history import History, read_history
 from globalprune.surgery.steps import (
     CopyAuxiliaryFile,
@@ -46,42 +46,13 @@ from globalprune.surgery.weight_files import (
 )
 
 
-def repair_advice(plan: PrunePlan, *, compensating: bool) -> str | None:
-    """What a cut by the plan would gain by, where it neither counts on a repair nor gets one."""
-    counts_on_it = plan.analysis is not None and plan.analysis.assumes == "compensation"
-    if compensating or counts_on_it or not plan.layers:
-        return None
-    return (
-        "what stays is not repaired: --compensate --data SRC solves it anew on text, without "
-        "training, and mostly wins back a good part of what the cut costs."
-    )
-
-
-def unmet_assumptions(plan: PrunePlan, *, compensating: bool) -> Iterator[str]:
-    """Yield a warning for each; the plan is applied as it stands."""
-    reference = plan.analysis
-    if reference is None or reference.assumes is None:
-        return
-    if not compensating:
-        yield (
-            f"was made by {reference.importance}, which counts what is lost behind compensation, "
-            "and none is asked for; gp apply it with --compensate --data SRC, or plan by another "
-            "importance."
-        )
-    if plan.edited:
-        yield (
-            f"was edited, and {reference.importance} counts what is lost along its own order; its "
-            "figures no longer hold for the groups that were exchanged."
-        )
-
-
 @dataclass(frozen=True)
 class PreparedCut:
-    """A model, a plan that fits it, and all that follows from the two and the options."""
+    """A model, a plan that fits it, and everything that follows from the two and the options."""
 
     model: PreparedModel
     options: ApplyOptions
-    weights: str  # fingerprint, of the form that the plan names
+    weights: str  # the model's fingerprint, of the kind that the plan names
     file: PlanFile
     effect: PlanEffect
     edit: EditedConfig
@@ -103,7 +74,7 @@ class PreparedCut:
 
     @property
     def adapter(self) -> ModelAdapter:
-        """How the model's family is cut."""
+        """The adapter of the model's family."""
         return self.model.adapter
 
     @property
@@ -113,16 +84,16 @@ class PreparedCut:
 
     @cached_property
     def analysis(self) -> Path | None:
-        """The analysis.json that the plan was made from, as far as it is found."""
+        """The analysis.json that the plan was made from, if it is found."""
         return find_analysis(self.file, self.options.analysis)
 
 
 def prepare_cut(
     model: PreparedModel, file: PlanFile, options: ApplyOptions = ApplyOptions()
 ) -> PreparedCut:
-    """Decide every step of a plan that was read for the model's structure.
+    """Decide every step of cutting the model by a plan that was read for its structure.
 
-    Raise `CheckpointError` where the model can't be cut.
+    Raise `CheckpointError` for a model that can't be cut.
     """
     save_dtype = options.save_dtype
     checkpoint, adapter, structure = model.checkpoint, model.adapter, model.structure
@@ -157,24 +128,27 @@ def prepare_cut(
         warnings=(
             *history.warnings,
             *quantisation_warnings(checkpoint.source),
-            *_other_weights(plan, plan_path, checkpoint, weights),
+            *filter(None, [relative_warning(plan, plan_path, checkpoint.source.name, weights)]),
             *(
-                f"{plan_path}: {doubt}"
-                for doubt in unmet_assumptions(plan, compensating=options.compensation is not None)
+                f"{plan_path}: {warning}"
+                for warning in assumption_warnings(
+                    plan, compensating=options.compensation is not None
+                )
             ),
             *filter(None, [promise.warning]),
             *(
-                f"{plan_path}: {wish}"
-                for wish in violations(plan, effect, structure, traits, storage)
+                f"{plan_path}: {violation}"
+                for violation in violations(plan, effect, structure, traits, storage)
             ),
         ),
     )
 
 
 def find_analysis(file: PlanFile, named: Path | None) -> Path | None:
-    """The analysis.json that belongs to the plan: the named one, else that of the plan's own path.
+    """Find the plan's analysis.json: the named file or folder, else by the plan's own path.
 
-    A named folder that holds another analysis is refused; the plan's own path may be out of date.
+    Return None where the plan's own path leads to no such analysis. Raise `UsageError` where
+    another analysis is named.
     """
     reference = file.plan.analysis
     if named is not None:
@@ -198,7 +172,7 @@ def find_analysis(file: PlanFile, named: Path | None) -> Path | None:
 def _file_steps(
     checkpoint: Checkpoint, effect: PlanEffect, edit: EditedConfig, save_dtype: str | None
 ) -> tuple[FileStep, ...]:
-    """What is written beside the weights."""
+    """The steps of the files beside the weights."""
     changed = effect.parameters_after != effect.parameters_before or save_dtype is not None
     steps: list[FileStep] = [WriteConfig(changed, edit.uneven, edit.reason)]
     if edit.uneven:
@@ -207,52 +181,3 @@ def _file_steps(
         return (*steps, WriteTokenizer())
     auxiliary = list_auxiliary_files(checkpoint.auxiliary_folder)
     return (*steps, *(CopyAuxiliaryFile(name) for name in auxiliary))
-
-
-def _other_weights(
-    plan: PrunePlan, plan_path: Path, checkpoint: Checkpoint, weights: str
-) -> tuple[str, ...]:
-    """Warn where a plan is applied to a relative of the model that it was made for."""
-    made_for = plan.model
-    if made_for is None or made_for.weights is None or made_for.weights == weights:
-        return ()
-    warning = (
-        f"{plan_path}: was made for {made_for.source} (weights {made_for.weights}); "
-        f"{checkpoint.source.name} has the same structure but other weights ({weights}). "
-        "The plan is applied as it stands."
-    )
-    return (warning,)
-
-
-_ENOUGH: Final = 2  # tokens for each channel that stays of the widest MLP that is solved
-
-
-def doubts_of(prepared: PreparedCut, text: TextRecord | None) -> tuple[str, ...]:
-    """All that is doubtful about a plan, its analysis and the text to compensate with."""
-    short = () if text is None else _short(text, prepared.effect)
-    record = prepared.analysis
-    analysis = None if record is None else read_analysis_record(record)
-    tried = filter(None, [plan_warning(prepared.plan, analysis)])
-    return (*tried, *prepared.warnings, *_unknown_text(prepared), *short)
-
-
-def _unknown_text(prepared: PreparedCut) -> Iterator[str]:
-    """Warn where the plan's analysis is gone, and with it what text the model was measured on."""
-    reference = prepared.plan.analysis
-    if prepared.analysis is None and reference is not None:
-        yield (
-            f"the analysis that the plan names ({reference.path}, from where the plan lies) was "
-            "not found, so gp eval can't warn of text that calibration saw; name it with "
-            "--analysis."
-        )
-
-
-def _short(text: TextRecord, effect: PlanEffect) -> Iterator[str]:
-    """Yield a warning where what is solved has hardly more unknowns than the text has tokens."""
-    inputs = max(len(layer.mlp) for layer in effect.layers)
-    if text.tokens <= _ENOUGH * inputs:
-        yield (
-            f"{text.tokens:,} tokens of text are few to solve {inputs:,} channels of an MLP anew, "
-            f"so the repair may fit this text alone; give it more than {_ENOUGH * inputs:,} "
-            "(--samples, --seq-len)."
-        )

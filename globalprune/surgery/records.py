@@ -1,4 +1,4 @@
-"""OUT/globalprune/: the plan, the map to the original, the analysis record, figures, a log."""
+"""OUT/globalprune/: the plan, the origin map, the records of analysis and cut, and a log."""
 
 import shutil
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def write_records(
     compensation: CompensationRecord | None,
     lines: Sequence[str],
 ) -> None:
-    """Write every record of one application into a model's folder."""
+    """Write every record of a cut into a model's folder; `lines` explain the cut in its log."""
     folder = out / RECORDS_FOLDER
     folder.mkdir()
     (folder / PLAN_FILE).write_bytes(prepared.file.content)
@@ -49,13 +49,13 @@ def write_records(
 
 
 def _weights(metrics: ApplyMetrics) -> str:
-    """The bytes of the files, and what they were converted to."""
+    """The bytes of the weight files, and the dtype that they were converted to."""
     as_dtype = f", converted to {metrics.save_dtype}" if metrics.save_dtype else ""
     return f"{metrics.bytes_before:,} -> {metrics.bytes_after:,} bytes{as_dtype}"
 
 
 def _description(metrics: ApplyMetrics) -> str:
-    """The configuration of this run, for a person who finds the folder later."""
+    """The configuration of the run, for a person who finds the folder later."""
     removed = ", ".join(f"{count:,} {kind}" for kind, count in metrics.removed_groups.items())
     rows = {
         "model": metrics.model.source,

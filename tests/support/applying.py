@@ -14,8 +14,8 @@ from globalprune.artifacts.structure import ModelStructure
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import ApplyOptions
 from globalprune.progress import Reporter
-from globalprune.surgery.executor import cut_model, explain_cut, refuse_cut
-from globalprune.surgery.explain import Explanation
+from globalprune.surgery.executor import cut_model, refuse_cut
+from globalprune.surgery.explain import Explanation, explain_cut
 from globalprune.surgery.prepare import PreparedCut, prepare_cut
 
 ALL_GROUPS = {"llama": (0, 1, 2, 3), "llama_tied_bias": (0, 1), "qwen2": (0, 1, 2)}

@@ -171,7 +171,7 @@ def _explain(
     from globalprune.pipeline.apply import explain_plan
 
     explanation, notes = explain_plan(model, plan, out and out.expanduser(), chosen)
-    for warning in explanation.document["warnings"]:
+    for warning in explanation.warnings:
         console.warn(warning)
     if as_json:
         console.print_json(explanation.document)

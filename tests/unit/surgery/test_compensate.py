@@ -87,7 +87,7 @@ def test_a_device_without_float64_is_refused(
 ) -> None:
     """The equations need it."""
     place = Placement("mps", torch.float32)
-    monkeypatch.setattr("globalprune.surgery.compensate.choose_placement", lambda *_: place)
+    monkeypatch.setattr("globalprune.models.placement.choose_placement", lambda *_: place)
     plan = write_removals(tmp_path / "plan.yaml", GONE)
     request = CompensationRequest(data=str(ids_file(tmp_path)))
     options = ApplyOptions(compensation=request, device="mps")
@@ -170,14 +170,14 @@ def test_the_result_reloads_with_its_solved_weights(tiny: Tiny, tmp_path: Path) 
 def test_a_failed_verification_keeps_no_result(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Solved weights of a wrong shape are caught as a slip of the knife is."""
+    """Compensated weights of a wrong shape are caught as a wrong cut is."""
     from globalprune.compensation.compensated_weights import CompensatedWeights
 
-    weight = CompensatedWeights.weight
+    load_part = CompensatedWeights.load_part
     monkeypatch.setattr(
         CompensatedWeights,
-        "weight",
-        lambda self, sublayer, part: weight(self, sublayer, part)[
+        "load_part",
+        lambda self, sublayer, part: load_part(self, sublayer, part)[
             :, int(part == "output") :
         ].contiguous(),
     )

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.errors import ApplyError, UsageError, VerificationFailed
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.surgery.executor import cut
+from globalprune.surgery.executor import cut_tensor
 from globalprune.surgery.steps import KeepTensor, SliceTensor
 
 Tiny = Callable[[str], Path]
@@ -23,28 +23,31 @@ GONE: Removals = {1: {"mlp": [0, 1]}, 3: {"attention": [2]}}
 
 
 def fail_with(error: BaseException, after: int = 0) -> Callable[..., Any]:
-    """A function that raises at its first call, or passes `cut`'s calls on until then."""
-    from globalprune.surgery.executor import cut
+    """A function that raises at its first call, or passes `cut_tensor`'s calls on until then."""
+    from globalprune.surgery.executor import cut_tensor
 
     calls = iter(range(after))
 
     def failing(*arguments: Any, **_: Any) -> Any:
         if next(calls, None) is None:
             raise error
-        return cut(*arguments)
+        return cut_tensor(*arguments)
 
     return failing
 
 
 FAULTS = [
     pytest.param(
-        "surgery.executor.cut",
+        "surgery.executor.cut_tensor",
         fail_with(MemoryError("no memory"), 9),
         MemoryError,
         id="in the walk",
     ),
     pytest.param(
-        "surgery.executor.cut", fail_with(KeyboardInterrupt(), 9), KeyboardInterrupt, id="by Ctrl-C"
+        "surgery.executor.cut_tensor",
+        fail_with(KeyboardInterrupt(), 9),
+        KeyboardInterrupt,
+        id="by Ctrl-C",
     ),
     pytest.param(
         "models.checkpoints.shard_writer.save_file",
@@ -107,13 +110,13 @@ def test_a_slip_of_the_knife_is_caught(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tensor that loses a row too many is named, with both shapes, and not kept."""
-    from globalprune.surgery.executor import cut
+    from globalprune.surgery.executor import cut_tensor
 
     def slipping(tensor: torch.Tensor, step: Any) -> torch.Tensor:
-        found = cut(tensor, step)
+        found = cut_tensor(tensor, step)
         return found[1:].contiguous() if step.name.endswith("1.mlp.up_proj.weight") else found
 
-    monkeypatch.setattr("globalprune.surgery.executor.cut", slipping)
+    monkeypatch.setattr("globalprune.surgery.executor.cut_tensor", slipping)
     wanted = r"layers\.1\.mlp\.up_proj\.weight: promised \[22, 32\] F32, found \[21, 32\] F32"
     with pytest.raises(VerificationFailed, match=wanted):
         applied(tiny("llama"), tmp_path, GONE)
@@ -181,7 +184,7 @@ def test_the_kept_slices_and_no_others_stay(
 ) -> None:
     """They come in order, in their own dtype, bit for bit."""
     tensor = torch.randn(8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
-    found = cut(tensor, slicing(indices, dim))
+    found = cut_tensor(tensor, slicing(indices, dim))
     assert found.dtype == dtype
     assert found.is_contiguous()
     assert torch.equal(found, tensor.index_select(dim, torch.tensor(sorted(indices))))
@@ -190,13 +193,13 @@ def test_the_kept_slices_and_no_others_stay(
 @pytest.mark.parametrize("dim", [0, 1], ids=["rows", "columns"])
 def test_a_cut_tensor_lets_go_of_the_original(dim: int) -> None:
     """A view would hold the whole weight in memory until its shard is written."""
-    found = cut(torch.ones(8, 8), slicing([2, 3], dim))
+    found = cut_tensor(torch.ones(8, 8), slicing([2, 3], dim))
     assert found.untyped_storage().nbytes() == found.nbytes == 2 * 8 * 4
 
 
 def test_a_transposed_tensor_is_written_in_its_own_order() -> None:
     """Safetensors refuses what is not contiguous, and no value may move for that."""
     tensor = torch.arange(6.0).reshape(2, 3).T
-    kept = cut(tensor, KeepTensor(0, "a", "a", TensorInfo((3, 2), "F32")))
+    kept = cut_tensor(tensor, KeepTensor(0, "a", "a", TensorInfo((3, 2), "F32")))
     assert kept.is_contiguous()
     assert torch.equal(kept, tensor)

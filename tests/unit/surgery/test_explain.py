@@ -22,23 +22,23 @@ MIXED: Removals = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_document_lists_the_steps_that_are_walked(
+def test_the_document_lists_the_steps_that_are_executed(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     """Each step once, in order, with all that it knows; nothing more is done."""
-    walked: list[dict[str, Any]] = []
-    do = executor._do
+    executed: list[dict[str, Any]] = []
+    execute = executor._execute
 
     def noting(step: Any, *arguments: Any) -> None:
-        walked.append(step_document(step))
-        do(step, *arguments)
+        executed.append(step_document(step))
+        execute(step, *arguments)
 
-    monkeypatch.setattr(executor, "_do", noting)
+    monkeypatch.setattr(executor, "_execute", noting)
     gone = cuttable(family, {0: {"attention": [0]}, 3: {"mlp": [2, 3, 9]}})
     told = explained(tiny(family), write_removals(tmp_path / "plan.yaml", gone)).document
     applied(tiny(family), tmp_path, gone)
-    assert told["steps"] == walked
-    assert {"KeepTensor", "SliceTensor", "WriteConfig"} <= {step["step"] for step in walked}
+    assert told["steps"] == executed
+    assert {"KeepTensor", "SliceTensor", "WriteConfig"} <= {step["step"] for step in executed}
 
 
 def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:

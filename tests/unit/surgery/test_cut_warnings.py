@@ -7,7 +7,7 @@ import pytest
 from command_line import gp
 
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.surgery.prepare import repair_advice, unmet_assumptions
+from globalprune.surgery.cut_warnings import assumption_warnings, compensation_advice
 
 Tiny = Callable[[str], Path]
 WITHOUT = (
@@ -52,7 +52,7 @@ def test_what_is_not_kept_to_is_told(
 ) -> None:
     """One sentence each, with the importance's name and the way out."""
     plan = read_plan(written(tmp_path, edited=edited))
-    assert list(unmet_assumptions(plan, compensating=compensating)) == expected
+    assert list(assumption_warnings(plan, compensating=compensating)) == expected
 
 
 @pytest.mark.parametrize("compensating", [True, False], ids=["compensated", "plain"])
@@ -62,7 +62,7 @@ def test_a_plan_that_assumes_nothing_gives_no_warning(
 ) -> None:
     """Edited or not, compensated or not; one that a person wrote from nothing too."""
     plan = read_plan(written(tmp_path, edited=True, assumes=None, made=made))
-    assert list(unmet_assumptions(plan, compensating=compensating)) == []
+    assert list(assumption_warnings(plan, compensating=compensating)) == []
 
 
 @pytest.mark.parametrize("explain", [(), ("--explain",)], ids=["run", "explained"])
@@ -77,14 +77,14 @@ def test_the_command_warns_and_goes_on(
     assert (tmp_path / "out").exists() == (not explain)
 
 
-def test_a_cut_that_would_gain_by_a_repair_is_told_so(tiny: Tiny, tmp_path: Path) -> None:
-    """One line; none where it is repaired, counts on it anyway, or nothing is cut."""
+def test_a_cut_that_would_gain_by_compensation_is_told_so(tiny: Tiny, tmp_path: Path) -> None:
+    """One line; none where it is compensated, assumes that anyway, or nothing is cut."""
     plan = written(tmp_path, assumes=None)
     said = gp("apply", tiny("llama"), "--plan", plan, "--explain").err
     empty = tmp_path / "empty.yaml"
     empty.write_text("format: globalprune.plan/1\nlayers: {}\n")
 
-    assert said.startswith("note: what stays is not repaired: --compensate --data SRC solves it")
-    assert repair_advice(read_plan(plan), compensating=True) is None
-    assert repair_advice(read_plan(empty), compensating=False) is None
-    assert repair_advice(read_plan(written(tmp_path)), compensating=False) is None
+    assert said.startswith("note: the weights that stay are not compensated: --compensate")
+    assert compensation_advice(read_plan(plan), compensating=True) is None
+    assert compensation_advice(read_plan(empty), compensating=False) is None
+    assert compensation_advice(read_plan(written(tmp_path)), compensating=False) is None
