@@ -42,7 +42,7 @@ quality: $(SMOLLM2)/config.json  ## compare with the recipes of others: make qua
 	$(BIN)/python benchmarks/quality.py $(SMOLLM2) demo/quality --data $(DATA) --judge $(JUDGE)
 
 test: .venv/installed  ## every test, the real SmolLM2 included (about 20 minutes on two slow cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 # vLLM wants an older transformers than the tests, and CUDA builds of three packages that it can be without
 .venv-runtimes/installed: constraints-runtimes.txt
@@ -67,7 +67,7 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 fast: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not runtimes"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not runtimes"
 
 schemas: .venv/installed  ## write schemas/ anew from the pydantic models
 	$(BIN)/python -m globalprune.artifacts.schemas schemas

@@ -195,7 +195,7 @@ def _identity(job: TrainingJob) -> dict[str, Any]:
         "data": job.windows.digest,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "trust_remote_code": job.trust_remote_code,
-        "device": "cpu" if job.arithmetic.on_cpu else "gpu",
+        "device": "cpu" if job.precision.on_cpu else "gpu",
         **job.settings.model_dump(mode="json"),
     }
 

@@ -27,7 +27,7 @@ TrainingExample = dict[str, torch.Tensor]
 
 
 class TrainingWindows(Dataset[TrainingExample]):
-    """The windows of all sources, one source behind the other; Trainer shuffles them."""
+    """The windows of all sources in order; Trainer shuffles them."""
 
     def __init__(self, texts: Sequence[TrainingText]) -> None:
         self._rows = [
@@ -51,7 +51,7 @@ class TrainingWindows(Dataset[TrainingExample]):
 
     @property
     def learned_tokens(self) -> int:
-        """Tokens that the loss is over, in one epoch."""
+        """The tokens that the loss counts, in one epoch."""
         return sum(int((row["labels"][1:] != IGNORED_LABEL).sum()) for row in self._rows)
 
     @property
@@ -62,19 +62,9 @@ class TrainingWindows(Dataset[TrainingExample]):
         return digest_bytes(*(value.numpy().tobytes() for value in (lengths, *values)))
 
 
-def _ignore_first(labels: torch.Tensor) -> torch.Tensor:
-    """The labels without the first, which nothing predicts: some Trainers would count it."""
-    return torch.cat([labels.new_full((1,), IGNORED_LABEL), labels[1:]])
-
-
-def collate(rows: Sequence[TrainingExample]) -> TrainingExample:
-    """A batch `[B, T]` of rows of equal length."""
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
 @dataclass(frozen=True)
 class TrainingData:
-    """The text of a run as windows, and what its record says of it."""
+    """The text of a run as windows, and its sources as the record names them."""
 
     windows: TrainingWindows
     data: tuple[TrainingSource, ...]
@@ -90,7 +80,7 @@ def check_student(model: PreparedModel) -> None:
         )
     earlier = records_folder(model.source) / FINETUNE_FILE
     if earlier.exists():
-        read_finetune_record(earlier)  # it is to be carried on; what can't be is refused now
+        read_finetune_record(earlier)  # new runs are added to it, so a broken one is refused now
     _ = model.vocab_size
 
 
@@ -110,7 +100,7 @@ def check_teacher(teacher: PreparedModel, student: PreparedModel) -> None:
 
 
 def weights_reference(model: PreparedModel) -> WeightsReference:
-    """Name a model by its weights."""
+    """The name of a model and the fingerprint of its weights."""
     source = model.source
     return WeightsReference(source=source.name, revision=source.revision, weights=model.weights())
 
@@ -147,6 +137,16 @@ def read_training_data(
     return TrainingData(windows, _data(sources, texts), warnings)
 
 
+def collate(rows: Sequence[TrainingExample]) -> TrainingExample:
+    """A batch `[B, T]` of rows of equal length."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _ignore_first(labels: torch.Tensor) -> torch.Tensor:
+    """The labels with the first ignored: nothing predicts it, but some Trainers count it."""
+    return torch.cat([labels.new_full((1,), IGNORED_LABEL), labels[1:]])
+
+
 def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[TrainingSource, ...]:
     """The sources as the record keeps them."""
     weights = [part.weight for part in parse_mixture(sources)] or [1.0]
@@ -157,7 +157,7 @@ def _data(sources: Sequence[str], texts: Sequence[TrainingText]) -> tuple[Traini
 
 
 def _warn_of_few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
-    """Say where a source of ids has fewer rows than were asked of it."""
+    """Warn of a source of ids that has fewer rows than its share of windows."""
     for text in texts:
         if text.record.samples < text.samples:
             yield (
@@ -167,7 +167,7 @@ def _warn_of_few_rows(texts: Sequence[TrainingText]) -> Iterator[str]:
 
 
 def _warn_of_plain_text(texts: Sequence[TrainingText], student: PreparedModel) -> Iterator[str]:
-    """Say that a model with a chat template is about to learn plain text alone."""
+    """Warn if a model with a chat template is finetuned on plain text alone."""
     kinds = {text.kind for text in texts}
     if Column.MESSAGES in kinds or Column.TEXT not in kinds:
         return

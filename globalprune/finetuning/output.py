@@ -48,10 +48,24 @@ TORCH_DTYPES = {
     "BF16": torch.bfloat16,
 }
 TensorReader = Callable[[str], torch.Tensor]
+_RISE = 1.0  # nats; single windows differ by less
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the record of a run says, beside its weights."""
+
+    model: WeightsReference
+    teacher: WeightsReference | None
+    settings: FinetuneSettings
+    data: TrainingData
+    trained: TrainingResult
+    seconds: float
+    command: Sequence[str]
 
 
 def write_model(base: Checkpoint, read: TensorReader, folder: Path) -> None:
-    """Write every tensor of `base` with the value that `read` gives, and all that lies beside."""
+    """Write the tensors of `base` with the values of `read`, and config and auxiliary files."""
     writer = ShardWriter(folder, {name: info.bytes for name, info in base.tensors.items()})
     for name, info in base.tensors.items():
         value = read(name).to(TORCH_DTYPES[info.dtype]).contiguous()
@@ -73,7 +87,7 @@ def write_model(base: Checkpoint, read: TensorReader, folder: Path) -> None:
 
 
 def write_adapter(base: Checkpoint, trained: Path, folder: Path) -> None:
-    """Copy the adapter by itself, which names its base, and the tokenizer for whoever loads it."""
+    """Copy the adapter, with the name of its base model, and the auxiliary files."""
     shutil.copyfile(trained / ADAPTER_WEIGHTS, folder / ADAPTER_WEIGHTS)
     config = json.loads((trained / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     source = base.source
@@ -95,9 +109,9 @@ def copy_auxiliary_files(base: Checkpoint, folder: Path) -> None:
 
 
 def copy_records(base: Checkpoint, folder: Path) -> None:
-    """Take along what is known of the cut: plan, origin, analysis, logs.
+    """Copy the records of the model: plan, origin, analysis, logs.
 
-    An evaluation stays behind: it is of other weights.
+    Its evaluation is not copied: it is of other weights.
     """
     records = records_folder(base.source)
     if records.is_dir():
@@ -108,24 +122,8 @@ def copy_records(base: Checkpoint, folder: Path) -> None:
 
 
 def folder_reader(folder: Path) -> TensorReader:
-    """Read from a folder that Trainer saved a model into."""
+    """A reader of the tensors in a folder that Trainer saved a model into."""
     return open_checkpoint(ModelSource(str(folder), folder)).read
-
-
-_RUINED = 1.0  # nats; single windows differ by less
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What is known of a run when its weights are written."""
-
-    model: WeightsReference
-    teacher: WeightsReference | None
-    settings: FinetuneSettings
-    data: TrainingData
-    trained: TrainingResult
-    seconds: float
-    command: Sequence[str]
 
 
 def describe_run(facts: RunFacts, result: Path | None) -> FinetuneRun:
@@ -157,23 +155,23 @@ def describe_run(facts: RunFacts, result: Path | None) -> FinetuneRun:
     )
 
 
-def _warn_of_risen_loss(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
-    """Say where the loss rose by more than windows differ."""
-    before, after = fmean(first), fmean(last)
-    if after > before + _RUINED:
-        yield (
-            f"the loss rose from {before:.2f} to {after:.2f}: the model is worse than before; "
-            "say a smaller --lr."
-        )
-
-
 def write_run(
     folder: Path, run: FinetuneRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
 ) -> None:
-    """Write the records into a result, behind those of the runs before; then its card."""
+    """Write the records of a run behind those of earlier runs, and the model card."""
     own = folder / RECORDS_FOLDER
     path = own / FINETUNE_FILE
     earlier = read_finetune_record(path).runs if path.exists() else ()
     write_record(path, FinetuneRecord(runs=(*earlier, run)))
     write_loss_curve(own / LOSS_FILE, curve)
     write_card(folder, name=name, licence_from=base.auxiliary_folder)
+
+
+def _warn_of_risen_loss(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
+    """Warn if the loss rose by more than windows differ."""
+    before, after = fmean(first), fmean(last)
+    if after > before + _RISE:
+        yield (
+            f"the loss rose from {before:.2f} to {after:.2f}: the model is worse than before; "
+            "say a smaller --lr."
+        )

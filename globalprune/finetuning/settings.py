@@ -19,21 +19,12 @@ METHODS: Final[dict[str, FinetuneSettings]] = {
     "full": FinetuneSettings(method="full", lora=None),
 }
 NAMED_SETTINGS: Final = METHODS | FINETUNE_PRESETS
-
-
-def settings_named(name: str) -> FinetuneSettings:
-    """The settings of a method or a preset; raise `UsageError` for another word."""
-    if name not in NAMED_SETTINGS:
-        raise UsageError(f"{name}: is no way to finetune; there are {', '.join(NAMED_SETTINGS)}.")
-    return NAMED_SETTINGS[name]
-
-
 PrecisionName = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Mixed precision is Trainer's and accelerate's; this says what they are given."""
+    """The precision that Trainer and accelerate train in, and the dtypes that models load in."""
 
     name: PrecisionName
     on_cpu: bool
@@ -41,11 +32,19 @@ class Precision:
     frozen: torch.dtype  # of a teacher
 
 
-def choose_precision(device: str | None, dtype: str | None, method: Method) -> Precision:
-    """float32 on a CPU, bfloat16 on a GPU; weights that are trained themselves are float32.
+def settings_named(name: str) -> FinetuneSettings:
+    """The settings of a method or a preset; raise `UsageError` for any other name."""
+    if name not in NAMED_SETTINGS:
+        raise UsageError(f"{name}: is no way to finetune; there are {', '.join(NAMED_SETTINGS)}.")
+    return NAMED_SETTINGS[name]
 
-    Under LoRA only the adapters are trained, which peft keeps in float32, so the frozen weights may
-    be as short as the arithmetic. Raise `UsageError` for a device that can't be asked for.
+
+def choose_precision(device: str | None, dtype: str | None, method: Method) -> Precision:
+    """Choose float32 on a CPU and bfloat16 on a GPU, unless `dtype` says otherwise.
+
+    Full finetuning keeps its weights in float32. LoRA trains only the adapters, which peft keeps in
+    float32, so the frozen weights have the precision's own dtype. Raise `UsageError` for a device
+    or a dtype that can't be trained on.
     """
     kind = (device or "").partition(":")
     if device is not None and device not in ("cpu", "cuda"):

@@ -24,99 +24,7 @@ from globalprune.progress import Progress
 KEPT_CHECKPOINTS: Final = 2  # the last may be half written when the machine dies
 CHECKPOINT_BYTES: Final = 12  # of a trained parameter: float32, with two moments of AdamW
 CHECKPOINTS_A_RUN: Final = 10
-
-
-def training_arguments(
-    folder: Path, settings: FinetuneSettings, windows: TrainingWindows, *, use_cpu: bool
-) -> TrainingArguments:
-    """Trainer's arguments for these settings; a checkpoint after about every tenth of the steps.
-
-    Windows of several lengths run one at a time, and as many are accumulated to a step.
-    """
-    batch, accumulate = settings.batch_size, settings.accumulate
-    if windows.is_ragged:
-        batch, accumulate = 1, batch * accumulate
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch,
-        gradient_accumulation_steps=accumulate,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        bf16=settings.precision == "bfloat16",
-        fp16=settings.precision == "float16",
-        use_cpu=use_cpu,
-        average_tokens_across_devices=True,
-        dataloader_pin_memory=not use_cpu,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would log a loss that is not finite as 0
-        save_total_limit=KEPT_CHECKPOINTS,
-        remove_unused_columns=False,
-        ddp_find_unused_parameters=False,  # emptied sublayers hang on their input, so none is
-        disable_tqdm=True,
-        report_to="none",
-    )
-    if arguments.n_gpu > 1:  # one process takes one GPU; `accelerate launch` starts more
-        arguments._n_gpu = 1  # noqa: SLF001 - DataParallel has no other switch
-    steps = _steps(settings, arguments, len(windows))
-    arguments.warmup_steps = round(settings.warmup * steps)
-    arguments.save_steps = max(1, -(-steps // CHECKPOINTS_A_RUN))
-    return arguments
-
-
-def recompute_activations(model: Any) -> None:
-    """Keep no activations inside layers for the backward pass; each is computed again there."""
-    # transformers renamed it in 5.20; the old name warns
-    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-    enable({"use_reentrant": False})
-    model.enable_input_require_grads()
-
-
-def _steps(settings: FinetuneSettings, arguments: TrainingArguments, windows: int) -> int:
-    """Steps of the optimiser in the whole run."""
-    processes: int = arguments.world_size
-    batches = -(-windows // (arguments.per_device_train_batch_size * processes))
-    return settings.epochs * -(-batches // arguments.gradient_accumulation_steps)
-
-
 _LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it behind everything else
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The latest checkpoint that is whole."""
-    whole = [
-        path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}") if _is_complete(path)
-    ]
-    return max(whole, key=step_of, default=None)
-
-
-def _is_complete(state: Path) -> bool:
-    """Whether the file that is written last was written to its end."""
-    try:
-        step = json.loads(state.read_text(encoding="utf-8"))["global_step"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(step == step_of(state.parent))
-
-
-@contextmanager
-def discard_incomplete_checkpoints(folder: Path) -> Iterator[None]:
-    """Where the block fails, take away the checkpoint that it was writing."""
-    try:
-        yield
-    except BaseException:
-        for path in folder.glob("checkpoint-*"):
-            if not _is_complete(path / _LAST_WRITTEN):
-                shutil.rmtree(path, ignore_errors=True)
-        raise
-
-
-def step_of(checkpoint: Path) -> int:
-    """`checkpoint-120` is of step 120."""
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 @dataclass(frozen=True)
@@ -127,7 +35,7 @@ class TrainingJob:
     teacher: PreparedModel | None
     windows: TrainingWindows
     settings: FinetuneSettings
-    arithmetic: Precision
+    precision: Precision
     trust_remote_code: bool
     progress: Progress
 
@@ -150,11 +58,11 @@ def train(job: TrainingJob, work: Path, *, resume: bool) -> TrainingResult:
         work,
         job.settings,
         job.windows,
-        use_cpu=job.arithmetic.on_cpu,
+        use_cpu=job.precision.on_cpu,
     )
     teacher: Any = None
     if job.teacher is not None:
-        teacher = _load(job.teacher, job.arithmetic.frozen, job)
+        teacher = _load(job.teacher, job.precision.frozen, job)
     trainer = FinetuneTrainer(
         _load_student(job),
         arguments,
@@ -181,8 +89,98 @@ def train(job: TrainingJob, work: Path, *, resume: bool) -> TrainingResult:
     return done
 
 
+def training_arguments(
+    folder: Path, settings: FinetuneSettings, windows: TrainingWindows, *, use_cpu: bool
+) -> TrainingArguments:
+    """Trainer's arguments for these settings, with a checkpoint after every tenth of the steps.
+
+    Windows of different lengths run one at a time, and are accumulated to the same batch.
+    """
+    batch, accumulate = settings.batch_size, settings.accumulate
+    if windows.is_ragged:
+        batch, accumulate = 1, batch * accumulate
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
+        use_cpu=use_cpu,
+        average_tokens_across_devices=True,
+        dataloader_pin_memory=not use_cpu,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would log a loss that is not finite as 0
+        save_total_limit=KEPT_CHECKPOINTS,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # emptied sublayers depend on their input, so none is
+        disable_tqdm=True,
+        report_to="none",
+    )
+    if arguments.n_gpu > 1:  # one process takes one GPU; `accelerate launch` starts more
+        arguments._n_gpu = 1  # noqa: SLF001 - DataParallel has no other switch
+    steps = _steps(settings, arguments, len(windows))
+    arguments.warmup_steps = round(settings.warmup * steps)
+    arguments.save_steps = max(1, -(-steps // CHECKPOINTS_A_RUN))
+    return arguments
+
+
+def recompute_activations(model: Any) -> None:
+    """Recompute the activations of layers in the backward pass, instead of keeping them."""
+    # transformers renamed it in 5.20; the old name warns
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})
+    model.enable_input_require_grads()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest complete checkpoint."""
+    whole = [
+        path.parent for path in folder.glob(f"checkpoint-*/{_LAST_WRITTEN}") if _is_complete(path)
+    ]
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint: 120 for `checkpoint-120`."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+@contextmanager
+def discard_incomplete_checkpoints(folder: Path) -> Iterator[None]:
+    """If the block fails, remove the checkpoint that it was writing."""
+    try:
+        yield
+    except BaseException:
+        for path in folder.glob("checkpoint-*"):
+            if not _is_complete(path / _LAST_WRITTEN):
+                shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _steps(settings: FinetuneSettings, arguments: TrainingArguments, windows: int) -> int:
+    """Steps of the optimiser in the whole run."""
+    processes: int = arguments.world_size
+    batches = -(-windows // (arguments.per_device_train_batch_size * processes))
+    return settings.epochs * -(-batches // arguments.gradient_accumulation_steps)
+
+
+def _is_complete(state: Path) -> bool:
+    """Whether the file that is written last is complete."""
+    try:
+        step = json.loads(state.read_text(encoding="utf-8"))["global_step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(step == step_of(state.parent))
+
+
 def _load(model: PreparedModel, dtype: torch.dtype, job: TrainingJob) -> Any:
-    """Load a model on the CPU; Trainer places it."""
+    """Load a model on the CPU; Trainer moves it."""
     return load_model(
         model.checkpoint,
         dtype=dtype,
@@ -193,7 +191,7 @@ def _load(model: PreparedModel, dtype: torch.dtype, job: TrainingJob) -> Any:
 def _load_student(job: TrainingJob) -> Any:
     """The model with what is to be trained of it ready."""
     settings = job.settings
-    model = _load(job.student, job.arithmetic.weights, job)
+    model = _load(job.student, job.precision.weights, job)
     if settings.recompute:
         recompute_activations(model)
     if settings.lora is None:
@@ -203,7 +201,7 @@ def _load_student(job: TrainingJob) -> Any:
 
 
 def _curve(history: Sequence[dict[str, float]]) -> tuple[LossPoint, ...]:
-    """The steps of Trainer's log, those before a resume too."""
+    """The steps of Trainer's log, including those before a resume."""
     return tuple(
         LossPoint(
             step=int(entry["step"]),
