@@ -46,7 +46,7 @@ _PERCENT: Final = 100
 DEFAULT_OPTIONS: Final = MeasureOptions()
 
 
-class LayerWidths(NamedTuple):
+class UniformWidths(NamedTuple):
     """The groups that every layer keeps."""
 
     attention: int
@@ -119,9 +119,9 @@ def open_latency_model(name: str, options: MeasureOptions, placement: Placement)
     return model
 
 
-def widths_to_time(layer: LayerStructure, points: int) -> list[LayerWidths]:
+def widths_to_time(layer: LayerStructure, points: int) -> list[UniformWidths]:
     """The whole layer first, then fewer groups of one kind and all of the other, down to none."""
-    whole = LayerWidths(layer.attention.groups, layer.mlp.groups)
+    whole = UniformWidths(layer.attention.groups, layer.mlp.groups)
     return [
         whole,
         *(whole._replace(attention=count) for count in spaced_counts(whole.attention, points)),
@@ -141,7 +141,7 @@ def spaced_counts(groups: int, points: int) -> list[int]:
 
 
 def build_empty_model(
-    config: RawConfig, structure: ModelStructure, kept: LayerWidths, dtype: torch.dtype
+    config: RawConfig, structure: ModelStructure, kept: UniformWidths, dtype: torch.dtype
 ) -> PreTrainedModel:
     """Build the class that a cut of every layer to `kept` is loaded as, on no memory."""
     cuts = [
@@ -209,7 +209,7 @@ def _refuse_small_memory(model: LatencyModel, options: MeasureOptions, device: s
 
 
 def _build_models(
-    subject: LatencyModel, widths: Sequence[LayerWidths], device: str
+    subject: LatencyModel, widths: Sequence[UniformWidths], device: str
 ) -> list[PreTrainedModel]:
     """Build a model of every width; all share one block of random numbers."""
     models = [

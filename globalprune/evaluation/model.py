@@ -28,7 +28,7 @@ from globalprune.evaluation.resources import (
     MemoryMeter,
     cache_bytes_per_token,
     count_parameters,
-    weight_file_bytes,
+    source_weight_bytes,
 )
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
 from globalprune.models.loading import load_tokenizer
@@ -203,7 +203,7 @@ def _key(candidate: Candidate, protocol: EvaluationProtocol, **measured_by: Any)
         "model": candidate.identity and candidate.identity.digest,
         "trust_remote_code": protocol.options.trust_remote_code,
         **_mask_key(candidate),
-        "file_bytes": weight_file_bytes(candidate.source),
+        "file_bytes": source_weight_bytes(candidate.source),
         "device": protocol.placement.device,
         "dtype": None if dtype is None else str(dtype),
         "batch_size": protocol.options.batch_size,
@@ -228,7 +228,7 @@ def _text_result(
     mask = candidate.mask
     removed = Fraction(0) if mask is None else mask.removed_cache_numbers
     kv_cache = cache_bytes_per_token(model, windows.rows[0][:_KV_CACHE_TOKENS], removed)
-    peak, file_bytes = meter.added_bytes(), weight_file_bytes(candidate.source)
+    peak, file_bytes = meter.added_bytes(), source_weight_bytes(candidate.source)
     return CachedTextResult(
         source=candidate.name,
         perplexity=judged,

@@ -34,14 +34,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def weight_file_bytes(source: ModelSource) -> int:
+def source_weight_bytes(source: ModelSource) -> int:
     """The bytes of the weights on disk: the .gguf file, or the safetensors files that are loaded.
 
     The bytes of an adapter include those of its base model.
     """
     if source.adapter is not None:
         adapter = (source.adapter / ADAPTER_WEIGHTS).stat().st_size
-        return adapter + weight_file_bytes(replace(source, adapter=None))
+        return adapter + source_weight_bytes(replace(source, adapter=None))
     if source.is_gguf:
         return source.path.stat().st_size
     single = source.path / "model.safetensors"

@@ -18,7 +18,7 @@ from globalprune.errors import RecordInvalid
 
 Method = Literal["lora", "full"]
 FINETUNE_FILE = "recovery.json"
-FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
+FINETUNE_FORMAT: Literal["globalprune.recovery/1"] = "globalprune.recovery/1"
 LOSS_FILE: Final = "loss.csv"
 
 
@@ -121,7 +121,7 @@ class FinetuneRun(Record):
 class FinetuneRecord(Record):
     """Every finetuning of a model since it was cut."""
 
-    format: Literal["globalprune.recovery/1"] = FORMAT
+    format: Literal["globalprune.recovery/1"] = FINETUNE_FORMAT
     runs: tuple[FinetuneRun, ...] = Field(min_length=1)
 
 

@@ -18,7 +18,7 @@ from globalprune.artifacts.evaluations.latency import MachineRecord
 from globalprune.errors import UsageError
 from globalprune.evaluation import latency
 from globalprune.evaluation.latency import (
-    LayerWidths,
+    UniformWidths,
     build_empty_model,
     measure_latencies,
     spaced_counts,
@@ -208,8 +208,8 @@ def test_an_emptied_sublayer_is_gone(tiny: Callable[[str], Path], family: str) -
     }
     no_attention, no_mlp = fewer
 
-    assert no_attention == LayerWidths(0, whole.mlp)
-    assert no_mlp == LayerWidths(whole.attention, 0)
+    assert no_attention == UniformWidths(0, whole.mlp)
+    assert no_mlp == UniformWidths(whole.attention, 0)
     for kind, without in (("attention", no_attention), ("mlp", no_mlp)):
         gone = {name.split(".", 3)[3] for name in names[whole] - names[without]}
         axes = adapter_for(config).axes(structure.layers[0], kind)  # type: ignore[arg-type]

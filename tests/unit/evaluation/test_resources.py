@@ -15,7 +15,7 @@ from globalprune.evaluation.resources import (
     MemoryMeter,
     cache_bytes_per_token,
     count_parameters,
-    weight_file_bytes,
+    source_weight_bytes,
 )
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
@@ -41,17 +41,17 @@ def test_bytes_are_those_of_all_shards(tiny: Tiny, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(bytes(size))
     where = {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": where}))
-    assert weight_file_bytes(resolve_model(str(tmp_path))) == 130
+    assert source_weight_bytes(resolve_model(str(tmp_path))) == 130
 
 
 def test_the_single_file_wins_over_an_index_as_when_loading(tiny: Tiny, tmp_path: Path) -> None:
     """An index that was left behind names files that nobody reads."""
     folder = Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
-    expected = weight_file_bytes(resolve_model(str(folder)))
+    expected = source_weight_bytes(resolve_model(str(folder)))
     (folder / "old.safetensors").write_bytes(b"old")
     (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "old.safetensors"}}))
     assert expected == (folder / "model.safetensors").stat().st_size
-    assert weight_file_bytes(resolve_model(str(folder))) == expected
+    assert source_weight_bytes(resolve_model(str(folder))) == expected
 
 
 @pytest.mark.parametrize("family", ["llama", "llama_one_kv"])
