@@ -2,13 +2,14 @@
 
     python benchmarks/walks.py [--walk NAME]… [--support tests/support]
 
-A walk runs one command in this process under `sys.setprofile`, from the first call of a function
-that the value enters by until the first return of the function that it leaves by. It counts the
-modules of the package that are entered on the way, and the crossings: the distinct pairs of a
-module and one that it calls. `--support` names the folder of the builders that make the tiny model,
-so that the script also measures an older checkout (with PYTHONPATH set to it).
+A walk runs one command twice, the second time under `sys.setprofile`, from the first call of a
+function that the value enters by until the first return of the function that it leaves by.
+It counts the modules of the package whose functions are called on the way, and the crossings: the
+distinct pairs of a module and one that it calls. `--support` names the folder of the builders that
+make the tiny model, so that the script also measures an older checkout (with PYTHONPATH set to it).
 """
 
+import inspect
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -40,31 +41,31 @@ class Walk:
 WALKS: Final = (
     Walk(
         "an importance, from hook to Parquet row",
-        ("analyze", "m", "-o", "a2", *TEXT),
+        ("analyze", "m", "-o", "a2-{run}", *TEXT),
         frozenset({"take_gradient", "on_gradient"}),
         frozenset({"write_group_table"}),
     ),
     Walk(
         "an index range, from YAML to the cut tensor",
-        ("apply", "m", "--plan", "a/plan.yaml", "-o", "c1"),
+        ("apply", "m", "--plan", "a/plan.yaml", "-o", "c1-{run}"),
         frozenset({"open_plan", "read_plan"}),
         frozenset({"cut", "cut_tensor", "slice_tensor"}),
     ),
     Walk(
         "--kv-cache, from option to chosen set",
-        ("plan", "a", "--kv-cache", "500", "-o", "a/kv.yaml"),
+        ("plan", "a", "--kv-cache", "500", "-o", "a/kv{run}.yaml"),
         frozenset({"plan"}),
         frozenset({"make_plan"}),
     ),
     Walk(
         "a compensated weight, from text to disk",
-        ("apply", "m", "--plan", "a/plan.yaml", "-o", "c2", "--compensate", *TEXT),
+        ("apply", "m", "--plan", "a/plan.yaml", "-o", "c2-{run}", "--compensate", *TEXT),
         frozenset({"calibration_windows", "read_windows"}),
         frozenset({"save_file", "verify"}),
     ),
     Walk(
         "gp prune --preset best, whole",
-        ("prune", "m", "-o", "p", "--ratio", "0.2", "--preset", "best", *TEXT),
+        ("prune", "m", "-o", "p-{run}", "--ratio", "0.2", "--preset", "best", *TEXT),
     ),
 )
 
@@ -101,9 +102,10 @@ class Steps:
 
 
 def _module_of(frame: FrameType) -> str | None:
-    """The module of the package that a frame runs in, if it does; a module's own import is none."""
+    """The module of the package whose function a frame runs, if it does."""
     path = frame.f_code.co_filename
-    if not path.startswith(str(PACKAGE)) or frame.f_code.co_name == "<module>":
+    is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED  # no module and no class body
+    if not path.startswith(str(PACKAGE)) or not is_function:
         return None
     return str(Path(path).relative_to(PACKAGE).with_suffix(""))
 
@@ -121,13 +123,15 @@ def _caller_of(frame: FrameType) -> str | None:
 def walk_through(walk: Walk, run: Callable[..., Any]) -> Steps:
     """Run the command of a walk; raise `RuntimeError` where it fails or never leaves."""
     steps = Steps(walk)
+    first, second = ([word.format(run=number) for word in walk.command] for number in (1, 2))
+    run(*first)  # so that what is walked imports nothing
     sys.setprofile(steps.profile)
     try:
-        done = run(*walk.command)
+        done = run(*second)
     finally:
         sys.setprofile(None)
     if done.code != 0:
-        raise RuntimeError(f"gp {' '.join(walk.command)}: {done.err}")
+        raise RuntimeError(f"gp {' '.join(second)}: {done.err}")
     if walk.leaves and not steps.is_over:
         raise RuntimeError(f"{walk.name}: no function of {sorted(walk.leaves)} was left")
     return steps
