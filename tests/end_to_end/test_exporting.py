@@ -34,8 +34,8 @@ def test_a_cut_by_a_plan_says_in_llama_cpp_what_it_says_here(model: Path, tmp_pa
 
     assert done.code == 0, done.err
     assert done.json["padded"] == [
-        {"layer": 0, "sublayer": "attention"},
-        {"layer": 1, "sublayer": "mlp"},
+        {"layer": 0, "half": "attention"},
+        {"layer": 1, "half": "mlp"},
     ]
     assert done.json["notes"][0] in checked.json["loading"]["notes"]
     assert f"note: {done.json['notes'][1]}" in done.err

@@ -32,8 +32,8 @@ def test_a_cut_says_the_same(
     runtime = LlamaCpp(out)
 
     assert done.json["padded"] == [
-        {"layer": 0, "sublayer": "attention"},
-        {"layer": 24, "sublayer": "mlp"},
+        {"layer": 0, "half": "attention"},
+        {"layer": 24, "half": "mlp"},
     ]
     for prompt in PROMPTS:
         ids = runtime.tokens_of(prompt)

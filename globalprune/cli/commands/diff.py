@@ -76,7 +76,7 @@ def _document(comparison: "PlanComparison") -> dict[str, Any]:
         "normaliser": comparison.scoring.normaliser if comparison.scoring else None,
         "only_first": asdict(comparison.only_first),
         "only_second": asdict(comparison.only_second),
-        "sublayers": [
+        "halves": [
             {
                 "layer_idx": sublayer.layer_idx,
                 "group_type": sublayer.group_type,

@@ -109,6 +109,11 @@ def _document(overview: "Overview") -> dict[str, Any]:
         "importance": overview.scoring.importance,
         "normaliser": overview.scoring.normaliser,
         "ratio": overview.effect.ratio if overview.effect else None,
-        "layers": [asdict(layer) for layer in overview.layers],
+        "layers": [_layer_document(asdict(layer)) for layer in overview.layers],
         "notes": list(overview.warnings),
     }
+
+
+def _layer_document(layer: dict[str, Any]) -> dict[str, Any]:
+    """One layer as `--json` prints it: its sublayers have the key that they always had."""
+    return {"halves" if key == "sublayers" else key: value for key, value in layer.items()}

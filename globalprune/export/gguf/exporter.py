@@ -52,7 +52,7 @@ class ExportResult:
     @property
     def document(self) -> dict[str, Any]:
         """The result as `--json` prints it."""
-        sublayers = [{"layer": layer, "sublayer": sublayer} for layer, sublayer in self.padded]
+        sublayers = [{"layer": layer, "half": sublayer} for layer, sublayer in self.padded]
         facts = asdict(self) | {"path": str(self.path), "padded": sublayers}
         return facts | {"notes": list(facts.pop("warnings"))}
 

@@ -178,7 +178,7 @@ def test_an_analysis_is_shown_by_its_importances(folder: Path) -> None:
     shares = [
         sublayer["importance"]
         for layer in document["layers"]
-        for sublayer in layer["sublayers"].values()
+        for sublayer in layer["halves"].values()
     ]
 
     assert [line.split()[0] for line in done.out.splitlines()] == ["layer", "0", "1", "2"]

@@ -69,7 +69,7 @@ def test_what_was_written_is_told(folder: Path) -> None:
         "bytes": done.path.stat().st_size,
         "parameters": done.parameters,
         "padding": zeros,
-        "padded": [{"layer": 0, "sublayer": "attention"}, {"layer": 2, "sublayer": "mlp"}],
+        "padded": [{"layer": 0, "half": "attention"}, {"layer": 2, "half": "mlp"}],
         "notes": list(done.warnings),
     }
     assert done.warnings == (
