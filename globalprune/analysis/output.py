@@ -25,9 +25,15 @@ from globalprune.artifacts.analyses.normalisers import NormaliserName, scored_by
 from globalprune.artifacts.analyses.reliability import agreement
 from globalprune.artifacts.analyses.trial import Trial, broken_promise, trial_text
 from globalprune.artifacts.command import format_command
+from globalprune.artifacts.formatting import (
+    describe_model,
+    describe_text,
+    describe_versions,
+    format_bytes,
+)
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.plans.budgets import further_costs
-from globalprune.artifacts.records import TextRecord, tool_versions
+from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import unprunable_reason
 from globalprune.importance import Importance
@@ -40,21 +46,21 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
     """Write the record as lines of `what: value`; `loss` is the model's on the text."""
     model, first, end = record.model, *record.layers
     lines = {
-        "model": f"{model.source} ({model.model_type}{_revision(model.revision)})",
+        "model": f"{describe_model(model.source, model.revision)} ({model.model_type})",
         "parameters": f"{model.parameters:,}, of which {model.prunable_parameters:,} in groups",
         "layers": f"{first}:{end} of {len(record.structure.layers)}",
         "measured": f"{record.removable:,} parameters, the most that a plan can remove",
-        "text": _text(record.calibration),
+        "text": describe_text(record.calibration),
         "importance": f"{_importance(record)} (measured: {', '.join(record.methods)})",
         "labels": _labels(record),
         "loss on the text": "not needed" if loss is None else f"{loss:.4f} nats a token",
-        **{f"sublayers on {name}": agreement(found) for name, found in record.reliability.items()},
+        **{f"halves on {name}": agreement(found) for name, found in record.reliability.items()},
         "trial": trial_text(record.trial),
         "precision": record.dtype,
         "batch size": str(record.batch_size),
         "time": f"{record.seconds:.1f} s",
-        "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB",
-        "tools": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "peak memory": format_bytes(record.peak_memory_bytes),
+        "tools": describe_versions(record.versions),
         "structure": model.structure_fingerprint,
         "weights": model.weights_fingerprint,
         "table": record.table,
@@ -64,16 +70,6 @@ def describe(record: AnalysisRecord, loss: float | None) -> str:
     text = [f"{name + ':':<{width}}{value}" for name, value in lines.items()]
     text = [*filter(None, [record.doubt]), *text]
     return "\n".join([*text, *(f"warning: {warning}" for warning in record.warnings)]) + "\n"
-
-
-def _text(text: TextRecord) -> str:
-    """What text it was, and how it was cut."""
-    length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
-    seed = "in order" if text.seed is None else f"seed {text.seed}"
-    bos = ", each begins with BOS" if text.bos else ""
-    return (
-        f"{text.source}, {text.samples} windows of {length}, {seed}{bos} ({text.tokens:,} tokens)"
-    )
 
 
 def _importance(record: AnalysisRecord) -> str:
@@ -87,11 +83,6 @@ def _labels(record: AnalysisRecord) -> str:
     if record.labels == "text":
         return "the text's own next tokens"
     return f"drawn from the model, seed {record.label_seed}"
-
-
-def _revision(revision: str | None) -> str:
-    """The Hub revision, if there is one."""
-    return "" if revision is None else f", revision {revision}"
 
 
 def warnings_of(

@@ -6,7 +6,7 @@ from typing import Final
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
-from globalprune.artifacts.formatting import escape_markdown, markdown_code
+from globalprune.artifacts.formatting import describe_text, escape_markdown, markdown_code
 from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.results.compensation import CompensationRecord
 from globalprune.artifacts.results.finetuning import FinetuneRun
@@ -209,7 +209,5 @@ def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 
 def _text(text: TextRecord) -> str:
-    """A text by name and amount."""
-    length = "their own length" if text.seq_len is None else f"{text.seq_len} tokens"
-    seed = "" if text.seed is None else f", seed {text.seed}"
-    return f"{text.samples} windows of {length} of {markdown_code(public_path(text.source))}{seed}"
+    """A text by its public name and its amount."""
+    return describe_text(text, markdown_code(public_path(text.source)))

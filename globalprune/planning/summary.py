@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.analysis import Analysis, Scoring, doubt_of, scored_table
 from globalprune.artifacts.analyses.group_table import GroupTable
+from globalprune.artifacts.formatting import count_of, count_of_groups
 from globalprune.artifacts.plans.budgets import BudgetStatus, statuses_of
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Budgets, PrunePlan
@@ -21,10 +22,6 @@ from globalprune.planning.options import with_stored_dtype
 
 _ROUNDING: Final = 1e-12  # of sums in two orders
 _NO_PERPLEXITY: Final = "(sums of importance are no perplexity)"
-_NAMES: Final[dict[GroupType, tuple[str, str]]] = {
-    "attention": ("attention group", "attention groups"),
-    "mlp": ("mlp channel", "mlp channels"),
-}
 
 
 @dataclass(frozen=True)
@@ -223,13 +220,11 @@ def header_lines(plan: PrunePlan, figures: PlanFigures) -> tuple[str, ...]:
 def removal_text(effect: PlanEffect) -> str:
     """`removes 26,903,232 of 134,515,008 parameters (20.00 %): 4 attention groups, 1 layer`."""
     counts = [
-        _count_text(number, *_NAMES[kind])
-        for kind, number in effect.removed_groups.items()
-        if number
+        count_of_groups(number, kind) for kind, number in effect.removed_groups.items() if number
     ]
     if effect.dropped_layers:
         numbers = str(IndexSet.of(effect.dropped_layers))
-        counts.append(f"{_count_text(len(effect.dropped_layers), 'layer', 'layers')} ({numbers})")
+        counts.append(f"{count_of(len(effect.dropped_layers), 'layer')} ({numbers})")
     share = f"{100 * effect.ratio:.2f} %"
     return (
         f"removes {effect.removed:,} of {effect.parameters_before:,} parameters ({share}): "
@@ -275,7 +270,3 @@ def _shares_text(effect: PlanEffect, structure: ModelStructure) -> str:
     return "; of what goes, " + " and ".join(
         f"{100 * share:.1f} % {kind}" for kind, share in shares
     )
-
-
-def _count_text(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"

@@ -11,7 +11,7 @@ from globalprune.artifacts.analyses.analysis import AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.loss_curves import Curves
 from globalprune.artifacts.analyses.normalisers import scored_by
-from globalprune.artifacts.formatting import format_bytes
+from globalprune.artifacts.formatting import describe_model, describe_text, format_bytes
 from globalprune.artifacts.plans.plan_summary import layer_summaries
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.report.blocks import (
@@ -22,8 +22,6 @@ from globalprune.report.blocks import (
     Subsection,
     Table,
     command_block,
-    describe_model,
-    describe_text,
     format_duration,
     format_percent,
     format_share,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from globalprune.artifacts.command import format_command
-from globalprune.artifacts.records import TextRecord
+from globalprune.artifacts.formatting import describe_versions
 
 NOT_KNOWN: Final = "not known"
 
@@ -115,27 +115,6 @@ def provenance_block(digests: Mapping[str, str | None], versions: Mapping[str, s
     """Digests that identify files and models, and the versions of tools; folded."""
     known = [(name, digest) for name, digest in digests.items() if digest]
     return Facts((*known, ("tools", describe_versions(versions))), title="Digests and versions")
-
-
-def describe_text(text: TextRecord) -> str:
-    """A text by name and amount."""
-    length = "their own length" if text.seq_len is None else f"{text.seq_len:,} tokens"
-    seed = "" if text.seed is None else f", seed {text.seed}"
-    bos = ", BOS first" if text.bos else ""
-    return (
-        f"{text.samples:,} windows of {length} of {text.source}, "
-        f"{text.predicted_tokens:,} predicted tokens{seed}{bos}"
-    )
-
-
-def describe_model(source: str, revision: str | None) -> str:
-    """A model by its name, and its revision if it has one."""
-    return source if revision is None else f"{source}@{revision}"
-
-
-def describe_versions(versions: Mapping[str, str]) -> str:
-    """`python 3.11, torch 2.6`."""
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def format_percent(fraction: float | None) -> str:

@@ -20,7 +20,6 @@ from globalprune.report.blocks import Plot
 
 COLOURS: Final[dict[GroupType, str]] = {"attention": "#3f86d0", "mlp": "#dd7a2a"}
 SUBLAYER_NAMES: Final[dict[GroupType, str]] = {"attention": "attention", "mlp": "MLP"}
-GROUP_NAMES: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "MLP channels"}
 WIDE: Final = (9.4, 2.7)  # inches
 MISSING: Final = "pictures need matplotlib (pip install globalprune[report])"
 _INK: Final = "#010203"  # stands for currentColor, which matplotlib doesn't know

@@ -22,6 +22,7 @@ from globalprune.artifacts.evaluations.sweep import (
     sweep_table,
     sweep_text_line,
 )
+from globalprune.artifacts.formatting import describe_model, describe_text
 from globalprune.report.blocks import (
     Block,
     Lines,
@@ -29,8 +30,6 @@ from globalprune.report.blocks import (
     Subsection,
     Table,
     command_block,
-    describe_model,
-    describe_text,
     format_percent,
     provenance_block,
     warning_block,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from globalprune.artifacts.analyses.analysis import Scoring, scored_table
+from globalprune.artifacts.formatting import GROUP_NAMES, describe_model
 from globalprune.artifacts.plans.plan import PrunePlan, SublayerPins, Target
 from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of
@@ -21,12 +22,11 @@ from globalprune.report.blocks import (
     OverviewRow,
     Subsection,
     Table,
-    describe_model,
     format_percent,
     format_share,
     warning_block,
 )
-from globalprune.report.drawing import GROUP_NAMES, SUBLAYER_NAMES
+from globalprune.report.drawing import SUBLAYER_NAMES
 from globalprune.report.inputs import PlanInput
 from globalprune.report.layers import kept_plot
 

@@ -11,7 +11,12 @@ import numpy as np
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
-from globalprune.artifacts.formatting import format_bytes
+from globalprune.artifacts.formatting import (
+    GROUP_NAMES,
+    describe_model,
+    describe_text,
+    format_bytes,
+)
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
 from globalprune.artifacts.results.compensation import (
     COMPENSATION_FILE,
@@ -41,22 +46,13 @@ from globalprune.report.blocks import (
     Subsection,
     Table,
     command_block,
-    describe_model,
-    describe_text,
     format_duration,
     format_percent,
     format_share,
     provenance_block,
     warning_block,
 )
-from globalprune.report.drawing import (
-    COLOURS,
-    GROUP_NAMES,
-    SUBLAYER_NAMES,
-    draw_plot,
-    layer_span,
-    sublayer_axes,
-)
+from globalprune.report.drawing import COLOURS, SUBLAYER_NAMES, draw_plot, layer_span, sublayer_axes
 from globalprune.report.evaluation import evaluation_subsection, perplexity_columns
 from globalprune.report.inputs import read_analysis_input, read_result_plan
 from globalprune.report.layers import widths_plot

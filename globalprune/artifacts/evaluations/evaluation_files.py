@@ -4,13 +4,12 @@
 precision and base units; the Markdown is the table as a person reads it.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from globalprune.artifacts.command import format_command
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.evaluation_table import (
+    FigureCell,
     FigureRow,
     difference_text,
     figure_rows,
@@ -18,9 +17,10 @@ from globalprune.artifacts.evaluations.evaluation_table import (
     settings_lines,
     value_text,
 )
-from globalprune.artifacts.formatting import escape_markdown, markdown_code
+from globalprune.artifacts.formatting import describe_versions, escape_markdown, markdown_code
 from globalprune.artifacts.records import read_record, write_record
 from globalprune.artifacts.staging import updated_folder
+from globalprune.artifacts.tables import csv_text, markdown_table
 
 EVALUATION_FILE = "evaluation.json"
 EVALUATION_CSV = "evaluation.csv"
@@ -52,36 +52,23 @@ def read_evaluation(path: Path) -> Comparison:
 
 def evaluation_csv(comparison: Comparison) -> str:
     """The figures as CSV, one row for every model and figure."""
-    drawn = io.StringIO()
-    writer = csv.writer(drawn, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for row in figure_rows(comparison):
-        kind = "fraction" if row.relative else "absolute"
-        for model, cell in zip(comparison.models, row.cells, strict=True):
-            has_difference = cell.difference is not None
-            writer.writerow(
-                (
-                    model.source,
-                    row.metric,
-                    row.unit,
-                    cell.value,
-                    cell.error,
-                    cell.difference,
-                    cell.difference_error,
-                    (f"{kind}, paired" if cell.paired else kind) if has_difference else None,
-                )
-            )
-    return drawn.getvalue()
+    return csv_text(
+        _COLUMNS,
+        (
+            (model.source, row.metric, row.unit, cell.value, cell.error, *_difference(row, cell))
+            for row in figure_rows(comparison)
+            for model, cell in zip(comparison.models, row.cells, strict=True)
+        ),
+    )
 
 
 def evaluation_markdown(comparison: Comparison) -> str:
     """The table as Markdown, and under it how it was measured, and the warnings."""
-    sources = [escape_markdown(model.source) for model in comparison.models]
-    lines = [f"| | {' | '.join(sources)} |", f"| --- |{' ---: |' * len(sources)}"]
-    lines += [_line(row) for row in figure_rows(comparison) if not row.detail]
-    lines += ["", *(f"- {escape_markdown(line)}" for line in settings_lines(comparison))]
-    versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
-    lines.append(f"- {escape_markdown(versions)}")
+    head = ["", *(escape_markdown(model.source) for model in comparison.models)]
+    rows = (_cells(row) for row in figure_rows(comparison) if not row.detail)
+    lines = [*markdown_table(head, rows), ""]
+    lines += [f"- {escape_markdown(line)}" for line in settings_lines(comparison)]
+    lines.append(f"- {escape_markdown(describe_versions(comparison.versions))}")
     if comparison.command:
         lines.append(f"- {markdown_code(format_command(comparison.command))}")
     lines += [f"- warning: {escape_markdown(text)}" for text in all_warnings(comparison)]
@@ -96,10 +83,18 @@ def all_warnings(comparison: Comparison) -> list[str]:
     return [*own, *comparison.warnings]
 
 
-def _line(row: FigureRow) -> str:
-    """One row of the Markdown table."""
-    cells = []
+def _difference(row: FigureRow, cell: FigureCell) -> tuple[float | None, float | None, str | None]:
+    """The difference to the baseline, its error, and how both are meant."""
+    kind = "fraction" if row.relative else "absolute"
+    meaning = f"{kind}, paired" if cell.paired else kind
+    is_known = cell.difference is not None
+    return cell.difference, cell.difference_error, meaning if is_known else None
+
+
+def _cells(row: FigureRow) -> list[str]:
+    """The cells of one row of the Markdown table."""
+    cells = [escape_markdown(row_label(row))]
     for cell in row.cells:
         moved = difference_text(row, cell)
         cells.append(value_text(row, cell) + (f"<br>{moved}" if moved else ""))
-    return f"| {escape_markdown(row_label(row))} | {' | '.join(cells)} |"
+    return cells

@@ -18,7 +18,12 @@ from globalprune.artifacts.evaluations.evaluation import (
     perplexity_difference,
     ratio_of_rounds,
 )
-from globalprune.artifacts.formatting import byte_unit, format_bytes, format_with_error
+from globalprune.artifacts.formatting import (
+    byte_unit,
+    describe_text,
+    format_bytes,
+    format_with_error,
+)
 
 MEMORY_NOISE: Final = 2e7  # bytes, by which repeated measurements of one model differed
 BYTES_UNIT: Final = "bytes"
@@ -120,7 +125,7 @@ def difference_text(row: FigureRow, cell: FigureCell) -> str:
 def settings_lines(comparison: Comparison) -> list[str]:
     """How the figures were measured; without these lines no two runs can be compared."""
     settings = comparison.settings
-    lines = [_text_line(comparison), _machine_line(comparison)]
+    lines = [f"text: {describe_text(comparison.text)}", _machine_line(comparison)]
     if settings.tasks is not None:
         lines.append(_tasks_line(settings.tasks, comparison))
     if settings.speed is not None:
@@ -241,18 +246,6 @@ def _scale(row: FigureRow, value: float) -> tuple[float, str]:
     if row.unit == SECONDS_UNIT:
         return 1 / _WHOLE, " ms"
     return 1, ""
-
-
-def _text_line(comparison: Comparison) -> str:
-    """The text that perplexity is of."""
-    text = comparison.text
-    length = "ragged lengths" if text.seq_len is None else f"{text.seq_len} tokens"
-    stride = "" if text.stride is None else f", stride {text.stride}"
-    bos = ", BOS first" if text.bos else ""
-    return (
-        f"text {text.source}: {text.samples} windows of {length}{stride}{bos}, "
-        f"{text.predicted_tokens:,} predicted tokens"
-    )
 
 
 def _machine_line(comparison: Comparison) -> str:

@@ -1,8 +1,6 @@
 """A sweep on disk: sweep.json, and the same points as CSV and Markdown."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,10 +14,11 @@ from globalprune.artifacts.evaluations.evaluation import (
     perplexity_difference,
     refuse_other_windows,
 )
-from globalprune.artifacts.formatting import escape_markdown, markdown_code
+from globalprune.artifacts.formatting import describe_text, escape_markdown, markdown_code
 from globalprune.artifacts.records import Record, TextRecord, read_record, write_record
 from globalprune.artifacts.results.compensation import CompensationRequest
 from globalprune.artifacts.staging import updated_folder
+from globalprune.artifacts.tables import csv_text, markdown_table
 
 SWEEP_FORMAT: Literal["globalprune.sweep/1"] = "globalprune.sweep/1"
 SWEEP_FILE: Final = "sweep.json"
@@ -105,19 +104,14 @@ def read_sweep(path: Path) -> Sweep:
 
 def sweep_csv(sweep: Sweep) -> str:
     """The points as CSV: the model as it is, then every point, then the unreached ratios."""
-    drawn = io.StringIO()
-    writer = csv.writer(drawn, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(tuple(row.values()) for row in _rows(sweep))
-    return drawn.getvalue()
+    return csv_text(_COLUMNS, (tuple(row.values()) for row in _rows(sweep)))
 
 
 def sweep_markdown_lines(sweep: Sweep) -> list[str]:
     """The table as Markdown, and under it how it was measured."""
+    rows = ([escape_markdown(cell) for cell in row] for row in sweep_table(sweep))
     return [
-        f"| | {' | '.join(SWEEP_HEAD[1:])} |",
-        f"| --- |{' ---: |' * (len(SWEEP_HEAD) - 1)}",
-        *map(_markdown, sweep_table(sweep)),
+        *markdown_table(SWEEP_HEAD, rows),
         "",
         f"- {escape_markdown(sweep_text_line(sweep))}",
         *([f"- {markdown_code(format_command(sweep.command))}"] if sweep.command else []),
@@ -131,8 +125,7 @@ def sweep_table(sweep: Sweep) -> list[tuple[str, ...]]:
 
 def sweep_text_line(sweep: Sweep) -> str:
     """The text that all perplexities are of."""
-    text = sweep.text
-    return f"perplexity on {text.source}: {text.samples} windows, {text.predicted_tokens:,} tokens"
+    return f"perplexity on {describe_text(sweep.text)}"
 
 
 def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
@@ -175,11 +168,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         _estimate(row["perplexity"], row["standard_error"]),
         _estimate(row["difference"], row["difference_standard_error"], sign="+"),
     )
-
-
-def _markdown(cells: Iterable[str]) -> str:
-    """A row of Markdown; no cell can end it."""
-    return f"| {' | '.join(map(escape_markdown, cells))} |"
 
 
 def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:

@@ -4,7 +4,6 @@ A model that is finetuned again keeps its earlier runs; the last run is the last
 """
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from globalprune.artifacts.command import Command
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.records import Record, TextRecord, read_record
+from globalprune.artifacts.tables import csv_text
 from globalprune.errors import RecordInvalid
 
 Method = Literal["lora", "full"]
@@ -132,11 +132,8 @@ def read_finetune_record(path: Path) -> FinetuneRecord:
 
 def write_loss_curve(path: Path, curve: Sequence[LossPoint]) -> None:
     """Write a row for every step; the file is written whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(LossPoint.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(point.model_dump() for point in curve)
-    write_atomically(path, text.getvalue())
+    rows = (list(point.model_dump().values()) for point in curve)
+    write_atomically(path, csv_text(list(LossPoint.model_fields), rows))
 
 
 def read_loss_curve(path: Path) -> tuple[LossPoint, ...]:

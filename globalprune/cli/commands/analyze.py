@@ -159,7 +159,9 @@ def analyze(
 
 def _summary(record: "AnalysisRecord", out: Path) -> str:
     """Say what was measured, and where it lies."""
-    text, model = record.calibration, record.model
+    from globalprune.artifacts.formatting import describe_text
+
+    model = record.model
     sublayers = record.structure.sublayers()
     groups = sum(
         sublayer.candidates for layer, _, sublayer in sublayers if layer in record.measured
@@ -167,9 +169,8 @@ def _summary(record: "AnalysisRecord", out: Path) -> str:
     share = f"{100 * record.removable / model.parameters:.1f} %"
     return (
         f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
-        f"  {text.samples} windows, {text.tokens:,} tokens of {text.source}, "
-        f"{record.seconds:.0f} s; they hold {record.removable:,} of {model.parameters:,} "
-        f"parameters ({share})\n"
+        f"  {describe_text(record.calibration)}, {record.seconds:.0f} s; they hold "
+        f"{record.removable:,} of {model.parameters:,} parameters ({share})\n"
         f"{_agreement(record)}"
     )
 

@@ -10,7 +10,6 @@ from globalprune.cli.console import lines_of
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
-    from globalprune.artifacts.structure import GroupType
 
 
 def measure(
@@ -87,7 +86,6 @@ def measure(
 
 _MILLISECONDS: Final = 1000
 _PERCENT: Final = 100
-_CALLED: "Final[dict[GroupType, str]]" = {"attention": "attention groups", "mlp": "mlp channels"}
 
 
 def render(record: "MachineRecord") -> str:
@@ -95,15 +93,17 @@ def render(record: "MachineRecord") -> str:
     from rich import box
     from rich.table import Table
 
+    from globalprune.artifacts.formatting import GROUP_NAMES
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("every layer keeps")
     for name in ("ms a token", "rounds", "of the full model"):
         table.add_column(name, justify="right")
     table.add_row("all", *_figures(record.full, record))
-    for kind, called in _CALLED.items():
+    for kind, groups in GROUP_NAMES.items():
         whole = record.full.kept(kind)
         for point in reversed(record.points_of(kind)[:-1]):
-            table.add_row(f"{point.kept(kind):,} of {whole:,} {called}", *_figures(point, record))
+            table.add_row(f"{point.kept(kind):,} of {whole:,} {groups}", *_figures(point, record))
     return "\n".join([*lines_of(table), *_stamp(record)]).strip("\n")
 
 

@@ -36,7 +36,7 @@ _SKIP: Final = "skip"  # under this key a layer names its sublayers that are gon
 _SIZES: Final = {
     _KEY_VALUE_HEADS: "attention groups",
     _HEADS: "query heads",
-    _MLP_WIDTH: "mlp channels",
+    _MLP_WIDTH: "MLP channels",
     _EXPERT_WIDTH: "channels in every expert",
 }
 _DENSE_LAYERS: Final = "mlp_only_layers"

@@ -44,7 +44,8 @@ def test_it_says_what_the_record_says(record: AnalysisRecord) -> None:
     assert lines["layers"] == "1:3 of 4"
     assert lines["labels"] == "the text's own next tokens"
     assert lines["importance"] == "wanda (measured: wanda, taylor)"
-    assert lines["text"].endswith("ids.jsonl, 5 windows of 10 tokens, in order (50 tokens)")
+    assert lines["text"].startswith("5 windows of 10 tokens of ")
+    assert lines["text"].endswith("ids.jsonl, 45 predicted tokens")
     assert lines["parameters"] == (
         f"{record.model.parameters:,}, of which {record.model.prunable_parameters:,} in groups"
     )
@@ -59,8 +60,8 @@ def test_a_hub_revision_a_seed_and_a_bos_are_told(record: AnalysisRecord) -> Non
     lines = lines_of(
         describe(record.model_copy(update={"calibration": text, "model": model}), None)
     )
-    assert lines["model"] == "org/model (llama, revision abc)"
-    assert lines["text"].endswith("tokens, seed 3, each begins with BOS (50 tokens)")
+    assert lines["model"] == "org/model@abc (llama)"
+    assert lines["text"].endswith("45 predicted tokens, seed 3, BOS first")
 
 
 def test_the_halves_agreement_is_told_for_every_importance(record: AnalysisRecord) -> None:
@@ -70,7 +71,7 @@ def test_the_halves_agreement_is_told_for_every_importance(record: AnalysisRecor
     assert found["taylor"].cuts
     for name in ("wanda", "taylor"):
         cuts = ", ".join(f"{100 * cut.ratio:.0f} %: {cut.shared:.2f}" for cut in found[name].cuts)
-        assert lines[f"sublayers on {name}"] == (
+        assert lines[f"halves on {name}"] == (
             f"ranks correlate by {found[name].rank_correlation:.3f}; shared of a cut of {cuts}"
         )
 
@@ -92,7 +93,7 @@ def test_windows_of_several_lengths_are_told(tiny: Tiny, tmp_path: Path) -> None
     """There is no one length to name."""
     data = write_ids(tmp_path / "rows.jsonl", [*random_ids(1, 4), *random_ids(1, 6)])
     record = analysed(tiny("llama"), tmp_path, data=data).record
-    assert "2 windows of their own length, in order (10 tokens)" in describe(record, None)
+    assert "2 windows of their own length of " in describe(record, None)
 
 
 def test_the_log_holds_the_command_the_phases_and_the_layers(

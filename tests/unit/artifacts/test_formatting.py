@@ -5,10 +5,14 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records import text_record
 
 from globalprune.artifacts.formatting import (
     code_literal,
+    count_of_groups,
     decimals_for,
+    describe_model,
+    describe_text,
     escape_markdown,
     first_few,
     format_bytes,
@@ -16,6 +20,32 @@ from globalprune.artifacts.formatting import (
     markdown_code,
     short_repr,
 )
+
+
+def test_a_text_is_named_with_its_windows() -> None:
+    """What stands in its record, as far as it says anything; another name may stand for it."""
+    text = text_record(
+        source="a.txt",
+        samples=1,
+        seq_len=512,
+        stride=None,
+        predicted_tokens=511,
+        seed=None,
+        bos=False,
+    )
+    assert describe_text(text) == "1 window of 512 tokens of a.txt, 511 predicted tokens"
+    ragged = text.model_copy(update={"samples": 1200, "seq_len": None})
+    more = ragged.model_copy(update={"seed": 3, "bos": True, "stride": 256})
+    assert describe_text(ragged, "`a`").startswith("1,200 windows of their own length of `a`, ")
+    assert describe_text(more).endswith(" predicted tokens, stride 256, seed 3, BOS first")
+
+
+def test_models_and_groups_have_one_wording() -> None:
+    """A revision behind the name; a single group is no plural."""
+    assert describe_model("org/model", "main") == "org/model@main"
+    assert describe_model("folder", None) == "folder"
+    assert count_of_groups(1, "attention") == "1 attention group"
+    assert count_of_groups(2048, "mlp") == "2,048 MLP channels"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_figures_carry_what_they_were_measured_with() -> None:
     """Without text, windows and precision no figure can be compared with another run's."""
     said = render(comparison_of(model_result()))
 
-    assert "text test: 1 windows of 8 tokens, 7 predicted tokens" in said
+    assert "text: 1 window of 8 tokens of test, 7 predicted tokens" in said
     assert "float32 on cpu (a processor, 2 threads), the KV cache too, batch size 1" in said
     assert "± is the standard error" in said
 

@@ -54,7 +54,7 @@ def test_the_page_has_the_table_and_all_that_it_rests_on(comparison: Comparison)
     assert lines[0] == r"| | a\|b | cut |"
     assert "| parameters | 20,000,000 | 15,000,000<br>-25.0 % |" in lines
     text = "\n".join(lines)
-    assert "text test: 1 windows of 8 tokens" in text
+    assert "text: 1 window of 8 tokens of test" in text
     assert "float32 on cpu (a processor, 2 threads), the KV cache too, batch size 1" in text
     assert "median of 2 rounds after a warm-up, models in turn" in text
     assert "- `gp eval test/model`" in lines
