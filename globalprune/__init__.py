@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from globalprune.artifacts.analyses.group_table_file import read_group_table
     from globalprune.artifacts.plans.plan import PrunePlan
     from globalprune.artifacts.plans.plan_file import read_plan
+    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune.artifacts.results.finetuning import FinetuneSettings
     from globalprune.errors import GlobalPruneError
     from globalprune.models.loading import load_model, load_tokenizer
     from globalprune.options import (
@@ -33,8 +35,10 @@ __all__ = [
     "Analysis",
     "AnalyzeOptions",
     "ApplyOptions",
+    "CompensationRequest",
     "EvaluateOptions",
     "FinetuneOptions",
+    "FinetuneSettings",
     "GlobalPruneError",
     "GroupTable",
     "PlanOptions",
@@ -58,8 +62,10 @@ _HOMES = {
     "Analysis": "artifacts.analyses.analysis",
     "AnalyzeOptions": "options",
     "ApplyOptions": "options",
+    "CompensationRequest": "artifacts.results.compensation",
     "EvaluateOptions": "options",
     "FinetuneOptions": "options",
+    "FinetuneSettings": "artifacts.results.finetuning",
     "GlobalPruneError": "errors",
     "GroupTable": "artifacts.analyses.group_table",
     "PlanOptions": "options",
