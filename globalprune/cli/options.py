@@ -97,7 +97,7 @@ GateSteps = Annotated[
     int | None,
     typer.Option(
         help="With --compensate: Gauss-Newton steps that gate and up of every MLP may take; 0 "
-        "solves output projections alone, several times faster on a CPU.",
+        "compensates output projections alone, several times faster on a CPU.",
         show_default="1",
     ),
 ]

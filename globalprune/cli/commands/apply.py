@@ -57,9 +57,9 @@ def apply(
         bool,
         typer.Option(
             "--compensate",
-            help="Solve what stays of o_proj, down_proj, gate and up anew, layer by layer, and the "
-            "final norm, so that on the text the model feels like it was; no training, same "
-            "shapes. Loads MODEL.",
+            help="Recompute what stays of o_proj, down_proj, gate and up, layer by layer, and the "
+            "final norm, so that on the text the cut model's outputs match MODEL's; no training, "
+            "same shapes. Loads MODEL.",
         ),
     ] = False,
     data: options.CompensationText = None,
@@ -91,7 +91,7 @@ def apply(
 
     The weights are copied shard by shard, so memory holds one shard and not the model. The result
     is opened again and compared with the plan before it takes its place; an error leaves nothing.
-    With --compensate, memory holds MODEL too, and --resume goes on from the layers solved.
+    With --compensate, memory holds MODEL too, and --resume goes on from the layers compensated.
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """

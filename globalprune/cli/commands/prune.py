@@ -34,8 +34,8 @@ def prune(
         str,
         typer.Option(
             metavar="founding|fast|best",
-            help="founding: taylor, no compensation. fast: obs, output projections solved anew. "
-            "best: obs_measured, gate and up solved too; two to three times as long.",
+            help="founding: taylor, no compensation. fast: obs, output projections compensated. "
+            "best: obs_measured, gate and up compensated too; two to three times as long.",
         ),
     ] = "fast",
     importance: Annotated[
@@ -53,7 +53,7 @@ def prune(
         bool | None,
         typer.Option(
             "--compensate/--no-compensate",
-            help="Solve the weights of what stays anew, on the text measured with.",
+            help="Compensate the weights that stay, on the text measured with.",
             show_default="the preset's",
         ),
     ] = None,
