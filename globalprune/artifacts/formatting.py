@@ -16,7 +16,7 @@ from globalprune.printable import printable
 UNKNOWN_DIGITS: Final = 3  # significant ones, of a value without an error
 BYTE_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 BYTE_STEP: Final = 1000
-GROUP_NAMES: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "MLP channels"}
+GROUP_NAMES: Final[dict[GroupType, str]] = {"attention": "attention groups", "mlp": "mlp channels"}
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS: Final = re.compile(r"[\\`*\[\]|~!#$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LIST: Final = re.compile(r"^(\s*)([-+]|\d+[.)])(?=\s)")  # would begin a list
@@ -67,7 +67,7 @@ def count_of(count: int, one: str, many: str | None = None) -> str:
 
 
 def count_of_groups(count: int, kind: GroupType) -> str:
-    """Return `1 attention group`, `1,024 MLP channels`."""
+    """Return `1 attention group`, `1,024 mlp channels`."""
     many = GROUP_NAMES[kind]
     return count_of(count, many.removesuffix("s"), many)
 

@@ -45,7 +45,7 @@ def test_models_and_groups_have_one_wording() -> None:
     assert describe_model("org/model", "main") == "org/model@main"
     assert describe_model("folder", None) == "folder"
     assert count_of_groups(1, "attention") == "1 attention group"
-    assert count_of_groups(2048, "mlp") == "2,048 MLP channels"
+    assert count_of_groups(2048, "mlp") == "2,048 mlp channels"
 
 
 @pytest.mark.parametrize(

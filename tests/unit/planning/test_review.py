@@ -149,7 +149,7 @@ def test_the_header_says_what_stands_there_now(analysis: Analysis) -> None:
     text = path.read_text("utf-8")
 
     assert "# as edited: removes 48 of " in text
-    assert "8 MLP channels" in text
+    assert "8 mlp channels" in text
     assert "0.0 % attention and 100.0 % mlp" in text
     assert text.split("format:")[1] == body
 

@@ -49,10 +49,10 @@ def lines_of(plan: PrunePlan, measured: range = range(3)) -> tuple[str, ...]:
     [
         (plan_of(), "removes 0 of 484 parameters (0.00 %): nothing"),
         (plan_of(_0={"attention": "1"}), "(10.33 %): 1 attention group"),
-        (plan_of(_0={"mlp": "0-1"}), "removes 12 of 484 parameters (2.48 %): 2 MLP channels"),
+        (plan_of(_0={"mlp": "0-1"}), "removes 12 of 484 parameters (2.48 %): 2 mlp channels"),
         (
             plan_of(_1={"attention": "all", "mlp": "all"}),
-            "2 attention groups, 4 MLP channels, 1 layer (1)",
+            "2 attention groups, 4 mlp channels, 1 layer (1)",
         ),
         (
             plan_of(

@@ -17,8 +17,8 @@ def test_a_row_a_point_the_full_model_first() -> None:
         "every layer keeps ms a token rounds of the full model",
         "all 30.10 30.00 to 30.50 100 %",
         "0 of 2 attention groups 10.10 10.00 to 10.20 33.6 ± 0.3 %",
-        "4 of 8 MLP channels 25.20 25.10 to 25.40 83.72 ± 0.17 %",
-        "0 of 8 MLP channels 20.10 20.00 to 20.20 66.8 ± 0.2 %",
+        "4 of 8 mlp channels 25.20 25.10 to 25.40 83.72 ± 0.17 %",
+        "0 of 8 mlp channels 20.10 20.00 to 20.20 66.8 ± 0.2 %",
     ]
 
 
