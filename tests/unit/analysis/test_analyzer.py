@@ -209,10 +209,10 @@ def test_a_pruned_model_is_analysed_again(tmp_path: Path) -> None:
 def test_half_precision_is_measured_in_half_precision(tiny: Tiny, tmp_path: Path) -> None:
     """`--dtype` is honoured, and every group still has an importance."""
     plain = column(analysed(tiny("llama"), tmp_path, out="plain", importances=["taylor"]), "taylor")
-    sublayer = column(
-        analysed(tiny("llama"), tmp_path, out="sublayer", dtype="float16", importances=["taylor"]),
+    half = column(
+        analysed(tiny("llama"), tmp_path, out="half", dtype="float16", importances=["taylor"]),
         "taylor",
     )
-    assert sublayer != plain
-    assert sublayer == pytest.approx(plain, rel=0.05)
-    assert torch.tensor(list(sublayer.values())).min() > 0
+    assert half != plain
+    assert half == pytest.approx(plain, rel=0.05)
+    assert torch.tensor(list(half.values())).min() > 0

@@ -158,7 +158,7 @@ def test_what_dead_processes_left_is_cleared_away(tmp_path: Path) -> None:
     ]
     others = [living, tmp_path / ".out.backup.part", tmp_path / ".out.elsewhere-1-1.abcdef01.part"]
     for path in (*dead, *others):
-        fill(path, {"model": "sublayer"})
+        fill(path, {"model": "half"})
     recover_place(folder)
     assert [path.exists() for path in dead] == [False] * 3
     assert [path.exists() for path in others] == [True] * 3

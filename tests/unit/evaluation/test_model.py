@@ -82,13 +82,11 @@ def test_the_figures_are_the_models(tiny: Tiny, tmp_path: Path, family: str) -> 
 def test_the_asked_dtype_is_the_one_that_is_measured(tiny: Tiny, tmp_path: Path) -> None:
     """It is recorded as it was, since it moves the figure."""
     data = write_rows(tmp_path / "t.jsonl")
-    sublayer, _ = judge(
-        tiny("llama"), protocol_of(data, placement=Placement("cpu", torch.bfloat16))
-    )
+    half, _ = judge(tiny("llama"), protocol_of(data, placement=Placement("cpu", torch.bfloat16)))
     whole = perplexity(loaded(tiny("llama")), windows_of(list(random_ids(3, 12))))
-    assert sublayer.dtype == "bfloat16"
-    assert sublayer.perplexity.nll_sum != whole.nll_sum
-    assert sublayer.perplexity.nll_sum == pytest.approx(whole.nll_sum, rel=0.05)
+    assert half.dtype == "bfloat16"
+    assert half.perplexity.nll_sum != whole.nll_sum
+    assert half.perplexity.nll_sum == pytest.approx(whole.nll_sum, rel=0.05)
 
 
 @pytest.mark.parametrize("length", [256, 257])

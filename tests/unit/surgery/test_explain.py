@@ -96,7 +96,10 @@ def test_dropped_and_renumbered_layers_are_told(tiny: Tiny, tmp_path: Path) -> N
     ("gone", "text"),
     [
         ({}, "config.json stays as it was"),
-        ({0: {"mlp": [1]}}, "config.json gets the sizes of every layer: layer 0 has 23 MLP channels"),
+        (
+            {0: {"mlp": [1]}},
+            "config.json gets the sizes of every layer: layer 0 has 23 MLP channels",
+        ),
     ],
     ids=["empty plan", "uneven"],
 )

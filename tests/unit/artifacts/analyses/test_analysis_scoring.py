@@ -139,8 +139,6 @@ def test_an_analysis_from_before_normalisers_means_what_it_meant(tmp_path: Path)
 def test_an_unknown_normaliser_stops_before_anything_is_written(tmp_path: Path) -> None:
     """With the ones that there are."""
     analysis = saved_analysis(tmp_path, STRUCTURE)
-    with pytest.raises(
-        UsageError, match=r"--normaliser: sublayer is not known; there are none, mean"
-    ):
-        write_plans(analysis, PlanOptions((0.2,), normaliser="sublayer"))
+    with pytest.raises(UsageError, match=r"--normaliser: half is not known; there are none, mean"):
+        write_plans(analysis, PlanOptions((0.2,), normaliser="half"))
     assert not (tmp_path / "plan.yaml").exists()
