@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 
 from globalprune.analysis.measure import Measured, Measuring, measure
-from globalprune.analysis.output import RunLog, write_analysis
+from globalprune.analysis.output import AnalysisFacts, RunLog, write_analysis
 from globalprune.analysis.prior_plan import PriorPlan, apply_prior_plan, read_prior_plan
 from globalprune.analysis.request import (
     Subject,
@@ -98,15 +98,21 @@ def analyze_model(
         model.refuse_changed()
         if measured.save_failure is not None:
             log.say(f"it could not be kept to go on from: {measured.save_failure}")
-        how = job.decides(options) | {
-            "model": described,
-            "normalisers": normalisers,
-            "dtype": str(loaded.dtype).removeprefix("torch."),
-            "command": reporter.command,
-            "peak_memory_bytes": peak_memory(placement.device),
-        }
+        facts = AnalysisFacts(
+            model=described,
+            given=None if prior is None else prior.record,
+            normalisers=normalisers,
+            labels=options.labels,
+            label_seed=job.label_seed,
+            batch_size=job.batch_size,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            command=reporter.command,
+            peak_memory_bytes=peak_memory(placement.device),
+        )
         trial = PlanTrial(loaded, subject, text, prior, reporter.progress, candidates)
-        record = write_analysis(out, subject, text.windows, methods, measured, log, how, trial.run)
+        record = write_analysis(
+            out, subject, text.windows, methods, measured, log, facts, trial.run
+        )
     work.remove()
     return record
 
@@ -155,18 +161,16 @@ class _Job:
             "device": torch.device(self.placement.device).type,
             "dtype": str(self.placement.dtype),
             "layers": [self.subject.layers.start, self.subject.layers.stop],
-            **self.decides(options),
             "given": None if prior is None else prior.record.model_dump(),
-        }
-
-    def decides(self, options: AnalyzeOptions) -> dict[str, Any]:
-        """What of it the record holds too."""
-        return {
-            "given": None if self.prior is None else self.prior.record,
             "labels": options.labels,
-            "label_seed": None if self.draw is None else self.draw.seed,
+            "label_seed": self.label_seed,
             "batch_size": self.batch_size,
         }
+
+    @property
+    def label_seed(self) -> int | None:
+        """The seed of sampled labels; None where the text gives them."""
+        return None if self.draw is None else self.draw.seed
 
 
 def _measured(

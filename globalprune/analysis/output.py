@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
     Analysis,
     AnalysisRecord,
+    GivenPlan,
+    ModelRecord,
     write_analysis_record,
 )
 from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
@@ -200,6 +202,25 @@ def layer_summary(table: GroupTable) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class AnalysisFacts:
+    """What the record says of a run beside its results."""
+
+    model: ModelRecord
+    given: GivenPlan | None
+    normalisers: Mapping[str, NormaliserName]  # of the importances that have one
+    labels: str
+    label_seed: int | None
+    batch_size: int
+    dtype: str
+    command: tuple[str, ...]
+    peak_memory_bytes: int
+
+    def normaliser_of(self, method: Importance) -> NormaliserName:
+        """The normaliser of an importance."""
+        return self.normalisers.get(method.name, "none")
+
+
 def write_analysis(
     out: Path,
     subject: Subject,
@@ -207,7 +228,7 @@ def write_analysis(
     methods: Sequence[Importance],
     measured: Measured,
     log: RunLog,
-    how: dict[str, Any],
+    facts: AnalysisFacts,
     try_plan: Callable[[Analysis], Trial | None],
 ) -> AnalysisRecord:
     """Write table, curves, record, description and log, all or none; return the record.
@@ -215,9 +236,9 @@ def write_analysis(
     `try_plan` masks a first plan of the analysis, once its table is made.
     """
     structure, sums = subject.structure, measured.collected.sums
-    normaliser = how["normalisers"].get(methods[0].name, "none")
+    normaliser = facts.normaliser_of(methods[0])
     table = build_table(structure, subject.layers, methods, sums, normaliser)
-    record = _untried_record(subject, windows, methods, measured, how, table)
+    record = _untried_record(subject, windows, methods, measured, facts, table)
     identity = record.identity
     table = replace(table, metadata={ANALYSIS_KEY: identity, **table.metadata})
     with updated_folder(out, ANALYSIS_FILES) as folder:
@@ -243,12 +264,12 @@ def _untried_record(
     windows: TokenWindows,
     methods: Sequence[Importance],
     measured: Measured,
-    how: dict[str, Any],
+    facts: AnalysisFacts,
     table: GroupTable,
 ) -> AnalysisRecord:
     """Return the record without trial and time."""
-    structure, layers, normalisers = subject.structure, subject.layers, how["normalisers"]
-    normaliser = normalisers.get(methods[0].name, "none")
+    structure, layers, normalisers = subject.structure, subject.layers, facts.normalisers
+    normaliser = facts.normaliser_of(methods[0])
     return AnalysisRecord(
         structure=structure,
         layers=(layers.start, layers.stop),
@@ -264,9 +285,9 @@ def _untried_record(
         versions=tool_versions(),
         seconds=0.0,
         warnings=tuple(
-            warnings_of(subject, windows, methods, normaliser, how["labels"], how["dtype"])
+            warnings_of(subject, windows, methods, normaliser, facts.labels, facts.dtype)
         ),
-        **how,
+        **{one.name: getattr(facts, one.name) for one in fields(facts)},
     )
 
 

@@ -58,7 +58,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def telling_of_parts(out: Path | None) -> Iterator[None]:
+def report_cached_on_interrupt(out: Path | None) -> Iterator[None]:
     """Say that an interrupted command goes on, where it keeps what is finished."""
     try:
         yield
@@ -71,7 +71,7 @@ def telling_of_parts(out: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def telling_of_unfinished(out: Path) -> Iterator[None]:
+def report_unfinished_on_interrupt(out: Path) -> Iterator[None]:
     """Say where an interrupted command keeps what it had done, and how to go on."""
     from globalprune.artifacts.run_folder import RunFolder
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import telling_of_unfinished
+from globalprune.cli.interruption import report_unfinished_on_interrupt
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def analyze(
         resume=resume,
         overwrite=overwrite,
     )
-    with writer_lock(out), telling_of_unfinished(out), console.reporting() as reporter:
+    with writer_lock(out), report_unfinished_on_interrupt(out), console.reporting() as reporter:
         result = api.analyze(measured, out, chosen, reporter=reporter)
     record, written = result.analysis.record, result.plan
     for warning in record.warnings:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import telling_of_unfinished
+from globalprune.cli.interruption import report_unfinished_on_interrupt
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def apply(
         _explain(prepared, plan, out, chosen, as_json=as_json)
         return
     out = out.expanduser()
-    with writer_lock(out), telling_of_unfinished(out), console.reporting() as reporter:
+    with writer_lock(out), report_unfinished_on_interrupt(out), console.reporting() as reporter:
         result = api.apply(prepared, plan, out, chosen, reporter=reporter)
     show_result(result, as_json=as_json)
 

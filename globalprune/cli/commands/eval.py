@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import telling_of_parts
+from globalprune.cli.interruption import report_cached_on_interrupt
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def eval_(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    with telling_of_parts(out), console.reporting() as reporter:
+    with report_cached_on_interrupt(out), console.reporting() as reporter:
         comparison = api.evaluate(prepared, chosen, out, reporter=reporter)
     _show(comparison, out, as_json=as_json)
 

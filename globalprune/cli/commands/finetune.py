@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import telling_of_unfinished
+from globalprune.cli.interruption import report_unfinished_on_interrupt
 
 
 def finetune(
@@ -156,7 +156,7 @@ def finetune(
     )
     with (
         writer_lock(out, ranks_share=True),
-        telling_of_unfinished(out),
+        report_unfinished_on_interrupt(out),
         console.reporting() as reporter,
     ):
         run = api.finetune(student, out, chosen, reporter=reporter)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import telling_of_unfinished
+from globalprune.cli.interruption import report_unfinished_on_interrupt
 
 if TYPE_CHECKING:
     from globalprune.planning.planner import PlanResult
@@ -149,7 +149,7 @@ def prune(
         _show_plan(written)
 
     out = out.expanduser()
-    with writer_lock(out), telling_of_unfinished(out), console.reporting() as reporter:
+    with writer_lock(out), report_unfinished_on_interrupt(out), console.reporting() as reporter:
         result = api.prune(prepared, out, chosen, on_plan=show_plan, reporter=reporter)
     show_result(result, as_json=as_json)
     raise_if_short(plans)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import telling_of_parts
+from globalprune.cli.interruption import report_cached_on_interrupt
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def sweep(
         overwrite=overwrite,
     )
     out = out.expanduser()
-    with writer_lock(out), telling_of_parts(out), console.reporting() as reporter:
+    with writer_lock(out), report_cached_on_interrupt(out), console.reporting() as reporter:
         if not can_draw():
             console.say(
                 f"note: no {SWEEP_CURVE}: matplotlib is missing (pip install globalprune[report])"
