@@ -107,7 +107,7 @@ def test_what_is_refused_does_not_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, shape: Any, cut: Cut
 ) -> None:
     """The table of forms says no more and no less than the program: here it is not asked."""
-    monkeypatch.setattr(GgufForm, "lacks", lambda *_: iter(()))
+    monkeypatch.setattr(GgufForm, "missing_features", lambda *_: iter(()))
     monkeypatch.setattr(GgufForm, "narrow_attention", property(lambda _: True))
     folder = save_cut(tmp_path / "model", family, cut, **shape)
 
@@ -130,9 +130,7 @@ def test_sixteen_bits_and_eight(tmp_path: Path, family: str, cut: Cut) -> None:
 
 READ = TensorRows.read
 MISTAKES: dict[str, Any] = {
-    "sublayers of heads as transformers has them": lambda rows, checkpoint: checkpoint.read(
-        rows.name
-    ),
+    "halves of heads as transformers has them": lambda rows, checkpoint: checkpoint.read(rows.name),
     "the same of biases alone": lambda rows, checkpoint: (
         checkpoint.read(rows.name) if rows.name.endswith(".bias") else READ(rows, checkpoint)
     ),
