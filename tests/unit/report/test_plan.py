@@ -58,7 +58,7 @@ def test_figures_are_those_of_gp_check(analysis: Analysis) -> None:
 
     assert facts["parameters that stay"] == f"{effect.parameters_after:,}"
     assert facts["parameters that go"].startswith(f"{effect.removed} of {effect.parameters_before}")
-    assert facts["MLP channels that go"].startswith(f"{effect.removed_groups['mlp']} of 24")
+    assert facts["mlp channels that go"].startswith(f"{effect.removed_groups['mlp']} of 24")
     assert (
         facts["importance that goes"] == f"{100 * found.lost / found.total:.2f} % of all, by mine"
     )
