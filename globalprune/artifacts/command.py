@@ -12,7 +12,6 @@ from pydantic import BeforeValidator
 
 from globalprune.printable import printable
 
-PROGRAM: Final = "gp"
 _SURROGATES: Final = 0xD800  # the first of them
 _MARKUP: Final = re.compile(r"[<`]")
 

@@ -27,7 +27,7 @@ def show_result(result: "PruneResult", *, as_json: bool) -> None:
         if result.finetuning:
             console.print_text(finetuning_summary(result.finetuning))
         if result.evaluation:
-            console.print_text("\n" + render(result.evaluation))
+            console.print_text("\n" + evaluation_text(result.evaluation))
     for note in result.notes:
         console.note(note)
 
@@ -60,7 +60,7 @@ def _cut_summary(result: "ApplyResult") -> str:
     )
 
 
-def render(comparison: "Comparison") -> str:
+def evaluation_text(comparison: "Comparison") -> str:
     """Draw the table, and under it what it was measured with."""
     from rich import box
     from rich.table import Table

@@ -7,7 +7,7 @@ import numpy as np
 
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.group_table import GroupTable, Ints
-from globalprune.artifacts.analyses.trial import Candidate, CandidateName
+from globalprune.artifacts.analyses.trial import TrialCut, TrialCutName
 from globalprune.artifacts.plans.plan import PrunePlan, Target
 from globalprune.artifacts.plans.plan_effect import removed_groups
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, existing_plan
@@ -26,7 +26,7 @@ _SEED: Final = 0
 
 def trial_candidates(
     analysis: Analysis, plan: PrunePlan, decided: RemovedGroups | None = None
-) -> tuple[Candidate, ...]:
+) -> tuple[TrialCut, ...]:
     """The plan, then as many parameters of one kind alone, and of groups drawn at random.
 
     A kind that doesn't hold as many, and a cut that is the plan's own, are left out. Empty where
@@ -38,7 +38,7 @@ def trial_candidates(
     need = int(table.cost[planned].sum())
     if not table.cost[planned & ~before].any():
         return ()
-    cuts: dict[CandidateName, Mask] = {"plan": planned}
+    cuts: dict[TrialCutName, Mask] = {"plan": planned}
     for name, order in _orders(table):
         taken = _least(table, order, before, need)
         if taken is not None and not any(np.array_equal(taken, cut) for cut in cuts.values()):
@@ -46,7 +46,7 @@ def trial_candidates(
     return tuple(_candidate(analysis, name, taken) for name, taken in cuts.items())
 
 
-def _orders(table: GroupTable) -> Iterator[tuple[CandidateName, Ints]]:
+def _orders(table: GroupTable) -> Iterator[tuple[TrialCutName, Ints]]:
     """Yield the rows that each other cut may take, those that go first in front."""
     for kind, name in enumerate(GROUP_TYPES):
         yield name, np.flatnonzero(table.group_type == kind)  # the table is sorted by score
@@ -75,7 +75,7 @@ def _least(table: GroupTable, order: Ints, before: Mask, need: int) -> Mask | No
     return taken
 
 
-def _candidate(analysis: Analysis, name: CandidateName, taken: Mask) -> Candidate:
+def _candidate(analysis: Analysis, name: TrialCutName, taken: Mask) -> TrialCut:
     """The groups of these rows, and what they cost."""
     table, record = analysis.table, analysis.record
     importance = record.default_importance
@@ -86,7 +86,7 @@ def _candidate(analysis: Analysis, name: CandidateName, taken: Mask) -> Candidat
         if taken[rows].any()
     }
     predicted = float(table.importances[importance][taken].sum()) if in_nats else None
-    return Candidate(name, groups, int(table.cost[taken].sum()), predicted)
+    return TrialCut(name, groups, int(table.cost[taken].sum()), predicted)
 
 
 def _rows(table: GroupTable, groups: RemovedGroups) -> Mask:
@@ -105,7 +105,7 @@ _SHARE: Final = 0.25  # of what may go, at most
 def candidates_at(ratio: float) -> "Candidates":
     """What to try of an analysis whose first plan removes `ratio` of all parameters."""
 
-    def candidates(analysis: Analysis, decided: RemovedGroups) -> Sequence[Candidate]:
+    def candidates(analysis: Analysis, decided: RemovedGroups) -> Sequence[TrialCut]:
         try:
             planned = _planned(analysis, ratio)
             if planned.is_met and (tried := trial_candidates(analysis, planned.plan, decided)):

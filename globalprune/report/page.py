@@ -58,7 +58,7 @@ def write_report(
     page = Page(title, tuple(sections))
     if not can_draw():
         note(f"no pictures: {MISSING}")
-    write_atomically(out, render(page))
+    write_atomically(out, render_page(page))
     return page
 
 
@@ -95,7 +95,7 @@ def perplexities_comparable(page: Page) -> bool:
     return len(windows) <= 1
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """The page as HTML; equal pages give equal text."""
     own = files("globalprune.report")
     environment = Environment(

@@ -85,7 +85,7 @@ class PreparedCut:
     @cached_property
     def analysis(self) -> Path | None:
         """The analysis.json that the plan was made from, if it is found."""
-        return find_analysis(self.file, self.options.analysis)
+        return find_analysis_file(self.file, self.options.analysis)
 
 
 def prepare_cut(
@@ -144,7 +144,7 @@ def prepare_cut(
     )
 
 
-def find_analysis(file: PlanFile, named: Path | None) -> Path | None:
+def find_analysis_file(file: PlanFile, named: Path | None) -> Path | None:
     """Find the plan's analysis.json: the named file or folder, else by the plan's own path.
 
     Return None where the plan's own path leads to no such analysis. Raise `UsageError` where

@@ -1,21 +1,19 @@
 """Windows to evaluate a model by: contiguous, from the start of the text, equal for every run."""
 
 from collections.abc import Callable
-from typing import Final
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.errors import TextError, UsageError
 from globalprune.progress import Progress, silent
+from globalprune.text.calibration import SEQ_LEN
 from globalprune.text.conversations import read_texts
 from globalprune.text.readers import TextUse, open_rows
 from globalprune.text.rows import Column
 from globalprune.text.source import BUILTIN, parse_source
 from globalprune.text.tokenization import TokenSequence, tokenise
 from globalprune.text.windows import TokenWindows, WindowCutter, check_counts, id_windows
-
-SEQ_LEN: Final = 512
 
 
 def evaluation_windows(

@@ -10,7 +10,7 @@ from nano import Training, train
 from tiny_models import VOCABULARY, tiny_config, tiny_tokenizer
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from globalprune.artifacts.analyses.trial import Candidate, CandidateName, Trial, trial_of
+from globalprune.artifacts.analyses.trial import Trial, TrialCut, TrialCutName, trial_of
 
 TOKENS = 10  # predicted, of every window
 _LETTERS = 6
@@ -45,8 +45,8 @@ def trial_with(
         **{name: [loss] * windows for name, loss in others.items()},
     }
     names: Any = list(means)
-    candidates = [Candidate(name, {}, 100, 0.01 if name == "plan" else None) for name in names]
-    losses: dict[CandidateName, list[float]] = {
+    candidates = [TrialCut(name, {}, 100, 0.01 if name == "plan" else None) for name in names]
+    losses: dict[TrialCutName, list[float]] = {
         name: [TOKENS * loss for loss in means[name]] for name in names
     }
     return trial_of(

@@ -17,7 +17,7 @@ from globalprune.artifacts.formatting import format_number
 from globalprune.artifacts.records import Record
 from globalprune.artifacts.structure import RemovedGroups
 
-CandidateName = Literal["plan", "attention", "mlp", "random"]
+TrialCutName = Literal["plan", "attention", "mlp", "random"]
 LEAST_WINDOWS: Final = 6
 MOST_WINDOWS: Final = 12
 MARGIN: Final = 0.1  # nats a token, a tenth in perplexity: less is no reason to stop
@@ -32,10 +32,10 @@ _WORDS: Final = {
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class TrialCut:
     """A cut that is tried: the groups that go, their parameters, and the loss foretold of them."""
 
-    name: CandidateName
+    name: TrialCutName
     groups: RemovedGroups
     parameters: int
     predicted: float | None  # nats a token; None where the importance is no loss of a masked model
@@ -44,7 +44,7 @@ class Candidate:
 class TriedRemoval(Record):
     """What the model loses where some of its groups are masked."""
 
-    name: CandidateName
+    name: TrialCutName
     parameters: int = Field(ge=0)  # that go
     loss: float | None  # nats a token; None: no finite number
     # of the plan's loss less this one, paired over the windows; of the plan: less the whole model's
@@ -83,8 +83,8 @@ def window_count(measured: int) -> int:
 
 
 def trial_of(
-    candidates: Sequence[Candidate],
-    losses: Mapping[CandidateName, Sequence[float]],
+    candidates: Sequence[TrialCut],
+    losses: Mapping[TrialCutName, Sequence[float]],
     dense: Sequence[float],
     tokens: Sequence[int],
     *,

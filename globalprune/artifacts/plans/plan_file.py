@@ -18,6 +18,7 @@ from globalprune.artifacts.plans.plan import AnalysisReference, PrunePlan
 from globalprune.artifacts.plans.plan_validation import (
     range_problems,
     refuse_other_format,
+    refuse_stale,
     validate_shape,
 )
 from globalprune.artifacts.plans.plan_yaml import (
@@ -30,7 +31,7 @@ from globalprune.artifacts.plans.plan_yaml import (
 from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import ModelStructure
-from globalprune.errors import ArtifactError, PlanInvalid, PlanStale, UsageError
+from globalprune.errors import ArtifactError, PlanInvalid, UsageError
 
 PLAN_FILE: Final = "plan.yaml"
 SCHEMA_LINE: Final = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
@@ -87,13 +88,8 @@ class PlanDocument:
         if problems or plan is None:
             ordered = sorted(dict.fromkeys(problems))
             raise PlanInvalid(str(self.path), [f"line {line}: {text}" for line, text in ordered])
-        if structure is not None and named not in (None, structure.fingerprint):
-            source = plan.model.source if plan.model else "another model"
-            raise PlanStale(
-                f"{self.path}: was made for {source}, whose structure is {named}; this one has "
-                f"{structure.fingerprint}. Use the model and the analysis that it was made from "
-                "(a model that was cut has another structure), or make a plan for this one."
-            )
+        if structure is not None:
+            refuse_stale(str(self.path), plan, named, structure)
         return plan
 
     def file(self, structure: ModelStructure | None = None) -> PlanFile:

@@ -42,7 +42,7 @@ from globalprune.artifacts.structure import (
     SublayerStructure,
     unprunable_reason,
 )
-from globalprune.errors import PlanVersion
+from globalprune.errors import PlanStale, PlanVersion
 
 _INDICES: Final = re.compile(r"\d+(\s*-\s*\d+)?")
 _MODELS: Final[dict[Location, type[Record]]] = {
@@ -75,6 +75,20 @@ def validate_shape(document: LinedDict) -> tuple[PrunePlan | None, list[Problem]
             location = tuple(part for part in detail["loc"] if part != "[key]")
             problems.append(problem_at(document, location, _complaint(detail, location)))
     return None, problems
+
+
+def refuse_stale(
+    path: str, plan: PrunePlan, fingerprint: str | None, structure: ModelStructure
+) -> None:
+    """Raise `PlanStale` for a plan that names the fingerprint of another structure."""
+    if fingerprint in (None, structure.fingerprint):
+        return
+    source = plan.model.source if plan.model else "another model"
+    raise PlanStale(
+        f"{path}: was made for {source}, whose structure is {fingerprint}; this one has "
+        f"{structure.fingerprint}. Use the model and the analysis that it was made from "
+        "(a model that was cut has another structure), or make a plan for this one."
+    )
 
 
 def range_problems(document: LinedDict, structure: ModelStructure) -> list[Problem]:

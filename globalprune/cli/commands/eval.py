@@ -158,7 +158,7 @@ def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
     import json
 
     from globalprune.artifacts.evaluations.evaluation_files import all_warnings
-    from globalprune.cli.result_text import render
+    from globalprune.cli.result_text import evaluation_text
 
     for result in comparison.models:
         if result.from_earlier_run:
@@ -169,4 +169,4 @@ def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
     if as_json:
         console.print_json(json.loads(comparison.model_dump_json()))
     else:
-        console.print_text(render(comparison))
+        console.print_text(evaluation_text(comparison))

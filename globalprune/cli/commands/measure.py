@@ -81,14 +81,14 @@ def measure(
     if as_json:
         console.print_json(record.model_dump(mode="json"))
     else:
-        console.print_text(render(record))
+        console.print_text(latency_text(record))
 
 
 _MILLISECONDS: Final = 1000
 _PERCENT: Final = 100
 
 
-def render(record: "MachineRecord") -> str:
+def latency_text(record: "MachineRecord") -> str:
     """Draw the table, and under it what it was measured with."""
     from rich import box
     from rich.table import Table

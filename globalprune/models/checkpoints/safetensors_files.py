@@ -20,11 +20,6 @@ SAVE_AGAIN: Final = "download or save the model again."
 _WEIGHTS_KEY: Final = "transformers_weights"  # under it a config.json names another file
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether a folder holds the weights of a whole model."""
-    return any((folder / name).is_file() for name in (SINGLE_FILE, INDEX_FILE))
-
-
 def read_headers(folder: Path, config: dict[str, Any]) -> dict[Path, dict[str, TensorInfo]]:
     """Return names, shapes and dtypes of the model's tensors, by the file that holds each.
 

@@ -4,14 +4,14 @@ import pytest
 from records import comparison_of, judged, model_result, speed_of
 
 from globalprune.artifacts.evaluations.evaluation import MetricResult, ModelResult, TaskResult
-from globalprune.cli.result_text import render
+from globalprune.cli.result_text import evaluation_text
 
 
 def lines_of(*results: ModelResult) -> dict[str, list[str]]:
     """The table of these models: the words of each row's lines, by the row's name."""
     found: dict[str, list[str]] = {}
     name = ""
-    for line in render(comparison_of(*results)).splitlines()[2:]:
+    for line in evaluation_text(comparison_of(*results)).splitlines()[2:]:
         if not line.strip():
             break
         if not line.startswith("  "):
@@ -27,7 +27,10 @@ def test_models_are_columns_and_the_first_is_the_baseline() -> None:
     before = model_result("before")
     after = model_result("after", parameters=15_000_000, peak_memory_bytes=None)
     found = lines_of(before, after)
-    assert render(comparison_of(before, after)).splitlines()[0].split() == ["before", "after"]
+    assert evaluation_text(comparison_of(before, after)).splitlines()[0].split() == [
+        "before",
+        "after",
+    ]
     assert found["parameters"][0].split() == ["20,000,000", "15,000,000"]
     assert found["parameters"][1] == "-25.0 %"
     [memory] = found["peak memory"]
@@ -77,7 +80,7 @@ def test_parts_of_a_group_stay_out_of_the_table(part_of: str | None) -> None:
 
 def test_figures_carry_what_they_were_measured_with() -> None:
     """Without text, windows and precision no figure can be compared with another run's."""
-    said = render(comparison_of(model_result()))
+    said = evaluation_text(comparison_of(model_result()))
 
     assert "text: 1 window of 8 tokens of test, 7 predicted tokens" in said
     assert "float32 on cpu (a processor, 2 threads), the KV cache too, batch size 1" in said
@@ -87,5 +90,5 @@ def test_figures_carry_what_they_were_measured_with() -> None:
 def test_a_single_window_says_that_it_is_no_proof() -> None:
     """Else a table without errors would pass for an exact one."""
     said = "one window tells no error of perplexity"
-    assert said in render(comparison_of(model_result(perplexity=judged(20.0))))
-    assert said not in render(comparison_of(model_result()))
+    assert said in evaluation_text(comparison_of(model_result(perplexity=judged(20.0))))
+    assert said not in evaluation_text(comparison_of(model_result()))

@@ -7,7 +7,7 @@ import pytest
 from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.analyses.trial import Candidate
+from globalprune.artifacts.analyses.trial import TrialCut
 from globalprune.artifacts.plans.plan import Target
 from globalprune.artifacts.structure import GroupType
 from globalprune.pipeline.trial import trial_candidates
@@ -22,7 +22,7 @@ def ratio_of(parameters: int) -> float:
     return (parameters - 0.5) / STRUCTURE.parameters
 
 
-def candidates_at(ratio: float) -> dict[str, Candidate]:
+def candidates_at(ratio: float) -> dict[str, TrialCut]:
     """The candidates of the plan at that ratio, by name."""
     plan = make_plan(ANALYSIS, Target(ratio=ratio)).plan
     return {one.name: one for one in trial_candidates(ANALYSIS, plan)}

@@ -45,7 +45,7 @@ def section(name: str = "one", *glances: OverviewRow, word: str = "word") -> Sec
 
 def test_a_page_stands_alone() -> None:
     """Two equal sections with two equal drawings each: ids differ all the same."""
-    found = assert_stands_alone(page.render(page_of(section(), section("two"))))
+    found = assert_stands_alone(page.render_page(page_of(section(), section("two"))))
 
     assert found.drawings == 4
     assert found.headings == ["a title", "one", "word", "two", "word"]
@@ -54,14 +54,14 @@ def test_a_page_stands_alone() -> None:
 
 def test_equal_content_is_an_equal_file() -> None:
     """Drawn anew."""
-    assert page.render(page_of(section())) == page.render(page_of(section()))
+    assert page.render_page(page_of(section())) == page.render_page(page_of(section()))
 
 
 def test_nothing_that_is_told_becomes_html() -> None:
     """A model's name may be anything; a person reads it as it is."""
     glances = (OverviewRow(EVIL, EVIL, EVIL, EVIL, EVIL), OverviewRow("b"))
     evil = page_of(section(EVIL, *glances, word=EVIL), title=EVIL)
-    found = assert_stands_alone(page.render(evil))
+    found = assert_stands_alone(page.render_page(evil))
 
     assert found.headings[:2] == [EVIL, "At a glance"]
     assert found.facts[EVIL] == EVIL
@@ -71,15 +71,17 @@ def test_nothing_that_is_told_becomes_html() -> None:
 
 def test_a_single_model_needs_no_first_table() -> None:
     """Two do."""
-    assert "At a glance" not in page.render(page_of(section("one", OverviewRow("plan"))))
-    assert "At a glance" in page.render(page_of(section("one", OverviewRow("a"), OverviewRow("b"))))
+    assert "At a glance" not in page.render_page(page_of(section("one", OverviewRow("plan"))))
+    assert "At a glance" in page.render_page(
+        page_of(section("one", OverviewRow("a"), OverviewRow("b")))
+    )
 
 
 @pytest.mark.parametrize(("other", "said"), [("sha256:1", False), ("sha256:2", True)])
 def test_perplexities_of_other_windows_are_told_apart(other: str, *, said: bool) -> None:
     """They can't be compared."""
     rows = (OverviewRow("a", windows="sha256:1"), OverviewRow("b", windows=other), OverviewRow("c"))
-    found = WebPage(page.render(page_of(section("one", *rows))))
+    found = WebPage(page.render_page(page_of(section("one", *rows))))
 
     assert ("can't be compared" in found.text) is said
 
@@ -90,7 +92,7 @@ def test_without_matplotlib_there_are_tables() -> None:
         mock.patch.object(drawing, "can_draw", return_value=False),
         mock.patch.object(page, "can_draw", return_value=False),
     ):
-        found = assert_stands_alone(page.render(page_of(section())))
+        found = assert_stands_alone(page.render_page(page_of(section())))
 
     assert found.drawings == 0
     assert MISSING in found.text
@@ -99,7 +101,7 @@ def test_without_matplotlib_there_are_tables() -> None:
 
 def test_characters_that_act_and_mathematics_are_text_on_a_page() -> None:
     """Escapes and marks of direction are spelled; a dollar in a drawing is a dollar."""
-    html = page.render(page_of(section(word="a\x1b[31m\u202eb $\\frac{1}{$")))
+    html = page.render_page(page_of(section(word="a\x1b[31m\u202eb $\\frac{1}{$")))
 
     assert "\x1b" not in html
     assert "\u202e" not in html
