@@ -67,7 +67,7 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 fast: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not runtimes"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not more_families and not runtimes"
 
 schemas: .venv/installed  ## write schemas/ anew from the pydantic models
 	$(BIN)/python -m globalprune.artifacts.schemas schemas

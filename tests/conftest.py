@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["GLOBALPRUNE_CACHE"] = tempfile.mkdtemp(prefix="globalprune-tests-")
 
 import pytest
+
+QUICK_FAMILIES = ("llama", "gemma3", "mixtral")  # plain; norms behind its sublayers; experts
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what repeats a law for one more family, which `make check` leaves to `make test`."""
+    from tiny_models import FAMILIES, MIXTURES
+
+    more = {*FAMILIES, *MIXTURES} - set(QUICK_FAMILIES)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            names = {re.split(r"\W", str(value))[0] for value in item.callspec.params.values()}
+            if names & more and names.isdisjoint(QUICK_FAMILIES):
+                item.add_marker(pytest.mark.more_families)
 
 
 @pytest.fixture(scope="session")

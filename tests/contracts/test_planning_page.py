@@ -25,6 +25,7 @@ def smollm2() -> ModelStructure:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the page is for a shell")
 def test_an_afternoon_of_planning(tmp_path: Path) -> None:
     """Top to bottom, as a person would type it; a command that fails ends it."""

@@ -49,6 +49,7 @@ def test_the_wheel_carries_what_is_no_module_of_it(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "demo/", "examples/"))]
 
 
+@pytest.mark.slow
 def test_the_wheel_works_without_the_tree(
     wheel: Path, tmp_path: Path, tiny: Callable[[str], Path]
 ) -> None:

@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], Callable[[Path], Non
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_kill_between_two_renames_mixes_nothing(tiny: Tiny, tmp_path: Path, command: str) -> None:
     """The next run ends well, leaves nothing of the dead one, and what is a person's stays."""

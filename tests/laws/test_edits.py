@@ -52,6 +52,7 @@ def drafts(tmp_path_factory: pytest.TempPathFactory) -> list[Draft]:
     return drafts
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(hand=HANDS)
 def test_an_edit_is_honoured_exactly(drafts: list[Draft], hand: random.Random) -> None:

@@ -78,6 +78,9 @@ WATCHED: dict[tuple[str, str], tuple[str, Callable[[dict[str, Any]], Any]]] = {
 }
 
 
+LONG = {"apply compensated", "prune", "prune in rounds", "sweep"}
+
+
 @contextmanager
 def watching() -> Iterator[Deeds]:
     """Count while the block runs."""
@@ -149,7 +152,13 @@ def commands(model: Path, place: Path) -> dict[str, tuple[Any, ...]]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", commands(Path(), Path()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+        for name in commands(Path(), Path())
+    ],
+)
 def test_nothing_is_done_twice(tiny: Tiny, place: Path, tmp_path: Path, name: str) -> None:
     """Not of the model, nor of what was made of it."""
     command = commands(tiny("llama"), place)[name]

@@ -39,6 +39,7 @@ UNEVEN: Removals = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gone", "trust", "kind"),
     [

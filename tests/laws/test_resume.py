@@ -111,6 +111,7 @@ def test_a_kill_and_resume_change_no_importance(tiny: Tiny, family: str, stops: 
         assert contents(Path(name)) == unbroken(model, giving=False)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(stops=st.lists(st.integers(0, 30), min_size=1, max_size=3))
 def test_neither_do_they_behind_a_plan_that_is_compensated(tiny: Tiny, stops: list[int]) -> None:

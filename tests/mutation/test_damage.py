@@ -8,6 +8,7 @@ from mutation.damage import build, run_cases
 SAMPLE = range(40)
 
 
+@pytest.mark.slow
 def test_every_damaged_file_is_answered_or_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

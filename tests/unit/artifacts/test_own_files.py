@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from command_line import gp, refused
 
 from globalprune.artifacts.own_files import RECORDS, foreign_files
@@ -11,6 +12,7 @@ from globalprune.artifacts.plans.plan_file import PLAN_FILE
 TEXT = ("--data", "builtin", "--samples", "4", "--seq-len", "16")
 
 
+@pytest.mark.slow
 def test_all_that_every_phase_writes_is_replaced_and_nothing_of_a_person(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def stopping(at: str) -> Callable[..., Any]:
     return bars
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["measuring", "ordering", "cut", "finetuning", "perplexity"])
 def test_work_that_was_stopped_ends_as_if_it_had_not_been(
     tiny: Tiny,

@@ -188,6 +188,7 @@ def test_other_windows_and_other_seeds_draw_otherwise() -> None:
     assert torch.equal(labels, drawn_by(hidden, LabelDraw(7)))
 
 
+@pytest.mark.slow
 def test_the_fisher_of_drawn_labels_is_the_expected_one(tiny: Tiny) -> None:
     """Over all labels of the one predicted token: Σ_y p(y) · J_y² / 2, each J from the text y."""
     model = measuring.loaded(tiny("llama"))
