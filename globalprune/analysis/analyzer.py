@@ -32,8 +32,8 @@ from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.compensation import check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import holds_writer_lock
-from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.split import validation_every
+from globalprune.compensation.compensate import validation_every
+from globalprune.compensation.sublayer_weights import CompensatedWeights
 from globalprune.importance import Importance, importances_named
 from globalprune.models.loading import load_model, unfuse_experts
 from globalprune.models.placement import Placement, choose_float64_placement, peak_memory

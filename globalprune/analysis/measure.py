@@ -16,12 +16,10 @@ from globalprune.artifacts.analyses.reliability import Reliability, reliability_
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure, SublayerStructure
 from globalprune.importance import Importance
-from globalprune.obs.order_groups import RemovalOrders, order_sublayers
-from globalprune.obs.removal_order import measured_losses
+from globalprune.obs.removal_order import RemovalOrders, measured_losses, order_sublayers
 from globalprune.obs.trials import Trials, removal_trials
 from globalprune.progress import Progress
-from globalprune.statistics.checkpointing import PassCheckpoint
-from globalprune.statistics.collect import Collected, collect
+from globalprune.statistics.collect import Collected, PassCheckpoint, collect
 from globalprune.statistics.hooks import find_sites, frozen
 from globalprune.statistics.interface import (
     PASS_STATISTICS,

@@ -18,8 +18,7 @@ from globalprune.artifacts.plans.plan_effect import PlanEffect, effect_of, remov
 from globalprune.artifacts.plans.plan_file import read_plan
 from globalprune.artifacts.structure import RemovedGroups
 from globalprune.compensation.compensate import compensate
-from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.sublayer_weights import SublayerWeights
+from globalprune.compensation.sublayer_weights import CompensatedWeights, SublayerWeights
 from globalprune.progress import Progress
 from globalprune.statistics.interface import SublayerKey
 from globalprune.sublayers.residual_stream import sublayer_model

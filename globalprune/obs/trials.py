@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.run_folder import RunFolder
+from globalprune.compensation.compensate import VALIDATION_EVERY
 from globalprune.compensation.ridge import NormalEquations, ridge_towards
-from globalprune.compensation.split import VALIDATION_EVERY
 from globalprune.errors import NonFiniteError
 from globalprune.obs.removal_order import RemovalOrder
 from globalprune.progress import Progress

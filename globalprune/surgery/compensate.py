@@ -13,11 +13,10 @@ from globalprune.artifacts.results.compensation import (
     check_gate_steps,
 )
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import compensate
-from globalprune.compensation.compensated_weights import CompensatedWeights
+from globalprune.compensation.compensate import compensate, validation_every, window_starts
 from globalprune.compensation.final_norm import LogitScales
 from globalprune.compensation.ridge import STRENGTHS
-from globalprune.compensation.split import validation_every, window_starts
+from globalprune.compensation.sublayer_weights import CompensatedWeights
 from globalprune.models.loading import load_model, unfuse_experts
 from globalprune.models.placement import choose_float64_placement, peak_memory
 from globalprune.models.prepared_model import PreparedModel

@@ -16,7 +16,7 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.card.model_card import write_card
-from globalprune.compensation.compensated_weights import CompensatedWeights
+from globalprune.compensation.sublayer_weights import CompensatedWeights
 from globalprune.errors import ApplyError, UsageError
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint

@@ -153,7 +153,7 @@ def test_an_analysis_that_was_interrupted_says_how_it_goes_on(tiny: Tiny, tmp_pa
     with mock.patch("globalprune.statistics.collect.midpoint", side_effect=Interrupted(2)):
         at_once = gp(*words)
     nothing_left = not list(tmp_path.iterdir())
-    with mock.patch("globalprune.obs.order_groups._ordered", side_effect=Interrupted(2)):
+    with mock.patch("globalprune.obs.removal_order._ordered", side_effect=Interrupted(2)):
         later = gp(*words)
 
     assert at_once.code == later.code == 130

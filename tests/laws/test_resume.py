@@ -34,7 +34,7 @@ OWN = ("seconds", "peak_memory_bytes", "command", "calibration")  # clock, memor
 
 def keeping_all() -> AbstractContextManager[object]:
     """Let every batch be written, however long that takes."""
-    return mock.patch.multiple("globalprune.statistics.checkpointing", PAUSE=0.0, SHARE=0)
+    return mock.patch.multiple("globalprune.statistics.collect", PAUSE=0.0, SHARE=0)
 
 
 class Killed(BaseException):

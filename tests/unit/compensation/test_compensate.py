@@ -24,9 +24,8 @@ from uneven_models import save_uneven, uneven_cut
 
 from globalprune.artifacts.results.compensation import GATE_STEPS, CompensatedModule
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensate import compensate_sublayers
-from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.split import VALIDATION_EVERY
+from globalprune.compensation.compensate import VALIDATION_EVERY, compensate_sublayers
+from globalprune.compensation.sublayer_weights import CompensatedWeights
 from globalprune.models.loading import load_model
 from globalprune.progress import silent
 from globalprune.sublayers.residual_stream import StreamBatch, stream_batches

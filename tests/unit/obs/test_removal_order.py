@@ -1,209 +1,135 @@
-"""The order of removals and its losses, against solving what stays by brute force."""
+"""The walk that orders groups for removal, and the curvature that it starts from."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from pathlib import Path
 
+import measuring
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from compensating import running
+from tiny_models import FAMILIES, random_ids
 
 from globalprune.obs.removal_order import (
-    DAMPING,
-    RemovalOrder,
-    measured_losses,
+    RemovalOrders,
     one_shot_losses,
+    order_sublayers,
     removal_order,
 )
+from globalprune.progress import silent
+from globalprune.statistics.interface import Split
 
-OUTPUTS = 5
-SHAPES = pytest.mark.parametrize(
-    ("groups", "width"), [(7, 1), (40, 1), (6, 4), (20, 2)], ids=["7", "40", "6 of 4", "20 of 2"]
-)
-
-
-class Problem(NamedTuple):
-    """What the functions take, in their order."""
-
-    moment: torch.Tensor
-    curvature: torch.Tensor
-    weights: torch.Tensor
-    width: int
-
-    def loss(self, gone: list[int]) -> float:
-        """What is lost if these groups go and the other weights are compensated."""
-        damped = self.moment + DAMPING * torch.diag(self.moment.diagonal())
-        stays = torch.ones(len(damped), dtype=torch.bool)
-        for group in gone:
-            stays[group * self.width : (group + 1) * self.width] = False
-        solved = torch.zeros_like(self.weights)
-        solved[stays] = torch.linalg.solve(damped[stays][:, stays], damped[stays] @ self.weights)
-        off = self.weights - solved
-        return 0.5 * float((self.curvature * (off * (damped @ off)).sum(dim=0)).sum())
+Tiny = Callable[[str], Path]
+ROWS = [random_ids(1, 16, seed)[0] for seed in range(6)]
 
 
-def problem(groups: int, width: int, seed: int = 0) -> Problem:
-    """A drawn problem whose inputs are of several sizes and go together."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = groups * width
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    tokens = draw(3 * inputs, inputs) @ (torch.eye(inputs) + 0.3 * draw(inputs, inputs))
-    tokens *= 1 + draw(inputs).abs()
-    return Problem(
-        tokens.T @ tokens / len(tokens), draw(OUTPUTS).abs(), draw(inputs, OUTPUTS), width
+def removal(folder: Path, batch_size: int = 4, rows: list[torch.Tensor] = ROWS) -> RemovalOrders:
+    """Collect the curvature in one pass, and walk."""
+    here = running(folder)
+    sites = measuring.sites_of(here.module, folder)
+    found = measuring.measured(here.module, sites, rows, ["output_curvature"], batch_size)
+    parts = found.halves and tuple(half["output_curvature"] for half in found.halves)
+    curvature = Split(found.sums["output_curvature"], parts)  # type: ignore[arg-type]
+    return order_sublayers(
+        here,
+        measuring.windows_of(rows),
+        curvature,
+        batch_size=batch_size,
+        progress=silent,
     )
 
 
-@SHAPES
-def test_the_first_losses_are_those_of_solving_the_rest(groups: int, width: int) -> None:
-    """Group by group, as if it were the only one to go."""
-    given_problem = problem(groups, width)
-    expected = [given_problem.loss([group]) for group in range(groups)]
-    found = one_shot_losses(*given_problem)
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+def test_the_curvature_is_that_of_autograd(tiny: Tiny) -> None:
+    """Squared gradients of each window's summed loss, a mean over predicted tokens."""
+    model = measuring.loaded(tiny("llama"))
+    sites = measuring.sites_of(model, tiny("llama"))
+    found = measuring.measured(model, sites, ROWS, ["output_curvature"], 4).sums
+    output = model.model.layers[1].mlp.down_proj
+    total = torch.zeros(model.config.hidden_size, dtype=torch.float64)
+    for row in ROWS:
+        kept: list[torch.Tensor] = []
+        handle = output.register_forward_hook(lambda _m, _a, made, kept=kept: kept.append(made))
+        loss = model(row[None], labels=row[None]).loss * (len(row) - 1)
+        handle.remove()
+        (gradient,) = torch.autograd.grad(loss, kept)
+        total += gradient.double().square().sum(dim=(0, 1))
+    predicted = sum(len(row) - 1 for row in ROWS)
+    expected = total / predicted
+    torch.testing.assert_close(found["output_curvature"][1, "mlp"], expected, rtol=1e-4, atol=0)
 
 
-@SHAPES
-def test_the_losses_add_up_to_those_of_the_whole_set(groups: int, width: int) -> None:
-    """After every step: removing the set at once and solving the rest loses as much."""
-    given_problem = problem(groups, width)
-    order = removal_order(*given_problem)
-    gone = order.groups.tolist()
-    expected = [given_problem.loss(gone[: count + 1]) for count in range(groups)]
-    found = order.losses.cumsum(0)
-    wanted = torch.tensor(expected, dtype=torch.float64)
-    torch.testing.assert_close(found, wanted, rtol=1e-3 if width == 1 else 1e-8, atol=0)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_rank_each_sublayer_in_its_order(tiny: Tiny, family: str) -> None:
+    """So a cut by lowest score always takes the beginning of an order."""
+    found = removal(tiny(family))
+    for sublayer, order in found.orders.items():
+        assert found.losses[sublayer].argsort().tolist() == order.groups.tolist()
+        assert sorted(order.groups.tolist()) == list(range(len(order.groups)))
 
 
-@settings(max_examples=15, deadline=None)
-@given(groups=st.integers(1, 9), width=st.integers(1, 3), seed=st.integers(0, 10**6))
-def test_each_step_takes_the_cheapest(groups: int, width: int, seed: int) -> None:
-    """Of the remaining groups, with the weights compensated so far; every group goes once."""
-    given_problem = problem(groups, width, seed)
-    order = removal_order(*given_problem)
-    gone: list[int] = []
-    for group in order.groups.tolist():
-        standing = set(range(groups)) - set(gone)
-        losses = {other: given_problem.loss([*gone, other]) for other in standing}
-        assert losses[group] <= min(losses.values()) * (1 + 1e-4)
-        gone.append(group)
-    assert sorted(gone) == list(range(groups))
-    assert order.groups[0] == one_shot_losses(*given_problem).argmin()
+def test_an_order_is_that_of_the_moments_of_what_enters(tiny: Tiny) -> None:
+    """A is a mean of a·aᵀ over all tokens of all windows, ragged or not."""
+    folder = tiny("qwen3")
+    rows = [row[: 9 + number] for number, row in enumerate(ROWS)]
+    found = removal(folder, rows=rows)
+    here = running(folder)
+    output = here.module.model.layers[0].mlp.down_proj
+    seen: list[torch.Tensor] = []
+    output.register_forward_pre_hook(lambda _m, args: seen.append(args[0].detach()[0]))
+    for row in rows:
+        here.module(row[None])
+    inputs = torch.cat(seen).double()
+    sites = measuring.sites_of(here.module, folder)
+    curvature = measuring.measured(here.module, sites, rows, ["output_curvature"]).sums
+    own = curvature["output_curvature"][0, "mlp"]
+    expected = removal_order(inputs.T @ inputs / len(inputs), own, output.weight.T.detach(), 1)
+    assert found.orders[0, "mlp"].groups.tolist() == expected.groups.tolist()
 
 
-def test_of_twins_the_first_to_go_is_nearly_free() -> None:
-    """What the other can take over isn't lost; once it is alone, it is dear."""
-    moment, curvature, weights, width = problem(8, 1)
-    moment[3], moment[:, 3] = moment[5], moment[:, 5]
-    moment[3, 3] = moment[5, 5]
-    order = removal_order(moment, curvature, weights, width)
-    losses = dict(zip(order.groups.tolist(), order.losses.tolist(), strict=True))
-    first, last = sorted((losses[3], losses[5]))
-    assert first < 0.1 * last
+def test_a_massive_channel_goes_last(tiny: Tiny) -> None:
+    """A channel far larger than its sublayer is kept as long as any other is there."""
+    here = running(tiny("llama"))
+    with torch.no_grad():
+        here.module.model.layers[0].mlp.up_proj.weight[5] *= 1e4
+        here.module.model.layers[0].mlp.down_proj.weight[:, 5] = 0  # and yet it does nothing
+    curvature = {(0, "mlp"): torch.ones(here.module.config.hidden_size)}
+    found = order_sublayers(
+        here, measuring.windows_of(ROWS),
+        Split(curvature),  # type: ignore[arg-type]
+        batch_size=4, progress=silent,
+    )  # fmt: skip
+    assert found.orders[0, "mlp"].groups[-1] == 5
+    assert list(found.orders) == [(0, "mlp")]
 
 
-@pytest.mark.parametrize("width", [1, 2])
-def test_the_scale_of_an_input_changes_nothing(width: int) -> None:
-    """An input a hundred times larger, whose weights are as much smaller, says the same."""
-    moment, curvature, weights, _ = problem(10, width)
-    scales = 10.0 ** (torch.arange(10 * width, dtype=torch.float64) % 5 - 2)
-    scaled = (scales[:, None] * moment * scales, curvature, weights / scales[:, None], width)
-    expected = removal_order(moment, curvature, weights, width)
-    found = removal_order(*scaled)
-    assert found.groups.tolist() == expected.groups.tolist()
-    torch.testing.assert_close(found.losses, expected.losses, rtol=1e-3, atol=0)
+def test_a_single_window_has_no_halves(tiny: Tiny) -> None:
+    """There is nothing to compare then."""
+    assert removal(tiny("llama"), rows=ROWS[:1]).halves is None
 
 
-def test_guarded_groups_go_last() -> None:
-    """The cheapest too, in the order of what they lose then; all others as if they weren't."""
-    given_problem = problem(20, 1)
-    cheap = removal_order(*given_problem).groups[:3]
-    guarded = torch.zeros(20, dtype=torch.bool)
-    guarded[cheap] = True
-    order = removal_order(*given_problem, guarded)
-    assert set(order.groups[-3:].tolist()) == set(cheap.tolist())
-    expected = [given_problem.loss(order.groups[: count + 1].tolist()) for count in range(20)]
-    wanted = torch.tensor(expected, dtype=torch.float64)
-    torch.testing.assert_close(order.losses.cumsum(0), wanted, rtol=1e-3, atol=0)
+def test_each_half_of_the_windows_costs_by_itself(tiny: Tiny) -> None:
+    """What a group costs as the first to go, from the first windows alone and from the others.
 
-
-def test_what_the_text_never_shows_goes_first() -> None:
-    """A group without inputs, and one without weights, cost next to nothing."""
-    moment, curvature, weights, width = problem(6, 2)
-    moment[4:6], moment[:, 4:6] = 0, 0
-    weights[8:10] = 0
-    order = removal_order(moment, curvature, weights, width)
-    assert set(order.groups[:2].tolist()) == {2, 4}
-
-
-def test_a_sublayer_that_feels_nothing_still_has_an_order() -> None:
-    """All zeros: every group once, every loss finite."""
-    zeros = torch.zeros(6, 6)
-    order = removal_order(zeros, torch.zeros(OUTPUTS), torch.zeros(6, OUTPUTS), 2)
-    assert sorted(order.groups.tolist()) == [0, 1, 2]
-    assert order.losses.tolist() == [0.0, 0.0, 0.0]
-
-
-def test_curvature_below_zero_counts_as_none() -> None:
-    """Noise of an estimate must not reward a removal."""
-    moment, curvature, weights, width = problem(5, 1)
-    below = curvature.clone()
-    below[2] = -3.0
-    floored = curvature.clone()
-    floored[2] = 0.0
-    found = one_shot_losses(moment, below, weights, width)
-    assert torch.equal(found, one_shot_losses(moment, floored, weights, width))
-    assert (found >= 0).all()
-
-
-def test_inputs_are_left_as_they_were() -> None:
-    """The matrices of the caller are not used up."""
-    given_problem = problem(20, 1)
-    parts = given_problem[:3]
-    copies = [part.clone() for part in parts]
-    removal_order(*given_problem)
-    assert all(torch.equal(part, copy) for part, copy in zip(parts, copies, strict=True))
-
-
-def order(*losses: float) -> RemovalOrder:
-    """An order that takes the last group first."""
-    return RemovalOrder(
-        torch.arange(len(losses)).flip(0), torch.tensor(losses, dtype=torch.float64)
-    )
-
-
-@given(
-    st.lists(st.floats(1e-6, 10), min_size=5, max_size=20),
-    st.floats(1e-6, 10),
-    st.floats(1, 10),
-)
-def test_the_curve_goes_through_its_trials(
-    losses: list[float], first: float, dearer: float
-) -> None:
-    """What was measured is what is lost by then; between, the prediction's shape stays."""
-    second = first * (1 + dearer * sum(losses[2:4]) / sum(losses[:2]))
-    found = measured_losses(order(*losses), {2: first, 4: second})
-    assert float(found.losses[:2].sum()) == pytest.approx(first)
-    assert float(found.losses[:4].sum()) == pytest.approx(second)
-    assert found.losses[0] * losses[1] == pytest.approx(found.losses[1] * losses[0])
-
-
-def test_behind_the_last_trial_its_scale_goes_on() -> None:
-    """The last stretch cost twice what was predicted, and so will the rest."""
-    found = measured_losses(order(1, 1, 2, 3), {1: 5, 3: 11})
-    assert found.losses.tolist() == [5, 2, 4, 6]
-    assert found.by_group.argsort().tolist() == [3, 2, 1, 0]
-
-
-@pytest.mark.parametrize("second", [3.0, 4.0, 4.1], ids=["less", "as much", "hardly more"])
-def test_noise_makes_nothing_behind_it_free(second: float) -> None:
-    """Where more removed seems to cost no more, both stretches and the rest share a factor."""
-    found = measured_losses(order(1, 1, 1, 5), {1: 4, 2: second}).losses
-    assert found.tolist() == pytest.approx([second / 2 * loss for loss in (1, 1, 1, 5)])
-
-
-def test_what_was_predicted_to_be_free_stays_free() -> None:
-    """A sublayer that a plan has emptied already has nothing to scale."""
-    assert measured_losses(order(0, 0, 1), {1: 0.5, 3: 2}).losses.tolist() == [0, 0, 2]
+    A batch crosses the middle, and windows are of several lengths.
+    """
+    rows = [random_ids(1, 10 + 3 * seed, seed)[0] for seed in range(6)]
+    found = removal(tiny("llama"), rows=rows, batch_size=4).halves
+    assert found is not None
+    here = running(tiny("llama"))
+    output = here.module.model.layers[1].mlp.down_proj
+    sites = measuring.sites_of(here.module, tiny("llama"))
+    for sublayer, own in zip(found, (rows[:3], rows[3:]), strict=True):
+        entered: list[torch.Tensor] = []
+        handle = output.register_forward_pre_hook(lambda _m, args, to=entered: to.append(args[0]))
+        with torch.no_grad():
+            for row in own:
+                here.module(row[None])
+        handle.remove()
+        inputs = torch.cat([one.flatten(0, 1) for one in entered]).double()
+        curvature = measuring.measured(here.module, sites, own, ["output_curvature"], 4).sums
+        expected = one_shot_losses(
+            inputs.T @ inputs / len(inputs),
+            curvature["output_curvature"][1, "mlp"],
+            output.weight.detach().T,
+            1,
+        )
+        torch.testing.assert_close(sublayer[1, "mlp"], expected, rtol=1e-3, atol=0)

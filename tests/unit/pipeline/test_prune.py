@@ -116,7 +116,7 @@ def test_work_that_was_stopped_ends_as_if_it_had_not_been(
     command = ("prune", tiny("llama"), "-o", tmp_path / "out", *MEASURE, *LEARN, *judge)
     with monkeypatch.context() as patch:
         patch.setattr("globalprune.cli.console._lines", stopping(phase))
-        patch.setattr("globalprune.statistics.checkpointing.PAUSE", 0.0)
+        patch.setattr("globalprune.statistics.collect.PAUSE", 0.0)
         with pytest.raises(Stopped):
             gp(*command)
     assert not (tmp_path / "out").exists()

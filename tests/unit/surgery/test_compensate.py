@@ -171,7 +171,7 @@ def test_a_failed_verification_keeps_no_result(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compensated weights of a wrong shape are caught as a wrong cut is."""
-    from globalprune.compensation.compensated_weights import CompensatedWeights
+    from globalprune.compensation.sublayer_weights import CompensatedWeights
 
     load_part = CompensatedWeights.load_part
     monkeypatch.setattr(

@@ -11,8 +11,8 @@ from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
 from globalprune.statistics.interface import Batch
 from globalprune.statistics.post_norm import PostNorm
-from globalprune.statistics.reducers import secant
-from globalprune.statistics.reducers.secant import secant_gates
+from globalprune.statistics.reducers import fisher
+from globalprune.statistics.reducers.fisher import secant_gates
 
 TOKENS, WIDTH = 9, 16
 BATCH = Batch(0, windows=2, predicted=TOKENS - 1, scale=4.0)
@@ -72,7 +72,7 @@ def test_any_groups_behind_any_norm(
     monkeypatch: pytest.MonkeyPatch, kind: str, groups: int, inputs: int, bias: bool, numbers: int
 ) -> None:
     """Channels and heads, one of them or many, in float32: the definition within its rounding."""
-    monkeypatch.setattr(secant, "_NUMBERS", numbers)
+    monkeypatch.setattr(fisher, "_NUMBERS", numbers)
     weight = drawn(WIDTH, inputs, seed=1).tolist()
     shift = drawn(WIDTH, seed=2).tolist() if bias else None
     site = linear_site(weight, shift, groups=groups, side="columns")

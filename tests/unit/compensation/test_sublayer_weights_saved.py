@@ -7,8 +7,11 @@ import torch
 
 from globalprune.artifacts.results.compensation import CompensatedModule
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.compensation.compensated_weights import CompensatedWeights
-from globalprune.compensation.sublayer_weights import CompensatedSublayer, SublayerWeights
+from globalprune.compensation.sublayer_weights import (
+    CompensatedSublayer,
+    CompensatedWeights,
+    SublayerWeights,
+)
 
 MODULE = CompensatedModule(
     layer_idx=3,

@@ -9,7 +9,11 @@ import torch
 from compensating import running
 from tiny_models import random_ids
 
-from globalprune.compensation.split import compensation_streams, validation_every, window_starts
+from globalprune.compensation.compensate import (
+    compensation_streams,
+    validation_every,
+    window_starts,
+)
 from globalprune.errors import UsageError
 
 Tiny = Callable[[str], Path]

@@ -9,9 +9,7 @@ import torch
 from tiny_models import random_ids
 
 from globalprune.artifacts.run_folder import RunFolder
-from globalprune.statistics import checkpointing
-from globalprune.statistics.checkpointing import PassCheckpoint, PassTotals
-from globalprune.statistics.collect import collect
+from globalprune.statistics.collect import PassCheckpoint, PassTotals, collect
 from globalprune.statistics.interface import (
     Counts,
     GradientAt,
@@ -124,7 +122,7 @@ def test_a_full_disk_ends_the_saving_and_not_the_pass(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpointing, "PAUSE", 0.0)
+    monkeypatch.setattr("globalprune.statistics.collect.PAUSE", 0.0)
     monkeypatch.setattr("safetensors.torch.save_file", full)
     model = measuring.loaded(tiny("llama"))
     sites = measuring.sites_of(model, tiny("llama"))
@@ -143,7 +141,7 @@ def test_large_accumulators_are_written_in_parts(
     tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that memory holds little more than one of them twice."""
-    monkeypatch.setattr(checkpointing, "_PART_BYTES", 64)
+    monkeypatch.setattr("globalprune.statistics.collect._PART_BYTES", 64)
     model = measuring.loaded(tiny("llama"))
     sites = measuring.sites_of(model, tiny("llama"))
     checkpoint = PassCheckpoint(RunFolder(tmp_path), at_end=True)
