@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from contest.question import Question
-from globalprune.text.evaluation import evaluation_windows
+from globalprune.evaluation.windows import evaluation_windows
 from globalprune.text.windows import TokenWindows, make_windows
 
 STRIDED: Final = "strided"

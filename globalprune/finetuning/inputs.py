@@ -18,9 +18,8 @@ from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints.output_folder import records_folder
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.progress import Progress, silent
-from globalprune.text.rows import Column
+from globalprune.text.rows import IGNORED_LABEL, Column
 from globalprune.text.source import parse_mixture
-from globalprune.text.token_rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, training_texts
 
 TrainingExample = dict[str, torch.Tensor]

@@ -27,7 +27,7 @@ from globalprune.finetuning.inputs import TrainingData
 from globalprune.finetuning.training import TrainingResult
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.checkpoints.lora_checkpoint import ADAPTER_WEIGHTS
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.output_folder import (

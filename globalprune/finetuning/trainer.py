@@ -27,7 +27,7 @@ from globalprune.errors import NonFiniteError, UsageError
 from globalprune.finetuning.inputs import TrainingWindows, collate
 from globalprune.models.quiet import quiet_peft
 from globalprune.progress import Progress
-from globalprune.text.token_rows import IGNORED_LABEL
+from globalprune.text.rows import IGNORED_LABEL
 
 DISTILLATION_CHUNK = 2**25  # logits that are compared at once; 128 MiB in float32
 _LEAST = 1e-8  # probability of the rest: float32 is too coarse below it

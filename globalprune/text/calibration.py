@@ -12,9 +12,9 @@ from globalprune.errors import TextError
 from globalprune.progress import Progress, silent
 from globalprune.text.conversations import read_texts
 from globalprune.text.readers import TextUse, open_rows
-from globalprune.text.rows import Column, TextRows
+from globalprune.text.rows import Column, Ids, TextRows
 from globalprune.text.source import HubText, TextSource, parse_source
-from globalprune.text.tokenization import Ids, TokenSequence, tokenise
+from globalprune.text.tokenization import TokenSequence, tokenise
 from globalprune.text.windows import TokenWindows, WindowCutter, check_counts, id_windows
 
 DEFAULT_SOURCE: Final = "HuggingFaceFW/fineweb-edu:sample-10BT:train"

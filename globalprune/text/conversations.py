@@ -11,9 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, library_errors
 from globalprune.text.chat_template import ChatTemplate, Message
-from globalprune.text.rows import TOOLS, Column, TextRows
-from globalprune.text.token_rows import TokenMask
-from globalprune.text.tokenization import Document, Ids, encode_utf8, read_documents
+from globalprune.text.rows import TOOLS, Column, Ids, TextRows, TokenMask
+from globalprune.text.tokenization import Document, encode_utf8, read_documents
 
 ASSISTANT: Final = "assistant"
 _TEXT_PARTS: Final = ("text", "input_text", "output_text")

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, library_errors
 from globalprune.progress import Progress
-from globalprune.text.rows import TextRows
+from globalprune.text.rows import Ids, TextRows
 
-Ids = npt.NDArray[np.int64]
 BLOCK_CHARACTERS: Final = 2**16  # tokenised at once
 MAX_TOKENS: Final = 2**26  # of one source; half a gigabyte of ids
 _CHARACTERS_PER_TOKEN: Final = 4  # an estimate, used by the progress bar alone

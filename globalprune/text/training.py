@@ -20,10 +20,9 @@ from globalprune.text.calibration import (
 )
 from globalprune.text.conversations import ConversationTokens, tokenise_conversations
 from globalprune.text.readers import TextUse, open_rows
-from globalprune.text.rows import TRAINING_COLUMNS, Column, TextRows
+from globalprune.text.rows import IGNORED_LABEL, TRAINING_COLUMNS, Column, Ids, TextRows, TokenMask
 from globalprune.text.source import TextSource, WeightedSource, parse_mixture
-from globalprune.text.token_rows import IGNORED_LABEL, TokenMask
-from globalprune.text.tokenization import Ids, TokenSequence, check_vocabulary
+from globalprune.text.tokenization import TokenSequence, check_vocabulary
 from globalprune.text.windows import (
     TokenWindows,
     WindowCutter,

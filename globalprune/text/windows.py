@@ -12,9 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from globalprune.artifacts.records import TextRecord, digest_bytes
 from globalprune.errors import TextError, UsageError
-from globalprune.text.rows import Column, TextRows
-from globalprune.text.token_rows import MIN_TOKENS, TokenRow
-from globalprune.text.tokenization import Ids, TokenSequence, adds_bos
+from globalprune.text.rows import MIN_TOKENS, Column, Ids, TextRows, TokenRow
+from globalprune.text.tokenization import TokenSequence, adds_bos
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -13,8 +13,7 @@ from tiny_models import tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
-from globalprune.text.rows import TextRows
-from globalprune.text.tokenization import Ids
+from globalprune.text.rows import Ids, TextRows
 
 BOS, EOS, PAD = 256, 257, 258
 VOCABULARY = 260

@@ -10,7 +10,7 @@ from contest_parts import question_of
 from text_files import VOCABULARY, ids_of, numbered_text, position_of, tokenizer_with_bos
 from tiny_models import tiny_tokenizer
 
-from globalprune.text.evaluation import evaluation_windows
+from globalprune.evaluation.windows import evaluation_windows
 
 
 @pytest.fixture

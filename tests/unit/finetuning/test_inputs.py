@@ -12,8 +12,7 @@ from tiny_models import save_tiny
 from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.finetuning.inputs import TrainingWindows, collate
-from globalprune.text.rows import Column
-from globalprune.text.token_rows import IGNORED_LABEL
+from globalprune.text.rows import IGNORED_LABEL, Column
 from globalprune.text.training import TrainingText
 
 Tiny = Callable[[str], Path]

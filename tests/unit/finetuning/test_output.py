@@ -11,7 +11,7 @@ from recovering import cut_unevenly, finetuned, logits, small
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 

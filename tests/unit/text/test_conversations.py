@@ -12,13 +12,13 @@ from text_files import VOCABULARY, write_lines
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
+from globalprune.evaluation.windows import evaluation_windows
 from globalprune.text.calibration import calibration_windows
 from globalprune.text.conversations import (
     ConversationTokens,
     read_conversation,
     tokenise_conversations,
 )
-from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.files import local_rows
 from globalprune.text.rows import TRAINING_COLUMNS, Column, TextRows
 

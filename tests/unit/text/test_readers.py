@@ -11,8 +11,8 @@ from text_files import VOCABULARY, column_values, failing_tokenizer, located_val
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
+from globalprune.evaluation.windows import evaluation_windows
 from globalprune.text.calibration import DEFAULT_SOURCE, calibration_windows
-from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.readers import TextUse, builtin_rows, hub_rows
 from globalprune.text.rows import Column
 from globalprune.text.source import HubText

@@ -21,7 +21,7 @@ from text_files import (
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError
-from globalprune.text.token_rows import IGNORED_LABEL
+from globalprune.text.rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, training_texts
 
 

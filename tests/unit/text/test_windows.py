@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from text_files import BOS, ids_of, tokenizer_with_bos
 
 from globalprune.errors import UsageError
-from globalprune.text.tokenization import Ids, TokenSequence
+from globalprune.text.rows import Ids
+from globalprune.text.tokenization import TokenSequence
 from globalprune.text.windows import (
     TokenWindows,
     WindowCutter,

@@ -8,8 +8,8 @@ import pytest
 from text_files import TABLE_KINDS, VOCABULARY, failing_tokenizer, write_column, write_lines
 
 from globalprune.errors import TextError
+from globalprune.evaluation.windows import evaluation_windows
 from globalprune.text.calibration import calibration_windows
-from globalprune.text.evaluation import evaluation_windows
 from globalprune.text.windows import TokenWindows
 
 SQUARE = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 259, 0]]

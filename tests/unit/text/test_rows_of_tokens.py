@@ -11,7 +11,7 @@ from text_files import TABLE_KINDS, VOCABULARY, failing_tokenizer, write_arrow, 
 
 from globalprune.errors import TextError
 from globalprune.text.calibration import calibration_windows
-from globalprune.text.token_rows import IGNORED_LABEL
+from globalprune.text.rows import IGNORED_LABEL
 from globalprune.text.training import TrainingText, training_texts
 from globalprune.text.windows import TokenWindows
 

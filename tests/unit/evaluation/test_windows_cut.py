@@ -20,7 +20,7 @@ from tiny_models import tiny_tokenizer
 
 from globalprune.artifacts.records import digest_bytes
 from globalprune.errors import TextError, UsageError
-from globalprune.text.evaluation import evaluation_windows
+from globalprune.evaluation.windows import evaluation_windows
 from globalprune.text.windows import TokenWindows
 
 TEXT = ids_of(numbered_text(30))  # 150 tokens
