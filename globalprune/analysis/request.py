@@ -10,7 +10,7 @@ from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import UsageError
 from globalprune.importance import Importance
 from globalprune.models.architecture import ModelAdapter
-from globalprune.models.checkpoints.fingerprint import stored_weights
+from globalprune.models.checkpoints.shard_writer import stored_weights
 from globalprune.models.configs.config import ConfigSizes
 from globalprune.models.configs.native_config import traits_of
 from globalprune.models.prepared_model import PreparedModel

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
@@ -20,14 +19,13 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from globalprune.artifacts.formatting import first_few
 from globalprune.errors import CheckpointError, ModelError, library_errors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.gguf_families import refuse_lossy_gguf
-from globalprune.models.checkpoints.gguf_header import read_gguf_header
+from globalprune.models.checkpoints.gguf_checkpoint import load_gguf
 from globalprune.models.checkpoints.lora_checkpoint import LoraCheckpoint
 from globalprune.models.checkpoints.open import open_folder
 from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
+from globalprune.models.checkpoints.weight_checks import refuse_gaps
 from globalprune.models.configs.class_config import class_config, config_dtype, remote_class
 from globalprune.models.configs.config import read_config
 from globalprune.models.meta_model import empty_model, refuse_shape_mismatch
@@ -46,8 +44,6 @@ _MAKE_GGUF_AGAIN: Final = "download or make the .gguf file again."
 _GENERATION_CONFIG: Final = "generation_config.json"
 _MODEL_KEYS: Final = ("per_layer_config", "auto_map")  # keys that no tokenizer needs
 
-_Loaded = tuple[PreTrainedModel, dict[str, Any]]  # a model, and a report of tensors that don't fit
-
 
 def load_model(
     source: str | Path | ModelSource | Checkpoint,
@@ -65,19 +61,17 @@ def load_model(
     if isinstance(source, str | Path):
         source = resolve_model(str(source))
     model_source = source if isinstance(source, ModelSource) else source.source
-    with quiet_transformers():
-        if model_source.is_gguf:
-            refuse_lossy_gguf(read_gguf_header(model_source.path), model_source.name)
-            model, report = _load_gguf(model_source, torch.float32 if dtype is None else dtype)
-        else:
-            checkpoint = open_folder(source) if isinstance(source, ModelSource) else source
-            if isinstance(checkpoint, SafetensorsCheckpoint | LoraCheckpoint):
-                checkpoint = checkpoint.mapped()
-            if dtype is None:
-                on_cpu = torch.device(device).type == "cpu"
-                dtype = torch.float32 if on_cpu else _stored_dtype(checkpoint)
-            model, report = _load_folder(checkpoint, dtype, trust_remote_code=trust_remote_code)
-    _refuse_gaps(model_source, report)
+    if model_source.is_gguf:
+        model = load_gguf(model_source, dtype)
+    else:
+        checkpoint = open_folder(source) if isinstance(source, ModelSource) else source
+        if isinstance(checkpoint, SafetensorsCheckpoint | LoraCheckpoint):
+            checkpoint = checkpoint.mapped()
+        if dtype is None:
+            on_cpu = torch.device(device).type == "cpu"
+            dtype = torch.float32 if on_cpu else _stored_dtype(checkpoint)
+        with quiet_transformers():
+            model = _load_folder(checkpoint, dtype, trust_remote_code=trust_remote_code)
     torch.nn.Module.to(model, device)
     model.eval()
     return model
@@ -121,8 +115,8 @@ class _LazyTensor:
 
 def _load_folder(
     checkpoint: Checkpoint, dtype: torch.dtype | str, *, trust_remote_code: bool
-) -> _Loaded:
-    """Build the model and fill it from the checkpoint; report the tensors that don't fit."""
+) -> PreTrainedModel:
+    """Build the model and fill it from the checkpoint; raise for tensors that don't fit."""
     folder, where = checkpoint.source.path, checkpoint.source.name
     config, model_class = _model_class(checkpoint, trust_remote_code=trust_remote_code)
     with library_errors(CheckpointError, f"{where}: the model can't be loaded", _CHECK_FOLDER):
@@ -139,7 +133,9 @@ def _load_folder(
         damaged = f"{folder / _GENERATION_CONFIG}: can't be read"
         with library_errors(CheckpointError, damaged, "mend or delete it."):
             model.generation_config = GenerationConfig.from_pretrained(folder)
-    return model, report
+    refuse_gaps(where, report)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _model_class(checkpoint: Checkpoint, *, trust_remote_code: bool) -> tuple[Any, Any]:
@@ -169,27 +165,6 @@ def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
     return DTYPES[TORCH_DTYPE_NAMES.get(stored, "float32")]
 
 
-def _load_gguf(source: ModelSource, dtype: torch.dtype | str) -> _Loaded:
-    """Load a GGUF file as a plain model, one that `save_pretrained` writes like any other."""
-    auto: Any = AutoModelForCausalLM
-    file = str(source.path.absolute())  # a relative name is searched for in the working directory
-    where = f"{source.name}: the model can't be loaded"
-    with library_errors(CheckpointError, where, _MAKE_GGUF_AGAIN):
-        model, report = auto.from_pretrained(
-            source.path.parent,
-            gguf_file=file,
-            dtype=dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    # transformers leaves marks of a quantisation, though the weights are float now
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    for mark in ("is_quantized", "hf_quantizer", "quantization_method"):
-        vars(model).pop(mark, None)
-    return model, report
-
-
 def _tokenizer_config(source: ModelSource) -> PretrainedConfig:
     """Return the config by which transformers chooses the tokenizer's class.
 
@@ -212,25 +187,6 @@ def _load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
         folder, trust_remote_code=False, **options
     )
     return tokenizer
-
-
-def _refuse_gaps(source: ModelSource, report: dict[str, Any]) -> None:
-    """Raise `CheckpointError` unless the checkpoint and the model hold the same tensors."""
-    mismatched = [
-        f"{name} is {list(stored)}, should be {list(expected)}"
-        for name, stored, expected in report["mismatched_keys"]
-    ]
-    problems = {
-        "missing": report["missing_keys"],
-        "unexpected": report["unexpected_keys"],
-        "of another shape": mismatched,
-    }
-    for kind, names in problems.items():
-        if names:
-            raise CheckpointError(
-                f"{source.name}: {len(names)} tensors are {kind}: {first_few(sorted(names))}; "
-                "config.json and the weights don't belong together: fetch or write them again."
-            )
 
 
 def _unfused(fused: Any, config: Any) -> Experts:

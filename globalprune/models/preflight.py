@@ -7,9 +7,9 @@ is refused when a command's work begins.
 from typing import Any
 
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES, refuse_lossy_gguf
+from globalprune.models.checkpoints.gguf_checkpoint import GGUF_FAMILIES, refuse_lossy_gguf
 from globalprune.models.checkpoints.gguf_header import read_gguf_header
-from globalprune.models.checkpoints.quantisation import refuse_quantised
+from globalprune.models.checkpoints.weight_checks import refuse_quantised
 from globalprune.models.configs.config import read_config
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.registry import adapter_for

@@ -8,7 +8,12 @@ from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import CheckpointError
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.identity import ModelIdentity, identify_model, refuse_changed
+from globalprune.models.checkpoints.identity import (
+    ModelIdentity,
+    identify_model,
+    refuse_changed,
+    weights_fingerprint,
+)
 from globalprune.models.checkpoints.open import open_checkpoint, open_folder
 from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.configs.config import ConfigSizes
@@ -104,8 +109,6 @@ class PreparedModel:
 
     def weights(self, *, full: bool = False) -> str:
         """Return the fingerprint of its weights, of sampled rows or of every byte."""
-        from globalprune.models.checkpoints.fingerprint import weights_fingerprint
-
         if full not in self._weights:
             self._weights[full] = weights_fingerprint(self.checkpoint, full=full)
         return self._weights[full]

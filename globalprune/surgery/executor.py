@@ -20,8 +20,8 @@ from globalprune.compensation.sublayer_weights import CompensatedWeights
 from globalprune.errors import ApplyError, UsageError
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.gguf_header import quantisation_of
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.checkpoints.output_folder import (
     copy_auxiliary_file,
     refuse_unsafe_output,

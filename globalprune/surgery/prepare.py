@@ -16,9 +16,10 @@ from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import Checkpoint
-from globalprune.models.checkpoints.fingerprint import FULL_PREFIX, stored_weights
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
+from globalprune.models.checkpoints.identity import FULL_PREFIX
 from globalprune.models.checkpoints.output_folder import list_auxiliary_files
+from globalprune.models.checkpoints.shard_writer import stored_weights
 from globalprune.models.configs.native_config import MODELING_FILE, traits_of
 from globalprune.models.configs.pruned_config import EditedConfig, prune_config, with_dtype
 from globalprune.models.meta_model import refuse_class_mismatch

@@ -12,8 +12,8 @@ from command_line import gp, refused
 from safetensors.torch import load_file, save_file
 
 from globalprune.artifacts.analyses.analysis import Analysis
-from globalprune.models.checkpoints.fingerprint import stored_weights
 from globalprune.models.checkpoints.open import open_checkpoint
+from globalprune.models.checkpoints.shard_writer import stored_weights
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 

@@ -66,7 +66,7 @@ RECHECKS = ("refuse_changed",)
 # by module and function: what is done, and of what
 WATCHED: dict[tuple[str, str], tuple[str, Callable[[dict[str, Any]], Any]]] = {
     ("safetensors_checkpoint", "open"): ("opened", lambda x: x["source"].path),
-    ("fingerprint", "weights_fingerprint"): (
+    ("identity", "weights_fingerprint"): (
         "fingerprinted",
         lambda x: x["checkpoint"].source.path,
     ),

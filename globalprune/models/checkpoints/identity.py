@@ -1,6 +1,7 @@
-"""The identity of a model on disk: a digest of every file that decides what it computes.
+"""The identity of a model on disk, and the fingerprint of its weights.
 
-Digests of large files are cached by path, size and time.
+The identity digests every file that decides what the model computes; digests of large files are
+cached by path, size and time. The fingerprint digests the tensors, however files divide them.
 """
 
 import hashlib
@@ -13,18 +14,23 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.formatting import first_few
 from globalprune.artifacts.records import DIGEST_PREFIX, digest_json
 from globalprune.errors import CheckpointError, UsageError
+from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.sources.hub import ADAPTER_CONFIG
 from globalprune.models.sources.source import ModelSource
 from globalprune.progress import Progress, silent
 
+if TYPE_CHECKING:
+    import torch
+
 CACHE_VARIABLE: Final = "GLOBALPRUNE_CACHE"
 CACHED_SIZE: Final = 2**20  # bytes: smaller files are read each time
+FULL_PREFIX: Final = "sha256-full:"  # of a fingerprint of every byte
 _CACHE_FOLDER: Final = "digests"
 _BLOCK_BYTES: Final = 2**26
 _TIME_RESOLUTION: Final = 2 * 10**9  # nanoseconds: within them two changes may have the same time
@@ -38,7 +44,10 @@ _SUBFOLDERS: Final = ("additional_chat_templates",)
 _RECORDED_WHOLE: Final = ("config.json", "generation_config.json", ADAPTER_CONFIG)
 _RECORDED_BYTES: Final = 2**20  # larger ones have a digest
 _INDEX_SUFFIX: Final = ".index.json"
-
+_SAMPLED_BLOCKS: Final = 4
+_ROWS_PER_BLOCK: Final = 4
+_HASHED_WHOLE: Final = 65_536  # bytes: smaller tensors (norms, biases) are hashed whole
+_HASHED_AT_ONCE: Final = 1 << 26  # bytes
 _digests: dict[str, str] = {}  # of this process, by key
 
 
@@ -81,6 +90,17 @@ def refuse_changed(source: ModelSource, before: Mapping[str, Any]) -> None:
             f"{source.name}: changed while it was read ({first_few(names)}), so that what was made "
             "of it would be of two models; see that nothing writes to it, and begin anew."
         )
+
+
+def weights_fingerprint(checkpoint: Checkpoint, *, full: bool = False) -> str:
+    """Return `sha256:…` of names, dtypes, shapes and sampled rows; `full` hashes every byte."""
+    state = hashlib.sha256()
+    for name, info in sorted(checkpoint.tensors.items()):
+        state.update(f"{name}\0{info.dtype}\0{info.shape}\0".encode())
+        tensor = checkpoint.read(name)
+        for part in _chunks(tensor) if full else _sampled_blocks(name, tensor):
+            state.update(_to_bytes(part))
+    return (FULL_PREFIX if full else DIGEST_PREFIX) + state.hexdigest()
 
 
 def cache_folder() -> Path:
@@ -219,3 +239,31 @@ def _parse_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _sampled_blocks(name: str, tensor: "torch.Tensor") -> "list[torch.Tensor]":
+    """Return a small tensor whole, else blocks of rows whose starts follow from its name."""
+    if tensor.numel() * tensor.element_size() <= _HASHED_WHOLE:
+        return [tensor]
+    start_count = max(1, tensor.shape[0] - _ROWS_PER_BLOCK + 1)
+    starts = (_hash_to_int(f"{name}/{block}") % start_count for block in range(_SAMPLED_BLOCKS))
+    return [tensor[start : start + _ROWS_PER_BLOCK] for start in starts]
+
+
+def _chunks(tensor: "torch.Tensor") -> "list[torch.Tensor]":
+    """Return the whole tensor in pieces of bounded size."""
+    flat = tensor.reshape(-1)
+    step = _HASHED_AT_ONCE // tensor.element_size()
+    return [flat[start : start + step] for start in range(0, len(flat), step)]
+
+
+def _hash_to_int(text: str) -> int:
+    """Return a number that depends on the text alone, on any machine and any Python."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _to_bytes(tensor: "torch.Tensor") -> bytes:
+    """Return the stored bytes of any dtype, including those that numpy lacks."""
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,6 +1,7 @@
 """Shards of safetensors: written one by one, and their sizes computed in advance."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,11 @@ from huggingface_hub.serialization._base import StateDictSplit
 from safetensors.torch import save_file
 
 from globalprune.artifacts.disk import current_umask
-from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.safetensors_files import INDEX_FILE
+from globalprune.artifacts.stored_weights import StoredWeights, stored_bytes
+from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
+from globalprune.models.architecture import ModelAdapter
+from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
+from globalprune.models.checkpoints.safetensors_checkpoint import INDEX_FILE
 
 MAX_SHARD_BYTES: Final = 5 * 10**9
 _METADATA: Final = {"format": "pt"}
@@ -60,6 +64,27 @@ class ShardWriter:
             (self._folder / INDEX_FILE).write_text(text, encoding="utf-8")
 
 
+def stored_weights(
+    checkpoint: Checkpoint, adapter: ModelAdapter, structure: ModelStructure
+) -> StoredWeights:
+    """Count the bytes of the weight files, and those that go with one group of each sublayer."""
+    numbers: Counter[str] = Counter()
+    for info in checkpoint.tensors.values():
+        numbers[info.dtype] += info.parameters
+    return StoredWeights(
+        file_bytes=weight_file_bytes(checkpoint.tensors),
+        overhead=max_overhead_bytes(checkpoint.tensors),
+        numbers=dict(sorted(numbers.items())),
+        group_bytes=tuple(
+            (
+                _group_bytes(checkpoint, adapter, index, layer, "attention"),
+                _group_bytes(checkpoint, adapter, index, layer, "mlp"),
+            )
+            for index, layer in enumerate(structure.layers)
+        ),
+    )
+
+
 def weight_file_bytes(tensors: Mapping[str, TensorInfo]) -> int:
     """Return the bytes of the files of these tensors: headers, elements, and the index."""
     split = _split_tensors({name: one.bytes for name, one in tensors.items()})
@@ -90,6 +115,25 @@ def max_overhead_bytes(tensors: Mapping[str, TensorInfo]) -> int:
     per_shard = len(_to_json({"__metadata__": _METADATA})) + 2 * _LENGTH_BYTES
     max_shards = shards + 1 if shards > 1 else 1  # a cut may fill the shards less well
     return len(_to_json(entries)) + max_shards * per_shard + _index_bytes(split, tensors)
+
+
+def _group_bytes(
+    checkpoint: Checkpoint,
+    adapter: ModelAdapter,
+    index: int,
+    layer: LayerStructure,
+    group_type: GroupType,
+) -> int:
+    """Return the bytes of one group; of experts stored in several dtypes, the fewest."""
+    if not layer.sublayer(group_type).cost:
+        return 0
+    prefix = adapter.layer_prefix(index)
+    by_first_group: Counter[int] = Counter()  # the groups of experts follow each other
+    for axis in adapter.axes(layer, group_type):
+        info = checkpoint.tensors[prefix + axis.tensor]
+        axis_bytes = stored_bytes(info.parameters, info.dtype)
+        by_first_group[axis.first] += axis_bytes // axis.groups(info.shape)
+    return min(by_first_group.values())
 
 
 def _split_tensors(sizes: Mapping[str, int]) -> StateDictSplit:

@@ -1,14 +1,22 @@
-"""Weights that are refused: NaN and infinity, and a missing output head."""
+"""Weights that are refused: quantised ones, NaN and infinity, a missing head, and misfits.
 
-from collections.abc import Mapping
+Only float weights can be cut by rows and columns. Which quantised ones can be made float again, and
+how, follows transformers' quantizers:
+https://huggingface.co/docs/transformers/quantization/overview
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from globalprune.artifacts.formatting import first_few
 from globalprune.errors import CheckpointError, NonFiniteError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 
 if TYPE_CHECKING:
     import torch
 
+FLOAT_DTYPES: Final = frozenset({"F64", "F32", "F16", "BF16"})
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 TIED: Final = "tie_word_embeddings"
@@ -33,6 +41,65 @@ _LARGEST: Final = {  # the largest number of a dtype, by torch's name of it
     "torch.bfloat16": 3.3895313892515355e38,
     "torch.float32": 3.4028234663852886e38,
 }
+_BUFFERS: Final = (".attn.bias", ".masked_bias", ".position_ids")  # masks that old models carry
+_QUANTISED_KEY: Final = "quantization_config"
+_OLDER_QUANTISED_KEY: Final = (
+    "compression_config"  # of compressed-tensors; transformers doesn't read it
+)
+_MARKER_FILES: Final = {  # of older tools, whose config.json says nothing
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+    "hf_quant_config.json": "modelopt",
+}
+_ORIGINAL: Final = "give the model that it was made of, and quantise the result"
+_FLOAT: Final = (
+    "give the float model that it was made of; bitsandbytes quantises while loading, so the result "
+    "can be loaded in the same way"
+)
+_LOSSY: Final = "with the loss of precision kept: "
+_DEQUANTISED: Final = f"or, {_LOSSY}load it with transformers, model.dequantize(), save_pretrained"
+_LOADED: Final = (
+    f"or, {_LOSSY}from_pretrained(…, quantization_config={{}}(dequantize=True)) of transformers, "
+    "then save_pretrained"
+)
+_WAYS_OUT: Final = {
+    "bitsandbytes": f"{_FLOAT}; {_DEQUANTISED}",
+    "higgs": f"{_ORIGINAL}; {_DEQUANTISED}",
+    "compressed-tensors": f"{_ORIGINAL}; {_LOADED.format('CompressedTensorsConfig')}; for that, "
+    "install compressed-tensors",
+    "fp8": f"{_ORIGINAL}; {_LOADED.format('FineGrainedFP8Config')}",
+    "mxfp8": f"{_ORIGINAL}; {_LOADED.format('FineGrainedFP8Config')}",
+    "mxfp4": f"{_ORIGINAL}; {_LOADED.format('Mxfp4Config')}",
+}
+
+
+def refuse_quantised(
+    config: dict[str, Any], path: Path, tensors: Mapping[str, TensorInfo] | None = None
+) -> None:
+    """Raise `CheckpointError` if the weights beside the config.json at `path` aren't float.
+
+    Without `tensors`, as for a model on the Hub, the config alone decides.
+    """
+    integers = list(_integers(tensors or {}))
+    if settings := config.get(_QUANTISED_KEY):
+        method = _method_of(settings)
+        if tensors and not integers:
+            _refuse_leftover(path, _QUANTISED_KEY, method, tensors)
+        _refuse_method(path, _QUANTISED_KEY, method, _WAYS_OUT.get(method, _ORIGINAL))
+    if config.get(_OLDER_QUANTISED_KEY):
+        if tensors and not integers:
+            _refuse_leftover(path, _OLDER_QUANTISED_KEY, "compressed-tensors", tensors)
+        _refuse_method(path, _OLDER_QUANTISED_KEY, "compressed-tensors", _ORIGINAL)
+    for name, method in _MARKER_FILES.items():
+        # beside float weights it is a leftover, which nobody reads
+        if (path.parent / name).is_file() and (integers or tensors is None):
+            _refuse_method(path, name, method, _ORIGINAL)
+    if integers:
+        raise CheckpointError(
+            f"{path.parent}: holds {first_few(integers, 3)}, and only float weights can be cut; "
+            "these mean nothing without the scales of a quantisation: "
+            f"{_ORIGINAL}."
+        )
 
 
 def refuse_non_finite(name: str, tensor: "torch.Tensor", where: str) -> None:
@@ -106,6 +173,60 @@ def refuse_missing_head(
             f"config.json says {stated}: one can't be the other. Say {TIED} false and give both "
             "as many rows as vocab_size says, or save the model without a head."
         )
+
+
+def refuse_gaps(where: str, report: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` unless a loaded model and its checkpoint hold the same tensors.
+
+    `report` is what transformers says about the loading.
+    """
+    mismatched = [
+        f"{name} is {list(stored)}, should be {list(expected)}"
+        for name, stored, expected in report["mismatched_keys"]
+    ]
+    problems = {
+        "missing": report["missing_keys"],
+        "unexpected": report["unexpected_keys"],
+        "of another shape": mismatched,
+    }
+    for kind, names in problems.items():
+        if names:
+            raise CheckpointError(
+                f"{where}: {len(names)} tensors are {kind}: {first_few(sorted(names))}; "
+                "config.json and the weights don't belong together: fetch or write them again."
+            )
+
+
+def _integers(tensors: Mapping[str, TensorInfo]) -> Iterator[str]:
+    """Yield the weights that are no plain floats, by name and dtype."""
+    for name, info in sorted(tensors.items()):
+        if info.dtype not in FLOAT_DTYPES and not name.endswith(_BUFFERS):
+            yield f"{name} as {info.dtype}"
+
+
+def _refuse_leftover(path: Path, mark: str, method: str, tensors: Mapping[str, TensorInfo]) -> None:
+    """Raise `CheckpointError` for a mark of quantisation beside weights that are float."""
+    dtypes = ", ".join(sorted({info.dtype for info in tensors.values()}))
+    raise CheckpointError(
+        f"{path}: {mark} says that the weights are quantised (method {method}), and all of them "
+        f"are stored as {dtypes}, so they are float already: take {mark} out of config.json."
+    )
+
+
+def _method_of(settings: Any) -> str:
+    """Return transformers' name of the quantisation method."""
+    if not isinstance(settings, dict):
+        return str(settings)
+    if settings.get("load_in_8bit") or settings.get("load_in_4bit"):
+        return "bitsandbytes"  # configs of its first releases name no method
+    return str(settings.get("quant_method", "unknown"))
+
+
+def _refuse_method(path: Path, mark: str, method: str, way_out: str) -> None:
+    raise CheckpointError(
+        f"{path}: the weights are quantised ({mark}, method {method}), and only float weights can "
+        f"be cut; {way_out}."
+    )
 
 
 def _index(at: int, shape: "torch.Size") -> str:

@@ -15,7 +15,7 @@ from uneven_models import masked, save_uneven, uneven_cut
 
 from globalprune.artifacts.records import RECORDED_TOOLS
 from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 from globalprune.options import DEFAULT_IMPORTANCE

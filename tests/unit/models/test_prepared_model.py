@@ -10,8 +10,8 @@ import pytest
 from gguf_files import save_pair
 
 from globalprune.errors import CheckpointError, ModelNotFound, UnsupportedArchitecture
-from globalprune.models.checkpoints import fingerprint
-from globalprune.models.checkpoints.safetensors_files import read_headers
+from globalprune.models.checkpoints.identity import weights_fingerprint
+from globalprune.models.checkpoints.safetensors_checkpoint import read_headers
 from globalprune.models.prepared_model import PreparedModel
 
 Tiny = Callable[[str], Path]
@@ -30,8 +30,8 @@ def test_everything_is_read_once(tiny: Tiny) -> None:
     model = PreparedModel(tiny("llama"))
     place = "globalprune.models.checkpoints.safetensors_checkpoint.read_headers"
     reading = mock.patch(place, wraps=read_headers)
-    taking = mock.patch.object(
-        fingerprint, "weights_fingerprint", wraps=fingerprint.weights_fingerprint
+    taking = mock.patch(
+        "globalprune.models.prepared_model.weights_fingerprint", wraps=weights_fingerprint
     )
     with reading as headers, taking as fingerprints:
         for _ in range(2):

@@ -12,7 +12,7 @@ from measuring import described
 from tiny_models import save_tiny
 
 from globalprune.errors import PlanInvalid, PlanStale
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import resolve_model
 from globalprune.surgery.steps import CopyModelingFile, WriteConfig

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints import identity
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
 from globalprune.models.checkpoints.identity import (
     cache_folder,
     file_digests,
     identify_model,
     refuse_changed,
+    weights_fingerprint,
 )
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.sources.source import ModelSource, resolve_model

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tiny_models import random_ids, tiny_model
 
 from globalprune.errors import CheckpointError, NonFiniteError
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
 from globalprune.models.quiet import quiet_peft

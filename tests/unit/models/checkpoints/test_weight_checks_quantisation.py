@@ -9,7 +9,7 @@ import pytest
 
 from globalprune.errors import CheckpointError
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.quantisation import refuse_quantised
+from globalprune.models.checkpoints.weight_checks import refuse_quantised
 from globalprune.models.configs.config import read_config
 
 ORIGINAL = r"give the model that it was made of, and quantise the result\.$"

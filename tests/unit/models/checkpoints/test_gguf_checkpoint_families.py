@@ -12,7 +12,7 @@ from tiny_models import FAMILIES as ALL_FAMILIES
 from tiny_models import MIXTURES, random_ids
 
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.checkpoints.gguf_families import GGUF_FAMILIES
+from globalprune.models.checkpoints.gguf_checkpoint import GGUF_FAMILIES
 from globalprune.models.checkpoints.gguf_header import quantisation_of, quantisation_warnings
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from globalprune.models.checkpoints.checkpoint import TensorInfo
-from globalprune.models.checkpoints.fingerprint import weights_fingerprint
+from globalprune.models.checkpoints.identity import weights_fingerprint
 from globalprune.models.sources.source import ModelSource
 
 DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
