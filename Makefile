@@ -70,7 +70,7 @@ fast: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not more_families and not runtimes"
 
 schemas: .venv/installed  ## write schemas/ anew from the pydantic models
-	$(BIN)/python -m globalprune.artifacts.schemas schemas
+	$(BIN)/python -m globalprune.artifacts.own_files schemas
 golden: .venv/installed  ## write tests/golden/ anew; review the diff
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 clean:  ## remove what was built and demonstrated

@@ -21,8 +21,12 @@ from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 import globalprune
 from globalprune.artifacts.evaluations.evaluation import Comparison, SpeedSettings
-from globalprune.artifacts.evaluations.evaluation_files import evaluation_markdown
-from globalprune.artifacts.evaluations.evaluation_table import SECONDS_UNIT, SPEEDS, figure_rows
+from globalprune.artifacts.evaluations.evaluation_table import (
+    SECONDS_UNIT,
+    SPEEDS,
+    evaluation_markdown,
+    figure_rows,
+)
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.registry import adapter_for

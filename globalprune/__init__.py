@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from globalprune.artifacts.analyses.group_table_file import read_group_table
     from globalprune.artifacts.plans.plan import PrunePlan
     from globalprune.artifacts.plans.plan_file import read_plan
-    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune.artifacts.results.cut import CompensationRequest
     from globalprune.artifacts.results.finetuning import FinetuneSettings
     from globalprune.errors import GlobalPruneError
     from globalprune.models.loading import load_model, load_tokenizer
@@ -62,7 +62,7 @@ _HOMES = {
     "Analysis": "artifacts.analyses.analysis",
     "AnalyzeOptions": "options",
     "ApplyOptions": "options",
-    "CompensationRequest": "artifacts.results.compensation",
+    "CompensationRequest": "artifacts.results.cut",
     "EvaluateOptions": "options",
     "FinetuneOptions": "options",
     "FinetuneSettings": "artifacts.results.finetuning",

@@ -15,7 +15,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     TaskSettings,
 )
 from globalprune.artifacts.plans.plan import Budgets, Constraints
-from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
+from globalprune.artifacts.results.cut import GATE_STEPS, CompensationRequest
 from globalprune.artifacts.results.finetuning import FinetuneSettings
 from globalprune.errors import UsageError
 

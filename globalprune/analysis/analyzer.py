@@ -25,11 +25,11 @@ from globalprune.analysis.request import (
 )
 from globalprune.analysis.trial import Candidates, PlanTrial
 from globalprune.artifacts.analyses.analysis import AnalysisRecord
-from globalprune.artifacts.analyses.trial import window_count
+from globalprune.artifacts.analyses.reliability import window_count
 from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
 from globalprune.artifacts.own_files import ANALYSIS_MARKERS
 from globalprune.artifacts.records import tool_versions
-from globalprune.artifacts.results.compensation import check_gate_steps
+from globalprune.artifacts.results.cut import check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.compensation.compensate import validation_every

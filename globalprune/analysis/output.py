@@ -24,9 +24,7 @@ from globalprune.artifacts.analyses.group_table import ANALYSIS_KEY, GroupTable
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, write_group_table
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, write_curves
 from globalprune.artifacts.analyses.normalisers import NormaliserName, scored_by
-from globalprune.artifacts.analyses.reliability import agreement
-from globalprune.artifacts.analyses.trial import Trial, broken_promise, trial_text
-from globalprune.artifacts.command import format_command
+from globalprune.artifacts.analyses.reliability import Trial, agreement, broken_promise, trial_text
 from globalprune.artifacts.formatting import (
     describe_model,
     describe_text,
@@ -35,7 +33,7 @@ from globalprune.artifacts.formatting import (
 )
 from globalprune.artifacts.own_files import ANALYSIS_FILES, ANALYZE_LOG, DESCRIPTION_FILE
 from globalprune.artifacts.plans.budgets import further_costs
-from globalprune.artifacts.records import tool_versions
+from globalprune.artifacts.records import format_command, tool_versions
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import unprunable_reason
 from globalprune.importance import Importance

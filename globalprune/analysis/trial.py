@@ -12,7 +12,7 @@ import torch
 from globalprune.analysis.prior_plan import PriorPlan
 from globalprune.analysis.request import Subject
 from globalprune.artifacts.analyses.analysis import Analysis
-from globalprune.artifacts.analyses.trial import Trial, TrialCut, trial_of, window_count
+from globalprune.artifacts.analyses.reliability import Trial, TrialCut, trial_of, window_count
 from globalprune.artifacts.structure import RemovedGroups
 from globalprune.progress import Progress
 from globalprune.statistics.hooks import find_sites, frozen

@@ -1,12 +1,14 @@
-"""Numbers, sizes, names and records as a person reads them, in text and in Markdown.
+"""Numbers, sizes, names, records and tables as a person reads them: text, Markdown, CSV.
 
 A value is rounded at the first digit of its standard error, at the second where that error begins
 with 1. A count is written whole. A name in Markdown is escaped, so it never acts as markup.
 """
 
+import csv
+import io
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from globalprune.artifacts.records import TextRecord
@@ -130,6 +132,24 @@ def code_literal(text: str) -> str:
     return '"' + escaped.replace("<", "\\x3c").replace("`", "\\x60") + '"'
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows under the names of their columns; numbers in full, None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose first cells name the rows and whose others are figures.
+
+    Cells are Markdown on one line; a `|` in them is escaped by `escape_markdown`.
+    """
+    rule = f"| --- |{' ---: |' * (len(head) - 1)}"
+    return [_markdown_row(head), rule, *map(_markdown_row, rows)]
+
+
 def _known(error: float | None) -> float | None:
     """Return the error if a value can be rounded by it."""
     return error if error is not None and math.isfinite(error) and error > 0 else None
@@ -146,3 +166,8 @@ def _rounded(value: float, decimals: int) -> str:
     """Return the value with so many decimals, commas between thousands, and no negative zero."""
     rounded = round(value, decimals) or 0.0
     return f"{rounded:,.{max(0, decimals)}f}"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    first, *others = cells
+    return f"| {first} | {' | '.join(others)} |" if first else f"| | {' | '.join(others)} |"

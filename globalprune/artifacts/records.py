@@ -3,19 +3,23 @@
 A record refuses unknown keys, and its strings hold no control characters. A record file is written
 whole or not at all; a bad one is refused with all of its problems. Its format is checked first,
 because the keys of another format are no mistakes.
+
+A command is recorded as the list of its arguments, and quoted only where it is shown.
 """
 
 import hashlib
 import json
 import math
 import platform
-from collections.abc import Iterator, Mapping
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar, get_origin
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 
@@ -32,6 +36,9 @@ RECORDED_TOOLS: Final = (
 _SHOWN_PROBLEMS: Final = 20
 _SHOWN_DIGITS: Final = 30
 _TOO_LARGE: Final = 2**63
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_SURROGATES: Final = 0xD800  # the first of them
+_MARKUP: Final = re.compile(r"[<`]")
 
 
 class Record(BaseModel):
@@ -60,6 +67,20 @@ class Record(BaseModel):
 RecordT = TypeVar("RecordT", bound=Record)
 
 
+def _arguments(value: Any) -> Any:
+    """Split the quoted text of an older record; escape bytes that are no text."""
+    parts = shlex.split(value) if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        return value
+    return tuple(_encodable(part) if isinstance(part, str) else part for part in parts)
+
+
+# of a call from Python it is empty
+Command = Annotated[
+    tuple[str, ...], BeforeValidator(_arguments, json_schema_input_type=tuple[str, ...] | str)
+]
+
+
 class TextRecord(Record):
     """Text as it was read and cut into windows; the document digests show reuse in evaluation."""
 
@@ -79,6 +100,14 @@ class TextRecord(Record):
 def write_record(path: Path, record: Record) -> None:
     """Write the record whole or not at all."""
     write_atomically(path, record.model_dump_json(indent=2) + "\n")
+
+
+def json_schema(kind: type[Record], name: str) -> dict[str, Any]:
+    """Return the JSON Schema of files of that kind; `name` is the schema's own file."""
+    schema = kind.model_json_schema()
+    # a file must say its format; a value in a program may leave it out
+    schema["required"] = ["format", *schema["required"]]
+    return {"$schema": _DIALECT, **schema, "title": f"globalprune {name.partition('.')[0]}"}
 
 
 def read_record(path: Path, kind: type[RecordT], *, what: str, command: str) -> RecordT:
@@ -132,6 +161,26 @@ def format_problem(content: Mapping[Any, Any], expected: str, remedy: str) -> st
             f"that wrote it, or {remedy}."
         )
     return f"is of format {stated}, which is not {expected}; name another file, or {remedy}."
+
+
+def format_command(command: Iterable[str]) -> str:
+    r"""One line that a shell reads as these arguments.
+
+    An argument with a line break, with another character that acts on a terminal, or with one that
+    begins markup stands in the quotes of bash that know escapes: `$'a\nb'`.
+    """
+    return " ".join(map(_spelled, command))
+
+
+def with_plan(command: Sequence[str], plan: str) -> tuple[str, ...]:
+    """The command with `plan` for what it says after `--plan`."""
+    option, changed = "--plan", [*command]
+    for place, argument in enumerate(command):
+        if argument == option:
+            changed[place + 1 : place + 2] = [plan]
+        elif argument.startswith(f"{option}="):
+            changed[place : place + 1] = [option, plan]
+    return tuple(changed)
 
 
 def digest_bytes(*parts: bytes | memoryview) -> str:
@@ -194,3 +243,23 @@ def _all_problems(error: ValidationError, what: str, command: str) -> str:
     left_out = len(problems) - len(lines)
     more = [f"  … and {left_out} more"] if left_out else []
     return "\n".join([f"is not {what}; run {command} again.", *lines, *more])
+
+
+def _encodable(argument: str) -> str:
+    """The argument without a lone surrogate, which no JSON file can hold."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return "".join(
+            c if c.isprintable() or ord(c) < _SURROGATES else printable(c) for c in argument
+        )
+    return argument
+
+
+def _spelled(argument: str) -> str:
+    """One argument for a shell."""
+    if printable(argument) == argument and not _MARKUP.search(argument):
+        return shlex.quote(argument)
+    escaped = printable(argument.replace("\\", "\\\\").replace("'", "\\'"))
+    escaped = _MARKUP.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped)
+    return f"$'{escaped}'"

@@ -8,14 +8,17 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, AnalysisRecord
-from globalprune.artifacts.command import Command, with_plan
 from globalprune.artifacts.evaluations.evaluation import Comparison
-from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.records import RECORDS_FOLDER, Record
-from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
+from globalprune.artifacts.records import RECORDS_FOLDER, Command, Record, with_plan
+from globalprune.artifacts.results.cut import (
+    COMPENSATION_FILE,
+    METRICS_FILE,
+    ApplyMetrics,
+    CompensationRecord,
+)
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, FinetuneRecord, FinetuneRun
-from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
 from globalprune.card.licences import Licence, read_licence
 
 _ABSOLUTE: Final = ("/", "~")

@@ -7,14 +7,14 @@ from globalprune.cli.console import lines_of
 
 if TYPE_CHECKING:
     from globalprune.artifacts.evaluations.evaluation import Comparison
+    from globalprune.artifacts.results.cut import ApplyResult
     from globalprune.artifacts.results.finetuning import FinetuneRun
-    from globalprune.artifacts.results.metrics import ApplyResult
     from globalprune.pipeline.apply import PruneResult
 
 
 def show_result(result: "PruneResult", *, as_json: bool) -> None:
     """Print what came of a cut, and what is doubtful about it."""
-    from globalprune.artifacts.evaluations.evaluation_files import all_warnings
+    from globalprune.artifacts.evaluations.evaluation_table import all_warnings
 
     warnings = [warning for warning in result.cut.warnings if warning not in result.warned]
     warnings += all_warnings(result.evaluation) if result.evaluation else []

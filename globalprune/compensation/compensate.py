@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.results.compensation import CompensatedModule
+from globalprune.artifacts.results.cut import CompensatedModule
 from globalprune.compensation.final_norm import LogitScales, compensate_final_norm
 from globalprune.compensation.sublayer_weights import (
     CompensatedWeights,

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from globalprune.artifacts.results.compensation import CompensatedModule, CompensatedPart
+from globalprune.artifacts.results.cut import CompensatedModule, CompensatedPart
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.gauss_newton import gauss_newton_step
 from globalprune.compensation.ridge import NormalEquations, RidgeSolution, solve_ridge

@@ -18,7 +18,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     perplexity_of,
 )
 from globalprune.artifacts.records import RECORDS_FOLDER, Record, TextRecord
-from globalprune.artifacts.results.compensation import COMPENSATION_FILE, read_compensation
+from globalprune.artifacts.results.cut import COMPENSATION_FILE, read_compensation
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import NonFiniteError, RecordInvalid

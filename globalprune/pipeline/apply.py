@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.plans.plan_file import PlanFile, read_plan_file
 from globalprune.artifacts.records import RECORDS_FOLDER
+from globalprune.artifacts.results.cut import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE, read_finetune_record
-from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyResult, read_metrics
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import UsageError
 from globalprune.options import ApplyOptions
@@ -356,7 +356,7 @@ def keep_evaluation(
 
     Return what the licence wants of the name, if that is unmet.
     """
-    from globalprune.artifacts.evaluations.evaluation_files import write_evaluation
+    from globalprune.artifacts.evaluations.evaluation_table import write_evaluation
     from globalprune.card.model_card import write_card
 
     own = model / RECORDS_FOLDER

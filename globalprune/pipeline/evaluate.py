@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
-from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, write_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE, write_evaluation
 from globalprune.artifacts.writer_lock import refuse_distributed, writer_lock
 from globalprune.options import EvaluateOptions
 from globalprune.progress import SILENT, Reporter

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE
-from globalprune.artifacts.command import format_command
 from globalprune.artifacts.disk import refuse_occupied
 from globalprune.artifacts.own_files import ANALYZE_LOG, ROUNDS_FOLDER
 from globalprune.artifacts.plans.budgets import refuse_bad_ratio
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan_file
+from globalprune.artifacts.records import format_command
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place
 from globalprune.errors import AnalysisDoubted, BudgetError

@@ -7,7 +7,7 @@ import numpy as np
 
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.group_table import GroupTable, Ints
-from globalprune.artifacts.analyses.trial import TrialCut, TrialCutName
+from globalprune.artifacts.analyses.reliability import TrialCut, TrialCutName
 from globalprune.artifacts.plans.plan import PrunePlan, Target
 from globalprune.artifacts.plans.plan_effect import removed_groups
 from globalprune.artifacts.plans.plan_file import PLAN_FILE, existing_plan
@@ -15,7 +15,7 @@ from globalprune.artifacts.structure import GROUP_TYPES, RemovedGroups
 from globalprune.errors import ArtifactError, UsageError
 from globalprune.planning.knapsack import Mask
 from globalprune.planning.planner import PlanResult, make_plan
-from globalprune.planning.prior_plan import inherited_pins
+from globalprune.planning.review import inherited_pins
 
 if TYPE_CHECKING:
     from globalprune.analysis.trial import Candidates

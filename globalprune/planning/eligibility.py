@@ -11,12 +11,15 @@ from pydantic import ValidationError
 
 from globalprune.artifacts.analyses.analysis import Analysis, AnalysisRecord
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
+from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS, QUANTISED_BLOCK
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import Constraints, LayerPins, SublayerPins
 from globalprune.artifacts.plans.plan_compliance import contradictions
-from globalprune.artifacts.plans.runtime_compatibility import misread_whole, position_cycle
-from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK, stock_attention
+from globalprune.artifacts.plans.runtime_compatibility import (
+    misread_whole,
+    position_cycle,
+    stock_attention,
+)
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
     GroupType,

@@ -17,7 +17,7 @@ from globalprune.artifacts.plans.plan import (
     Target,
 )
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.results.metrics import METRICS_FILE
+from globalprune.artifacts.results.cut import METRICS_FILE
 from globalprune.artifacts.stored_weights import NUMBER_BYTES, StoredWeights
 from globalprune.errors import UsageError
 from globalprune.options import PlanOptions

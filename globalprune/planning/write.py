@@ -33,7 +33,7 @@ from globalprune.planning.options import (
     with_stored_dtype,
 )
 from globalprune.planning.planner import PlanResult, make_plan
-from globalprune.planning.prior_plan import inherited_pins, replan
+from globalprune.planning.review import inherited_pins, replan
 from globalprune.planning.summary import header_lines
 
 _SUFFIX: Final = ".csv"

@@ -31,11 +31,14 @@ from globalprune.report.blocks import (
 from globalprune.report.drawing import (
     COLOURS,
     SUBLAYER_NAMES,
+    Spread,
     draw_plot,
+    importance_plot,
     positive_or_nan,
+    score_spreads,
+    spread_plot,
     sublayer_axes,
 )
-from globalprune.report.layers import Spread, importance_plot, score_spreads, spread_plot
 
 _POINTS: Final = 60  # of a line: more are not seen
 _PERCENT: Final = (0.0, 100.0)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from globalprune.artifacts.command import format_command
 from globalprune.artifacts.formatting import describe_versions
+from globalprune.artifacts.records import format_command
 
 NOT_KNOWN: Final = "not known"
 

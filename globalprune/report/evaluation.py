@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any, Final
 
 from globalprune.artifacts.evaluations.evaluation import Comparison, ModelResult
-from globalprune.artifacts.evaluations.evaluation_files import all_warnings
 from globalprune.artifacts.evaluations.evaluation_table import (
     FigureCell,
     FigureRow,
+    all_warnings,
     difference_text,
     figure_rows,
     row_label,

@@ -14,14 +14,14 @@ from globalprune.artifacts.analyses.analysis import (
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE
 from globalprune.artifacts.analyses.loss_curves import CURVES_FILE, Curves, read_curves
-from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE
 from globalprune.artifacts.evaluations.sweep import SWEEP_FILE
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import open_plan
 from globalprune.artifacts.plans.plan_summary import find_analysis
 from globalprune.artifacts.records import RECORDS_FOLDER
+from globalprune.artifacts.results.cut import METRICS_FILE
 from globalprune.artifacts.results.finetuning import FINETUNE_FILE
-from globalprune.artifacts.results.metrics import METRICS_FILE
 from globalprune.errors import UsageError
 
 InputKind = Literal["plan", "result", "records"]

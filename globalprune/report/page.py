@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.disk import refuse_unwritable_file, write_atomically
-from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.evaluations.sweep import SWEEP_FILE, read_sweep
 from globalprune.errors import UsageError
 from globalprune.printable import printable_lines

@@ -26,9 +26,8 @@ from globalprune.report.blocks import (
     format_share,
     warning_block,
 )
-from globalprune.report.drawing import SUBLAYER_NAMES
+from globalprune.report.drawing import SUBLAYER_NAMES, kept_plot
 from globalprune.report.inputs import PlanInput
-from globalprune.report.layers import kept_plot
 
 
 def plan_subsection(given: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ...]]:

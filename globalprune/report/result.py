@@ -10,7 +10,7 @@ import numpy as np
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
 from globalprune.artifacts.evaluations.evaluation import Comparison
-from globalprune.artifacts.evaluations.evaluation_files import EVALUATION_FILE, read_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE, read_evaluation
 from globalprune.artifacts.formatting import (
     GROUP_NAMES,
     describe_model,
@@ -18,11 +18,14 @@ from globalprune.artifacts.formatting import (
     format_bytes,
 )
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.results.compensation import (
+from globalprune.artifacts.results.cut import (
     COMPENSATION_FILE,
+    METRICS_FILE,
+    ApplyMetrics,
     CompensatedModule,
     CompensationRecord,
     read_compensation,
+    read_metrics,
 )
 from globalprune.artifacts.results.finetuning import (
     FINETUNE_FILE,
@@ -33,7 +36,6 @@ from globalprune.artifacts.results.finetuning import (
     read_finetune_record,
     read_loss_curve,
 )
-from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics, read_metrics
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.report.analysis import analysis_subsection
 from globalprune.report.blocks import (
@@ -52,10 +54,16 @@ from globalprune.report.blocks import (
     provenance_block,
     warning_block,
 )
-from globalprune.report.drawing import COLOURS, SUBLAYER_NAMES, draw_plot, layer_span, sublayer_axes
+from globalprune.report.drawing import (
+    COLOURS,
+    SUBLAYER_NAMES,
+    draw_plot,
+    layer_span,
+    sublayer_axes,
+    widths_plot,
+)
 from globalprune.report.evaluation import evaluation_subsection, perplexity_columns
 from globalprune.report.inputs import read_analysis_input, read_result_plan
-from globalprune.report.layers import widths_plot
 from globalprune.report.plan import plan_subsection
 
 _MEAN_PARTS: Final = 20  # of a run: each gives a point of the running mean

@@ -6,7 +6,7 @@ of the result is written.
 
 import time
 
-from globalprune.artifacts.results.compensation import (
+from globalprune.artifacts.results.cut import (
     CompensatedNorm,
     CompensationRecord,
     CompensationRequest,

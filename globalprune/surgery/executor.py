@@ -10,8 +10,13 @@ import torch
 from safetensors import SafetensorError
 
 from globalprune.artifacts.records import tool_versions
-from globalprune.artifacts.results.compensation import CompensationRecord
-from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, CutModel, widths_of
+from globalprune.artifacts.results.cut import (
+    ApplyMetrics,
+    ApplyResult,
+    CompensationRecord,
+    CutModel,
+    widths_of,
+)
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
 from globalprune.artifacts.writer_lock import holds_writer_lock

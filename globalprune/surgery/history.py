@@ -11,20 +11,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE, read_analysis_record
-from globalprune.artifacts.command import Command
 from globalprune.artifacts.own_files import ORIGIN_FILE
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.results.finetuning import (
-    FINETUNE_FILE,
-    FinetuneRun,
-    read_finetune_record,
-)
-from globalprune.artifacts.results.metrics import (
+from globalprune.artifacts.records import Command
+from globalprune.artifacts.results.cut import (
     METRICS_FILE,
     ApplyMetrics,
     EarlierStep,
     FirstModel,
     read_metrics,
+)
+from globalprune.artifacts.results.finetuning import (
+    FINETUNE_FILE,
+    FinetuneRun,
+    read_finetune_record,
 )
 from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import TableInvalid

@@ -5,13 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from globalprune.artifacts.analyses.analysis import ANALYSIS_FILE
-from globalprune.artifacts.command import format_command
-from globalprune.artifacts.own_files import APPLY_LOG, DESCRIPTION_FILE, ORIGIN_FILE
+from globalprune.artifacts.own_files import (
+    APPLY_LOG,
+    DESCRIPTION_FILE,
+    ORIGIN_FILE,
+    PLAN_SCHEMA_FILE,
+    schema_texts,
+)
 from globalprune.artifacts.plans.plan_file import PLAN_FILE
-from globalprune.artifacts.records import RECORDS_FOLDER, write_record
-from globalprune.artifacts.results.compensation import COMPENSATION_FILE, CompensationRecord
-from globalprune.artifacts.results.metrics import METRICS_FILE, ApplyMetrics
-from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_texts
+from globalprune.artifacts.records import RECORDS_FOLDER, format_command, write_record
+from globalprune.artifacts.results.cut import (
+    COMPENSATION_FILE,
+    METRICS_FILE,
+    ApplyMetrics,
+    CompensationRecord,
+)
 from globalprune.printable import printable, printable_message
 from globalprune.surgery.history import origin_map, write_origin_map
 from globalprune.surgery.prepare import PreparedCut

@@ -9,7 +9,7 @@ from typing import Final
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.results.compensation import CompensatedPart
+from globalprune.artifacts.results.cut import CompensatedPart
 from globalprune.artifacts.stored_weights import written_dtype
 from globalprune.artifacts.structure import (
     GROUP_TYPES,

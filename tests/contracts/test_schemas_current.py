@@ -13,11 +13,8 @@ from records import comparison_of, machine_record, model_result, speed_of
 from ruamel.yaml import YAML
 
 from globalprune.artifacts.analyses.analysis import write_analysis_record
-from globalprune.artifacts.evaluations.evaluation_files import write_evaluation
-from globalprune.artifacts.plans.plan import PrunePlan
-from globalprune.artifacts.plans.plan_file import write_plan
-from globalprune.artifacts.records import write_record
-from globalprune.artifacts.schemas import (
+from globalprune.artifacts.evaluations.evaluation_table import write_evaluation
+from globalprune.artifacts.own_files import (
     ANALYSIS_SCHEMA_FILE,
     EVALUATION_SCHEMA_FILE,
     MACHINE_SCHEMA_FILE,
@@ -25,6 +22,9 @@ from globalprune.artifacts.schemas import (
     schema_of,
     write_schemas,
 )
+from globalprune.artifacts.plans.plan import PrunePlan
+from globalprune.artifacts.plans.plan_file import write_plan
+from globalprune.artifacts.records import write_record
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 PLAN: dict[str, Any] = {

@@ -11,8 +11,6 @@ WITHOUT = {
     "artifacts/evaluations/sweep",
     "artifacts/plans/plan_compliance",
     "artifacts/plans/plan_summary",
-    "artifacts/plans/runtimes",
-    "artifacts/schemas",
     "artifacts/stored_weights",
     "cli/commands/analyze",
     "cli/commands/apply",
@@ -42,7 +40,6 @@ WITHOUT = {
     "progress",
     "report/blocks",
     "report/evaluation",
-    "report/layers",
     "statistics/interface",
 }
 

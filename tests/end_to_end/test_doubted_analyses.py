@@ -8,7 +8,7 @@ from command_line import Said, files_below, gp
 from trials import save_trained, write_letter_sums
 
 from globalprune.artifacts.analyses.analysis import read_analysis_record
-from globalprune.artifacts.analyses.trial import Trial
+from globalprune.artifacts.analyses.reliability import Trial
 
 DOUBT = "doubted: the plan of "
 

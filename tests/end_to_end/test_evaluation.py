@@ -11,7 +11,7 @@ from applying import applied
 from command_line import Said, files_below, gp, refused
 from task_files import QUESTIONS, write_task
 
-from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import read_evaluation
 
 Tiny = Callable[[str], Path]
 SHORT = ("--samples", 4, "--seq-len", 32)

@@ -13,7 +13,7 @@ from command_line import files_below, gp
 
 from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import read_analysis
-from globalprune.artifacts.evaluations.evaluation_files import (
+from globalprune.artifacts.evaluations.evaluation_table import (
     evaluation_csv,
     evaluation_markdown,
     read_evaluation,

@@ -10,12 +10,14 @@ import pytest
 from command_line import files_below, gp, refused
 from web_pages import WebPage, assert_stands_alone
 
-from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
-from globalprune.artifacts.evaluations.evaluation_table import figure_rows, value_text
+from globalprune.artifacts.evaluations.evaluation_table import (
+    figure_rows,
+    read_evaluation,
+    value_text,
+)
 from globalprune.artifacts.evaluations.sweep import read_sweep, sweep_table
-from globalprune.artifacts.results.compensation import read_compensation
+from globalprune.artifacts.results.cut import read_compensation, read_metrics
 from globalprune.artifacts.results.finetuning import read_finetune_record
-from globalprune.artifacts.results.metrics import read_metrics
 
 Tiny = Callable[[str], Path]
 TEXT = ("--data", "builtin", "--samples", 16, "--seq-len", 24)

@@ -63,7 +63,7 @@ def test_the_help_names_the_default_text() -> None:
 @pytest.mark.parametrize("name", ["apply", "analyze"])
 def test_the_help_names_the_default_of_gate_steps(name: str) -> None:
     """It is None there, so that a word without --compensate is noticed."""
-    from globalprune.artifacts.results.compensation import GATE_STEPS
+    from globalprune.artifacts.results.cut import GATE_STEPS
 
     command: Any = app.LazyGroup().get_command(None, name)
     [steps] = [parameter for parameter in command.params if parameter.name == "gate_steps"]

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.plans.budgets import requirements_of
 from globalprune.artifacts.plans.index_set import IndexSet
-from globalprune.artifacts.plans.plan import Constraints, LayerCuts, PrunePlan, Target
+from globalprune.artifacts.plans.plan import Constraints, LayerCuts, PrunePlan, Runtime, Target
 from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.runtime_compatibility import obstacles
-from globalprune.artifacts.plans.runtimes import Runtime
 from globalprune.artifacts.structure import ModelTraits
 from globalprune.errors import PlanInvalid
 from globalprune.planning.planner import PlanResult, make_plan

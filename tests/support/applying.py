@@ -9,7 +9,7 @@ from records import analysis_record, text_record
 
 from globalprune.artifacts.analyses.analysis import write_analysis_record
 from globalprune.artifacts.plans.plan_file import read_plan_file
-from globalprune.artifacts.results.metrics import ApplyResult
+from globalprune.artifacts.results.cut import ApplyResult
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import ApplyOptions

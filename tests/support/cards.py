@@ -1,6 +1,6 @@
 """A result of Llama 3 on the Hub, as its card would tell of it."""
 
-from globalprune.artifacts.results.metrics import ApplyMetrics, CutModel
+from globalprune.artifacts.results.cut import ApplyMetrics, CutModel
 from globalprune.card.facts import CardFacts, ModelRecords
 from globalprune.card.licences import Licence
 

@@ -9,13 +9,13 @@ from text_files import write_column
 from tiny_models import random_ids, tiny_model
 
 from globalprune.artifacts.plans.plan_file import read_plan_file
-from globalprune.artifacts.results.compensation import (
+from globalprune.artifacts.results.cut import (
     GATE_STEPS,
+    ApplyResult,
     CompensationRecord,
     CompensationRequest,
     read_compensation,
 )
-from globalprune.artifacts.results.metrics import ApplyResult
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model

@@ -10,7 +10,7 @@ from nano import Training, train
 from tiny_models import VOCABULARY, tiny_config, tiny_tokenizer
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from globalprune.artifacts.analyses.trial import Trial, TrialCut, TrialCutName, trial_of
+from globalprune.artifacts.analyses.reliability import Trial, TrialCut, TrialCutName, trial_of
 
 TOKENS = 10  # predicted, of every window
 _LETTERS = 6

@@ -19,7 +19,7 @@ from globalprune import (
     PruneOptions,
     Reporter,
 )
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.errors import BudgetError, UsageError
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.pipeline.analyze import AnalyzeResult

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from globalprune.artifacts import records
-from globalprune.artifacts.results.metrics import CutModel
+from globalprune.artifacts.results.cut import CutModel
 from globalprune.errors import CheckpointError, UsageError, library_errors
 
 

@@ -14,10 +14,9 @@ from pydantic import Field
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.group_table_file import TABLE_FILE, read_group_table
 from globalprune.artifacts.analyses.normalisers import NormaliserName, normaliser_named, scored_by
-from globalprune.artifacts.analyses.reliability import Reliability
-from globalprune.artifacts.analyses.trial import Trial, doubt_text
-from globalprune.artifacts.command import Command
+from globalprune.artifacts.analyses.reliability import Reliability, Trial, doubt_text
 from globalprune.artifacts.records import (
+    Command,
     Record,
     TextRecord,
     digest_json,

@@ -11,8 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from globalprune.artifacts.command import Command
-from globalprune.artifacts.records import Record, TextRecord
+from globalprune.artifacts.records import Command, Record, TextRecord
 
 EVALUATION_FORMAT: Literal["globalprune.evaluation/2"] = "globalprune.evaluation/2"
 Estimate = tuple[float, float | None]  # a value and its standard error

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from globalprune.artifacts.command import Command
 from globalprune.artifacts.disk import refuse_unwritable_file
 from globalprune.artifacts.evaluations.evaluation import Hardware
 from globalprune.artifacts.plans.plan import ModelReference
-from globalprune.artifacts.records import Record, read_record
+from globalprune.artifacts.records import Command, Record, read_record
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.errors import RecordInvalid, UsageError
 

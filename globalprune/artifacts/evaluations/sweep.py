@@ -6,7 +6,6 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from globalprune.artifacts.command import Command, format_command
 from globalprune.artifacts.evaluations.evaluation import (
     EvaluationSettings,
     Hardware,
@@ -14,11 +13,23 @@ from globalprune.artifacts.evaluations.evaluation import (
     perplexity_difference,
     refuse_other_windows,
 )
-from globalprune.artifacts.formatting import describe_text, escape_markdown, markdown_code
-from globalprune.artifacts.records import Record, TextRecord, read_record, write_record
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.formatting import (
+    csv_text,
+    describe_text,
+    escape_markdown,
+    markdown_code,
+    markdown_table,
+)
+from globalprune.artifacts.records import (
+    Command,
+    Record,
+    TextRecord,
+    format_command,
+    read_record,
+    write_record,
+)
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.artifacts.staging import updated_folder
-from globalprune.artifacts.tables import csv_text, markdown_table
 
 SWEEP_FORMAT: Literal["globalprune.sweep/1"] = "globalprune.sweep/1"
 SWEEP_FILE: Final = "sweep.json"

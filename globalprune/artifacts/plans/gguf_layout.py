@@ -11,7 +11,6 @@ from typing import Final
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 from globalprune.artifacts.structure import (
     GROUP_TYPES,
     GroupType,
@@ -20,6 +19,7 @@ from globalprune.artifacts.structure import (
     ModelTraits,
 )
 
+QUANTISED_BLOCK: Final = 32  # numbers of a row that Q4_0 and Q8_0 scale together; K-quants: 256
 _ATTENTION_INPUTS: Final = frozenset({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"})
 _ALL_PROJECTIONS: Final = _ATTENTION_INPUTS | {
     "self_attn.o_proj",

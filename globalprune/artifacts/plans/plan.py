@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from globalprune.artifacts.analyses.normalisers import NormaliserName
 from globalprune.artifacts.plans.index_set import IndexSet
-from globalprune.artifacts.plans.runtimes import Runtime
 from globalprune.artifacts.records import Record, digest_json
 from globalprune.artifacts.stored_weights import NUMBER_BYTES, Dtype
 from globalprune.artifacts.structure import GroupType
@@ -19,6 +18,8 @@ from globalprune.artifacts.structure import GroupType
 PLAN_FORMAT: Literal["globalprune.plan/1"] = "globalprune.plan/1"
 Strategy = Literal["knapsack", "layerwise"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+Runtime = Literal["transformers", "vllm", "llama.cpp", "any"]  # any: a plain checkpoint
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 _CACHE_DTYPE: Dtype = "bfloat16"  # where a target names none
 _CONTEXT: Final = 2048  # tokens
 _BEYOND_LAYERWISE: Final = ("max_layer_ratio", "round_mlp", "uniform", "whole_layers", "runtime")

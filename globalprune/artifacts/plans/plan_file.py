@@ -28,12 +28,13 @@ from globalprune.artifacts.plans.plan_yaml import (
     load_document,
     read_content,
 )
-from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_of
+from globalprune.artifacts.records import json_schema
 from globalprune.artifacts.staging import updated_folder
 from globalprune.artifacts.structure import ModelStructure
 from globalprune.errors import ArtifactError, PlanInvalid, UsageError
 
 PLAN_FILE: Final = "plan.yaml"
+PLAN_SCHEMA_FILE: Final = "plan.v1.schema.json"
 SCHEMA_LINE: Final = f"# yaml-language-server: $schema=./{PLAN_SCHEMA_FILE}"
 _CONTINUES: Final = "#   "
 _LAST: Final = "`gp check --write` refreshes these lines after an edit"
@@ -184,7 +185,7 @@ def replace_plans(drafts: Sequence[PlanDraft]) -> None:
 
     Several of one folder appear together; a link is followed, and stays.
     """
-    schema = json.dumps(schema_of(PLAN_SCHEMA_FILE), indent=2) + "\n"
+    schema = json.dumps(json_schema(PrunePlan, PLAN_SCHEMA_FILE), indent=2) + "\n"
     folders = {draft.path.parent for draft in drafts}
     if len(folders) == 1 < len(drafts) and not any(draft.path.is_symlink() for draft in drafts):
         names = {draft.path.name: draft.text for draft in drafts} | {PLAN_SCHEMA_FILE: schema}

@@ -1,5 +1,9 @@
 """What transformers, vLLM and llama.cpp can load of a model that is cut by a plan.
 
+transformers and vLLM build every layer from its own sizes, by the modeling file beside the weights
+(vLLM except for experts). llama.cpp reads what gp export writes, in the forms of `gguf_layout`.
+`any` is a plain checkpoint of the architecture, which needs no code of ours.
+
 Obstacles keep a runtime from loading the model and are known before the cut. Notes are facts that
 were found by running vLLM; tests/parity/test_vllm.py checks them. llama.cpp derives the kind of a
 layer's attention from its position in the file, which matters when layers are removed.
@@ -11,10 +15,13 @@ from typing import Final
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS, GgufForm, gguf_shape
 from globalprune.artifacts.plans.index_set import IndexSet
+from globalprune.artifacts.plans.plan import Runtime
 from globalprune.artifacts.plans.plan_effect import PlanEffect
-from globalprune.artifacts.plans.runtimes import EXPERT_ROWS, Runtime, stock_attention
 from globalprune.artifacts.structure import LayerKind, ModelStructure, ModelTraits
 
+EXPERT_ROWS: Final = 8  # transformers multiplies experts as one only in rows of 16 bytes
+DIVIDED_BY_HEADS: Final = frozenset({"llama", "gemma2", "gemma3_text"})  # their hidden sizes
+COUNTED_BY_HEADS: Final = frozenset({("phi3", "longrope")})  # rope factors: hidden size / heads
 _LAYERS_DIFFER: Final = (
     "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, or with "
     "--whole-layers."
@@ -67,6 +74,16 @@ def obstacles(
         yield from filter(None, [misread_whole(traits) or misread_cut(traits, effect)])
     if runtime == "llama.cpp":
         yield from _gguf_obstacles(traits, structure, effect)
+
+
+def stock_attention(traits: ModelTraits, groups: int, heads_per_group: int) -> list[int]:
+    """Return how many attention groups of each layer a plain config can hold, fewest first."""
+    heads = groups * heads_per_group
+    return [
+        kept
+        for kept in range(1, groups + 1)
+        if _config_takes(traits, kept * heads_per_group, heads)
+    ]
 
 
 def vllm_notes(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
@@ -210,3 +227,12 @@ def _gguf_obstacles(
 def _missing_features(form: GgufForm, traits: ModelTraits, structure: ModelStructure) -> str:
     """What the architecture can't hold, joined with "and"; empty where it holds everything."""
     return " and ".join(form.missing_features(traits, structure))
+
+
+def _config_takes(traits: ModelTraits, kept: int, heads: int) -> bool:
+    """Whether the architecture's config class takes `kept` of `heads` query heads."""
+    if traits.model_type in DIVIDED_BY_HEADS:
+        return traits.hidden_size % kept == 0
+    if (traits.model_type, traits.rope_type) in COUNTED_BY_HEADS:
+        return traits.hidden_size // kept == traits.hidden_size // heads
+    return True

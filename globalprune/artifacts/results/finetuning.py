@@ -10,10 +10,9 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from globalprune.artifacts.command import Command
 from globalprune.artifacts.disk import write_atomically
-from globalprune.artifacts.records import Record, TextRecord, read_record
-from globalprune.artifacts.tables import csv_text
+from globalprune.artifacts.formatting import csv_text
+from globalprune.artifacts.records import Command, Record, TextRecord, read_record
 from globalprune.errors import RecordInvalid
 
 Method = Literal["lora", "full"]

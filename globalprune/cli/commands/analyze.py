@@ -114,7 +114,7 @@ def analyze(
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
     from globalprune import api
-    from globalprune.artifacts.results.compensation import GATE_STEPS
+    from globalprune.artifacts.results.cut import GATE_STEPS
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.options import DEFAULT_IMPORTANCE, DEFAULT_RATIO, AnalyzeOptions

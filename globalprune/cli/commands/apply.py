@@ -96,7 +96,7 @@ def apply(
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
     from globalprune import api
-    from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.results.cut import GATE_STEPS, CompensationRequest
     from globalprune.artifacts.stored_weights import parse_save_dtype
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.cli.finetune_options import ExplicitSettings, choose_finetuning

@@ -12,8 +12,8 @@ from globalprune.errors import PlanDoesNotFit, PlanInvalid, PlanStale, PlanVersi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from globalprune.artifacts.plans.plan import Runtime
     from globalprune.artifacts.plans.plan_effect import PlanEffect
-    from globalprune.artifacts.plans.runtimes import Runtime
     from globalprune.artifacts.structure import ModelStructure, ModelTraits
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.planning.review import PlanReview
@@ -178,7 +178,7 @@ class Loading:
 
 def _read_runtime(name: str) -> "Runtime":
     """The runtime of that name; raise `UsageError` for an unknown one."""
-    from globalprune.artifacts.plans.runtimes import RUNTIMES
+    from globalprune.artifacts.plans.plan import RUNTIMES
 
     runtime = next((known for known in RUNTIMES if known == name), None)
     if runtime is None:
@@ -225,8 +225,8 @@ def _notes(
 
 def _unquantised(structure: "ModelStructure", effect: "PlanEffect") -> "Iterator[str]":
     """Yield the MLPs that can't be quantised, although those of the whole model can."""
+    from globalprune.artifacts.plans.gguf_layout import QUANTISED_BLOCK
     from globalprune.artifacts.plans.index_set import IndexSet
-    from globalprune.artifacts.plans.runtimes import QUANTISED_BLOCK
 
     odd = [
         layer.layer_idx

@@ -157,7 +157,7 @@ def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
     """Say what is doubtful, and print the answer."""
     import json
 
-    from globalprune.artifacts.evaluations.evaluation_files import all_warnings
+    from globalprune.artifacts.evaluations.evaluation_table import all_warnings
     from globalprune.cli.result_text import evaluation_text
 
     for result in comparison.models:

@@ -10,7 +10,7 @@ from globalprune.cli.interruption import report_cached_on_interrupt
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.results.compensation import CompensationRequest
+    from globalprune.artifacts.results.cut import CompensationRequest
 
 
 def sweep(
@@ -168,7 +168,7 @@ def _compensation(
     **text: "str | int | None",
 ) -> "CompensationRequest | None":
     """What compensation is asked for; refuse options that nothing reads."""
-    from globalprune.artifacts.results.compensation import GATE_STEPS, CompensationRequest
+    from globalprune.artifacts.results.cut import GATE_STEPS, CompensationRequest
 
     if compensate is False:
         given = {**text, "gate_steps": gate_steps}

@@ -14,7 +14,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.plans.runtimes import EXPERT_ROWS
+from globalprune.artifacts.plans.runtime_compatibility import EXPERT_ROWS
 from globalprune.artifacts.structure import LayerStructure, ModelStructure, SublayerStructure
 from globalprune.models.configs.config import EXPERT_WIDTHS
 from globalprune.models.configs.native_config import (

@@ -15,7 +15,7 @@ import globalprune
 from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import Analysis, read_analysis
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.obs.trials import trial_counts
 from globalprune.options import AnalyzeOptions, ApplyOptions, PlanOptions

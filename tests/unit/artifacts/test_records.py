@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from globalprune.artifacts.analyses.analysis import read_analysis_record
-from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import read_evaluation
 from globalprune.artifacts.records import digest_bytes, digest_json, tool_versions
-from globalprune.artifacts.results.compensation import read_compensation
+from globalprune.artifacts.results.cut import read_compensation, read_metrics
 from globalprune.artifacts.results.finetuning import read_finetune_record
-from globalprune.artifacts.results.metrics import read_metrics
 from globalprune.errors import RecordInvalid
 
 READERS: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -22,7 +22,7 @@ from cutting import Removals, cuttable, groups_of, tensors_in, write_removals
 from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import save_uneven, uneven_cut
 
-from globalprune.artifacts.results.compensation import GATE_STEPS, CompensatedModule
+from globalprune.artifacts.results.cut import GATE_STEPS, CompensatedModule
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.compensate import VALIDATION_EVERY, compensate_sublayers
 from globalprune.compensation.sublayer_weights import CompensatedWeights

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from globalprune.artifacts.results.compensation import CompensatedModule
+from globalprune.artifacts.results.cut import CompensatedModule
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.compensation.sublayer_weights import (
     CompensatedSublayer,

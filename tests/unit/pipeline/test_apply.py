@@ -10,7 +10,7 @@ import pytest
 from command_line import gp, refused
 from cutting import write_removals
 
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.models.loading import load_model
 from globalprune.models.prepared_model import PreparedModel

@@ -11,7 +11,7 @@ from command_line import Said, gp, refused
 from compensating import LENGTH, changed_in, differing, ids_file, record_of
 from cutting import Removals, tensors_in, write_removals
 
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.compensation.sublayer_weights import compensate_sublayer
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import ApplyOptions

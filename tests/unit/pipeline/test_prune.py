@@ -10,7 +10,7 @@ from applying import bytes_below
 from command_line import files_below, gp, refused
 
 from globalprune.artifacts.analyses.analysis import read_analysis
-from globalprune.artifacts.evaluations.evaluation_files import read_evaluation
+from globalprune.artifacts.evaluations.evaluation_table import read_evaluation
 from globalprune.artifacts.results.finetuning import read_finetune_record
 
 Tiny = Callable[[str], Path]

@@ -7,7 +7,7 @@ import pytest
 from analyses import analysis_of, structure_of
 
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.analyses.trial import TrialCut
+from globalprune.artifacts.analyses.reliability import TrialCut
 from globalprune.artifacts.plans.plan import Target
 from globalprune.artifacts.structure import GroupType
 from globalprune.pipeline.trial import trial_candidates

@@ -9,7 +9,7 @@ from analyses import analysis_of, structure_of
 from trials import trial_with
 
 from globalprune.artifacts.analyses.analysis import Scoring
-from globalprune.artifacts.analyses.trial import doubt_text
+from globalprune.artifacts.analyses.reliability import doubt_text
 from globalprune.artifacts.plans.plan import AnalysisReference, LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import has_comments, refresh_header, write_plan

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from globalprune.artifacts.analyses.loss_curves import Curves
-from globalprune.artifacts.results.compensation import CompensatedModule
+from globalprune.artifacts.results.cut import CompensatedModule
 from globalprune.artifacts.results.finetuning import LossPoint
 from globalprune.report.analysis import curves_plot, trials_plot
 from globalprune.report.blocks import Plot
-from globalprune.report.layers import Spread, spread_plot, widths_plot
+from globalprune.report.drawing import Spread, spread_plot, widths_plot
 from globalprune.report.result import compensation_plot, loss_plot
 
 NONE = Spread(0.0, 0.0, 0.0)

@@ -15,7 +15,7 @@ from text_files import write_column
 from tiny_models import random_ids
 
 from globalprune import api
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.compensation.ridge import STRENGTHS
 from globalprune.errors import GlobalPruneError, TextError, UsageError, VerificationFailed
 from globalprune.models.loading import load_model

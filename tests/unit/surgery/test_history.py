@@ -12,7 +12,7 @@ from applying import ALL_CHANNELS, applied
 from command_line import gp
 from cutting import Removals, tensors_in
 
-from globalprune.artifacts.results.metrics import read_metrics
+from globalprune.artifacts.results.cut import read_metrics
 from globalprune.errors import TableInvalid
 
 Tiny = Callable[[str], Path]

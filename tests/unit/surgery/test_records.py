@@ -8,7 +8,7 @@ from applying import applied, apply_plan, bytes_below, explained, write_record
 from cutting import Removals
 from measuring import described
 
-from globalprune.artifacts.results.metrics import ApplyMetrics, ApplyResult, read_metrics
+from globalprune.artifacts.results.cut import ApplyMetrics, ApplyResult, read_metrics
 from globalprune.errors import RecordInvalid, UsageError
 
 Tiny = Callable[[str], Path]

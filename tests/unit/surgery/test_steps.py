@@ -19,7 +19,7 @@ from uneven_models import save_uneven, uneven_cut
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.results.compensation import CompensationRequest
+from globalprune.artifacts.results.cut import CompensationRequest
 from globalprune.artifacts.structure import (
     GroupType,
     LayerStructure,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from artifact_values import FORMAT, layer_of, plan_at, structure_of
 
+from globalprune.artifacts.own_files import PLAN_SCHEMA_FILE, schema_of
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import (
     existing_plan,
@@ -13,7 +14,6 @@ from globalprune.artifacts.plans.plan_file import (
     refresh_header,
     write_plan,
 )
-from globalprune.artifacts.schemas import PLAN_SCHEMA_FILE, schema_of
 from globalprune.errors import PlanInvalid, PlanStale, UsageError
 
 HEADER = ("as generated: removes 110 of 10,000 parameters", "leaves 9,890 parameters")

@@ -3,10 +3,9 @@
 import pytest
 from analyses import structure_of, traits_with
 
-from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
+from globalprune.artifacts.plans.plan import RUNTIMES, LayerCuts, PrunePlan, Runtime
 from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.runtime_compatibility import obstacles
-from globalprune.artifacts.plans.runtimes import RUNTIMES, Runtime
 from globalprune.artifacts.structure import ModelTraits
 
 STRUCTURE = structure_of(((3, 4),) * 4)

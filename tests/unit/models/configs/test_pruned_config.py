@@ -14,7 +14,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from uneven_models import Cut, effect_of_cut, masked, save_uneven, structure_of
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
-from globalprune.artifacts.plans.runtimes import DIVIDED_BY_HEADS, stock_attention
+from globalprune.artifacts.plans.runtime_compatibility import DIVIDED_BY_HEADS, stock_attention
 from globalprune.models.configs.native_config import traits_of
 from globalprune.models.configs.pruned_config import prune_config
 from globalprune.models.loading import load_model

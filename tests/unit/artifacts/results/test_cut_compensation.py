@@ -8,7 +8,7 @@ import pytest
 from records import text_record
 
 from globalprune.artifacts.records import write_record
-from globalprune.artifacts.results.compensation import (
+from globalprune.artifacts.results.cut import (
     CompensatedModule,
     CompensatedNorm,
     CompensationRecord,

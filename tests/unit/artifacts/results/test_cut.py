@@ -4,7 +4,7 @@ from cards import CUT
 
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
-from globalprune.artifacts.results.metrics import FirstModel, widths_of
+from globalprune.artifacts.results.cut import FirstModel, widths_of
 
 
 def test_widths_are_those_of_the_layers_that_stay() -> None:

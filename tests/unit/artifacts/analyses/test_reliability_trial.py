@@ -5,7 +5,7 @@ import math
 import pytest
 from trials import trial_with
 
-from globalprune.artifacts.analyses.trial import (
+from globalprune.artifacts.analyses.reliability import (
     broken_promise,
     doubt_text,
     trial_text,

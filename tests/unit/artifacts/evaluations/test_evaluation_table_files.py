@@ -9,7 +9,7 @@ import pytest
 from records import comparison_of, model_result, speed_of
 
 from globalprune.artifacts.evaluations.evaluation import Comparison
-from globalprune.artifacts.evaluations.evaluation_files import (
+from globalprune.artifacts.evaluations.evaluation_table import (
     evaluation_csv,
     evaluation_markdown,
     read_evaluation,

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from pydantic import TypeAdapter
 
-from globalprune.artifacts.command import Command, format_command, with_plan
+from globalprune.artifacts.records import Command, format_command, with_plan
 
 ODD = (
     "gp",

@@ -1,6 +1,6 @@
 """Tables for programs and for people."""
 
-from globalprune.artifacts.tables import csv_text, markdown_table
+from globalprune.artifacts.formatting import csv_text, markdown_table
 
 
 def test_numbers_are_whole_and_nothing_is_an_empty_cell_in_csv() -> None:
