@@ -1,7 +1,7 @@
 """A plan that is there already: what is known of it, and what the next plan takes over from it.
 
 gp check and gp show print its figures, hand edits and violations. gp plan takes over its pins, and
-with `--replan` its target and its edits as pins.
+with `--from` its target and its edits as pins.
 """
 
 from collections.abc import Mapping

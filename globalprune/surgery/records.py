@@ -9,10 +9,9 @@ from globalprune.artifacts.own_files import (
     APPLY_LOG,
     DESCRIPTION_FILE,
     ORIGIN_FILE,
-    PLAN_SCHEMA_FILE,
     schema_texts,
 )
-from globalprune.artifacts.plans.plan_file import PLAN_FILE
+from globalprune.artifacts.plans.plan_file import PLAN_FILE, PLAN_SCHEMA_FILE
 from globalprune.artifacts.records import RECORDS_FOLDER, format_command, write_record
 from globalprune.artifacts.results.cut import (
     COMPENSATION_FILE,

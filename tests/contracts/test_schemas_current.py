@@ -18,12 +18,11 @@ from globalprune.artifacts.own_files import (
     ANALYSIS_SCHEMA_FILE,
     EVALUATION_SCHEMA_FILE,
     MACHINE_SCHEMA_FILE,
-    PLAN_SCHEMA_FILE,
     schema_of,
     write_schemas,
 )
 from globalprune.artifacts.plans.plan import PrunePlan
-from globalprune.artifacts.plans.plan_file import write_plan
+from globalprune.artifacts.plans.plan_file import PLAN_SCHEMA_FILE, write_plan
 from globalprune.artifacts.records import write_record
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from artifact_values import FORMAT, layer_of, plan_at, structure_of
 
-from globalprune.artifacts.own_files import PLAN_SCHEMA_FILE, schema_of
+from globalprune.artifacts.own_files import schema_of
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import (
+    PLAN_SCHEMA_FILE,
     existing_plan,
     has_comments,
     read_plan,
