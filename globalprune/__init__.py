@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from globalprune.artifacts.results.cut import CompensationRequest
     from globalprune.artifacts.results.finetuning import FinetuneSettings
     from globalprune.errors import GlobalPruneError
-    from globalprune.models.loading import load_model, load_tokenizer
+    from globalprune.models.loading import load_model
+    from globalprune.models.tokenizer import load_tokenizer
     from globalprune.options import (
         AnalyzeOptions,
         ApplyOptions,
@@ -77,7 +78,7 @@ _HOMES = {
     "evaluate": "api",
     "finetune": "api",
     "load_model": "models.loading",
-    "load_tokenizer": "models.loading",
+    "load_tokenizer": "models.tokenizer",
     "plan": "api",
     "prune": "api",
     "read_analysis": "artifacts.analyses.analysis",

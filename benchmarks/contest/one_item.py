@@ -63,7 +63,7 @@ def by_recipe(job: Job) -> Pruned:
     from peers.recipes import peer_named
     from peers.subject import load_subject
 
-    from globalprune.models.loading import load_tokenizer
+    from globalprune.models.tokenizer import load_tokenizer
     from globalprune.text.calibration import calibration_windows
 
     asked = job.question
@@ -96,7 +96,7 @@ def _judged(job: Job, pruned: Pruned) -> Part:
     from contest.judge import judge
     from contest.texts import STRIDED, judging_texts
     from globalprune.evaluation.resources import count_parameters
-    from globalprune.models.loading import load_tokenizer
+    from globalprune.models.tokenizer import load_tokenizer
 
     dense = _load(job.question.model)
     texts = judging_texts(

@@ -31,8 +31,8 @@ from globalprune.evaluation.resources import (
     source_weight_bytes,
 )
 from globalprune.models.checkpoints.gguf_header import quantisation_warnings
-from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import Placement
+from globalprune.models.tokenizer import load_tokenizer
 from globalprune.options import EvaluateOptions
 from globalprune.progress import Progress, silent
 from globalprune.statistics.loss import window_losses

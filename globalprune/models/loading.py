@@ -1,4 +1,4 @@
-"""Loads a checkpoint as a torch model, and its tokenizer.
+"""Loads a checkpoint as a torch model.
 
 Fused experts can be split into one module for each, so that every expert has hooks and weights of
 its own.
@@ -10,12 +10,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 from transformers import (
-    CONFIG_MAPPING,
-    AutoTokenizer,
     GenerationConfig,
-    PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
@@ -27,22 +23,17 @@ from globalprune.models.checkpoints.open import open_folder
 from globalprune.models.checkpoints.safetensors_checkpoint import SafetensorsCheckpoint
 from globalprune.models.checkpoints.weight_checks import refuse_gaps
 from globalprune.models.configs.class_config import class_config, config_dtype, remote_class
-from globalprune.models.configs.config import read_config
 from globalprune.models.meta_model import empty_model, refuse_shape_mismatch
 from globalprune.models.modeling_globalprune import Expert, Experts, expert_names
 from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
 from globalprune.models.quiet import quiet_transformers
-from globalprune.models.sources.hub import CONFIG_FILE
 from globalprune.models.sources.source import ModelSource, resolve_model
-from globalprune.models.tokenizer_files import check_tokenizer, tokenizer_errors, tokenizer_files
 
 _CHECK_FOLDER: Final = (
     "check that the folder is whole and of an architecture that transformers knows, or fetch it "
     "again."
 )
-_MAKE_GGUF_AGAIN: Final = "download or make the .gguf file again."
 _GENERATION_CONFIG: Final = "generation_config.json"
-_MODEL_KEYS: Final = ("per_layer_config", "auto_map")  # keys that no tokenizer needs
 
 
 def load_model(
@@ -75,21 +66,6 @@ def load_model(
     torch.nn.Module.to(model, device)
     model.eval()
     return model
-
-
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer; raise `CheckpointError` with the file at fault."""
-    model_source = resolve_model(str(source))
-    if model_source.is_gguf:
-        where = f"{model_source.name}: its tokenizer can't be read"
-        with quiet_transformers(), library_errors(CheckpointError, where, _MAKE_GGUF_AGAIN):
-            path = model_source.path
-            return _load_tokenizer(path.parent, gguf_file=str(path.absolute()))
-    config = _tokenizer_config(model_source)
-    files = tokenizer_files(model_source.path)
-    with quiet_transformers(), tokenizer_errors(model_source.name, files):
-        tokenizer = _load_tokenizer(model_source.path, config=config)
-    return check_tokenizer(tokenizer, model_source.name, files)
 
 
 def unfuse_experts(model: nn.Module) -> None:
@@ -163,30 +139,6 @@ def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
         return dtype
     stored = next(iter(checkpoint.tensors.values())).dtype
     return DTYPES[TORCH_DTYPE_NAMES.get(stored, "float32")]
-
-
-def _tokenizer_config(source: ModelSource) -> PretrainedConfig:
-    """Return the config by which transformers chooses the tokenizer's class.
-
-    It has no uneven layers, at which transformers would fail, and asks for no code of the folder.
-    """
-    config = read_config(source.path / CONFIG_FILE)
-    plain = {key: value for key, value in config.items() if key not in _MODEL_KEYS}
-    model_type = plain.get("model_type")
-    if isinstance(model_type, str) and model_type in CONFIG_MAPPING:
-        return class_config(plain, source.path)
-    named = plain.get("tokenizer_class")
-    return PretrainedConfig.from_dict(
-        {"tokenizer_class": named if isinstance(named, str) else None}
-    )
-
-
-def _load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
-    """Load with transformers, without running code from the folder."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False, **options
-    )
-    return tokenizer
 
 
 def _unfused(fused: Any, config: Any) -> Experts:

@@ -87,14 +87,14 @@ class PreparedModel:
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """Its tokenizer; raise `CheckpointError` with the file at fault."""
-        from globalprune.models.loading import load_tokenizer
+        from globalprune.models.tokenizer import load_tokenizer
 
         return load_tokenizer(self.source.path)
 
     @cached_property
     def tokenizer_digest(self) -> str | None:
         """What two models share whose tokenizers cut text alike; None where there is none."""
-        from globalprune.models.tokenizer_files import tokenizer_digest
+        from globalprune.models.tokenizer import tokenizer_digest
 
         if self.source.is_gguf:
             return str(self.source.path.resolve())

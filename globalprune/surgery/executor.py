@@ -35,8 +35,8 @@ from globalprune.models.checkpoints.output_folder import (
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.checkpoints.weight_checks import convert_dtype, refuse_non_finite
 from globalprune.models.configs.config import write_config
-from globalprune.models.loading import load_tokenizer
 from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
+from globalprune.models.tokenizer import load_tokenizer
 from globalprune.progress import SILENT, Progress, Reporter
 from globalprune.surgery.compensate import compensate_cut
 from globalprune.surgery.cut_warnings import cut_warnings

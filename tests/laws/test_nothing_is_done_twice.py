@@ -73,7 +73,7 @@ WATCHED: dict[tuple[str, str], tuple[str, Callable[[dict[str, Any]], Any]]] = {
     ("identity", "identify_model"): ("identified", lambda x: x["source"].path),
     ("plan_file", "open_plan"): ("read", lambda x: x["path"]),
     ("tokenization", "tokenise"): ("tokenised", lambda x: x["name"]),
-    ("loading", "load_tokenizer"): ("loaded the tokenizer of", lambda x: x["source"]),
+    ("tokenizer", "load_tokenizer"): ("loaded the tokenizer of", lambda x: x["source"]),
     ("prepare", "prepare_cut"): ("prepared", lambda x: x["file"].path),
 }
 

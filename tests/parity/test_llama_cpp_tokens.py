@@ -18,7 +18,7 @@ from llama_cpp import LlamaCpp
 
 from globalprune.export.gguf.exporter import export_gguf
 from globalprune.export.gguf.tokenizer import PRE_TOKENIZERS, Steps
-from globalprune.models.loading import load_tokenizer
+from globalprune.models.tokenizer import load_tokenizer
 
 
 def differing(file: Path, folder: Path, texts: tuple[str, ...]) -> list[str]:

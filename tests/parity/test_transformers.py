@@ -14,8 +14,9 @@ from tiny_models import FAMILIES, tiny_model
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel, pipeline
 from uneven_models import ONLY_ATTENTION, Cut, save_uneven, uneven_cut
 
-from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.loading import load_model
 from globalprune.models.modeling_globalprune import PREFIX
+from globalprune.models.tokenizer import load_tokenizer
 
 CUTS: dict[str, Cut] = {
     "whole attention": ONLY_ATTENTION,

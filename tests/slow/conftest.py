@@ -19,7 +19,8 @@ def smollm2_gguf() -> Path:
 @pytest.fixture(scope="session")
 def smollm2(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model as a plain folder."""
-    from globalprune.models.loading import load_model, load_tokenizer
+    from globalprune.models.loading import load_model
+    from globalprune.models.tokenizer import load_tokenizer
 
     folder = tmp_path_factory.mktemp("smollm2")
     load_model(smollm2_gguf).save_pretrained(folder)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from globalprune.artifacts.plans.plan_effect import effect_of, removed_by
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.loading import load_model
+from globalprune.models.tokenizer import load_tokenizer
 from globalprune.planning.summary import removal_text
 
 pytestmark = pytest.mark.slow

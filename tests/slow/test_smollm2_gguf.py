@@ -9,7 +9,7 @@ from export_models import continue_in_transformers
 from llama_cpp import LlamaCpp
 from smollm2_cut import PLAN, PROMPTS, cut_by
 
-from globalprune.models.loading import load_tokenizer
+from globalprune.models.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from gguf import TokenType
 
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.gguf_header import is_gguf
-from globalprune.models.loading import load_tokenizer
+from globalprune.models.tokenizer import load_tokenizer
 
 Steps = tuple[str, ...]  # of a pre-tokenizer: regular expressions, or one of these names
 BYTES: Final = "bytes"

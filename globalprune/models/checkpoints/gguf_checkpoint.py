@@ -2,7 +2,7 @@
 
 The metadata is read at once. The weights are read when they are first needed, all together: GGUF
 stores them in another order and permutation, so that no tensor can be read alone. The tokenizer in
-the same file is read by `loading.py`.
+the same file is read by `tokenizer.py`.
 
 transformers reads some keys and tensors of each architecture, takes defaults for the rest, and
 reports nothing: `modeling_gguf_pytorch_utils.py` and `integrations/ggml.py`. `GGUF_FAMILIES` has

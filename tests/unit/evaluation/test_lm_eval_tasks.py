@@ -21,7 +21,8 @@ from globalprune.evaluation.lm_eval_tasks import (
     load_tasks,
     refuse_missing_template,
 )
-from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.loading import load_model
+from globalprune.models.tokenizer import load_tokenizer
 from globalprune.progress import silent
 
 Tiny = Callable[[str], Path]

@@ -9,8 +9,9 @@ import torch
 from tiny_models import save_tiny
 
 from globalprune.errors import ModelError
-from globalprune.models.loading import load_model, load_tokenizer
+from globalprune.models.loading import load_model
 from globalprune.models.meta_model import empty_model
+from globalprune.models.tokenizer import load_tokenizer
 
 IDS = torch.arange(20)[None]
 OF_ANOTHER_RUN: list[dict[str, Any]] = [

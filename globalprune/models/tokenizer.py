@@ -1,4 +1,4 @@
-"""The files of a model's tokenizer: whether they can be read, and which of them is at fault.
+"""A model's tokenizer: loaded, digested, and refused with the file at fault.
 
 transformers reports an error without the file, and where the vocabulary is missing it silently
 builds a tokenizer of three tokens.
@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from globalprune.artifacts.records import digest_json
 from globalprune.errors import CheckpointError, library_errors
 from globalprune.models.checkpoints.identity import file_digests
+from globalprune.models.configs.class_config import class_config
 from globalprune.models.configs.config import read_config
-from globalprune.models.quiet import quiet_rust
+from globalprune.models.quiet import quiet_rust, quiet_transformers
 from globalprune.models.sources.hub import CONFIG_FILE
+from globalprune.models.sources.source import ModelSource, resolve_model
 
 _VOCABULARIES: Final = (
     "tokenizer.json",
@@ -38,12 +40,29 @@ _OTHER_FILES: Final = (
     "chat_template.*",
     "additional_chat_templates/*",
 )
+_MODEL_KEYS: Final = ("per_layer_config", "auto_map")  # keys that no tokenizer needs
 _SAVE_AGAIN: Final = "download or save the tokenizer again."
+_MAKE_GGUF_AGAIN: Final = "download or make the .gguf file again."
 _SAMPLE: Final = "The year 2026: naïve café, 東京!\n"
 _SENTENCEPIECE_MARK: Final = b"\x0a"  # the first field of its protobuf; tiktoken's files are text
 
 
-def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer; raise `CheckpointError` with the file at fault."""
+    model_source = resolve_model(str(source))
+    if model_source.is_gguf:
+        where = f"{model_source.name}: its tokenizer can't be read"
+        with quiet_transformers(), library_errors(CheckpointError, where, _MAKE_GGUF_AGAIN):
+            path = model_source.path
+            return _load_tokenizer(path.parent, gguf_file=str(path.absolute()))
+    config = _tokenizer_config(model_source)
+    files = _tokenizer_files(model_source.path)
+    with quiet_transformers(), _tokenizer_errors(model_source.name, files):
+        tokenizer = _load_tokenizer(model_source.path, config=config)
+    return _checked(tokenizer, model_source.name, files)
+
+
+def _tokenizer_files(folder: Path) -> tuple[Path, ...]:
     """Return the files that a tokenizer is made of.
 
     Raise `CheckpointError` where there is no vocabulary, where a pipe or a device is in the place
@@ -74,7 +93,7 @@ def tokenizer_digest(folder: Path) -> str:
     That is its files, and the keys of config.json by which transformers picks its class. Raise
     `CheckpointError` where there is no tokenizer.
     """
-    files = tokenizer_files(folder)
+    files = _tokenizer_files(folder)
     config = read_config(folder / CONFIG_FILE)
     named = [path.relative_to(folder).as_posix() for path in files]
     return digest_json(
@@ -85,8 +104,32 @@ def tokenizer_digest(folder: Path) -> str:
     )
 
 
+def _tokenizer_config(source: ModelSource) -> PretrainedConfig:
+    """Return the config by which transformers chooses the tokenizer's class.
+
+    It has no uneven layers, at which transformers would fail, and asks for no code of the folder.
+    """
+    config = read_config(source.path / CONFIG_FILE)
+    plain = {key: value for key, value in config.items() if key not in _MODEL_KEYS}
+    model_type = plain.get("model_type")
+    if isinstance(model_type, str) and model_type in CONFIG_MAPPING:
+        return class_config(plain, source.path)
+    named = plain.get("tokenizer_class")
+    return PretrainedConfig.from_dict(
+        {"tokenizer_class": named if isinstance(named, str) else None}
+    )
+
+
+def _load_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
+    """Load with transformers, without running code from the folder."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, **options
+    )
+    return tokenizer
+
+
 @contextmanager
-def tokenizer_errors(where: str, files: tuple[Path, ...]) -> Iterator[None]:
+def _tokenizer_errors(where: str, files: tuple[Path, ...]) -> Iterator[None]:
     """Raise `CheckpointError` with the file at fault where the tokenizer can't be loaded."""
     names = ", ".join(path.name for path in files)
     refused = f"{where}: no tokenizer can be made of {names}"
@@ -100,16 +143,14 @@ def tokenizer_errors(where: str, files: tuple[Path, ...]) -> Iterator[None]:
         raise
 
 
-def check_tokenizer(
-    tokenizer: object, where: str, files: tuple[Path, ...]
-) -> PreTrainedTokenizerBase:
+def _checked(tokenizer: object, where: str, files: tuple[Path, ...]) -> PreTrainedTokenizerBase:
     """Return the tokenizer; raise `CheckpointError` unless it is one and encodes a short text."""
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(
             f"{where}: tokenizer_class in tokenizer_config.json names "
             f"{type(tokenizer).__name__}, no tokenizer; {_SAVE_AGAIN}"
         )
-    with tokenizer_errors(where, files):
+    with _tokenizer_errors(where, files):
         encoded: Any = tokenizer([_SAMPLE], add_special_tokens=True, verbose=False)
         if not encoded["input_ids"][0]:
             names = ", ".join(path.name for path in files)

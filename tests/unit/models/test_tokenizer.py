@@ -11,7 +11,7 @@ import pytest
 from tiny_models import save_tiny
 
 from globalprune.errors import CheckpointError
-from globalprune.models.loading import load_tokenizer
+from globalprune.models.tokenizer import load_tokenizer
 
 SENTENCEPIECE = b"\x0a\x0e\x0a\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
 Damage = Callable[[Path], object]
