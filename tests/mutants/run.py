@@ -142,7 +142,7 @@ class Copy:
     def _run(self, tests: Sequence[str], limit: float | None) -> int | None:
         """Run tests in the copy; the exit code, or None where the time ran out."""
         command = [
-            sys.executable, "-m", "pytest", "-x", "-q", "-m", "not runtimes and not slow",
+            sys.executable, "-m", "pytest", "-x", "-q", "-m", "not runtimes",
             "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests,
         ]  # fmt: skip
         environment = os.environ | {
