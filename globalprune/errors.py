@@ -1,18 +1,18 @@
-"""Every error that a user can meet; catch at the height you want.
+"""Every error that a user can meet, as a tree: catch the class that is as general as you need.
 
 GlobalPruneError
 ├── UsageError                an option that contradicts another, an output that is in the way
-├── ArtifactError             a file of ours that can't be used
+├── ArtifactError             a file of gp that can't be used
 │   ├── PlanInvalid           the plan breaks a rule; all its problems at once
 │   ├── PlanVersion           the plan is of another format
 │   ├── PlanStale             the plan belongs to another model structure or another table
 │   ├── TableInvalid          groups.parquet is not a group table
-│   └── RecordInvalid         analysis.json or another of our records is none
+│   └── RecordInvalid         analysis.json or another record is invalid
 ├── TextError                 text that is missing, empty, too short or not text
 ├── ModelError
 │   ├── ModelNotFound         no such folder, file or Hub model
 │   ├── UnsupportedArchitecture  a model_type or a shape that we can't cut
-│   ├── CheckpointError       a checkpoint that can't be read as it stands
+│   ├── CheckpointError       a checkpoint that can't be read
 │   └── NonFiniteError        a gradient or an activation is not finite
 ├── AnalysisDoubted           a first plan that costs more than other cuts         (exit code 1)
 ├── BudgetError               a budget that can't be reached                     (exit code 1)
@@ -29,7 +29,7 @@ from contextlib import contextmanager
 
 _OWN = "globalprune."
 _FRAMES_OF_THE_BLOCK = 2  # the guard's and the one that holds the block
-_SLIPS = (
+_BUGS = (
     TypeError,
     AttributeError,
     LookupError,
@@ -41,7 +41,7 @@ _SLIPS = (
 
 
 class GlobalPruneError(Exception):
-    """Something that the user can mend; anything else is a bug of ours."""
+    """Something that the user can correct; any other exception is a bug in gp."""
 
     exit_code = 2
 
@@ -65,7 +65,7 @@ class PlanInvalid(ArtifactError):  # noqa: N818
 
 
 class PlanVersion(ArtifactError):  # noqa: N818
-    """The plan is of a newer or older format, or names none of ours."""
+    """The plan is of a newer or older format, or names an unknown one."""
 
 
 class PlanStale(ArtifactError):  # noqa: N818
@@ -77,7 +77,7 @@ class TableInvalid(ArtifactError):  # noqa: N818
 
 
 class RecordInvalid(ArtifactError):  # noqa: N818
-    """The file is not a record of ours of that kind, or no longer."""
+    """The file is not a record of that kind, or no longer."""
 
 
 class TextError(GlobalPruneError):
@@ -93,11 +93,11 @@ class ModelNotFound(ModelError):  # noqa: N818
 
 
 class UnsupportedArchitecture(ModelError):  # noqa: N818
-    """The model's architecture is none that globalprune can cut."""
+    """globalprune can't cut the model's architecture."""
 
 
 class CheckpointError(ModelError):
-    """The checkpoint can't be read as it stands."""
+    """The checkpoint can't be read."""
 
 
 class NonFiniteError(ModelError):
@@ -105,7 +105,7 @@ class NonFiniteError(ModelError):
 
 
 class BudgetError(GlobalPruneError):
-    """The budget can't be reached; the largest plan is written only if that is asked for."""
+    """The budget can't be reached; the largest plan is written only with `--largest`."""
 
     exit_code = 1
 
@@ -134,11 +134,11 @@ class VerificationFailed(ApplyError):  # noqa: N818
 
 @contextmanager
 def library_errors(kind: type[GlobalPruneError], where: str, what_to_do: str) -> Iterator[None]:
-    """Report whatever a library raises inside as one line: where, what was found, what to do.
+    """Raise whatever a library raises inside as a `kind`, in one line with what to do.
 
-    Libraries raise any class for an input that they can't take, tokenizers' Rust code one that is
-    no `Exception`. Our own errors pass, and so do memory that runs out and faults of our own code
-    that was called inside.
+    Libraries raise any class for an input that they refuse, tokenizers' Rust code one that is no
+    `Exception`. Errors of globalprune pass unchanged, and so do memory that runs out and bugs of
+    our own code that was called inside.
     """
     try:
         yield
@@ -147,7 +147,7 @@ def library_errors(kind: type[GlobalPruneError], where: str, what_to_do: str) ->
     except BaseException as error:
         is_panic = type(error).__module__ == "pyo3_runtime"
         is_stop = not isinstance(error, Exception) and not is_panic  # an interruption, an exit
-        if is_stop or is_out_of_memory(error) or _is_fault_of_ours(error):
+        if is_stop or is_out_of_memory(error) or _is_bug_of_ours(error):
             raise
         cause = error.__cause__ if str(error.__cause__ or "") else error  # the field, not the class
         lines = str(cause).strip().splitlines() or ["no reason given"]
@@ -155,17 +155,17 @@ def library_errors(kind: type[GlobalPruneError], where: str, what_to_do: str) ->
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine's memory or a GPU's ran out; torch says the first in a RuntimeError."""
+    """Return whether memory ran out, the machine's (a RuntimeError of torch) or a GPU's."""
     named = type(error).__name__ == "OutOfMemoryError"
     allocating = isinstance(error, RuntimeError) and "not enough memory" in str(error)
     return named or allocating or isinstance(error, MemoryError)
 
 
-def _is_fault_of_ours(error: BaseException) -> bool:
-    """Whether a slip was made in a function of ours below the block, and not in a library.
+def _is_bug_of_ours(error: BaseException) -> bool:
+    """Return whether a bug was raised in a function of gp below the block, not in a library.
 
-    The block's own frame stands for the library that it calls: what is no Python has no frame. Our
-    modeling file runs by a stranger's config as transformers' own do.
+    The block's own frame counts as the library that it calls: compiled code has no frame. Our
+    modeling file counts as a library: it runs on other people's configs, as transformers' own do.
     """
     frames: list[str] = []
     trace = error.__traceback__
@@ -174,4 +174,4 @@ def _is_fault_of_ours(error: BaseException) -> bool:
         trace = trace.tb_next
     module = frames[-1]
     is_ours = module.startswith(_OWN) and not module.endswith("modeling_globalprune")
-    return is_ours and len(frames) > _FRAMES_OF_THE_BLOCK and isinstance(error, _SLIPS)
+    return is_ours and len(frames) > _FRAMES_OF_THE_BLOCK and isinstance(error, _BUGS)

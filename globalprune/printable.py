@@ -1,4 +1,4 @@
-r"""Text from elsewhere as it may be shown: what a terminal or a page would act on is spelled.
+r"""Text from elsewhere made safe to show: what a terminal or a page would act on is escaped.
 
 Names, plans, records and the errors of libraries can hold escape sequences, marks that turn the
 direction of writing, line breaks, and bytes that are no text. Each such character becomes its
@@ -17,7 +17,7 @@ _LEADS: Final = "  "  # what a later line of one message begins with
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text on one line, without a character that acts; those in `keep` stay.
+    """Return the text on one line, its control characters escaped except those in `keep`.
 
     Applied again, it changes nothing.
     """
@@ -27,28 +27,28 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The text with its own line breaks, and no other character that acts."""
+    """Return the text with its line breaks, all other control characters escaped."""
     return printable(text, keep="\n")
 
 
 def printable_message(text: str) -> str:
-    """A message of one or several lines, of which none but the first begins at the margin.
+    """Return a message whose lines after the first are indented.
 
-    So that no name in it can pass for a message of its own.
+    So no name in it can pass for a message of its own.
     """
     first, *others = printable_lines(text).split("\n")
     return "\n".join([first, *(_indented(line) for line in others)])
 
 
 def printable_json(text: str) -> str:
-    r"""A JSON document, its strings without a character that acts; the same values when read."""
+    r"""Return a JSON document with control characters escaped; it reads as the same values."""
     if all(line.isprintable() for line in text.split("\n")):
         return text
-    return re.sub(r"[^\n -~]", lambda found: _in_json(found[0]), text)
+    return re.sub(r"[^\n -~]", lambda match: _in_json(match[0]), text)
 
 
 def printable_value(value: Any) -> Any:
-    """A string, or a list or mapping of strings, with every one of them printable."""
+    """Return a string, or a list or mapping, with every string in it printable."""
     match value:
         case str():
             return printable(value)
@@ -71,12 +71,12 @@ def _indented(line: str) -> str:
 
 
 def _acts(character: str) -> bool:
-    """Whether something may happen where the character is shown."""
+    """Return whether showing the character may act on a terminal or a page."""
     return unicodedata.category(character) in _ACTING and character not in _JOINERS
 
 
 def _escape(character: str) -> str:
-    r"""`\n`, `\x1b`, `\u202e`; a byte that is no text by its number, `\xff`."""
+    r"""Return `\n`, `\x1b` or `\u202e`; `\xff` for a byte that is no text."""
     code = ord(character)
     if code in _BYTES:
         return f"\\x{code - 0xDC00:02x}"
@@ -84,7 +84,7 @@ def _escape(character: str) -> str:
 
 
 def _in_json(character: str) -> str:
-    """The character as it stands in a JSON string; beyond the first plane by its two halves."""
+    """Return the character's escape in a JSON string; two beyond the first plane."""
     if not _acts(character):
         return character
     code = ord(character)

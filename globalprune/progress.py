@@ -13,18 +13,18 @@ class Progress(Protocol):
     def __call__(
         self, items: Iterable[Item], *, total: int, label: str, unit: str
     ) -> Iterator[Item]:
-        """Yield the items, telling someone about each."""
+        """Yield the items, and report each."""
         ...
 
 
 def silent(items: Iterable[Item], *, total: int, label: str, unit: str) -> Iterator[Item]:
-    """Yield the items and tell nobody."""
+    """Yield the items and report nothing."""
     del total, label, unit
     yield from items
 
 
 def ignore_message(message: str) -> None:
-    """Take a warning that stands in a record too, and say it to nobody."""
+    """Ignore a warning; records hold it too."""
     del message
 
 

@@ -1,7 +1,7 @@
 """Files that are written whole or not at all, and never over what isn't ours.
 
 Until a file or folder is whole, its temporary name says which process writes it. So what a killed
-process left can be told from what is being written now.
+process left is distinguished from what is being written now.
 """
 
 import glob
@@ -21,7 +21,7 @@ from globalprune.errors import UsageError
 LOCK_SUFFIX: Final = ".gplock"
 _PART: Final = ".part"
 _TEMPORARY: Final = re.compile(r"\..+-(?P<pid>\d+)-(?P<started>\d+)\.[0-9a-f]{8}\.part")
-_CLOCK: Final = 2  # seconds that the start of one and the same process may be told apart by
+_CLOCK: Final = 2  # seconds by which two readings of one process's start may differ
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -32,10 +32,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """Hand out a path beside `path`; rename it onto `path` if all ends well, else remove it.
+    """Yield a path beside `path`; rename it onto `path` if the block succeeds, else remove it.
 
-    A link is followed, so that what it leads to is written and the link stays. Raise `UsageError`
-    where the system won't write.
+    A link is followed: its target is written and the link stays. Raise `UsageError` where the
+    system refuses to write.
     """
     target = path.resolve()
     temporary = temporary_name(target)
@@ -55,33 +55,37 @@ def temporary_file(path: Path) -> Iterator[Path]:
 
 
 def temporary_name(target: Path) -> Path:
-    """A hidden name beside `target` that names this process; no two calls give the same."""
+    """Return a hidden path beside `target` that names this process; no two calls give the same.
+
+    It is no name of `tempfile`: the path must be in the folder of `target`, since a rename is
+    atomic only inside one file system, and must say whose it is, so that leftovers are recognised.
+    """
     owner = f"{platform.node()}-{os.getpid()}-{_started(os.getpid())}.{secrets.token_hex(4)}"
     return target.with_name(f".{target.name}.{owner}{_PART}")
 
 
 def remove_stale(target: Path) -> None:
-    """Remove what processes that are no more left behind on their way to `target`."""
+    """Remove the temporary files and folders that dead processes left beside `target`."""
     for path in target.parent.glob(f"{glob.escape(f'.{target.name}.')}*{_PART}"):
         if _is_dead(path.name):
             remove_tree(path)
 
 
 def remove_stale_in(folder: Path) -> None:
-    """Remove all of that kind that lies directly in a folder."""
+    """Remove the temporary files and folders that dead processes left directly in a folder."""
     for path in folder.glob(f".*{_PART}"):
         if _is_dead(path.name):
             remove_tree(path)
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is a lock or a temporary one of ours, and no content."""
+    """Return whether a file of this name is a lock or a temporary file of gp, and no content."""
     is_lock = name.startswith(".") and name.endswith(LOCK_SUFFIX)
     return is_lock or _TEMPORARY.fullmatch(name) is not None
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a file or a folder with all that is in it, as far as the system lets us."""
+    """Delete a file, or a folder with its content, as far as the system allows."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -90,18 +94,18 @@ def remove_tree(path: Path) -> None:
 
 
 def _is_dead(name: str) -> bool:
-    """Whether the process that a temporary name tells of is over; of other machines nobody knows.
+    """Return whether the process in a temporary name has ended; False for another machine's.
 
-    A number may be in use again, so the process must have started at the same time, too.
+    A process number may be in use again, so the start of the process is compared, too.
     """
     import psutil
 
-    found = _TEMPORARY.fullmatch(name)
-    if found is None or f".{platform.node()}-{found['pid']}-" not in name:
+    match = _TEMPORARY.fullmatch(name)
+    if match is None or f".{platform.node()}-{match['pid']}-" not in name:
         return False
-    pid = int(found["pid"])
+    pid = int(match["pid"])
     try:
-        return abs(_started(pid) - int(found["started"])) > _CLOCK
+        return abs(_started(pid) - int(match["started"])) > _CLOCK
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
@@ -109,37 +113,37 @@ def _is_dead(name: str) -> bool:
 
 
 def _started(pid: int) -> int:
-    """When a process started, in seconds; this one's is asked for once."""
-    return _own_start(pid) if pid == os.getpid() else _start(pid)
+    """Return when a process started, in seconds; this one's start is read once."""
+    return _read_start_once(pid) if pid == os.getpid() else _read_start(pid)
 
 
 @cache
-def _own_start(pid: int) -> int:
-    return _start(pid)
+def _read_start_once(pid: int) -> int:
+    return _read_start(pid)
 
 
-def _start(pid: int) -> int:
+def _read_start(pid: int) -> int:
     import psutil
 
     return int(psutil.Process(pid).create_time())
 
 
 def relative_path(folder: Path, path: Path) -> str:
-    """The relative way from a folder to a path, as files of ours write it."""
+    """Return the path relative to a folder, with forward slashes, as records hold it."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def refuse_unwritable_file(path: Path) -> None:
-    """Raise `UsageError` where no file can be made at `path`, before the work for it is done."""
+    """Raise `UsageError` where no file can be written to `path`."""
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, where a file should be written; name a file.")
     refuse_unwritable_folder(path)
 
 
 def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> None:
-    """Raise `UsageError` unless `folder` is free, or ours and `overwrite` was said.
+    """Raise `UsageError` unless `folder` is free, or one of gp's and `overwrite` is set.
 
-    `ours` names what marks a folder as one that we wrote: a stranger's folder is never replaced.
+    `ours` holds names of files that only gp writes: a folder without any is never replaced.
     """
     if folder.is_file():
         raise UsageError(f"{folder}: is a file; name a folder with -o.")
@@ -156,7 +160,7 @@ def refuse_occupied(folder: Path, *, ours: Sequence[str], overwrite: bool) -> No
 
 
 def is_occupied(folder: Path) -> bool:
-    """Whether a folder holds more than locks and temporary files of ours."""
+    """Return whether a folder holds more than locks and temporary files of gp."""
     return folder.is_dir() and not all(is_temporary(path.name) for path in folder.iterdir())
 
 
@@ -179,7 +183,7 @@ def refuse_inside_model(out: Path, model: Path) -> None:
 
 
 def current_umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

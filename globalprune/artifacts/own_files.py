@@ -81,7 +81,7 @@ _ROUND_DEPTH: Final = 2  # rounds/NN/
 
 
 def foreign_files(folder: Path, depth: int = _ROUND_DEPTH) -> Iterator[str]:
-    """Yield what lies among the records of a result and no phase wrote, in order of names."""
+    """Yield the files among the records of a result that no phase wrote, by name."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and depth and (path.name == ROUNDS_FOLDER or path.name.isdigit()):
             yield from (f"{path.name}/{name}" for name in foreign_files(path, depth - 1))
@@ -106,7 +106,7 @@ def write_schemas(folder: Path) -> None:
 
 
 def _is_own_plan(path: Path) -> bool:
-    """Whether gp wrote a plan, or applied it as it stands, and nobody edited it since."""
+    """Return whether gp wrote a plan, or applied it, and nobody edited it since."""
     if path.suffix not in _PLANS or not path.is_file():
         return False
     try:

@@ -147,7 +147,7 @@ def read_record(path: Path, kind: type[RecordT], *, what: str, command: str) -> 
 def format_problem(content: Mapping[Any, Any], expected: str, remedy: str) -> str | None:
     """Return what is wrong with the `format` of a file's content, and what to do; None if nothing.
 
-    `remedy` says how the file is made anew.
+    `remedy` says how the file is made again.
     """
     stated = content.get("format")
     if stated == expected:
@@ -164,22 +164,22 @@ def format_problem(content: Mapping[Any, Any], expected: str, remedy: str) -> st
 
 
 def format_command(command: Iterable[str]) -> str:
-    r"""One line that a shell reads as these arguments.
+    r"""Return one line that a shell reads as these arguments.
 
-    An argument with a line break, with another character that acts on a terminal, or with one that
-    begins markup stands in the quotes of bash that know escapes: `$'a\nb'`.
+    An argument with a line break, another control character, or a character that begins markup is
+    quoted as bash quotes escapes: `$'a\nb'`.
     """
-    return " ".join(map(_spelled, command))
+    return " ".join(map(_quoted, command))
 
 
 def with_plan(command: Sequence[str], plan: str) -> tuple[str, ...]:
-    """The command with `plan` for what it says after `--plan`."""
+    """Return the command with `plan` as the value of `--plan`."""
     option, changed = "--plan", [*command]
-    for place, argument in enumerate(command):
+    for at, argument in enumerate(command):
         if argument == option:
-            changed[place + 1 : place + 2] = [plan]
+            changed[at + 1 : at + 2] = [plan]
         elif argument.startswith(f"{option}="):
-            changed[place : place + 1] = [option, plan]
+            changed[at : at + 1] = [option, plan]
     return tuple(changed)
 
 
@@ -246,7 +246,7 @@ def _all_problems(error: ValidationError, what: str, command: str) -> str:
 
 
 def _encodable(argument: str) -> str:
-    """The argument without a lone surrogate, which no JSON file can hold."""
+    """Return the argument without lone surrogates, which no JSON file can hold."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -256,10 +256,10 @@ def _encodable(argument: str) -> str:
     return argument
 
 
-def _spelled(argument: str) -> str:
-    """One argument for a shell."""
+def _quoted(argument: str) -> str:
+    """Return one argument, quoted for a shell."""
     if printable(argument) == argument and not _MARKUP.search(argument):
         return shlex.quote(argument)
     escaped = printable(argument.replace("\\", "\\\\").replace("'", "\\'"))
-    escaped = _MARKUP.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped)
+    escaped = _MARKUP.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped)
     return f"$'{escaped}'"

@@ -31,7 +31,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class RunFolder:
-    """A folder of saved work; without a folder nothing is saved and nothing is found."""
+    """A folder of saved work; without a folder nothing is saved or loaded."""
 
     def __init__(self, folder: Path | None, key: Mapping[str, Any] | None = None) -> None:
         self._folder = folder
@@ -53,27 +53,27 @@ class RunFolder:
 
     @property
     def folder(self) -> Path:
-        """Where it lies; raise `ValueError` where nothing is saved."""
+        """Return its path; raise `ValueError` where nothing is saved."""
         if self._folder is None:
             raise ValueError("nothing is saved here")
         return self._folder
 
     @property
     def key_name(self) -> str:
-        """Hexadecimal digits that stand for the key in the names of files and folders."""
+        """Return the hexadecimal digits that identify the key in names of files and folders."""
         return digest_json(self._key).partition(":")[2][:_NAME_DIGITS]
 
     # the run as a whole
 
     @property
     def exists(self) -> bool:
-        """Whether a run of ours lies there."""
+        """Return whether the folder holds a run of gp."""
         return self._folder is not None and (self._folder / RUN_FILE).is_file()
 
     def refuse_unfinished(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise `UsageError` where an unfinished run lies there that is not to go on or go.
+        """Raise `UsageError` for an unfinished run, unless it is to be resumed or overwritten.
 
-        A folder of that name without a run of ours is a person's, and is never touched.
+        A folder of that name without a run of gp is a person's, and is never touched.
         """
         if not self.folder.exists():
             return
@@ -84,8 +84,8 @@ class RunFolder:
             )
         if not resume and not overwrite:
             raise UsageError(
-                f"{self.folder}: holds a run that was stopped; say --resume to go on with it, or "
-                "--overwrite to begin anew."
+                f"{self.folder}: holds a run that was stopped; say --resume to continue it, or "
+                "--overwrite to start again."
             )
 
     def begin(self, identity: Mapping[str, Any], *, resume: bool) -> None:
@@ -115,7 +115,7 @@ class RunFolder:
             raise
 
     def remove(self) -> None:
-        """Remove the folder, once its result is in place; one without a run of ours stays."""
+        """Remove the folder, once its result is in place; one without a run of gp stays."""
         if self.exists:
             remove_folder(self.folder)
 
@@ -144,7 +144,7 @@ class RunFolder:
         marker.unlink()
 
     def _refuse_other(self, identity: Mapping[str, Any]) -> None:
-        """Raise where the identity of the run that lies there differs, and say how."""
+        """Raise `UsageError` where the saved run has another identity, and say what differs."""
         path = self.folder / RUN_FILE
         earlier = _read_identity(path)
         now = json.loads(json.dumps(identity))  # as it would be read again
@@ -155,8 +155,8 @@ class RunFolder:
                 for name, before, after in differing
             )
             raise UsageError(
-                f"{path}: can't be resumed, since something else was begun ({text}); repeat its "
-                "command, or say --overwrite instead of --resume to begin anew."
+                f"{path}: can't be resumed, since another run was started ({text}); repeat its "
+                "command, or say --overwrite instead of --resume to start again."
             )
 
     # tensors
@@ -257,7 +257,7 @@ class RunFolder:
 
 
 def _read_identity(path: Path) -> dict[str, Any]:
-    """Read what a run is; raise `UsageError` where the file is damaged."""
+    """Read the identity of a run; raise `UsageError` where the file is damaged."""
     try:
         identity = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -269,8 +269,8 @@ def _read_identity(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, reason: str) -> UsageError:
     return UsageError(
-        f"{path}: can't be read ({reason}), so nobody can tell what was begun; say --overwrite "
-        "instead of --resume to begin anew."
+        f"{path}: can't be read ({reason}), so its run is unknown; say --overwrite "
+        "instead of --resume to start again."
     )
 
 

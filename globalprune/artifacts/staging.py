@@ -1,8 +1,9 @@
 """Folders that change as a whole: a new one is filled beside the old and takes its place.
 
-Where the system can, one rename swaps the two folders. Elsewhere (a mount point, the folder that a
-shell stands in, a file system without that rename) the new files move into the folder as a journal
-first, and whoever reads or writes the folder next completes an update that was killed.
+Where the system can, one rename swaps the two folders. Elsewhere (a mount point, a shell's current
+folder, a file system without that rename) the new files first move into the folder as a journal;
+if the process is killed then, the next reader or writer completes the update. `tempfile` is not
+used: the new folder must be on the same file system, and its name says which process fills it.
 """
 
 import ctypes
@@ -37,10 +38,10 @@ _INSIDE: Final = "update"  # what files are staged for that can't be staged besi
 
 @contextmanager
 def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Hand out an empty folder that takes the place of `target` if the block ends well.
+    """Yield an empty folder that takes the place of `target` if the block succeeds.
 
-    Raise `UsageError` where something lies there by then, unless `replace` was said. What killed
-    processes left behind on their way to `target` is cleared away first.
+    Raise `UsageError` where another program fills `target` meanwhile, unless `replace` is set. What
+    killed processes left behind beside `target` is removed first.
     """
     with _staging(target.resolve()) as (staging, place):
         yield staging
@@ -49,10 +50,10 @@ def staged_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def updated_folder(target: Path, owned: Collection[str]) -> Iterator[Path]:
-    """Hand out an empty folder whose files take the places of those `owned`, all at once.
+    """Yield an empty folder whose files replace the `owned` files of `target`, all at once.
 
-    Files of `owned` that the block doesn't write are gone afterwards; whatever else lies in
-    `target` stays. Before the block ends well nothing of `target` changes.
+    Files of `owned` that the block doesn't write are removed; all other files of `target` stay. If
+    the block fails, `target` is unchanged.
     """
     with _staging(target.resolve()) as (staging, place):
         yield staging
@@ -67,9 +68,9 @@ def updated_folder(target: Path, owned: Collection[str]) -> Iterator[Path]:
 
 
 def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
-    """Let a whole folder on the same disk take the place of `target`.
+    """Move a whole folder of the same file system to `target`.
 
-    Raise `UsageError` where something lies there by now, unless `replace` was said.
+    Raise `UsageError` where `target` is occupied, unless `replace` is set.
     """
     if not replace and is_occupied(target):
         raise UsageError(f"{target}: was filled by another program meanwhile; choose another.")
@@ -84,7 +85,7 @@ def move_into_place(folder: Path, target: Path, *, replace: bool) -> None:
 
 
 def link_tree(folder: Path, target: Path) -> None:
-    """Fill a folder that is there with the same files as another, linked or else copied."""
+    """Fill an existing folder with the files of another: hard links, or else copies."""
     for path in folder.iterdir():
         if not is_temporary(path.name):
             try:
@@ -96,7 +97,7 @@ def link_tree(folder: Path, target: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder so that no half of it is ever seen under its name."""
+    """Delete a folder so that no part of it is ever seen under its name."""
     if folder.exists():
         doomed = temporary_name(folder)
         folder.rename(doomed)
@@ -104,7 +105,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def swap_folders(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; False where the system can't."""
+    """Swap two folders in one step; return False where the system can't."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if sys.platform != "linux" or renameat2 is None:
         return False
@@ -115,7 +116,7 @@ def swap_folders(one: Path, other: Path) -> bool:
 
 
 def recover_place(place: Path) -> None:
-    """Put right what a killed run left at a place: complete its update, remove what it staged."""
+    """Clean up after a killed run at `place`: complete its update, remove what it staged."""
     remove_stale(place)
     if place.is_dir():
         complete_update(place)
@@ -123,11 +124,14 @@ def recover_place(place: Path) -> None:
 
 
 def complete_update(folder: Path) -> None:
-    """Complete what a killed process had begun to move into a folder; else do nothing."""
+    """Complete the update of a folder that a killed process had begun, if there is one."""
     journal = folder / _JOURNAL
     if not journal.is_dir():
         return
-    with suppress(PermissionError), _alone_with(journal):  # not of someone who may only read here
+    with (
+        suppress(PermissionError),
+        _locked_journal(journal),
+    ):  # a user who may only read can't complete it
         going = journal / _GOING
         if going.is_file():  # else it was completed but for the empty folder
             for path in journal.iterdir():
@@ -144,8 +148,8 @@ def complete_update(folder: Path) -> None:
 
 
 @contextmanager
-def _alone_with(journal: Path) -> Iterator[None]:
-    """Let one process at a time complete a journal, where folders can be locked."""
+def _locked_journal(journal: Path) -> Iterator[None]:
+    """Hold a lock on a journal, where folders can be locked, so that one process completes it."""
     if sys.platform == "win32":
         yield
         return
@@ -161,7 +165,7 @@ def _alone_with(journal: Path) -> Iterator[None]:
 
 @contextmanager
 def _staging(place: Path) -> Iterator[tuple[Path, Path]]:
-    """Give an empty folder on the way to `place`, and `place`; remove what is left of it."""
+    """Yield an empty folder beside `place`, and `place`; remove the folder if it is still there."""
     place.parent.mkdir(parents=True, exist_ok=True)
     inner = place / _INSIDE
     recover_place(place)
@@ -175,13 +179,13 @@ def _staging(place: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _may_be_swapped(place: Path) -> bool:
-    """Whether another folder may come to be `place`: not under a shell's feet, nor over a disk."""
-    stands_there = Path.cwd().is_relative_to(place)
-    return not stands_there and not place.is_mount() and os.access(place.parent, os.W_OK)
+    """Return whether `place` may be swapped: not the current folder, nor a mount point."""
+    is_current = Path.cwd().is_relative_to(place)
+    return not is_current and not place.is_mount() and os.access(place.parent, os.W_OK)
 
 
 def _linked(place: Path, staging: Path, owned: Collection[str]) -> bool:
-    """Give the new folder links to all files that stay; False where links can't be had."""
+    """Link all files that stay into the new folder; return False where links are impossible."""
     if not _may_be_swapped(place):
         return False
     try:
@@ -195,7 +199,7 @@ def _linked(place: Path, staging: Path, owned: Collection[str]) -> bool:
 
 
 def _link(path: Path, target: Path) -> None:
-    """Make `target` the same file, or a folder of the same files."""
+    """Make `target` a hard link to a file, or a folder of links to the files of a folder."""
     if path.is_dir() and not path.is_symlink():
         target.mkdir()
         for inner in path.iterdir():
@@ -206,7 +210,7 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _swapped(staging: Path, place: Path, owned: Collection[str]) -> bool:
-    """Swap the folders, and bring along what was put into the old one in that moment."""
+    """Swap the folders, and keep files that others added to the old one meanwhile."""
     if not swap_folders(staging, place):
         return False
     for path in staging.iterdir():

@@ -33,12 +33,12 @@ DTYPE_BYTES: dict[str, int] = {
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]  # that budgets count in
 NUMBER_BYTES: Final[dict[Dtype, int]] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 SAVE_DTYPES: Final = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_SHORT: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
-_WORDS: Final = {stored: name for name, stored in SAVE_DTYPES.items()} | {"F64": "float64"}
+_ALIASES: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+_NAMES: Final = {stored: name for name, stored in SAVE_DTYPES.items()} | {"F64": "float64"}
 
 
 def stored_bytes(numbers: int, dtype: str) -> int:
-    """The bytes of so many numbers; raise `CheckpointError` for a dtype that can't be cut."""
+    """Return the bytes of so many numbers; raise `CheckpointError` for an unknown dtype."""
     if dtype not in DTYPE_BYTES:
         raise CheckpointError(
             f"a tensor has dtype {dtype}, which can't be cut; load and save the model as "
@@ -48,23 +48,24 @@ def stored_bytes(numbers: int, dtype: str) -> int:
 
 
 def is_float(dtype: str) -> bool:
-    """Whether numbers of that stored dtype are floating-point, so that they can be converted."""
+    """Return whether a stored dtype is floating-point, so that it can be converted."""
     return "F" in dtype
 
 
 def written_dtype(stored: str, save_dtype: str | None) -> str:
-    """What a tensor is written as that is `stored` so; `save_dtype` is a key of `SAVE_DTYPES`.
+    """Return the dtype that a tensor stored as `stored` is written in.
 
-    Integers and flags are never converted, and without a `save_dtype` nothing is.
+    `save_dtype` is a key of `SAVE_DTYPES`, or None to convert nothing. Integers and booleans are
+    never converted.
     """
     return SAVE_DTYPES[save_dtype] if save_dtype is not None and is_float(stored) else stored
 
 
 def parse_save_dtype(text: str | None) -> str | None:
-    """The key of `SAVE_DTYPES` that a person names; raise `UsageError` for another dtype."""
+    """Return the key of `SAVE_DTYPES` that `text` names; raise `UsageError` for another dtype."""
     if text is None:
         return None
-    name = _SHORT.get(text, text)
+    name = _ALIASES.get(text, text)
     if name not in SAVE_DTYPES:
         raise UsageError(
             f"--save-dtype {text}: is no dtype that weights are written in; there are "
@@ -74,8 +75,8 @@ def parse_save_dtype(text: str | None) -> str | None:
 
 
 def dtype_name(stored: str) -> str:
-    """`float32` for F32, and so on."""
-    return _WORDS.get(stored, stored.lower())
+    """Return torch's name of a stored dtype: `float32` for F32."""
+    return _NAMES.get(stored, stored.lower())
 
 
 class StoredWeights(Record):
@@ -88,17 +89,17 @@ class StoredWeights(Record):
 
     @property
     def dtype(self) -> str | None:
-        """The dtype of all floating-point tensors; None where they have several."""
+        """Return the dtype of all floating-point tensors; None where they have several."""
         floats = [dtype for dtype in self.numbers if is_float(dtype)]
         return dtype_name(floats[0]) if len(floats) == 1 else None
 
     @property
     def dtypes_text(self) -> str:
-        """`float32`, or `float32 and bfloat16`."""
+        """Return the names of all dtypes: `float32`, or `bfloat16 and float32`."""
         return " and ".join(sorted(map(dtype_name, self.numbers)))
 
     def fault(self, structure: ModelStructure) -> str | None:
-        """Why no model of that structure is stored so; None where one may be."""
+        """Return why no model of that structure is stored so; None where one may be."""
         layers = len(structure.layers)
         if len(self.group_bytes) != layers:
             return f"says the groups' bytes of {len(self.group_bytes)} layers of {layers}"
@@ -115,12 +116,12 @@ class StoredWeights(Record):
         return None
 
     def tensor_bytes(self, dtype: Dtype | None) -> int:
-        """All numbers as they are stored, or the floating-point ones as `dtype`."""
+        """Return the bytes of all tensors as stored, or with floating-point ones as `dtype`."""
         return sum(
             count * (NUMBER_BYTES[dtype] if dtype and is_float(stored) else DTYPE_BYTES[stored])
             for stored, count in self.numbers.items()
         )
 
     def most_bytes(self, dtype: Dtype | None) -> int:
-        """What all files take at most if nothing is cut, as stored or with floats as `dtype`."""
+        """Return the most bytes that all files take if nothing is cut, as `tensor_bytes`."""
         return self.tensor_bytes(dtype) + self.overhead

@@ -16,8 +16,12 @@ from pydantic import Field
 from globalprune.artifacts.records import Record, digest_json
 
 GroupType = Literal["attention", "mlp"]
-GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)  # also the order in which ties fall
+GROUP_TYPES: tuple[GroupType, ...] = get_args(GroupType)  # also the order that breaks ties
 RemovedGroups = Mapping[tuple[int, GroupType], NDArray[np.int64]]  # indices by layer and kind
+LayerKind = Literal["full", "sliding", "no_rope"]
+_UNPRUNABLE: Final = (
+    "its query and key norms span all heads, so that no head goes without changing others"
+)
 
 
 class SublayerStructure(Record):
@@ -33,22 +37,22 @@ class SublayerStructure(Record):
 
     @property
     def fixed(self) -> bool:
-        """Whether it is there and none of its groups may go; all its parameters are then kept."""
+        """Return whether it exists and none of its groups may go; all its parameters are kept."""
         return self.groups > 0 and self.cost == 0
 
     @property
     def weight(self) -> int:
-        """The parameters of one group, whether it may go or not."""
+        """Return the parameters of one group, whether it may go or not."""
         return self.kept // self.groups if self.fixed else self.cost
 
     @property
     def candidates(self) -> int:
-        """How many groups a plan may take."""
+        """Return the number of groups that a plan may remove."""
         return 0 if self.fixed else self.groups
 
     @property
     def prunable(self) -> int:
-        """Parameters of all groups together."""
+        """Return the parameters of all groups together."""
         return self.groups * self.cost
 
 
@@ -65,11 +69,11 @@ class LayerStructure(Record):
     window: int | None = Field(default=None, ge=1, exclude_if=lambda window: window is None)
 
     def visible_tokens(self, context: int) -> int:
-        """How many of so many tokens its attention sees, and its cache holds."""
+        """Return how many of `context` tokens its attention sees, and its cache holds."""
         return context if self.window is None else min(context, self.window)
 
     def sublayer(self, group_type: GroupType) -> SublayerStructure:
-        """The sublayer of that kind."""
+        """Return the sublayer of that kind."""
         return self.attention if group_type == "attention" else self.mlp
 
 
@@ -81,42 +85,36 @@ class ModelStructure(Record):
 
     @property
     def prunable(self) -> int:
-        """Parameters of all groups of all layers."""
+        """Return the parameters of all groups of all layers."""
         return sum(sublayer.prunable for _, _, sublayer in self.sublayers())
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:
-        """The kinds of sublayers that no plan can cut in any layer."""
+        """Return the kinds of sublayers that no plan can cut in any layer."""
         fixed = {kind for _, kind, sublayer in self.sublayers() if sublayer.fixed}
         return tuple(kind for kind in GROUP_TYPES if kind in fixed)
 
     @property
     def has_experts(self) -> bool:
-        """Whether the MLP of any layer is a mixture."""
+        """Return whether the MLP of any layer is a mixture of experts."""
         return any(layer.mlp.experts for layer in self.layers)
 
     @cached_property
     def fingerprint(self) -> str:
-        """`sha256:…` of the prunable geometry; vocabulary, dtype and windows don't enter."""
+        """Return `sha256:…` of the prunable geometry, without vocabulary, dtype and windows."""
         layers = [layer.model_dump(mode="json", exclude={"window"}) for layer in self.layers]
         return digest_json(layers)
 
     def sublayers(self) -> Iterator[tuple[int, GroupType, SublayerStructure]]:
-        """Every sublayer with its layer and kind, in the order in which ties fall."""
+        """Yield every sublayer with its layer and kind, in the order that breaks ties."""
         for index, layer in enumerate(self.layers):
             for group_type in GROUP_TYPES:
                 yield index, group_type, layer.sublayer(group_type)
 
 
-_WHY: Final = "its query and key norms span all heads, so that no head goes without changing others"
-
-
 def unprunable_reason(kind: GroupType) -> str:
-    """Say, without an end, that such sublayers stay whole in a model, and why."""
-    return f"the {kind} of this model can't be cut ({_WHY})"
-
-
-LayerKind = Literal["full", "sliding", "no_rope"]
+    """Return a clause that says that such sublayers stay whole in a model, and why."""
+    return f"the {kind} of this model can't be cut ({_UNPRUNABLE})"
 
 
 class ModelTraits(Record):

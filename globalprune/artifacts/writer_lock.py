@@ -1,7 +1,7 @@
-"""A lock that lets one run at a time write into a place, and that ends with its process.
+"""A lock that lets one run at a time write to a place, and that ends with its process.
 
 The lock is a hidden file beside the place, held by flock, and names its holder. It is removed at
-the end; one that a killed run left is held by nobody, and the next run takes it over.
+the end; nobody holds one that a killed run left, and the next run takes it over.
 """
 
 import functools
@@ -29,7 +29,7 @@ if sys.platform != "win32":
     import fcntl
 
 _LONG_NAME: Final = 200  # characters; a system takes 255 bytes with what is added
-_PATIENCE: Final = 20  # looks at a lock whose holder is about to write its number
+_PATIENCE: Final = 20  # reads of a lock whose holder is about to write its process number
 _log = logging.getLogger(__name__)
 _guard = threading.Lock()
 
@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 @dataclass
 class _Held:
-    """A lock of this process: which thread holds it, how often, and what goes with it."""
+    """A lock that this process holds: by which thread, since when, and how often entered."""
 
     thread: int
     since: str
@@ -51,11 +51,11 @@ _held: dict[Path, _Held] = {}
 
 @contextmanager
 def writer_lock(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
-    """Hold the right to write into the file or folder `place`; within it, a phase may ask again.
+    """Hold the lock on the file or folder `place`; the thread that holds it may enter again.
 
-    Raise `UsageError` at once where another run holds it, the folder around it or something right
-    in it, or where this process is one of several ranks. With `ranks_share` ranks are welcome, and
-    the first of them holds it for all.
+    Raise `UsageError` at once where another run holds it, the folder around it or something
+    directly in it, or where this process is one of several ranks. With `ranks_share` several ranks
+    are allowed, and rank 0 holds the lock for all.
     """
     if not ranks_share:
         refuse_distributed()
@@ -82,7 +82,7 @@ def writer_lock(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
     finally:
         if descriptor is not None and lock is not None:
             with suppress(OSError):
-                lock.unlink(missing_ok=True)  # before it is let go, or another one's would go
+                lock.unlink(missing_ok=True)  # before it is released, or it could be another run's
             os.close(descriptor)
         with _guard:
             del _held[target]
@@ -94,7 +94,7 @@ def writer_lock(place: Path, *, ranks_share: bool = False) -> Iterator[None]:
 def holds_writer_lock(
     parameter: str, *, ranks_share: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function run as the one writer of the place that its `parameter` names."""
+    """Decorate a function to hold the lock on the place in its argument `parameter`."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -121,13 +121,13 @@ def refuse_distributed() -> None:
 
 
 def _rank() -> int:
-    """Which of a launcher's processes this is."""
+    """Return the rank of this process among a launcher's; 0 without one."""
     rank = os.environ.get("RANK", "0")
     return int(rank) if rank.isdigit() else 0
 
 
 def _enter(place: Path, target: Path) -> bool:
-    """Whether this thread holds the place already; raise `UsageError` where another one does."""
+    """Return whether this thread holds the lock already; raise where another thread does."""
     with _guard:
         held = _held.get(target)
         if held is None:
@@ -140,14 +140,14 @@ def _enter(place: Path, target: Path) -> bool:
 
 
 def _make_above(target: Path) -> list[Path]:
-    """Make the folders above the place; return those that weren't there, the deepest first."""
+    """Make the folders above the place; return the new ones, the deepest first."""
     missing = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     return missing
 
 
 def _lock_of(target: Path) -> Path:
-    """The lock's file: beside the place, or in it where nothing can be made beside it."""
+    """Return the lock's file: beside the place, or in it where its parent is not writable."""
     name = target.name
     if len(name) > _LONG_NAME:
         name = name[:_LONG_NAME] + digest_bytes(name.encode())[-8:]
@@ -157,7 +157,7 @@ def _lock_of(target: Path) -> Path:
 
 
 def _acquire(place: Path, lock: Path) -> int | None:
-    """Open and lock the file; None where the file system knows no locks, which is said."""
+    """Open and lock the file; warn and return None where the file system has no locks."""
     if sys.platform == "win32":
         return None
     while True:
@@ -180,13 +180,13 @@ def _acquire(place: Path, lock: Path) -> int | None:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(holder).encode())
             return descriptor
-        os.close(descriptor)  # its holder removed it between the two steps
+        os.close(descriptor)  # its holder removed it after the open
 
 
 def _refuse_around(target: Path) -> None:
-    """Raise `UsageError` where another run holds the folder around, or something right in it.
+    """Raise `UsageError` where another run holds the folder around, or something directly in it.
 
-    Each of two such runs takes its own lock before it looks, so one of them sees the other.
+    Each of two such runs takes its own lock before it checks, so one of them sees the other.
     """
     if sys.platform == "win32":
         return
@@ -198,37 +198,37 @@ def _refuse_around(target: Path) -> None:
             continue
         try:
             descriptor = os.open(lock, os.O_RDONLY)
-        except OSError:  # nobody holds it, or nobody whom this user may know of
+        except OSError:  # it is absent, or another user's and not readable
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
             held = target.parent if lock.parent != target else target
             raise _busy(held, _holder(descriptor)) from error
-        except OSError:  # it knows no locks, which was said already
+        except OSError:  # it has no locks; `_acquire` warned
             os.close(descriptor)
         else:
             os.close(descriptor)
 
 
 def _is_at(descriptor: int, lock: Path) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Return whether the open file is still the one of that name."""
     try:
-        found = lock.stat()
+        named = lock.stat()
     except FileNotFoundError:
         return False
-    mine = os.fstat(descriptor)
-    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+    opened = os.fstat(descriptor)
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
 
 def _holder(descriptor: int) -> dict[str, object]:
-    """What the holder of a lock says of itself; it may be just about to write it."""
+    """Read and close a lock of another holder: its process, start and host; it may lag a moment."""
     try:
         for _ in range(_PATIENCE):
             with suppress(ValueError):
-                found = json.loads(os.pread(descriptor, 4096, 0))
-                if isinstance(found, dict):
-                    return found
+                holder = json.loads(os.pread(descriptor, 4096, 0))
+                if isinstance(holder, dict):
+                    return holder
             time.sleep(0.01)
         return {}
     finally:
@@ -236,7 +236,7 @@ def _holder(descriptor: int) -> dict[str, object]:
 
 
 def _busy(place: Path, holder: dict[str, object]) -> UsageError:
-    """Say who writes there."""
+    """Return the error that names the process that writes there."""
     host = holder.get("host", platform.node())
     where = "" if host == platform.node() else f" on {host}"
     return UsageError(
@@ -246,5 +246,5 @@ def _busy(place: Path, holder: dict[str, object]) -> UsageError:
 
 
 def _now() -> str:
-    """The time, to be read by people and programs."""
+    """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")

@@ -71,7 +71,7 @@ def analysis_subsection(
 def curves_plot(curves: Curves) -> tuple[Plot, ...]:
     """The predicted loss along every removal order."""
     caption = (
-        "Predicted loss as groups go, behind a repair: a line for every layer, from the first "
+        "Predicted loss as groups go, after compensation: a line for every layer, from the first "
         "group of the sublayer to the last but one."
     )
     return draw_plot(caption, partial(_draw_curves, curves=curves))

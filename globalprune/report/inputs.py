@@ -137,7 +137,7 @@ def read_result_plan(path: Path, measured: AnalysisInput | None) -> PlanInput:
     """Read the plan that a result was cut by; the table beside it is used if it is the plan's."""
     document = open_plan(path)
     if measured is None:
-        warning = "No analysis lies beside it, so what it removes of how much is told by the cut."
+        warning = "No analysis lies beside it, so only the cut says what it removes of how much."
         return PlanInput(document.plan(), None, None, warning)
     plan, analysis = document.plan(measured.record.structure), measured.analysis
     if plan.analysis is not None and plan.analysis.table != measured.record.table:

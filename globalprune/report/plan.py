@@ -67,7 +67,7 @@ def target_facts(plan: PrunePlan) -> Iterator[tuple[str, str]]:
 
 def _target(target: Target) -> Iterator[tuple[str, str]]:
     """Yield budgets and constraints as plan.yaml spells them."""
-    yield "asked", _settings_text(target.explicit())
+    yield "target", _settings_text(target.explicit())
     if target.constraints:
         yield "constraints", _settings_text(target.constraints.explicit())
     if target.within:

@@ -71,7 +71,7 @@ _HEADROOM: Final = 1.08  # so that the highest mark is whole
 
 
 def result_section(own: Path, name: str) -> Section:
-    """Read every record in a result's own folder, the most asked for first."""
+    """Read every record in a result's own folder, the most important first."""
     has = {path.name for path in own.iterdir()}
     cut = read_metrics(own / METRICS_FILE) if METRICS_FILE in has else None
     finetuning = read_finetune_record(own / FINETUNE_FILE) if FINETUNE_FILE in has else None
@@ -171,7 +171,7 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
     if cut.repaired_modules is not None:
         yield "sublayers compensated", f"{cut.repaired_modules:,}"
     if cut.final_norm_refitted is not None:
-        yield "final norm", "refitted" if cut.final_norm_refitted else "not refitted"
+        yield "final norm", "compensated" if cut.final_norm_refitted else "unchanged"
     yield "form", f"uneven: {cut.reason}" if cut.uneven and cut.reason else _form(cut)
     yield "took", format_duration(cut.seconds)
 
@@ -245,7 +245,7 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
     yield "ridge strengths tried", ", ".join(f"{strength:g}" for strength in record.strengths)
     norm = record.final_norm
     if norm is not None:
-        what = "refitted" if norm.refitted else "left as it was"
+        what = "compensated" if norm.refitted else "unchanged"
         before, after = norm.divergence_before, norm.divergence_after
         yield "final norm", f"{what}: KL {before:.4g} → {after:.4g} nats a token"
     yield "digest of the windows", record.text.digest
@@ -265,7 +265,7 @@ def _compensation_table(record: CompensationRecord) -> Table:
         )
         for one in record.modules
     )
-    head = ("layer", "inputs that stay", "error before", "error after", "solved anew")
+    head = ("layer", "inputs that stay", "error before", "error after", "changed weights")
     return Table(head, rows, title="Errors on held-out windows, sublayer by sublayer")
 
 

@@ -67,7 +67,7 @@ def test_rounds_are_nested_and_left_behind(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_the_founding_preset_is_the_founding_recipe(tiny: Tiny, tmp_path: Path) -> None:
-    """First-order Taylor, and nothing is solved anew."""
+    """First-order Taylor, and nothing is compensated."""
     data = ids_file(tmp_path / "text")
     out = tmp_path / "out"
     done = gp(

@@ -1,8 +1,8 @@
 """curves.parquet: the removal order of each sublayer, and the loss along it in nats per token.
 
 A row is one removal: the `removed_groups`-th of its sublayer takes `group_idx`, after which
-`removed_params` parameters are gone and `predicted_nats` are lost, if what stays is solved anew.
-`measured_nats` is there where that was measured.
+`removed_params` parameters are gone and `predicted_nats` are lost, if what stays is compensated.
+`measured_nats` holds the measured loss, where there is one.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def write_curves(path: Path, curves: Curves, *, identity: str) -> None:
 def read_curves(path: Path, *, identity: str) -> Curves:
     """Read the curves of the analysis of that identity.
 
-    Raise `TableInvalid` for another's curves, and for a file that is none of ours.
+    Raise `TableInvalid` for another analysis's curves, and for a file of another format.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -71,12 +71,12 @@ def read_curves(path: Path, *, identity: str) -> Curves:
         reason = str(error).splitlines()[0]
         raise TableInvalid(f"{path}: is not a Parquet file ({reason}); {_AGAIN}.") from error
     metadata = arrow.schema.metadata or {}
-    found = metadata.get(FORMAT_KEY.encode(), b"none").decode(errors="replace")
+    stated = metadata.get(FORMAT_KEY.encode(), b"none").decode(errors="replace")
     names = list(Curves.__dataclass_fields__)
     missing = [name for name in names if arrow.column_names.count(name) != 1]
-    if found != CURVES_FORMAT or missing:
+    if stated != CURVES_FORMAT or missing:
         lacks = f" and lacks {', '.join(missing)}" if missing else ""
-        raise TableInvalid(f"{path}: is of format {found}{lacks}, not {CURVES_FORMAT}; {_AGAIN}.")
+        raise TableInvalid(f"{path}: is of format {stated}{lacks}, not {CURVES_FORMAT}; {_AGAIN}.")
     if metadata.get(ANALYSIS_KEY.encode()) != identity.encode():
         raise TableInvalid(
             f"{path}: belongs to another analysis than the analysis.json beside it; put the files "
@@ -92,15 +92,15 @@ def _refuse_wrong_columns(path: Path, arrow: Any) -> None:
     from pyarrow import compute
 
     problems = []
-    for name, wanted in _TYPES.items():
+    for name, expected in _TYPES.items():
         column = arrow[name]
-        if str(column.type) != wanted:
-            problems.append(f"column {name} is of type {column.type}, not {wanted}")
+        if str(column.type) != expected:
+            problems.append(f"column {name} is of type {column.type}, not {expected}")
         elif column.null_count and name != "measured_nats":
             problems.append(f"column {name} has {column.null_count} nulls")
-        elif wanted == "double" and compute.all(compute.is_finite(column)).as_py() is False:
+        elif expected == "double" and compute.all(compute.is_finite(column)).as_py() is False:
             problems.append(f"column {name} holds numbers that are not finite")
-        elif wanted != "double" and (compute.min(column).as_py() or 0) < 0:
+        elif expected != "double" and (compute.min(column).as_py() or 0) < 0:
             problems.append(f"column {name} holds negative numbers")
     if not len(arrow):
         problems.append("it has no rows")

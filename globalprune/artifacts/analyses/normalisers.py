@@ -1,4 +1,4 @@
-"""How scores that aren't in units of loss are made comparable between sublayers: numpy, no torch.
+"""Normalisers: they make scores that aren't in units of loss comparable between sublayers.
 
 A normaliser takes the scores of every sublayer, raw importance / cost, and gives each group another
 score; its importance is then that times its cost. Inside a sublayer no order changes.
@@ -21,7 +21,7 @@ SublayerScores = Sequence[Floats]  # the scores of each sublayer's groups
 
 
 def normaliser_named(name: str) -> NormaliserName:
-    """The name, if there is such a normaliser."""
+    """Return the name as a `NormaliserName`; raise `UsageError` for an unknown one."""
     for known in NORMALISER_NAMES:
         if name == known:
             return known
@@ -43,29 +43,29 @@ def normalised(
 
 
 def scored_by(importance: str, normaliser: str) -> str:
-    """`taylor`, or `wanda, normalised by mean`."""
+    """Describe what scores are by: `taylor`, or `wanda, normalised by mean`."""
     return importance if normaliser == "none" else f"{importance}, normalised by {normaliser}"
 
 
 def average_ranks(values: Floats) -> Floats:
-    """The ranks from 1 on; what ties shares the mean of its ranks."""
+    """Return the ranks from 1 on; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return ranks
 
 
 def _by_mean(sublayers: SublayerScores) -> SublayerScores:
-    """How many times its sublayer's mean score a group is worth."""
+    """Divide every score by the mean absolute score of its sublayer."""
     return [scores / (np.abs(scores).mean() or 1.0) for scores in sublayers]
 
 
 def _by_rank(sublayers: SublayerScores) -> SublayerScores:
-    """Where in its half a group stands, in (0, 1): all sublayers then lose the same part."""
+    """Replace scores by their relative rank in the sublayer, in (0, 1): all lose the same part."""
     return [(average_ranks(scores) - 0.5) / len(scores) for scores in sublayers]
 
 
 def _by_spread(sublayers: SublayerScores) -> SublayerScores:
-    """How many standard deviations off its sublayer's mean a group is, all raised to 0 or more.
+    """Return standard deviations from the sublayer's mean, all raised so that the least is 0.
 
     FLAP, An et al. 2023, arXiv:2312.11983, standardises its metric in each layer likewise.
     """

@@ -36,8 +36,8 @@ MOST_WINDOWS: Final = 12
 MARGIN: Final = 0.1  # nats a token, a tenth in perplexity: less is no reason to stop
 FACTOR: Final = 1.5  # of what the best other cut costs
 ERRORS: Final = 2.0  # standard errors of the paired difference: windows lose very differently
-PROMISE: Final = 3.0  # times what is predicted: more than that is said
-_WORDS: Final = {
+PROMISE: Final = 3.0  # times the predicted loss: more than that is a warning
+_CUT_PHRASES: Final = {
     "attention": "attention alone, by the same importance,",
     "mlp": "MLPs alone, by the same importance,",
     "random": "groups drawn at random",
@@ -58,7 +58,7 @@ class Reliability(Record):
     cuts: tuple[SharedCut, ...]  # at the ratios that the measured groups allow
 
     def nearest_cut(self, ratio: float) -> SharedCut | None:
-        """The cut that is the most like one of `ratio`."""
+        """Return the cut whose ratio is closest to `ratio`."""
         return min(self.cuts, key=lambda cut: abs(cut.ratio - ratio), default=None)
 
     def doubts(self, ratio: float) -> Iterator[str]:
@@ -75,7 +75,7 @@ class Reliability(Record):
 
 @dataclass(frozen=True, eq=False)
 class TrialCut:
-    """A cut that is tried: the groups that go, their parameters, and the loss foretold of them."""
+    """A cut that is tried: the groups that go, their parameters, and the predicted loss."""
 
     name: TrialCutName
     groups: RemovedGroups
@@ -109,20 +109,20 @@ class Trial(Record):
 
     @property
     def plan(self) -> TriedRemoval:
-        """What the plan itself costs."""
+        """Return the result of the plan itself."""
         return self.candidates[0]
 
     @property
     def best_other(self) -> TriedRemoval | None:
-        """The other cut that costs least, if any could be made."""
+        """Return the other cut that costs least; None where none has a finite loss."""
         finite = [one for one in self.candidates[1:] if one.loss is not None]
         return min(finite, key=lambda one: one.loss or 0.0, default=None)
 
 
-def agreement(found: Reliability) -> str:
-    """`ranks correlate by 0.950; shared of a cut of 10 %: 0.93, 20 %: 0.95`."""
-    cuts = ", ".join(f"{100 * cut.ratio:.0f} %: {cut.shared:.2f}" for cut in found.cuts)
-    return f"ranks correlate by {found.rank_correlation:.3f}" + (
+def agreement(reliability: Reliability) -> str:
+    """Describe it: `ranks correlate by 0.950; shared of a cut of 10 %: 0.93, 20 %: 0.95`."""
+    cuts = ", ".join(f"{100 * cut.ratio:.0f} %: {cut.shared:.2f}" for cut in reliability.cuts)
+    return f"ranks correlate by {reliability.rank_correlation:.3f}" + (
         f"; shared of a cut of {cuts}" if cuts else ""
     )
 
@@ -141,7 +141,7 @@ def reliability_of(first: Scores, second: Scores, costs: Costs, parameters: int)
 
 
 def window_count(measured: int) -> int:
-    """How many windows a trial takes of an analysis of so many: a sixteenth, few of few."""
+    """Return how many windows a trial takes, of an analysis by `measured` windows."""
     return max(LEAST_WINDOWS, min(MOST_WINDOWS, measured // 16))
 
 
@@ -156,7 +156,11 @@ def trial_of(
     vocabulary: int,
     unused: bool,
 ) -> Trial:
-    """Judge what was tried, from the summed losses of every window and their predicted tokens."""
+    """Return the trial, from the summed losses of every window and their predicted tokens.
+
+    `losses` holds nats by cut and window, `dense` those of the whole model, `tokens` the predicted
+    tokens of every window.
+    """
     of_plan = losses["plan"]
     tried = tuple(
         TriedRemoval(
@@ -185,7 +189,7 @@ def trial_of(
 
 
 def doubt_text(trial: Trial | None) -> str | None:
-    """Why the analysis is doubted and what to do, in a sentence or two; None where it isn't."""
+    """Return why the analysis is doubted and what to do; None where it isn't doubted."""
     if trial is None or not trial.doubted:
         return None
     plan, other = trial.plan, trial.best_other
@@ -194,7 +198,7 @@ def doubt_text(trial: Trial | None) -> str | None:
     text = "windows that nothing was measured with" if trial.unused else "measured windows"
     beside = ""
     if other is not None:
-        beside = f"; as many parameters of {_WORDS[other.name]} cost {_cost(trial, other)}"
+        beside = f"; as many parameters of {_CUT_PHRASES[other.name]} cost {_cost(trial, other)}"
     return (
         f"doubted: the plan of {100 * trial.ratio:.1f} % of all parameters by {trial.importance} "
         f"{cost}{promise}, tried on {trial.windows} {text}{beside}. {_remedy(other)}"
@@ -202,7 +206,7 @@ def doubt_text(trial: Trial | None) -> str | None:
 
 
 def broken_promise(trial: Trial | None) -> str | None:
-    """Where the plan costs far more than its importance predicts, in a sentence; else None."""
+    """Return a warning where the plan costs far more than its importance predicts; else None."""
     if trial is None or trial.loss is None or trial.loss >= trial.guessing:
         return None
     plan = trial.plan
@@ -218,7 +222,7 @@ def broken_promise(trial: Trial | None) -> str | None:
 
 
 def trial_text(trial: Trial | None) -> str:
-    """What was tried, and what each cut costs: `plan 0.31 ± 0.02, mlp 0.33, random 2.1`."""
+    """Describe a trial and what each cut costs: `plan 0.31 ± 0.02, mlp 0.33, random 2.1`."""
     if trial is None:
         return "nothing was tried"
     cuts = ", ".join(f"{one.name} {_loss_text(one)}" for one in trial.candidates)
@@ -231,7 +235,7 @@ def trial_text(trial: Trial | None) -> str:
 
 
 def _rank_correlation(first: Scores, second: Scores) -> float:
-    """Pearson's correlation of the ranks; 1 where all ranks are the same, also if they all tie."""
+    """Return Spearman's correlation; 1 where both orders are the same, also if all tie."""
     one, other = (average_ranks(scores) - (len(scores) + 1) / 2 for scores in (first, second))
     if np.array_equal(one, other):
         return 1.0
@@ -240,12 +244,12 @@ def _rank_correlation(first: Scores, second: Scores) -> float:
 
 
 def _need(ratio: float, parameters: int) -> int:
-    """Of so many parameters, at least the ratio: in per cent, since 0.1 * 30 is more than 3."""
+    """Return the parameters of a ratio, rounded up: in per cent, since 0.1 * 30 exceeds 3."""
     return -(-round(100 * ratio) * parameters // 100)
 
 
 def _shared(first: Scores, second: Scores, costs: Costs, need: int) -> float:
-    """The parameters that both cuts remove, of the mean of what each removes."""
+    """Return the parameters that both cuts remove, relative to the mean of what each removes."""
     one, other = _cut(first, costs, need), _cut(second, costs, need)
     removed = int(costs[one].sum()) + int(costs[other].sum())
     return round(2 * int(costs[one & other].sum()) / removed, _DIGITS)
@@ -265,22 +269,22 @@ def _loss_text(tried: TriedRemoval) -> str:
 
 
 def _remedy(other: TriedRemoval | None) -> str:
-    """What a person may do instead."""
+    """Return what a person may do instead."""
     if other is not None and other.name != "random":
         return f"Plan with --only {other.name}, or measure by another importance."
     return "Measure by another importance, or with more text."
 
 
 def _cost(trial: Trial, tried: TriedRemoval) -> str:
-    """What a cut costs beyond the whole model's loss; only the plan's own error is of that."""
+    """Return a cut's loss beyond the whole model's; the plan's with its standard error."""
     error = tried.standard_error if tried.name == "plan" else None
     return f"{format_number(_excess(trial, tried), error)} nats a token"
 
 
 def _is_doubted(trial: Trial) -> bool:
-    """Whether the plan costs clearly more than the best other cut.
+    """Return whether the plan costs clearly more than the best other cut.
 
-    A model that predicts no better than guessing has nothing to lose, and its trial says nothing.
+    A model that predicts no better than guessing has nothing to lose, and is never doubted.
     """
     other = trial.best_other
     if trial.loss is None or other is None or trial.loss >= trial.guessing:
@@ -289,19 +293,19 @@ def _is_doubted(trial: Trial) -> bool:
         return True
     more = _excess(trial, trial.plan) - _excess(trial, other)
     noise = other.standard_error
-    if noise is None:  # a single window says nothing of it
+    if noise is None:  # a single window has no standard error
         return False
     least = max(MARGIN, ERRORS * noise, (FACTOR - 1) * _excess(trial, other))
     return more > least
 
 
 def _excess(trial: Trial, tried: TriedRemoval) -> float:
-    """Nats a token on top of the whole model's; both are known where this is asked."""
+    """Return the nats a token on top of the whole model's; both losses must be finite."""
     return (tried.loss or 0.0) - (trial.loss or 0.0)
 
 
 def _mean(losses: Sequence[float], tokens: Sequence[int]) -> float | None:
-    """Nats a token over all windows."""
+    """Return nats a token over all windows; None where a loss is not finite."""
     total = math.fsum(losses) / sum(tokens) if all(map(math.isfinite, losses)) else math.nan
     return total if math.isfinite(total) else None
 
@@ -309,10 +313,15 @@ def _mean(losses: Sequence[float], tokens: Sequence[int]) -> float | None:
 def _paired_error(
     ours: Sequence[float], theirs: Sequence[float], tokens: Sequence[int]
 ) -> float | None:
-    """The standard error of the difference of two means, windows as the units (delta method)."""
-    moved = [one - other for one, other in zip(ours, theirs, strict=True)]
-    if len(moved) == 1 or not all(map(math.isfinite, moved)):
+    """Return the standard error of the difference of two means, by windows (delta method).
+
+    None for a single window, and where a loss is not finite.
+    """
+    differences = [one - other for one, other in zip(ours, theirs, strict=True)]
+    if len(differences) == 1 or not all(map(math.isfinite, differences)):
         return None
-    mean = math.fsum(moved) / sum(tokens)
-    squares = math.fsum((one - mean * count) ** 2 for one, count in zip(moved, tokens, strict=True))
-    return math.sqrt(squares * len(moved) / (len(moved) - 1)) / sum(tokens)
+    mean = math.fsum(differences) / sum(tokens)
+    squares = math.fsum(
+        (one - mean * count) ** 2 for one, count in zip(differences, tokens, strict=True)
+    )
+    return math.sqrt(squares * len(differences) / (len(differences) - 1)) / sum(tokens)

@@ -84,14 +84,14 @@ class Sweep(Record):
 
     @model_validator(mode="after")
     def _comparable(self) -> "Sweep":
-        """Refuse points of the dense model's windows that have other tokens."""
+        """Refuse points that were evaluated on other tokens than the dense model."""
         results = [self.dense, *(point.result for point in self.points)]
         refuse_other_windows([result.perplexity for result in results])
         return self
 
     @property
     def lines(self) -> dict[str, tuple[SweepPoint, ...]]:
-        """The points of every line, in the order of what they remove."""
+        """Return the points of every line, in the order of what they remove."""
         by_line: dict[str, list[SweepPoint]] = {}
         for point in sorted(self.points, key=lambda point: point.removed):
             by_line.setdefault(point.line, []).append(point)
@@ -114,12 +114,12 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def sweep_csv(sweep: Sweep) -> str:
-    """The points as CSV: the model as it is, then every point, then the unreached ratios."""
+    """Return the points as CSV: the model as it is, then every point, then the unreached ratios."""
     return csv_text(_COLUMNS, (tuple(row.values()) for row in _rows(sweep)))
 
 
 def sweep_markdown_lines(sweep: Sweep) -> list[str]:
-    """The table as Markdown, and under it how it was measured."""
+    """Return the table as Markdown, and under it how it was measured."""
     rows = ([escape_markdown(cell) for cell in row] for row in sweep_table(sweep))
     return [
         *markdown_table(SWEEP_HEAD, rows),
@@ -130,12 +130,12 @@ def sweep_markdown_lines(sweep: Sweep) -> list[str]:
 
 
 def sweep_table(sweep: Sweep) -> list[tuple[str, ...]]:
-    """The cells of every row under `SWEEP_HEAD`, as a person reads them."""
+    """Return the cells of every row under `SWEEP_HEAD`, as a person reads them."""
     return [_cells(row) for row in _rows(sweep)]
 
 
 def sweep_text_line(sweep: Sweep) -> str:
-    """The text that all perplexities are of."""
+    """Return a line that names the text of all perplexities."""
     return f"perplexity on {describe_text(sweep.text)}"
 
 
@@ -145,23 +145,23 @@ def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
     for name, points in sweep.lines.items():
         for point in points:
             yield _row(sweep, name, point.removed, point.result, point.plan)
-    for missed in sweep.unreached:
+    for unreached in sweep.unreached:
         row: dict[str, Any] = dict.fromkeys(_COLUMNS)
-        yield row | {"line": missed.line, "removed": missed.asked, "note": missed.reason}
+        yield row | {"line": unreached.line, "removed": unreached.asked, "note": unreached.reason}
 
 
 def _row(
     sweep: Sweep, name: str, removed: float, result: ModelResult, plan: str | None
 ) -> dict[str, Any]:
     """The row of one model."""
-    moved = None
+    change = None
     if plan is not None:
-        moved = perplexity_difference(result.perplexity, sweep.dense.perplexity)
-    difference, error = moved or (None, None)
-    judged = result.perplexity
+        change = perplexity_difference(result.perplexity, sweep.dense.perplexity)
+    difference, error = change or (None, None)
+    perplexity = result.perplexity
     figures = (
-        name, removed, result.parameters, result.kv_cache_bytes_per_token, judged.value,
-        judged.standard_error, difference, error, plan,
+        name, removed, result.parameters, result.kv_cache_bytes_per_token, perplexity.value,
+        perplexity.standard_error, difference, error, plan,
     )  # fmt: skip
     return dict(zip(_COLUMNS, (*figures, None), strict=True))
 

@@ -24,7 +24,7 @@ class Count(Record):
 
 @pytest.fixture
 def begun(tmp_path: Path) -> RunFolder:
-    """Give work that was begun and got somewhere."""
+    """Give work that was started and saved something."""
     work = RunFolder.beside(tmp_path / "out")
     work.begin(ASKED, resume=False)
     (work.folder / "checkpoint").write_text("half way")
@@ -85,14 +85,14 @@ def test_other_work_is_refused_by_what_differs(
 ) -> None:
     """And what lies there is kept."""
     before = bytes_below(begun.folder)
-    with pytest.raises(UsageError, match=rf"run\.json: can't be resumed, .*{message}.*begin anew"):
+    with pytest.raises(UsageError, match=rf"run\.json: can't be resumed, .*{message}.*start again"):
         begun.begin(ASKED | changes, resume=True)
     assert bytes_below(begun.folder) == before
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"], ids=["empty", "cut short", "a list"])
 def test_a_damaged_note_of_what_was_asked_is_refused(begun: RunFolder, content: str) -> None:
-    """Nobody can tell then what was begun."""
+    """Its run is then unknown."""
     (begun.folder / RUN_FILE).write_text(content)
     with pytest.raises(UsageError, match=r"run\.json: can't be read .*say --overwrite"):
         begun.begin(ASKED, resume=True)

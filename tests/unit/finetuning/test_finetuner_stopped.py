@@ -42,7 +42,7 @@ def test_a_run_that_is_stopped_leaves_its_checkpoints_and_no_result(stopped: Pat
 def test_the_next_start_must_say_what_becomes_of_it(tiny: Tiny, again: Path) -> None:
     """Neither half a run nor its time is lost without a word."""
     with pytest.raises(
-        UsageError, match=r"out\.unfinished: holds a run that was stopped; say --resume to go on wi"
+        UsageError, match=r"out\.unfinished: holds a run that was stopped; say --resume to continue"
     ):
         finetuned(tiny("llama"), again)
     run = finetuned(tiny("llama"), again, overwrite=True)
@@ -82,7 +82,7 @@ OTHER: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", OTHER)
 def test_only_the_same_run_is_resumed(tiny: Tiny, again: Path, kind: str) -> None:
-    """What differs is named, and what was begun stays as it is."""
+    """What differs is named, and the saved run stays as it is."""
     changes, message = OTHER[kind]
     work = again.with_name("out.unfinished")
     before = bytes_below(work)
@@ -95,7 +95,7 @@ def test_only_the_same_run_is_resumed(tiny: Tiny, again: Path, kind: str) -> Non
         path = model / changes["edit"]
         path.write_text(path.read_text().replace("<unk>", "<gap>"))
     with pytest.raises(
-        UsageError, match=rf"run\.json: can't be resumed, since something else was .*\({message}"
+        UsageError, match=rf"run\.json: can't be resumed, since another run was .*\({message}"
     ):
         finetuned(
             model,

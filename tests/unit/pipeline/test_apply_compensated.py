@@ -200,16 +200,16 @@ def test_a_stopped_run_goes_on_from_what_it_solved(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--seed", 1), r"since something else was begun \(compensation\.seed was 0, is 1\)"),
+        (("--seed", 1), r"since another run was started \(compensation\.seed was 0, is 1\)"),
         (
             ("--samples", 8),
-            r"since something else was begun \(compensation\.samples was None, is 8\)",
+            r"since another run was started \(compensation\.samples was None, is 8\)",
         ),
         (
             ("--gate-steps", 0),
-            r"since something else was begun \(compensation\.gate_steps was 1, is 0",
+            r"since another run was started \(compensation\.gate_steps was 1, is 0",
         ),
-        (("--dtype", "bfloat16"), r"something else was begun \(dtype was None, is bfloat16\)"),
+        (("--dtype", "bfloat16"), r"another run was started \(dtype was None, is bfloat16\)"),
     ],
     ids=["seed", "samples", "steps", "dtype"],
 )
@@ -236,9 +236,9 @@ def test_another_file_of_text_is_not_resumed(
     """Nor is the same file with other text in it: half the model would be of either."""
     stopped(tiny("llama"), plan, data, 5)
     other = ids_file(tmp_path / "other", seed=1)
-    refused(apply(tiny("llama"), plan, other, "--resume"), r"something else was begun \(compens")
+    refused(apply(tiny("llama"), plan, other, "--resume"), r"another run was started \(compens")
     data.write_bytes(other.read_bytes())
-    told = r"something else was begun \(texts\..*rows.parquet was sha256"
+    told = r"another run was started \(texts\..*rows.parquet was sha256"
     refused(apply(tiny("llama"), plan, data, "--resume"), told)
     done = apply(tiny("llama"), plan, data, "--overwrite")
     assert done.code == 0, done.err

@@ -71,6 +71,17 @@ def test_a_ratio_out_of_reach_gives_the_largest_plan() -> None:
     assert planned.effect.dropped_layers == (1,)
 
 
+def test_layer_by_layer_the_budget_that_needs_most_decides() -> None:
+    """What goes meets a ratio and an amount, and exceeds the greater by less than a channel."""
+    structure = structure_of(SHAPE)
+    needed = parameters_to_remove(0.3, structure.parameters)
+    target = Target(ratio=0.1, parameters=structure.parameters - needed, strategy="layerwise")
+    planned = make_plan(analysis_of(structure), target)
+
+    assert planned.is_met
+    assert 0 <= planned.effect.removed - needed < 6
+
+
 def test_something_always_stands() -> None:
     """The largest plan of all spares the cheapest group that is worth most."""
     analysis = analysis_of(structure_of(SHAPE))

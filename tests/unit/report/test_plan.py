@@ -62,7 +62,7 @@ def test_figures_are_those_of_gp_check(analysis: Analysis) -> None:
     assert (
         facts["importance that goes"] == f"{100 * found.lost / found.total:.2f} % of all, by mine"
     )
-    assert facts["asked"] == "ratio 0.3"
+    assert facts["target"] == "ratio 0.3"
     assert facts["written"] == "by gp plan, not edited since"
     assert (glance.removed, glance.parameters) == (
         f"{100 * effect.ratio:.2f} %",
@@ -110,7 +110,7 @@ def test_wishes_are_told_and_broken_ones_are_doubtful(analysis: Analysis) -> Non
     facts = facts_of(part)
 
     assert facts["written"] == "by hand"
-    assert facts["asked"] == "parameters 400"
+    assert facts["target"] == "parameters 400"
     assert facts["constraints"] == "protect_layers 0, min_mlp 3"
     assert facts["pins"] == "layer 1 attention: keep 0\nlayer 1 MLP: width 5"
     assert facts["layers that lose everything"] == "stay as they are passed through"
