@@ -17,7 +17,7 @@ import typer
 import xllamacpp
 
 from globalprune.evaluation.speed import rotated_order
-from globalprune.export.gguf.exporter import ExportResult, export_gguf
+from globalprune.export.exporter import ExportResult, export_gguf
 
 MARGIN = 32  # tokens of context beyond what is asked
 

@@ -160,10 +160,11 @@ def evaluate(
     Example:
         >>> evaluate(["smol", "smaller"], EvaluateOptions(data="test.txt", speed=None))
     """
-    from globalprune.pipeline.evaluate import evaluate_into
+    from globalprune.evaluation.comparison import evaluate_and_write
 
     prepared = [_prepared(model) for model in models]
-    return evaluate_into(prepared, options, None if out is None else _path(out), reporter=reporter)
+    place = None if out is None else _path(out)
+    return evaluate_and_write(prepared, options, place, reporter=reporter)
 
 
 def finetune(

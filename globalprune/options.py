@@ -16,7 +16,7 @@ from globalprune.artifacts.evaluations.evaluation import (
 )
 from globalprune.artifacts.plans.plan import Budgets, Constraints
 from globalprune.artifacts.results.cut import GATE_STEPS, CompensationRequest
-from globalprune.artifacts.results.finetuning import FinetuneSettings
+from globalprune.artifacts.results.finetuning import FinetuneSettings, LoraSettings
 from globalprune.errors import UsageError
 
 DEFAULT_IMPORTANCE: Final = "fisher"
@@ -89,6 +89,25 @@ class FinetuneOptions:
     trust_remote_code: bool = False
     resume: bool = False
     overwrite: bool = False
+
+
+FINETUNE_PRESETS: Final[dict[str, FinetuneSettings]] = {
+    "light": FinetuneSettings(samples=500, lora=LoraSettings(r=8, alpha=16)),  # below 20 %
+    "moderate": FinetuneSettings(samples=1000, lora=LoraSettings(r=16, alpha=32)),  # to 30 %
+    "aggressive": FinetuneSettings(method="full", samples=2000, learning_rate=1e-5, lora=None),
+}
+FINETUNE_METHODS: Final[dict[str, FinetuneSettings]] = {
+    "lora": FINETUNE_PRESETS["light"],  # the founding defaults
+    "full": FinetuneSettings(method="full", lora=None),
+}
+
+
+def finetune_settings(name: str) -> FinetuneSettings:
+    """Return the settings of a method or a preset; raise `UsageError` for any other name."""
+    named = FINETUNE_METHODS | FINETUNE_PRESETS
+    if name not in named:
+        raise UsageError(f"{name}: is no way to finetune; there are {', '.join(named)}.")
+    return named[name]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
-"""Measures a model on a text: one pass, one table, one record. Nothing is cut and nothing planned.
+"""Measures a model on a text: one pass, one table, one record. Nothing is cut.
 
 Whatever can be refused is refused before the weights are loaded, and nothing is written before
-everything is known.
+everything is known. While the model is loaded, cuts of it are tried as masks; the caller chooses
+them, for this phase plans nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +24,14 @@ from globalprune.analysis.request import (
     refuse_single_window,
     subject_of,
 )
-from globalprune.analysis.trial import Candidates, PlanTrial
-from globalprune.artifacts.analyses.analysis import AnalysisRecord
-from globalprune.artifacts.analyses.reliability import window_count
+from globalprune.artifacts.analyses.analysis import Analysis, AnalysisRecord
+from globalprune.artifacts.analyses.reliability import Trial, TrialCut, trial_of, window_count
 from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
 from globalprune.artifacts.own_files import ANALYSIS_MARKERS
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.cut import check_gate_steps
 from globalprune.artifacts.run_folder import RunFolder
+from globalprune.artifacts.structure import RemovedGroups
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.compensation.compensate import validation_every
 from globalprune.compensation.sublayer_weights import CompensatedWeights
@@ -40,10 +41,14 @@ from globalprune.models.placement import Placement, choose_float64_placement, pe
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import AnalyzeOptions
 from globalprune.progress import SILENT, Progress, Reporter, silent
-from globalprune.statistics.loss import LabelDraw
+from globalprune.statistics.hooks import find_sites, frozen
+from globalprune.statistics.loss import LabelDraw, window_losses
+from globalprune.statistics.masking import masked
 from globalprune.text.calibration import SAMPLES, CalibrationText, calibration_text
-from globalprune.text.windows import check_counts
+from globalprune.text.windows import TokenWindows, check_counts
 
+Candidates = Callable[[Analysis, RemovedGroups], Sequence[TrialCut]]
+"""Chooses the cuts to try, by the analysis and the groups that a prior plan removes."""
 _NOTHING_LEFT: Final = "no earlier run left anything to go on with"
 
 
@@ -134,6 +139,68 @@ def read_text(
         progress=progress,
         max_unused=window_count(options.samples or SAMPLES) if trying else 0,
     )
+
+
+@dataclass(frozen=True)
+class PlanTrial:
+    """A loaded model, the text it was measured on, and what makes candidates of an analysis."""
+
+    loaded: Any
+    subject: Subject
+    text: CalibrationText
+    given: PriorPlan | None
+    progress: Progress
+    candidates: Candidates | None
+
+    def run(self, analysis: Analysis) -> Trial | None:
+        """Mask every candidate on a few windows; None where there is nothing to try."""
+        if self.candidates is None:
+            return None
+        tried = self.candidates(analysis, {} if self.given is None else self.given.groups)
+        if not tried:
+            return None
+        windows = self._windows()
+        removals: list[RemovedGroups] = [{}, *(one.groups for one in tried)]
+        dense, *others = self._losses(windows, removals)
+        structure = self.subject.structure
+        return trial_of(
+            tried,
+            {one.name: losses for one, losses in zip(tried, others, strict=True)},
+            dense,
+            [len(row) - 1 for row in windows.rows],
+            importance=analysis.record.default_importance,
+            ratio=tried[0].parameters / structure.parameters,
+            vocabulary=self.subject.figures.require("vocab_size"),
+            unused=self.text.unused is not None,
+        )
+
+    def _windows(self) -> TokenWindows:
+        """The windows that nothing was measured with, else as few of those that were."""
+        if self.text.unused is not None:
+            return self.text.unused
+        measured = self.text.windows
+        return replace(measured, rows=measured.rows[: window_count(len(measured.rows))])
+
+    @torch.no_grad()
+    def _losses(
+        self, windows: TokenWindows, removals: Sequence[RemovedGroups]
+    ) -> list[list[float]]:
+        """The loss of every window without the groups of each removal.
+
+        One at a time, so that the logits of a single window are all there is beside the model.
+        """
+        structure = self.subject.structure
+        layers = range(len(structure.layers))
+        sites = find_sites(self.loaded, self.subject.adapter, structure, layers)
+        rounds = [(index, row) for index in range(len(removals)) for row in windows.rows]
+        losses: list[list[float]] = [[] for _ in removals]
+        with frozen(self.loaded):
+            for index, row in self.progress(
+                rounds, total=len(rounds), label="trying the plan", unit="windows"
+            ):
+                with masked(sites, removals[index]):
+                    losses[index] += window_losses(self.loaded, row[None].to(self.loaded.device))
+        return losses
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def gp(
 def main() -> None:
     """Run `gp`; an error that a user can mend is one message on stderr and its exit code."""
     from globalprune.cli import console
-    from globalprune.cli.interruption import Interrupted, interruptible
+    from globalprune.cli.console import Interrupted, interruptible
 
     sys.excepthook = console.show_bug
     try:

@@ -1,4 +1,9 @@
-"""stdout, stderr, progress bars and tables of the command line."""
+"""stdout, stderr, progress bars, tables and signals of the command line.
+
+Ctrl-C, a scheduler's SIGTERM and a closed terminal end a command alike: it cleans up and says so. A
+library may turn the exception that a signal raises inside it into one of its own; once a signal has
+come, whatever comes out counts as that interruption.
+"""
 
 import io
 import json
@@ -6,12 +11,15 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 from globalprune.printable import (
@@ -30,7 +38,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 _VERBOSITY = ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY", "TRANSFORMERS_VERBOSITY")
 _OF_BARS: Final = re.compile(r"\r|(?:\x1b\[A)+$")
-SHOWN_AFTER = 2.0  # seconds; what is faster needs no bar
+SHOWN_AFTER: Final = 2.0  # seconds; what is faster needs no bar
+NARROWEST: Final = 100  # columns where there is no terminal to ask
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not on every system
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_BASE = 128  # a shell adds it to the number of the signal that ended a program
 
 
 def say(text: str) -> None:
@@ -197,9 +209,6 @@ def quiet_libraries() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-NARROWEST: Final = 100  # columns where there is no terminal to ask
-
-
 def lines_of(table: "Table") -> list[str]:
     """Draw it without colours, and without blanks at the ends of lines."""
     from rich.console import Console
@@ -208,3 +217,71 @@ def lines_of(table: "Table") -> list[str]:
     width = shutil.get_terminal_size((NARROWEST, 24)).columns
     Console(file=drawn, width=width, color_system=None, highlight=False, markup=False).print(table)
     return [line.rstrip() for line in drawn.getvalue().splitlines()]
+
+
+class Interrupted(BaseException):
+    """Someone wants the command to end; no library takes it for its own KeyboardInterrupt."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = _BASE + number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise `Interrupted` for these signals while inside; only a main thread can.
+
+    A signal that is ignored already, as under nohup, stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        for other in SIGNALS:  # not again while it cleans up
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if heard:
+            raise Interrupted(heard[0]) from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def report_cached_on_interrupt(out: Path | None) -> Iterator[None]:
+    """Say that an interrupted command goes on, where it keeps what is finished."""
+    try:
+        yield
+    except Interrupted:
+        if out is None:
+            say("gp: without -o DIR nothing was kept.")
+        else:
+            say(f"gp: {out} keeps what was judged; the same command goes on.")
+        raise
+
+
+@contextmanager
+def report_unfinished_on_interrupt(out: Path) -> Iterator[None]:
+    """Say where an interrupted command keeps what it had done, and how to go on."""
+    from globalprune.artifacts.run_folder import RunFolder
+
+    try:
+        yield
+    except Interrupted:
+        work = RunFolder.beside(out.expanduser())
+        if work.exists:
+            say(f"gp: {work.folder} keeps what was done; the same command with --resume goes on.")
+        else:
+            say("gp: nothing was kept so far to go on with; say the command again.")
+        raise

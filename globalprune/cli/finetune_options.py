@@ -103,10 +103,9 @@ def choose_finetuning(
         if alone:
             raise UsageError(f"{alone[0]}: says how to finetune; say --finetune lora too.")
         return None
-    from globalprune.finetuning.settings import FINETUNE_PRESETS, settings_named
-    from globalprune.options import FinetuneOptions
+    from globalprune.options import FINETUNE_PRESETS, FinetuneOptions, finetune_settings
 
-    settings_named(recipe)
+    finetune_settings(recipe)
     if recipe in FINETUNE_PRESETS:
         explicit = replace(explicit, preset=recipe)
     else:
@@ -117,14 +116,14 @@ def choose_finetuning(
 
 def _base(explicit: ExplicitSettings) -> "FinetuneSettings":
     """The settings to begin with."""
-    from globalprune.finetuning.settings import FINETUNE_PRESETS, METHODS, settings_named
+    from globalprune.options import FINETUNE_METHODS, FINETUNE_PRESETS, finetune_settings
 
     preset, method = explicit.preset, explicit.method
     if preset is not None and preset not in FINETUNE_PRESETS:
         raise UsageError(f"--preset {preset}: is none; there are {', '.join(FINETUNE_PRESETS)}.")
-    if method is not None and method not in METHODS:
-        raise UsageError(f"--method {method}: is none; there are {', '.join(METHODS)}.")
-    settings = settings_named(preset or method or "lora")
+    if method is not None and method not in FINETUNE_METHODS:
+        raise UsageError(f"--method {method}: is none; there are {', '.join(FINETUNE_METHODS)}.")
+    settings = finetune_settings(preset or method or "lora")
     if method is not None and settings.method != method:
         raise UsageError(
             f"--preset {preset} is {settings.method} finetuning, and --method says {method}; "

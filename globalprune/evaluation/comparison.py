@@ -7,15 +7,18 @@ from typing import Final
 
 import torch
 
+from globalprune.artifacts.disk import refuse_inside_model, refuse_occupied
 from globalprune.artifacts.evaluations.evaluation import (
     Comparison,
     ModelResult,
     SpeedSettings,
     TaskSettings,
 )
+from globalprune.artifacts.evaluations.evaluation_table import EVALUATION_FILE, write_evaluation
 from globalprune.artifacts.plans.plan_file import PlanFile, read_plan_file
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.run_folder import RunFolder
+from globalprune.artifacts.writer_lock import refuse_distributed, writer_lock
 from globalprune.errors import UsageError
 from globalprune.evaluation.candidates import Candidate, load_candidate, open_candidate, with_mask
 from globalprune.evaluation.lm_eval_tasks import (
@@ -24,7 +27,7 @@ from globalprune.evaluation.lm_eval_tasks import (
     load_tasks,
     refuse_missing_template,
 )
-from globalprune.evaluation.model import EvaluationProtocol, evaluate_model
+from globalprune.evaluation.model import CACHE_FOLDER, EvaluationProtocol, evaluate_model
 from globalprune.evaluation.resources import describe_hardware
 from globalprune.evaluation.speed import TimedModel, measure_speeds
 from globalprune.evaluation.windows import EvaluationText
@@ -37,6 +40,31 @@ from globalprune.text.windows import TokenWindows, check_counts
 
 _KEYED_TOOLS: Final = ("globalprune", "torch", "transformers", "tokenizers", LM_EVAL)
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a weight
+
+
+def evaluate_and_write(
+    models: Sequence[PreparedModel],
+    options: EvaluateOptions,
+    out: Path | None,
+    *,
+    reporter: Reporter = SILENT,
+) -> Comparison:
+    """Compare models, and write the comparison into the folder `out` unless it is None.
+
+    `out` also keeps the results of each model as soon as they are known, and a later call with the
+    same options takes them from there. Raise `UsageError` for a folder that isn't an evaluation's,
+    and what `evaluate_models` raises.
+    """
+    refuse_distributed()
+    if out is None:
+        return evaluate_models(models, options, reporter=reporter)
+    with writer_lock(out):
+        refuse_occupied(out, ours=(EVALUATION_FILE, CACHE_FOLDER), overwrite=True)
+        for model in models:
+            refuse_inside_model(out, Path(model.name).expanduser())
+        comparison = evaluate_models(models, options, cache=out / CACHE_FOLDER, reporter=reporter)
+        write_evaluation(out, comparison)
+    return comparison
 
 
 def evaluate_models(

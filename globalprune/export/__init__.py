@@ -1,1 +1,1 @@
-"""Cut models for other runtimes: one file, or one folder, for each."""
+"""gp export: a model as a GGUF file, which llama.cpp and all that is built on it read."""

@@ -21,6 +21,7 @@ from globalprune.finetuning.inputs import (
     TrainingData,
     check_student,
     check_teacher,
+    choose_precision,
     read_training_data,
     weights_reference,
 )
@@ -33,7 +34,6 @@ from globalprune.finetuning.output import (
     write_model,
     write_run,
 )
-from globalprune.finetuning.settings import choose_precision
 from globalprune.finetuning.training import (
     CHECKPOINT_BYTES,
     KEPT_CHECKPOINTS,

@@ -1,7 +1,8 @@
-"""What is trained: the student, the teacher, and the training windows."""
+"""What is trained and in which precision: the student, the teacher, and the training windows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from torch.utils.data import Dataset
@@ -10,12 +11,14 @@ from globalprune.artifacts.records import digest_bytes
 from globalprune.artifacts.results.finetuning import (
     FINETUNE_FILE,
     FinetuneSettings,
+    Method,
     TrainingSource,
     WeightsReference,
     read_finetune_record,
 )
 from globalprune.errors import CheckpointError, UsageError
 from globalprune.models.checkpoints.output_folder import records_folder
+from globalprune.models.placement import DTYPES, choose_placement
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.progress import Progress, silent
 from globalprune.text.rows import IGNORED_LABEL, Column
@@ -23,6 +26,7 @@ from globalprune.text.source import parse_mixture
 from globalprune.text.training import TrainingText, training_texts
 
 TrainingExample = dict[str, torch.Tensor]
+PrecisionName = Literal["float32", "bfloat16", "float16"]
 
 
 class TrainingWindows(Dataset[TrainingExample]):
@@ -62,12 +66,44 @@ class TrainingWindows(Dataset[TrainingExample]):
 
 
 @dataclass(frozen=True)
+class Precision:
+    """The precision that Trainer and accelerate train in, and the dtypes that models load in."""
+
+    name: PrecisionName
+    on_cpu: bool
+    weights: torch.dtype  # of the model that is trained
+    frozen: torch.dtype  # of a teacher
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """The text of a run as windows, and its sources as the record names them."""
 
     windows: TrainingWindows
     data: tuple[TrainingSource, ...]
     warnings: tuple[str, ...]
+
+
+def choose_precision(device: str | None, dtype: str | None, method: Method) -> Precision:
+    """Choose float32 on a CPU and bfloat16 on a GPU, unless `dtype` says otherwise.
+
+    Full finetuning keeps its weights in float32. LoRA trains only the adapters, which peft keeps in
+    float32, so the frozen weights have the precision's own dtype. Raise `UsageError` for a device
+    or a dtype that can't be trained on.
+    """
+    kind = (device or "").partition(":")
+    if device is not None and device not in ("cpu", "cuda"):
+        raise UsageError(
+            f"--device {device}: finetuning takes cpu or cuda; choose among GPUs with "
+            f"CUDA_VISIBLE_DEVICES={kind[2] or '0'}, and use several with accelerate launch."
+        )
+    placement = choose_placement(device, dtype)
+    on_cpu = placement.device == "cpu"
+    name = dtype or ("float32" if on_cpu else "bfloat16")
+    if on_cpu and name == "float16":
+        raise UsageError("--dtype float16: can't be trained in on a cpu; say float32.")
+    weights = torch.float32 if method == "full" else DTYPES[name]
+    return Precision(cast("PrecisionName", name), on_cpu, weights, DTYPES[name])
 
 
 def check_student(model: PreparedModel) -> None:

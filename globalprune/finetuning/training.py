@@ -13,8 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from globalprune.artifacts.results.finetuning import FinetuneSettings, LossPoint
-from globalprune.finetuning.inputs import TrainingWindows
-from globalprune.finetuning.settings import Precision
+from globalprune.finetuning.inputs import Precision, TrainingWindows
 from globalprune.finetuning.trainer import FinetuneTrainer, add_adapters
 from globalprune.models.loading import load_model
 from globalprune.models.prepared_model import PreparedModel

@@ -128,9 +128,8 @@ def check_cut(
     Warn now of what the result's records will warn of. `texts` are those that were read before.
     """
     from globalprune.surgery.compensate import read_windows
-    from globalprune.surgery.cut_warnings import cut_warnings
     from globalprune.surgery.executor import refuse_cut
-    from globalprune.surgery.prepare import prepare_cut
+    from globalprune.surgery.prepare import cut_warnings, prepare_cut
 
     refuse_later_phases(options)
     prepared = prepare_cut(model, file, options)
@@ -342,7 +341,7 @@ def _read_cut(metrics: Path) -> ApplyResult:
 
 def _notes(prepared: "PreparedCut") -> tuple[str, ...]:
     """What is good to know of the cut."""
-    from globalprune.surgery.cut_warnings import compensation_advice
+    from globalprune.surgery.prepare import compensation_advice
 
     compensating = prepared.options.compensation is not None
     advice = compensation_advice(prepared.plan, compensating=compensating)

@@ -43,7 +43,7 @@ def refuse_later_phases(options: ApplyOptions) -> None:
     """Raise for text that isn't there, and for a device that can't be trained on."""
     refuse_distributed()
     if options.finetune is not None:
-        from globalprune.finetuning.settings import choose_precision
+        from globalprune.finetuning.inputs import choose_precision
 
         parse_mixture(options.finetune.data)
         choose_precision(options.device, options.dtype, options.finetune.settings.method)

@@ -17,6 +17,7 @@ from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import move_into_place
 from globalprune.errors import AnalysisDoubted, BudgetError
 from globalprune.options import PlanOptions, PruneOptions
+from globalprune.pipeline.analyze import candidates_at
 from globalprune.pipeline.apply import PruneResult, check_cut, run_identity, run_stages
 from globalprune.pipeline.preflight import (
     Texts,
@@ -24,7 +25,6 @@ from globalprune.pipeline.preflight import (
     refuse_later_phases,
     text_digests,
 )
-from globalprune.pipeline.trial import candidates_at
 from globalprune.planning.planner import PlanResult
 from globalprune.planning.write import write_plans
 from globalprune.progress import SILENT, Progress, Reporter

@@ -1,14 +1,19 @@
-"""Executes a cut: a staged folder, tensors one at a time, records, and the swap into place."""
+"""Executes a cut: a staged folder, tensors one at a time, records, and the swap into place.
+
+Before the swap the folder is opened again, as any reader would open it, and compared with what the
+plan promises: names, shapes, dtypes, bytes and groups, not the values of weights.
+"""
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 import torch
 from safetensors import SafetensorError
 
+from globalprune.artifacts.plans.plan_effect import PlanEffect
 from globalprune.artifacts.records import tool_versions
 from globalprune.artifacts.results.cut import (
     ApplyMetrics,
@@ -19,14 +24,23 @@ from globalprune.artifacts.results.cut import (
 )
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.artifacts.staging import staged_folder
+from globalprune.artifacts.structure import GROUP_TYPES
 from globalprune.artifacts.writer_lock import holds_writer_lock
 from globalprune.card.model_card import write_card
 from globalprune.compensation.sublayer_weights import CompensatedWeights
-from globalprune.errors import ApplyError, UsageError
+from globalprune.errors import (
+    ApplyError,
+    CheckpointError,
+    UnsupportedArchitecture,
+    UsageError,
+    VerificationFailed,
+)
 from globalprune.models import modeling_globalprune
-from globalprune.models.checkpoints.checkpoint import Checkpoint
+from globalprune.models.architecture import ModelAdapter
+from globalprune.models.checkpoints.checkpoint import Checkpoint, TensorInfo
 from globalprune.models.checkpoints.gguf_header import quantisation_of
 from globalprune.models.checkpoints.identity import weights_fingerprint
+from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.checkpoints.output_folder import (
     copy_auxiliary_file,
     refuse_unsafe_output,
@@ -35,13 +49,14 @@ from globalprune.models.checkpoints.output_folder import (
 from globalprune.models.checkpoints.shard_writer import ShardWriter
 from globalprune.models.checkpoints.weight_checks import convert_dtype, refuse_non_finite
 from globalprune.models.configs.config import write_config
+from globalprune.models.meta_model import class_differences
 from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
+from globalprune.models.sources.source import ModelSource
 from globalprune.models.tokenizer import load_tokenizer
 from globalprune.progress import SILENT, Progress, Reporter
 from globalprune.surgery.compensate import compensate_cut
-from globalprune.surgery.cut_warnings import cut_warnings
 from globalprune.surgery.explain import explain_cut
-from globalprune.surgery.prepare import PreparedCut
+from globalprune.surgery.prepare import PreparedCut, cut_warnings
 from globalprune.surgery.records import write_records
 from globalprune.surgery.steps import (
     CompensatedFinalNorm,
@@ -61,8 +76,10 @@ from globalprune.surgery.steps import (
     WrittenTensor,
     promised_tensors,
 )
-from globalprune.surgery.verify import verify
+from globalprune.surgery.weight_files import bytes_on_disk
 from globalprune.text.windows import TokenWindows
+
+_SHOWN: Final = 20  # differences in a message; the first ones show what went wrong
 
 
 @holds_writer_lock("out")
@@ -146,6 +163,36 @@ def cut_tensor(tensor: torch.Tensor, step: KeepTensor | SliceTensor) -> torch.Te
     if len(blocks) == 1:  # a clone: a view would keep the whole tensor in memory and in the file
         return blocks[0].clone(memory_format=torch.contiguous_format)
     return torch.cat(blocks, dim=step.dim)
+
+
+def verify(
+    folder: Path,
+    name: str,
+    promised: Mapping[str, TensorInfo],
+    effect: PlanEffect,
+    adapter: ModelAdapter,
+    most_bytes: int,
+) -> Checkpoint:
+    """Open `folder` and compare it; return its checkpoint.
+
+    `name` is the result's in messages, `promised` are its tensors, and `most_bytes` the most that
+    its weight files may take. Raise `VerificationFailed` with every difference.
+    """
+    differences: list[str] = []
+    try:
+        checkpoint = open_checkpoint(ModelSource(name, folder, None))
+        # one by one: where a later comparison can't read the file, the earlier differences say why
+        differences += _tensor_differences(promised, checkpoint)
+        differences += _parameter_differences(effect, checkpoint)
+        differences += _byte_differences(most_bytes, folder)
+        differences += _group_differences(effect, adapter, checkpoint)
+        differences += class_differences(checkpoint.config, checkpoint.tensors)
+    except (CheckpointError, UnsupportedArchitecture) as error:
+        differences.append(f"can't be opened: {error}")
+        raise VerificationFailed(_message(name, differences)) from error
+    if differences:
+        raise VerificationFailed(_message(name, differences))
+    return checkpoint
 
 
 def _execute(
@@ -268,3 +315,62 @@ def _metrics(
         versions=tool_versions(),
         warnings=cut_warnings(prepared, None if compensation is None else compensation.text),
     )
+
+
+def _message(name: str, differences: list[str]) -> str:
+    """A message with one line per difference."""
+    shown = differences[:_SHOWN]
+    if len(differences) > _SHOWN:
+        shown.append(f"… and {len(differences) - _SHOWN} more")
+    head = (
+        f"{name}: the written model is not what the plan promised, so nothing was kept. "
+        "This is a fault of globalprune; please report it with the plan."
+    )
+    return "\n  ".join([head, *shown])
+
+
+def _tensor_differences(
+    promised: Mapping[str, TensorInfo], checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Compare names, shapes and dtypes of the file with the promise."""
+    found = checkpoint.tensors
+    for name in sorted(promised.keys() | found.keys()):
+        if promised.get(name) != found.get(name):
+            expected, got = _format_info(promised.get(name)), _format_info(found.get(name))
+            yield f"{name}: promised {expected}, found {got}"
+
+
+def _format_info(info: TensorInfo | None) -> str:
+    return "nothing" if info is None else f"{list(info.shape)} {info.dtype}"
+
+
+def _parameter_differences(effect: PlanEffect, checkpoint: Checkpoint) -> Iterator[str]:
+    """Compare the number of parameters with the plan's."""
+    if checkpoint.parameters != effect.parameters_after:
+        yield (
+            f"parameters: promised {effect.parameters_after:,}, found {checkpoint.parameters:,} "
+            f"(of {effect.parameters_before:,} before)"
+        )
+
+
+def _byte_differences(most_bytes: int, folder: Path) -> Iterator[str]:
+    """Compare the bytes of the weight files."""
+    found = bytes_on_disk(folder)
+    if found > most_bytes:
+        yield f"bytes of weight files: promised {most_bytes:,}, found {found:,}"
+
+
+def _group_differences(
+    effect: PlanEffect, adapter: ModelAdapter, checkpoint: Checkpoint
+) -> Iterator[str]:
+    """Compare the groups of every sublayer, as an analysis of the result would count them."""
+    layers = adapter.structure(checkpoint).layers
+    kept = effect.kept_layers
+    if len(layers) != len(kept):
+        yield f"layers: promised {len(kept)}, found {len(layers)}"
+    for index, (layer, promise) in enumerate(zip(layers, kept, strict=False)):
+        for group_type in GROUP_TYPES:
+            found = layer.sublayer(group_type).groups
+            promised = len(promise.of(group_type))
+            if promised != found:
+                yield f"layer {index}, {group_type}: promised {promised} groups, found {found}"

@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "artifacts": {"errors", "printable", "artifacts"},
     "options": {"errors", "artifacts"},
-    "api": BASE | {"models", "planning", "finetuning", "pipeline"},
+    "api": BASE | {"models", "planning", "evaluation", "finetuning", "pipeline"},
     "text": BASE | {"text"},
     "models": BASE | {"models"},
     "statistics": BASE | {"text", "models", "statistics"},

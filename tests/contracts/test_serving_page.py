@@ -9,7 +9,7 @@ from command_line import gp
 from export_models import largest_logit_difference, save_cut
 
 from globalprune.artifacts.plans.gguf_layout import GGUF_FORMS
-from globalprune.export.gguf.tensors import NUMBER_FORMATS
+from globalprune.export.tensors import NUMBER_FORMATS
 
 TREE = Path(__file__).parents[2]
 PAGE = (TREE / "docs" / "serving.md").read_text("utf-8")

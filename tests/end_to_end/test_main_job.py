@@ -10,7 +10,7 @@ from command_line import gp, refused
 
 from globalprune import load_model
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.cli.interruption import Interrupted
+from globalprune.cli.console import Interrupted
 
 Tiny = Callable[[str], Path]
 

@@ -12,7 +12,7 @@ from command_line import gp, refused
 from globalprune.artifacts.evaluations.evaluation import Comparison
 from globalprune.artifacts.evaluations.sweep import read_sweep
 from globalprune.artifacts.plans.plan_file import PlanFile
-from globalprune.cli.interruption import Interrupted
+from globalprune.cli.console import Interrupted
 from globalprune.pipeline import sweep
 
 Tiny = Callable[[str], Path]

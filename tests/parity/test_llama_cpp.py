@@ -21,8 +21,8 @@ from llama_cpp import LlamaCpp, loads
 from uneven_models import Cut
 
 from globalprune.artifacts.plans.gguf_layout import GgufForm
-from globalprune.export.gguf import tensors
-from globalprune.export.gguf.tensors import GgufTensor, TensorRows
+from globalprune.export import tensors
+from globalprune.export.tensors import GgufTensor, TensorRows
 
 ROUNDING = 1e-4  # of float32, in another order of sums
 THETA = {"rope_theta": 10000.0}

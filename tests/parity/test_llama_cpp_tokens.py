@@ -16,8 +16,8 @@ from export_tokenizers import (
 )
 from llama_cpp import LlamaCpp
 
-from globalprune.export.gguf.exporter import export_gguf
-from globalprune.export.gguf.tokenizer import PRE_TOKENIZERS, Steps
+from globalprune.export.exporter import export_gguf
+from globalprune.export.tokenizer import PRE_TOKENIZERS, Steps
 from globalprune.models.tokenizer import load_tokenizer
 
 

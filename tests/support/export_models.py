@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from uneven_models import Cut, save_uneven
 
-from globalprune.export.gguf.exporter import ExportResult, export_gguf
+from globalprune.export.exporter import ExportResult, export_gguf
 from globalprune.models.loading import load_model
 
 VOCABULARY = 320

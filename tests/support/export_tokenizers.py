@@ -18,7 +18,7 @@ from tokenizers import (
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import generate_merges
 
-from globalprune.export.gguf.tokenizer import BYTES, DIGITS, WORDS_OF_BYTES, Steps
+from globalprune.export.tokenizer import BYTES, DIGITS, WORDS_OF_BYTES, Steps
 
 ROWS = 1000  # of the embedding: more than any of them has tokens
 SAMPLE_TEXTS = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from globalprune.cli import console, options
-from globalprune.cli.interruption import report_unfinished_on_interrupt
+from globalprune.cli.console import report_unfinished_on_interrupt
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:

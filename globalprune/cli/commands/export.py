@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from globalprune.export.gguf.exporter import ExportResult
+    from globalprune.export.exporter import ExportResult
 
 
 _FORMATS = ("gguf",)
@@ -74,7 +74,7 @@ def export(
     from globalprune.artifacts.writer_lock import writer_lock
 
     options.prunable_model(model)
-    from globalprune.export.gguf.exporter import export_gguf
+    from globalprune.export.exporter import export_gguf
 
     with writer_lock(out), console.progress_bars() as progress:
         exported = export_gguf(model, out, dtype=dtype, donor=donor, progress=progress)

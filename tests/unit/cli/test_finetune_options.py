@@ -11,7 +11,7 @@ from globalprune.artifacts.results.finetuning import (
 )
 from globalprune.cli.finetune_options import ExplicitSettings, choose_finetuning, choose_settings
 from globalprune.errors import UsageError
-from globalprune.finetuning.settings import FINETUNE_PRESETS
+from globalprune.options import FINETUNE_PRESETS
 
 
 def settings_of(*, teacher: bool = False, **said: Any) -> FinetuneSettings:

@@ -13,8 +13,8 @@ from cutting import Removals
 from safetensors.torch import load_file, save_file
 
 from globalprune.errors import VerificationFailed
+from globalprune.surgery.executor import verify
 from globalprune.surgery.steps import promised_tensors
-from globalprune.surgery.verify import verify
 
 Tiny = Callable[[str], Path]
 Tensors = dict[str, torch.Tensor]

@@ -8,7 +8,7 @@ from tiny_models import tiny_config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from globalprune.errors import UsageError
-from globalprune.export.gguf.model import frequency_factors, refuse_unsupported_rope
+from globalprune.export.model import frequency_factors, refuse_unsupported_rope
 
 LLAMA_3: dict[str, Any] = {
     "rope_type": "llama3",

@@ -15,7 +15,7 @@ from export_tokenizers import (
 from gguf import TokenType
 
 from globalprune.errors import UsageError
-from globalprune.export.gguf.tokenizer import (
+from globalprune.export.tokenizer import (
     PRE_TOKENIZERS,
     byte_level_kind,
     merge_scores,

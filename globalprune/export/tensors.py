@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from globalprune.artifacts.plans.gguf_layout import GgufLayer
 from globalprune.artifacts.structure import GroupType
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, UsageError
-from globalprune.export.gguf.model import ROPE_FACTORS_TENSOR, ExportModel, frequency_factors
+from globalprune.export.model import ROPE_FACTORS_TENSOR, ExportModel, frequency_factors
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.weight_checks import EMBEDDING, HEAD, refuse_non_finite
 

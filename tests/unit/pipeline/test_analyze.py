@@ -10,7 +10,7 @@ from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.analyses.reliability import TrialCut
 from globalprune.artifacts.plans.plan import Target
 from globalprune.artifacts.structure import GroupType
-from globalprune.pipeline.trial import trial_candidates
+from globalprune.pipeline.analyze import trial_candidates
 from globalprune.planning.planner import make_plan
 
 STRUCTURE = structure_of()  # three layers of 2 attention groups (50) and 4 channels (6)

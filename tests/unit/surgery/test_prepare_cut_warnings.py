@@ -7,7 +7,7 @@ import pytest
 from command_line import gp
 
 from globalprune.artifacts.plans.plan_file import read_plan
-from globalprune.surgery.cut_warnings import assumption_warnings, compensation_advice
+from globalprune.surgery.prepare import assumption_warnings, compensation_advice
 
 Tiny = Callable[[str], Path]
 WITHOUT = (

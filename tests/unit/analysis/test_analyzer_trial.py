@@ -12,7 +12,7 @@ from globalprune.analysis.analyzer import analyze_model
 from globalprune.artifacts.analyses.analysis import AnalysisRecord, read_analysis
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import AnalyzeOptions, PlanOptions
-from globalprune.pipeline.trial import candidates_at
+from globalprune.pipeline.analyze import candidates_at
 from globalprune.planning.write import write_plans
 
 Tiny = Callable[[str], Path]

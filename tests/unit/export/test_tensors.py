@@ -11,8 +11,8 @@ from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
 
 from globalprune.errors import CheckpointError, UsageError
-from globalprune.export.gguf.model import open_export_model
-from globalprune.export.gguf.tensors import (
+from globalprune.export.model import open_export_model
+from globalprune.export.tensors import (
     NUMBER_FORMATS,
     GgufTensor,
     NumberFormat,

@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from globalprune.errors import CheckpointError, UsageError
-from globalprune.export.gguf.exporter import export_gguf
+from globalprune.export.exporter import export_gguf
 from globalprune.models.loading import load_model
 from globalprune.models.quiet import quiet_peft
 

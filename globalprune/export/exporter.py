@@ -17,15 +17,15 @@ from globalprune.artifacts.plans.plan_file import PLAN_FILE, read_plan
 from globalprune.artifacts.records import RECORDS_FOLDER
 from globalprune.card.licences import read_licence
 from globalprune.errors import ArtifactError, UsageError
-from globalprune.export.gguf.model import ExportModel, add_rope, open_export_model
-from globalprune.export.gguf.tensors import (
+from globalprune.export.model import ExportModel, add_rope, open_export_model
+from globalprune.export.tensors import (
     GgufTensor,
     NumberFormat,
     choose_number_format,
     list_tensors,
     unquantised_names,
 )
-from globalprune.export.gguf.tokenizer import (
+from globalprune.export.tokenizer import (
     DonatedVocabulary,
     Vocabulary,
     read_donor,

@@ -1,1 +1,0 @@
-"""GGUF, the file that llama.cpp and all that is built on it read."""
