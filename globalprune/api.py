@@ -1,7 +1,7 @@
 """The public functions: every phase of pruning in one call each. Start reading here.
 
 `analyze` measures a model and `plan` turns the measurement into a plan; `apply` cuts the model by
-it, `finetune` lets the result recover and `evaluate` compares models. `prune` does all of that in
+it, `finetune` trains the result and `evaluate` compares models. `prune` does all of that in
 a row. The commands of `gp` are thin over these functions. A model is a local folder, a .gguf file
 or a Hub id; results are folders on disk. Nothing heavy loads before a function is called.
 """
@@ -83,7 +83,7 @@ def plan(
         `options.largest`.
 
     Raises:
-        UsageError: nothing is asked for, or a plan that was edited by hand is in the way.
+        UsageError: the options name no target, or a plan that was edited by hand is in the way.
         ArtifactError: the analysis can't be read, or pins can't be honoured.
 
     Example:
@@ -113,7 +113,7 @@ def apply(
         model: as for `analyze`; it is only read.
         plan: a .yaml file.
         out: the folder for the smaller model.
-        options: compensation, the phases behind the cut, and the dtype of the result.
+        options: compensation, the phases after the cut, and the dtype of the result.
         reporter: where progress and warnings go.
 
     Returns:
@@ -191,7 +191,7 @@ def finetune(
         NonFiniteError: the loss is no finite number; a smaller learning rate helps.
 
     Example:
-        >>> finetune("smaller", "recovered", FinetuneOptions(data=("wiki.txt",)))
+        >>> finetune("smaller", "finetuned", FinetuneOptions(data=("wiki.txt",)))
     """
     from globalprune.finetuning.finetuner import finetune_model
 
@@ -238,12 +238,12 @@ def prune(
 
 
 def _prepared(model: "str | Path | PreparedModel") -> "PreparedModel":
-    """The model with what is known of it; one that was prepared before is handed on."""
+    """Prepare a model, unless it is prepared already."""
     from globalprune.models.prepared_model import PreparedModel
 
     return model if isinstance(model, PreparedModel) else PreparedModel(model)
 
 
 def _path(out: str | Path) -> Path:
-    """A place to write, with `~` for the home folder."""
+    """Return a place to write, with `~` replaced by the home folder."""
     return Path(out).expanduser()

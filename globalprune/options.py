@@ -163,7 +163,7 @@ class EvaluateOptions:
 class MeasureOptions:
     """How gp measure times a token.
 
-    Every point decodes `tokens` tokens for each of `batch_size` sequences, behind a KV cache of
+    Every point decodes `tokens` tokens for each of `batch_size` sequences, after a KV cache of
     `context` tokens, once in each of `rounds` rounds.
     """
 
@@ -277,7 +277,7 @@ class PruneOptions:
         )
 
     def apply_options(self, analysis: Path | None = None) -> ApplyOptions:
-        """The cut and the phases behind it; `analysis` is the folder of the last round."""
+        """The cut and the phases after it; `analysis` is the folder of the last round."""
         recipe = self.recipe
         compensation = CompensationRequest(
             data=self.data,

@@ -49,7 +49,7 @@ from globalprune.text.windows import TokenWindows, check_counts
 
 Candidates = Callable[[Analysis, RemovedGroups], Sequence[TrialCut]]
 """Chooses the cuts to try, by the analysis and the groups that a prior plan removes."""
-_NOTHING_LEFT: Final = "no earlier run left anything to go on with"
+_NOTHING_LEFT: Final = "no earlier run left anything to resume"
 
 
 @holds_writer_lock("out")
@@ -65,9 +65,9 @@ def analyze_model(
     """Measure every group of the layers by every importance, and write the analysis into `out`.
 
     Behind a prior plan, measure what it leaves; the groups that it removes are worth nothing then.
-    `text` is what `read_text` returns for the same model and options, if that was read already.
-    `candidates` makes of the table the cuts that a trial masks at the end; without it there is
-    none. Work so far lies in `out`.unfinished, and with `options.resume` it goes on there.
+    `text` is what `read_text` returns for the same model and options, if it is read already.
+    `candidates` chooses the cuts that a trial masks at the end; None means no trial. The work so
+    far is in `out`.unfinished, and `options.resume` continues it.
     """
     log = RunLog(reporter.command)
     methods = importances_named(options.importances)
@@ -91,18 +91,18 @@ def analyze_model(
         refuse_single_window(methods, text.windows)
         if options.compensate:
             validation_every(text.windows)
-    with log.phase("take the weights' fingerprint"):
+    with log.phase("compute the weights' fingerprint"):
         described = model_record(model)
         model.release_weights()  # a GGUF file's are about to be loaded again
     job = _Job(model, subject, methods, text, prior, placement, draw, _batch_size(options, subject))
-    with log.phase("take the model's digests"):
+    with log.phase("compute the model's digests"):
         identity = job.identity(options, reporter.progress)
     _begin(work, identity, log, resume=options.resume)
     with work.removed_if_empty():
         loaded, measured = _measured(job, options, work, log, reporter.progress)
         model.refuse_changed()
         if measured.save_failure is not None:
-            log.say(f"it could not be kept to go on from: {measured.save_failure}")
+            log.say(f"the pass could not be saved to be resumed: {measured.save_failure}")
         facts = AnalysisFacts(
             model=described,
             given=None if prior is None else prior.record,
@@ -127,7 +127,7 @@ def read_text(
 ) -> CalibrationText:
     """Read the text and cut it into windows, and into others for a trial where there is one.
 
-    Raise `TextError` where it is too short, `UsageError` for numbers that can't be meant.
+    Raise `TextError` for a text that is too short, `UsageError` for numbers out of range.
     """
     return calibration_text(
         options.data,
@@ -143,7 +143,7 @@ def read_text(
 
 @dataclass(frozen=True)
 class PlanTrial:
-    """A loaded model, the text it was measured on, and what makes candidates of an analysis."""
+    """A loaded model, the text that it is measured on, and what chooses the cuts to try."""
 
     loaded: Any
     subject: Subject
@@ -153,7 +153,7 @@ class PlanTrial:
     candidates: Candidates | None
 
     def run(self, analysis: Analysis) -> Trial | None:
-        """Mask every candidate on a few windows; None where there is nothing to try."""
+        """Mask every cut on a few windows; return None if there is nothing to try."""
         if self.candidates is None:
             return None
         tried = self.candidates(analysis, {} if self.given is None else self.given.groups)
@@ -175,7 +175,7 @@ class PlanTrial:
         )
 
     def _windows(self) -> TokenWindows:
-        """The windows that nothing was measured with, else as few of those that were."""
+        """Return windows that nothing was measured with; if there are none, some that were used."""
         if self.text.unused is not None:
             return self.text.unused
         measured = self.text.windows
@@ -185,9 +185,9 @@ class PlanTrial:
     def _losses(
         self, windows: TokenWindows, removals: Sequence[RemovedGroups]
     ) -> list[list[float]]:
-        """The loss of every window without the groups of each removal.
+        """Return for each removal the loss of every window, in nats, without its groups.
 
-        One at a time, so that the logits of a single window are all there is beside the model.
+        Windows run one at a time, so that memory holds the logits of a single one.
         """
         structure = self.subject.structure
         layers = range(len(structure.layers))
@@ -217,7 +217,7 @@ class _Job:
     batch_size: int
 
     def identity(self, options: AnalyzeOptions, progress: Progress) -> dict[str, Any]:
-        """What decides the numbers, to the last bit."""
+        """Return what decides the numbers, to the last bit."""
         prior = self.prior
         return {
             "trust_remote_code": options.trust_remote_code,
@@ -254,9 +254,9 @@ def _measured(
         )
         unfuse_experts(loaded)
     if job.prior is not None:
-        with log.phase("take away what is decided"):
-            solved = CompensatedWeights(work.subfolder("given"))
-            parts = (loaded, subject, job.prior, windows, solved)
+        with log.phase("apply the prior plan"):
+            compensated = CompensatedWeights(work.subfolder("given"))
+            parts = (loaded, subject, job.prior, windows, compensated)
             apply_prior_plan(*parts, batch_size=job.batch_size, progress=progress)
     with log.phase("run the text through it"):
         how = Measuring(windows, job.methods, job.batch_size, job.draw, work, progress)
@@ -264,7 +264,7 @@ def _measured(
 
 
 def _prior_plan(options: AnalyzeOptions, subject: Subject) -> PriorPlan | None:
-    """The plan that is taken as decided, if there is one."""
+    """Read the prior plan, if the options name one."""
     if options.prior_plan is None:
         return None
     steps = options.gate_steps if options.compensate else None
@@ -272,19 +272,19 @@ def _prior_plan(options: AnalyzeOptions, subject: Subject) -> PriorPlan | None:
 
 
 def _batch_size(options: AnalyzeOptions, subject: Subject) -> int:
-    """Windows that run at once; an expert sees tokens, and not of which window they are."""
+    """Return how many windows run at once: one with experts, which see tokens without windows."""
     return 1 if subject.structure.has_experts else options.batch_size
 
 
 def _begin(work: RunFolder, identity: Mapping[str, Any], log: RunLog, *, resume: bool) -> None:
-    """Make the run's folder, or go on in the one that lies there, and say which."""
+    """Make the run's folder, or resume the one that is there, and log which."""
     if resume:
-        log.say("go on with what an earlier run left" if work.exists else _NOTHING_LEFT)
+        log.say("resume what an earlier run left" if work.exists else _NOTHING_LEFT)
     work.begin(identity, resume=resume)
 
 
 def _refuse_numbers(options: AnalyzeOptions) -> None:
-    """Raise `UsageError` for numbers that can't be meant."""
+    """Raise `UsageError` for numbers out of range."""
     check_counts(
         samples=options.samples,
         seq_len=options.seq_len,

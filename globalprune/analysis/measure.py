@@ -35,7 +35,7 @@ from globalprune.text.windows import TokenWindows
 
 @dataclass(frozen=True)
 class Ordered:
-    """Every sublayer's order of removal, and what trials of it came to, if there were any."""
+    """The order of removal of every sublayer, and the losses that trials of it measured, if any."""
 
     removal: RemovalOrders
     trials: Trials
@@ -68,9 +68,9 @@ def order_groups(
     work: RunFolder,
     progress: Progress,
 ) -> Ordered:
-    """Order the groups of all sublayers, and try some removals if asked.
+    """Order the groups of all sublayers, and with `trying` measure some removals.
 
-    `work` keeps what is found, and what lies there is not looked for again.
+    `work` keeps the results, and those that are in it are not computed again.
     """
     model = sublayer_model(loaded, subject.adapter, subject.structure)
     with frozen(loaded):
@@ -103,7 +103,7 @@ class Measuring:
     methods: Sequence[Importance]
     batch_size: int
     draw: LabelDraw | None
-    work: RunFolder  # where what there is so far is kept, and gone on from
+    work: RunFolder  # where the work so far is kept, and resumed
     progress: Progress
 
     def needs(self) -> set[Statistic]:
@@ -198,12 +198,12 @@ def build_table(
 def _combined(
     method: Importance, statistics: Mapping[Statistic, GroupSums], sublayer: SublayerKey
 ) -> torch.Tensor:
-    """One method's importance of one sublayer's groups."""
+    """Return one method's importance of one sublayer's groups, `[groups]`."""
     return method.combine({need: statistics[need][sublayer] for need in method.needs})
 
 
 def _facts(sublayers: Sequence[tuple[SublayerKey, SublayerStructure]]) -> dict[str, np.ndarray]:
-    """What of a row no text changes: which group it is, and its parameters."""
+    """Return the columns that depend on no text: which group a row is, and its parameters."""
     return {
         "layer_idx": np.concatenate(
             [np.full(sublayer.groups, layer) for (layer, _), sublayer in sublayers]
@@ -252,15 +252,15 @@ def reliabilities(
     halves: tuple[Statistics, Statistics] | None,
     normalisers: Mapping[str, NormaliserName],
 ) -> dict[str, Reliability]:
-    """By method, each through its normaliser; none where the text is a single window."""
+    """Return the reliability of each method, through its normaliser; empty without halves."""
     if halves is None:
         return {}
-    found = {}
+    by_method = {}
     for method in methods:
         normaliser = normalisers.get(method.name, "none")
         tables = [build_table(structure, layers, [method], half, normaliser) for half in halves]
         rows = [np.concatenate(list(table.sublayers.values())) for table in tables]  # in one order
         first, second = (table.score[order] for table, order in zip(tables, rows, strict=True))
         costs = tables[0].cost[rows[0]]
-        found[method.name] = reliability_of(first, second, costs, structure.parameters)
-    return found
+        by_method[method.name] = reliability_of(first, second, costs, structure.parameters)
+    return by_method

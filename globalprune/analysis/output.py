@@ -1,4 +1,4 @@
-"""The files of an analysis: record, table, curves, log, warnings, and the text on the terminal."""
+"""The files of an analysis: record with its warnings, table, curves, description and log."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,7 +131,7 @@ def warnings_of(
 
 
 class RunLog:
-    """Lines with the seconds since the start; nothing is written before the run has ended well."""
+    """Lines with the seconds since the start; they are written once the run has ended well."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._started = time.monotonic()
@@ -141,26 +141,26 @@ class RunLog:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """The seconds since the start."""
         return time.monotonic() - self._started
 
     def say(self, line: str) -> None:
-        """Note one line."""
+        """Add one line."""
         self._lines.append(f"{self.seconds:8.1f} s  {printable_lines(line)}")
 
     def say_record(self, record: AnalysisRecord) -> None:
-        """Note everything but what is long: the structure and the documents' digests."""
+        """Add the whole record, except the structure and the documents' digests, which are long."""
         self._say_facts("measured", record.model_dump(exclude={"structure", "calibration"}))
         self._say_facts("text", record.calibration.model_dump(exclude={"document_digests"}))
 
     def _say_facts(self, title: str, facts: Mapping[str, Any]) -> None:
-        """Note a block of facts, one a line, those inside others by their path."""
+        """Add a block of facts, one on each line; nested ones are named by their path."""
         self.say(title)
         self._lines += [f"{'':12}{name}: {printable(str(value))}" for name, value in _flat(facts)]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Note how long the block took."""
+        """Add how long the block took."""
         started = time.monotonic()
         yield
         self.say(f"{name}: {time.monotonic() - started:.1f} s")
@@ -171,7 +171,7 @@ class RunLog:
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield `model.source` and so on; lists in words."""
+    """Yield nested facts by names such as `model.source`, and lists as text."""
     for name, value in facts.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -202,7 +202,7 @@ def layer_summary(table: GroupTable) -> str:
 
 @dataclass(frozen=True)
 class AnalysisFacts:
-    """What the record says of a run beside its results."""
+    """What the record of an analysis says of the run, beside its results."""
 
     model: ModelRecord
     given: GivenPlan | None
@@ -215,7 +215,7 @@ class AnalysisFacts:
     peak_memory_bytes: int
 
     def normaliser_of(self, method: Importance) -> NormaliserName:
-        """The normaliser of an importance."""
+        """Return the normaliser of an importance."""
         return self.normalisers.get(method.name, "none")
 
 

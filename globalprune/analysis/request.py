@@ -1,4 +1,4 @@
-"""What an analysis measures: the model, its layers, the importances and labels; refused early."""
+"""What an analysis measures: the model, its layers, the importances and labels, all checked."""
 
 import re
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ LABELS = ("text", "sampled")
 
 
 def label_draw(labels: str, seed: int) -> LabelDraw | None:
-    """What draws the labels, None where the text gives them; raise `UsageError` for other names."""
+    """Return what draws the labels, None where the text gives them; raise for an unknown name."""
     if labels not in LABELS:
         raise UsageError(f"--labels: {labels} is not known; there are {', '.join(LABELS)}.")
     return LabelDraw(seed) if labels == "sampled" else None
 
 
 def chosen_normalisers(
-    methods: Sequence[Importance], said: str | None
+    methods: Sequence[Importance], named: str | None
 ) -> dict[str, NormaliserName]:
-    """The normaliser of each method that has one; what a person says is of the first."""
-    found = {method.name: method.normaliser for method in methods}
-    if said is not None:
-        found[methods[0].name] = normaliser_named(said)
-    return {name: normaliser for name, normaliser in found.items() if normaliser != "none"}
+    """Return the normaliser of each method that has one; `named` is for the first method."""
+    normalisers = {method.name: method.normaliser for method in methods}
+    if named is not None:
+        normalisers[methods[0].name] = normaliser_named(named)
+    return {name: normaliser for name, normaliser in normalisers.items() if normaliser != "none"}
 
 
 def refuse_ordering_experts(methods: Sequence[Importance], structure: ModelStructure) -> None:
@@ -50,12 +50,12 @@ def refuse_ordering_experts(methods: Sequence[Importance], structure: ModelStruc
 
 
 def refuse_single_window(methods: Sequence[Importance], windows: TokenWindows) -> None:
-    """Raise `UsageError` for a method that judges by windows which it isn't fitted to."""
-    judging = [method.name for method in methods if "measured_removal_loss" in method.needs]
-    if judging and len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to judge by
+    """Raise `UsageError` for a method that needs validation windows, where there is just one."""
+    validated = [method.name for method in methods if "measured_removal_loss" in method.needs]
+    if validated and len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to validate on
         raise UsageError(
-            f"--importance {judging[0]}: a single window of text can't be both fitted to and "
-            "judged by; say --samples 2 at least, better 128."
+            f"--importance {validated[0]}: a single window of text can't be both fitted to and "
+            "validated on; say --samples 2 at least, better 128."
         )
 
 
@@ -63,7 +63,7 @@ _LAYERS = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*")
 
 
 def chosen_layers(text: str | None, structure: ModelStructure) -> range:
-    """The layers that `A:B` names, half-open, either end left out; all without a text."""
+    """Return the layers that `A:B` names, half-open; either end may be left out, None is all."""
     count = len(structure.layers)
     where = f"--layers {text}"
     match = _LAYERS.fullmatch(":" if text is None else text)
@@ -96,14 +96,14 @@ class Subject:
 
 
 def subject_of(model: PreparedModel, layers: str | None) -> Subject:
-    """Read what there is to cut; raise if the model or `layers` is none of ours."""
+    """Return what is measured; raise `UsageError` for `layers` that the model lacks."""
     structure = model.structure
     measured = chosen_layers(layers, structure)
     return Subject(model.source, model.figures, model.adapter, structure, measured)
 
 
 def model_record(model: PreparedModel) -> ModelRecord:
-    """Name the model so that it can be known again; reads a part of every tensor."""
+    """Return the record that identifies the model; a part of every tensor is read for it."""
     structure = model.structure
     return ModelRecord(
         source=model.name,

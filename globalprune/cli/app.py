@@ -1,6 +1,6 @@
 """`gp`: the table of commands, and the one place that turns our errors into exit codes.
 
-Only typer loads here; a command's module loads when the command is called or its help asked for.
+Only typer loads here; a command's module loads when that command or its help is called.
 """
 
 import importlib
@@ -34,15 +34,15 @@ COMMANDS = {
     "analyze": Entry("analyze", "analyze", "Measure what every group of a model is worth."),
     "plan": Entry("plan", "plan", "Turn an analysis and a ratio into a plan that you can edit."),
     "show": Entry("show", "show", "Show a plan or an analysis layer by layer."),
-    "check": Entry("check", "check", "Say what a plan removes, and whether it fits."),
-    "diff": Entry("diff", "diff", "Say in what two plans differ."),
+    "check": Entry("check", "check", "Check a plan: what it removes, and whether it fits a model."),
+    "diff": Entry("diff", "diff", "Show how two plans differ."),
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
-    "finetune": Entry("finetune", "finetune", "Let a model recover: LoRA or full, with a teacher."),
-    "prune": Entry("prune", "prune", "All of it: analyze, plan, apply, finetune, eval."),
-    "sweep": Entry("sweep", "sweep", "Judge many plans of one model: one table, one curve."),
-    "eval": Entry("eval", "eval_", "Put models side by side: size, perplexity, tasks, speed."),
-    "report": Entry("report", "report", "Put all of it into one HTML page, with pictures."),
-    "export": Entry("export", "export", "Write a model for llama.cpp, layers that differ too."),
+    "finetune": Entry("finetune", "finetune", "Finetune a model: LoRA or full, with a teacher."),
+    "prune": Entry("prune", "prune", "Run all phases: analyze, plan, apply, finetune, eval."),
+    "sweep": Entry("sweep", "sweep", "Evaluate many plans of one model: one table, one curve."),
+    "eval": Entry("eval", "eval_", "Compare models: size, perplexity, tasks, speed."),
+    "report": Entry("report", "report", "Write one HTML page about all of it, with pictures."),
+    "export": Entry("export", "export", "Write a model as a GGUF file for llama.cpp."),
     "measure": Entry("measure", "measure", "Time a token on this machine by what layers keep."),
 }
 EPILOG = (
@@ -60,7 +60,7 @@ class LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Load one command."""
+        """Load a command; None for an unknown name."""
         del ctx
         entry = COMMANDS.get(cmd_name)
         return None if entry is None else _load(cmd_name, entry)
@@ -73,7 +73,7 @@ class LazyGroup(TyperGroup):
 
 
 def _load(name: str, entry: Entry) -> Any:
-    """Make the command that the module's function describes."""
+    """Return the command that the module's function describes."""
     module = importlib.import_module(f"globalprune.cli.commands.{entry.module}")
     function: Callable[..., Any] = getattr(module, entry.function)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -46,64 +46,64 @@ _BASE = 128  # a shell adds it to the number of the signal that ended a program
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal one thing; goes to stderr."""
+    """Write a message to stderr."""
     _write(sys.stderr, printable_message(text))
 
 
 def warn(text: str) -> None:
-    """Say what is doubtful."""
+    """Write a warning to stderr."""
     say(f"warning: {text}")
 
 
 def note(text: str) -> None:
-    """Say what is good to know."""
+    """Write a note to stderr."""
     say(f"note: {text}")
 
 
 def print_text(text: str) -> None:
-    """Give the answer; goes to stdout."""
+    """Write the answer to stdout."""
     _write(sys.stdout, printable_lines(text))
 
 
 def print_json(value: Any) -> None:
-    """Give the answer as the one JSON document on stdout."""
+    """Write the answer to stdout as one JSON document."""
     encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "")
     text = json.dumps(value, indent=2, ensure_ascii=encoding != "utf8")
     _write(sys.stdout, printable_json(text))
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Write lines; what the stream's encoding lacks is spelled by its escape."""
+    """Write lines, with escapes for characters that the stream's encoding lacks."""
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
 
 
 def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show what no user can mend, and how to report it."""
+    """Show the traceback of a fault of globalprune, and ask for a report."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip())
     say("gp: this is a fault of globalprune; please report it, with the command and these lines.")
 
 
 class PlainStream(io.TextIOBase):
-    """A stream to a terminal or a log that no text of others can command.
+    """A stream to a terminal or a log, which no control character of other programs reaches.
 
-    Libraries, typer and logging write through it. What a bar of tqdm begins with is let through:
-    a carriage return, or the way to the line of another bar.
+    Libraries, typer and logging write through it. It keeps what moves the cursor for a bar of tqdm:
+    a carriage return, or the sequence that goes to the line of another bar.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write with every character spelled that would act."""
+        """Write the text, with escapes for its control characters."""
         head = _OF_BARS.match(text)
         begins = head[0] if head else ""
         self.stream.write(begins + printable_lines(text[len(begins) :]))
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Flush the stream below."""
         self.stream.flush()
 
     def isatty(self) -> bool:
@@ -116,23 +116,23 @@ class PlainStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream below."""
+        """The encoding of the stream below."""
         return self.stream.encoding
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        """What the stream below does with characters that its encoding lacks."""
+        """How the stream below treats characters that its encoding lacks."""
         return self.stream.errors
 
 
 def command_line() -> tuple[str, ...]:
-    """The command by its arguments, so that records can repeat it."""
+    """Return the arguments of this command, which records name."""
     return ("gp", *sys.argv[1:])
 
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Hand out a `Progress`: bars on stderr, or now and then a line where there is no terminal."""
+    """Yield a `Progress`: bars on stderr, or a line now and then where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield _lines
         return
@@ -152,7 +152,7 @@ def progress_bars() -> Iterator[Progress]:
 
 @contextmanager
 def reporting() -> Iterator[Reporter]:
-    """Hand out what a phase reports to: bars, warnings on stderr, and this command."""
+    """Yield the reporter of a phase: bars and warnings on stderr, and this command."""
     with progress_bars() as progress:
         yield Reporter(progress, warn, command_line())
 
@@ -172,7 +172,7 @@ class _Bars:
     def __call__(
         self, items: Iterable[Item], *, total: int, label: str, unit: str
     ) -> Iterator[Item]:
-        """Yield the items and move the bar behind each."""
+        """Yield the items, and move the bar on after each."""
         task = self._bars.add_task(printable(f"{label} ({unit})"), total=total)
         for item in items:
             yield item
@@ -181,21 +181,21 @@ class _Bars:
 
 
 def _lines(items: Iterable[Item], *, total: int, label: str, unit: str) -> Iterator[Item]:
-    """Yield the items and say at every tenth of them how far it is, once it has taken a while."""
+    """Yield the items, and after some seconds write a line at every tenth of them."""
     started = time.monotonic()
-    said = 0
+    reported = 0
     for done, item in enumerate(items, start=1):
         yield item
         seconds = time.monotonic() - started
         tenth = 10 * done // total if total else 0
-        if seconds > SHOWN_AFTER and tenth > said:
-            said = tenth
+        if seconds > SHOWN_AFTER and tenth > reported:
+            reported = tenth
             say(f"{label}: {done} of {total} {unit}, {seconds:.0f} s")
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the chatter of other libraries off stderr; warnings of ours still come through."""
+    """Keep messages of other libraries off stderr; our own warnings still appear."""
     for variable in _VERBOSITY:  # a library that loads later reads its own
         os.environ.setdefault(variable, "error")
     names = ("transformers", "datasets", "huggingface_hub", "filelock", "fsspec", "gguf")
@@ -210,7 +210,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def lines_of(table: "Table") -> list[str]:
-    """Draw it without colours, and without blanks at the ends of lines."""
+    """Draw a table without colours, and without blanks at the ends of lines."""
     from rich.console import Console
 
     drawn = io.StringIO()
@@ -220,7 +220,7 @@ def lines_of(table: "Table") -> list[str]:
 
 
 class Interrupted(BaseException):
-    """Someone wants the command to end; no library takes it for its own KeyboardInterrupt."""
+    """A signal ends the command; no library catches this as a KeyboardInterrupt of its own."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = _BASE + number
@@ -228,18 +228,19 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` for these signals while inside; only a main thread can.
+    """Raise `Interrupted` in the block when one of these signals comes.
 
-    A signal that is ignored already, as under nohup, stays ignored.
+    A signal that is ignored already, as under nohup, stays ignored. Outside the main thread nothing
+    changes, for Python handles signals only there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[int] = []
+    received: list[int] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        heard.append(number)
-        for other in SIGNALS:  # not again while it cleans up
+        received.append(number)
+        for other in SIGNALS:  # so that none interrupts the cleaning up
             signal.signal(other, signal.SIG_IGN)
         raise Interrupted(number)
 
@@ -250,8 +251,8 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if heard:
-            raise Interrupted(heard[0]) from error
+        if received:
+            raise Interrupted(received[0]) from error
         raise
     finally:
         for number, handler in before.items():
@@ -260,20 +261,20 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def report_cached_on_interrupt(out: Path | None) -> Iterator[None]:
-    """Say that an interrupted command goes on, where it keeps what is finished."""
+    """Say on an interruption what is kept, and that the same command continues."""
     try:
         yield
     except Interrupted:
         if out is None:
-            say("gp: without -o DIR nothing was kept.")
+            say("gp: nothing is kept without -o DIR.")
         else:
-            say(f"gp: {out} keeps what was judged; the same command goes on.")
+            say(f"gp: {out} keeps what is evaluated; the same command continues.")
         raise
 
 
 @contextmanager
 def report_unfinished_on_interrupt(out: Path) -> Iterator[None]:
-    """Say where an interrupted command keeps what it had done, and how to go on."""
+    """Say on an interruption where the work is kept, and how to resume it."""
     from globalprune.artifacts.run_folder import RunFolder
 
     try:
@@ -281,7 +282,7 @@ def report_unfinished_on_interrupt(out: Path) -> Iterator[None]:
     except Interrupted:
         work = RunFolder.beside(out.expanduser())
         if work.exists:
-            say(f"gp: {work.folder} keeps what was done; the same command with --resume goes on.")
+            say(f"gp: {work.folder} keeps the work; the same command with --resume continues.")
         else:
-            say("gp: nothing was kept so far to go on with; say the command again.")
+            say("gp: nothing is kept yet; run the command again.")
         raise

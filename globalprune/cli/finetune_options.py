@@ -1,4 +1,4 @@
-"""The settings of finetuning: those that the options of a command set, over a preset's."""
+"""The settings of finetuning: a preset, and the options of a command that override it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ _OPTION_NAMES: Final = {"distillation": "distil", "learning_rate": "lr"}
 
 @dataclass(frozen=True)
 class ExplicitSettings:
-    """Settings that a person chose; None is left to the preset."""
+    """Settings that a command's options give; None leaves a setting to the preset."""
 
     method: str | None = None
     preset: str | None = None
@@ -39,7 +39,7 @@ class ExplicitSettings:
     distil_temperature: float | None = None
 
     def of(self, prefix: str) -> dict[str, Any]:
-        """Return those whose names begin so, without the beginning."""
+        """Return the given settings whose names begin with `prefix`, by the rest of their names."""
         return {
             name.removeprefix(prefix): value
             for name, value in asdict(self).items()
@@ -48,7 +48,7 @@ class ExplicitSettings:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Those that are settings by themselves: neither of the adapters nor of distillation."""
+        """The given settings that belong neither to the adapters nor to distillation."""
         others = ("method", "preset", _LORA, _DISTILLATION)
         return {name: value for name, value in self.of("").items() if not name.startswith(others)}
 
@@ -56,9 +56,10 @@ class ExplicitSettings:
 def choose_settings(
     explicit: ExplicitSettings, *, has_teacher: bool, prefix: str = "--"
 ) -> "FinetuneSettings":
-    """Lay what was chosen over the preset; raise `UsageError` where that can't be.
+    """Return the preset's settings, overridden by the explicit ones.
 
-    `prefix` is how the command's options for plain settings begin.
+    The command's options for plain settings begin with `prefix`. Raise `UsageError` for settings
+    that don't fit together.
     """
     from pydantic import ValidationError
 
@@ -74,7 +75,9 @@ def choose_settings(
         )
     if distillation and not has_teacher:
         name = next(iter(distillation)).replace("_", "-")
-        raise UsageError(f"--distil-{name}: there is nobody to learn from; say --teacher MODEL.")
+        raise UsageError(
+            f"--distil-{name}: there is no teacher to learn from; say --teacher MODEL."
+        )
     changes = {
         **explicit.plain,
         "lora": None if base.lora is None else base.lora.model_dump() | lora,
@@ -91,9 +94,9 @@ def choose_settings(
 def choose_finetuning(
     recipe: str | None, explicit: ExplicitSettings, *, data: Sequence[str] | None, distil: bool
 ) -> "FinetuneOptions | None":
-    """Return what `--finetune RECIPE` and the options beside it ask for; None without a recipe.
+    """Return the options that `--finetune RECIPE` and those beside it give; None without a recipe.
 
-    Raise `UsageError` for options that stand alone.
+    Raise `UsageError` for options beside it that come without it.
     """
     if recipe is None:
         alone = [_option([name], _FINETUNE) for name in explicit.plain]
@@ -115,7 +118,7 @@ def choose_finetuning(
 
 
 def _base(explicit: ExplicitSettings) -> "FinetuneSettings":
-    """The settings to begin with."""
+    """Return the settings of the preset or the method."""
     from globalprune.options import FINETUNE_METHODS, FINETUNE_PRESETS, finetune_settings
 
     preset, method = explicit.preset, explicit.method

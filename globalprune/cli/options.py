@@ -17,19 +17,19 @@ _TEXT = (
 )
 IMPORTANCES = "taylor, taylor_2nd, fisher, fisher_winsorised, obs, obs_measured, wanda or magnitude"
 NORMALISERS = (
-    "What makes scores comparable between sublayers (a layer's attention, its MLP): mean, by how "
-    "many times its sublayer's mean each is; rank, by where in its sublayer it stands; standard, "
-    "by how many standard deviations off its sublayer's mean; or none."
+    "How scores become comparable between sublayers (a layer's attention, its MLP): mean divides "
+    "each by its sublayer's mean; rank takes its rank in its sublayer; standard counts standard "
+    "deviations from its sublayer's mean; none leaves it."
 )
 
 
 def text_option(purpose: str, builtin: str, name: str = "--data", **settings: Any) -> Any:
-    """An option for text: what it is for, and which part of the manual `builtin` is."""
+    """Return an option for text; `builtin` says which part of the manual that source is."""
     return typer.Option(name, metavar="SRC", help=f"{purpose}: {_TEXT}{builtin}.", **settings)
 
 
 def read_ratio(text: str) -> float:
-    """A fraction such as 0.2; raise `UsageError` for what is none."""
+    """Read a fraction such as 0.2; raise `UsageError` for any other text."""
     try:
         return float(text)
     except ValueError as error:
@@ -40,7 +40,7 @@ def read_ratio(text: str) -> float:
 
 
 def ratio_option(purpose: str, **settings: Any) -> Any:
-    """An option for a fraction of all parameters."""
+    """Return an option for a fraction of all parameters."""
     return typer.Option("--ratio", metavar="FLOAT", parser=read_ratio, help=purpose, **settings)
 
 
@@ -70,7 +70,7 @@ TrustRemoteCode = Annotated[
     bool,
     typer.Option(
         "--trust-remote-code",
-        help="Run code that lies in others' model folders; no model of ours needs it.",
+        help="Run code that lies in other people's model folders; no result of gp needs it.",
     ),
 ]
 _WEB_TEXT = "web text from the Hub: HuggingFaceFW/fineweb-edu:sample-10BT:train"
@@ -89,7 +89,7 @@ CompensationText = Annotated[
 CompensationSamples = Annotated[
     int | None,
     typer.Option(
-        help="Windows for --compensate; one of sixteen only judges.",
+        help="Windows for --compensate; one of sixteen only validates.",
         show_default="128; all rows of `input_ids`",
     ),
 ]
@@ -101,15 +101,15 @@ GateSteps = Annotated[
         show_default="1",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Draws the positions of the windows.")]
+Seed = Annotated[int, typer.Option(help="Seed of the windows' positions.")]
 TrainingData = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
         metavar="SRC[@WEIGHT]",
         help="Text to learn: a .txt, .jsonl, .parquet or .arrow file or a folder of these (column "
-        "`messages`, `text` or `input_ids`), a Hub data set id[:config][:split], or `builtin`. Say "
-        "it again to mix: A@0.7 and B@0.3.",
+        "`messages`, `text` or `input_ids`), a Hub data set id[:config][:split], or `builtin`. "
+        "Repeat it to mix: A@0.7 and B@0.3.",
         show_default=_WEB_TEXT,
     ),
 ]
@@ -130,7 +130,9 @@ LoraR = Annotated[
 ]
 LoraAlpha = Annotated[
     int | None,
-    typer.Option(help="Adapters count alpha / r.", show_default="16, or the preset's"),
+    typer.Option(
+        help="The adapters' output is scaled by alpha / r.", show_default="16, or the preset's"
+    ),
 ]
 Finetune = Annotated[
     str | None,
@@ -153,16 +155,20 @@ FinetuneRate = Annotated[
     float | None, typer.Option(help="Learning rate.", show_default="1e-4, or the preset's")
 ]
 Distil = Annotated[
-    bool, typer.Option("--distil", help="Finetune with MODEL, as it was, for a teacher.")
+    bool, typer.Option("--distil", help="Finetune with MODEL, before the cut, as the teacher.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run that was stopped, in OUT.unfinished.")
+    bool, typer.Option("--resume", help="Resume the interrupted run in OUT.unfinished.")
+]
+OverwriteResult = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace a result in OUT, or an interrupted run of it."),
 ]
 AnalysisFolder = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="The analysis that knows the groups' costs and importances.",
+        help="The analysis with the groups' costs and importances.",
         show_default="the one that the plan names, if it is still there",
     ),
 ]
@@ -170,7 +176,7 @@ Largest = Annotated[
     bool,
     typer.Option(
         "--largest",
-        help="Where that can't be reached, take the largest plan that there is; else none is made.",
+        help="Where the target can't be reached, take the largest plan; by default none is made.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -202,7 +208,7 @@ Models = Annotated[
 
 
 def prunable_model(name: str) -> "PreparedModel":
-    """Prepare a model; raise where nothing can be cut of it, before the slow libraries load."""
+    """Prepare a model, before slow libraries load; raise `ModelError` if no part can be cut."""
     from globalprune.models.preflight import refuse_unprunable
     from globalprune.models.prepared_model import PreparedModel
 
@@ -212,7 +218,7 @@ def prunable_model(name: str) -> "PreparedModel":
 
 
 def readable_model(name: str) -> "PreparedModel":
-    """Prepare a model; raise where it can't be read, before the slow libraries load."""
+    """Prepare a model; raise `ModelError` if it can't be read, before slow libraries load."""
     from globalprune.models.preflight import refuse_unreadable
     from globalprune.models.prepared_model import PreparedModel
 

@@ -60,12 +60,12 @@ def raise_if_short(
     results: "Sequence[PlanResult]", *, by_default: bool = False, remedy: str = "--largest"
 ) -> None:
     """Do the same as `finish`, without the warnings."""
-    complaints = [_complaint(result, remedy) for result in results if not result.is_met]
-    if complaints and by_default:
-        for complaint in complaints:
-            console.note(f"by the default ratio: {complaint}")
-    elif complaints:
-        raise BudgetError("\n".join(complaints))
+    messages = [_unmet_message(result, remedy) for result in results if not result.is_met]
+    if messages and by_default:
+        for message in messages:
+            console.note(f"by the default ratio: {message}")
+    elif messages:
+        raise BudgetError("\n".join(messages))
 
 
 def print_warnings(results: "Sequence[PlanResult]") -> None:
@@ -129,7 +129,7 @@ def review_document(review: "PlanReview") -> dict[str, Any]:
 
 
 def shortened(indices: "IndexSet") -> str:
-    """Spell a set of indices, cut short behind a comma where it is long, with its length."""
+    """Spell a set of indices, cut short after a comma where it is long, with its length."""
     text = str(indices)
     if len(text) <= _WIDTH:
         return text
@@ -145,7 +145,7 @@ def shortfall(result: "PlanResult") -> str:
 
 
 def _shortfall(result: "PlanResult", status: "BudgetStatus") -> str:
-    """One budget: a ratio that is too high, or a remainder that is too low."""
+    """Describe how far one budget is missed: a ratio is too high, or a remainder too low."""
     beyond = (
         f"more than {result.limits_text} allow"
         if "ratio" in status.requirement.budgets
@@ -158,8 +158,8 @@ def _shortfall(result: "PlanResult", status: "BudgetStatus") -> str:
     )
 
 
-def _complaint(result: "PlanResult", remedy: str) -> str:
-    """How far a plan falls short, why, and what became of it."""
+def _unmet_message(result: "PlanResult", remedy: str) -> str:
+    """Return how far a plan misses its target, why, and whether it was written."""
     violations = " ".join(result.violations)
     older = f" ({result.path} is an older one)" if result.path.exists() else ""
     if all(status.is_met for status in result.statuses):
@@ -179,19 +179,19 @@ def _complaint(result: "PlanResult", remedy: str) -> str:
         ways.append(f"say {remedy} to have the largest plan")
     made = "the largest plan was written" if result.written else f"no plan was written{older}"
     stays = f"{result.out_of_reach:,} parameters are in no measured group, so they stay"
-    text = f"{result.path}: {shortfall(result)}; {stays}; {made}. {_joined(ways)}."
+    text = f"{result.path}: {shortfall(result)}; {stays}; {made}. {_joined_remedies(ways)}."
     return f"{text} {violations}".rstrip()
 
 
-def _joined(ways: list[str]) -> str:
-    """Ways out as the beginning of a sentence: `Ask for …, or do without …`."""
+def _joined_remedies(ways: list[str]) -> str:
+    """Join remedies into a sentence: `Ask for …, or do without …`."""
     *first, last = ways
     text = f"{', '.join(first)}, or {last}" if first else last
     return text[0].upper() + text[1:]
 
 
 def _edit_lines(review: "PlanReview") -> list[str]:
-    """What a person changed."""
+    """Return lines that list the edits by hand."""
     if review.plan.generated is None:
         return ["written by hand: gp plan wrote nothing to compare it with"]
     if not review.plan.edited:
@@ -253,12 +253,12 @@ def _figures_document(figures: "PlanFigures", latency: float | None) -> dict[str
 
 def _optimality_document(figures: "PlanFigures") -> dict[str, float | None]:
     """What is lost, and the bound; sums of importance are no perplexity."""
-    found = figures.optimality
+    optimality = figures.optimality
     return {
-        "importance_lost": found.lost if found else None,
-        "importance_kept": found.kept if found else None,
-        "importance_kept_at_most": found.bound if found else None,
-        "gap": found.gap if found else None,
+        "importance_lost": optimality.lost if optimality else None,
+        "importance_kept": optimality.kept if optimality else None,
+        "importance_kept_at_most": optimality.bound if optimality else None,
+        "gap": optimality.gap if optimality else None,
     }
 
 

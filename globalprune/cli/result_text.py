@@ -1,4 +1,4 @@
-"""What commands print about results: sizes, perplexities, finetuning."""
+"""What commands print about results: of cuts, finetuning and evaluations."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show_result(result: "PruneResult", *, as_json: bool) -> None:
-    """Print what came of a cut, and what is doubtful about it."""
+    """Print the result of a cut and of the phases after it, with its warnings."""
     from globalprune.artifacts.evaluations.evaluation_table import all_warnings
 
     warnings = [warning for warning in result.cut.warnings if warning not in result.warned]
@@ -33,7 +33,7 @@ def show_result(result: "PruneResult", *, as_json: bool) -> None:
 
 
 def _cut_summary(result: "ApplyResult") -> str:
-    """Say what was made of what, and how it loads."""
+    """Return what a cut removed, and how the result loads."""
     from globalprune.artifacts.records import RECORDS_FOLDER
 
     before, after = result.parameters_before, result.parameters_after
@@ -61,7 +61,7 @@ def _cut_summary(result: "ApplyResult") -> str:
 
 
 def evaluation_text(comparison: "Comparison") -> str:
-    """Draw the table, and under it what it was measured with."""
+    """Return a comparison as a table, and below it what it was measured with."""
     from rich import box
     from rich.table import Table
 
@@ -89,7 +89,7 @@ def evaluation_text(comparison: "Comparison") -> str:
 
 
 def finetuning_summary(run: "FinetuneRun") -> str:
-    """Say what was trained, and how the loss fell."""
+    """Return what was trained, and how the loss fell."""
     tokens = run.settings.epochs * sum(part.text.tokens for part in run.data)
     steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"
     of = "text and teacher" if run.teacher else "the text"
@@ -97,6 +97,6 @@ def finetuning_summary(run: "FinetuneRun") -> str:
         f"finetuned ({run.settings.method}): {steps} over {tokens:,} tokens, "
         f"{run.trained_parameters:,} parameters trained, {run.seconds:.0f} s\n"
         f"loss {run.first_loss:.3f} -> {run.last_loss:.3f} nats a token of {of} "
-        "(first and last tenth of the steps; globalprune/loss.csv has all); gp eval tells what it "
-        "brought"
+        "(first and last tenth of the steps; globalprune/loss.csv has all); gp eval shows "
+        "the gain"
     )

@@ -141,7 +141,7 @@ def validation_every(windows: TokenWindows) -> int:
     """
     if len(windows.rows) < 2:  # noqa: PLR2004 - one to fit to, one to validate on
         raise UsageError(
-            "compensation: a single window of text can't be both fitted to and judged by; say "
+            "compensation: a single window of text can't be both fitted to and validated on; say "
             "--samples 2 at least, better 128."
         )
     return min(VALIDATION_EVERY, len(windows.rows))

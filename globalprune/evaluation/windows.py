@@ -74,7 +74,7 @@ def evaluation_windows(
     """Cut windows of `seq_len` tokens that start every `stride` tokens of text, from its beginning.
 
     None takes the held-out builtin text, all windows, 512 tokens, and a stride that leaves no gap.
-    The rest behind the last whole window is dropped. Streams are read in order. Raise `UsageError`
+    The rest after the last whole window is dropped. Streams are read in order. Raise `UsageError`
     for a stride that would count tokens twice, and `TextError` for text that is too short.
     """
     check_counts(samples=samples, seq_len=seq_len, stride=stride)

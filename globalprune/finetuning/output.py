@@ -158,7 +158,7 @@ def describe_run(facts: RunFacts, result: Path | None) -> FinetuneRun:
 def write_run(
     folder: Path, run: FinetuneRun, curve: Sequence[LossPoint], *, base: Checkpoint, name: str
 ) -> None:
-    """Write the records of a run behind those of earlier runs, and the model card."""
+    """Write the records of a run after those of earlier runs, and the model card."""
     own = folder / RECORDS_FOLDER
     path = own / FINETUNE_FILE
     earlier = read_finetune_record(path).runs if path.exists() else ()

@@ -23,7 +23,7 @@ from globalprune.progress import Progress
 KEPT_CHECKPOINTS: Final = 2  # the last may be half written when the machine dies
 CHECKPOINT_BYTES: Final = 12  # of a trained parameter: float32, with two moments of AdamW
 CHECKPOINTS_A_RUN: Final = 10
-_LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it behind everything else
+_LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it after everything else
 
 
 @dataclass(frozen=True)

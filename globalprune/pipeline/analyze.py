@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from globalprune.models.prepared_model import PreparedModel
 
 _SEED: Final = 0  # of the cut that is drawn at random
-_MODEST: Final = 0.1  # of all parameters: what is tried where there is no first plan, at most
-_SHARE: Final = 0.25  # of what may go, at most
+_MODEST: Final = 0.1  # of all parameters, the most that is tried without a first plan
+_SHARE: Final = 0.25  # of what may go, the most that is tried then
 
 
 @dataclass(frozen=True)
 class AnalyzeResult:
-    """An analysis, and its first plan, which was written if the ratio can be reached."""
+    """An analysis and its first plan, which is written if its ratio can be reached."""
 
     analysis: Analysis
     plan: PlanResult
@@ -50,9 +50,10 @@ class AnalyzeResult:
 def analyze_and_plan(
     model: "PreparedModel", out: Path, options: AnalyzeOptions, *, reporter: Reporter = SILENT
 ) -> AnalyzeResult:
-    """Write the analysis, which tries its first plan, then the plan; if that fails, it stays.
+    """Write the analysis, with a trial of its first plan, and then the plan.
 
-    A ratio that can't be reached leaves no plan, unless the largest one will do.
+    If the plan fails, the analysis stays. A ratio that can't be reached leaves no plan unless
+    `options.largest`.
     """
     refuse_bad_ratio(options.ratio)
     refuse_occupied(out, ours=ANALYSIS_MARKERS, overwrite=options.overwrite)
@@ -71,7 +72,7 @@ def analyze_and_plan(
 
 
 def candidates_at(ratio: float) -> "Candidates":
-    """What to try of an analysis whose first plan removes `ratio` of all parameters."""
+    """Return what chooses the cuts to try, for a first plan of this ratio."""
 
     def candidates(analysis: Analysis, decided: RemovedGroups) -> Sequence[TrialCut]:
         try:
@@ -80,7 +81,10 @@ def candidates_at(ratio: float) -> "Candidates":
                 return tried
             modest = _planned(analysis, _modest_ratio(analysis, decided))
             return trial_candidates(analysis, modest.plan, decided)
-        except (ArtifactError, UsageError):  # said where the plan is written; the analysis stays
+        except (
+            ArtifactError,
+            UsageError,
+        ):  # raised again where the plan is written; the analysis stays
             return ()
 
     return candidates
@@ -89,10 +93,10 @@ def candidates_at(ratio: float) -> "Candidates":
 def trial_candidates(
     analysis: Analysis, plan: PrunePlan, decided: RemovedGroups | None = None
 ) -> tuple[TrialCut, ...]:
-    """The plan, then as many parameters of one kind alone, and of groups drawn at random.
+    """Return the plan, then cuts of as many parameters: of one kind alone, and at random.
 
-    A kind that doesn't hold as many, and a cut that is the plan's own, are left out. Empty where
-    the plan removes no group that was measured.
+    A kind that doesn't hold as many, and a cut that equals the plan, are left out. Empty if the
+    plan removes no group that was measured.
     """
     table = analysis.table
     planned = _rows(table, removed_groups(plan, analysis.record.structure))
@@ -109,7 +113,7 @@ def trial_candidates(
 
 
 def _orders(table: GroupTable) -> Iterator[tuple[TrialCutName, Ints]]:
-    """Yield the rows that each other cut may take, those that go first in front."""
+    """Yield for each other cut the rows that it may take, in the order in which they go."""
     for kind, name in enumerate(GROUP_TYPES):
         yield name, np.flatnonzero(table.group_type == kind)  # the table is sorted by score
     by_group = np.lexsort((table.group_idx, table.group_type, table.layer_idx))
@@ -117,7 +121,7 @@ def _orders(table: GroupTable) -> Iterator[tuple[TrialCutName, Ints]]:
 
 
 def _least(table: GroupTable, order: Ints, before: Mask, need: int) -> Mask | None:
-    """Take rows in this order until as much goes, passing over those that are too large by then."""
+    """Take rows in this order until `need` parameters go; skip rows too large for the rest."""
     order = order[~before[order]]
     costs = table.cost[order]
     missing = need - int(table.cost[before].sum())
@@ -138,7 +142,7 @@ def _least(table: GroupTable, order: Ints, before: Mask, need: int) -> Mask | No
 
 
 def _candidate(analysis: Analysis, name: TrialCutName, taken: Mask) -> TrialCut:
-    """The groups of these rows, and what they cost."""
+    """Return the cut that takes these rows."""
     table, record = analysis.table, analysis.record
     importance = record.default_importance
     in_nats = importance not in (*record.incomparable, *record.compensated)
@@ -152,7 +156,7 @@ def _candidate(analysis: Analysis, name: TrialCutName, taken: Mask) -> TrialCut:
 
 
 def _rows(table: GroupTable, groups: RemovedGroups) -> Mask:
-    """The rows of these groups, as far as they were measured."""
+    """Return the mask of the rows of these groups, as far as they were measured."""
     mask = np.zeros(len(table), bool)
     for sublayer, rows in table.sublayers.items():
         if sublayer in groups:
@@ -161,14 +165,14 @@ def _rows(table: GroupTable, groups: RemovedGroups) -> Mask:
 
 
 def _planned(analysis: Analysis, ratio: float) -> PlanResult:
-    """The plan that would be written beside the analysis, with the pins that lie there."""
+    """Return the plan that would be written beside the analysis, with an earlier plan's pins."""
     path = analysis.folder / PLAN_FILE
     pins = inherited_pins(analysis, path, {path: existing_plan(path, overwrite=True)})
     return make_plan(analysis, Target(ratio=ratio), pins=pins)
 
 
 def _modest_ratio(analysis: Analysis, decided: RemovedGroups) -> float:
-    """A ratio that the measured groups allow, whatever was asked for."""
+    """Return a ratio that the measured groups surely allow."""
     record = analysis.record
     layers = record.structure.layers
     gone = sum(

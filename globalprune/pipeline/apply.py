@@ -37,17 +37,17 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What came of a cut and the phases behind it; None is a phase that was not asked for."""
+    """The results of a cut and of the phases after it; None for a phase that did not run."""
 
     cut: ApplyResult
     finetuning: "FinetuneRun | None" = None
     evaluation: "Comparison | None" = None
-    warned: tuple[str, ...] = ()  # warnings that the reporter was given before the work began
+    warned: tuple[str, ...] = ()  # warnings that were reported before the work began
     notes: tuple[str, ...] = ()
 
     @property
     def document(self) -> dict[str, Any]:
-        """The whole as JSON has it: the cut's figures, and those of the phases behind it."""
+        """The result as JSON: the cut's figures, and those of the phases after it."""
         finetuning, evaluation = self.finetuning, self.evaluation
         return {
             **self.cut.model_dump(mode="json"),
@@ -58,12 +58,12 @@ class PruneResult:
 
 @dataclass(frozen=True)
 class CutJob:
-    """A cut that was checked, and what its phases work with."""
+    """A cut that is checked, and what its phases work with."""
 
     prepared: "PreparedCut"
     out: Path
     texts: Texts
-    warnings: tuple[str, ...]  # that were given before the work
+    warnings: tuple[str, ...]  # that were reported before the work
     notes: tuple[str, ...]
 
     @property
@@ -73,7 +73,7 @@ class CutJob:
 
     @property
     def options(self) -> ApplyOptions:
-        """How it is cut."""
+        """The options of the cut and the phases after it."""
         return self.prepared.options
 
 
@@ -94,10 +94,10 @@ def apply_plan(
 def explain_plan(
     model: "PreparedModel", plan: Path, out: Path | None, options: ApplyOptions
 ) -> "tuple[Explanation, tuple[str, ...]]":
-    """Say what `apply_plan` would do with the same, and the notes on it; nothing is written.
+    """Return the steps that `apply_plan` would execute, and notes on them; nothing is written.
 
-    Raise what the run would refuse, with an `out` of that place too. Text from the Hub that nobody
-    named is not fetched for that.
+    Raise what the run would raise; about its place only if `out` names one. The default text from
+    the Hub is not fetched for that.
     """
     from globalprune.surgery.compensate import read_windows
     from globalprune.surgery.executor import refuse_broken_size, refuse_cut
@@ -123,9 +123,9 @@ def check_cut(
     *,
     reporter: Reporter,
 ) -> CutJob:
-    """Raise what applying, finetuning or evaluating would raise for the same; nothing is written.
+    """Prepare a cut; raise what any of its phases would raise for the same, and write nothing.
 
-    Warn now of what the result's records will warn of. `texts` are those that were read before.
+    The warnings of the result's records are reported now. `texts` are those that were read before.
     """
     from globalprune.surgery.compensate import read_windows
     from globalprune.surgery.executor import refuse_cut
@@ -144,15 +144,15 @@ def check_cut(
 def run_stages(
     job: CutJob,
     work: RunFolder | None = None,
-    leave_behind: Sequence[Path] = (),
+    further_records: Sequence[Path] = (),
     *,
     reporter: Reporter,
 ) -> PruneResult:
     """Cut, then finetune and evaluate; a stage whose record lies in `work` is not run again.
 
-    Evaluated are the model, what the plan left of it, and the finetuned one. `work` is
-    OUT.unfinished unless it is part of a longer run. `leave_behind` are files for the result's
-    records.
+    The evaluation compares the model, the cut model and the finetuned one. `work` is OUT.unfinished
+    unless it is part of a longer run. `further_records` are files and folders that the result keeps
+    beside its own records.
     """
     options, model, out = job.options, job.model, job.out
     work = RunFolder.beside(out) if work is None else work
@@ -161,7 +161,7 @@ def run_stages(
     with work.removed_if_empty():
         last, result = _stages(job, work, reporter)
     model.refuse_changed()
-    misnamed = keep_evaluation(last, result.evaluation, leave_behind, name=out.resolve().name)
+    misnamed = keep_evaluation(last, result.evaluation, further_records, name=out.resolve().name)
     work.hand_over(last.name, out.resolve(), replace=options.overwrite)
     work.remove()
     warnings = (*result.cut.warnings, *filter(None, [misnamed]))
@@ -201,12 +201,12 @@ def _stages(job: CutJob, work: RunFolder, reporter: Reporter) -> tuple[Path, Pru
 
 
 def _unless_done(record: Path, read: Callable[[Path], Record], run: Callable[[], Record]) -> Record:
-    """Read what a stage made if its record is there, which appears with the whole; else run it."""
+    """Read the record of a stage if it is there, since it appears with the whole; else run it."""
     return read(record) if record.is_file() else run()
 
 
 def _cut(job: CutJob, out: Path, work: RunFolder, reporter: Reporter) -> ApplyResult:
-    """Apply the plan into the work's folder; weights that are compensated already are taken."""
+    """Cut the model into the work's folder; weights that are compensated already are reused."""
     from globalprune.surgery.executor import cut_model
 
     windows = job.texts.compensation
@@ -222,7 +222,7 @@ def _finetune(
     options = job.options
     finetuning = options.finetune
     if finetuning is None:
-        raise ValueError("no finetuning was asked for")
+        raise ValueError("the options have no finetuning")
     same = cut.tokenizer_digest == job.model.tokenizer_digest
     run = finetune_model(
         cut,
@@ -247,22 +247,22 @@ def _finetune(
 def _evaluate(
     job: CutJob, models: "Mapping[PreparedModel, str]", reporter: Reporter
 ) -> "Comparison | None":
-    """Evaluate models by one text, if that is asked; each gets the name that a person knows."""
+    """Evaluate models if the options say so; each gets the name that a person knows."""
     from globalprune.evaluation.comparison import evaluate_models
 
     options = evaluate_options(job.options)
     if options is None:
         return None
-    found = evaluate_models([*models], options, text=job.texts.evaluation, reporter=reporter)
+    comparison = evaluate_models([*models], options, text=job.texts.evaluation, reporter=reporter)
     named = tuple(
         result.model_copy(update={"source": name})
-        for result, name in zip(found.models, models.values(), strict=True)
+        for result, name in zip(comparison.models, models.values(), strict=True)
     )
-    return found.model_copy(update={"models": named})
+    return comparison.model_copy(update={"models": named})
 
 
 def _run_at_once(job: CutJob, reporter: Reporter) -> PruneResult:
-    """Apply the plan right into OUT, and evaluate the models before and after as asked."""
+    """Cut the model right into OUT, and evaluate it before and after if the options say so."""
     from globalprune.evaluation.windows import EvaluationText
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.surgery.executor import cut_model
@@ -281,7 +281,7 @@ def _run_at_once(job: CutJob, reporter: Reporter) -> PruneResult:
 
 
 def _joined(before: "Comparison", after: "Comparison | None") -> "Comparison":
-    """One comparison of both."""
+    """Join the comparisons of the models before and after."""
     if after is None:
         return before
     return before.model_copy(
@@ -295,7 +295,7 @@ def _joined(before: "Comparison", after: "Comparison | None") -> "Comparison":
 def run_identity(
     model: "PreparedModel", options: ApplyOptions, progress: Progress
 ) -> dict[str, Any]:
-    """All of model and options that decides what comes out, for telling one run from another."""
+    """Return what of model and options decides the result; equal identities mean the same run."""
     import torch
 
     from globalprune.artifacts.records import tool_versions
@@ -313,7 +313,7 @@ def run_identity(
 
 
 def _identity(job: CutJob, progress: Progress) -> dict[str, Any]:
-    """What makes two starts the same run."""
+    """Return what an interrupted run must share with this one to be resumed."""
     options = job.options
     finetuning, compensation = options.finetune, options.compensation
     described = None
@@ -335,12 +335,12 @@ def _identity(job: CutJob, progress: Progress) -> dict[str, Any]:
 
 
 def _read_cut(metrics: Path) -> ApplyResult:
-    """Read what was cut by an earlier start."""
+    """Read the result of a cut from its record."""
     return ApplyResult(**read_metrics(metrics).model_dump(), out=str(metrics.parent.parent))
 
 
 def _notes(prepared: "PreparedCut") -> tuple[str, ...]:
-    """What is good to know of the cut."""
+    """Return the notes on a cut."""
     from globalprune.surgery.prepare import compensation_advice
 
     compensating = prepared.options.compensation is not None
@@ -351,9 +351,9 @@ def _notes(prepared: "PreparedCut") -> tuple[str, ...]:
 def keep_evaluation(
     model: Path, evaluation: "Comparison | None", others: Sequence[Path], *, name: str
 ) -> str | None:
-    """Put figures and other files beside the model's records, and write its card anew.
+    """Put an evaluation and other files beside the model's records, and write its card anew.
 
-    Return what the licence wants of the name, if that is unmet.
+    Return a warning if the licence asks for another name of the model, else None.
     """
     from globalprune.artifacts.evaluations.evaluation_table import write_evaluation
     from globalprune.card.model_card import write_card

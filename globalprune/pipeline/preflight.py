@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Texts:
-    """Windows of the phases behind a cut, as far as they were cut before it; the rest are None."""
+    """The windows of the phases after an analysis that were read beforehand; the rest are None."""
 
     compensation: "TokenWindows | None" = None
     training: "tuple[TrainingText, ...] | None" = None
@@ -31,7 +31,7 @@ NO_TEXTS: Final = Texts()
 
 
 def evaluate_options(options: ApplyOptions) -> EvaluateOptions | None:
-    """How the models before and after a cut are evaluated, if that is asked."""
+    """Return how the models before and after a cut are evaluated; None for no evaluation."""
     if options.evaluate is None:
         return None
     return EvaluateOptions(
@@ -40,7 +40,7 @@ def evaluate_options(options: ApplyOptions) -> EvaluateOptions | None:
 
 
 def refuse_later_phases(options: ApplyOptions) -> None:
-    """Raise for text that isn't there, and for a device that can't be trained on."""
+    """Raise `TextError` for a missing text, `UsageError` for a device that can't be trained on."""
     refuse_distributed()
     if options.finetune is not None:
         from globalprune.finetuning.inputs import choose_precision
@@ -52,9 +52,9 @@ def refuse_later_phases(options: ApplyOptions) -> None:
 
 
 def read_later_texts(model: "PreparedModel", options: ApplyOptions, progress: Progress) -> Texts:
-    """Cut the texts of finetuning and evaluation, which are refused now where they won't do.
+    """Read the texts of finetuning and evaluation; raise for those that won't do.
 
-    Text from the Hub that nobody named is not fetched for that.
+    The default text from the Hub is not fetched for that.
     """
     from globalprune.evaluation.windows import EvaluationText
     from globalprune.text.training import training_texts
@@ -62,7 +62,7 @@ def read_later_texts(model: "PreparedModel", options: ApplyOptions, progress: Pr
     training, evaluation = None, None
     if options.finetune is not None and options.finetune.data:
         settings = options.finetune.settings
-        with _options_begin("--finetune-"):
+        with _options_named("--finetune-"):
             training = training_texts(
                 options.finetune.data,
                 model.load_tokenizer,
@@ -74,14 +74,14 @@ def read_later_texts(model: "PreparedModel", options: ApplyOptions, progress: Pr
             )
     if (evaluating := evaluate_options(options)) is not None:
         evaluation = EvaluationText(evaluating, progress)
-        with _options_begin("--eval: "):
+        with _options_named("--eval: "):
             evaluation.windows_for(model)
     return Texts(training=training, evaluation=evaluation)
 
 
 @contextmanager
-def _options_begin(prefix: str) -> Iterator[None]:
-    """Let what is said of text name the options of this command."""
+def _options_named(prefix: str) -> Iterator[None]:
+    """Make errors about text name the options of this command, which begin with `prefix`."""
     try:
         yield
     except TextError as error:
@@ -94,16 +94,16 @@ def _options_begin(prefix: str) -> Iterator[None]:
 
 
 def text_digests(names: Iterable[str | None]) -> dict[str, str | None]:
-    """The digest of each text that lies on this machine, by its name; None for one from elsewhere.
+    """Return the digest of each text on this machine, by its name; None for other texts.
 
-    What the interpreter carries changes with its version alone. Text from the Hub is known by its
+    `builtin` changes only with the version of Python. Text from the Hub is identified by its
     windows, once they are cut.
     """
     from globalprune.text.files import files_digest
 
-    found: dict[str, str | None] = {}
+    digests: dict[str, str | None] = {}
     for name in names:
         if name is not None:
             source = parse_mixture([name])[0].source
-            found[name] = files_digest(source.paths) if isinstance(source, LocalText) else None
-    return found
+            digests[name] = files_digest(source.paths) if isinstance(source, LocalText) else None
+    return digests

@@ -1,4 +1,4 @@
-"""gp prune: analyses and plans in rounds, then the cut and the phases behind it."""
+"""gp prune: analyses and plans in rounds, then the cut and the phases after it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.text.calibration import CalibrationText
 
-_LEFT_BEHIND: Final = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # beside what the cut itself keeps
+_FURTHER_RECORDS: Final = (TABLE_FILE, CURVES_FILE, ANALYZE_LOG)  # that the result keeps
 
 
 def refuse_unwritten(written: PlanResult) -> None:
@@ -56,9 +56,9 @@ def prune_model(
 ) -> PruneResult:
     """Analyze, plan, cut, finetune and evaluate into `out`.
 
-    `on_plan` is told of the plan before it is applied, and may stop the work by raising; the
-    analysis then stays to be gone on from. Raise `AnalysisDoubted` instead of cutting by a plan
-    whose trial failed; it lies with its analysis in OUT.analysis then.
+    `on_plan` is called with the plan before the cut, and may raise to stop there; the analysis then
+    stays in OUT.unfinished. Raise `AnalysisDoubted` instead of cutting by a plan whose trial
+    failed; the plan and its analysis are then in OUT.analysis.
     """
     refuse_bad_ratio(options.ratio)
     refuse_later_phases(options.apply_options())
@@ -81,7 +81,7 @@ def prune_model(
         result = run_stages(
             job,
             work.subfolder("cut and recover"),
-            [*_left_behind(analysis), before],
+            [*_further_records(analysis), before],
             reporter=reporter,
         )
     work.remove()
@@ -106,9 +106,8 @@ def plan_in_rounds(
 ) -> Round:
     """Run a round in each folder, in even steps to the ratio; return the last.
 
-    A folder whose analysis is there was run before, and is only planned anew. The first plan that
-    can't be written, because its ratio can't be reached, is the last one, and so is the first of an
-    analysis that is doubted.
+    A folder that holds an analysis is only planned anew. The rounds end early with a plan that
+    can't reach its ratio, and with an analysis that is doubted.
     """
     prior_plan = None
     for number, folder in enumerate(folders, start=1):
@@ -134,14 +133,14 @@ def plan_in_rounds(
 
 
 def round_folders(last: Path, before: Path, rounds: int) -> list[Path]:
-    """Where each round lies: the last by itself, those before it as 01, 02 and so on."""
+    """Return the folder of each round: `last`, and 01, 02 and so on in `before` for the others."""
     return [*(before / f"{number:02}" for number in range(1, rounds)), last]
 
 
 def _read_texts(
     model: "PreparedModel", options: PruneOptions, progress: Progress
 ) -> "tuple[CalibrationText, Texts]":
-    """Cut every text of the run, which is refused now where it won't do."""
+    """Read every text of the run; raise now for text that a later phase would refuse."""
     from globalprune.analysis.analyzer import read_text
     from globalprune.surgery.compensate import check_compensation
 
@@ -157,13 +156,13 @@ def _read_texts(
 
 
 def _analysis_place(out: Path) -> Path:
-    """Where an analysis goes that is doubted, and by which nothing is cut."""
+    """Return the place of an analysis that is doubted and that nothing is cut by."""
     place = out.resolve()
     return place.with_name(f"{place.name}.analysis")
 
 
 def _keep(folder: Path, rounds: Path, out: Path, *, replace: bool) -> Path:
-    """Move a doubted analysis, its plan, and the rounds before it, out of the unfinished work."""
+    """Move a doubted analysis, its plan and the earlier rounds out of the unfinished work."""
     place = _analysis_place(out)
     kept = folder.rename(rounds.with_name("doubted"))
     if rounds.is_dir():
@@ -175,7 +174,7 @@ def _keep(folder: Path, rounds: Path, out: Path, *, replace: bool) -> Path:
 def _stopped(
     doubt: str, place: Path, model: "PreparedModel", out: Path, options: PruneOptions
 ) -> str:
-    """Say that nothing was cut, and how to go on with either."""
+    """Return a message: nothing is cut, and how to plan anew or to cut all the same."""
     apply = ("gp", "apply", model.name, "--plan", str(place / PLAN_FILE), "-o", str(out))
     compensate = ("--compensate",) if options.recipe.compensate else ()
     return (
@@ -185,13 +184,13 @@ def _stopped(
     )
 
 
-def _left_behind(analysis: Path) -> list[Path]:
-    """The files of the last analysis that the result keeps, as far as there are such."""
-    return [path for name in _LEFT_BEHIND if (path := analysis / name).is_file()]
+def _further_records(analysis: Path) -> list[Path]:
+    """Return the files of the last analysis that the result keeps."""
+    return [path for name in _FURTHER_RECORDS if (path := analysis / name).is_file()]
 
 
 def _refuse_place(model: "PreparedModel", out: Path, options: PruneOptions) -> None:
-    """Refuse an OUT that the last phase would refuse, before the first begins."""
+    """Raise `UsageError` for an OUT that the last phase would refuse."""
     from globalprune.models.checkpoints.output_folder import refuse_unsafe_output
 
     refuse_unsafe_output(out, [model.source], needed_bytes=0, overwrite=options.overwrite)
@@ -199,7 +198,7 @@ def _refuse_place(model: "PreparedModel", out: Path, options: PruneOptions) -> N
 
 
 def _identity(model: "PreparedModel", options: PruneOptions, progress: Progress) -> dict[str, Any]:
-    """What makes two starts the same run."""
+    """Return what an interrupted run must share with this one to be resumed."""
     return {
         **run_identity(model, options.apply_options(), progress),
         "ratio": options.ratio,

@@ -46,19 +46,20 @@ MARK: Final = "sweep.asked.json"  # shows that a folder is a sweep's, before the
 
 
 class CutPoint(Record):
-    """A cut model, and its figures once it was evaluated."""
+    """A cut model, and its figures once it is evaluated."""
 
     plan: str
     result: ModelResult | None = None
-    kept: bool = False  # whether its model was to stay
+    kept: bool = False  # whether its model stays
 
 
 def plan_sweep(
     model: "PreparedModel", out: Path, options: SweepOptions, *, reporter: Reporter = SILENT
 ) -> tuple[PlanResult, ...]:
-    """Write a plan for every importance and every ratio that can be reached; none sans analysis.
+    """Write a plan for every importance and every ratio; without an analysis there are none.
 
-    Raise `UsageError` for a place that isn't a sweep's, and for an analysis of another structure.
+    A ratio that can't be reached is returned but not written. Raise `UsageError` for a place that
+    isn't a sweep's, and for an analysis of another structure.
     """
     refuse_occupied(out, ours=(SWEEP_FILE, MARK), overwrite=True)
     refuse_inside_model(out, Path(model.name).expanduser())
@@ -99,12 +100,12 @@ def sweep_plans(
     *,
     reporter: Reporter = SILENT,
 ) -> Sweep:
-    """Evaluate the model and every plan; what can be refused is refused before the work."""
+    """Evaluate the model and every plan; raise for a bad option or plan before the work."""
     from globalprune.evaluation.windows import EvaluationText
 
     paths = [*(one.path for one in planned if one.written), *options.plans]
     if not paths:
-        raise UsageError("no plan to judge: name --analysis DIR, or --plan PLAN.")
+        raise UsageError("no plan to evaluate: name --analysis DIR, or --plan PLAN.")
     files = {path: read_plan_file(path, model.structure) for path in paths}
     text = EvaluationText(options.evaluate, reporter.progress)
     run = _Run(model, out, options, text, reporter)
@@ -138,7 +139,7 @@ class _Run:
 
     @property
     def applying(self) -> ApplyOptions:
-        """How a plan is applied, or gone on with."""
+        """How a plan is applied, or its application resumed."""
         evaluating = self.options.evaluate
         return ApplyOptions(
             compensation=self.options.compensation,
@@ -158,7 +159,7 @@ class _Run:
         if compensation is not None and compensation.data is not None:
             raise UsageError(
                 "--data: is text to compensate with, and no plan here counts on that; say "
-                "--compensate to cut and repair by every plan, or leave --data out."
+                "--compensate to cut and compensate by every plan, or leave --data out."
             )
         return None
 
@@ -166,7 +167,7 @@ class _Run:
 def evaluate_in(
     run: _Run, models: "Sequence[PreparedModel]", masks: Sequence[PlanFile] = ()
 ) -> "Comparison":
-    """Return the figures, kept and found again in the sweep's folder."""
+    """Evaluate models, and the first of them with masks; the sweep's folder caches the results."""
     from globalprune.evaluation.comparison import evaluate_models
 
     return evaluate_models(
@@ -186,7 +187,7 @@ def _cut_results(
     files: Mapping[Path, PlanFile],
     cut: Mapping[Path, bool],
 ) -> dict[Path, ModelResult]:
-    """The figures of every plan that is cut; `first` is the one that was checked."""
+    """Return the results of every plan that is cut; `first` is the cut that was checked."""
     identity = run_identity(run.model, run.applying, run.reporter.progress)
     windows = first.texts.compensation
     if windows is None:
@@ -207,7 +208,7 @@ def _cut_result(
     windows: "TokenWindows",
     job: CutJob | None,
 ) -> ModelResult:
-    """Apply one plan, evaluate what comes out, and let it go; a point that is known is not cut."""
+    """Cut the model by one plan, evaluate the result and remove it, unless its result is known."""
     from globalprune.models.prepared_model import PreparedModel
 
     points = RunFolder(run.out / POINTS, key)
@@ -239,7 +240,7 @@ def _key(
     windows: "TokenWindows",
     identity: dict[str, Any],
 ) -> dict[str, Any]:
-    """All that the figures of a cut model depend on."""
+    """Return all that the figures of a cut model depend on."""
     compensation = run.options.compensation
     return {
         **identity,
@@ -261,7 +262,7 @@ def _sweep_of(
     job: CutJob | None,
     planned: Sequence[PlanResult],
 ) -> Sweep:
-    """The record of all points."""
+    """Return the record of all points."""
     unreached = {one.path: one for one in planned if not one.written}
     plans = {path: file.plan for path, file in files.items()}
     every = plans | {path: one.plan for path, one in unreached.items()}
@@ -294,7 +295,7 @@ def _sweep_of(
 
 
 def _unreached(one: PlanResult, line: str) -> UnreachedRatio:
-    """What there is to say of a ratio that has no plan."""
+    """Return the record of a ratio that has no plan."""
     asked = one.plan.target.ratio if one.plan.target else None
     reachable = one.reachable_text
     reason = f"can't be reached: {reachable} at most" if reachable else " ".join(one.violations)
@@ -310,11 +311,11 @@ def _is_cut(plan: "PrunePlan", options: SweepOptions) -> bool:
 
 
 def _warn_of_masks(run: _Run, masks: Sequence[PlanFile], dense: ModelResult) -> None:
-    """Say which plans are judged without what they count on, or on another model than theirs."""
+    """Warn of plans whose compensation a mask leaves out, and of plans for other weights."""
     for file in masks:
         plan, path = file.plan, file.path
         if plan.analysis is not None and plan.analysis.assumes == "compensation":
-            run.reporter.warn(f"{path}: counts on compensation, and is judged without it.")
+            run.reporter.warn(f"{path}: counts on compensation, and is evaluated without it.")
         made_for = plan.model
         if made_for is not None and made_for.weights not in (None, dense.weights):
             run.reporter.warn(
@@ -324,20 +325,20 @@ def _warn_of_masks(run: _Run, masks: Sequence[PlanFile], dense: ModelResult) -> 
 
 
 def _mark(out: Path, model: str, command: Sequence[str]) -> None:
-    """Let the folder be known as a sweep's, should this one be stopped."""
-    asked = {"model": printable(model), "command": list(map(printable, command))}
-    write_atomically(out / MARK, json.dumps(asked, indent=2) + "\n")
+    """Mark the folder as a sweep's, so that an interrupted sweep can continue in it."""
+    request = {"model": printable(model), "command": list(map(printable, command))}
+    write_atomically(out / MARK, json.dumps(request, indent=2) + "\n")
 
 
 def _forget_old_plans(folder: Path) -> None:
-    """Remove plans that nobody edited: pins in them would outlive the analysis's own."""
+    """Remove plans that were not edited; their pins would outlive those of the analysis."""
     for path in folder.glob("*/plan-*.yaml"):
         if not read_plan(path).edited:
             path.unlink()
 
 
 def _forget_other_runs(out: Path) -> None:
-    """Remove what cuts of an earlier sweep left unfinished; those of this one are done by now."""
+    """Remove unfinished cuts of earlier sweeps; those of this one are done by now."""
     for path in (out / MODELS).glob("*.unfinished"):
         RunFolder(path).remove()
 
@@ -345,17 +346,17 @@ def _forget_other_runs(out: Path) -> None:
 def line_names(
     plans: "Mapping[Path, PrunePlan]", compensated: Mapping[Path, bool]
 ) -> dict[Path, str]:
-    """The name of every plan's line; plans that a person had a hand in stand alone."""
+    """Return the name of every plan's line; a plan by hand or with edits has a line of its own."""
     tables = {plan.analysis.table for plan in plans.values() if plan.analysis is not None}
     names = {}
     for path, plan in plans.items():
-        said = list(_words(path, plan, several_tables=len(tables) > 1))
-        names[path] = ", ".join([*said, "compensated"] if compensated[path] else said)
+        parts = list(_name_parts(path, plan, several_tables=len(tables) > 1))
+        names[path] = ", ".join([*parts, "compensated"] if compensated[path] else parts)
     return names
 
 
-def _words(path: Path, plan: "PrunePlan", *, several_tables: bool) -> Iterator[str]:
-    """Yield what tells how a plan came about, but for how much it removes."""
+def _name_parts(path: Path, plan: "PrunePlan", *, several_tables: bool) -> Iterator[str]:
+    """Yield how a plan was made, except for how much it removes."""
     if plan.analysis is None:
         yield f"by hand ({path.stem})"
         return
@@ -365,7 +366,7 @@ def _words(path: Path, plan: "PrunePlan", *, several_tables: bool) -> Iterator[s
     if several_tables:
         yield f"table {plan.analysis.table.partition(':')[2][:6]}"
     if plan.target is not None:
-        yield from _target_words(plan.target)
+        yield from _target_parts(plan.target)
     if plan.pin:
         yield "pinned"
     if not plan.remove_empty_layers:
@@ -374,7 +375,7 @@ def _words(path: Path, plan: "PrunePlan", *, several_tables: bool) -> Iterator[s
         yield f"edited ({path.stem})"
 
 
-def _target_words(target: "Target") -> Iterator[str]:
+def _target_parts(target: "Target") -> Iterator[str]:
     """Yield the strategy, the constraints, and budgets other than a ratio."""
     if target.strategy != "knapsack":
         yield target.strategy

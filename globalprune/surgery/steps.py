@@ -191,7 +191,7 @@ def compensated_steps(
     *,
     gates: bool,
 ) -> tuple[Step, ...]:
-    """The same steps, but weights at or behind the first cut are written compensated.
+    """The same steps, but weights at or after the first cut are written compensated.
 
     Those are output projections, with `gates` also gate and up of MLPs, and the final norm where
     anything is cut. In front of the first cut the stream is the uncut model's, so sublayers there

@@ -115,8 +115,11 @@ def test_a_strangers_folder_is_never_written_into(tiny: Tiny, tmp_path: Path) ->
 
 
 WORDS = {
-    "how without what": (("--limit", "3"), "--limit: says how tasks are asked, and none is; name"),
-    "template": (("--apply-chat-template",), "--apply-chat-template: says how tasks are asked"),
+    "how without what": (
+        ("--limit", "3"),
+        "--limit: says how tasks are run, and none is named; add",
+    ),
+    "template": (("--apply-chat-template",), "--apply-chat-template: says how tasks are run"),
     "no file": (("--tasks", "./gone.yaml"), r"--tasks \./gone\.yaml: there is no such file"),
     "no folder": (("--tasks", "a", "--tasks-path", "gone"), "--tasks-path gone: there is no such"),
 }

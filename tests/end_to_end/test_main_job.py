@@ -157,9 +157,9 @@ def test_an_analysis_that_was_interrupted_says_how_it_goes_on(tiny: Tiny, tmp_pa
         later = gp(*words)
 
     assert at_once.code == later.code == 130
-    assert "gp: nothing was kept so far to go on with; say the command again." in at_once.err
+    assert "gp: nothing is kept yet; run the command again." in at_once.err
     assert nothing_left
-    told = "out.unfinished keeps what was done; the same command with --resume goes on."
+    told = "out.unfinished keeps the work; the same command with --resume continues."
     assert told in later.err
     refused(gp(*words), r"out\.unfinished: holds a run that was stopped")
     assert gp(*words, "--resume").code == 0

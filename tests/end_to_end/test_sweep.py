@@ -129,13 +129,13 @@ def test_a_plan_of_ones_own_is_a_line_of_its_own(
     )
 
     assert [point["line"] for point in done.json["points"]] == ["obs, min_mlp 1"]
-    assert f"{mine}: counts on compensation, and is judged without it" in done.err
+    assert f"{mine}: counts on compensation, and is evaluated without it" in done.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "no plan to judge: name --analysis DIR, or --plan PLAN"),
+        ((), "no plan to evaluate: name --analysis DIR, or --plan PLAN"),
         (("--ratio", 0.2), "--ratio and --importance: plan from an analysis; name --analysis"),
         (("--plan", "none.yaml"), "none.yaml"),
         (("--no-compensate", "--data", "builtin"), "--data: only compensation reads that"),
@@ -233,5 +233,5 @@ def test_a_sweep_that_was_interrupted_says_how_it_goes_on(
         judged = gp("eval", tiny("llama"), "--samples", 1, "--seq-len", 24)
 
     assert swept.code == judged.code == 130
-    assert f"gp: {out} keeps what was judged; the same command goes on." in swept.err
-    assert "gp: without -o DIR nothing was kept." in judged.err
+    assert f"gp: {out} keeps what is evaluated; the same command continues." in swept.err
+    assert "gp: nothing is kept without -o DIR." in judged.err

@@ -29,7 +29,7 @@ def analyze(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"{options.IMPORTANCES}. Say it again for more in the same pass; the table is "
+            help=f"{options.IMPORTANCES}. Repeat it to measure more in the same pass; the table is "
             "scored by the first.",
             show_default="fisher",
         ),
@@ -60,8 +60,8 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="PLAN",
-            help="Measure what this plan leaves standing; the groups that it removes are worth "
-            "nothing, so that the next plan removes them first.",
+            help="Measure what this plan leaves; the groups that it removes are worth nothing, so "
+            "that the next plan removes them first.",
             show_default="nothing is decided",
         ),
     ] = None,
@@ -88,14 +88,14 @@ def analyze(
     largest: options.Largest = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run that was stopped, in DIR.unfinished."),
+        typer.Option("--resume", help="Resume the interrupted run in DIR.unfinished."),
     ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace an analysis that lies in DIR, and its plan.yaml even if "
-            "it was edited (pins are kept), or a stopped run.",
+            help="Replace an analysis in DIR and its plan.yaml, even an edited one (its pins are "
+            "kept), or an interrupted run of it.",
         ),
     ] = False,
     as_json: options.AsJson = False,
@@ -104,12 +104,12 @@ def analyze(
 
     DIR gets groups.parquet (importance, cost and score of every attention group and MLP channel),
     analysis.json (what was measured on what, and how), a first plan.yaml, and a description and a
-    log for people. The model is run once over the text, whatever the number of importances. What
-    long work has so far is kept in DIR.unfinished every minute or so; --resume goes on from there,
-    to the same numbers. In the end the first plan is tried on text that nothing was measured with,
-    beside other cuts of its size; an analysis whose plan costs clearly more is doubted. A --ratio
-    that can't be reached keeps the analysis and writes no plan; exit code 1, or 0 where nobody
-    asked for it.
+    log for people. The model runs once over the text, whatever the number of importances. A long
+    run saves its work in DIR.unfinished about once a minute, and --resume continues from there, to
+    the same numbers. At the end the first plan and other cuts of its size are tried on text that
+    nothing was measured with; an analysis whose plan costs clearly more than they do is doubted. If
+    --ratio can't be reached, the analysis stays and no plan is written; the exit code is 1, or 0
+    for the default ratio.
 
     Example:  gp analyze MODEL -o analysis --data wiki.txt --samples 128 --seq-len 512
     """
@@ -119,10 +119,10 @@ def analyze(
     from globalprune.cli.plan_text import finish, plan_document, plan_lines
     from globalprune.options import DEFAULT_IMPORTANCE, DEFAULT_RATIO, AnalyzeOptions
 
-    measured = options.prunable_model(model)
+    prepared = options.prunable_model(model)
     if gate_steps is not None and not compensate:
         raise UsageError("--gate-steps: is for --compensate; say that too, or leave it out.")
-    chosen = AnalyzeOptions(
+    analyze_options = AnalyzeOptions(
         data=data,
         samples=samples,
         seq_len=seq_len,
@@ -144,7 +144,7 @@ def analyze(
         overwrite=overwrite,
     )
     with writer_lock(out), report_unfinished_on_interrupt(out), console.reporting() as reporter:
-        result = api.analyze(measured, out, chosen, reporter=reporter)
+        result = api.analyze(prepared, out, analyze_options, reporter=reporter)
     record, written = result.analysis.record, result.plan
     for warning in record.warnings:
         console.warn(warning)
@@ -158,7 +158,7 @@ def analyze(
 
 
 def _summary(record: "AnalysisRecord", out: Path) -> str:
-    """Say what was measured, and where it lies."""
+    """Return lines that say what was measured, and where the analysis is."""
     from globalprune.artifacts.formatting import describe_text
 
     model = record.model
@@ -176,11 +176,11 @@ def _summary(record: "AnalysisRecord", out: Path) -> str:
 
 
 def _agreement(record: "AnalysisRecord") -> str:
-    """Say of each importance how far the halves of the windows agree on it."""
+    """Return a line for each importance: how far the two halves of the windows agree on it."""
     from globalprune.artifacts.analyses.reliability import agreement
 
     lines = [
-        f"  both halves of the windows on {name}: {agreement(found)}"
-        for name, found in record.reliability.items()
+        f"  both halves of the windows on {name}: {agreement(reliability)}"
+        for name, reliability in record.reliability.items()
     ]
-    return "\n".join(lines) or "  one window can't be halved: how sure it is, nothing tells"
+    return "\n".join(lines) or "  one window can't be halved, so no reliability is known"

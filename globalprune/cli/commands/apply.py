@@ -33,14 +33,14 @@ def apply(
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Say what the same command would do, and write nothing."),
+        typer.Option("--explain", help="Show what the same command would do, and write nothing."),
     ] = False,
     evaluate: Annotated[
         str | None,
         typer.Option(
             "--eval",
             metavar="SRC",
-            help="Judge the model before and after by all of this text: a file or folder, a Hub "
+            help="Evaluate the model before and after on all of this text: a file or folder, a Hub "
             "data set id, or `builtin`. For a part of it, run gp eval instead.",
             show_default=False,
         ),
@@ -49,7 +49,7 @@ def apply(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The analysis behind the plan, whose record is kept in OUT.",
+            help="The analysis that the plan was made from; its record is kept in OUT.",
             show_default="the one that the plan names, if it is still there",
         ),
     ] = None,
@@ -81,17 +81,14 @@ def apply(
     dtype: options.Dtype = None,
     save_dtype: options.SaveDtype = None,
     resume: options.Resume = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
-    ] = False,
+    overwrite: options.OverwriteResult = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Cut a model by a plan, and write what is left as a model that loads like any other.
 
     The weights are copied shard by shard, so memory holds one shard and not the model. The result
     is opened again and compared with the plan before it takes its place; an error leaves nothing.
-    With --compensate, memory holds MODEL too, and --resume goes on from the layers compensated.
+    With --compensate, memory holds MODEL too, and --resume keeps the layers that are compensated.
 
     Example:  gp apply MODEL --plan analysis/plan.yaml -o smaller --compensate --data wiki.txt
     """
@@ -124,7 +121,7 @@ def apply(
         )
     else:
         _refuse_without_compensation(data, samples, seq_len, gate_steps)
-    chosen = ApplyOptions(
+    apply_options = ApplyOptions(
         analysis=analysis,
         compensation=request,
         finetune=choose_finetuning(finetune, explicit, data=finetune_data, distil=distil),
@@ -135,16 +132,16 @@ def apply(
         resume=resume,
         overwrite=overwrite,
     )
-    if resume and not chosen.in_stages:
-        raise UsageError("--resume: a cut alone has nothing to go on with; leave it out.")
+    if resume and not apply_options.in_stages:
+        raise UsageError("--resume: a cut alone keeps nothing to resume; leave it out.")
     if out is None and not explain:
         raise UsageError("-o OUT is missing: name a folder for the smaller model, or --explain.")
     if out is None or explain:
-        _explain(prepared, plan, out, chosen, as_json=as_json)
+        _explain(prepared, plan, out, apply_options, as_json=as_json)
         return
     out = out.expanduser()
     with writer_lock(out), report_unfinished_on_interrupt(out), console.reporting() as reporter:
-        result = api.apply(prepared, plan, out, chosen, reporter=reporter)
+        result = api.apply(prepared, plan, out, apply_options, reporter=reporter)
     show_result(result, as_json=as_json)
 
 
@@ -155,7 +152,7 @@ def _refuse_without_compensation(*values: str | int | None) -> None:
     if given:
         raise UsageError(
             f"{', '.join(given)}: only --compensate reads that; say it too, or leave it out "
-            "(text to learn is --finetune-data, text to judge by is --eval)."
+            "(text to learn is --finetune-data, text to evaluate on is --eval)."
         )
 
 
@@ -163,14 +160,14 @@ def _explain(
     model: "PreparedModel",
     plan: Path,
     out: Path | None,
-    chosen: "ApplyOptions",
+    apply_options: "ApplyOptions",
     *,
     as_json: bool,
 ) -> None:
-    """Print the steps, unless the run itself would be refused."""
+    """Print the steps of the run; raise what the run would raise."""
     from globalprune.pipeline.apply import explain_plan
 
-    explanation, notes = explain_plan(model, plan, out and out.expanduser(), chosen)
+    explanation, notes = explain_plan(model, plan, out and out.expanduser(), apply_options)
     for warning in explanation.warnings:
         console.warn(warning)
     if as_json:

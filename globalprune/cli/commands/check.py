@@ -1,4 +1,4 @@
-"""gp check: what a plan removes, whether it fits a model, and which runtimes load it."""
+"""`gp check`: what a plan removes, whether it fits a model, and which runtimes load it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ def check(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Also say whether it fits this model, and in what form the result would be.",
+            help="Also check whether it fits this model, and in what form the result would be.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +40,7 @@ def check(
         typer.Option(
             "--for",
             metavar="transformers|vllm|llama.cpp|any",
-            help="Also say whether this program could load what is left.",
+            help="Also check whether this program could load what is left.",
             show_default=False,
         ),
     ] = None,
@@ -121,7 +121,7 @@ def _fit(
 
 
 def _fit_lines(fit: dict[str, Any] | None) -> list[str]:
-    """That the plan fits, and how the result would load."""
+    """Return lines that say that the plan fits, and how the result would load."""
     if fit is None or fit["problem"]:
         return []
     form = (

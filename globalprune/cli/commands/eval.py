@@ -1,4 +1,4 @@
-"""`gp eval`: models side by side."""
+"""`gp eval`: compare models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ def eval_(
         list[Path] | None,
         typer.Option(
             metavar="PLAN",
-            help="Also judge the first model as this plan would leave it, without cutting it: as a "
+            help="Also evaluate the first model as this plan would leave it, without a cut: as a "
             "mask. Repeatable.",
             show_default="none",
         ),
@@ -28,7 +28,7 @@ def eval_(
     data: Annotated[
         str,
         options.text_option(
-            "Text to judge by", "the part of the Python manual that calibration never sees"
+            "Text to evaluate on", "the part of the Python manual that calibration never sees"
         ),
     ] = "builtin",
     samples: Annotated[
@@ -69,7 +69,9 @@ def eval_(
     ] = None,
     apply_chat_template: Annotated[
         bool,
-        typer.Option("--apply-chat-template", help="Ask tasks as the chat template would."),
+        typer.Option(
+            "--apply-chat-template", help="Put the prompts of tasks into the model's chat template."
+        ),
     ] = False,
     no_speed: Annotated[
         bool, typer.Option("--no-speed", help="Leave out the rounds that time the models.")
@@ -81,7 +83,7 @@ def eval_(
             "-o",
             metavar="DIR",
             help="Write evaluation.json, .csv and .md there, and each model's figures as soon as "
-            "they are known: the same command goes on where it was cut short.",
+            "they are known, so that the same command continues after an interruption.",
             show_default=False,
         ),
     ] = None,
@@ -91,11 +93,11 @@ def eval_(
     trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put models side by side: size, memory, perplexity, tasks, speed; each with its error.
+    """Compare models: size, memory, perplexity, tasks and speed, each with its error.
 
     Every model reads the same windows of text. Perplexity is exp(total loss / predicted tokens).
-    Speed is measured with all models in memory, in turns. A model that saw this very text when it
-    was cut gets a warning.
+    Speed is measured with all models in memory, in interleaved rounds. A warning names a model that
+    was calibrated or finetuned on this very text.
 
     Example:  gp eval MODEL smaller --data wiki.txt --tasks arc_easy --limit 200 -o judged
     """
@@ -104,7 +106,7 @@ def eval_(
     from globalprune.options import EvaluateOptions
 
     prepared = [options.readable_model(model) for model in models]
-    chosen = EvaluateOptions(
+    evaluate_options = EvaluateOptions(
         data=data,
         plans=tuple(plan or ()),
         samples=samples,
@@ -118,7 +120,7 @@ def eval_(
         trust_remote_code=trust_remote_code,
     )
     with report_cached_on_interrupt(out), console.reporting() as reporter:
-        comparison = api.evaluate(prepared, chosen, out, reporter=reporter)
+        comparison = api.evaluate(prepared, evaluate_options, out, reporter=reporter)
     _show(comparison, out, as_json=as_json)
 
 
@@ -130,7 +132,7 @@ def _tasks(
     *,
     apply_chat_template: bool,
 ) -> "TaskSettings | None":
-    """What is asked of lm-eval; refuse what says how without saying what."""
+    """Return the tasks of lm-eval; raise `UsageError` for their options without a task."""
     from globalprune.artifacts.evaluations.evaluation import TaskSettings
 
     if names:
@@ -149,12 +151,12 @@ def _tasks(
     }
     for option, value in given.items():
         if value is not None:
-            raise UsageError(f"{option}: says how tasks are asked, and none is; name --tasks.")
+            raise UsageError(f"{option}: says how tasks are run, and none is named; add --tasks.")
     return None
 
 
 def _show(comparison: "Comparison", out: Path | None, *, as_json: bool) -> None:
-    """Say what is doubtful, and print the answer."""
+    """Print the warnings and the comparison."""
     import json
 
     from globalprune.artifacts.evaluations.evaluation_table import all_warnings

@@ -1,4 +1,4 @@
-"""`gp finetune`: let a model recover."""
+"""`gp finetune`: finetune a model, cut or not."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +27,8 @@ def finetune(
         typer.Option(
             metavar="NAME",
             help="light (under 20 % cut: lora, 500 windows, r 8, alpha 16), moderate (20 to 30 %: "
-            "lora, 1000, r 16, alpha 32) or aggressive (over: full, 2000, lr 1e-5). Options "
-            "said beside it win.",
+            "lora, 1000, r 16, alpha 32) or aggressive (over: full, 2000, lr 1e-5). Other "
+            "options override it.",
             show_default=False,
         ),
     ] = None,
@@ -43,7 +43,7 @@ def finetune(
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(help="Batches to one step of the optimiser.", show_default="1"),
+        typer.Option(help="Batches in one step of the optimiser.", show_default="1"),
     ] = None,
     lora_r: options.LoraR = None,
     lora_alpha: options.LoraAlpha = None,
@@ -54,7 +54,7 @@ def finetune(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Linear modules that get adapters, as q_proj,v_proj.",
+            help="Linear modules that get adapters, such as q_proj,v_proj.",
             show_default="all in the layers",
         ),
     ] = None,
@@ -72,7 +72,7 @@ def finetune(
     ] = None,
     distil_weight: Annotated[
         float | None,
-        typer.Option(help="The teacher's part of the loss; 1 is all.", show_default="0.5"),
+        typer.Option(help="The teacher's part of the loss; 1 is all of it.", show_default="0.5"),
     ] = None,
     distil_top_k: Annotated[
         int | None,
@@ -82,7 +82,7 @@ def finetune(
         float | None, typer.Option(help="Softens both distributions.", show_default="1.0")
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Draws windows, their order, and the adapters' first values.")
+        int, typer.Option(help="Seed of the windows, their order, and the adapters' first values.")
     ] = 0,
     recompute: Annotated[
         bool,
@@ -98,24 +98,18 @@ def finetune(
             show_default="float32 on cpu, bfloat16 elsewhere",
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with the run that was stopped, in OUT.unfinished."),
-    ] = False,
+    resume: options.Resume = False,
     trust_remote_code: options.TrustRemoteCode = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
-    ] = False,
+    overwrite: options.OverwriteResult = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Finetune a model, cut or not, and write it as a model that loads like any other.
 
     Windows are full, without padding; of conversations only what the assistant says is learned.
     Training is transformers' Trainer: `accelerate launch -m globalprune finetune …` runs it on
-    several GPUs. A run that was stopped goes on with --resume and ends as if it hadn't been.
+    several GPUs. An interrupted run continues with --resume, to the same result.
 
-    Example:  gp finetune smaller -o recovered --data wiki.txt --teacher MODEL
+    Example:  gp finetune smaller -o finetuned --data wiki.txt --teacher MODEL
     """
     from globalprune import api
     from globalprune.artifacts.writer_lock import writer_lock
@@ -143,7 +137,7 @@ def finetune(
         distil_top_k=distil_top_k,
         distil_temperature=distil_temperature,
     )
-    chosen = FinetuneOptions(
+    finetune_options = FinetuneOptions(
         settings=choose_settings(explicit, has_teacher=teacher is not None),
         data=tuple(data or ()),
         teacher=teacher,
@@ -159,8 +153,8 @@ def finetune(
         report_unfinished_on_interrupt(out),
         console.reporting() as reporter,
     ):
-        run = api.finetune(student, out, chosen, reporter=reporter)
-    if run is None:  # another process of the same launch writes and tells
+        run = api.finetune(student, out, finetune_options, reporter=reporter)
+    if run is None:  # another process of the same launch writes and prints
         return
     if as_json:
         console.print_json(run.model_dump(mode="json"))

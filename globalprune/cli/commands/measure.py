@@ -1,4 +1,4 @@
-"""gp measure: the time of a token on this machine, by what layers keep."""
+"""`gp measure`: time a token on this machine, by what layers keep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -32,7 +32,7 @@ def measure(
         int, typer.Option(help="Tokens that lie in the KV cache before the first that is timed.")
     ] = 2048,
     tokens: Annotated[
-        int, typer.Option(help="Tokens that a turn decodes one by one; more mean less noise.")
+        int, typer.Option(help="Tokens that each round decodes one by one; more mean less noise.")
     ] = 16,
     points: Annotated[
         int,
@@ -42,7 +42,7 @@ def measure(
         ),
     ] = 5,
     rounds: Annotated[
-        int, typer.Option(help="How often each point has its turn, after one that warms up.")
+        int, typer.Option(help="Rounds in which every point is timed, after one that warms up.")
     ] = 3,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -52,7 +52,7 @@ def measure(
 
     Only the model's config and shapes are read. For each point a model of random numbers is built
     whose layers all keep as many attention groups, or MLP channels, and all of the other kind; each
-    decodes behind a filled KV cache, in turns, with the classes that a cut model is loaded with.
+    decodes with a filled KV cache, in rounds, with the classes that a cut model is loaded with.
     What a plan would take follows from lines between the points. Let nothing else run meanwhile.
 
     Example:  gp measure MODEL -o machine.json --context 2048
@@ -128,14 +128,14 @@ def _figures(point: "TimedPoint", record: "MachineRecord") -> tuple[str, str, st
 
 
 def _stamp(record: "MachineRecord") -> list[str]:
-    """What the figures hold for."""
+    """Return the lines that say what the figures hold for."""
     hardware = record.hardware
     machine = hardware.gpu or f"{hardware.cpu}, {hardware.threads} threads"
     where = f"{record.dtype} on {record.device} ({machine})"
     rounds = len(record.full.seconds_per_token)
-    asked = f"{record.tokens} tokens one by one behind {record.context:,}"
+    decoded = f"{record.tokens} tokens one by one after {record.context:,}"
     return [
         f"the shape of {record.model.source}, {record.layers} layers, {where}",
-        f"batch size {record.batch_size}, {asked}, {record.seconds:.0f} s in all",
-        f"median of {rounds} rounds after a warm-up, points in turn; ± is the standard error",
+        f"batch size {record.batch_size}, {decoded}, {record.seconds:.0f} s in all",
+        f"median of {rounds} rounds after a warm-up, points interleaved; ± is the standard error",
     ]

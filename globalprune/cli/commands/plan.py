@@ -22,7 +22,7 @@ def plan(
     ratio: Annotated[
         list[float] | None,
         options.ratio_option(
-            "Fraction of all parameters to remove; say it again for more plans.",
+            "Fraction of all parameters to remove; repeat it for more plans.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def plan(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Score by the table's column importance_NAME; a column of your own will do.",
+            help="Score by the table's column importance_NAME, which may be your own.",
             show_default="the one that the table is scored by",
         ),
     ] = None,
@@ -74,7 +74,7 @@ def plan(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="knapsack, or layerwise: an older way, a ratio for each layer and a fixed "
+            help="knapsack; or layerwise, an older method: a ratio for each layer, and a fixed "
             "--attention-share of it.",
             show_default="knapsack",
         ),
@@ -91,8 +91,8 @@ def plan(
         typer.Option(
             "--from",
             metavar="PLAN",
-            help="Plan anew, but keep that plan's pins and hand edits, and its constraints, "
-            "importance and strategy as far as you say no other.",
+            help="Plan anew, and keep that plan's pins and hand edits, and its constraints, "
+            "importance and strategy where no others are given.",
             show_default=False,
         ),
     ] = None,
@@ -100,7 +100,7 @@ def plan(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write the whole table as CSV, with a column that says what goes.",
+            help="Also write the whole table as CSV, with a column that says which groups go.",
             show_default=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""`gp prune`: the phases in a row."""
+"""`gp prune`: all phases in a row."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +45,7 @@ def prune(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="Plans on the way to the ratio, each measured on what the one before leaves.",
+            help="Plans on the way to the ratio; each is measured on what the last one leaves.",
             show_default="1",
         ),
     ] = None,
@@ -53,7 +53,7 @@ def prune(
         bool | None,
         typer.Option(
             "--compensate/--no-compensate",
-            help="Compensate the weights that stay, on the text measured with.",
+            help="Compensate the weights that are left, on the text that is measured with.",
             show_default="the preset's",
         ),
     ] = None,
@@ -78,7 +78,7 @@ def prune(
         typer.Option(
             "--eval",
             metavar="SRC",
-            help="Judge the model, what the cut left, and what came out, by all of this text.",
+            help="Evaluate MODEL, the cut model and the finetuned one on all of this text.",
             show_default=False,
         ),
     ] = None,
@@ -87,18 +87,15 @@ def prune(
     save_dtype: options.SaveDtype = None,
     resume: options.Resume = False,
     largest: options.Largest = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace a result that lies in OUT, or a stopped run."),
-    ] = False,
+    overwrite: options.OverwriteResult = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure, plan, cut and repair a model, and finetune and judge what is left if asked.
+    """Analyze, plan, cut and compensate a model, and finetune and evaluate the result on request.
 
-    Each phase is the command of its own that you could run by hand, and leaves its files behind in
-    OUT/globalprune/: the table, the plan, every record. Go on from there with another ratio:
-    gp plan OUT/globalprune --ratio 0.3. Where the plan costs clearly more than other cuts of its
-    size, nothing is cut: analysis and plan are left in OUT.analysis; exit code 1.
+    Each phase does what its own command does, and its files are in OUT/globalprune/: the table, the
+    plan, every record. Plan another ratio from there: gp plan OUT/globalprune --ratio 0.3. If the
+    plan costs clearly more than other cuts of its size, nothing is cut; analysis and plan are then
+    in OUT.analysis, and the exit code is 1.
 
     Example:  gp prune MODEL --ratio 0.2 --preset best --data wiki.txt -o smaller --eval builtin
     """
@@ -120,8 +117,8 @@ def prune(
         lora_r=lora_r,
         lora_alpha=lora_alpha,
     )
-    learned = finetune_data or ([data] if finetune and data else None)
-    chosen = PruneOptions(
+    training_data = finetune_data or ([data] if finetune and data else None)
+    prune_options = PruneOptions(
         ratio,
         data=data,
         samples=samples,
@@ -133,7 +130,7 @@ def prune(
         rounds=rounds,
         compensate=compensate,
         gate_steps=gate_steps,
-        finetune=choose_finetuning(finetune, explicit, data=learned, distil=distil),
+        finetune=choose_finetuning(finetune, explicit, data=training_data, distil=distil),
         evaluate=evaluate,
         device=device,
         dtype=dtype,
@@ -150,13 +147,13 @@ def prune(
 
     out = out.expanduser()
     with writer_lock(out), report_unfinished_on_interrupt(out), console.reporting() as reporter:
-        result = api.prune(prepared, out, chosen, on_plan=show_plan, reporter=reporter)
+        result = api.prune(prepared, out, prune_options, on_plan=show_plan, reporter=reporter)
     show_result(result, as_json=as_json)
     raise_if_short(plans)
 
 
 def _show_plan(written: "PlanResult") -> None:
-    """Say what will go; raise `BudgetError` where the ratio can't be reached, and has to be."""
+    """Print what the plan removes; raise `BudgetError` for a plan that was not written."""
     from globalprune.cli.plan_text import finish, print_warnings
     from globalprune.planning.summary import removal_text
 

@@ -52,7 +52,7 @@ def report(
 
 
 def _lines(page: "Page", out: Path) -> list[str]:
-    """Say what the page holds."""
+    """Return lines that say what the page holds."""
     held = [
         f"  {section.name}: {', '.join(part.kind for part in section.subsections)}"
         for section in page.sections

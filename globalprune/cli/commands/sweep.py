@@ -46,26 +46,28 @@ def sweep(
     plan: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PLAN", help="Also judge this plan of your own; repeatable.", show_default=False
+            metavar="PLAN",
+            help="Also evaluate this plan of your own; repeatable.",
+            show_default=False,
         ),
     ] = None,
     evaluate: Annotated[
         str,
         options.text_option(
-            "Text to judge by",
+            "Text to evaluate on",
             "the part of the Python manual that calibration never sees",
             name="--eval",
         ),
     ] = "builtin",
     eval_samples: Annotated[
-        int | None, typer.Option(help="Windows to judge by, from the start.", show_default="all")
+        int | None, typer.Option(help="Windows to evaluate on, from the start.", show_default="all")
     ] = None,
     eval_seq_len: options.SeqLen = None,
     compensate: Annotated[
         bool | None,
         typer.Option(
             "--compensate/--no-compensate",
-            help="Cut and repair the model by every plan, or by none: judge them as masks.",
+            help="Cut and compensate the model by every plan; or by none, with plans as masks.",
             show_default="plans whose importance counts on it",
         ),
     ] = None,
@@ -78,7 +80,7 @@ def sweep(
     largest: options.Largest = False,
     keep_models: Annotated[
         bool,
-        typer.Option("--keep-models", help="Leave models that were cut in DIR/models."),
+        typer.Option("--keep-models", help="Keep the cut models in DIR/models."),
     ] = False,
     overwrite: Annotated[
         bool,
@@ -89,11 +91,11 @@ def sweep(
     save_dtype: options.SaveDtype = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Judge many plans of one model by the same text: one table and one curve.
+    """Evaluate many plans of one model on the same text: one table and one curve.
 
-    Plans are judged as masks, without writing a model; those whose importance counts on
-    compensation are cut and repaired one by one, and their models let go. The same command goes on
-    where it was stopped.
+    Plans are evaluated as masks, without writing a model. By plans whose importance counts on
+    compensation, the model is cut and compensated, one plan after the other, and what is cut is
+    removed once it is evaluated. The same command continues after an interruption.
 
     Example:  gp sweep MODEL --analysis analysis --ratio 0.1 --ratio 0.3 --eval test.txt -o swept
     """
@@ -120,7 +122,7 @@ def sweep(
         gate_steps=gate_steps,
         batch_size=batch_size,
     )
-    chosen = SweepOptions(
+    sweep_options = SweepOptions(
         analysis=analysis,
         ratios=tuple(ratio or ()),
         importances=tuple(importance or ()),
@@ -147,10 +149,10 @@ def sweep(
             console.say(
                 f"note: no {SWEEP_CURVE}: matplotlib is missing (pip install globalprune[report])"
             )
-        planned = plan_sweep(prepared, out, chosen, reporter=reporter)
+        planned = plan_sweep(prepared, out, sweep_options, reporter=reporter)
         if planned and not plan and not any(one.written for one in planned):
             finish(planned)
-        swept = sweep_plans(prepared, out, chosen, planned, reporter=reporter)
+        swept = sweep_plans(prepared, out, sweep_options, planned, reporter=reporter)
         write_sweep(out, swept, sweep_plot(swept) if can_draw() else None)
     if as_json:
         console.print_text(swept.model_dump_json(indent=2))
@@ -167,7 +169,7 @@ def _compensation(
     seed: int,
     **text: "str | int | None",
 ) -> "CompensationRequest | None":
-    """What compensation is asked for; refuse options that nothing reads."""
+    """Return how plans are compensated; raise `UsageError` for options that nothing reads."""
     from globalprune.artifacts.results.cut import GATE_STEPS, CompensationRequest
 
     if compensate is False:
@@ -175,8 +177,8 @@ def _compensation(
         for name, value in given.items():
             if value is not None:
                 raise UsageError(
-                    f"--{name.replace('_', '-')}: only compensation reads that (text to judge by "
-                    "is --eval); leave it out, or --no-compensate."
+                    f"--{name.replace('_', '-')}: only compensation reads that (text to evaluate "
+                    "on is --eval); leave it out, or --no-compensate."
                 )
         return None
     steps = GATE_STEPS if gate_steps is None else gate_steps

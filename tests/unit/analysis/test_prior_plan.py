@@ -135,13 +135,13 @@ def test_trials_are_in_the_curves(tiny: Tiny, tmp_path: Path) -> None:
     refused(
         gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,
            "--importance", "obs_measured"),
-        "--importance obs_measured: a single window of text can't be both fitted to and judged by",
+        "--importance obs_measured: a single window of text can't be both fitted to and validated",
     )  # fmt: skip
     plan = write_removals(tmp_path / "plan.yaml", GONE)
     refused(
         gp("analyze", tiny("llama"), "-o", tmp_path / "b", "--data", data, "--samples", 1,
            "--given", plan, "--compensate"),
-        "compensation: a single window of text can't be both fitted to and judged by",
+        "compensation: a single window of text can't be both fitted to and validated on",
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def test_a_teacher_takes_what_was_said_of_it() -> None:
         ({"preset": "aggressive", "lora_dropout": 0.0}, "--lora-dropout: full finetuning has"),
         (
             {"distil_top_k": 4},
-            "--distil-top-k: there is nobody to learn from; say --teacher MODEL",
+            "--distil-top-k: there is no teacher to learn from; say --teacher MODEL",
         ),
         ({"samples": 0}, "--samples 0: input should be greater than or equal to 1"),
         ({"seq_len": 1}, "--seq-len 1: input should be greater than or equal to 2"),

@@ -98,7 +98,7 @@ def test_what_lies_beside_the_result_is_left_alone(tiny: Tiny, plan: Path, tmp_p
         (("--finetune", "bogus"), r"bogus: is no way to finetune"),
         (("--finetune", "lora", "--finetune-data", "no.txt"), r"no\.txt: there is no such file"),
         (("--eval", "no.txt"), r"no\.txt: there is no such file"),
-        (("--resume",), r"--resume: a cut alone has nothing to go on with"),
+        (("--resume",), r"--resume: a cut alone keeps nothing to resume"),
         (("--finetune", "lora", "--device", "cuda:1"), r"--device cuda:1: finetuning takes cpu or"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

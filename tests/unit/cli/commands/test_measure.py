@@ -29,7 +29,7 @@ def test_it_says_what_the_figures_hold_for() -> None:
 
     assert latency_text(record).splitlines()[-3:] == [
         "the shape of test/model, 2 layers, bfloat16 on cuda (a card)",
-        "batch size 4, 16 tokens one by one behind 2,048, 2 s in all",
-        "median of 1 rounds after a warm-up, points in turn; ± is the standard error",
+        "batch size 4, 16 tokens one by one after 2,048, 2 s in all",
+        "median of 1 rounds after a warm-up, points interleaved; ± is the standard error",
     ]
     assert "a processor, 2 threads" in latency_text(machine_record())
