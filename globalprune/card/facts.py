@@ -38,7 +38,7 @@ class ModelRecords:
 
     @property
     def runs(self) -> tuple[FinetuneRun, ...]:
-        """Every finetuning, in order."""
+        """Return every finetuning, in order."""
         return self.finetuning.runs if self.finetuning else ()
 
 
@@ -57,7 +57,7 @@ class CardFacts:
 
     @property
     def base_id(self) -> str:
-        """The base's id on the Hub, without a revision and a file name."""
+        """Return the base's id on the Hub, without a revision and a file name."""
         owner, *rest = self.base.split("/")
         return "/".join([owner, *rest[:1]]).partition("@")[0]
 
@@ -114,7 +114,7 @@ def read_records(folder: Path) -> ModelRecords:
 
 
 def licence_files(folder: Path) -> tuple[str, ...]:
-    """The files of a folder that hold a licence or its conditions, by name."""
+    """Return the files of a folder that hold a licence or its conditions, by name."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     return tuple(name for name in names if any(word in name.lower() for word in _LICENCE_WORDS))
 
@@ -134,7 +134,7 @@ def _read(path: Path, kind: type[RecordT]) -> RecordT | None:
 
 
 def _origin(records: ModelRecords) -> tuple[str, str | None]:
-    """The source and the revision of the model that was there before gp changed anything."""
+    """Return the source and the revision of the model that was there before gp changed anything."""
     if records.cut:
         first = records.cut.original_model
         return first.source, first.revision

@@ -92,7 +92,7 @@ class Licence:
 
     @property
     def duties(self) -> Duties:
-        """What the table demands of this licence."""
+        """Return what the table demands of this licence."""
         return DUTIES.get((self.name or "").lower(), Duties(advice=_READ))
 
 
@@ -119,12 +119,12 @@ def missing_prefix(duties: Duties, name: str) -> str | None:
 
 
 def _normalised(name: str) -> str:
-    """A name without case and separators."""
+    """Return a name without case and separators."""
     return re.sub(r"[-_ ]", "", name.lower())
 
 
 def _front_matter(readme: Path) -> dict[str, Any]:
-    """The YAML between the first two `---` lines; empty where there is none or it is broken.
+    """Return the YAML between the first two `---` lines; empty where there is none or it is broken.
 
     Read by hand: huggingface_hub's ModelCard reads the whole of a stranger's file, and refuses a
     card for any wrong field of it.
@@ -146,12 +146,12 @@ def _is_plausible(key: str, value: Any) -> bool:
 
 
 def _name_of_text(text: Path) -> str | None:
-    """The licence that a text names at its top."""
+    """Return the licence that a text names at its top."""
     head = _first_bytes(text, _TEXT_BYTES).lower()
     return next((name for words, name in TEXTS if words in head), None)
 
 
 def _first_bytes(path: Path, size: int) -> str:
-    """The first bytes of a file as text."""
+    """Return the first bytes of a file as text."""
     with path.open("rb") as file:
         return file.read(size).decode("utf-8", errors="replace")

@@ -103,7 +103,7 @@ def _reproduction(facts: CardFacts) -> Iterator[str]:
 
 
 def _cut(facts: CardFacts, cut: ApplyMetrics) -> list[str]:
-    """What was removed of what."""
+    """Return what was removed of what."""
     before = cut.original_model.parameters
     removed = before - cut.parameters_after
     adapter = "This is a LoRA adapter for" if facts.is_adapter else "This is"
@@ -146,7 +146,7 @@ def _in_cuts(cut: ApplyMetrics) -> str:
 
 
 def _earlier(cut: ApplyMetrics) -> list[str]:
-    """What was done before the last cut, step by step."""
+    """Return what was done before the last cut, step by step."""
     if not cut.earlier:
         return []
     return ["Before the last cut:", "", *map(_step, cut.earlier), ""]
@@ -167,7 +167,7 @@ def _count(number: int | None) -> str:
 
 
 def _dequantised(cut: ApplyMetrics) -> list[str]:
-    """What a quantised base means for the result."""
+    """Return what a quantised base means for the result."""
     quantisation = cut.original_model.quantisation
     if quantisation is None:
         return []
@@ -179,7 +179,7 @@ def _dequantised(cut: ApplyMetrics) -> list[str]:
 
 
 def _afterwards(facts: CardFacts) -> str:
-    """What was done with the rest, in a sentence."""
+    """Return what was done with the rest, in a sentence."""
     if facts.records.runs:
         return "What is left was finetuned."
     compensation = facts.records.compensation
@@ -202,7 +202,7 @@ def _compensation(compensation: CompensationRecord) -> str:
 
 
 def _finetuning(run: FinetuneRun, number: int | None) -> str:
-    """What was trained on what, and how the loss fell."""
+    """Return what was trained on what, and how the loss fell."""
     settings = run.settings
     weights = "all weights"
     if settings.lora is not None:
@@ -221,7 +221,7 @@ def _finetuning(run: FinetuneRun, number: int | None) -> str:
 
 
 def _evaluation(evaluation: Comparison) -> str:
-    """The table of the evaluation, without the folders of models and texts."""
+    """Return the table of the evaluation, without the folders of models and texts."""
     models = tuple(
         model.model_copy(update={"source": public_path(model.source)})
         for model in evaluation.models
@@ -256,12 +256,12 @@ def _digests(facts: CardFacts) -> Iterator[tuple[str, str]]:
 
 
 def _text(text: TextRecord) -> str:
-    """A text by its public name and its amount."""
+    """Return a text by its public name and its amount."""
     return describe_text(text, markdown_code(public_path(text.source)))
 
 
 def _front_matter(facts: CardFacts) -> str:
-    """The machine-readable head that the Hub reads."""
+    """Return the machine-readable head that the Hub reads."""
     from huggingface_hub import ModelCardData
 
     fields: dict[str, Any] = dict(facts.licence.front_matter)
@@ -282,7 +282,7 @@ def _front_matter(facts: CardFacts) -> str:
 
 
 def _eval_results(facts: CardFacts) -> "list[EvalResult]":
-    """The perplexity of the weights in the folder; empty where they were never evaluated."""
+    """Return the perplexity of the weights in the folder; empty where they were never evaluated."""
     from huggingface_hub import EvalResult
 
     evaluation = facts.records.evaluation
@@ -313,7 +313,7 @@ def _weights(facts: CardFacts) -> str | None:
 
 
 def _dataset(source: str) -> dict[str, Any]:
-    """The text as an `EvalResult` names it, as far as the record knows."""
+    """Return the text as an `EvalResult` names it, as far as the record knows."""
     if source == _BUILTIN:
         return {"dataset_name": _BUILTIN_NAME, "dataset_type": _BUILTIN}
     identifier, *more = source.split(":")
@@ -329,7 +329,7 @@ def _dataset(source: str) -> dict[str, Any]:
 
 
 def _loading(facts: CardFacts) -> str:
-    """How to load the model, with transformers and with globalprune."""
+    """Return how to load the model, with transformers and with globalprune."""
     name = code_literal(facts.name)
     ours = _code(
         "import globalprune",
@@ -373,12 +373,12 @@ def _code(*lines: str) -> tuple[str, ...]:
 
 
 def _link(link: str) -> str:
-    """A link of the web as a link, the name of a file as code."""
+    """Return a link of the web as a link, the name of a file as code."""
     return f"<{link}>" if "://" in link else markdown_code(link)
 
 
 def _cautions() -> str:
-    """What was not evaluated."""
+    """Return what was not evaluated."""
     return (
         "## What was not checked\n\n"
         "Safety and alignment were not evaluated again after the cut. Pruning can undo what "
@@ -388,7 +388,7 @@ def _cautions() -> str:
 
 
 def _licence(facts: CardFacts) -> str:
-    """The licence, and what it demands of a person who passes the model on."""
+    """Return the licence, and what it demands of a person who passes the model on."""
     licence, lines = facts.licence, ["## Licence", ""]
     if licence.name is None:
         lines.append(

@@ -162,7 +162,7 @@ def _facts(plan: PrunePlan, structure: ModelStructure | None) -> Iterator[tuple[
 
 
 def _pins_text(pins: LayerPins) -> str:
-    """The pins of a layer in one line."""
+    """Return the pins of a layer in one line."""
     sublayers = pins.model_dump(mode="json", exclude_defaults=True)
     return "; ".join(
         f"{kind} {' '.join(f'{pin} {value}' for pin, value in fields.items())}"
@@ -173,7 +173,7 @@ def _pins_text(pins: LayerPins) -> str:
 def _find_analysis(
     plans: tuple[PrunePlan, ...], paths: tuple[Path, Path], folder: Path | None
 ) -> tuple[Analysis | None, tuple[str, ...]]:
-    """The analysis of the first plan, or else of the second, and warnings about it."""
+    """Return the analysis of the first plan, or else of the second, and warnings about it."""
     (one, other), (first, second) = plans, paths
     analysis, warning = find_analysis(one.analysis, first, folder)
     if analysis is None:

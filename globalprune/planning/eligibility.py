@@ -221,7 +221,7 @@ def _pinned_sublayers(pins: Pins) -> Iterator[tuple[int, GroupType, SublayerPins
 
 
 def _least_groups(constraints: Constraints, kind: GroupType) -> int:
-    """How many groups of every sublayer of a kind stay at least."""
+    """Return how many groups of every sublayer of a kind stay at least."""
     least = constraints.min_attention_groups if kind == "attention" else constraints.min_mlp
     return max(least, 1) if constraints.uniform else least  # no stock config has an empty sublayer
 
@@ -239,13 +239,13 @@ def _round(
 ) -> Iterator[str]:
     """Require the worst rows above a multiple; yield a complaint where too few are allowed."""
     multiple = constraints.round_mlp
-    stand = int((~required[rows]).sum())
-    above = stand % multiple
+    staying = int((~required[rows]).sum())
+    above = staying % multiple
     open_rows = rows[allowed[rows]]
     if above > len(open_rows):
         keeping = "pins and min_mlp" if constraints.min_mlp else "pins"
         yield (
-            f"round_mlp: collides with {keeping}: in layer {layer} {stand} channels stand, and of "
+            f"round_mlp: collides with {keeping}: in layer {layer} {staying} channels stay, and of "
             f"the {above} above a multiple of {multiple} only {len(open_rows)} may go; keep fewer, "
             "or round to less."
         )
@@ -302,7 +302,7 @@ def _may_differ_in_gguf(traits: ModelTraits, structure: ModelStructure) -> bool:
 
 
 def _traits(record: AnalysisRecord) -> ModelTraits:
-    """The model's traits; raise `UsageError` where an old analysis lacks them."""
+    """Return the model's traits; raise `UsageError` where an old analysis lacks them."""
     if record.model.traits is None:
         raise UsageError(
             "--for: the analysis was made before traits of the model were recorded; run gp analyze "

@@ -49,14 +49,14 @@ class Knapsack:
 
     @property
     def weight(self) -> Ints:
-        """The weight of each unit under the ceilings, `[U]`; zeros without ceilings."""
+        """Return the weight of each unit under the ceilings, `[U]`; zeros without ceilings."""
         if self.ceilings is None:
             return np.zeros(len(self.importance), np.int64)
         return self.ceilings.weight
 
     @property
     def cheapest(self) -> Ints:
-        """The least that a unit saves of each budget, of units that save any of it, `[B]`.
+        """Return the least that a unit saves of each budget, of units that save any of it, `[B]`.
 
         Of a loose budget, more than any overshoot.
         """
@@ -81,7 +81,7 @@ class Selection:
 
     @property
     def gap(self) -> float:
-        """The part of `lost` that another choice may spare, at most."""
+        """Return the part of `lost` that another choice may spare, at most."""
         return 0.0 if self.proven or not self.lost else max(0.0, 1 - self.bound / self.lost)
 
 
@@ -169,7 +169,7 @@ def by_importance(importance: Floats, units: Ints) -> Ints:
 
 
 def _bound_of(problem: Knapsack, column: int, need: int) -> float:
-    """The bound of one budget; units of negative importance go in any case."""
+    """Return the bound of one budget; units of negative importance go in any case."""
     gains = problem.importance < 0
     costs = problem.costs[:, column]
     lost = float(problem.importance[gains].sum())

@@ -145,12 +145,12 @@ class LagrangianDual:
         return self._search(())
 
     def _best(self, value: Floats) -> Ints:
-        """The option of each block whose value is least."""
+        """Return the option of each block whose value is least."""
         order = np.lexsort((value, self._options.block))
         return order[self._options.starts]
 
     def _search(self, fixed: Sequence[float]) -> Floats:
-        """The best multipliers that begin with those."""
+        """Return the best multipliers that begin with those."""
         column = len(fixed)
         if column == len(self._needs) - 1:
             multipliers = np.asarray([*fixed, 0.0])
@@ -256,7 +256,7 @@ def _common_units(problem: Knapsack, units: Ints, block: Numbers, blocks: int) -
 def _block_options(
     problem: Knapsack, classes: Sequence[Sequence[Ints]], common: CommonUnits
 ) -> BlockOptions:
-    """Every combination of counts that the ceiling of its block allows."""
+    """Return every combination of counts that the ceiling of its block allows."""
     weight = int(problem.weight[common.units[0]])
     parts = []
     for number, found in enumerate(classes):
@@ -279,7 +279,7 @@ def _block_options(
 
 
 def _combinations(problem: Knapsack, classes: Sequence[Ints]) -> tuple[Ints, Ints, Floats, Ints]:
-    """All counts of how many of each class go, and what each saves, loses and weighs."""
+    """Return all counts of how many of each class go, and what each saves, loses and weighs."""
     sizes = [len(units) + 1 for units in classes]
     counts = np.indices([*sizes, 1]).reshape(len(sizes) + 1, -1)[:-1].T
     saved = np.zeros((len(counts), problem.costs.shape[1]), np.int64)
@@ -368,7 +368,7 @@ def _fill(problem: Knapsack, blocks: Blocks, chosen: Ints) -> _Combination | Non
 
 
 def _selection(problem: Knapsack, blocks: Blocks, best: _Combination, bound: float) -> Selection:
-    """The units of a combination, and how good it is."""
+    """Return the units of a combination, and how good it is."""
     removed = np.zeros(len(problem.importance), bool)
     places = blocks.common.places(best.filled, blocks.options.room[best.options])
     removed[blocks.common.units[places]] = True

@@ -56,7 +56,7 @@ class LatencyBudget:
         return BudgetStatus(requirement, requirement.before - after)
 
     def _whole(self) -> Ints:
-        """The groups that every layer has, `[layers, kinds]`."""
+        """Return the groups that every layer has, `[layers, kinds]`."""
         return np.asarray(
             [
                 [layer.sublayer(kind).groups for kind in GROUP_TYPES]
@@ -65,7 +65,7 @@ class LatencyBudget:
         )
 
     def _kept(self, removed: Mask) -> Ints:
-        """The groups that every layer keeps, `[layers, kinds]`."""
+        """Return the groups that every layer keeps, `[layers, kinds]`."""
         kept = self._whole()
         np.subtract.at(kept, (self.table.layer_idx[removed], self.table.group_type[removed]), 1)
         return kept
@@ -80,12 +80,12 @@ class Machine:
 
     @property
     def latencies(self) -> Latencies:
-        """The measured times, as curves."""
+        """Return the measured times, as curves."""
         return Latencies.of(self.record)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings of the measurement."""
+        """Return the warnings of the measurement."""
         return tuple(f"{self.path}: {warning}" for warning in self.record.warnings)
 
     def reference(self, plan: Path) -> MachineReference:
@@ -133,10 +133,12 @@ def machine_for(path: Path | None, budgets: Budgets, structure: ModelStructure) 
     """
     if path is None:
         if budgets.latency is not None:
-            raise UsageError("--latency: is told by what gp measure wrote; name it with --machine.")
+            raise UsageError("--latency: needs the record of gp measure; name it with --machine.")
         return None
     if budgets.latency is None:
-        raise UsageError(f"--machine {path}: tells a latency, and none is asked; say --latency.")
+        raise UsageError(
+            f"--machine {path}: serves a latency budget, and there is none; add --latency."
+        )
     record = read_machine_record(path)
     if not _fits(record, structure):
         raise UsageError(
@@ -184,7 +186,7 @@ def latency_violations(plan: PrunePlan, effect: PlanEffect, latencies: Latencies
 
 
 def _fits(record: MachineRecord, structure: ModelStructure) -> bool:
-    """Whether the layers that were timed are those of the structure."""
+    """Return whether the layers that were timed are those of the structure."""
     timed = {kind: record.full.kept(kind) for kind in GROUP_TYPES}
     return (
         record.model.structure == structure.fingerprint
@@ -194,5 +196,5 @@ def _fits(record: MachineRecord, structure: ModelStructure) -> bool:
 
 
 def _digest(record: MachineRecord) -> str:
-    """The digest of the times and of what they depend on."""
+    """Return the digest of the times and of what they depend on."""
     return digest_json(record.model_dump(mode="json", include={"model", "layers", "points"}))

@@ -131,7 +131,7 @@ def format_ratio(ratio: float) -> str:
 
 
 def _option_error(detail: Any) -> str:
-    """What is wrong with an option."""
+    """Return what is wrong with an option."""
     if not detail["loc"]:
         return _with_option_names(str(detail["ctx"]["error"]))
     option = option_name(str(detail["loc"][0]))
@@ -140,14 +140,14 @@ def _option_error(detail: Any) -> str:
 
 
 def _with_option_names(text: str) -> str:
-    """The message with the option of every constraint in place of its name."""
+    """Return the message with the option of every constraint in place of its name."""
     for name in sorted(Constraints.model_fields, key=len, reverse=True):
         text = re.sub(rf"\b{name}\b", option_name(name), text)
     return text
 
 
 def _target_error(error: ValidationError) -> str:
-    """What is wrong with a target."""
+    """Return what is wrong with a target."""
     detail = error.errors()[0]
     if detail["type"] == "literal_error":
         return f"--strategy {detail['input']}: there is {' and '.join(STRATEGIES)}."

@@ -53,29 +53,29 @@ class PlanResult:
 
     @property
     def effect(self) -> PlanEffect:
-        """What the plan does, layer by layer."""
+        """Return what the plan does, layer by layer."""
         return self.figures.effect
 
     @property
     def is_met(self) -> bool:
-        """Whether every budget and every constraint is kept."""
+        """Return whether every budget and every constraint is kept."""
         return all(status.is_met for status in self.statuses) and not self.violations
 
     @property
     def all_measured(self) -> bool:
-        """Whether the analysis measured every layer."""
+        """Return whether the analysis measured every layer."""
         record = self.figures.analysis.record
         return record.layers == (0, len(record.structure.layers))
 
     @property
     def out_of_reach(self) -> int:
-        """The parameters in no measured group, which no plan removes."""
+        """Return the parameters in no measured group, which no plan removes."""
         record = self.figures.analysis.record
         return record.structure.parameters - record.removable
 
     @property
     def limits_text(self) -> str:
-        """The options, pins and groups that limit what goes."""
+        """Return the options, pins and groups that limit what goes."""
         constraints = self.plan.target.constraints.explicit() if self.plan.target else {}
         limits = [option_name(name) for name in constraints]
         pins = ["the pins"] if self.plan.pin else []
@@ -83,7 +83,7 @@ class PlanResult:
 
     @property
     def reachable_text(self) -> str:
-        """What the budgets that are not met could ask for; empty where all are met."""
+        """Return what the budgets that are not met could ask for; empty where all are met."""
         return " and ".join(
             status.requirement.reachable(status.saved)
             for status in self.statuses
@@ -185,7 +185,7 @@ def _warnings(
         over = [status for status in statuses if status.saved > status.requirement.to_save]
         for status in over:
             saved, to_save = status.saved, status.requirement.to_save
-            more = f"more than the {status.requirement.describe(to_save)} asked"
+            more = f"more than the {status.requirement.describe(to_save)} required"
             yield f"{what} alone remove {status.requirement.describe(saved)}, {more}."
         if over:
             break
@@ -218,7 +218,7 @@ def _reliability_warnings(record: AnalysisRecord, scoring: Scoring, ratio: float
 
 
 def _cuts(table: GroupTable, removed: Mask) -> dict[int, LayerCuts]:
-    """The rows that go, layer by layer, as sets of indices."""
+    """Return the rows that go, layer by layer, as sets of indices."""
     cuts: dict[int, dict[str, IndexSet]] = {}
     for (layer, kind), rows in table.sublayers.items():
         indices = np.flatnonzero(removed[rows])
@@ -230,7 +230,7 @@ def _cuts(table: GroupTable, removed: Mask) -> dict[int, LayerCuts]:
 
 
 def _model_reference(analysis: Analysis) -> ModelReference:
-    """The measured model, as a plan names it."""
+    """Return the measured model, as a plan names it."""
     model = analysis.record.model
     return ModelReference(
         source=model.source,
@@ -241,7 +241,7 @@ def _model_reference(analysis: Analysis) -> ModelReference:
 
 
 def _analysis_reference(analysis: Analysis, scoring: Scoring, folder: str) -> AnalysisReference:
-    """The analysis, as a plan names it that reaches it by that path."""
+    """Return the analysis, as a plan names it that reaches it by that path."""
     return AnalysisReference(
         path=folder,
         table=analysis.record.table,

@@ -113,17 +113,17 @@ class PlanningProblem:
 
     @cached_property
     def constraints(self) -> Constraints:
-        """The constraints of the target, and those that its runtime brings."""
+        """Return the constraints of the target, and those that its runtime brings."""
         return add_runtime_constraints(self.target.constraints, self.analysis.record)
 
     @cached_property
     def pinned(self) -> Eligibility:
-        """The rows that the pins require and allow."""
+        """Return the rows that the pins require and allow."""
         return apply_pins(self.analysis, self.table, self.pins)
 
     @cached_property
     def eligibility(self) -> Eligibility:
-        """The rows that pins, smaller plans and constraints require and allow."""
+        """Return the rows that pins, smaller plans and constraints require and allow."""
         inner = self._inner
         eligibility = Eligibility(self.pinned.required | inner, self.pinned.allowed & ~inner)
         source = self.pins.source
@@ -135,13 +135,13 @@ class PlanningProblem:
 
     @cached_property
     def _requirements(self) -> tuple[BudgetRequirement, ...]:
-        """What every budget but the latency requires."""
+        """Return what every budget but the latency requires."""
         record = self.analysis.record
         return requirements_of(self.target, record.structure, record.model.storage)
 
     @cached_property
     def _inner(self) -> Mask:
-        """The rows that the plan of the next smaller ratio removes, of nested plans."""
+        """Return the rows that the plan of the next smaller ratio removes, of nested plans."""
         if self.nested_in is not None:
             return self.nested_in
         if not self.target.within:
@@ -175,22 +175,22 @@ class PlanningProblem:
         return problem, replace(selection, lost=lost[best], bound=least, proven=False)
 
     def _missing(self, selection: Selection) -> int:
-        """What is missing of the budgets."""
+        """Return what is missing of the budgets."""
         statuses = self.statuses(selection.removed)
         return sum(max(0, one.requirement.to_save - one.saved) for one in statuses)
 
     def _lost(self, selection: Selection) -> float:
-        """The importance of all rows that go."""
+        """Return the importance of all rows that go."""
         return float(self.table.importance[selection.removed].sum())
 
     def _latency_budget(self) -> LatencyBudget | None:
-        """The latency of the target, by the machine that it names."""
+        """Return the latency of the target, by the machine that it names."""
         milliseconds, structure = self.target.latency, self.analysis.record.structure
         if milliseconds is None:
             return None
         if self.latencies is None:
             raise UsageError(
-                "target.latency: is told by what gp measure wrote, and no such record is at hand; "
+                "target.latency: needs the record of gp measure, and none is at hand; "
                 "name it with --machine."
             )
         return LatencyBudget(self.latencies, milliseconds, self.table, structure)

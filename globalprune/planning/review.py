@@ -54,7 +54,7 @@ class PlanReview:
 
     @property
     def path(self) -> Path:
-        """The file of the plan."""
+        """Return the file of the plan."""
         return self.document.path
 
 
@@ -181,7 +181,7 @@ def replan(options: PlanOptions, analysis: Analysis, path: Path) -> tuple[PlanOp
 def _edits(
     plan: PrunePlan, analysis: Analysis, latencies: Latencies | None
 ) -> tuple[SublayerDifference, ...] | None:
-    """What a person changed since gp plan wrote the plan."""
+    """Return what a person changed since gp plan wrote the plan."""
     if not plan.edited:
         return ()
     if plan.target is None or plan.analysis is None:
@@ -204,7 +204,7 @@ def _edits(
 
 
 def _edits_as_pins(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
-    """The plan at `path`, and its pins together with what a person changed in it, as pins.
+    """Return the plan at `path`, and its pins together with what a person changed in it, as pins.
 
     A group that was taken out of the plan is one to keep, one that was added is one to remove. All
     that a plan removes which gp didn't write is an edit.
@@ -230,7 +230,7 @@ def _edits_as_pins(analysis: Analysis, path: Path) -> tuple[PrunePlan, Pins]:
 
 
 def _with_edit(pins: LayerPins, edit: SublayerDifference, groups: int) -> LayerPins:
-    """The pins of a layer with an edit of one sublayer, which overrules them."""
+    """Return the pins of a layer with an edit of one sublayer, which overrules them."""
     old = pins.of(edit.group_type)
     stays, goes, keep, remove = (
         indices.resolved(groups)

@@ -145,7 +145,7 @@ def keep_cheapest(costs: Ints, removed: Mask) -> Mask:
 
 
 def _most(problem: Knapsack, weights: Floats) -> Ints:
-    """What is saved of each budget, `[B]`, where most is saved by these weights of them."""
+    """Return what is saved of each budget, `[B]`, where most is saved by these weights of them."""
     if problem.ceilings is None or not len(problem.importance):
         everything: Ints = problem.costs.sum(axis=0)
         return everything
@@ -154,7 +154,7 @@ def _most(problem: Knapsack, weights: Floats) -> Ints:
 
 
 def _single(table: GroupTable, eligibility: Eligibility) -> Units:
-    """Every row by itself; the rows of a table are in the order of their scores."""
+    """Return every row by itself; the rows of a table are in the order of their scores."""
     rows = np.flatnonzero(eligibility.allowed)
     of_row = np.full(len(table), NONE, np.int64)
     of_row[rows] = np.arange(len(rows))
@@ -178,7 +178,7 @@ def _blocks(table: GroupTable, eligibility: Eligibility, constraints: Constraint
 def _across_layers(
     table: GroupTable, eligibility: Eligibility, constraints: Constraints, source: str
 ) -> Ints:
-    """The same number from every layer at each step; widths that differ are refused."""
+    """Return the same number from every layer at each step; widths that differ are refused."""
     of_row = np.full(len(table), NONE, np.int64)
     count = 0
     for kind in GROUP_TYPES:
@@ -216,7 +216,7 @@ def _refuse_uneven(
 
 
 def _whole_layers(table: GroupTable, eligibility: Eligibility, source: str) -> Ints:
-    """All groups of a layer; a layer of which something is pinned to stay, stays."""
+    """Return all groups of a layer; a layer of which something is pinned to stay, stays."""
     of_row = np.full(len(table), NONE, np.int64)
     count = 0
     problems = []
@@ -271,7 +271,7 @@ def _savings(
     constraints: Constraints,
     requirements: Sequence[BudgetRequirement],
 ) -> tuple[Ints, list[int]]:
-    """What each unit saves, `[U, B]`, and what it needs beside the required rows.
+    """Return what each unit saves, `[U, B]`, and what it needs beside the required rows.
 
     An attention share makes two needs of a requirement on weights, one for each kind.
     """
@@ -299,7 +299,7 @@ def _ceilings(
     constraints: Constraints,
     source: str,
 ) -> Ceilings | None:
-    """How much may go of each layer, beside what must."""
+    """Return how much may go of each layer, beside what must."""
     if constraints.max_layer_ratio == 1:
         return None
     layers = np.flatnonzero(np.bincount(table.layer_idx))

@@ -40,7 +40,7 @@ class ImportanceByGroup:
 
     @property
     def total(self) -> float:
-        """The importance of all measured groups."""
+        """Return the importance of all measured groups."""
         return float(self.table.importance.sum())
 
     def sum_of(self, layer: int, kind: GroupType, indices: NDArray[np.int64]) -> float | None:
@@ -61,12 +61,12 @@ class Optimality:
 
     @property
     def kept(self) -> float:
-        """The importance that stays."""
+        """Return the importance that stays."""
         return self.total - self.lost
 
     @property
     def bound(self) -> float:
-        """The most that any cut as large can keep."""
+        """Return the most that any cut as large can keep."""
         return self.total - self.least
 
     @property
@@ -131,7 +131,7 @@ class Resources:
 
     @property
     def _weights_dtype(self) -> str | None:
-        """The dtype that `bytes_after` counts in."""
+        """Return the dtype that `bytes_after` counts in."""
         return self.budgets.dtype or (self.storage.dtypes_text if self.storage else None)
 
 
@@ -147,7 +147,7 @@ class PlanFigures:
 
     @property
     def structure(self) -> ModelStructure:
-        """The groups of the model that was measured."""
+        """Return the groups of the model that was measured."""
         return self.analysis.record.structure
 
     @property
@@ -263,7 +263,7 @@ def shares_of(effect: PlanEffect, structure: ModelStructure) -> dict[GroupType, 
 
 
 def _shares_text(effect: PlanEffect, structure: ModelStructure) -> str:
-    """The shares in words; empty where nothing goes."""
+    """Return the shares in words; empty where nothing goes."""
     if not effect.removed:
         return ""
     shares = shares_of(effect, structure).items()

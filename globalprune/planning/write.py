@@ -123,7 +123,7 @@ def _replace(results: Sequence[PlanResult]) -> None:
 def _removed_rows(
     table: GroupTable, structure: ModelStructure, plan: PrunePlan
 ) -> NDArray[np.bool_]:
-    """The rows that the plan removes."""
+    """Return the rows that the plan removes."""
     removed = np.zeros(len(table), bool)
     for layer, kind, indices in removed_by(plan, structure):
         removed[table.sublayers[layer, kind][indices]] = True

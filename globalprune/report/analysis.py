@@ -48,7 +48,7 @@ _FIELD: Final = (4.4, 3.2)  # inches
 def analysis_subsection(
     record: AnalysisRecord, table: GroupTable | None, curves: Curves | None = None
 ) -> Subsection:
-    """The subsection of an analysis; a result may hold the record alone."""
+    """Return the subsection of an analysis; a result may hold the record alone."""
     doubt = tuple(filter(None, [record.doubt]))  # what the trial of the first plan found
     blocks: list[Block] = [*warning_block(doubt), Facts(tuple(_facts(record)))]
     blocks += warning_block(record.warnings)
@@ -69,7 +69,7 @@ def analysis_subsection(
 
 
 def curves_plot(curves: Curves) -> tuple[Plot, ...]:
-    """The predicted loss along every removal order."""
+    """Return the predicted loss along every removal order."""
     caption = (
         "Predicted loss as groups go, after compensation: a line for every layer, from the first "
         "group of the sublayer to the last but one."
@@ -78,7 +78,7 @@ def curves_plot(curves: Curves) -> tuple[Plot, ...]:
 
 
 def trials_plot(curves: Curves) -> tuple[Plot, ...]:
-    """The predicted loss against the measured one, where trial removals were made."""
+    """Return the predicted loss against the measured one, where trial removals were made."""
     if not np.isfinite(curves.measured_nats).any():
         return ()
     caption = (
@@ -89,7 +89,7 @@ def trials_plot(curves: Curves) -> tuple[Plot, ...]:
 
 
 def curve_rows(curves: Curves) -> dict[tuple[int, GroupType], NDArray[np.intp]]:
-    """The rows of every sublayer, in the order of its removals."""
+    """Return the rows of every sublayer, in the order of its removals."""
     by_sublayer: dict[tuple[int, GroupType], NDArray[np.intp]] = {}
     key = curves.layer_idx.astype(np.int64) * len(GROUP_TYPES) + curves.group_type
     for number in np.unique(key).tolist():
@@ -200,7 +200,7 @@ def _over_depth(record: AnalysisRecord, table: GroupTable) -> Iterator[Block]:
 
 
 def _spread_cells(spread: Spread | None) -> tuple[str, str, str]:
-    """The scores of a sublayer; empty cells where it was not measured."""
+    """Return the scores of a sublayer; empty cells where it was not measured."""
     if spread is None:
         return "", "", ""
     return f"{spread.low:.3g}", f"{spread.median:.3g}", f"{spread.high:.3g}"
@@ -227,5 +227,5 @@ def _along_orders(curves: Curves) -> Iterator[Block]:
 
 
 def _measured_cell(nats: float) -> str:
-    """A measured loss; empty where it is NaN, which means none."""
+    """Return a measured loss; empty where it is NaN, which means none."""
     return "" if nats != nats else f"{nats:.3g}"  # noqa: PLR0124 - NaN alone differs from itself

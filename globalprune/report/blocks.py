@@ -102,12 +102,12 @@ class Page:
 
 
 def warning_block(lines: tuple[str, ...]) -> tuple[Lines, ...]:
-    """A block of warnings, if there are any."""
+    """Return a block of warnings, if there are any."""
     return (Lines(lines, are_warnings=True),) if lines else ()
 
 
 def command_block(command: Sequence[str]) -> tuple[Commands, ...]:
-    """A block of one command, if it is known; an artifact that Python code made has none."""
+    """Return a block of one command, if it is known; an artifact that Python code made has none."""
     return (Commands((format_command(command),)),) if command else ()
 
 
@@ -118,7 +118,7 @@ def provenance_block(digests: Mapping[str, str | None], versions: Mapping[str, s
 
 
 def format_percent(fraction: float | None) -> str:
-    """A fraction as `12.34 %`."""
+    """Return a fraction as `12.34 %`."""
     return NOT_KNOWN if fraction is None else f"{100 * fraction:.2f} %"
 
 

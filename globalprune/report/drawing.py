@@ -66,7 +66,7 @@ class Spread:
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
@@ -107,19 +107,19 @@ def sublayer_axes(
 
 
 def layer_span(layers: Iterable[int]) -> tuple[float, float]:
-    """The x limits from the first to the last layer, with room for their bars."""
+    """Return the x limits from the first to the last layer, with room for their bars."""
     numbers = sorted(layers) or [0]
     return numbers[0] - 0.6, numbers[-1] + 0.6
 
 
 def positive_or_nan(values: ArrayLike) -> NDArray[np.float64]:
-    """The values that a log axis can show, and NaN, which is a gap, for the others."""
+    """Return the values that a log axis can show, and NaN, which is a gap, for the others."""
     numbers = np.asarray(values, np.float64)
     return np.where(numbers > 0, numbers, np.nan)
 
 
 def with_unique_ids(svg: str, prefix: str) -> str:
-    """The drawing with ids that no other drawing on its page has."""
+    """Return the drawing with ids that no other drawing on its page has."""
     referenced = {name for _, name in _REFERENCE.findall(svg)}
     svg = _REFERENCE.sub(rf"\g<1>{prefix}-\g<2>", svg)
     return _ID.sub(
@@ -128,7 +128,7 @@ def with_unique_ids(svg: str, prefix: str) -> str:
 
 
 def score_spreads(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
-    """The spread of the scores of every sublayer that was measured."""
+    """Return the spread of the scores of every sublayer that was measured."""
     return {
         sublayer: Spread(*np.quantile(table.score[rows], _QUANTILES).tolist())
         for sublayer, rows in table.sublayers.items()
@@ -136,7 +136,7 @@ def score_spreads(table: GroupTable) -> dict[tuple[int, GroupType], Spread]:
 
 
 def importance_plot(layers: Sequence[LayerSummary], *, along_orders: bool) -> tuple[Plot, ...]:
-    """The importance over the depth, attention and MLP side by side.
+    """Return the importance over the depth, attention and MLP side by side.
 
     `along_orders` says that a group's importance is that behind the removal of those before it.
     """
@@ -153,7 +153,7 @@ def importance_plot(layers: Sequence[LayerSummary], *, along_orders: bool) -> tu
 
 
 def spread_plot(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Plot, ...]:
-    """The spread of the scores over the depth."""
+    """Return the spread of the scores over the depth."""
     caption = (
         "Scores over depth (importance a parameter): the median group of every sublayer, and the "
         "band from the 10 % to the 90 % group. A score of 0 or less has no place on a log axis."
@@ -162,19 +162,19 @@ def spread_plot(spreads: dict[tuple[int, GroupType], Spread]) -> tuple[Plot, ...
 
 
 def kept_plot(layers: Sequence[LayerSummary]) -> tuple[Plot, ...]:
-    """The share of its groups that a plan keeps of every sublayer."""
+    """Return the share of its groups that a plan keeps of every sublayer."""
     caption = "What stays of every layer, in groups; × is a layer that goes whole."
     return draw_plot(caption, partial(_draw_stays, layers=layers))
 
 
 def widths_plot(widths: dict[GroupType, dict[int, int]]) -> tuple[Plot, ...]:
-    """The groups of every layer, for a model whose original numbers are not known."""
+    """Return the groups of every layer, for a model whose original numbers are not known."""
     caption = "Groups of every layer that is left, by its number in the original."
     return draw_plot(caption, partial(_draw_widths, widths=widths))
 
 
 def _margins(size: tuple[float, float]) -> dict[str, float]:
-    """The margins that labels need around the axes, as fractions of the figure."""
+    """Return the margins that labels need around the axes, as fractions of the figure."""
     width, height = size
     left, right, bottom, top = 0.85, 0.1, 0.5, 0.3  # inches
     return {
@@ -186,7 +186,7 @@ def _margins(size: tuple[float, float]) -> dict[str, float]:
 
 
 def _inline(svg: str) -> str:
-    """The <svg> element alone, in the text colour of its page."""
+    """Return the <svg> element alone, in the text colour of its page."""
     return printable_lines(svg[svg.index("<svg") :].replace(_INK, "currentColor").strip())
 
 

@@ -41,7 +41,7 @@ _LOGARITHMIC_FROM: Final = 4.0  # times the dense perplexity, at the worst point
 
 
 def evaluation_subsection(comparison: Comparison) -> Subsection:
-    """The subsection of an evaluation: its table and how it was measured."""
+    """Return the subsection of an evaluation: its table and how it was measured."""
     rows = figure_rows(comparison)
     blocks: list[Block] = [
         _table(comparison, [row for row in rows if not row.detail]),
@@ -59,7 +59,7 @@ def evaluation_subsection(comparison: Comparison) -> Subsection:
 
 
 def evaluation_overview(comparison: Comparison) -> tuple[OverviewRow, ...]:
-    """A row for every model; what is removed is relative to the first model."""
+    """Return a row for every model; what is removed is relative to the first model."""
     first = comparison.models[0]
     return tuple(
         OverviewRow(
@@ -73,14 +73,14 @@ def evaluation_overview(comparison: Comparison) -> tuple[OverviewRow, ...]:
 
 
 def perplexity_columns(comparison: Comparison, model: ModelResult) -> tuple[str, str, str]:
-    """A model's perplexity, the text that it is of, and the digest of its windows."""
+    """Return a model's perplexity, the text that it is of, and the digest of its windows."""
     (row,) = (row for row in figure_rows(comparison) if row.metric == "perplexity")
     cell = row.cells[comparison.models.index(model)]
     return value_text(row, cell), comparison.text.source, model.perplexity.windows
 
 
 def sweep_subsection(sweep: Sweep) -> Subsection:
-    """The subsection of a sweep: its table and its curve."""
+    """Return the subsection of a sweep: its table and its curve."""
     caption = "Perplexity over what was removed; bars are standard errors."
     lines = [sweep_text_line(sweep), *_compensation_lines(sweep)]
     blocks: list[Block] = [
@@ -97,7 +97,7 @@ def sweep_subsection(sweep: Sweep) -> Subsection:
 
 
 def sweep_plot(sweep: Sweep) -> bytes:
-    """The curve as SVG; equal sweeps give equal bytes."""
+    """Return the curve as SVG; equal sweeps give equal bytes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -129,14 +129,14 @@ def draw_curve(figure: Any, sweep: Sweep) -> None:
 
 
 def _table(comparison: Comparison, rows: list[FigureRow], title: str = "") -> Table:
-    """A table with a row for each figure and a column for each model."""
+    """Return a table with a row for each figure and a column for each model."""
     head = ("", *(model.source for model in comparison.models))
     cells = tuple((row_label(row), *(_cell(row, cell) for cell in row.cells)) for row in rows)
     return Table(head, cells, title)
 
 
 def _cell(row: FigureRow, cell: FigureCell) -> str:
-    """A figure, and under it the difference to the first model's."""
+    """Return a figure, and under it the difference to the first model's."""
     return "\n".join(filter(None, (value_text(row, cell), difference_text(row, cell))))
 
 

@@ -53,7 +53,7 @@ class AnalysisInput:
 
     @property
     def table(self) -> GroupTable | None:
-        """The table, if there is one."""
+        """Return the table, if there is one."""
         return self.analysis.table if self.analysis else None
 
 
@@ -90,7 +90,7 @@ def find_input(path: Path) -> ReportInput:
 
 
 def display_names(paths: list[Path]) -> list[str]:
-    """The last parts of each path, as many as tell it from the other paths.
+    """Return the last parts of each path, as many as tell it from the other paths.
 
     So a page names no more of where the files lie than it has to.
     """

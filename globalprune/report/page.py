@@ -78,7 +78,7 @@ def read_section(given: ReportInput, name: str, note: Callable[[str], None]) -> 
 
 
 def overview_table(page: Page) -> Table | None:
-    """A row for every plan, result and evaluated model; None where there is only one."""
+    """Return a row for every plan, result and evaluated model; None where there is only one."""
     rows = tuple(
         (section.name, one.what, one.parameters, one.removed, one.perplexity, one.evaluated_on)
         for section in page.sections
@@ -88,7 +88,7 @@ def overview_table(page: Page) -> Table | None:
 
 
 def perplexities_comparable(page: Page) -> bool:
-    """Whether all perplexities of the overview are of the same windows of text."""
+    """Return whether all perplexities of the overview are of the same windows of text."""
     windows = {
         one.windows for section in page.sections for one in section.overview if one.windows
     }  # fmt: skip
@@ -96,7 +96,7 @@ def perplexities_comparable(page: Page) -> bool:
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML; equal pages give equal text."""
+    """Return the page as HTML; equal pages give equal text."""
     own = files("globalprune.report")
     environment = Environment(
         autoescape=True,

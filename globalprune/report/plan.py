@@ -31,7 +31,7 @@ from globalprune.report.inputs import PlanInput
 
 
 def plan_subsection(given: PlanInput) -> tuple[Subsection, tuple[OverviewRow, ...]]:
-    """The subsection of a plan, and its row of the overview."""
+    """Return the subsection of a plan, and its row of the overview."""
     plan, record = given.plan, given.record
     facts = [*_origin(plan), *target_facts(plan)]
     if record is None:
@@ -116,7 +116,7 @@ def _pin_text(pins: SublayerPins) -> str:
 def _layers(
     given: PlanInput, effect: PlanEffect
 ) -> tuple[tuple[LayerSummary, ...], Scoring | None, str]:
-    """Every layer with the importance that the plan was made by, if its table is there."""
+    """Return every layer with the importance that the plan was made by, if its table is there."""
     assert given.record is not None  # noqa: S101 - the caller checks it
     if given.analysis is None:
         return layer_summaries(given.record.structure, None, effect), None, ""
@@ -171,7 +171,7 @@ def _lost(
 
 
 def _layer_table(layers: tuple[LayerSummary, ...]) -> Table:
-    """What each layer keeps and loses."""
+    """Return what each layer keeps and loses."""
     rows = tuple(
         (
             f"{layer.layer_idx}{' (goes whole)' if layer.dropped else ''}",
@@ -188,12 +188,12 @@ def _layer_table(layers: tuple[LayerSummary, ...]) -> Table:
 
 
 def _lost_cell(sublayer: SublayerSummary) -> str:
-    """The share of the importance that a sublayer loses; empty where it is not known."""
+    """Return the share of the importance that a sublayer loses; empty where it is not known."""
     return "" if sublayer.lost is None else f"{100 * sublayer.lost:.3f} %"
 
 
 def _index_table(plan: PrunePlan) -> Table:
-    """The index sets of the plan, for a model whose numbers of groups are not known."""
+    """Return the index sets of the plan, for a model whose numbers of groups are not known."""
     rows = tuple(
         (str(layer), *(str(cuts.of(kind)) for kind in GROUP_TYPES))
         for layer, cuts in plan.layers.items()

@@ -113,7 +113,7 @@ def cut_subsection(cut: ApplyMetrics, *, drawn_elsewhere: bool) -> Subsection:
 
 
 def compensation_subsection(record: CompensationRecord) -> Subsection:
-    """The subsection of a compensation."""
+    """Return the subsection of a compensation."""
     pictures = compensation_plot(record.modules)
     blocks: tuple[Block, ...] = (
         Facts(tuple(_compensation_facts(record))),
@@ -124,7 +124,7 @@ def compensation_subsection(record: CompensationRecord) -> Subsection:
 
 
 def finetune_subsection(record: FinetuneRecord, curve: Sequence[LossPoint]) -> Subsection:
-    """The subsection of all finetuning runs; `curve` is that of the last run."""
+    """Return the subsection of all finetuning runs; `curve` is that of the last run."""
     blocks: list[Block] = []
     for number, run in enumerate(record.runs, start=1):
         if len(record.runs) > 1:
@@ -137,7 +137,7 @@ def finetune_subsection(record: FinetuneRecord, curve: Sequence[LossPoint]) -> S
 
 
 def compensation_plot(modules: Sequence[CompensatedModule]) -> tuple[Plot, ...]:
-    """The error of every sublayer before and after compensation."""
+    """Return the error of every sublayer before and after compensation."""
     caption = (
         "Error of every sublayer on held-out windows: hollow before compensation, filled after."
     )
@@ -145,7 +145,7 @@ def compensation_plot(modules: Sequence[CompensatedModule]) -> tuple[Plot, ...]:
 
 
 def loss_plot(curve: Sequence[LossPoint], *, mixed: bool) -> tuple[Plot, ...]:
-    """The loss along a finetuning."""
+    """Return the loss along a finetuning."""
     what = "of text and teacher mixed" if mixed else "of the text"
     caption = f"Loss of the last finetuning, {what}: every step pale, a running mean strong."
     return draw_plot(caption, partial(_draw_loss, curve=curve))
@@ -177,12 +177,12 @@ def _cut_facts(cut: ApplyMetrics) -> Iterator[tuple[str, str]]:
 
 
 def _form(cut: ApplyMetrics) -> str:
-    """Whether the layers of the result have the same widths."""
+    """Return whether the layers of the result have the same widths."""
     return "layers that differ" if cut.uneven else "layers that are all alike"
 
 
 def _widths(cut: ApplyMetrics) -> dict[GroupType, dict[int, int]]:
-    """The groups of every layer, by its number in the original."""
+    """Return the groups of every layer, by its number in the original."""
     return {
         "attention": {one.origin_layer_idx: one.attention_groups for one in cut.layers},
         "mlp": {one.origin_layer_idx: one.mlp_channels for one in cut.layers},
@@ -190,7 +190,7 @@ def _widths(cut: ApplyMetrics) -> dict[GroupType, dict[int, int]]:
 
 
 def _cut_table(cut: ApplyMetrics) -> Table:
-    """The widths of every layer of the result."""
+    """Return the widths of every layer of the result."""
     rows = tuple(
         (
             str(one.layer_idx),
@@ -254,7 +254,7 @@ def _compensation_facts(record: CompensationRecord) -> Iterator[tuple[str, str]]
 
 
 def _compensation_table(record: CompensationRecord) -> Table:
-    """The errors of every sublayer that lies behind a cut."""
+    """Return the errors of every sublayer that lies behind a cut."""
     rows = tuple(
         (
             f"{one.layer_idx} {SUBLAYER_NAMES[one.group_type]}",
@@ -270,7 +270,7 @@ def _compensation_table(record: CompensationRecord) -> Table:
 
 
 def _changed(one: CompensatedModule) -> str:
-    """The weights of a sublayer that changed."""
+    """Return the weights of a sublayer that changed."""
     parts = [*(["output"] if one.strength is not None else []), *one.gates]
     return ", ".join(parts) or "nothing"
 
@@ -305,7 +305,7 @@ def _finetune_facts(run: FinetuneRun) -> Iterator[tuple[str, str]]:
 
 
 def _provenance(run: FinetuneRun) -> Facts:
-    """The digests and versions of a run."""
+    """Return the digests and versions of a run."""
     digests = {
         "weights before": run.model.weights,
         "teacher": run.teacher.weights if run.teacher else None,
@@ -329,7 +329,7 @@ def _each_command_once(subsections: list[Subsection]) -> tuple[Subsection, ...]:
 def _overview_row(
     cut: ApplyMetrics | None, finetuning: FinetuneRecord | None, evaluation: Comparison | None
 ) -> OverviewRow:
-    """The result's row of the overview; its perplexity is that of its last weights."""
+    """Return the result's row of the overview; its perplexity is that of its last weights."""
     last = finetuning.runs[-1] if finetuning else cut
     models = evaluation.models if evaluation else ()
     model = next((one for one in models if last and one.weights == last.weights), None)

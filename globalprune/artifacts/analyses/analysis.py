@@ -83,7 +83,7 @@ class AnalysisRecord(Record):
 
     @property
     def measured(self) -> range:
-        """The layers that were measured."""
+        """Return the layers that were measured."""
         return range(*self.layers)
 
     @property
@@ -98,7 +98,7 @@ class AnalysisRecord(Record):
         return doubt_text(self.trial)
 
     def normaliser_of(self, importance: str) -> NormaliserName:
-        """What the scores of that importance go through, unless a person says otherwise."""
+        """Return what the scores of that importance go through, unless a person says otherwise."""
         return self.normalisers.get(importance, "none")
 
     @property
@@ -214,7 +214,7 @@ def doubt_of(record: AnalysisRecord, scoring: Scoring) -> str | None:
 
 
 def scored_table(analysis: Analysis, scoring: Scoring) -> GroupTable:
-    """The analysis's table as it stands, if it is scored so already, or scored anew."""
+    """Return the analysis's table, scored again unless it is scored so already."""
     if scoring == scoring_of(analysis.record):
         return analysis.table
     return analysis.table.rescored(scoring.importance, scoring.normaliser)

@@ -195,7 +195,7 @@ def perplexity_of(nll: Sequence[float], tokens: Sequence[int], windows: str) -> 
 
 
 def perplexity_difference(new: PerplexityResult, old: PerplexityResult) -> Estimate | None:
-    """The difference of two perplexities, paired by window; None for other windows."""
+    """Return the difference of two perplexities, paired by window; None for other windows."""
     if new.windows != old.windows or new.value is None or old.value is None:
         return None
     pairs = zip(
@@ -208,7 +208,7 @@ def perplexity_difference(new: PerplexityResult, old: PerplexityResult) -> Estim
 
 
 def median_of_rounds(rounds: Sequence[float]) -> Estimate:
-    """The median round and its error; a single round has none."""
+    """Return the median round and its error; a single round has none."""
     if len(rounds) == 1:
         return rounds[0], None
     error = _MEDIAN_INEFFICIENCY * statistics.stdev(rounds) / math.sqrt(len(rounds))
@@ -223,7 +223,7 @@ def ratio_of_rounds(new: Sequence[float], old: Sequence[float]) -> Estimate:
 def metric_difference(
     new: MetricResult, old: MetricResult, *, same_documents: bool
 ) -> tuple[float, float | None, bool] | None:
-    """The difference of two metrics, its error, and whether that is paired by document.
+    """Return the difference of two metrics, its error, and whether that is paired by document.
 
     Unpaired errors are added in quadrature, which overstates the error where models agree.
     """
@@ -253,7 +253,7 @@ def _residuals(nll: Sequence[float], tokens: Sequence[int]) -> list[float]:
 
 
 def _scaled_error(residuals: Sequence[float], tokens: int) -> float | None:
-    """The standard error of Σ residuals / tokens; a single unit has none."""
+    """Return the standard error of Σ residuals / tokens; a single unit has none."""
     units = len(residuals)
     if units == 1:
         return None
@@ -262,12 +262,12 @@ def _scaled_error(residuals: Sequence[float], tokens: int) -> float | None:
 
 
 def _error_of_mean(values: Sequence[int]) -> float | None:
-    """The standard error of a mean; a single value has none."""
+    """Return the standard error of a mean; a single value has none."""
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def _exp(mean_nll: float) -> float | None:
-    """The perplexity of a mean loss; None where no float holds it, as of a ruined model."""
+    """Return the perplexity of a mean loss; None where no float holds it, as of a ruined model."""
     try:
         return math.exp(mean_nll)
     except OverflowError:

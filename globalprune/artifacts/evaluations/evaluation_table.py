@@ -96,7 +96,7 @@ _CellOf = Callable[
 
 
 def figure_rows(comparison: Comparison) -> tuple[FigureRow, ...]:
-    """The rows of all figures that some model has: sizes, perplexity, tasks, speed."""
+    """Return the rows of all figures that some model has: sizes, perplexity, tasks, speed."""
     models = comparison.models
     counts = [
         FigureRow(metric, unit, _cells(models, _count_of(field)), exact=True, relative=True)
@@ -112,12 +112,12 @@ def figure_rows(comparison: Comparison) -> tuple[FigureRow, ...]:
 
 
 def row_label(row: FigureRow) -> str:
-    """The name of a row, with its unit where the figures don't carry it."""
+    """Return the name of a row, with its unit where the figures don't carry it."""
     return f"{row.metric}, {row.unit}" if row.unit == RATE_UNIT else row.metric
 
 
 def value_text(row: FigureRow, cell: FigureCell) -> str:
-    """A figure with its unit and its standard error."""
+    """Return a figure with its unit and its standard error."""
     if cell.value is None:
         return "infinite" if row.metric == "perplexity" else NOT_MEASURED
     if row.exact:
@@ -130,7 +130,7 @@ def value_text(row: FigureRow, cell: FigureCell) -> str:
 
 
 def difference_text(row: FigureRow, cell: FigureCell) -> str:
-    """The difference of a figure to the baseline's; empty where it is not known."""
+    """Return the difference of a figure to the baseline's; empty where it is not known."""
     if cell.difference is None:
         return ""
     if row.exact:
@@ -146,7 +146,7 @@ def difference_text(row: FigureRow, cell: FigureCell) -> str:
 
 
 def settings_lines(comparison: Comparison) -> list[str]:
-    """How the figures were measured; without these lines no two runs can be compared."""
+    """Return how the figures were measured; without these lines no two runs can be compared."""
     settings = comparison.settings
     lines = [f"text: {describe_text(comparison.text)}", _machine_line(comparison)]
     if settings.tasks is not None:
@@ -175,7 +175,7 @@ def read_evaluation(path: Path) -> Comparison:
 
 
 def evaluation_csv(comparison: Comparison) -> str:
-    """The figures as CSV, one row for every model and figure."""
+    """Return the figures as CSV, one row for every model and figure."""
     return csv_text(
         _COLUMNS,
         (
@@ -187,7 +187,7 @@ def evaluation_csv(comparison: Comparison) -> str:
 
 
 def evaluation_markdown(comparison: Comparison) -> str:
-    """The table as Markdown, and under it how it was measured, and the warnings."""
+    """Return the table as Markdown, and under it how it was measured, and the warnings."""
     head = ["", *(escape_markdown(model.source) for model in comparison.models)]
     rows = (_markdown_cells(row) for row in figure_rows(comparison) if not row.detail)
     lines = [*markdown_table(head, rows), ""]
@@ -200,7 +200,7 @@ def evaluation_markdown(comparison: Comparison) -> str:
 
 
 def all_warnings(comparison: Comparison) -> list[str]:
-    """All warnings, those of a model with its name."""
+    """Return all warnings, those of a model with its name."""
     own = [
         f"{model.source}: {warning}" for model in comparison.models for warning in model.warnings
     ]
@@ -208,12 +208,12 @@ def all_warnings(comparison: Comparison) -> list[str]:
 
 
 def _cells(models: Sequence[ModelResult], cell: _CellOf) -> tuple[FigureCell, ...]:
-    """The cells of all models, with differences to the first."""
+    """Return the cells of all models, with differences to the first."""
     return (cell(models[0], None), *(cell(model, models[0]) for model in models[1:]))
 
 
 def _count_of(field: str) -> _CellOf:
-    """A function that makes the cells of an exact count."""
+    """Return a function that makes the cells of an exact count."""
     read: Callable[[ModelResult | None], float | None] = attrgetter(field)
 
     def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
@@ -244,7 +244,7 @@ def _perplexity(model: ModelResult, first: ModelResult | None) -> FigureCell:
 
 
 def _task_rows(models: Sequence[ModelResult]) -> list[FigureRow]:
-    """A row for every metric of every task that some model has."""
+    """Return a row for every metric of every task that some model has."""
     tasks = [(name, task) for model in models for name, task in model.tasks.items()]
     details = {name for name, task in tasks if task.part_of}
     metrics = dict.fromkeys((name, metric) for name, task in tasks for metric in task.metrics)
@@ -292,7 +292,7 @@ def _speed_rows(comparison: Comparison) -> list[FigureRow]:
 
 
 def _speed_of(field: str, *, comparable: bool) -> _CellOf:
-    """A function that makes the cells of a speed."""
+    """Return a function that makes the cells of a speed."""
     read: Callable[[object], tuple[float, ...]] = attrgetter(field)
 
     def cell(model: ModelResult, first: ModelResult | None) -> FigureCell:
@@ -308,7 +308,7 @@ def _speed_of(field: str, *, comparable: bool) -> _CellOf:
 
 
 def _scale(row: FigureRow, value: float) -> tuple[float, str]:
-    """The number that a row's figures are divided by for display, and their unit then."""
+    """Return the number that a row's figures are divided by for display, and their unit then."""
     if row.unit == BYTES_UNIT:
         step, unit = byte_unit(value)
         return step, f" {unit}"
@@ -329,7 +329,7 @@ def _machine_line(comparison: Comparison) -> str:
 
 
 def _tasks_line(tasks: TaskSettings, comparison: Comparison) -> str:
-    """How the tasks were run."""
+    """Return how the tasks were run."""
     version = comparison.versions.get("lm_eval", "")
     limit = "all documents" if tasks.limit is None else f"the first {tasks.limit} documents of each"
     shots = "as each task says" if tasks.fewshot is None else str(tasks.fewshot)
@@ -338,7 +338,7 @@ def _tasks_line(tasks: TaskSettings, comparison: Comparison) -> str:
 
 
 def _speed_line(speed: SpeedSettings) -> str:
-    """How speed was measured."""
+    """Return how speed was measured."""
     order = "models in turn" if speed.interleaved else "one model after the other"
     return (
         f"speed: {speed.prompt_tokens} tokens of prompt, then {speed.decoded_tokens} one by one, "
@@ -347,7 +347,7 @@ def _speed_line(speed: SpeedSettings) -> str:
 
 
 def _difference(row: FigureRow, cell: FigureCell) -> tuple[float | None, float | None, str | None]:
-    """The difference to the baseline, its error, and how both are meant."""
+    """Return the difference to the baseline, its error, and how both are meant."""
     kind = "fraction" if row.relative else "absolute"
     meaning = f"{kind}, paired" if cell.paired else kind
     is_known = cell.difference is not None
@@ -355,7 +355,7 @@ def _difference(row: FigureRow, cell: FigureCell) -> tuple[float | None, float |
 
 
 def _markdown_cells(row: FigureRow) -> list[str]:
-    """The cells of one row of the Markdown table."""
+    """Return the cells of one row of the Markdown table."""
     cells = [escape_markdown(row_label(row))]
     for cell in row.cells:
         moved = difference_text(row, cell)

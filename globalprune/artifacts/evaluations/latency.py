@@ -40,7 +40,7 @@ class TimedPoint(Record):
     seconds_per_token: tuple[Seconds, ...] = Field(min_length=1)  # one a round, in order
 
     def kept(self, group_type: GroupType) -> int:
-        """The groups of that kind that every layer keeps."""
+        """Return the groups of that kind that every layer keeps."""
         return self.attention if group_type == "attention" else self.mlp
 
 
@@ -64,7 +64,7 @@ class MachineRecord(Record):
 
     @property
     def full(self) -> TimedPoint:
-        """The model that nothing was cut from."""
+        """Return the model that nothing was cut from."""
         return self.points[0]
 
     def points_of(self, group_type: GroupType) -> tuple[TimedPoint, ...]:
@@ -128,11 +128,11 @@ class Latencies:
         return self.full - float(sum(saved)) / self.layers
 
     def nanoseconds_per_token(self, kept: NDArray[np.integer[Any]]) -> int:
-        """The same in whole nanoseconds, in which budgets are counted."""
+        """Return the same in whole nanoseconds, in which budgets are counted."""
         return round(_NANOSECONDS * self.seconds_per_token(kept))
 
     def nanoseconds_per_group(self, group_type: GroupType) -> int:
-        """What a group of that kind saves on average, a token."""
+        """Return what a group of that kind saves on average, a token."""
         curve = self.curves[group_type]
         groups = int(curve.kept[-1]) * self.layers
         return round(_NANOSECONDS * curve.saved_by_all / groups)
@@ -196,7 +196,7 @@ def _contradictions(record: MachineRecord) -> list[str]:
 
 
 def _curve(record: MachineRecord, group_type: GroupType) -> LatencyCurve:
-    """The curve of one kind, which ends in the full model's median."""
+    """Return the curve of one kind, which ends in the full model's median."""
     points = record.points_of(group_type)
     medians = [statistics.median(point.seconds_per_token) for point in points]
     kept = np.asarray([point.kept(group_type) for point in points], np.int64)

@@ -153,7 +153,7 @@ def _rows(sweep: Sweep) -> Iterator[dict[str, Any]]:
 def _row(
     sweep: Sweep, name: str, removed: float, result: ModelResult, plan: str | None
 ) -> dict[str, Any]:
-    """The row of one model."""
+    """Return the row of one model."""
     change = None
     if plan is not None:
         change = perplexity_difference(result.perplexity, sweep.dense.perplexity)
@@ -167,7 +167,7 @@ def _row(
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """The cells of a row as a person reads them."""
+    """Return the cells of a row as a person reads them."""
     cache = row["kv_cache_bytes_per_token"]
     if row["note"] is not None:
         return (row["line"], f"{100 * row['removed']:.1f} %", "", "", row["note"], "")
@@ -182,7 +182,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _estimate(value: float | None, error: float | None, *, sign: str = "-") -> str:
-    """A figure with its standard error."""
+    """Return a figure with its standard error."""
     if value is None:
         return ""
     return f"{value:{sign},.2f}" + ("" if error is None else f" ± {error:,.2f}")

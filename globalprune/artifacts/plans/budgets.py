@@ -40,12 +40,12 @@ class BudgetRequirement:
 
     @property
     def to_save(self) -> int:
-        """The amount that has to be saved."""
+        """Return the amount that has to be saved."""
         return max(0, self.before - self.at_most)
 
     @property
     def counts_weights(self) -> bool:
-        """Whether it counts weights, their number or their bytes."""
+        """Return whether it counts weights, their number or their bytes."""
         return self.unit.startswith((PARAMETERS, WEIGHTS))
 
     def costs_of(self, layers: Rows, kinds: Rows) -> NDArray[np.int64]:
@@ -86,22 +86,22 @@ class BudgetStatus:
 
     @property
     def is_met(self) -> bool:
-        """Whether enough is saved."""
+        """Return whether enough is saved."""
         return self.saved >= self.requirement.to_save
 
     @property
     def after(self) -> int:
-        """The amount that the cut model takes."""
+        """Return the amount that the cut model takes."""
         return self.requirement.before - self.saved
 
     @property
     def after_text(self) -> str:
-        """The same with its unit."""
+        """Return the same with its unit."""
         return self.requirement.describe(self.after)
 
     @property
     def before_text(self) -> str:
-        """The amount that the whole model takes, with its unit."""
+        """Return the amount that the whole model takes, with its unit."""
         return self.requirement.describe(self.requirement.before)
 
 
@@ -184,7 +184,7 @@ def parameters_to_remove(ratio: float, parameters: int) -> int:
 
 
 def _most_parameters(budgets: Budgets, structure: ModelStructure) -> int | None:
-    """The most parameters that may be left; None where no budget counts them."""
+    """Return the most parameters that may be left; None where no budget counts them."""
     whole = structure.parameters
     limits = []
     if budgets.ratio is not None:
@@ -200,7 +200,7 @@ def _size_requirement(
     parameter_costs: NDArray[np.int64],
     storage: StoredWeights | None,
 ) -> BudgetRequirement:
-    """The bytes that all files of weights take at most."""
+    """Return the bytes that all files of weights take at most."""
     if storage is None:
         raise UsageError(
             "--size: the analysis was made before it was recorded how weights are stored, so that "
@@ -215,7 +215,7 @@ def _size_requirement(
 
 
 def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.int64], int]:
-    """The cached bytes of a token, averaged over a context, and in how many parts of a byte.
+    """Return the cached bytes of a token, averaged over a context, and in how many parts of a byte.
 
     As many parts as make the average of every layer a whole number.
     """
@@ -231,7 +231,7 @@ def _kv_cache(structure: ModelStructure, budgets: Budgets) -> tuple[NDArray[np.i
 
 
 def _flops(context: int) -> _CostOf:
-    """The FLOPs of one token behind `context` others."""
+    """Return the FLOPs of one token behind `context` others."""
 
     def cost(layer: LayerStructure, kind: GroupType) -> int:
         heads = layer.query_heads_per_group if kind == "attention" else 0
@@ -244,12 +244,12 @@ def _flops(context: int) -> _CostOf:
 
 
 def _costs(structure: ModelStructure, cost_of: _CostOf) -> NDArray[np.int64]:
-    """What one group of each sublayer saves, `[layers, kinds]`."""
+    """Return what one group of each sublayer saves, `[layers, kinds]`."""
     costs = [[cost_of(layer, kind) for kind in GROUP_TYPES] for layer in structure.layers]
     return np.asarray(costs, np.int64)
 
 
 def _total(structure: ModelStructure, cost: NDArray[np.int64]) -> int:
-    """What all groups take together."""
+    """Return what all groups take together."""
     groups = [[layer.sublayer(kind).groups for kind in GROUP_TYPES] for layer in structure.layers]
     return int((np.asarray(groups, np.int64) * cost).sum())

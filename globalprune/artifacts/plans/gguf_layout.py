@@ -98,7 +98,7 @@ GGUF_FORMS: Final = {
 
 
 def _biased(structure: ModelStructure) -> frozenset[str]:
-    """The projections that have a bias in any layer, by their names below it."""
+    """Return the projections that have a bias in any layer, by their names below it."""
     names = {name for layer in structure.layers for name in layer.tensors}
     return frozenset(name.removesuffix(".bias") for name in names if name.endswith(".bias"))
 
@@ -115,7 +115,7 @@ class GgufLayer:
 
     @property
     def query_heads(self) -> int:
-        """The query heads, padded ones included."""
+        """Return the query heads, padded ones included."""
         return self.groups["attention"] * self.query_heads_per_group
 
     def padding(self, hidden_size: int) -> int:

@@ -102,12 +102,12 @@ class Budgets(Record):
 
     @property
     def cache_dtype(self) -> Dtype:
-        """The dtype that numbers of the KV cache count as."""
+        """Return the dtype that numbers of the KV cache count as."""
         return self.dtype or _CACHE_DTYPE
 
     @property
     def bytes_per_number(self) -> int:
-        """The bytes of a number in the KV cache."""
+        """Return the bytes of a number in the KV cache."""
         return NUMBER_BYTES[self.cache_dtype]
 
     def amounts(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Target(Budgets):
         return self
 
     def _beside_weights(self) -> list[str]:
-        """The budgets that count no weights."""
+        """Return the budgets that count no weights."""
         return [name for name in ("kv_cache", "flops", "latency") if name in self.amounts()]
 
     def _beyond_layerwise(self) -> Iterator[str]:
@@ -195,7 +195,7 @@ class LayerCuts(Record):
     mlp: IndexSet = _NO_GROUPS
 
     def of(self, group_type: GroupType) -> IndexSet:
-        """The groups of that kind that go."""
+        """Return the groups of that kind that go."""
         return self.attention if group_type == "attention" else self.mlp
 
     def __bool__(self) -> bool:
@@ -224,7 +224,7 @@ class AnalysisReference(Record):
 
     @property
     def normalised_by(self) -> NormaliserName:
-        """The same, `none` for none."""
+        """Return the same, `none` for none."""
         return self.normaliser or "none"
 
 
@@ -248,7 +248,7 @@ class LayerPins(Record):
     mlp: SublayerPins = Field(default=SublayerPins(), json_schema_extra=_undefaulted)
 
     def of(self, group_type: GroupType) -> SublayerPins:
-        """The pins of that sublayer."""
+        """Return the pins of that sublayer."""
         return self.attention if group_type == "attention" else self.mlp
 
     def __bool__(self) -> bool:
@@ -280,5 +280,5 @@ class PrunePlan(Record):
 
     @property
     def edited(self) -> bool:
-        """Whether the decisions are no longer those that gp wrote."""
+        """Return whether the decisions are no longer those that gp wrote."""
         return self.generated != self.decisions_digest()

@@ -154,7 +154,7 @@ def _share_violations(
 
 
 def _removed_parameters(layer: LayerEffect, structure: ModelStructure) -> tuple[int, int]:
-    """The parameters that go, of the attention and of the MLP."""
+    """Return the parameters that go, of the attention and of the MLP."""
     before = structure.layers[layer.layer_idx]
     attention, mlp = (
         (before.sublayer(kind).groups - len(layer.of(kind))) * before.sublayer(kind).cost

@@ -29,7 +29,7 @@ class LayerEffect:
     experts: tuple[int, ...] = ()  # channels that stay of every expert, where the MLP is a mixture
 
     def of(self, group_type: GroupType) -> IndexSet:
-        """The groups of that kind that stay."""
+        """Return the groups of that kind that stay."""
         return self.attention if group_type == "attention" else self.mlp
 
 
@@ -45,22 +45,22 @@ class PlanEffect:
 
     @property
     def parameters_after(self) -> int:
-        """The parameters of the cut model, embeddings included."""
+        """Return the parameters of the cut model, embeddings included."""
         return self.parameters_before - self.removed - self.on_top
 
     @property
     def ratio(self) -> float:
-        """The removed groups' share of all parameters."""
+        """Return the removed groups' share of all parameters."""
         return self.removed / self.parameters_before
 
     @property
     def kept_layers(self) -> tuple[LayerEffect, ...]:
-        """The layers that stay, in order; their new numbers are their positions here."""
+        """Return the layers that stay, in order; their new numbers are their positions here."""
         return tuple(layer for layer in self.layers if not layer.dropped)
 
     @property
     def dropped_layers(self) -> tuple[int, ...]:
-        """The original indices of the layers that go whole."""
+        """Return the original indices of the layers that go whole."""
         return tuple(layer.layer_idx for layer in self.layers if layer.dropped)
 
     @property
@@ -121,7 +121,7 @@ def _layer_effect(
 
 
 def _expert_widths(kept: IndexSet, experts: Sequence[int]) -> tuple[int, ...]:
-    """The channels that stay of every expert; `experts` are their widths before the cut."""
+    """Return the channels that stay of every expert; `experts` are their widths before the cut."""
     ends = accumulate(experts)
     return tuple(
         len(kept.within(end - width, end)) for end, width in zip(ends, experts, strict=True)

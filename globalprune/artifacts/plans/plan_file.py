@@ -58,7 +58,7 @@ class PlanFile:
 
     @property
     def folder(self) -> Path:
-        """The folder that the plan's own paths are relative to."""
+        """Return the folder that the plan's own paths are relative to."""
         return self.path.resolve().parent
 
 
@@ -73,7 +73,7 @@ class PlanDocument:
 
     @property
     def analysis(self) -> AnalysisReference | None:
-        """The analysis that it names, whatever else may be wrong with it."""
+        """Return the analysis that it names, whatever else may be wrong with it."""
         try:
             return AnalysisReference.model_validate(self.document.get("analysis"))
         except ValidationError:
@@ -116,7 +116,7 @@ class PlanDraft:
 
     @property
     def text(self) -> str:
-        """The whole file."""
+        """Return the whole file."""
         comment = "\n".join([SCHEMA_LINE, *comment_lines(self.header)])
         return f"{comment}\n{format_plan(self.plan)}"
 
@@ -229,7 +229,7 @@ def has_comments(path: Path) -> bool:
 
 
 def _generated_lines(lines: Sequence[str]) -> list[int]:
-    """The places of the generated comment lines; a person's may stand among them."""
+    """Return the places of the generated comment lines; a person's may stand among them."""
     found = []
     for at, line in enumerate(lines):
         if line.strip() and not line.lstrip().startswith(("#", "---")):
@@ -247,7 +247,7 @@ def _first_line(lines: Sequence[str]) -> int:
 
 
 def _named_structure(document: LinedDict) -> str | None:
-    """The fingerprint that the plan names, if it names one at all."""
+    """Return the fingerprint that the plan names, if it names one at all."""
     model = document.get("model")
     named = model.get("structure") if isinstance(model, dict) else None
     return named if isinstance(named, str) else None

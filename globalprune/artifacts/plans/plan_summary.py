@@ -51,7 +51,7 @@ def find_analysis(
 
 
 def table_warning(reference: AnalysisReference | None, path: Path, analysis: Analysis) -> str:
-    """A doubt, where the plan was made from another table than the one it is counted by."""
+    """Return a doubt, where the plan was made from another table than the one it is counted by."""
     if reference is None or reference.table == analysis.record.table:
         return ""
     return f"{path}: was made from another table than that of {analysis.folder}."
@@ -66,7 +66,7 @@ def plan_warning(plan: PrunePlan, record: AnalysisRecord | None) -> str | None:
 
 
 def recorded_warning(plan: PrunePlan, path: Path) -> str | None:
-    """The same of the plan at `path`, by the analysis that it names, if that lies there."""
+    """Return the same of the plan at `path`, by the analysis that it names, if that lies there."""
     if plan.analysis is None:
         return None
     record = path.resolve().parent / plan.analysis.path / ANALYSIS_FILE
@@ -77,7 +77,7 @@ def recorded_warning(plan: PrunePlan, path: Path) -> str | None:
 
 
 def plan_scoring(plan: PrunePlan, analysis: Analysis) -> tuple[Scoring, str]:
-    """What the plan was made by, and a doubt where the table lacks that by now."""
+    """Return what the plan was made by, and a doubt where the table lacks that by now."""
     default = scoring_of(analysis.record)
     if plan.analysis is None:
         return default, ""

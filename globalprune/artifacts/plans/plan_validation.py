@@ -152,7 +152,7 @@ def _complaint(detail: Mapping[str, Any], location: Location) -> str:
 
 
 def _suggestion(location: Location) -> str:
-    """What the unknown key at the end of the location should have been."""
+    """Return what the unknown key at the end of the location should have been."""
     *_, key = map(str, location)
     if _INDICES.fullmatch(key):  # the rest of {mlp: 4, 17-31}
         return 'if it is an index, put all of them in quotes: "4, 17-31".'
@@ -162,13 +162,13 @@ def _suggestion(location: Location) -> str:
 
 
 def _keys(model: type[Record]) -> str:
-    """The keys of a mapping in words."""
+    """Return the keys of a mapping in words."""
     *first, last = model.model_fields
     return f"{', '.join(first)} and/or {last}"
 
 
 def _pattern(location: Location) -> Location:
-    """The location with every layer as N."""
+    """Return the location with every layer as N."""
     if len(location) > 1 and location[0] in BY_LAYER:
         return (location[0], "N", *location[2:])
     return location
@@ -247,7 +247,7 @@ def _outside(document: LinedDict, location: Location, value: Any, groups: int) -
 
 
 def _nothing_stays(document: LinedDict, structure: ModelStructure) -> bool:
-    """Whether every group of every layer goes."""
+    """Return whether every group of every layer goes."""
     cuts = {index: layer for _, index, layer in _layers(document, "layers")}
     return all(
         not sublayer.groups
@@ -257,7 +257,7 @@ def _nothing_stays(document: LinedDict, structure: ModelStructure) -> bool:
 
 
 def _covers(value: Any, groups: int) -> bool:
-    """Whether a set names all of so many groups."""
+    """Return whether a set names all of so many groups."""
     try:
         indices = IndexSet.parse(value)
     except ValueError:

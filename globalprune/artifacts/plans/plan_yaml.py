@@ -188,7 +188,7 @@ class _Composer:
         return value
 
     def _value(self, event: Event, location: Location) -> Any:
-        """The value that begins with an event."""
+        """Return the value that begins with an event."""
         if len(location) > _DEEPEST:
             raise _error(f"is nested deeper than {_DEEPEST} levels", event.start_mark)
         value: Any
@@ -210,14 +210,14 @@ class _Composer:
         return value
 
     def _sequence(self, location: Location) -> list[Any]:
-        """The items up to the end of a sequence."""
+        """Return the items up to the end of a sequence."""
         items: list[Any] = []
         while not isinstance(event := next(self._events), SequenceEndEvent):
             items.append(self._value(event, (*location, len(items))))
         return items
 
     def _mapping(self, location: Location) -> LinedDict:
-        """The keys up to the end of a mapping; of repeated ones the first counts."""
+        """Return the keys up to the end of a mapping; of repeated ones the first counts."""
         mapping, merged = LinedDict(), LinedDict()
         while not isinstance(event := next(self._events), MappingEndEvent):
             key = self._key(event, location)
@@ -238,7 +238,7 @@ class _Composer:
         return mapping
 
     def _key(self, event: Event, location: Location) -> Any:
-        """The key that begins with an event; anything but a scalar is refused."""
+        """Return the key that begins with an event; anything but a scalar is refused."""
         key = self._value(event, location) if isinstance(event, AliasEvent | ScalarEvent) else []
         if isinstance(key, list | dict):
             raise _error("a key is a list or a mapping", event.start_mark)
@@ -251,7 +251,7 @@ def _error(what: str, mark: Mark) -> MarkedYAMLError:
 
 
 def _scalar(event: ScalarEvent) -> Any:
-    """The value of a scalar by YAML 1.2; `!!int 3` is one too."""
+    """Return the value of a scalar by YAML 1.2; `!!int 3` is one too."""
     text: str = event.value
     if event.tag is None:
         return _plain(text) if event.implicit[0] else text
@@ -264,7 +264,7 @@ def _scalar(event: ScalarEvent) -> Any:
 
 
 def _plain(text: str) -> Any:
-    """The value of a scalar without quotes."""
+    """Return the value of a scalar without quotes."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -275,19 +275,19 @@ def _plain(text: str) -> Any:
 
 
 def _tagged(tag: str | None, own: str, value: Any) -> Any:
-    """The value, with its tag unless that is its own."""
+    """Return the value, with its tag unless that is its own."""
     if tag in (None, "!", _TAG + own):
         return value
     return Tagged(tag.replace(_TAG, "!!"), value)
 
 
 def _is_merge(key: Event) -> bool:
-    """Whether a key is `<<`, not in quotes."""
+    """Return whether a key is `<<`, not in quotes."""
     return isinstance(key, ScalarEvent) and key.value == "<<" and bool(key.implicit[0])
 
 
 def _merge_parts(value: Any) -> list[LinedDict] | None:
-    """The mappings behind `<<`; None where there is anything else."""
+    """Return the mappings behind `<<`; None where there is anything else."""
     parts = value if isinstance(value, list) else [value]
     return parts if all(isinstance(part, LinedDict) for part in parts) else None
 
@@ -316,7 +316,7 @@ def _parse_value(mapping: LinedDict, key: str) -> None:
 
 
 def _decode(path: Path, content: bytes) -> str:
-    """The text of a file; raise `PlanInvalid` where it isn't UTF-8."""
+    """Return the text of a file; raise `PlanInvalid` where it isn't UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -342,7 +342,7 @@ def _represent_flow(dumper: Any, mapping: _Flow) -> Any:
 
 
 def _represent_indices(dumper: Any, indices: IndexSet) -> Any:
-    """The indices as a person writes them; `all` needs no quotes."""
+    """Return the indices as a person writes them; `all` needs no quotes."""
     style = None if indices.everything else '"'
     return dumper.represent_scalar(f"{_TAG}str", str(indices), style=style)
 
@@ -356,14 +356,14 @@ for _pattern, _first in ((_FLOAT, "-+.0123456789"), (_OCTAL, "0"), (_HEXADECIMAL
 
 
 def _flow(fields: dict[str, Any]) -> _Flow:
-    """The mapping in braces, and those in it too."""
+    """Return the mapping in braces, and those in it too."""
     return _Flow(
         (key, _flow(value) if isinstance(value, dict) else value) for key, value in fields.items()
     )
 
 
 def _target_fields(target: Target) -> dict[str, Any]:
-    """The fields of a target that are no defaults."""
+    """Return the fields of a target that are no defaults."""
     constraints = target.constraints.explicit()
     if target.constraints.protect_layers:
         constraints["protect_layers"] = target.constraints.protect_layers
@@ -377,7 +377,7 @@ def _target_fields(target: Target) -> dict[str, Any]:
 
 
 def _pin_fields(pins: LayerPins) -> dict[str, Any]:
-    """The pins of a layer that are set."""
+    """Return the pins of a layer that are set."""
     fields: dict[str, Any] = {}
     for kind in GROUP_TYPES:
         sublayer = pins.of(kind)

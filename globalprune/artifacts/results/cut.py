@@ -103,7 +103,7 @@ class ApplyMetrics(Record):
 
     @property
     def original_model(self) -> FirstModel:
-        """The model that was there before gp changed anything."""
+        """Return the model that was there before gp changed anything."""
         model = self.model
         return self.first or FirstModel(
             source=model.source,
@@ -139,7 +139,7 @@ class CompensatedModule(Record):
 
     @property
     def accepted(self) -> bool:
-        """Whether its weights changed."""
+        """Return whether its weights changed."""
         return self.strength is not None or bool(self.gates)
 
 
@@ -172,12 +172,12 @@ class CompensationRecord(Record):
 
     @property
     def accepted(self) -> int:
-        """The number of sublayers whose weights changed."""
+        """Return the number of sublayers whose weights changed."""
         return sum(module.accepted for module in self.modules)
 
     @property
     def final_norm_refitted(self) -> bool:
-        """Whether the final norm changed too."""
+        """Return whether the final norm changed too."""
         return self.final_norm is not None and self.final_norm.refitted
 
 
@@ -197,7 +197,7 @@ class CompensationRequest(Record):
 
 
 def widths_of(effect: PlanEffect) -> tuple[LayerWidths, ...]:
-    """The widths of every layer of the result."""
+    """Return the widths of every layer of the result."""
     return tuple(
         LayerWidths(
             layer_idx=new,

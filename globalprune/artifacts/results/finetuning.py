@@ -148,5 +148,5 @@ def read_loss_curve(path: Path) -> tuple[LossPoint, ...]:
 
 
 def _without_empty(row: dict[str, str]) -> dict[str, str]:
-    """The cells of a row that are not empty."""
+    """Return the cells of a row that are not empty."""
     return {name: value for name, value in row.items() if value not in ("", None)}

@@ -69,7 +69,8 @@ def test_pins_that_remove_more_than_asked_are_said() -> None:
 
     assert result.effect.removed == 150
     assert re.search(
-        r"pins alone remove 150 parameters, more than the \d+ parameters asked", result.warnings[0]
+        r"pins alone remove 150 parameters, more than the \d+ parameters required",
+        result.warnings[0],
     )
 
 

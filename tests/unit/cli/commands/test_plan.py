@@ -231,8 +231,14 @@ def test_a_latency_is_told_by_what_was_measured(folder: Path, tmp_path: Path) ->
     ("words", "message"),
     [
         (("--latency", "20"), "--latency 20: is no time; write 20ms, say"),
-        (("--latency", "20ms"), "--latency: is told by what gp measure wrote; name it with --mac"),
-        (("--ratio", 0.1, "--machine", "a.json"), "--machine a.json: tells a latency, and none is"),
+        (
+            ("--latency", "20ms"),
+            "--latency: needs the record of gp measure; name it with --machine",
+        ),
+        (
+            ("--ratio", 0.1, "--machine", "a.json"),
+            "--machine a.json: serves a latency budget, and there is none",
+        ),
         (
             ("--latency", "1ms", "--machine", "none.json"),
             "none.json: can't be read",
