@@ -91,9 +91,9 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(requested: bool) -> None:
     """Print the version and stop."""
-    if wanted:
+    if requested:
         from importlib.metadata import version
 
         sys.stdout.write(f"globalprune {version('globalprune')}\n")

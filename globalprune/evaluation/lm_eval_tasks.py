@@ -28,7 +28,7 @@ _SUGGESTED: Final = 5
 
 @dataclass(frozen=True)
 class LoadedTasks:
-    """The tasks as lm-eval's own objects, and digests that say exactly what is asked.
+    """The tasks as lm-eval's own objects, and digests that identify their questions.
 
     `documents` and `configs` are by task; `parents` names the group that reports a task's figure.
     """
@@ -129,7 +129,7 @@ def answer_tasks(
 
 
 def documents_digest(task: Any, limit: int | None) -> str:
-    """The digest of the documents that are asked, in order."""
+    """Return the digest of the documents that the task asks about, in order."""
     return digest_json([_plain(document) for _, document in task.doc_iterator(limit=limit)])
 
 

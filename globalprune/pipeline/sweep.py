@@ -296,10 +296,10 @@ def _sweep_of(
 
 def _unreached(one: PlanResult, line: str) -> UnreachedRatio:
     """Return the record of a ratio that has no plan."""
-    asked = one.plan.target.ratio if one.plan.target else None
+    ratio = one.plan.target.ratio if one.plan.target else None
     reachable = one.reachable_text
     reason = f"can't be reached: {reachable} at most" if reachable else " ".join(one.violations)
-    return UnreachedRatio(line=line, asked=asked or 0.0, reachable=one.effect.ratio, reason=reason)
+    return UnreachedRatio(line=line, asked=ratio or 0.0, reachable=one.effect.ratio, reason=reason)
 
 
 def _is_cut(plan: "PrunePlan", options: SweepOptions) -> bool:
