@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from analysing import write_ids
-from recovering import small
+from tiny_finetunings import small
 from tiny_models import random_ids
 
 import globalprune

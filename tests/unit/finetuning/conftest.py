@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from recovering import cut_unevenly, finetuned
+from tiny_finetunings import cut_unevenly, finetuned
 
 Tiny = Callable[[str], Path]
 

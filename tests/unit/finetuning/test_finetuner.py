@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recovering import finetuned, losses, recorded, small
+from tiny_finetunings import finetuned, losses, recorded, small
 
 from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.errors import UsageError

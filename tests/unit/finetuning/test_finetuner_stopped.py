@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from applying import bytes_below
-from recovering import finetuned, losses, small, stopping, write_text
+from tiny_finetunings import finetuned, losses, small, stopping, write_text
 
 from globalprune.artifacts.results.finetuning import LoraSettings
 from globalprune.errors import UsageError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from recovering import CHATML, finetuned, give_template, small, write_chats, write_text
+from tiny_finetunings import CHATML, finetuned, give_template, small, write_chats, write_text
 from tiny_models import save_tiny
 
 from globalprune.artifacts.results.finetuning import DistillationSettings

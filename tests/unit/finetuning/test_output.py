@@ -7,7 +7,7 @@ import pytest
 import torch
 from applying import bytes_below
 from cutting import tensors_in
-from recovering import cut_unevenly, finetuned, logits, small
+from tiny_finetunings import cut_unevenly, finetuned, logits, small
 from tiny_models import save_tiny
 from transformers import AutoModelForCausalLM
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_line import gp
 from cutting import tensors_in, write_removals
-from recovering import finetuned, logits, small
+from tiny_finetunings import finetuned, logits, small
 
 from globalprune.errors import UsageError
 from globalprune.models.checkpoints.open import open_checkpoint

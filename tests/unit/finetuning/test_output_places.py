@@ -6,7 +6,7 @@ from shutil import copytree
 from typing import NamedTuple
 
 import pytest
-from recovering import finetuned, small
+from tiny_finetunings import finetuned, small
 
 from globalprune.artifacts.results.finetuning import read_finetune_record
 from globalprune.errors import RecordInvalid, UsageError

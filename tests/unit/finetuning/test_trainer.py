@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recovering import IDS, cut_unevenly
+from tiny_finetunings import IDS, cut_unevenly
 from tiny_models import FAMILIES, tiny_model
 from torch import nn
 from torch.nn import functional

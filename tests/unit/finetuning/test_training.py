@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from recovering import finetuned, losses, small
 from text_files import write_lines
+from tiny_finetunings import finetuned, losses, small
 from tiny_models import random_ids, save_tiny
 from torch.nn import functional
 

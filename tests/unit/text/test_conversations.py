@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from recovering import CHATML
 from text_files import VOCABULARY, write_lines
+from tiny_finetunings import CHATML
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError

@@ -1,49 +1,28 @@
 """Windows to train on: full, seeded, divided by weights, joined as for calibration."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recovering import CHATML, write_chats
 from text_files import (
     EOS,
     VOCABULARY,
-    TokenizerMaker,
     failing_tokenizer,
     joined_ids,
     numbered_documents,
     numbered_text,
     position_of,
-    tokenizer_with_bos,
     write_lines,
 )
+from tiny_finetunings import chatty, training_windows, write_chats
 from tiny_models import tiny_tokenizer
 
 from globalprune.errors import TextError, UsageError
 from globalprune.text.rows import Column
-from globalprune.text.training import TrainingText, divide_samples, training_texts
-
-
-def cut(
-    *sources: Path | str, samples: int = 8, make: TokenizerMaker = tiny_tokenizer, **options: Any
-) -> Sequence[TrainingText]:
-    """The windows of some sources."""
-    options = {"seq_len": 32} | options
-    return training_texts(
-        [str(source) for source in sources], make, vocab_size=VOCABULARY, samples=samples, **options
-    )
-
-
-def chatty() -> Any:
-    """The byte tokenizer with a chat template, which starts texts with BOS as Llama's does."""
-    tokenizer = tokenizer_with_bos()
-    tokenizer.chat_template = CHATML
-    return tokenizer
+from globalprune.text.training import divide_samples, training_texts
 
 
 @pytest.fixture
@@ -54,7 +33,7 @@ def many(tmp_path: Path) -> Path:
 
 def test_windows_of_text_are_full_spans_and_all_of_them_is_learned(many: Path) -> None:
     """Documents are joined by EOS as for calibration; no token is padding."""
-    (text,) = cut(many, samples=20)
+    (text,) = training_windows(many, samples=20)
     ids = joined_ids(numbered_documents(200))
     places = [position_of(row, ids) for row in text.rows]
     assert [len(row) for row in text.rows] == [32] * 20
@@ -68,7 +47,7 @@ def test_windows_of_text_are_full_spans_and_all_of_them_is_learned(many: Path) -
 def test_a_seed_decides_the_windows(many: Path, tmp_path: Path, kind: str) -> None:
     """The same one gives the same, another one others."""
     source = many if kind == "text" else write_chats(tmp_path, 300)
-    one, again, other = (cut(source, make=chatty, seed=seed)[0] for seed in (3, 3, 4))
+    one, again, other = (training_windows(source, make=chatty, seed=seed)[0] for seed in (3, 3, 4))
     assert one.record == again.record
     assert all(map(torch.equal, (*one.rows, *one.labels), (*again.rows, *again.labels)))
     assert one.record.digest != other.record.digest
@@ -78,7 +57,7 @@ def test_a_seed_decides_the_windows(many: Path, tmp_path: Path, kind: str) -> No
 def test_sources_give_windows_by_their_weights(many: Path, tmp_path: Path) -> None:
     """Each in its own record; what is plain and what is a conversation may be mixed."""
     chats = write_chats(tmp_path)
-    text, chat = cut(f"{many}@0.7", f"{chats}@0.3", samples=10, make=chatty)
+    text, chat = training_windows(f"{many}@0.7", f"{chats}@0.3", samples=10, make=chatty)
     assert (len(text.rows), len(chat.rows)) == (7, 3)
     assert (text.record.source, chat.record.source) == (str(many), str(chats))
     assert (text.kind, chat.kind) == (Column.TEXT, Column.MESSAGES)
@@ -87,7 +66,7 @@ def test_sources_give_windows_by_their_weights(many: Path, tmp_path: Path) -> No
 def test_a_source_that_would_give_nothing_is_refused(many: Path) -> None:
     """Nobody names text that isn't to be read."""
     with pytest.raises(TextError, match=r"8 windows over 2 sources leave some without any; say"):
-        cut(f"{many}@100", f"{many}@1")
+        training_windows(f"{many}@100", f"{many}@1")
 
 
 def test_too_little_text_says_how_many_windows_it_gives(tmp_path: Path) -> None:
@@ -95,14 +74,14 @@ def test_too_little_text_says_how_many_windows_it_gives(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(numbered_text(20))
     with pytest.raises(TextError, match=r"its 100 tokens give at most 3 windows of 32 tokens, not"):
-        cut(path)
+        training_windows(path)
 
 
 def test_rows_of_ids_stand_as_they_are(tmp_path: Path) -> None:
     """Of whatever lengths, the first ones in order; neither --seq-len nor a tokenizer matters."""
     rows = [[1, 2, 3], [4, 5], [6, 7, 8, 9], [1, 1]]
     path = write_lines(tmp_path / "a.jsonl", [{"input_ids": row} for row in rows])
-    (text,) = cut(path, samples=3, seq_len=512, make=failing_tokenizer)
+    (text,) = training_windows(path, samples=3, seq_len=512, make=failing_tokenizer)
     assert [row.tolist() for row in text.rows] == rows[:3]
     assert [labels.tolist() for labels in text.labels] == rows[:3]
 
@@ -110,9 +89,9 @@ def test_rows_of_ids_stand_as_they_are(tmp_path: Path) -> None:
 def test_numbers_that_cannot_be_meant_are_refused(many: Path) -> None:
     """Before any text is read."""
     with pytest.raises(UsageError, match=r"--samples 0: must be at least 1"):
-        cut(many, samples=0)
+        training_windows(many, samples=0)
     with pytest.raises(UsageError, match=r"--seq-len 1: must be at least 2"):
-        cut(many, seq_len=1)
+        training_windows(many, seq_len=1)
 
 
 def test_numbers_left_out_are_500_windows_of_512_tokens() -> None:

@@ -11,8 +11,8 @@ import torch
 from applying import applied
 from cutting import tensors_in
 from peft import LoraConfig, PeftModel, get_peft_model
-from recovering import logits
 from safetensors.torch import save_file
+from tiny_finetunings import logits
 from tiny_models import random_ids, tiny_model
 
 from globalprune.errors import CheckpointError, NonFiniteError

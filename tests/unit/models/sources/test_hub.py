@@ -21,16 +21,6 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Hub = Callable[..., str]
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hub], None]:
-    """Put a function in the place of the Hub's download."""
-
-    def use(download: Hub) -> None:
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-
-    return use
-
-
 def test_a_hub_id_is_fetched_without_pickles_and_remembers_its_commit(
     tmp_path: Path, hub: Callable[[Hub], None]
 ) -> None:

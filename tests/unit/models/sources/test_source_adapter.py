@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 
 from globalprune.errors import CheckpointError, ModelNotFound
@@ -14,16 +13,6 @@ from globalprune.models.sources.source import ModelSource, resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Hub = Callable[..., str]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hub], None]:
-    """Put a function in the place of the Hub's download."""
-
-    def use(download: Hub) -> None:
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-
-    return use
 
 
 def adapter_on(folder: Path, **config: Any) -> Path:

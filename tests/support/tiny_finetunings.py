@@ -1,14 +1,20 @@
 """Tiny finetunings: their text, their settings, and a bar that stops them on the way."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from applying import applied
 from cutting import Removals, groups_of
-from text_files import numbered_text, write_lines
+from text_files import (
+    VOCABULARY,
+    TokenizerMaker,
+    numbered_text,
+    tokenizer_with_bos,
+    write_lines,
+)
 from tiny_models import random_ids, tiny_tokenizer
 
 from globalprune.artifacts.results.finetuning import FinetuneRun, FinetuneSettings, LoraSettings
@@ -17,6 +23,7 @@ from globalprune.models.loading import load_model
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import FinetuneOptions
 from globalprune.progress import Item, Progress, Reporter
+from globalprune.text.training import TrainingText, training_texts
 
 IDS = random_ids(2, 9)
 CHATML = (
@@ -124,3 +131,20 @@ def cut_unevenly(base: Path, folder: Path, family: str) -> Path:
         3: {"mlp": range(groups_of(family, "mlp"))},
     }
     return Path(applied(base, folder, gone).out)
+
+
+def training_windows(
+    *sources: Path | str, samples: int = 8, make: TokenizerMaker = tiny_tokenizer, **options: Any
+) -> Sequence[TrainingText]:
+    """The windows of some sources."""
+    options = {"seq_len": 32} | options
+    return training_texts(
+        [str(source) for source in sources], make, vocab_size=VOCABULARY, samples=samples, **options
+    )
+
+
+def chatty() -> Any:
+    """The byte tokenizer with a chat template, which starts texts with BOS as Llama's does."""
+    tokenizer = tokenizer_with_bos()
+    tokenizer.chat_template = CHATML
+    return tokenizer

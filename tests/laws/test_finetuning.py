@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from cutting import tensors_in
-from recovering import cut_unevenly, finetuned, losses, small, stopping
 from text_files import write_lines
+from tiny_finetunings import cut_unevenly, finetuned, losses, small, stopping
 from torch.nn import functional
 
 from globalprune.artifacts.results.finetuning import (
