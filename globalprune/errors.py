@@ -69,7 +69,7 @@ class PlanVersion(ArtifactError):  # noqa: N818
 
 
 class PlanStale(ArtifactError):  # noqa: N818
-    """The plan belongs to another model structure or another table."""
+    """The plan belongs to another model structure."""
 
 
 class TableInvalid(ArtifactError):  # noqa: N818

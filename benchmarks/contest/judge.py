@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from contest.dense_states import States
 from contest.part import Judged
 from contest.texts import STRIDED
-from globalprune.evaluation.model import perplexity
+from globalprune.evaluation.perplexity import perplexity
 from globalprune.text.windows import TokenWindows
 
 CHUNK: Final = 128  # positions whose log-softmax is taken at once

@@ -21,7 +21,7 @@ from globalprune.artifacts.evaluations.evaluation_table import (
     EVALUATION_FILE,
     EVALUATION_MARKDOWN,
 )
-from globalprune.artifacts.evaluations.latency import MachineRecord
+from globalprune.artifacts.evaluations.latency_table import MachineRecord
 from globalprune.artifacts.evaluations.sweep import Sweep
 from globalprune.artifacts.plans.plan import PrunePlan
 from globalprune.artifacts.plans.plan_file import (

@@ -209,8 +209,8 @@ Models = Annotated[
 
 def prunable_model(name: str) -> "PreparedModel":
     """Prepare a model, before slow libraries load; raise `ModelError` if no part can be cut."""
-    from globalprune.models.preflight import refuse_unprunable
     from globalprune.models.prepared_model import PreparedModel
+    from globalprune.models.refusals import refuse_unprunable
 
     model = PreparedModel(name)
     refuse_unprunable(model)
@@ -219,8 +219,8 @@ def prunable_model(name: str) -> "PreparedModel":
 
 def readable_model(name: str) -> "PreparedModel":
     """Prepare a model; raise `ModelError` if it can't be read, before slow libraries load."""
-    from globalprune.models.preflight import refuse_unreadable
     from globalprune.models.prepared_model import PreparedModel
+    from globalprune.models.refusals import refuse_unreadable
 
     model = PreparedModel(name)
     refuse_unreadable(model)

@@ -27,7 +27,7 @@ from globalprune.evaluation.lm_eval_tasks import (
     load_tasks,
     refuse_missing_template,
 )
-from globalprune.evaluation.model import CACHE_FOLDER, EvaluationProtocol, evaluate_model
+from globalprune.evaluation.perplexity import CACHE_FOLDER, EvaluationProtocol, evaluate_model
 from globalprune.evaluation.resources import describe_hardware
 from globalprune.evaluation.speed import TimedModel, measure_speeds
 from globalprune.evaluation.windows import EvaluationText

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from globalprune.artifacts.evaluations.evaluation import median_of_rounds, ratio_of_rounds
-from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.evaluations.latency_table import MachineRecord, TimedPoint
 from globalprune.artifacts.formatting import format_bytes, format_with_error
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import LayerCuts, ModelReference, PrunePlan

@@ -34,7 +34,7 @@ from globalprune.finetuning.output import (
     write_model,
     write_run,
 )
-from globalprune.finetuning.training import (
+from globalprune.finetuning.training_run import (
     CHECKPOINT_BYTES,
     KEPT_CHECKPOINTS,
     TrainingJob,

@@ -24,7 +24,7 @@ from globalprune.artifacts.results.finetuning import (
 from globalprune.card.model_card import write_card
 from globalprune.errors import NonFiniteError, VerificationFailed
 from globalprune.finetuning.inputs import TrainingData
-from globalprune.finetuning.training import TrainingResult
+from globalprune.finetuning.training_run import TrainingResult
 from globalprune.models import modeling_globalprune
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.identity import weights_fingerprint

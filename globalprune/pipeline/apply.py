@@ -99,7 +99,7 @@ def explain_plan(
     Raise what the run would raise; about its place only if `out` names one. The default text from
     the Hub is not fetched for that.
     """
-    from globalprune.surgery.compensate import read_windows
+    from globalprune.surgery.compensated_cut import read_windows
     from globalprune.surgery.executor import refuse_broken_size, refuse_cut
     from globalprune.surgery.explain import explain_cut
     from globalprune.surgery.prepare import prepare_cut
@@ -127,7 +127,7 @@ def check_cut(
 
     The warnings of the result's records are reported now. `texts` are those that were read before.
     """
-    from globalprune.surgery.compensate import read_windows
+    from globalprune.surgery.compensated_cut import read_windows
     from globalprune.surgery.executor import refuse_cut
     from globalprune.surgery.prepare import cut_warnings, prepare_cut
 

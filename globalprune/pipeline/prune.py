@@ -142,7 +142,7 @@ def _read_texts(
 ) -> "tuple[CalibrationText, Texts]":
     """Read every text of the run; raise now for text that a later phase would refuse."""
     from globalprune.analysis.analyzer import read_text
-    from globalprune.surgery.compensate import check_compensation
+    from globalprune.surgery.compensated_cut import check_compensation
 
     applying = options.apply_options()
     check_compensation(applying)

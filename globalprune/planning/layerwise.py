@@ -12,7 +12,7 @@ from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.errors import PlanInvalid
 from globalprune.planning.eligibility import Eligibility
 from globalprune.planning.knapsack import Floats, Mask, Selection
-from globalprune.planning.selection import PINS_TAKE_ALL, keep_cheapest
+from globalprune.planning.knapsack_units import PINS_TAKE_ALL, keep_cheapest
 
 DEFAULT_SHARE: Final = 0.2  # attention's part of what goes
 _ATTENTION, _MLP = 0, 1  # positions in GROUP_TYPES

@@ -16,7 +16,7 @@ from globalprune.artifacts.analyses.analysis import (
 )
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.disk import relative_path
-from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.evaluations.latency_table import Latencies
 from globalprune.artifacts.plans.budgets import BudgetStatus
 from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan import (

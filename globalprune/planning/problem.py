@@ -10,7 +10,7 @@ import numpy as np
 
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.analyses.group_table import GroupTable
-from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.evaluations.latency_table import Latencies
 from globalprune.artifacts.plans.budgets import BudgetRequirement, BudgetStatus, requirements_of
 from globalprune.artifacts.plans.plan import Budgets, Constraints, Target
 from globalprune.errors import PlanInvalid, UsageError
@@ -25,10 +25,10 @@ from globalprune.planning.eligibility import (
     stock_widths,
 )
 from globalprune.planning.knapsack import Mask, Selection
-from globalprune.planning.latency import LatencyBudget, select_within_latency
+from globalprune.planning.knapsack_units import select
+from globalprune.planning.latency_budget import LatencyBudget, select_within_latency
 from globalprune.planning.layerwise import DEFAULT_SHARE, select_by_layer
 from globalprune.planning.options import option_name
-from globalprune.planning.selection import select
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from globalprune.artifacts.analyses.analysis import (
     scored_table,
     scoring_of,
 )
-from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.evaluations.latency_table import Latencies
 from globalprune.artifacts.plans.plan import LayerPins, PrunePlan, SublayerPins
 from globalprune.artifacts.plans.plan_compliance import violations
 from globalprune.artifacts.plans.plan_effect import PlanEffect
@@ -33,7 +33,12 @@ from globalprune.errors import ArtifactError, UsageError
 from globalprune.options import PlanOptions
 from globalprune.planning.diff import SublayerDifference, differences
 from globalprune.planning.eligibility import Pins
-from globalprune.planning.latency import cited_machine, latency_of, latency_violations, machine_path
+from globalprune.planning.latency_budget import (
+    cited_machine,
+    latency_of,
+    latency_violations,
+    machine_path,
+)
 from globalprune.planning.options import merge_constraints
 from globalprune.planning.planner import make_plan
 from globalprune.planning.summary import PlanFigures, figures_of, importance_of

@@ -26,7 +26,7 @@ from globalprune.artifacts.structure import GROUP_TYPES, ModelStructure
 from globalprune.errors import UsageError
 from globalprune.options import PlanOptions
 from globalprune.planning.eligibility import Pins
-from globalprune.planning.latency import machine_for
+from globalprune.planning.latency_budget import machine_for
 from globalprune.planning.options import (
     plan_paths,
     targets_for,

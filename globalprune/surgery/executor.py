@@ -54,7 +54,7 @@ from globalprune.models.placement import DTYPES, TORCH_DTYPE_NAMES
 from globalprune.models.sources.source import ModelSource
 from globalprune.models.tokenizer import load_tokenizer
 from globalprune.progress import SILENT, Progress, Reporter
-from globalprune.surgery.compensate import compensate_cut
+from globalprune.surgery.compensated_cut import compensate_cut
 from globalprune.surgery.explain import explain_cut
 from globalprune.surgery.prepare import PreparedCut, cut_warnings
 from globalprune.surgery.records import write_records

@@ -78,7 +78,7 @@ def test_a_run_that_was_cut_short_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("globalprune.evaluation.model.answer_tasks", die)
+        patch.setattr("globalprune.evaluation.perplexity.answer_tasks", die)
         assert gp("eval", *words, broken, *SHORT).code == 130
     assert [path.name[:5] for path in (broken / "parts").iterdir()] == ["text-"]
     said = judge(*words, broken).err

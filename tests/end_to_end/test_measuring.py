@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import Said, files_below, gp, refused
 
-from globalprune.artifacts.evaluations.latency import read_machine_record
+from globalprune.artifacts.evaluations.latency_table import read_machine_record
 
 QUICK = ("--context", 5, "--tokens", 1, "--rounds", 2, "--points", 3, "--device", "cpu")
 

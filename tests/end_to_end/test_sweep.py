@@ -68,7 +68,7 @@ def test_the_same_command_judges_nothing_again(tiny: Tiny, analysis: Path, tmp_p
     command = ("sweep", tiny("llama"), "--analysis", analysis, "-o", tmp_path, *JUDGED)
     first = gp(*command, "--ratio", 0.1, "--json").json
     curve = (tmp_path / "sweep.svg").read_bytes()
-    with mock.patch("globalprune.evaluation.model.load_candidate") as loading:
+    with mock.patch("globalprune.evaluation.perplexity.load_candidate") as loading:
         again = gp(*command, "--ratio", 0.1, "--json").json
     assert curve == (tmp_path / "sweep.svg").read_bytes()
     more = gp(*command, "--ratio", 0.1, "--ratio", 0.2, "--json").json

@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from knapsacks import brute_force, keeps_ceilings, knapsacks
 
 from globalprune.planning.knapsack import Ceilings, Knapsack, Selection, fractional_bound
+from globalprune.planning.knapsack_units import solve
 from globalprune.planning.lagrangian import solve_by_relaxation
-from globalprune.planning.selection import solve
 
 
 def assert_best(problem: Knapsack, found: Selection | None) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import Seconds, machine_record, steady
 
-from globalprune.artifacts.evaluations.latency import Latencies
+from globalprune.artifacts.evaluations.latency_table import Latencies
 from globalprune.artifacts.plans.plan import Constraints, MachineReference, Target
 from globalprune.planning.planner import PlanResult, make_plan
 

@@ -24,7 +24,7 @@ from globalprune.models.registry import adapter_for
 from globalprune.models.sources.source import resolve_model
 from globalprune.options import ApplyOptions
 from globalprune.sublayers.residual_stream import SublayerModel, sublayer_model
-from globalprune.surgery.compensate import read_windows
+from globalprune.surgery.compensated_cut import read_windows
 from globalprune.surgery.executor import cut_model
 from globalprune.surgery.prepare import prepare_cut
 

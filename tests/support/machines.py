@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from globalprune.artifacts.evaluations.evaluation import Hardware
-from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.evaluations.latency_table import MachineRecord, TimedPoint
 from globalprune.artifacts.plans.plan import ModelReference
 from globalprune.artifacts.records import write_record
 from globalprune.artifacts.structure import ModelStructure

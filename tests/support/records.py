@@ -13,7 +13,7 @@ from globalprune.artifacts.evaluations.evaluation import (
     SpeedSettings,
     perplexity_of,
 )
-from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+from globalprune.artifacts.evaluations.latency_table import MachineRecord, TimedPoint
 from globalprune.artifacts.plans.plan import ModelReference
 from globalprune.artifacts.records import TextRecord
 from globalprune.artifacts.structure import ModelStructure

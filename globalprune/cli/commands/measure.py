@@ -9,7 +9,7 @@ from globalprune.cli import console, options
 from globalprune.cli.console import lines_of
 
 if TYPE_CHECKING:
-    from globalprune.artifacts.evaluations.latency import MachineRecord, TimedPoint
+    from globalprune.artifacts.evaluations.latency_table import MachineRecord, TimedPoint
 
 
 def measure(
@@ -58,7 +58,7 @@ def measure(
     Example:  gp measure MODEL -o machine.json --context 2048
     """
     from globalprune.artifacts.disk import refuse_inside_model
-    from globalprune.artifacts.evaluations.latency import refuse_machine_output
+    from globalprune.artifacts.evaluations.latency_table import refuse_machine_output
     from globalprune.artifacts.records import write_record
     from globalprune.artifacts.writer_lock import writer_lock
     from globalprune.options import MeasureOptions

@@ -10,7 +10,7 @@ from contest.texts import FOREIGN, OTHER, STRIDED
 from measuring import windows_of
 from tiny_models import random_ids, tiny_model
 
-from globalprune.evaluation.model import perplexity
+from globalprune.evaluation.perplexity import perplexity
 
 WINDOWS = windows_of([*random_ids(2, 140), *random_ids(1, 140, seed=3)])  # longer than a chunk
 TEXTS = {STRIDED: WINDOWS, OTHER: WINDOWS, FOREIGN: WINDOWS}

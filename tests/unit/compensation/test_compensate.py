@@ -29,7 +29,7 @@ from globalprune.compensation.sublayer_weights import CompensatedWeights
 from globalprune.models.loading import load_model
 from globalprune.progress import silent
 from globalprune.sublayers.residual_stream import StreamBatch, stream_batches
-from globalprune.surgery.compensate import read_windows
+from globalprune.surgery.compensated_cut import read_windows
 
 Tiny = Callable[[str], Path]
 IDS = random_ids(ROWS, 24)

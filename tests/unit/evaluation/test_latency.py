@@ -14,7 +14,7 @@ from records import machine_record, timed
 from tiny_models import FAMILIES, save_tiny, tiny_model
 from uneven_models import save_uneven
 
-from globalprune.artifacts.evaluations.latency import MachineRecord
+from globalprune.artifacts.evaluations.latency_table import MachineRecord
 from globalprune.errors import UsageError
 from globalprune.evaluation import latency
 from globalprune.evaluation.latency import (

@@ -16,8 +16,8 @@ from globalprune.models.checkpoints.gguf_checkpoint import GGUF_FAMILIES
 from globalprune.models.checkpoints.gguf_header import quantisation_of, quantisation_warnings
 from globalprune.models.checkpoints.open import open_checkpoint
 from globalprune.models.loading import load_model
-from globalprune.models.preflight import refuse_unprunable, refuse_unreadable
 from globalprune.models.prepared_model import PreparedModel
+from globalprune.models.refusals import refuse_unprunable, refuse_unreadable
 from globalprune.models.registry import ADAPTERS, adapter_for
 from globalprune.models.sources.source import ModelSource
 

@@ -7,8 +7,8 @@ import pytest
 
 from globalprune.errors import CheckpointError
 from globalprune.models.loading import load_model
-from globalprune.models.preflight import refuse_unreadable
 from globalprune.models.prepared_model import PreparedModel
+from globalprune.models.refusals import refuse_unreadable
 
 
 def text(value: bytes) -> bytes:

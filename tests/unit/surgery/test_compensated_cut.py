@@ -33,7 +33,7 @@ def never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the weights were loaded")
 
-    monkeypatch.setattr("globalprune.surgery.compensate.load_model", refuse)
+    monkeypatch.setattr("globalprune.surgery.compensated_cut.load_model", refuse)
 
 
 def short(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from globalprune.artifacts.results.finetuning import FinetuneSettings, read_fine
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.errors import NonFiniteError
 from globalprune.evaluation.candidates import open_candidate
-from globalprune.evaluation.model import (
+from globalprune.evaluation.perplexity import (
     EvaluationProtocol,
     evaluate_model,
     perplexity,
@@ -121,7 +121,7 @@ def test_a_finished_part_is_taken_up_again(
     asked = protocol_of(write_rows(tmp_path / "t.jsonl"))
     first, _ = judge(tiny("llama"), asked, tmp_path / "parts")
     [part] = (tmp_path / "parts").iterdir()
-    monkeypatch.setattr("globalprune.evaluation.model.load_candidate", pytest.fail)
+    monkeypatch.setattr("globalprune.evaluation.perplexity.load_candidate", pytest.fail)
     again, _ = judge(tiny("llama"), asked, tmp_path / "parts")
     assert again == first.model_copy(update={"from_earlier_run": ("text",)})
     assert json.loads(part.read_text())["perplexity"]["window_nll"] == list(

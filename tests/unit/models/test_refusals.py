@@ -9,8 +9,8 @@ import huggingface_hub
 import pytest
 
 from globalprune.errors import CheckpointError, UnsupportedArchitecture
-from globalprune.models.preflight import refuse_unprunable, refuse_unreadable
 from globalprune.models.prepared_model import PreparedModel
+from globalprune.models.refusals import refuse_unprunable, refuse_unreadable
 
 PLACE = "org/model@main"
 GPTQ = {"quantization_config": {"quant_method": "gptq"}}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import machine_record, timed
 
-from globalprune.artifacts.evaluations.latency import (
+from globalprune.artifacts.evaluations.latency_table import (
     Latencies,
     LatencyCurve,
     MachineRecord,

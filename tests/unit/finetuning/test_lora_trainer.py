@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from globalprune.artifacts.results.finetuning import DistillationSettings, LoraSettings
 from globalprune.errors import UsageError
-from globalprune.finetuning import trainer
-from globalprune.finetuning.trainer import add_adapters, distillation_sum
+from globalprune.finetuning import lora_trainer
+from globalprune.finetuning.lora_trainer import add_adapters, distillation_sum
 from globalprune.models.loading import load_model
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -227,7 +227,7 @@ def test_how_many_positions_are_compared_at_once_changes_nothing(
     """Chunks bound the memory; the last one may be shorter."""
     student, teacher = drawn(0), drawn(1)
     whole = distillation_sum(student, teacher, ALL, asked(top_k=4))
-    monkeypatch.setattr(trainer, "DISTILLATION_CHUNK", rows * VOCABULARY)
+    monkeypatch.setattr(lora_trainer, "DISTILLATION_CHUNK", rows * VOCABULARY)
     torch.testing.assert_close(distillation_sum(student, teacher, ALL, asked(top_k=4)), whole)
 
 

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 
 from globalprune.artifacts.results.finetuning import FinetuneSettings, LossPoint
 from globalprune.finetuning.inputs import Precision, TrainingWindows
-from globalprune.finetuning.trainer import FinetuneTrainer, add_adapters
+from globalprune.finetuning.lora_trainer import FinetuneTrainer, add_adapters
 from globalprune.models.loading import load_model
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.quiet import quiet_logs

@@ -9,7 +9,11 @@ import numpy as np
 
 from globalprune.artifacts.analyses.group_table import GroupTable
 from globalprune.artifacts.disk import relative_path
-from globalprune.artifacts.evaluations.latency import Latencies, MachineRecord, read_machine_record
+from globalprune.artifacts.evaluations.latency_table import (
+    Latencies,
+    MachineRecord,
+    read_machine_record,
+)
 from globalprune.artifacts.plans.budgets import BudgetRequirement, BudgetStatus
 from globalprune.artifacts.plans.plan import Budgets, MachineReference, PrunePlan
 from globalprune.artifacts.plans.plan_effect import PlanEffect

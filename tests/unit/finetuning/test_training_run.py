@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from globalprune.artifacts.results.finetuning import DistillationSettings
 from globalprune.finetuning.inputs import TrainingWindows
-from globalprune.finetuning.training import last_checkpoint, step_of, training_arguments
+from globalprune.finetuning.training_run import last_checkpoint, step_of, training_arguments
 from globalprune.models.loading import load_model
 from globalprune.progress import Item
 from globalprune.text.rows import Column
