@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
@@ -246,10 +246,6 @@ def _file_steps(
         return (*steps, WriteTokenizer())
     auxiliary = list_auxiliary_files(checkpoint.auxiliary_folder)
     return (*steps, *(CopyAuxiliaryFile(name) for name in auxiliary))
-
-
-if TYPE_CHECKING:
-    from globalprune.surgery.prepare import PreparedCut
 
 
 def _missing_analysis(plan: PrunePlan, found: Path | None) -> Iterator[str]:
