@@ -158,6 +158,8 @@ def settings_lines(comparison: Comparison) -> list[str]:
             "one window tells no error of perplexity, so no difference is shown: take more"
         )
     lines.append("± is the standard error; under a figure stands the difference to the first model")
+    if settings.speed is not None:
+        lines.append("differences of rates are medians of rounds in which both models ran in turn")
     return lines
 
 

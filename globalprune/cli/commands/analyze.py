@@ -159,6 +159,7 @@ def analyze(
 
 def _summary(record: "AnalysisRecord", out: Path) -> str:
     """Return lines that say what was measured, and where the analysis is."""
+    from globalprune.artifacts.analyses.reliability import trial_text
     from globalprune.artifacts.formatting import describe_text
 
     model = record.model
@@ -171,7 +172,8 @@ def _summary(record: "AnalysisRecord", out: Path) -> str:
         f"{out}: {groups:,} groups of {model.source} measured by {', '.join(record.methods)}\n"
         f"  {describe_text(record.calibration)}, {record.seconds:.0f} s; they hold "
         f"{record.removable:,} of {model.parameters:,} parameters ({share})\n"
-        f"{_agreement(record)}"
+        f"{_agreement(record)}\n"
+        f"  trial: {trial_text(record.trial)}"
     )
 
 
