@@ -32,7 +32,7 @@ class AnalyzeOptions:
     data: str | None = None  # text to measure with; None: web text from the Hub
     samples: int | None = None  # windows; None: 128, or all rows of `input_ids`
     seq_len: int | None = None  # tokens in a window; None: 512
-    batch_size: int = 4  # windows that run at once; changes rounding alone
+    batch_size: int = 4  # windows that run at once; changes figures by rounding alone
     seed: int = 0  # draws the positions of the windows, and sampled labels
     importances: tuple[str, ...] = (DEFAULT_IMPORTANCE,)  # the table is scored by the first
     normaliser: str | None = None  # of the first importance; None: its own
@@ -236,7 +236,7 @@ class PruneOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no recipe is."""
+        """Refuse an unknown preset, fewer than one round, and gate steps without compensation."""
         if self.preset not in PRESETS:
             raise UsageError(
                 f"--preset {self.preset}: is not known; there are {', '.join(PRESETS)}."

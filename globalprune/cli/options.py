@@ -36,7 +36,7 @@ def read_ratio(text: str) -> float:
         percent = text.strip().removesuffix("%")
         number = percent.replace(".", "", 1)
         example = f"{float(percent) / 100:g}" if number.isascii() and number.isdigit() else "0.2"
-        raise UsageError(f"--ratio {text}: is no fraction; write {example}, say.") from error
+        raise UsageError(f"--ratio {text}: is not a fraction; write it like {example}.") from error
 
 
 def ratio_option(purpose: str, **settings: Any) -> Any:
@@ -46,7 +46,10 @@ def ratio_option(purpose: str, **settings: Any) -> Any:
 
 SeqLen = Annotated[int | None, typer.Option(help="Tokens in a window.", show_default="512")]
 BatchSize = Annotated[
-    int, typer.Option(help="Windows that run at once; changes no figure but speed and memory.")
+    int,
+    typer.Option(
+        help="Windows that run at once; changes speed and memory, and figures by rounding alone."
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="the first GPU, else cpu")
@@ -89,7 +92,7 @@ CompensationText = Annotated[
 CompensationSamples = Annotated[
     int | None,
     typer.Option(
-        help="Windows for --compensate; one of sixteen only validates.",
+        help="Windows for --compensate; one in sixteen is kept for validation and not fitted to.",
         show_default="128; all rows of `input_ids`",
     ),
 ]

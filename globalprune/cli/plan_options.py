@@ -70,7 +70,7 @@ def _amount(name: str, text: str) -> int:
     factor = factors.get(unit.removesuffix("B") if name in _IN_BYTES else unit)
     if match is None or factor is None:
         example = _EXAMPLES[name]
-        raise UsageError(f"{option_name(name)} {text}: is no amount; write {example}, say.")
+        raise UsageError(f"{option_name(name)} {text}: is not an amount; write it like {example}.")
     return math.floor(Fraction(match[1]) * factor)
 
 
@@ -78,7 +78,7 @@ def _milliseconds(text: str) -> float:
     """The milliseconds that a text such as 1.5ms spells."""
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match[2] not in _MILLISECONDS:
-        raise UsageError(f"--latency {text}: is no time; write 20ms, say.")
+        raise UsageError(f"--latency {text}: is not a time; write it like 20ms.")
     return float(Fraction(match[1]) * _MILLISECONDS[match[2]])
 
 

@@ -151,7 +151,9 @@ def _refuse_contradictions(options: FinetuneOptions, teacher: PreparedModel | No
     if options.settings.method == "full" and options.keep_adapter:
         raise UsageError("--keep-adapter: full finetuning makes no adapter; say --method lora.")
     if (options.settings.distillation is None) != (teacher is None):
-        raise UsageError("a teacher and how to learn from it belong together; say --teacher MODEL.")
+        raise UsageError(
+            "--teacher: a teacher and distillation settings go together; give both, or neither."
+        )
 
 
 def _refuse_stacking(model: PreparedModel, *, keep_adapter: bool) -> None:

@@ -208,7 +208,7 @@ def _warn_of_plain_text(texts: Sequence[TrainingText], student: PreparedModel) -
         return
     if student.tokenizer.chat_template is not None:
         yield (
-            "the model has a chat template, and all of the text is plain: finetuning on it may "
-            "cost the model its manners. Mix in conversations (a source with a column "
-            "`messages`), or look at its answers afterwards."
+            "the model has a chat template, and all of the text is plain: after finetuning on "
+            "it, the model may answer worse in conversations. Mix in conversations (a source with "
+            "a column `messages`), or look at its answers afterwards."
         )

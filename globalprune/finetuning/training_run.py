@@ -28,7 +28,7 @@ _LAST_WRITTEN: Final = "trainer_state.json"  # Trainer writes it after everythin
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """Who learns what, from whom, and how."""
+    """The student, its teacher if it has one, the text, and the settings of one training run."""
 
     student: PreparedModel
     teacher: PreparedModel | None

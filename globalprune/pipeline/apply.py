@@ -179,16 +179,16 @@ def _stages(job: CutJob, work: RunFolder, reporter: Reporter) -> tuple[Path, Pru
         _read_cut,
         lambda: _cut(job, cut_folder, work, reporter),
     )
-    models = {job.model: job.model.name, PreparedModel(cut_folder): f"{job.out}, cut only"}
+    cut_model = last = PreparedModel(cut_folder)
+    models = {job.model: job.model.name, cut_model: f"{job.out}, cut only"}
     run = None
     if job.options.finetune is not None:
         run = _unless_done(
             tuned_folder / RECORDS_FOLDER / FINETUNE_FILE,
             lambda path: read_finetune_record(path).runs[-1],
-            lambda: _finetune(job, [*models][-1], tuned_folder, work, reporter),
+            lambda: _finetune(job, cut_model, tuned_folder, work, reporter),
         )
-        models[PreparedModel(tuned_folder)] = ""
-    last = [*models][-1]
+        last = PreparedModel(tuned_folder)
     models[last] = str(job.out)
     evaluation = None
     if job.options.evaluate is not None:
@@ -262,7 +262,10 @@ def _evaluate(
 
 
 def _run_at_once(job: CutJob, reporter: Reporter) -> PruneResult:
-    """Cut the model right into OUT, and evaluate it before and after if the options say so."""
+    """Cut the model right into OUT, and evaluate it before and after if the options say so.
+
+    Without compensation and finetuning there is no work worth keeping, so there is no run folder.
+    """
     from globalprune.evaluation.windows import EvaluationText
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.surgery.executor import cut_model

@@ -22,6 +22,7 @@ from globalprune.planning.options import with_stored_dtype
 
 _ROUNDING: Final = 1e-12  # of sums in two orders
 _NO_PERPLEXITY: Final = "(sums of importance are no perplexity)"
+_SMALL_GAP: Final = 1e-4  # as small as the other shares are spelled
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,10 @@ def importance_lines(plan: PrunePlan, figures: PlanFigures) -> tuple[str, ...]:
     lost += f" by {scoring} ({100 * optimality.lost / optimality.total:.2f} % of all)"
     bound = f"{100 * optimality.bound / optimality.total:.2f} %"
     kept = f"keeps {100 * optimality.kept / optimality.total:.2f} %"
-    gap = f"a gap of {100 * optimality.gap:.2g} % {_NO_PERPLEXITY}"
-    return lost, f"{kept}; any cut as large keeps {bound} at most, {gap}"
+    gap = f"a gap of {100 * optimality.gap:.2g} %"
+    if 0 < optimality.gap < _SMALL_GAP:
+        gap = f"a gap below {100 * _SMALL_GAP:g} %"
+    return lost, f"{kept}; any cut as large keeps {bound} at most, {gap} {_NO_PERPLEXITY}"
 
 
 def shares_of(effect: PlanEffect, structure: ModelStructure) -> dict[GroupType, float]:

@@ -12,7 +12,7 @@ from globalprune.planning.write import write_plans
 
 WORDS = {
     "no folder": ("plan gone --ratio 0.2", "gone: there is no such folder"),
-    "percent": ("plan {dir} --ratio 20", "ratio 20.0: a ratio is at least 0"),
+    "percent": ("plan {dir} --ratio 20", "--ratio 20.0: must be at least 0"),
     "two plans, one file": ("plan {dir} --ratio 0.1 --ratio 0.2 -o a.yaml", "one file for 2 plans"),
     "csv is a table": (
         "plan {dir} --ratio 0.1 --csv {dir}/groups.parquet",
@@ -41,7 +41,7 @@ WORDS = {
     "overlap": ("eval {llama} --stride 3", "would overlap"),
     "no layers": ("analyze {llama} -o a --layers 3:9", "has 4 layers"),
     "no method": ("analyze {llama} -o a --importance x", "x is not known; there are taylor"),
-    "no first plan": ("analyze {llama} -o a --ratio 2", "ratio 2.0: a ratio is at least 0"),
+    "no first plan": ("analyze {llama} -o a --ratio 2", "--ratio 2.0: must be at least 0"),
     "negative seed": ("analyze {llama} -o a --data builtin --seed -1", "--seed -1: must be at l"),
     "no device": ("analyze {llama} -o a --device tpu9", "--device tpu9"),
     "no precision": ("analyze {llama} -o a --dtype int3", "--dtype int3"),

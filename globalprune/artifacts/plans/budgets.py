@@ -171,7 +171,7 @@ def further_costs(structure: ModelStructure, layers: Rows, kinds: Rows) -> dict[
 def refuse_bad_ratio(ratio: float) -> None:
     """Raise `UsageError` unless 0 ≤ ratio < 1."""
     if not 0 <= ratio < 1:
-        raise UsageError(f"ratio {ratio}: a ratio is at least 0 and below 1, such as 0.2.")
+        raise UsageError(f"--ratio {ratio}: must be at least 0 and below 1, such as 0.2.")
 
 
 def parameters_to_remove(ratio: float, parameters: int) -> int:

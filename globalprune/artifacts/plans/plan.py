@@ -144,7 +144,7 @@ class Target(Budgets):
     @model_validator(mode="after")
     def _has_a_budget(self) -> "Target":
         if not self.amounts():
-            raise ValueError("says no budget; write `ratio: 0.2`, say.")
+            raise ValueError("names no budget; write one, such as `ratio: 0.2`.")
         if (self.latency is None) is not (self.machine is None):
             raise ValueError("latency and machine go together; write both, or leave both out.")
         others = self._beside_weights()

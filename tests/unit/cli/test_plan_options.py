@@ -29,10 +29,10 @@ def test_amounts_have_units(name: str, text: str, amount: int) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"parameters": "many"}, r"--params many: is no amount; write 6B, say"),
-        ({"size": "12 lbs"}, r"--size 12 lbs: is no amount; write 12GB, say"),
-        ({"kv_cache": "-1"}, r"--kv-cache -1: is no amount; write 96KiB, say"),
-        ({"flops": "1KiB"}, r"--flops 1KiB: is no amount; write 10G, say"),
+        ({"parameters": "many"}, r"--params many: is not an amount; write it like 6B"),
+        ({"size": "12 lbs"}, r"--size 12 lbs: is not an amount; write it like 12GB"),
+        ({"kv_cache": "-1"}, r"--kv-cache -1: is not an amount; write it like 96KiB"),
+        ({"flops": "1KiB"}, r"--flops 1KiB: is not an amount; write it like 10G"),
         ({"dtype": "int3"}, r"--dtype int3: should be 'float32', 'bfloat16'"),
         ({"context": -1}, r"--context -1: should be greater than or equal to 0"),
     ],

@@ -77,8 +77,16 @@ def test_a_result_is_replaced_by_overwriting(tiny: Tiny, tmp_path: Path) -> None
     ("settings", "options", "message"),
     [
         (small(lora=None), {"keep_adapter": True}, "--keep-adapter: full finetuning makes no adap"),
-        (small(distillation=DistillationSettings()), {}, "belong together; say --teacher MODEL"),
-        (small(), {"teacher": "somewhere"}, "belong together; say --teacher MODEL"),
+        (
+            small(distillation=DistillationSettings()),
+            {},
+            "--teacher: a teacher and distillation settings go together",
+        ),
+        (
+            small(),
+            {"teacher": "somewhere"},
+            "--teacher: a teacher and distillation settings go together",
+        ),
     ],
     ids=["an adapter of all weights", "no teacher", "no recipe"],
 )

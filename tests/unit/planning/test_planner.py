@@ -50,7 +50,7 @@ def test_a_whole_sublayer_is_written_as_all() -> None:
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 20.0, float("nan")])
 def test_a_ratio_is_a_fraction(ratio: float) -> None:
     """Twenty means 0.2, and is answered so."""
-    with pytest.raises(UsageError, match=r"a ratio is at least 0 and below 1, such as 0\.2"):
+    with pytest.raises(UsageError, match=r"must be at least 0 and below 1, such as 0\.2"):
         write_plans(analysis_of(structure_of()), PlanOptions((ratio,)))
 
 

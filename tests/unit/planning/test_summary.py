@@ -1,6 +1,7 @@
 """What a plan does, in a line or two."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from globalprune.artifacts.plans.plan_effect import effect_of
 from globalprune.artifacts.plans.plan_file import has_comments, refresh_header, write_plan
 from globalprune.planning.summary import (
     ImportanceByGroup,
+    Optimality,
     PlanFigures,
     figures_of,
     header_lines,
@@ -83,6 +85,19 @@ def test_importance_of_what_was_not_measured_is_unknown() -> None:
     lost, bound = lines_of(plan_of(_1={"mlp": "0"}), range(1, 3))
     assert lost.endswith("of all)")
     assert "sums of importance are no perplexity" in bound
+
+
+@pytest.mark.parametrize(
+    ("least", "text"),
+    [(1.0, "a gap of 0 % ("), (1.0 - 1e-5, "a gap below 0.01 % ("), (0.5, "a gap of 0.5 % (")],
+    ids=["none", "tiny", "some"],
+)
+def test_a_gap_is_spelled_as_precisely_as_the_shares_beside_it(least: float, text: str) -> None:
+    """A hundredth of a percent is the last place of the shares."""
+    plan = plan_of(_1={"mlp": "0"})
+    optimality = Optimality(total=100.0, lost=1.0, least=least)
+    _, bound = importance_lines(plan, replace(figures(plan), optimality=optimality))
+    assert text in bound
 
 
 def test_what_is_lost_along_an_order_has_a_unit_and_no_share() -> None:

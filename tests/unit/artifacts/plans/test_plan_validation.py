@@ -70,7 +70,10 @@ MALFORMED = {
         "target: {ratio: 0.2, constraints: {only: heads}}\nlayers: {}",
         r"target\.constraints\.only: 'heads' should be 'attention' or 'mlp'; write such a value\.",
     ),
-    "no budget": ("target: {dtype: int8}\nlayers: {}", r"target: says no budget; write `ratio"),
+    "no budget": (
+        "target: {dtype: int8}\nlayers: {}",
+        r"target: names no budget; write one, such as `ratio",
+    ),
     "model without structure": (
         "model: {source: x}\nlayers: {}",
         r"model\.structure: is missing; add it\.",

@@ -158,8 +158,8 @@ def test_what_nothing_tells_is_asked_for(folder: Path) -> None:
     ("words", "message"),
     [
         ((), r"no budget: say how much to remove with --ratio 0.2"),
-        (("--params", "few"), r"--params few: is no amount"),
-        (("--ratio", "20%"), r"--ratio 20%: is no fraction; write 0\.2, say"),
+        (("--params", "few"), r"--params few: is not an amount"),
+        (("--ratio", "20%"), r"--ratio 20%: is not a fraction; write it like 0\.2"),
         (("--ratio", "0.2", "-o", "a.json"), r"-o a\.json: is called \.json, and a plan is YAML"),
         (("--ratio", "0.2", "--only", "both"), r"--only both: should be 'attention' or 'mlp'"),
         (("--ratio", "0.2", "--for", "x"), r"--for x: should be 'transformers', 'vllm', 'llama"),
@@ -230,7 +230,7 @@ def test_a_latency_is_told_by_what_was_measured(folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--latency", "20"), "--latency 20: is no time; write 20ms, say"),
+        (("--latency", "20"), "--latency 20: is not a time; write it like 20ms"),
         (
             ("--latency", "20ms"),
             "--latency: needs the record of gp measure; name it with --machine",
