@@ -34,6 +34,7 @@ _GROUP_NAMES: Final = {"attention": "groups", "mlp": "channels"}
 _DOCUMENT_NAMES: Final[dict[type[Step], str]] = {  # where the JSON document has an older name
     CompensatedTensor: "SolveTensor",
     CompensatedFinalNorm: "RefitTensor",
+    EmptySublayer: "EmptyHalf",
     CopyAuxiliaryFile: "CopyCompanion",
 }
 
@@ -93,7 +94,12 @@ def step_document(step: Step) -> dict[str, Any]:
     fields = asdict(step)
     if isinstance(step, SliceTensor):
         fields["kept"] = tuple((first, last + 1) for first, last in step.kept.ranges)
-    return {"step": _DOCUMENT_NAMES.get(type(step), type(step).__name__), **fields}
+    return {"step": document_name(type(step)), **fields}
+
+
+def document_name(kind: type[Step]) -> str:
+    """Return what the JSON document calls a kind of step; it never changes."""
+    return _DOCUMENT_NAMES.get(kind, kind.__name__)
 
 
 def _layer_lines(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from applying import ALL_CHANNELS, applied, explained
@@ -11,7 +11,8 @@ from cutting import Removals, cuttable, write_removals
 from tiny_models import FAMILIES
 
 from globalprune.surgery import executor
-from globalprune.surgery.explain import step_document
+from globalprune.surgery.explain import document_name, step_document
+from globalprune.surgery.steps import Step
 
 Tiny = Callable[[str], Path]
 MIXED: Removals = {
@@ -39,6 +40,25 @@ def test_the_document_lists_the_steps_that_are_executed(
     applied(tiny(family), tmp_path, gone)
     assert told["steps"] == executed
     assert {"KeepTensor", "SliceTensor", "WriteConfig"} <= {step["step"] for step in executed}
+
+
+def test_the_documents_names_of_steps_never_change() -> None:
+    """Programs read them, whatever the classes are called here."""
+    assert sorted(map(document_name, get_args(Step))) == [
+        "ConvertTensor",
+        "CopyCompanion",
+        "CopyModelingFile",
+        "DropLayer",
+        "DropTensor",
+        "EmptyHalf",
+        "KeepTensor",
+        "RefitTensor",
+        "RenumberLayer",
+        "SliceTensor",
+        "SolveTensor",
+        "WriteConfig",
+        "WriteTokenizer",
+    ]
 
 
 def test_the_document_is_json(tiny: Tiny, tmp_path: Path) -> None:
