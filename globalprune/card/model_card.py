@@ -22,6 +22,9 @@ from globalprune.card.facts import CardFacts, gather_facts, public_path
 from globalprune.card.licences import Licence, missing_prefix
 from globalprune.printable import printable
 
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
 _KINDS: Final = {
     "attention": "attention groups (a key/value head with its query heads)",
     "mlp": "MLP channels",
@@ -412,7 +415,3 @@ def _licence(facts: CardFacts) -> str:
     if warning is not None:
         lines += ["", f"**{escape_markdown(warning)}**"]
     return "\n".join(lines) + "\n"
-
-
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult

@@ -107,7 +107,15 @@ def cut_model(
             weights = weights_fingerprint(_verified(prepared, folder, out))
             metrics = _metrics(prepared, record, weights, reporter.command, started)
             lines = explain_cut(prepared).lines
-            write_records(folder, prepared, metrics, compensation=record, lines=lines)
+            write_records(
+                folder,
+                metrics,
+                plan=prepared.file.content,
+                origin=prepared.origin,
+                analysis=prepared.analysis,
+                compensation=record,
+                lines=lines,
+            )
             naming = write_card(
                 folder, name=out.resolve().name, licence_from=prepared.checkpoint.auxiliary_folder
             )

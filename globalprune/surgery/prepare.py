@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from globalprune.artifacts.analyses.analysis import (
     ANALYSIS_FILE,
     read_analysis_record,
@@ -32,7 +34,7 @@ from globalprune.models.configs.pruned_config import EditedConfig, prune_config,
 from globalprune.models.meta_model import refuse_class_mismatch
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.options import ApplyOptions
-from globalprune.surgery.records import History, read_history
+from globalprune.surgery.records import History, origin_map, read_history
 from globalprune.surgery.steps import (
     CopyAuxiliaryFile,
     CopyModelingFile,
@@ -95,6 +97,13 @@ class PreparedCut:
     def analysis(self) -> Path | None:
         """The analysis.json that the plan was made from, if it is found."""
         return find_analysis_file(self.file, self.options.analysis)
+
+    @cached_property
+    def origin(self) -> pa.Table:
+        """The map from every group of the result to the first model's groups."""
+        structure = self.structure.fingerprint
+        own = origin_map(self.effect, structure=structure, weights=self.weights)
+        return self.history.map_to_first(own)
 
 
 def prepare_cut(

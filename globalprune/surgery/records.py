@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -41,9 +41,6 @@ from globalprune.models.checkpoints.checkpoint import Checkpoint
 from globalprune.models.checkpoints.output_folder import records_folder
 from globalprune.printable import printable, printable_message
 
-if TYPE_CHECKING:
-    from globalprune.surgery.prepare import PreparedCut
-
 FORMAT: Final = "globalprune.origin/1"
 _TYPES: Final = {
     "layer_idx": pa.int32(),
@@ -71,24 +68,27 @@ class History:
 
 def write_records(
     out: Path,
-    prepared: "PreparedCut",
     metrics: ApplyMetrics,
     *,
+    plan: bytes,
+    origin: pa.Table,
+    analysis: Path | None,
     compensation: CompensationRecord | None,
     lines: Sequence[str],
 ) -> None:
-    """Write every record of a cut into a model's folder; `lines` explain the cut in its log."""
+    """Write every record of a cut into a model's folder.
+
+    `plan` is the text of its file, `analysis` a file, `origin` the map to the first model's groups;
+    `lines` explain the cut in its log.
+    """
     folder = out / RECORDS_FOLDER
     folder.mkdir()
-    (folder / PLAN_FILE).write_bytes(prepared.file.content)
+    (folder / PLAN_FILE).write_bytes(plan)
     schema = schema_texts()[PLAN_SCHEMA_FILE]  # the plan's first line names it
     (folder / PLAN_SCHEMA_FILE).write_text(schema, encoding="utf-8")
-    table = origin_map(
-        prepared.effect, structure=prepared.structure.fingerprint, weights=prepared.weights
-    )
-    write_origin_map(folder / ORIGIN_FILE, prepared.history.map_to_first(table))
-    if prepared.analysis is not None:
-        shutil.copyfile(prepared.analysis, folder / ANALYSIS_FILE)
+    write_origin_map(folder / ORIGIN_FILE, origin)
+    if analysis is not None:
+        shutil.copyfile(analysis, folder / ANALYSIS_FILE)
     if compensation is not None:
         write_record(folder / COMPENSATION_FILE, compensation)
     write_record(folder / METRICS_FILE, metrics)
