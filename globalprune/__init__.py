@@ -1,8 +1,9 @@
 """globalprune cuts a language model to a budget, and shows, edits and reuses the decision.
 
-`analyze`, `plan`, `apply`, `finetune`, `evaluate` and `prune` are the phases, with an options
-dataclass each; read `globalprune.api` first. `load_model` opens any result; the rest of the names
-are the artifacts and the errors. Nothing heavy loads before a name is asked for.
+`analyze`, `plan`, `apply`, `finetune` and `evaluate` are the phases, which meet in files; `prune`
+runs them in a row. Each has an options dataclass; read `globalprune.api` first. `load_model` opens
+any result; the rest of the names are the artifacts and the errors. `gp sweep`, `report`, `export`
+and `measure` are commands alone. Nothing heavy loads before a name is asked for.
 """
 
 import importlib

@@ -1,9 +1,10 @@
 """The public functions: every phase of pruning in one call each. Start reading here.
 
 `analyze` measures a model and `plan` turns the measurement into a plan; `apply` cuts the model by
-it, `finetune` trains the result and `evaluate` compares models. `prune` does all of that in
-a row. The commands of `gp` are thin over these functions. A model is a local folder, a .gguf file
-or a Hub id; results are folders on disk. Nothing heavy loads before a function is called.
+it, `finetune` trains the result and `evaluate` compares models. `prune` runs them in a row, the
+last two on request. The commands of these names are thin over them; `gp sweep`, `report`, `export`
+and `measure` have no function here. A model is a local folder, a .gguf file or a Hub id; results
+are folders on disk. Nothing heavy loads before a function is called.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,8 @@
 """The importances as one table: formula, paper, unit, and the statistics that each one reads.
 
-A new importance is one entry of `IMPORTANCES`. If it needs a new statistic, that is one module in
-`statistics/reducers/`.
+A new importance is one entry of `IMPORTANCES`, its name in the help of `cli/options.py`, and an
+independent formula in the parity tests; CONTRIBUTING.md lists every place, and those of a new
+statistic.
 """
 
 import operator

@@ -1,8 +1,8 @@
-"""The options of every phase: one frozen dataclass each, handed on whole.
+"""The options of every phase, and of prune, sweep and measure: one frozen dataclass each.
 
-Commands build them from their options, and a Python caller by name. A model, a plan and the place
-of the result are no options: they are arguments of the function. Nothing heavy loads with this
-module.
+Commands build them from their options, and a Python caller by name; they are handed on whole. A
+model, a plan and the place of the result are no options: they are arguments of the function.
+Nothing heavy loads with this module.
 """
 
 from dataclasses import dataclass, field, replace

@@ -38,7 +38,9 @@ COMMANDS = {
     "diff": Entry("diff", "diff", "Show how two plans differ."),
     "apply": Entry("apply", "apply", "Cut a model by a plan."),
     "finetune": Entry("finetune", "finetune", "Finetune a model: LoRA or full, with a teacher."),
-    "prune": Entry("prune", "prune", "Run all phases: analyze, plan, apply, finetune, eval."),
+    "prune": Entry(
+        "prune", "prune", "Analyze, plan and apply in a row; finetune and eval on request."
+    ),
     "sweep": Entry("sweep", "sweep", "Evaluate many plans of one model: one table, one curve."),
     "eval": Entry("eval", "eval_", "Compare models: size, perplexity, tasks, speed."),
     "report": Entry("report", "report", "Write one HTML page about all of it, with pictures."),

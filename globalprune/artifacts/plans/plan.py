@@ -114,8 +114,8 @@ class Budgets(Record):
         """Return the budgets that are set, by name."""
         return {
             name: value
-            for name in ("ratio", "parameters", "size", "kv_cache", "flops", "latency")
-            if (value := getattr(self, name)) is not None
+            for name in Budgets.model_fields
+            if name not in ("dtype", "context") and (value := getattr(self, name)) is not None
         }
 
     def explicit(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`gp prune`: all phases in a row."""
+"""`gp prune`: analyze, plan and apply in a row, and finetune and eval on request."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

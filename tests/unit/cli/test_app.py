@@ -39,7 +39,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_what_a_person_can_mend_is_one_message(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
 ) -> None:
-    """No traceback, and the exit code that DESIGN names."""
+    """No traceback, and the exit code that the README names."""
     fail_with(monkeypatch, error)
     done = gp("plan")
 
