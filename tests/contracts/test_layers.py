@@ -1,4 +1,4 @@
-"""Who may import whom, drawn in docs/architecture.md; a fault planted in any module turns this red."""
+"""Who may import whom, as docs/architecture.md draws; a fault in any module turns this red."""
 
 import ast
 from collections.abc import Iterable, Mapping
