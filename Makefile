@@ -41,7 +41,7 @@ demo: demo/analysis/plan-0.20.yaml  ## prune a real model: analyze, plan, check,
 quality: $(SMOLLM2)/config.json  ## compare with the recipes of others: make quality DATA=valid.txt JUDGE=test.txt (hours)
 	$(BIN)/python benchmarks/quality.py $(SMOLLM2) demo/quality --data $(DATA) --judge $(JUDGE)
 
-test: .venv/installed  ## every test, the real SmolLM2 included (about 10 minutes on two slow cores)
+test: .venv/installed  ## every test but test-runtimes, the real SmolLM2 included (about 10 minutes on two slow cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 # vLLM wants an older transformers than the tests, and CUDA builds of three packages that it can be without
