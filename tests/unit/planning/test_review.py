@@ -8,10 +8,10 @@ from analyses import saved_analysis, structure_of
 
 from globalprune.artifacts.analyses.analysis import Analysis
 from globalprune.artifacts.plans.plan_file import refresh_header
-from globalprune.errors import PlanInvalid, PlanStale
+from globalprune.errors import PlanInvalid, PlanStale, UsageError
 from globalprune.options import PlanOptions
 from globalprune.planning.diff import compare_plans
-from globalprune.planning.review import review_plan
+from globalprune.planning.review import overview_of, review_plan
 from globalprune.planning.summary import PlanFigures, header_lines
 from globalprune.planning.write import write_plans
 
@@ -57,6 +57,29 @@ def test_the_importance_that_goes_is_the_tables(analysis: Analysis) -> None:
     assert figures.importance.scoring.importance == "other"
     assert figures.optimality is not None
     assert figures.optimality.lost == pytest.approx(table.importances["other"][row].item())
+
+
+def test_the_layers_of_a_plan_are_those_of_its_own_importance_or_of_another(
+    analysis: Analysis,
+) -> None:
+    """The kept importance of each layer is a sum of the column that is named."""
+    (written,) = write_plans(analysis, PlanOptions((0.3,)))
+    own, other = (overview_of(written.path, None, name) for name in (None, "other"))
+
+    assert (own.scoring.importance, other.scoring.importance) == ("mine", "other")
+    assert own.layers != other.layers
+    assert own.effect == other.effect
+
+
+def test_the_layers_of_a_plan_need_its_analysis(tmp_path: Path, analysis: Analysis) -> None:
+    """The sizes of layers are in the analysis alone."""
+    (written,) = write_plans(analysis, PlanOptions((0.3,)))
+    alone = tmp_path / "elsewhere" / "plan.yaml"
+    alone.parent.mkdir()
+    alone.write_bytes(written.path.read_bytes())
+
+    with pytest.raises(UsageError, match="its analysis is needed for the sizes of the layers"):
+        overview_of(alone, None, None)
 
 
 def test_an_untouched_plan_has_no_edits(analysis: Analysis) -> None:
