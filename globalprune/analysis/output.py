@@ -119,8 +119,8 @@ def warnings_of(
             "one window can't be halved, so nothing tells how sure its importances are; measure "
             "with more --samples."
         )
-    for kind in subject.structure.fixed:
-        yield f"{unprunable_reason(kind)}; only the other groups are measured."
+    for kind, sublayer in subject.structure.fixed.items():
+        yield f"{unprunable_reason(kind, sublayer)}; only the other groups are measured."
     longest = max(len(row) for row in windows.rows)
     positions = subject.figures.get("max_position_embeddings")
     if positions is not None and longest > positions:

@@ -115,4 +115,5 @@ def model_record(model: PreparedModel) -> ModelRecord:
         prunable_parameters=structure.prunable,
         traits=traits_of(model.checkpoint.config),
         storage=stored_weights(model.checkpoint, model.adapter, structure),
+        proved_with=dict(model.adapter.proved_with),
     )

@@ -7,7 +7,7 @@ checking know every cost without torch. `unprunable_reason` says why a sublayer 
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class SublayerStructure(Record):
     # channels of every expert, whose groups lie one behind the other; empty where there are none
     experts: tuple[int, ...] = Field(default=(), exclude_if=lambda experts: not experts)
     chosen: int = Field(default=0, ge=0, exclude_if=lambda chosen: not chosen)  # for every token
+    # why none of its groups may go, where it is another than norms that span all heads
+    reason: str = Field(default="", exclude_if=lambda reason: not reason)
 
     @property
     def fixed(self) -> bool:
@@ -89,10 +91,10 @@ class ModelStructure(Record):
         return sum(sublayer.prunable for _, _, sublayer in self.sublayers())
 
     @property
-    def fixed(self) -> tuple[GroupType, ...]:
-        """Return the kinds of sublayers that no plan can cut in any layer."""
-        fixed = {kind for _, kind, sublayer in self.sublayers() if sublayer.fixed}
-        return tuple(kind for kind in GROUP_TYPES if kind in fixed)
+    def fixed(self) -> dict[GroupType, SublayerStructure]:
+        """Return the kinds of sublayers that no plan can cut, each with the first of its kind."""
+        fixed = {kind: one for _, kind, one in reversed([*self.sublayers()]) if one.fixed}
+        return {kind: fixed[kind] for kind in GROUP_TYPES if kind in fixed}
 
     @property
     def has_experts(self) -> bool:
@@ -102,7 +104,8 @@ class ModelStructure(Record):
     @cached_property
     def fingerprint(self) -> str:
         """Return `sha256:…` of the prunable geometry, without vocabulary, dtype and windows."""
-        layers = [layer.model_dump(mode="json", exclude={"window"}) for layer in self.layers]
+        passing: Any = {"window": True, "attention": {"reason"}, "mlp": {"reason"}}
+        layers = [layer.model_dump(mode="json", exclude=passing) for layer in self.layers]
         return digest_json(layers)
 
     def sublayers(self) -> Iterator[tuple[int, GroupType, SublayerStructure]]:
@@ -112,9 +115,9 @@ class ModelStructure(Record):
                 yield index, group_type, layer.sublayer(group_type)
 
 
-def unprunable_reason(kind: GroupType) -> str:
+def unprunable_reason(kind: GroupType, sublayer: SublayerStructure) -> str:
     """Return a clause that says that such sublayers stay whole in a model, and why."""
-    return f"the {kind} of this model can't be cut ({_UNPRUNABLE})"
+    return f"the {kind} of this model can't be cut ({sublayer.reason or _UNPRUNABLE})"
 
 
 class ModelTraits(Record):

@@ -212,11 +212,13 @@ Models = Annotated[
 
 def prunable_model(name: str) -> "PreparedModel":
     """Prepare a model, before slow libraries load; raise `ModelError` if no part can be cut."""
+    from globalprune.cli.console import progress_bars
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.models.refusals import refuse_unprunable
 
     model = PreparedModel(name)
-    refuse_unprunable(model)
+    with progress_bars() as progress:
+        refuse_unprunable(model, progress)
     return model
 
 

@@ -4,7 +4,7 @@ The same description drives cost counting, the reduction to importances, surgery
 family with a known form of layer is one entry in `registry.py`; a new form is a new folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,11 @@ class ModelAdapter(Protocol):
     @property
     def name(self) -> str:
         """The `model_type` that it serves."""
+        ...
+
+    @property
+    def proved_with(self) -> Mapping[str, str]:
+        """The versions with which a family that no table knows was proved; empty for others."""
         ...
 
     @property

@@ -32,19 +32,24 @@ def empty_model(config: RawConfig, dtype: torch.dtype = torch.float32) -> PreTra
     Uneven layers are built by this package's own class. Raise `ModelError` for a config that no
     class accepts.
     """
+    with torch.device("meta"):
+        return new_model(config, dtype)
+
+
+def new_model(
+    config: RawConfig, dtype: torch.dtype = torch.float32, *, attention: str | None = None
+) -> PreTrainedModel:
+    """Build the same with its initial weights; `attention` names a kernel of transformers."""
     own = class_config(config)
     where = "config.json: no model can be built from it"
-    with (
-        quiet_transformers(),
-        library_errors(CheckpointError, where, "mend it."),
-        torch.device("meta"),
-    ):
+    settings = {"dtype": dtype} | ({} if attention is None else {"attn_implementation": attention})
+    with quiet_transformers(), library_errors(CheckpointError, where, "mend it."):
         model_class: Any = AutoModelForCausalLM
         if is_uneven(config):
             model_class = getattr(modeling_globalprune, pruned_class(config))
-            model: PreTrainedModel = model_class._from_config(own, dtype=dtype)  # noqa: SLF001
+            model: PreTrainedModel = model_class._from_config(own, **settings)  # noqa: SLF001
         else:
-            model = model_class.from_config(own, trust_remote_code=False, dtype=dtype)
+            model = model_class.from_config(own, trust_remote_code=False, **settings)
     model.eval()
     return model
 

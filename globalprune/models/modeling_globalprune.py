@@ -109,14 +109,20 @@ class NoAttention(nn.Module):
 class NoMLP(nn.Module):
     """Stands where every MLP channel was cut."""
 
-    def __init__(self, native: Any) -> None:
+    def __init__(self, native: Any, config: Any) -> None:
         super().__init__()
-        has_output = hasattr(native, "down_proj")  # a mixture has none of its own
-        self.down_proj = _remnant(native.down_proj, native.config) if has_output else None
+        self.output_name = ""
+        linears = [name for name, own in native.named_children() if isinstance(own, nn.Linear)]
+        if linears and not hasattr(native, "experts"):  # a mixture has no output of its own
+            name = linears[-1]  # down_proj, as most families call it
+            remnant = _remnant(getattr(native, name), config)
+            if remnant is not None:
+                self.output_name = name
+                self.add_module(name, remnant)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Give the output bias, if any."""
-        return _output(self.down_proj, hidden_states)
+        return _output(getattr(self, self.output_name, None), hidden_states)
 
 
 class Expert(nn.Module):
@@ -182,7 +188,7 @@ def _built_as_cut(layer_class: type) -> Callable[..., nn.Module]:
         if "attention" in skip:
             layer.self_attn = NoAttention(layer.self_attn)
         if "mlp" in skip:
-            layer.mlp = NoMLP(layer.mlp)
+            layer.mlp = NoMLP(layer.mlp, own)
         elif hasattr(layer.mlp, "experts"):
             layer.mlp.experts = experts_as_cut(layer.mlp.experts, own)
         return layer

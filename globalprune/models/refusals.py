@@ -1,6 +1,7 @@
 """Refuses a model before any work, by its config.json and the headers of its weights.
 
-Nothing here loads torch, reads a weight, or fetches one from the Hub. What only the weights show
+Nothing here reads a weight, or fetches one from the Hub, and torch is loaded only where a type of
+model has to be proved. What only the weights show
 is refused when a command's work begins.
 """
 
@@ -15,19 +16,23 @@ from globalprune.models.prepared_model import PreparedModel
 from globalprune.models.registry import adapter_for
 from globalprune.models.sources.hub import HubModel, fetch_config
 from globalprune.models.sources.source import ModelSource
+from globalprune.progress import Progress, silent
 
 
-def refuse_unprunable(model: PreparedModel) -> None:
-    """Raise `ModelError` for a model of an unknown family, a quantised one, or wrong shapes."""
+def refuse_unprunable(model: PreparedModel, progress: Progress = silent) -> None:
+    """Raise `ModelError` for a model that can't be cut, a quantised one, or wrong shapes.
+
+    A type that no table knows is proved, which loads torch and takes seconds.
+    """
     located = model.place
     if isinstance(located, HubModel):
         if located.file is None:
-            adapter_for(_hub_config(located))
+            adapter_for(_hub_config(located), progress)
     elif located.is_gguf:
         _refuse_unprunable_file(located)
     else:
         # of an adapter this is the base, which has the same shapes
-        adapter_for(model.folder.config).check_shapes(model.folder)
+        adapter_for(model.folder.config, progress).check_shapes(model.folder)
 
 
 def refuse_unreadable(model: PreparedModel) -> None:

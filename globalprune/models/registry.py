@@ -1,9 +1,13 @@
-"""The families that globalprune can cut: a literal table, each with the paper that describes it."""
+"""The families that globalprune knows: a literal table, each with the paper that describes it.
+
+Any other type is proved when it is met.
+"""
 
 from typing import Any
 
 from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.architecture import ModelAdapter
+from globalprune.models.discovery.families import proved_adapter
 from globalprune.models.gated_decoder.adapter import GatedDecoder
 from globalprune.models.gated_decoder.form import (
     ACROSS_HEADS,
@@ -14,6 +18,7 @@ from globalprune.models.gated_decoder.form import (
     LayerForm,
     MixtureOfExperts,
 )
+from globalprune.progress import Progress, silent
 
 ADAPTERS: dict[str, ModelAdapter] = {
     "llama": GatedDecoder("llama"),  # https://arxiv.org/abs/2302.13971
@@ -52,13 +57,15 @@ ADAPTERS: dict[str, ModelAdapter] = {
 }
 
 
-def adapter_for(config: dict[str, Any]) -> ModelAdapter:
-    """Return the adapter of a raw config.json; raise `UnsupportedArchitecture` if none has it."""
+def adapter_for(config: dict[str, Any], progress: Progress = silent) -> ModelAdapter:
+    """Return the adapter of a raw config.json, proved on a small model where no table has it.
+
+    Raise `UnsupportedArchitecture` with the reason if no part of such a model can be cut.
+    """
     model_type = config.get("model_type")
-    adapter = ADAPTERS.get(model_type) if isinstance(model_type, str) else None
-    if adapter is None:
+    if not isinstance(model_type, str):
         found = "no model_type" if model_type is None else f"model_type {model_type!r}"
         raise UnsupportedArchitecture(
-            f"config.json: {found}, which globalprune can't cut; supported: {', '.join(ADAPTERS)}."
+            f"config.json: {found}, which globalprune can't cut; mend the file."
         )
-    return adapter
+    return ADAPTERS.get(model_type) or proved_adapter(config, progress)

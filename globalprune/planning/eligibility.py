@@ -144,9 +144,9 @@ def stock_widths(record: AnalysisRecord) -> list[int]:
 
 def refuse_unsatisfiable(constraints: Constraints, structure: ModelStructure) -> None:
     """Raise `UsageError` where a constraint can't be kept by cutting what may be cut."""
-    for kind in structure.fixed:
+    for kind, sublayer in structure.fixed.items():
         for option in _options_that_remove(constraints, kind):
-            raise UsageError(f"{option}: {unprunable_reason(kind)}; leave it out.")
+            raise UsageError(f"{option}: {unprunable_reason(kind, sublayer)}; leave it out.")
     _refuse_wide_multiple(constraints, structure)
     if structure.has_experts and constraints.runtime == "vllm":
         raise UsageError(

@@ -155,8 +155,8 @@ def analysis_warnings(
             "destroys a model; plan with a normaliser (--normaliser mean) or another importance, "
             "or measure few layers (gp analyze --layers)."
         )
-    for kind in record.structure.fixed:
-        yield f"{unprunable_reason(kind)}; only other groups go."
+    for kind, sublayer in record.structure.fixed.items():
+        yield f"{unprunable_reason(kind, sublayer)}; only other groups go."
     if _lacks_windows(record) and {"kv_cache", "flops"} & target.amounts().keys():
         yield (
             "this analysis is older than the counting of sliding windows, so every layer counts as "

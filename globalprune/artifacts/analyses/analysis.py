@@ -43,6 +43,8 @@ class ModelRecord(Record):
     prunable_parameters: int = Field(ge=0)
     traits: ModelTraits | None = None  # None: measured before they were recorded
     storage: StoredWeights | None = None  # likewise
+    # the versions that a family was proved with when it was met; empty for families of the table
+    proved_with: dict[str, str] = Field(default={}, exclude_if=lambda versions: not versions)
 
 
 class GivenPlan(Record):
@@ -107,7 +109,7 @@ class AnalysisRecord(Record):
         passing: Any = {
             "table": True, "reliability": True, "trial": True, "seconds": True,
             "peak_memory_bytes": True, "command": True, "warnings": True,
-            "model": {"traits", "storage"},
+            "model": {"traits", "storage", "proved_with"},
         }  # fmt: skip
         return digest_json(self.model_dump(mode="json", exclude=passing))
 

@@ -96,7 +96,10 @@ def contradictions(
     groups = sublayer.groups
     keep, remove = pins.keep.resolved(groups), pins.remove.resolved(groups)
     if sublayer.fixed and (remove or (pins.width is not None and pins.width < groups)):
-        yield ("remove" if remove else "width"), f"{unprunable_reason(kind)}; take it out."
+        yield (
+            ("remove" if remove else "width"),
+            f"{unprunable_reason(kind, sublayer)}; take it out.",
+        )
         return
     if both := keep & remove:
         yield "remove", f"{both} is both in keep and in remove; name it in one."

@@ -204,7 +204,7 @@ def _layer_problems(
             pins = value if isinstance(value, dict) else {}
             yield from _pin_problems(document, where, pins, kind, sublayer)
         elif sublayer.fixed and value is not None:
-            yield problem_at(document, where, f"{unprunable_reason(kind)}; take it out.")
+            yield problem_at(document, where, f"{unprunable_reason(kind, sublayer)}; take it out.")
         else:
             yield from _outside(document, where, value, sublayer.groups)
 

@@ -7,8 +7,8 @@ stays whole. Models that globalprune cut before are read like any other, empty s
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from globalprune.artifacts.structure import (
@@ -30,7 +30,6 @@ from globalprune.models.gated_decoder.shapes import (
 _PREFIX: Final = "model.layers."
 _FINAL_NORM: Final = "model.norm"
 _SUBLAYER_PREFIX: Final[dict[GroupType, str]] = {"attention": "self_attn.", "mlp": "mlp."}
-_OUTPUT: Final[dict[GroupType, str]] = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
 
 _Layer = LayerShapes | LayerStructure
 
@@ -43,6 +42,7 @@ class GatedDecoder:
     form: LayerForm = PLAIN_FORM
     residual_scale: str | None = None
     final_norm_offset: float = 0.0
+    proved_with: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def final_norm(self) -> str:
@@ -62,14 +62,14 @@ class GatedDecoder:
         return name if self.form.mixture is None else self.form.mixture.module_name(name)
 
     def output_module(self, group_type: GroupType) -> str:
-        """`self_attn.o_proj` or `mlp.down_proj`."""
-        return _OUTPUT[group_type]
+        """`self_attn.o_proj` or `mlp.down_proj`, in most families."""
+        return self.form.projections.output(group_type)
 
     def output_modules(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
         """Return that module, or the `down_proj` of every expert."""
         if self.form.mixture and group_type == "mlp" and layer.mlp.experts:
             return self.form.mixture.output_modules(layer.mlp.experts)
-        return (_OUTPUT[group_type],)
+        return (self.output_module(group_type),)
 
     def pre_norm(self, group_type: GroupType) -> str | None:
         """`input_layernorm`, and `post_attention_layernorm` or `pre_feedforward_layernorm`."""
@@ -100,11 +100,11 @@ class GatedDecoder:
         return self._axes(layer, group_type, layer.sublayer(group_type).experts)
 
     def gating(self, group_type: GroupType) -> GatingModules | None:
-        """Return gate, up and their activation, for the MLP."""
+        """Return gate, up and their activation, for an MLP that has a gate."""
         return self.form.projections.gating if group_type == "mlp" else None
 
     def shared_tensors(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """Return the q/k norms of attention that can be cut, and the router of experts."""
+        """Return the q/k norms of attention that can be cut, an activation's, the router of experts."""
         if group_type in self.form.fixed:
             return ()
         return self._shared(layer, group_type, layer.sublayer(group_type).experts)
@@ -126,12 +126,17 @@ class GatedDecoder:
     ) -> SublayerStructure:
         """Count the groups and costs of one sublayer from its tensors, through its axes."""
         groups = shapes.groups[group_type]
-        bias = _parameters(shapes, _present((f"{_OUTPUT[group_type]}.bias",), shapes))
+        bias = _parameters(shapes, _present((f"{self.output_module(group_type)}.bias",), shapes))
         axes = self._axes(shapes, group_type, experts.widths)
         owned = _parameters(shapes, {axis.tensor for axis in axes})
         shared = _parameters(shapes, self._shared(shapes, group_type, experts.widths))
         if groups and group_type in self.form.fixed:
-            return SublayerStructure(groups=groups, cost=0, kept=owned + bias + shared)
+            return SublayerStructure(
+                groups=groups,
+                cost=0,
+                kept=owned + bias + shared,
+                reason=self.form.refused.get(group_type, ""),
+            )
         return SublayerStructure(
             groups=groups,
             cost=owned // groups if groups else 0,
@@ -163,7 +168,7 @@ class GatedDecoder:
         """Return the tensors that all groups of the sublayer use."""
         if self.form.mixture and widths:
             return (self.form.mixture.router,)
-        return _present(self.form.inner_norms(group_type), shapes)
+        return _present(self.form.inner_tensors(group_type), shapes)
 
 
 def _present(names: Iterable[str], shapes: _Layer) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final
 
-from globalprune.artifacts.structure import GroupType
+from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.models.architecture import GatingModules, GroupAxis
 
 HEAD_AXIS: Final = "H"
@@ -29,11 +29,14 @@ class LayerNorms:
 
     before: Mapping[GroupType, str]
     behind: Mapping[GroupType, str] = field(default_factory=dict)
+    biased: bool = False  # whether each of them has a bias beside its weight
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """The names of their weights."""
-        return tuple(f"{name}.weight" for name in (*self.before.values(), *self.behind.values()))
+        """The names of their weights and biases."""
+        kinds = ("weight", "bias") if self.biased else ("weight",)
+        names = (*self.before.values(), *self.behind.values())
+        return tuple(f"{name}.{kind}" for name in names for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Projections:
 
     sublayers: Mapping[GroupType, Mapping[str, tuple[str, str]]]
     measured_at: Mapping[str, tuple[str, int]]  # by axis: the layer and dimension with its length
-    gating: GatingModules
+    gating: GatingModules | None  # None: one projection enters the MLP's activation
 
     @property
     def all(self) -> dict[str, tuple[str, str]]:
@@ -50,6 +53,11 @@ class Projections:
         return {
             name: axes for sublayer in self.sublayers.values() for name, axes in sublayer.items()
         }
+
+    def output(self, group_type: GroupType) -> str:
+        """The projection whose rows are added to the residual stream."""
+        sublayer = self.sublayers[group_type]
+        return next(name for name, (rows, _) in sublayer.items() if rows == HIDDEN_AXIS)
 
 
 @dataclass(frozen=True)
@@ -153,15 +161,26 @@ class LayerForm:
     norms: LayerNorms = PRE_NORMS
     query_key_norms: Mapping[str, str] = field(default_factory=dict)  # by weight: its axis
     mixture: MixtureOfExperts | None = None  # in the place of the MLP of some layers
+    # tensors of one number in the MLP, of an activation that learns, by name: their shapes
+    scalars: Shapes = field(default_factory=dict)
+    refused: Mapping[GroupType, str] = field(
+        default_factory=dict
+    )  # what else can't be cut, and why
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:
         """The sublayers that can't be cut: a norm over all heads changes when a head goes."""
-        return ("attention",) if any(a != HEAD_AXIS for a in self.query_key_norms.values()) else ()
+        fixed = {"attention"} if self.has_norms_across_heads else set()
+        return tuple(kind for kind in GROUP_TYPES if kind in fixed | self.refused.keys())
 
-    def inner_norms(self, group_type: GroupType) -> tuple[str, ...]:
-        """Return the weights of the norms inside a sublayer."""
-        return tuple(self.query_key_norms) if group_type == "attention" else ()
+    @property
+    def has_norms_across_heads(self) -> bool:
+        """Whether a norm of queries or keys is one of all heads together."""
+        return any(axis != HEAD_AXIS for axis in self.query_key_norms.values())
+
+    def inner_tensors(self, group_type: GroupType) -> tuple[str, ...]:
+        """Return the tensors inside a sublayer that all of its groups use."""
+        return tuple(self.query_key_norms if group_type == "attention" else self.scalars)
 
     def without_mlp(self) -> "LayerForm":
         """Return the form of a layer that has experts in the place of its MLP."""
@@ -183,6 +202,7 @@ class LayerForm:
         hidden = sizes[HIDDEN_AXIS]
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms.tensors, (hidden,))
         shapes |= {name: (sizes[axis],) for name, axis in self.query_key_norms.items()}
+        shapes |= self.scalars
         for name, axes in self.projections.all.items():
             rows, columns = (sum(sizes[block] for block in blocks) for blocks in axes)
             shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}

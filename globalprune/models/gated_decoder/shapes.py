@@ -222,7 +222,7 @@ class _LayerReader:
         for group_type, projections in self.form.projections.sublayers.items():
             if not self._is_empty(group_type):
                 needed |= {f"{name}.weight" for name in projections}
-                needed |= {*self.form.inner_norms(group_type)}
+                needed |= {*self.form.inner_tensors(group_type)}
         missing = sorted(needed - self.tensors.keys())
         if missing:
             raise CheckpointError(

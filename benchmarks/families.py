@@ -1,0 +1,139 @@
+"""Try every text decoder of transformers: is it served, refused with a reason, or does it crash?
+
+    python benchmarks/families.py RECORD.jsonl [--type NAME]… [--table]
+
+Each type is proved from its class's own default config, as `gp` does when it meets it. Where it is
+served, a tiny random checkpoint of it goes through analyze, plan and apply with compensation, is
+loaded again and generates. One line of RECORD is one type; types that stand there are not tried
+again, so an interrupted run goes on. `--table` prints the record as Markdown.
+"""
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import torch
+import typer
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+import globalprune as gp
+from globalprune.artifacts.results.cut import CompensationRequest
+from globalprune.errors import ModelError
+from globalprune.models.configs.config import read_config
+from globalprune.models.discovery.families import family_of
+from globalprune.models.discovery.sizes import SmallSizes
+from globalprune.models.discovery.small_model import random_ids, random_model, small_config
+from globalprune.models.loading import load_model
+from globalprune.options import AnalyzeOptions, ApplyOptions, PlanOptions
+
+SIZES: Final = SmallSizes(32, 4, 2, 8, 24, 260)
+WINDOWS: Final = 8
+LENGTH: Final = 16
+RATIOS: Final = (0.25, 0.1)  # the first that a type's groups allow
+NOT_TRIED: Final = "no default config"
+
+
+def main(
+    record: Annotated[Path, typer.Argument(help="JSON lines, one a type; read, then added to.")],
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only these.")] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print the record as Markdown.")] = False,
+) -> None:
+    """Try types that the record lacks."""
+    torch.set_num_threads(1)
+    done = {one["type"]: one for one in _read(record)}
+    names = types or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    for name in () if table else names:
+        if name not in done:
+            done[name] = _try(name)
+            with record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[name]) + "\n")
+            print(_row(done[name]), flush=True)
+    if table:
+        print(
+            "| `model_type` | verdict | seconds | what is cut, or why not |\n| --- | --- | --- | --- |"
+        )
+        print("\n".join(_row(done[name]) for name in sorted(done)))
+    verdicts = [one["verdict"] for one in done.values()]
+    print(", ".join(f"{verdicts.count(one)} {one}" for one in sorted(set(verdicts))))
+
+
+def _try(name: str) -> dict[str, Any]:
+    """Prove one type, and take a tiny model of it through every phase."""
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["GLOBALPRUNE_CACHE"] = f"{scratch}/cache"
+        folder = Path(scratch)
+        try:
+            CONFIG_MAPPING[name]().save_pretrained(folder)
+            config = read_config(folder / "config.json")
+        except Exception as error:  # noqa: BLE001 - anything that a class raises by default
+            return _result(name, NOT_TRIED, 0.0, _first_line(error))
+        started = time.monotonic()
+        try:
+            verdict, text = _prove_and_cut(folder, config)
+        except ModelError as error:
+            verdict, text = "refused", _first_line(error)
+        except Exception as error:  # noqa: BLE001 - this is what is looked for
+            verdict, text = "crash", f"{type(error).__name__}: {_first_line(error)}"
+        return _result(name, verdict, time.monotonic() - started, text)
+
+
+def _prove_and_cut(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
+    """Return the verdict of a type, with what of it is cut or why not."""
+    family = family_of(config)
+    if family.reason is not None:
+        return "refused", family.reason
+    whole, analysis, out = folder / "whole", folder / "analysis", folder / "cut"
+    small = small_config(config, SIZES)
+    random_model(small, seed=7).float().save_pretrained(whole)
+    ids = random_ids(SIZES.vocab_size, 4 * WINDOWS, LENGTH, seed=8)
+    text = folder / "ids.jsonl"
+    text.write_text("".join(json.dumps({"input_ids": row}) + "\n" for row in ids.tolist()))
+    gp.analyze(whole, analysis, AnalyzeOptions(data=str(text), samples=WINDOWS))
+    plan = _plan(analysis)
+    compensation = CompensationRequest(data=str(text), samples=WINDOWS)
+    gp.apply(whole, plan, out, ApplyOptions(compensation=compensation))
+    model: Any = load_model(str(out))
+    generated = model.generate(ids[:2], max_new_tokens=4, do_sample=False)
+    if not bool(model(generated).logits.isfinite().all()):
+        return "crash", "the cut model's logits are not finite"
+    refused = [f"{kind}: {own.refused}" for kind, own in family.sublayers() if own.refused]
+    cut = [kind for kind, own in family.sublayers() if own.refused is None]
+    return ("partly" if refused else "served"), "; ".join([" and ".join(cut), *refused])
+
+
+def _plan(analysis: Path) -> Path:
+    """Plan for the largest ratio that can be reached; return the plan."""
+    for ratio in RATIOS:
+        (written,) = gp.plan(analysis, PlanOptions(ratios=(ratio,), overwrite=True))
+        if written.written:
+            return written.path
+    raise ModelError("no plan reaches a tenth of its parameters")
+
+
+def _result(name: str, verdict: str, seconds: float, text: str) -> dict[str, Any]:
+    return {"type": name, "verdict": verdict, "seconds": round(seconds, 1), "text": text}
+
+
+def _row(one: dict[str, Any]) -> str:
+    text = one["text"].replace("|", "\\|")
+    return f"| `{one['type']}` | {one['verdict']} | {one['seconds']} | {text} |"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
+def _read(record: Path) -> list[dict[str, Any]]:
+    return (
+        [json.loads(line) for line in record.read_text("utf-8").splitlines()]
+        if record.exists()
+        else []
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""How a model type that no table knows is cut: found out and proved on a small model of its own."""
