@@ -1,11 +1,12 @@
-"""Try every text decoder of transformers: is it served, refused with a reason, or does it crash?
+"""Try every text decoder of transformers, and say which are served, refused, or crash.
 
     python benchmarks/families.py RECORD.jsonl [--type NAME]… [--table]
 
 Each type is proved from its class's own default config, as `gp` does when it meets it. Where it is
-served, a tiny random checkpoint of it goes through analyze, plan and apply with compensation, is
-loaded again and generates. One line of RECORD is one type; types that stand there are not tried
-again, so an interrupted run goes on. `--table` prints the record as Markdown.
+served, a tiny random checkpoint of it goes through analyze, plan and apply, with layers that differ
+and compensation, and with layers alike; each result is loaded, generates and is evaluated.
+One line of RECORD is one type; types that stand there are not tried again, so an interrupted run
+goes on. `--table` prints the record as Markdown. Seconds are those of the proof.
 """
 
 import json
@@ -21,19 +22,23 @@ from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 import globalprune as gp
+from globalprune.artifacts.plans.plan import Constraints
 from globalprune.artifacts.results.cut import CompensationRequest
-from globalprune.errors import ModelError
 from globalprune.models.configs.config import read_config
+from globalprune.models.discovery.description import FamilyDescription
 from globalprune.models.discovery.families import family_of
 from globalprune.models.discovery.sizes import SmallSizes
 from globalprune.models.discovery.small_model import random_ids, random_model, small_config
 from globalprune.models.loading import load_model
-from globalprune.options import AnalyzeOptions, ApplyOptions, PlanOptions
+from globalprune.options import AnalyzeOptions, ApplyOptions, EvaluateOptions, PlanOptions
 
 SIZES: Final = SmallSizes(32, 4, 2, 8, 24, 260)
 WINDOWS: Final = 8
 LENGTH: Final = 16
-RATIOS: Final = (0.25, 0.1)  # the first that a type's groups allow
+RATIO: Final = 0.1
+HEAD: Final = "| `model_type` | verdict | seconds | what is cut, or why not |"
+QUERIES: Final = "num_attention_heads"
+KEYS: Final = "num_key_value_heads"
 NOT_TRIED: Final = "no default config"
 
 
@@ -53,9 +58,7 @@ def main(
                 file.write(json.dumps(done[name]) + "\n")
             print(_row(done[name]), flush=True)
     if table:
-        print(
-            "| `model_type` | verdict | seconds | what is cut, or why not |\n| --- | --- | --- | --- |"
-        )
+        print(f"{HEAD}\n| --- | --- | --- | --- |")
         print("\n".join(_row(done[name]) for name in sorted(done)))
     verdicts = [one["verdict"] for one in done.values()]
     print(", ".join(f"{verdicts.count(one)} {one}" for one in sorted(set(verdicts))))
@@ -69,49 +72,48 @@ def _try(name: str) -> dict[str, Any]:
         try:
             CONFIG_MAPPING[name]().save_pretrained(folder)
             config = read_config(folder / "config.json")
+            if config.get(KEYS) is None and QUERIES in config:  # as many as there are queries
+                config[KEYS] = config[QUERIES]
         except Exception as error:  # noqa: BLE001 - anything that a class raises by default
             return _result(name, NOT_TRIED, 0.0, _first_line(error))
         started = time.monotonic()
         try:
-            verdict, text = _prove_and_cut(folder, config)
-        except ModelError as error:
-            verdict, text = "refused", _first_line(error)
+            family = family_of(config)
+            verdict, text = "refused", family.reason or ""
+            seconds = family.seconds
+            if family.reason is None:
+                _cut_twice(folder, config)
+                verdict, text = _verdict(family)
         except Exception as error:  # noqa: BLE001 - this is what is looked for
+            seconds = time.monotonic() - started
             verdict, text = "crash", f"{type(error).__name__}: {_first_line(error)}"
-        return _result(name, verdict, time.monotonic() - started, text)
+        return _result(name, verdict, seconds, text)
 
 
-def _prove_and_cut(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
-    """Return the verdict of a type, with what of it is cut or why not."""
-    family = family_of(config)
-    if family.reason is not None:
-        return "refused", family.reason
-    whole, analysis, out = folder / "whole", folder / "analysis", folder / "cut"
-    small = small_config(config, SIZES)
-    random_model(small, seed=7).float().save_pretrained(whole)
-    ids = random_ids(SIZES.vocab_size, 4 * WINDOWS, LENGTH, seed=8)
-    text = folder / "ids.jsonl"
-    text.write_text("".join(json.dumps({"input_ids": row}) + "\n" for row in ids.tolist()))
-    gp.analyze(whole, analysis, AnalyzeOptions(data=str(text), samples=WINDOWS))
-    plan = _plan(analysis)
-    compensation = CompensationRequest(data=str(text), samples=WINDOWS)
-    gp.apply(whole, plan, out, ApplyOptions(compensation=compensation))
-    model: Any = load_model(str(out))
-    generated = model.generate(ids[:2], max_new_tokens=4, do_sample=False)
-    if not bool(model(generated).logits.isfinite().all()):
-        return "crash", "the cut model's logits are not finite"
+def _verdict(family: FamilyDescription) -> tuple[str, str]:
+    """Return served or partly, with what of a type is cut and what isn't."""
     refused = [f"{kind}: {own.refused}" for kind, own in family.sublayers() if own.refused]
     cut = [kind for kind, own in family.sublayers() if own.refused is None]
     return ("partly" if refused else "served"), "; ".join([" and ".join(cut), *refused])
 
 
-def _plan(analysis: Path) -> Path:
-    """Plan for the largest ratio that can be reached; return the plan."""
-    for ratio in RATIOS:
-        (written,) = gp.plan(analysis, PlanOptions(ratios=(ratio,), overwrite=True))
-        if written.written:
-            return written.path
-    raise ModelError("no plan reaches a tenth of its parameters")
+def _cut_twice(folder: Path, config: dict[str, Any]) -> None:
+    """Take a tiny model through every phase, with layers that differ and with layers alike."""
+    whole, analysis = folder / "whole", folder / "analysis"
+    random_model(small_config(config, SIZES), seed=7).float().save_pretrained(whole)
+    ids = random_ids(SIZES.vocab_size, 4 * WINDOWS, LENGTH, seed=8)
+    text = folder / "ids.jsonl"
+    text.write_text("".join(json.dumps({"input_ids": row}) + "\n" for row in ids.tolist()))
+    gp.analyze(whole, analysis, AnalyzeOptions(data=str(text), samples=WINDOWS, ratio=RATIO))
+    compensation = CompensationRequest(data=str(text), samples=WINDOWS)
+    for uniform, request in ((False, compensation), (True, None)):
+        out = folder / f"cut-{uniform}"
+        options = PlanOptions(ratios=(RATIO,), constraints=Constraints(uniform=uniform))
+        (written,) = gp.plan(analysis, options, folder / f"plan-{uniform}.yaml")
+        gp.apply(whole, written.path, out, ApplyOptions(compensation=request))
+        load: Any = load_model(str(out))
+        load.generate(ids[:2], max_new_tokens=4, do_sample=False)
+        gp.evaluate([whole, out], EvaluateOptions(data=str(text), samples=WINDOWS, speed=None))
 
 
 def _result(name: str, verdict: str, seconds: float, text: str) -> dict[str, Any]:

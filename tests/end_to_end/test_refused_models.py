@@ -35,7 +35,10 @@ def config_with(**changes: object) -> Spoil:
 MODELS: dict[str, tuple[Spoil, str]] = {
     "no weights": (without_weights, "neither model.safetensors nor model.safetensors.index.json"),
     "truncated": (truncated, "is no whole safetensors file"),
-    "other family": (config_with(model_type="gpt2"), "'gpt2', which globalprune can't cut; supp"),
+    "other family": (
+        config_with(model_type="gpt2"),
+        "'gpt2', which globalprune can't cut: its layers",
+    ),
     "quantised": (config_with(quantization_config={"quant_method": "gptq"}), "are quantised"),
     "layers miscounted": (config_with(num_hidden_layers=5), "num_hidden_layers 5"),
     "heads miscounted": (config_with(num_attention_heads=4), "num_attention_heads"),

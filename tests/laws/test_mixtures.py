@@ -10,13 +10,13 @@ import pytest
 import torch
 from applying import apply_plan
 from cutting import Removals, tensors_in, write_removals
-from double_arithmetic import DoubleArithmetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_cuts import EXPERTS, WIDTH, masked_mixture, removals
 from tiny_models import MIXTURES, random_ids
 from transformers import AutoModelForCausalLM
 
+from globalprune.models.discovery.double_arithmetic import DoubleArithmetic
 from globalprune.models.loading import load_model
 
 IDS = random_ids(2, 9)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from applying import apply_plan
 from cutting import removals, what_stays, write_removals
-from double_arithmetic import DoubleArithmetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, random_ids, tiny_model
 from uneven_models import masked
 
+from globalprune.models.discovery.double_arithmetic import DoubleArithmetic
 from globalprune.models.loading import load_model
 
 IDS = random_ids(2, 9)

@@ -14,13 +14,13 @@ import plain_autograd
 import plain_obs
 import pytest
 import torch
-from double_arithmetic import DoubleArithmetic
 from tiny_models import CONFIGS, MIXTURES, random_ids, save_tiny, tiny_config
 
 from globalprune.analysis.measure import order_groups
 from globalprune.analysis.request import subject_of
 from globalprune.artifacts.run_folder import RunFolder
 from globalprune.importance import IMPORTANCES
+from globalprune.models.discovery.double_arithmetic import DoubleArithmetic
 from globalprune.models.prepared_model import PreparedModel
 from globalprune.progress import silent
 from globalprune.statistics.interface import Split, Statistic

@@ -87,7 +87,7 @@ class FamilyDescription(Record):
 
     def without(self, refused: Mapping[GroupType, str]) -> "FamilyDescription":
         """Return the description with sublayers that can't be cut, and why."""
-        updates = {
+        updates: dict[str, SublayerDescription] = {
             kind: own.model_copy(update={"refused": refused[kind]})
             for kind, own in self.sublayers()
             if kind in refused

@@ -105,7 +105,11 @@ def refuse_other_model(config: RawConfig) -> None:
         )
     if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnsupportedArchitecture("transformers has no causal language model of it")
-    find_layers(empty_model(config))
+    layers = find_layers(empty_model(config))
+    kinds = {frozenset(layer.state_dict()): index for index, layer in enumerate(layers)}
+    if len(kinds) > 1:
+        numbers = " and ".join(map(str, kinds.values()))
+        raise UnsupportedArchitecture(f"its layers {numbers} have different tensors")
 
 
 def _facts(config: RawConfig, sizes: SmallSizes) -> ModelFacts:
@@ -113,16 +117,22 @@ def _facts(config: RawConfig, sizes: SmallSizes) -> ModelFacts:
     with DoubleArithmetic():
         model = random_model(small_config(config, sizes), seed=0)
         runs = run_layers(model, random_ids(sizes.vocab_size))
+        compositions = [composition_of(run) for run in runs]
         offset = _final_norm_offset(model)
-        every = [_layer_facts(run, sizes, offset) for run in runs]
+        every = [
+            _layer_facts(run, composition, sizes, offset)
+            for run, composition in zip(runs, compositions, strict=True)
+        ]
     for index, own in enumerate(every):
         if own != every[0]:
             raise UnsupportedArchitecture(f"its layers 0 and {index} are built differently")
     return every[0]
 
 
-def _layer_facts(run: LayerRun, sizes: SmallSizes, offset: float) -> ModelFacts:
-    composition = composition_of(run)
+def _layer_facts(
+    run: LayerRun, composition: Composition, sizes: SmallSizes, offset: float
+) -> ModelFacts:
+    """Find the groups of both sublayers; raise for a layer that has more than these and norms."""
     shapes = _shapes(run.layer.module)
     around = {*composition.before.values(), *composition.behind.values()}
     norms = {n: shape for n, shape in shapes.items() if n.rpartition(".")[0] in around}

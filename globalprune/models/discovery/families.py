@@ -75,7 +75,7 @@ def _prove(config: dict[str, Any], progress: Progress) -> FamilyDescription:
             for step in steps:
                 description = step
     except GlobalPruneError as error:
-        reason = str(error).removesuffix(".").removesuffix("; ")
+        reason = str(error).partition("; mend it")[0].removesuffix(".").removesuffix("; ")
         description = description.model_copy(update={"refused": reason})
     passed = {
         "versions": {name: metadata.version(name) for name in _VERSIONS},

@@ -29,6 +29,7 @@ from globalprune.models.meta_model import new_model
 from globalprune.models.sources.source import ModelSource
 
 TOLERANCE: Final = 1e-9  # of the largest logit
+_SOURCE: Final = ModelSource("a small model", Path("small-model"))
 _NEW_TOKENS: Final = 5
 _PADDING: Final = 3  # tokens before the second prompt
 
@@ -39,7 +40,7 @@ class ModelCheckpoint:
 
     config: RawConfig
     weights: Mapping[str, torch.Tensor]
-    source: ModelSource = ModelSource("a small model", Path("small-model"))
+    source: ModelSource = _SOURCE
     auxiliary_folder: Path | None = None
 
     @property
@@ -199,8 +200,8 @@ def _load(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor]) -> None:
         shape = tuple(tensors[name].shape) if name in tensors else None
         if shape != expected.get(name):
             raise UnsupportedArchitecture(
-                f"its class wants {name} to be {_shown(expected.get(name))} "
-                f"where a cut makes it {_shown(shape)}"
+                f"in a small model its class wants {name} to be {_shown(expected.get(name))}, and "
+                f"a cut makes it {_shown(shape)}"
             )
     model.load_state_dict(dict(tensors), strict=False)  # of tied tensors it holds one
     model.tie_weights()

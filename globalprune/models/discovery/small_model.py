@@ -26,7 +26,7 @@ _WINDOW: Final = 5  # tokens: shorter than the texts that the model is tried on
 _NOISE: Final = 0.1  # added to norms and biases, whose initial values are constants
 _SCALE: Final = 0.3  # of matrices: activations far from their linear parts
 _MATRIX: Final = 2  # dimensions
-_MOST_PARAMETERS: Final = 5_000_000
+_MOST_PARAMETERS: Final = 500_000
 
 
 def small_config(config: RawConfig, sizes: SmallSizes) -> RawConfig:
@@ -67,7 +67,8 @@ def random_model(config: RawConfig, seed: int) -> PreTrainedModel:
         )
     model = new_model(config, attention="eager")
     fill(model, seed)
-    return model.double().eval()
+    model.double()
+    return model
 
 
 def random_ids(vocab_size: int, batch: int = 2, length: int = 9, seed: int = 3) -> torch.Tensor:

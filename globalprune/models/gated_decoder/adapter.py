@@ -104,7 +104,7 @@ class GatedDecoder:
         return self.form.projections.gating if group_type == "mlp" else None
 
     def shared_tensors(self, layer: LayerStructure, group_type: GroupType) -> tuple[str, ...]:
-        """Return the q/k norms of attention that can be cut, an activation's, the router of experts."""
+        """Return q/k norms, an activation's own tensors, or the router of experts."""
         if group_type in self.form.fixed:
             return ()
         return self._shared(layer, group_type, layer.sublayer(group_type).experts)

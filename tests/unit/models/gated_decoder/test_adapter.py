@@ -115,7 +115,7 @@ def test_query_and_key_norms_are_shared_by_the_groups(tiny: Tiny) -> None:
 def test_an_attention_with_norms_over_its_heads_is_fixed(tiny: Tiny) -> None:
     """Its groups are there and cost nothing, and all that it holds, norms too, is kept."""
     adapter, structure = structure_of(tiny("olmo2"))
-    assert structure.fixed == ("attention",)
+    assert list(structure.fixed) == ["attention"]
     assert structure.prunable == 4 * 24 * 3 * 32
     for layer in structure.layers:
         attention = layer.attention
