@@ -6,13 +6,15 @@ Each type is proved from its class's own default config, as `gp` does when it me
 served, a tiny random checkpoint of it goes through analyze, plan and apply, with layers that differ
 and compensation, and with layers alike; each result is loaded, generates and is evaluated.
 One line of RECORD is one type; types that stand there are not tried again, so an interrupted run
-goes on. `--table` prints the record as Markdown. Seconds are those of the proof.
+goes on. `--table` prints the record for docs/families.md. Seconds are those of the proof.
 """
 
 import json
 import os
+import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -36,16 +38,17 @@ SIZES: Final = SmallSizes(32, 4, 2, 8, 24, 260)
 WINDOWS: Final = 8
 LENGTH: Final = 16
 RATIO: Final = 0.1
-HEAD: Final = "| `model_type` | verdict | seconds | what is cut, or why not |"
 QUERIES: Final = "num_attention_heads"
 KEYS: Final = "num_key_value_heads"
+CUT: Final = ("served", "partly")
+_DETAIL: Final = re.compile(r" \(.*|(?<=layer) \d+|(?<=still has) [\d,]+|, so some.*")
 NOT_TRIED: Final = "no default config"
 
 
 def main(
     record: Annotated[Path, typer.Argument(help="JSON lines, one a type; read, then added to.")],
     types: Annotated[list[str] | None, typer.Option("--type", help="Only these.")] = None,
-    table: Annotated[bool, typer.Option("--table", help="Print the record as Markdown.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Print the record in Markdown.")] = False,
 ) -> None:
     """Try types that the record lacks."""
     torch.set_num_threads(1)
@@ -58,8 +61,7 @@ def main(
                 file.write(json.dumps(done[name]) + "\n")
             print(_row(done[name]), flush=True)
     if table:
-        print(f"{HEAD}\n| --- | --- | --- | --- |")
-        print("\n".join(_row(done[name]) for name in sorted(done)))
+        print("\n".join(_tables(list(done.values()))))
     verdicts = [one["verdict"] for one in done.values()]
     print(", ".join(f"{verdicts.count(one)} {one}" for one in sorted(set(verdicts))))
 
@@ -114,6 +116,28 @@ def _cut_twice(folder: Path, config: dict[str, Any]) -> None:
         load: Any = load_model(str(out))
         load.generate(ids[:2], max_new_tokens=4, do_sample=False)
         gp.evaluate([whole, out], EvaluateOptions(data=str(text), samples=WINDOWS, speed=None))
+
+
+def _tables(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield lines of Markdown: what is cut of each type, then the others by the reason."""
+    cut = [one for one in results if one["verdict"] in CUT]
+    by_text: dict[str, list[str]] = {}
+    for one in results:
+        if one["verdict"] in CUT:
+            by_text.setdefault(one["text"], []).append(f"`{one['type']}`")
+    yield f"| of {len(cut)} types what is cut | types |"
+    yield "| --- | --- |"
+    for text, names in sorted(by_text.items(), key=lambda item: -len(item[1])):
+        yield f"| {text} | {', '.join(sorted(names))} |"
+    reasons: dict[str, list[str]] = {}
+    for one in results:
+        if one["verdict"] not in CUT:
+            reason = f"{one['verdict']}: {_DETAIL.sub('', one['text'])}"
+            reasons.setdefault(reason, []).append(f"`{one['type']}`")
+    yield f"\n| why {len(results) - len(cut)} types are not served | types |"
+    yield "| --- | --- |"
+    for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        yield f"| {reason.replace('|', '/')} | {', '.join(sorted(names))} |"
 
 
 def _result(name: str, verdict: str, seconds: float, text: str) -> dict[str, Any]:

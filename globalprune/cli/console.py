@@ -150,6 +150,12 @@ def progress_bars() -> Iterator[Progress]:
         yield _Bars(bars)
 
 
+def late_bars(items: Iterable[Item], *, total: int, label: str, unit: str) -> Iterator[Item]:
+    """Report as `progress_bars` do, which are opened only now: a `Progress` for rare long work."""
+    with progress_bars() as progress:
+        yield from progress(items, total=total, label=label, unit=unit)
+
+
 @contextmanager
 def reporting() -> Iterator[Reporter]:
     """Yield the reporter of a phase: bars and warnings on stderr, and this command."""

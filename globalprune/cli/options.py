@@ -212,13 +212,12 @@ Models = Annotated[
 
 def prunable_model(name: str) -> "PreparedModel":
     """Prepare a model, before slow libraries load; raise `ModelError` if no part can be cut."""
-    from globalprune.cli.console import progress_bars
+    from globalprune.cli.console import late_bars
     from globalprune.models.prepared_model import PreparedModel
     from globalprune.models.refusals import refuse_unprunable
 
     model = PreparedModel(name)
-    with progress_bars() as progress:
-        refuse_unprunable(model, progress)
+    refuse_unprunable(model, late_bars)
     return model
 
 
