@@ -33,7 +33,7 @@ QUANTISED: tuple[dict[str, object], str] = (
 )
 UNCUTTABLE: tuple[tuple[dict[str, object], str], ...] = (
     QUANTISED,
-    ({"model_type": "gpt2"}, "'gpt2', which globalprune can't cut"),
+    ({"model_type": None}, "no model_type, which globalprune can't cut"),
     ({"head_dim": 5}, "heads of 5"),
 )
 ANY_FAMILY = ("eval", "finetune")  # whose models need not be cut

@@ -6,7 +6,7 @@ this package, and what the config says besides sizes. Torch is loaded only for a
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
@@ -15,13 +15,8 @@ from typing import Any, Final
 
 from globalprune.artifacts.disk import write_atomically
 from globalprune.artifacts.records import DIGEST_PREFIX, digest_json
-from globalprune.artifacts.structure import GROUP_TYPES
-from globalprune.errors import (
-    GlobalPruneError,
-    UnsupportedArchitecture,
-    UsageError,
-    library_errors,
-)
+from globalprune.artifacts.structure import GroupType
+from globalprune.errors import ModelError, UnsupportedArchitecture, UsageError, library_errors
 from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.identity import cache_folder
 from globalprune.models.discovery.description import FamilyDescription, adapter_of
@@ -62,6 +57,10 @@ def family_of(config: dict[str, Any], progress: Progress = silent) -> FamilyDesc
 
 def _prove(config: dict[str, Any], progress: Progress) -> FamilyDescription:
     """Describe and prove a type; what is refused is a description too."""
+    import torch
+
+    from globalprune.models.quiet import quiet_logs
+
     started = time.monotonic()
     description = FamilyDescription(model_type=config["model_type"], versions={}, seconds=0.0)
     steps = progress(
@@ -71,17 +70,26 @@ def _prove(config: dict[str, Any], progress: Progress) -> FamilyDescription:
         unit="steps",
     )
     try:
-        with library_errors(UnsupportedArchitecture, "a small model of it fails", ""):
+        with (
+            quiet_logs(),
+            torch.random.fork_rng(devices=()),  # the caller's random numbers stay what they were
+            torch.enable_grad(),
+            library_errors(UnsupportedArchitecture, "a small model of it fails", ""),
+        ):
             for step in steps:
                 description = step
-    except GlobalPruneError as error:
-        reason = str(error).partition("; mend it")[0].removesuffix(".").removesuffix("; ")
-        description = description.model_copy(update={"refused": reason})
+    except ModelError as error:
+        description = description.model_copy(update={"refused": _reason(error)})
     passed = {
         "versions": {name: metadata.version(name) for name in _VERSIONS},
         "seconds": round(time.monotonic() - started, 1),
     }
     return description.model_copy(update=passed)
+
+
+def _reason(error: ModelError) -> str:
+    """Return what is wrong, without what a user could do about it."""
+    return str(error).partition("; mend it")[0].removesuffix(".").removesuffix("; ")
 
 
 def _steps(config: dict[str, Any]) -> Iterator[FamilyDescription]:
@@ -116,23 +124,21 @@ def _without_unproved(
     from globalprune.models.discovery.small_model import small_config
 
     subject = subject_of(small_config(config, sizes), adapter_of(description))
+
+    def why_not(kinds: Sequence[GroupType]) -> str | None:
+        try:
+            with library_errors(UnsupportedArchitecture, "a cut of a small model fails", ""):
+                prove(subject, kinds)
+        except ModelError as error:
+            return _reason(error)
+        return None
+
     kinds = [kind for kind, own in description.sublayers() if own.refused is None]
-    refused = {}
-    if len(kinds) == len(GROUP_TYPES):
-        try:
-            prove(subject, kinds)
-        except UnsupportedArchitecture:
-            pass
-        else:
-            return description
-    for kind in kinds:
-        try:
-            prove(subject, [kind])
-        except UnsupportedArchitecture as error:
-            refused[kind] = str(error)
-    if len(kinds) == len(GROUP_TYPES) and not refused:
-        prove(subject, kinds)  # each alone is exact, both together aren't: raises
-    return description.without(refused)
+    together = why_not(kinds)
+    if together is None:
+        return description
+    refused = {kind: why for kind in kinds if (why := why_not([kind])) is not None}
+    return description.without(refused or dict.fromkeys(kinds, together))
 
 
 def _key(config: dict[str, Any]) -> str:

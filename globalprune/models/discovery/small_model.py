@@ -6,8 +6,9 @@ become small.
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -109,13 +110,9 @@ def _layers_of_each_kind(lists: dict[str, list[Any]], count: int) -> list[int]:
         raise UnsupportedArchitecture(f"its config has {len(first)} kinds of layers")
     chosen = set(first.values())
     others = (index for index in range(count) if index not in chosen)
-    chosen |= set(_first(others, _FEWEST_LAYERS - len(chosen)))
+    chosen |= set(islice(others, max(0, _FEWEST_LAYERS - len(chosen))))
     enough = sorted(chosen)
     return (enough * math.ceil(_FEWEST_LAYERS / len(enough)))[: max(len(enough), _FEWEST_LAYERS)]
-
-
-def _first(values: Iterator[int], count: int) -> Sequence[int]:
-    return [value for _, value in zip(range(max(0, count)), values, strict=False)]
 
 
 def _dictionaries(value: Any) -> Iterator[dict[str, Any]]:

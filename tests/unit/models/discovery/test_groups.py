@@ -39,7 +39,7 @@ class Paired(Gated):
 
     def mixed(self, inner: torch.Tensor) -> torch.Tensor:
         """Give each the sum of its pair."""
-        pairs = inner.unflatten(-1, (2, 2))
+        pairs = inner.view(*inner.shape[:-1], 2, 2)
         return (pairs + pairs.flip(-1)).flatten(-2)
 
 

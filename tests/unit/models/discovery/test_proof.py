@@ -42,8 +42,8 @@ def test_families_of_the_table_are_proved(name: str) -> None:
 
 def test_tied_embeddings_and_biases_are_no_obstacle() -> None:
     """Output biases stay in an emptied sublayer."""
-    adapter, biases = ADAPTERS["llama"], {"attention_bias": True, "mlp_bias": True}
-    prove(subject(adapter, tie_word_embeddings=True, **biases), ["attention", "mlp"])
+    settings = {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}
+    prove(subject(ADAPTERS["llama"], "llama", **settings), ["attention", "mlp"])
 
 
 def test_fused_blocks_in_another_order_are_refused() -> None:
