@@ -40,6 +40,7 @@ LENGTH: Final = 16
 RATIO: Final = 0.1
 QUERIES: Final = "num_attention_heads"
 KEYS: Final = "num_key_value_heads"
+HEAD_DIM: Final = "head_dim"
 CUT: Final = ("served", "partly")
 _DETAIL: Final = re.compile(r" \(.*|(?<=layer) \d+|(?<=still has) [\d,]+|, so some.*")
 NOT_TRIED: Final = "no default config"
@@ -74,8 +75,7 @@ def _try(name: str) -> dict[str, Any]:
         try:
             CONFIG_MAPPING[name]().save_pretrained(folder)
             config = read_config(folder / "config.json")
-            if config.get(KEYS) is None and QUERIES in config:  # as many as there are queries
-                config[KEYS] = config[QUERIES]
+            config |= _usual_heads(config)
         except Exception as error:  # noqa: BLE001 - anything that a class raises by default
             return _result(name, NOT_TRIED, 0.0, _first_line(error))
         started = time.monotonic()
@@ -90,6 +90,16 @@ def _try(name: str) -> dict[str, Any]:
             seconds = time.monotonic() - started
             verdict, text = "crash", f"{type(error).__name__}: {_first_line(error)}"
         return _result(name, verdict, seconds, text)
+
+
+def _usual_heads(config: dict[str, Any]) -> dict[str, int]:
+    """Return what every real config says, where the defaults of some classes build no model."""
+    usual = {}
+    if config.get(QUERIES) and config.get(KEYS) is None:
+        usual[KEYS] = config[QUERIES]
+    if config.get(QUERIES) and HEAD_DIM in config and config[HEAD_DIM] is None:
+        usual[HEAD_DIM] = config["hidden_size"] // config[QUERIES]
+    return usual
 
 
 def _verdict(family: FamilyDescription) -> tuple[str, str]:

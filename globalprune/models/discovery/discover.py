@@ -37,7 +37,7 @@ from globalprune.models.discovery.layer_run import (
     run_layers,
     same,
 )
-from globalprune.models.discovery.sizes import SmallSizes
+from globalprune.models.discovery.sizes import LEFT_OUT, SmallSizes
 from globalprune.models.discovery.small_model import random_ids, random_model, small_config
 from globalprune.models.discovery.symbols import fitted
 from globalprune.models.meta_model import empty_model
@@ -105,7 +105,7 @@ def refuse_other_model(config: RawConfig) -> None:
         )
     if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnsupportedArchitecture("transformers has no causal language model of it")
-    layers = find_layers(empty_model(config))
+    layers = find_layers(empty_model({k: v for k, v in config.items() if k not in LEFT_OUT}))
     kinds = {frozenset(layer.state_dict()): index for index, layer in enumerate(layers)}
     if len(kinds) > 1:
         numbers = " and ".join(map(str, kinds.values()))
