@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quality test test-runtimes fuzz check lint types fast schemas golden clean
+.PHONY: help install demo quality test test-runtimes fuzz families check lint types fast schemas golden clean
 
 help:      ## list the targets
 	@grep -hE '^[a-z-]+: .*##' Makefile | sed -E 's/:.*##/ -/'
@@ -56,6 +56,11 @@ test: .venv/installed  ## every test but test-runtimes, the real SmolLM2 include
 	npm install --silent --no-audit --no-fund --prefix $@ @node-llama-cpp/linux-x64@3.22.1
 test-runtimes: .venv/installed .venv-runtimes/quantiser  ## cut models in the real vLLM and llama.cpp's quantiser (needs npm)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m runtimes --durations=5
+
+families: .venv/installed  ## try every text decoder of transformers; goes on in demo/families.jsonl, prints the tables of docs/families.md
+	@mkdir -p demo
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py demo/families.jsonl
+	$(BIN)/python benchmarks/families.py demo/families.jsonl --table
 
 fuzz: .venv/installed  ## put 5,000 damaged files to gp; each is answered, or refused by name
 	$(BIN)/python tests/mutation/run.py --cases 5000

@@ -130,3 +130,5 @@ class ModelTraits(Record):
     rope_type: str  # default, llama3, yarn, …
     activation: str
     layer_kinds: tuple[LayerKind, ...] | None = None  # of each layer; None in older analyses
+    # whether the config class of a type that no table knows wants the heads to divide that size
+    heads_divide_hidden_size: bool = Field(default=False, exclude_if=lambda divide: not divide)

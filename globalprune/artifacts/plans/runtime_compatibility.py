@@ -231,7 +231,7 @@ def _missing_features(form: GgufForm, traits: ModelTraits, structure: ModelStruc
 
 def _config_takes(traits: ModelTraits, kept: int, heads: int) -> bool:
     """Return whether the architecture's config class takes `kept` of `heads` query heads."""
-    if traits.model_type in DIVIDED_BY_HEADS:
+    if traits.model_type in DIVIDED_BY_HEADS or traits.heads_divide_hidden_size:
         return traits.hidden_size % kept == 0
     if (traits.model_type, traits.rope_type) in COUNTED_BY_HEADS:
         return traits.hidden_size // kept == traits.hidden_size // heads

@@ -10,6 +10,7 @@ from typing import Any, Final
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from globalprune.artifacts.plans.runtime_compatibility import DIVIDED_BY_HEADS
 from globalprune.artifacts.structure import LayerKind, ModelTraits
 from globalprune.models.configs.config import RUN_SETTINGS
 
@@ -19,6 +20,11 @@ _INDEX_LISTS: Final = ("mlp_only_layers",)  # layer numbers, not an entry for ea
 _NO_ROPE: Final = "no_rope_layers"  # an entry of 0 is a layer without rotary positions
 # A native config is built without these: a dtype that torch lacks would end in an error of its own.
 _NO_SIZES: Final = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
+
+_HIDDEN_SIZE: Final = 32  # of a config that is tried with heads that divide it, and others
+_DIVIDING: Final = 4
+_OTHERS: Final = 3
+_HEAD_DIM: Final = 8
 
 RawConfig = dict[str, Any]  # a config.json, or one layer's part of it
 
@@ -58,7 +64,20 @@ def traits_of(config: RawConfig) -> ModelTraits:
         rope_type=rope.get("rope_type") or next(iter(types - {"default"}), "default"),
         layer_kinds=layer_kinds(native),
         activation=getattr(native, "hidden_act", None) or native.hidden_activation,
+        heads_divide_hidden_size=config["model_type"] not in DIVIDED_BY_HEADS
+        and _takes_heads(config, _DIVIDING)
+        and not _takes_heads(config, _OTHERS),
     )
+
+
+def _takes_heads(config: RawConfig, heads: int) -> bool:
+    """Whether the class takes a config with so many heads at a hidden size of 32."""
+    sizes = {"num_attention_heads": heads, "num_key_value_heads": heads}
+    try:
+        native_config(config | sizes | {"hidden_size": _HIDDEN_SIZE, "head_dim": _HEAD_DIM})
+    except Exception:  # noqa: BLE001 - a class refuses by whatever its validation raises
+        return False
+    return True
 
 
 def layer_kinds(native: PretrainedConfig) -> tuple[LayerKind, ...]:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from met_models import met_config
 from tiny_models import tiny_config
 
+from globalprune.artifacts.plans.runtime_compatibility import stock_attention
 from globalprune.models.configs.native_config import (
     is_uneven,
     layer_kinds,
@@ -72,3 +74,20 @@ def test_kinds_are_read_from_what_the_class_makes_of_it() -> None:
     assert layer_kinds(tiny_config("smollm3")) == ("full", "no_rope", "full", "full")
     assert layer_kinds(tiny_config("gemma2")) == ("sliding", "full") * 2
     assert layer_kinds(tiny_config("phi3")) == ("sliding",) * 4
+
+
+@pytest.mark.parametrize(
+    ("model_type", "divide"),
+    [("arcee", True), ("helium", False), ("mistral", False), ("llama", False)],
+)
+def test_the_class_says_whether_its_heads_divide_the_hidden_size(
+    model_type: str, divide: bool
+) -> None:
+    """Of types that no table knows; Llama is in the table."""
+    assert traits_of(met_config(model_type)).heads_divide_hidden_size is divide
+
+
+def test_a_type_whose_heads_divide_its_width_keeps_as_many_as_it_takes() -> None:
+    """Three of four heads don't divide 32."""
+    assert stock_attention(traits_of(met_config("arcee")), 4, 1) == [1, 2, 4]
+    assert stock_attention(traits_of(met_config("helium")), 4, 1) == [1, 2, 3, 4]
