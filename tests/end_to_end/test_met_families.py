@@ -12,10 +12,11 @@ from met_models import save_met
 from globalprune.models.loading import load_model
 
 SHORT = ("--data", "builtin", "--samples", 4, "--seq-len", 32)
-# without a gate, with norms that have biases; one whose attention can't go
+# without a gate, with norms that have biases; one whose attention can't go; one that fuses gate, up
 TYPES: dict[str, dict[str, Any]] = {
     "nemotron": {"attention_bias": True, "mlp_bias": True},
     "helium": {},
+    "glm4": {},  # with four norms, and a token for padding beyond a small vocabulary by default
 }
 
 

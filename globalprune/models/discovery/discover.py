@@ -37,13 +37,14 @@ from globalprune.models.discovery.layer_run import (
     run_layers,
     same,
 )
-from globalprune.models.discovery.sizes import LEFT_OUT, SmallSizes
+from globalprune.models.discovery.sizes import SmallSizes
 from globalprune.models.discovery.small_model import random_ids, random_model, small_config
 from globalprune.models.discovery.symbols import fitted
 from globalprune.models.meta_model import empty_model
 
 _FINAL_NORM: Final = "model.norm"
 _OFFSETS: Final = (0.0, 1.0)  # of norms whose weights are stored as they are, or less one
+_OF_CUT_MODELS: Final = ("per_layer_config", "auto_map")
 _HIDDEN: Final = "hidden_size"
 
 _Shapes = Mapping[str, tuple[int, ...]]
@@ -105,7 +106,8 @@ def refuse_other_model(config: RawConfig) -> None:
         )
     if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnsupportedArchitecture("transformers has no causal language model of it")
-    layers = find_layers(empty_model({k: v for k, v in config.items() if k not in LEFT_OUT}))
+    stock = {key: value for key, value in config.items() if key not in _OF_CUT_MODELS}
+    layers = find_layers(empty_model(stock))
     kinds = {frozenset(layer.state_dict()): index for index, layer in enumerate(layers)}
     if len(kinds) > 1:
         numbers = " and ".join(map(str, kinds.values()))
