@@ -42,7 +42,8 @@ QUERIES: Final = "num_attention_heads"
 KEYS: Final = "num_key_value_heads"
 HEAD_DIM: Final = "head_dim"
 CUT: Final = ("served", "partly")
-_DETAIL: Final = re.compile(r" \(.*|(?<=layer) \d+|(?<=still has) [\d,]+|, so some.*")
+_DETAIL: Final = re.compile(r" \(.*|(?<=still has) [\d,]+|, so some.*")
+_LAYER: Final = re.compile(r"^layer \d+")
 NOT_TRIED: Final = "no default config"
 
 
@@ -63,6 +64,7 @@ def main(
             print(_row(done[name]), flush=True)
     if table:
         print("\n".join(_tables(list(done.values()))))
+        return
     verdicts = [one["verdict"] for one in done.values()]
     print(", ".join(f"{verdicts.count(one)} {one}" for one in sorted(set(verdicts))))
 
@@ -142,7 +144,8 @@ def _tables(results: list[dict[str, Any]]) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
     for one in results:
         if one["verdict"] not in CUT:
-            reason = f"{one['verdict']}: {_DETAIL.sub('', one['text'])}"
+            text = _LAYER.sub("a layer", _DETAIL.sub("", one["text"]))
+            reason = text if one["verdict"] == "refused" else f"{one['verdict']}: {text}"
             reasons.setdefault(reason, []).append(f"`{one['type']}`")
     yield f"\n| why {len(results) - len(cut)} types are not served | types |"
     yield "| --- | --- |"

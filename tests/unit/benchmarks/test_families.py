@@ -50,4 +50,4 @@ def test_the_tables_join_types_with_one_reason() -> None:
     lines = list(families._tables(results))
 
     assert "| attention and mlp | `c` |" in lines
-    assert "| refused: layer has a mixture of experts in place of an MLP | `a`, `b` |" in lines
+    assert "| a layer has a mixture of experts in place of an MLP | `a`, `b` |" in lines
