@@ -123,8 +123,11 @@ def adapter_of(description: FamilyDescription) -> GatedDecoder:
         None if gating is None else GatingModules(gating.linears, gating.activation),
     )
     _refuse_other_biases(axes)
+    _refuse_other_outputs(projections, sublayers)
     vectors = {n: own for n, own in axes.items() if n not in matrices and ".bias" not in n}
     norms = {name: own[0] for name, own in vectors.items() if own not in _SCALAR_AXES}
+    if inner := sorted(norms.keys() & sublayers["mlp"].tensors.keys()):
+        raise UnsupportedArchitecture(f"its MLP has {', '.join(inner)} besides projections")
     form = LayerForm(
         projections=projections,
         norms=_norms(sublayers, biased=description.norm_biases),
@@ -171,6 +174,19 @@ def _norms(sublayers: Mapping[GroupType, SublayerDescription], *, biased: bool) 
         {k: own.norm_behind for k, own in sublayers.items() if own.norm_behind is not None},
         biased,
     )
+
+
+def _refuse_other_outputs(
+    projections: Projections, sublayers: Mapping[GroupType, SublayerDescription]
+) -> None:
+    """Raise unless the output is the one projection of a sublayer whose rows are the stream's."""
+    for group_type, own in sublayers.items():
+        axes = projections.sublayers[group_type]
+        names = [name for name, (rows, _) in axes.items() if rows == HIDDEN_AXIS]
+        if names != [own.output]:
+            raise UnsupportedArchitecture(
+                f"several projections of its {group_type} have its width: {', '.join(names)}"
+            )
 
 
 def _refuse_other_biases(axes: Mapping[str, tuple[str, ...]]) -> None:

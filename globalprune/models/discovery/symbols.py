@@ -34,13 +34,6 @@ def fitted(values: Sequence[int], sizes: Sequence[Sizes], excluded: Collection[s
     raise UnsupportedArchitecture(f"no product of its config's keys is {shown} in small models")
 
 
-def evaluated(text: str, sizes: Sizes) -> int:
-    """Return the value of a fitted size."""
-    product, _, divisor = text.partition("/")
-    factors = [int(one) if one.isdigit() else sizes[one] for one in product.split("*")]
-    return math.prod(factors) // (sizes[divisor] if divisor else 1)
-
-
 def _products(keys: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str | None]]:
     """Yield products of keys and quotients of them by another key, the shortest first."""
     for count in range(1, _MOST_FACTORS + 1):

@@ -64,3 +64,14 @@ def test_what_the_adapter_cannot_express_is_refused(starcoder2: FamilyDescriptio
 
     with pytest.raises(UnsupportedArchitecture, match=r"mlp\.c_fc\.weight has a dimension of"):
         adapter_of(starcoder2.model_copy(update={"mlp": mlp}))
+
+
+def test_an_output_that_is_not_the_only_one_of_its_width_is_refused(
+    starcoder2: FamilyDescription,
+) -> None:
+    """The adapter would take the first of them."""
+    assert starcoder2.mlp is not None
+    mlp = starcoder2.mlp.model_copy(update={"output": "mlp.c_fc"})
+
+    with pytest.raises(UnsupportedArchitecture, match="projections of its mlp have its width"):
+        adapter_of(starcoder2.model_copy(update={"mlp": mlp}))
