@@ -21,9 +21,7 @@ _NO_ROPE: Final = "no_rope_layers"  # an entry of 0 is a layer without rotary po
 # A native config is built without these: a dtype that torch lacks would end in an error of its own.
 _NO_SIZES: Final = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
 
-_HIDDEN_SIZE: Final = 32  # of a config that is tried with heads that divide it, and others
-_DIVIDING: Final = 4
-_OTHERS: Final = 3
+_HEADS: Final = 3  # of a config that is tried with a hidden size that they divide, and another
 _HEAD_DIM: Final = 8
 
 RawConfig = dict[str, Any]  # a config.json, or one layer's part of it
@@ -65,16 +63,16 @@ def traits_of(config: RawConfig) -> ModelTraits:
         layer_kinds=layer_kinds(native),
         activation=getattr(native, "hidden_act", None) or native.hidden_activation,
         heads_divide_hidden_size=config["model_type"] not in DIVIDED_BY_HEADS
-        and _takes_heads(config, _DIVIDING)
-        and not _takes_heads(config, _OTHERS),
+        and _takes_heads(config, _HEADS * _HEAD_DIM)
+        and not _takes_heads(config, _HEADS * _HEAD_DIM + 1),
     )
 
 
-def _takes_heads(config: RawConfig, heads: int) -> bool:
-    """Whether the class takes a config with so many heads at a hidden size of 32."""
-    sizes = {"num_attention_heads": heads, "num_key_value_heads": heads}
+def _takes_heads(config: RawConfig, hidden_size: int) -> bool:
+    """Whether the class takes a config with three heads at that hidden size."""
+    sizes = {"num_attention_heads": _HEADS, "num_key_value_heads": _HEADS, "head_dim": _HEAD_DIM}
     try:
-        native_config(config | sizes | {"hidden_size": _HIDDEN_SIZE, "head_dim": _HEAD_DIM})
+        native_config(config | sizes | {"hidden_size": hidden_size})
     except Exception:  # noqa: BLE001 - a class refuses by whatever its validation raises
         return False
     return True

@@ -13,6 +13,7 @@ from globalprune.models.configs.native_config import (
     native_config,
     traits_of,
 )
+from globalprune.models.registry import ADAPTERS
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,9 @@ def test_a_type_whose_heads_divide_its_width_keeps_as_many_as_it_takes() -> None
     """Three of four heads don't divide 32."""
     assert stock_attention(traits_of(met_config("arcee")), 4, 1) == [1, 2, 4]
     assert stock_attention(traits_of(met_config("helium")), 4, 1) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("model_type", sorted(ADAPTERS))
+def test_traits_of_the_table_say_nothing_new(model_type: str) -> None:
+    """Records of its types stay what they were."""
+    assert "heads_divide_hidden_size" not in traits_of(met_config(model_type)).model_dump()
