@@ -5,7 +5,6 @@ another machine, tuples in place of named outputs, the labels of a classifier. T
 same with or without them, so every command opens a model without them.
 """
 
-import copy
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,12 @@ from transformers.cache_utils import DynamicSlidingWindowLayer
 from globalprune.errors import CheckpointError, UnsupportedArchitecture, library_errors
 from globalprune.models import modeling_globalprune
 from globalprune.models.configs.config import RUN_SETTINGS
-from globalprune.models.configs.native_config import RawConfig, is_uneven, pruned_class
+from globalprune.models.configs.native_config import (
+    RawConfig,
+    copy_of,
+    is_uneven,
+    pruned_class,
+)
 from globalprune.models.quiet import quiet_transformers
 
 _OUTPUT_SETTINGS: Final = {
@@ -107,7 +111,8 @@ def _model_settings(config: RawConfig) -> RawConfig:
         own["dtype"] = str(dtype).removeprefix("torch.")
     if own.get("auto_map") is not None and not isinstance(own["auto_map"], dict):
         own.pop("auto_map")  # no class that is used here reads it
-    return copy.deepcopy(own)
+    copied: RawConfig = copy_of(own)
+    return copied
 
 
 def _refuse_unknown(config: RawConfig, where: str, *, remote_code: bool) -> None:

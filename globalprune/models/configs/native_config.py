@@ -4,7 +4,7 @@ A model whose layers differ in size has a config.json that describes them one by
 the modeling file that travels with it.
 """
 
-import copy
+import math
 from typing import Any, Final
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
@@ -24,6 +24,10 @@ _NO_SIZES: Final = ("per_layer_config", "auto_map", "dtype", "torch_dtype")
 _HEADS: Final = 3  # of a config that is tried with a hidden size that they divide, and another
 _HEAD_DIM: Final = 8
 
+# Numbers that JSON lacks, as transformers writes them: {"__float__": "Infinity"}.
+_FLOAT_TAG: Final = "__float__"
+_FLOATS: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
 RawConfig = dict[str, Any]  # a config.json, or one layer's part of it
 
 
@@ -31,8 +35,19 @@ def native_config(config: RawConfig) -> PretrainedConfig:
     """Build the architecture's own config object, with the sizes of the whole model."""
     left_out = RUN_SETTINGS.union(_NO_SIZES)
     plain = {key: value for key, value in config.items() if key not in left_out}
-    native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(plain))
+    native: PretrainedConfig = CONFIG_MAPPING[config["model_type"]].from_dict(copy_of(plain))
     return native
+
+
+def copy_of(value: Any) -> Any:
+    """Return a copy of a raw config, or of a part of it, with the numbers that JSON lacks."""
+    if isinstance(value, list):
+        return [copy_of(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_FLOAT_TAG} and str(value[_FLOAT_TAG]) in _FLOATS:
+        return _FLOATS[str(value[_FLOAT_TAG])]
+    return {key: copy_of(one) for key, one in value.items()}
 
 
 def is_uneven(config: RawConfig) -> bool:

@@ -1,13 +1,19 @@
 """What a config.json means, with what its class adds to it."""
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from met_models import met_config
 from tiny_models import tiny_config
+from transformers import CONFIG_MAPPING
 
 from globalprune.artifacts.plans.runtime_compatibility import stock_attention
+from globalprune.models.configs.class_config import class_config
 from globalprune.models.configs.native_config import (
+    copy_of,
     is_uneven,
     layer_kinds,
     native_config,
@@ -98,3 +104,20 @@ def test_a_type_whose_heads_divide_its_width_keeps_as_many_as_it_takes() -> None
 def test_traits_of_the_table_say_nothing_new(model_type: str) -> None:
     """Records of its types stay what they were."""
     assert "heads_divide_hidden_size" not in traits_of(met_config(model_type)).model_dump()
+
+
+def test_numbers_that_json_lacks_are_read_as_transformers_writes_them(tmp_path: Path) -> None:
+    """A config of Falcon-H1 has such a limit; the raw config keeps its spelling."""
+    CONFIG_MAPPING["falcon_h1"]().save_pretrained(tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text("utf-8"))
+
+    assert raw["time_step_limit"] == [0.0, {"__float__": "Infinity"}]
+    assert native_config(raw).time_step_limit == class_config(raw).time_step_limit
+    assert list(native_config(raw).time_step_limit) == [0.0, math.inf]
+    assert raw["time_step_limit"] == [0.0, {"__float__": "Infinity"}]
+
+
+@pytest.mark.parametrize("value", [{"__float__": "one"}, {"__float__": "NaN", "b": 1}, [], 0.5])
+def test_what_only_looks_like_such_a_number_is_copied(value: object) -> None:
+    """Nothing is taken for a number that isn't one."""
+    assert copy_of(value) == value
