@@ -22,6 +22,20 @@ from globalprune.artifacts.structure import LayerKind, ModelStructure, ModelTrai
 EXPERT_ROWS: Final = 8  # transformers multiplies experts as one only in rows of 16 bytes
 DIVIDED_BY_HEADS: Final = frozenset({"llama", "gemma2", "gemma3_text"})  # their hidden sizes
 COUNTED_BY_HEADS: Final = frozenset({("phi3", "longrope")})  # rope factors: hidden size / heads
+TRIED_IN_VLLM: Final = frozenset(  # the types of which tests/parity/test_vllm.py runs cuts
+    {
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "phi3",
+        "olmo2",
+        "smollm3",
+        "granite",
+        "gemma2",
+        "gemma3_text",
+    }
+)
 _LAYERS_DIFFER: Final = (
     "the layers that stay differ, which a plain checkpoint can't say; plan with --uniform, or with "
     "--whole-layers."
@@ -88,6 +102,11 @@ def stock_attention(traits: ModelTraits, groups: int, heads_per_group: int) -> l
 
 def vllm_notes(traits: ModelTraits, structure: ModelStructure, effect: PlanEffect) -> Iterator[str]:
     """Yield how vLLM differs from what the plan promises, and how it has to be started."""
+    if traits.model_type not in TRIED_IN_VLLM:
+        yield (
+            f"no cut of a {traits.model_type} was ever tried in vLLM; run the result there before "
+            "you count on it."
+        )
     yield from narrow_qwen2(traits, structure, effect)
     if empty := IndexSet.of(cached_though_empty(effect)):
         yield (

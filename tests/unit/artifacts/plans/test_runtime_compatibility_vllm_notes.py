@@ -2,10 +2,11 @@
 
 import pytest
 from analyses import structure_of, traits_with
+from tiny_models import FAMILIES, tiny_config
 
 from globalprune.artifacts.plans.plan import LayerCuts, PrunePlan
 from globalprune.artifacts.plans.plan_effect import effect_of
-from globalprune.artifacts.plans.runtime_compatibility import vllm_notes
+from globalprune.artifacts.plans.runtime_compatibility import TRIED_IN_VLLM, vllm_notes
 from globalprune.artifacts.structure import ModelTraits
 
 STRUCTURE = structure_of(((3, 4),) * 4)
@@ -35,6 +36,14 @@ def test_sizes_that_do_not_divide_the_largest_save_nothing_beside_a_window(
 ) -> None:
     """Two of three groups do not, one does."""
     assert any("groups don't divide 3," in note for note in notes(WINDOW, _1=groups)) == told
+
+
+def test_a_type_that_vllm_never_ran_is_named() -> None:
+    """Those that the parity test cuts and runs in it are not."""
+    (found,) = notes(traits_with("glm4"), _1="0")
+
+    assert found.startswith("no cut of a glm4 was ever tried in vLLM; ")
+    assert {tiny_config(family).model_type for family in FAMILIES} == TRIED_IN_VLLM
 
 
 def test_a_plain_qwen2_of_fewer_heads() -> None:
