@@ -29,6 +29,7 @@ from contextlib import contextmanager
 
 _OWN = "globalprune."
 _FRAMES_OF_THE_BLOCK = 2  # the guard's and the one that holds the block
+_AS_LIBRARIES = ("modeling_globalprune", "double_arithmetic")
 _BUGS = (
     TypeError,
     AttributeError,
@@ -166,6 +167,7 @@ def _is_bug_of_ours(error: BaseException) -> bool:
 
     The block's own frame counts as the library that it calls: compiled code has no frame. Our
     modeling file counts as a library: it runs on other people's configs, as transformers' own do.
+    So does the arithmetic that stands between a model and torch.
     """
     frames: list[str] = []
     trace = error.__traceback__
@@ -173,5 +175,5 @@ def _is_bug_of_ours(error: BaseException) -> bool:
         frames.append(str(trace.tb_frame.f_globals.get("__name__", "")))
         trace = trace.tb_next
     module = frames[-1]
-    is_ours = module.startswith(_OWN) and not module.endswith("modeling_globalprune")
+    is_ours = module.startswith(_OWN) and not module.endswith(_AS_LIBRARIES)
     return is_ours and len(frames) > _FRAMES_OF_THE_BLOCK and isinstance(error, _BUGS)

@@ -31,6 +31,7 @@ PREFIX = "Pruned"
 Names = tuple[str, str, str]  # of the linear layers gate, up and down
 GATED_NAMES: Names = ("gate_proj", "up_proj", "down_proj")
 EXPERT_NAMES: dict[str, Names] = {"mixtral": ("w1", "w3", "w2")}  # where they are others
+DIVIDES_LOGITS = "granite"  # by its logits_scaling, where others multiply by what they call so
 _building = threading.RLock()  # two threads that swap the same class could leave it swapped
 
 
@@ -268,12 +269,14 @@ class PrunedConfig:
     def __post_init__(self, **kwargs: Any) -> None:
         self.allow_global_per_layer_attribute_access = True
         super().__post_init__(**kwargs)  # type: ignore[misc]
-        if hasattr(self, "logits_scaling"):  # as Granite divides logits; vLLM reads another name
-            self.logit_scale = 1 / self.logits_scaling
+        own: Any = self
+        if own.model_type == DIVIDES_LOGITS:  # vLLM reads another name
+            own.logit_scale = 1 / own.logits_scaling
 
     def _remove_keys_not_serialized(self, content: dict[str, Any]) -> None:
-        for name in ("allow_global_per_layer_attribute_access", "logit_scale"):
-            content.pop(name, None)
+        content.pop("allow_global_per_layer_attribute_access", None)
+        if content.get("model_type") == DIVIDES_LOGITS:
+            content.pop("logit_scale", None)
         super()._remove_keys_not_serialized(content)  # type: ignore[misc]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
@@ -106,6 +106,12 @@ def refuse_other_model(config: RawConfig) -> None:
         )
     if config["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnsupportedArchitecture("transformers has no causal language model of it")
+    own = CONFIG_MAPPING[config["model_type"]]
+    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING[own]
+    if model.config_class is not own:
+        raise UnsupportedArchitecture(
+            f"transformers builds its models by {model.__name__}, which belongs to another type"
+        )
     stock = {key: value for key, value in config.items() if key not in _OF_CUT_MODELS}
     layers = find_layers(empty_model(stock))
     kinds = {frozenset(layer.state_dict()): index for index, layer in enumerate(layers)}
@@ -171,8 +177,10 @@ def _sublayer(kind: GroupType, facts: Sequence[ModelFacts]) -> SublayerDescripti
     below = f"{BODIES[kind]}."
     sizes = [asdict(one.sizes) for one in facts]
     slices = [one.groups.slices if one.groups else {} for one in own]
-    if any(one.output != first.output or one.gating != first.gating for one in own) or any(
-        names.keys() != slices[0].keys() for names in slices
+    if (
+        any(one.output != first.output or one.gating != first.gating for one in own)
+        or any(one.shapes.keys() != first.shapes.keys() for one in own)
+        or any(names.keys() != slices[0].keys() for names in slices)
     ):
         raise UnsupportedArchitecture(f"its {kind} is built differently at another size")
     counts = [one.groups.count for one in own if one.groups]

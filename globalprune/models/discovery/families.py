@@ -5,6 +5,7 @@ this package, and what the config says besides sizes. Torch is loaded only for a
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from globalprune.progress import Progress, silent
 
 _FOLDER: Final = "families"
 _VERSIONS: Final = ("globalprune", "torch", "transformers")
+_TYPE: Final = re.compile(r"[\w-]{1,80}")  # what may be a folder of transformers
 _STEPS: Final = 2  # it is described, then proved
 _known: dict[str, FamilyDescription] = {}  # of this process, by key
 
@@ -44,24 +46,33 @@ def proved_adapter(config: dict[str, Any], progress: Progress = silent) -> Model
 
 
 def family_of(config: dict[str, Any], progress: Progress = silent) -> FamilyDescription:
-    """Return what is known of a config's type; prove it where nothing is."""
+    """Return what is known of a config's type; prove it where nothing is.
+
+    What is wrong with one config alone is not remembered of its type.
+    """
     key = _key(config)
-    description = _known.get(key) or _read(key)
+    description = _known.get(key) or _read(key, config)
     if description is None:
-        description = _prove(config, progress)
+        description, is_of_the_type = _prove(config, progress)
+        if not is_of_the_type:
+            return description
         with suppress(OSError, UsageError):
             write_atomically(_file(key), description.model_dump_json(indent=2) + "\n")
     _known[key] = description
     return description
 
 
-def _prove(config: dict[str, Any], progress: Progress) -> FamilyDescription:
-    """Describe and prove a type; what is refused is a description too."""
+def _prove(config: dict[str, Any], progress: Progress) -> tuple[FamilyDescription, bool]:
+    """Describe and prove a type, and say whether all its models would end so.
+
+    What is refused is a description too. Sizes, tokens and failures of libraries are one config's.
+    """
     import torch
 
+    from globalprune.models.discovery.discover import refuse_other_model
     from globalprune.models.quiet import quiet_logs
 
-    started = time.monotonic()
+    started, is_of_the_type = time.monotonic(), False
     description = FamilyDescription(model_type=config["model_type"], versions={}, seconds=0.0)
     steps = progress(
         _steps(config),
@@ -76,15 +87,18 @@ def _prove(config: dict[str, Any], progress: Progress) -> FamilyDescription:
             torch.enable_grad(),
             library_errors(UnsupportedArchitecture, "a small model of it fails", ""),
         ):
+            refuse_other_model(config)
+            is_of_the_type = True
             for step in steps:
                 description = step
     except ModelError as error:
+        is_of_the_type &= isinstance(error, UnsupportedArchitecture) and error.__cause__ is None
         description = description.model_copy(update={"refused": _reason(error)})
     passed = {
-        "versions": {name: metadata.version(name) for name in _VERSIONS},
+        "versions": _versions(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    return description.model_copy(update=passed)
+    return description.model_copy(update=passed), is_of_the_type
 
 
 def _reason(error: ModelError) -> str:
@@ -94,9 +108,6 @@ def _reason(error: ModelError) -> str:
 
 def _steps(config: dict[str, Any]) -> Iterator[FamilyDescription]:
     """Yield the description as it is found, then without what the proof refuses."""
-    from globalprune.models.discovery.discover import refuse_other_model
-
-    refuse_other_model(config)
     description, sizes = _describe(config)
     yield description
     yield _without_unproved(description, config, sizes)
@@ -146,19 +157,24 @@ def _key(config: dict[str, Any]) -> str:
     return digest_json(
         {
             "traits": traits(config),
-            "versions": {name: metadata.version(name) for name in _VERSIONS},
+            "versions": _versions(),
             "class": _class_digest(str(config["model_type"])),
             "globalprune": _files_digest(Path(__file__).parents[1].rglob("*.py")),
         }
     )
 
 
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _VERSIONS}
+
+
 def _class_digest(model_type: str) -> str:
     """Return the digest of the installed transformers, and of a type's folder as it is now."""
     spec = find_spec("transformers")  # finds the package, and runs none of it
-    folder = Path(spec.origin or "").parent / "models" / model_type if spec else Path()
+    models = Path(spec.origin or "").parent / "models" if spec else Path()
+    files = models.glob(f"{model_type}/*.py") if _TYPE.fullmatch(model_type) else iter(())
     record = metadata.distribution("transformers").read_text("RECORD") or ""
-    return hashlib.sha256(record.encode()).hexdigest() + _files_digest(folder.glob("*.py"))
+    return hashlib.sha256(record.encode()).hexdigest() + _files_digest(files)
 
 
 def _files_digest(files: Iterator[Path]) -> str:
@@ -168,10 +184,12 @@ def _files_digest(files: Iterator[Path]) -> str:
     return state.hexdigest()
 
 
-def _read(key: str) -> FamilyDescription | None:
-    """Return the cached description, if there is one that can be read."""
+def _read(key: str, config: dict[str, Any]) -> FamilyDescription | None:
+    """Return the cached description of a config's type, if there is one that can be read."""
     with suppress(OSError, ValueError):
-        return FamilyDescription.model_validate_json(_file(key).read_text("utf-8"))
+        read = FamilyDescription.model_validate_json(_file(key).read_text("utf-8"))
+        if read.model_type == config["model_type"] and read.versions == _versions():
+            return read
     return None
 
 

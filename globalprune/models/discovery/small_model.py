@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any, Final
 
 import torch
@@ -23,6 +23,7 @@ from globalprune.models.meta_model import empty_model, new_model
 
 _FEWEST_LAYERS: Final = 4  # one is emptied in part, one dropped, one left whole
 _MOST_KINDS: Final = 8  # of layers, by what the config says of each
+_ROPE_FACTORS: Final = ("long_factor", "short_factor")  # one for each pair of a head
 _WINDOW: Final = 5  # tokens: shorter than the texts that the model is tried on
 _NOISE: Final = 0.1  # added to norms and biases, whose initial values are constants
 _SCALE: Final = 0.3  # of matrices: activations far from their linear parts
@@ -45,10 +46,11 @@ def small_config(config: RawConfig, sizes: SmallSizes) -> RawConfig:
     if getattr(native, "sliding_window", None):
         small["sliding_window"] = _WINDOW
     for rope in _dictionaries(small):
-        rotary = int(sizes.head_dim * (rope.get("partial_rotary_factor") or 1)) // 2
-        for key in ("long_factor", "short_factor"):
-            if isinstance(rope.get(key), list):
-                rope[key] = rope[key][:rotary]
+        factors = [key for key in _ROPE_FACTORS if isinstance(rope.get(key), list) and rope[key]]
+        part = rope.get("partial_rotary_factor", 1)
+        if factors and isinstance(part, int | float):
+            rotary = int(sizes.head_dim * part) // 2
+            rope |= {key: list(islice(cycle(rope[key]), rotary)) for key in factors}
     return small
 
 

@@ -13,6 +13,13 @@ from globalprune.errors import UnsupportedArchitecture
 from globalprune.models.discovery import families
 from globalprune.models.discovery.families import family_of, proved_adapter
 
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -44,20 +51,20 @@ def test_a_type_is_proved_once_and_read_from_the_cache_afterwards(
 @pytest.mark.parametrize("damage", ["", "{}", "[1", '{"format": "another"}'])
 def test_a_damaged_cache_counts_as_none(empty_cache: Path, damage: str) -> None:
     """It may be deleted, and may be broken, at any time."""
-    family_of(met_config("mixtral"))
+    family_of(met_config("cohere"))
     (file,) = empty_cache.iterdir()
     whole = file.read_text()
     file.write_text(damage)
     families._known.clear()
 
-    assert family_of(met_config("mixtral")).refused
+    assert family_of(met_config("cohere")).refused
     assert file.read_text()[:20] == whole[:20]
 
 
 def test_another_trait_is_proved_anew(empty_cache: Path) -> None:
     """The cache never answers for what it hasn't seen."""
-    family_of(met_config("mixtral"))
-    family_of(met_config("mixtral", num_local_experts=3))
+    family_of(met_config("cohere"))
+    family_of(met_config("cohere", logit_scale=0.5))
 
     assert len(list(empty_cache.iterdir())) == 2
 
@@ -78,6 +85,52 @@ def test_what_cannot_be_proved_is_refused_with_the_reason(model_type: str, reaso
         proved_adapter(met_config(model_type))
 
 
+@pytest.mark.parametrize(
+    "mistake", [{"pad_token_id": 99999}, {"intermediate_size": [24] * 4}], ids=["token", "list"]
+)
+def test_what_is_wrong_with_one_config_is_not_remembered_of_its_type(
+    mistake: dict[str, Any],
+) -> None:
+    """The next model of the type may be sound."""
+    config = met_config("arcee")
+    assert family_of(config | mistake).refused is not None
+
+    assert family_of(config).refused is None
+
+
+@pytest.mark.parametrize(
+    ("model_type", "change", "reason"),
+    [
+        ("internlm3", {}, "builds its models by LlamaForCausalLM, which belongs to another type"),
+        ("stablelm", {"qk_layernorm": True}, "its attention is built differently at another size"),
+        ("arcee", {"rope_parameters": YARN | {"attention_factor": "x"}}, "a small model of it"),
+        ("arcee", {"rope_parameters": YARN | {"attention_factor": [1.0]}}, "a small model of it"),
+    ],
+)
+def test_what_is_odd_in_a_config_ends_in_a_reason(
+    model_type: str, change: dict[str, Any], reason: str
+) -> None:
+    """Never in an error of ours."""
+    assert reason in str(family_of(met_config(model_type) | change).refused)
+
+
+def test_a_dictionary_that_no_class_reads_changes_nothing() -> None:
+    """Whatever it says."""
+    odd = {"foo": {"partial_rotary_factor": "x"}}
+
+    assert family_of(met_config("arcee") | odd).refused is None
+
+
+def test_a_description_of_another_type_counts_as_none(empty_cache: Path) -> None:
+    """A file under a wrong name is no answer."""
+    first = family_of(met_config("cohere"))
+    (file,) = empty_cache.iterdir()
+    file.write_text(first.model_copy(update={"model_type": "zzz"}).model_dump_json())
+    families._known.clear()
+
+    assert family_of(met_config("cohere")).model_type == "cohere"
+
+
 def test_a_sublayer_that_fails_is_refused_and_the_other_served() -> None:
     """Helium's heads can't go, its channels can."""
     adapter: Any = proved_adapter(met_config("helium"))
@@ -94,9 +147,9 @@ def test_progress_names_the_type() -> None:
         labels.append((label, total, unit))
         yield from items
 
-    family_of(met_config("mixtral"), progress)
+    family_of(met_config("cohere"), progress)
 
-    assert labels == [("proving how mixtral is cut", 2, "steps")]
+    assert labels == [("proving how cohere is cut", 2, "steps")]
 
 
 def test_a_known_description_is_read_without_torch() -> None:
