@@ -90,6 +90,7 @@ def spoiled(folder: Path, changes: dict[str, object]) -> None:
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "changes", "message"),
     REFUSALS,

@@ -19,6 +19,7 @@ from globalprune.artifacts.evaluations.sweep import read_sweep, sweep_table
 from globalprune.artifacts.results.cut import read_compensation, read_metrics
 from globalprune.artifacts.results.finetuning import read_finetune_record
 
+pytestmark = pytest.mark.slow
 Tiny = Callable[[str], Path]
 TEXT = ("--data", "builtin", "--samples", 16, "--seq-len", 24)
 JUDGED = ("--samples", 3, "--seq-len", 24, "--no-speed")

@@ -69,6 +69,7 @@ STOPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "before", "resumed_at"),
     [("lora", 6, 5), ("full", 16, 15), ("teacher", 10, 9)],

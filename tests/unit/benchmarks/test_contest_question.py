@@ -34,6 +34,7 @@ def test_a_typo_is_no_recipe() -> None:
     assert unknown_recipes(names) == ["flop", "analyze:", "gp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["flap", "prune", DENSE])
 def test_a_key_follows_what_the_figures_depend_on(tmp_path: Path, recipe: str) -> None:
     """Another seed, another setting or another text is another item; the same is the same."""
