@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.structure import GroupType, LayerStructure, ModelStructure
 from globalprune.models.checkpoints.checkpoint import Checkpoint
 
@@ -33,6 +34,17 @@ class GroupAxis:
     def groups(self, shape: Sequence[int]) -> int:
         """Return how many groups own slices of a tensor of that shape."""
         return shape[self.dim] // self.width
+
+    def slices(self, kept: IndexSet, shape: Sequence[int]) -> IndexSet:
+        """Return the indices along `dim` that kept groups of the sublayer own in such a tensor."""
+        groups = self.groups(shape)
+        own = kept.within(self.first, self.first + groups)
+        slices, begin = IndexSet(), 0
+        for width in self.widths:
+            ranges = ((first * width, (last + 1) * width - 1) for first, last in own.ranges)
+            slices |= IndexSet(tuple((begin + first, begin + last) for first, last in ranges))
+            begin += groups * width
+        return slices
 
 
 @dataclass(frozen=True)

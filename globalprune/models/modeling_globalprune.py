@@ -31,7 +31,7 @@ PREFIX = "Pruned"
 Names = tuple[str, str, str]  # of the linear layers gate, up and down
 GATED_NAMES: Names = ("gate_proj", "up_proj", "down_proj")
 EXPERT_NAMES: dict[str, Names] = {"mixtral": ("w1", "w3", "w2")}  # where they are others
-DIVIDES_LOGITS = "granite"  # by its logits_scaling, where others multiply by what they call so
+DIVIDES_LOGITS = "granite"  # its logits_scaling divides them; others multiply by such a key
 _building = threading.RLock()  # two threads that swap the same class could leave it swapped
 
 

@@ -1,8 +1,7 @@
 """Refuses a model before any work, by its config.json and the headers of its weights.
 
-Nothing here reads a weight, or fetches one from the Hub, and torch is loaded only where a type of
-model has to be proved. What only the weights show
-is refused when a command's work begins.
+Nothing here reads a weight, or fetches one from the Hub, and torch loads only where a type of model
+has to be proved. What only the weights show is refused when a command's work begins.
 """
 
 from typing import Any

@@ -270,12 +270,10 @@ def _slicing_steps(
     old, new = prefix
     for axis in axes:
         before = tensors[old + axis.tensor]
-        groups = axis.groups(before.shape)
-        own = kept.within(axis.first, axis.first + groups)
-        if not own:  # an expert that loses its last channel
+        slices = axis.slices(kept, before.shape)
+        if not slices:  # an expert that loses its last channel
             yield DropTensor(layer, old + axis.tensor, before)
             continue
-        slices = _slices(own, axis.widths, groups)
         if len(slices) == before.shape[axis.dim]:
             continue
         shape = (*before.shape[: axis.dim], len(slices), *before.shape[axis.dim + 1 :])
@@ -288,17 +286,6 @@ def _slicing_steps(
             before,
             TensorInfo(shape, before.dtype),
         )
-
-
-def _slices(kept: IndexSet, widths: Sequence[int], groups: int) -> IndexSet:
-    """The slices that kept groups own, in blocks of `groups` groups, one block for each width."""
-    slices = IndexSet()
-    begin = 0
-    for width in widths:
-        ranges = ((first * width, (last + 1) * width - 1) for first, last in kept.ranges)
-        slices |= IndexSet(tuple((begin + first, begin + last) for first, last in ranges))
-        begin += groups * width
-    return slices
 
 
 def _compensated_parts(

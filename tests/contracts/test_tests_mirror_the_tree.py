@@ -24,7 +24,6 @@ WITHOUT = {
     "cli/commands/show",
     "cli/commands/sweep",
     "cli/options",
-    "models/architecture",
     "models/checkpoints/open",
     "models/gated_decoder/form",
     "models/loading",

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
+from pydantic import Field
+
 from globalprune.artifacts.records import Record
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType
 from globalprune.errors import UnsupportedArchitecture
@@ -39,9 +41,8 @@ class TensorDescription(Record):
     """One tensor: the sizes of the blocks of each dimension, and which of them groups divide."""
 
     blocks: tuple[tuple[str, ...], ...]
-    sliced: int | None = (
-        None  # the dimension of which every group owns equal slices, block by block
-    )
+    # the dimension of which every group owns equal slices, block by block
+    sliced: int | None = None
 
 
 class GatingDescription(Record):
@@ -68,8 +69,8 @@ class FamilyDescription(Record):
 
     format: Literal["globalprune.family/1"] = FORMAT
     model_type: str
-    versions: dict[str, str]
-    seconds: float  # that finding and proving it took
+    versions: dict[str, str] = Field(default={})
+    seconds: float = 0.0  # that finding and proving it took
     refused: str | None = None
     attention: SublayerDescription | None = None
     mlp: SublayerDescription | None = None

@@ -25,8 +25,12 @@ from globalprune.models.discovery.description import (
     TensorDescription,
 )
 from globalprune.models.discovery.double_arithmetic import DoubleArithmetic
-from globalprune.models.discovery.gating import find_gating
-from globalprune.models.discovery.groups import SublayerGroups, find_groups, run_linears
+from globalprune.models.discovery.groups import (
+    SublayerGroups,
+    find_gating,
+    find_groups,
+    run_linears,
+)
 from globalprune.models.discovery.layer_run import (
     BODIES,
     Composition,
@@ -37,9 +41,8 @@ from globalprune.models.discovery.layer_run import (
     run_layers,
     same,
 )
-from globalprune.models.discovery.sizes import SmallSizes
+from globalprune.models.discovery.sizes import SmallSizes, fitted
 from globalprune.models.discovery.small_model import random_ids, random_model, small_config
-from globalprune.models.discovery.symbols import fitted
 from globalprune.models.meta_model import empty_model
 
 _FINAL_NORM: Final = "model.norm"
@@ -84,8 +87,6 @@ def discover(config: RawConfig, all_sizes: Sequence[SmallSizes]) -> FamilyDescri
     attention, mlp = (_sublayer(kind, facts) for kind in GROUP_TYPES)
     return FamilyDescription(
         model_type=config["model_type"],
-        versions={},
-        seconds=0.0,
         attention=attention,
         mlp=mlp,
         norm_biases=any(name.endswith(".bias") for name in first.norms),

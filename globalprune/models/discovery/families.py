@@ -73,7 +73,7 @@ def _prove(config: dict[str, Any], progress: Progress) -> tuple[FamilyDescriptio
     from globalprune.models.quiet import quiet_logs
 
     started, is_of_the_type = time.monotonic(), False
-    description = FamilyDescription(model_type=config["model_type"], versions={}, seconds=0.0)
+    description = FamilyDescription(model_type=config["model_type"])
     steps = progress(
         _steps(config),
         total=_STEPS,

@@ -1,26 +1,29 @@
-"""The finest groups of one sublayer that can go without changing the others, by gradients.
+"""The finest groups of one sublayer that can go without changing the others, and an MLP's gate.
 
 Every input of a sublayer's output projection is followed back: which entries of which parameters
 does it depend on? Inputs that share an entry that not all use belong together; what all use belongs
 to no group. https://arxiv.org/abs/2301.12900 finds groups by tracing dependencies of modules; here
-each single entry tells.
+each single entry tells. A gate shows in the values: activation(gate(x)) · up(x) enters the output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any, Final
 
 import torch
 from torch import nn
 
 from globalprune.errors import UnsupportedArchitecture
+from globalprune.models.architecture import GatingModules
 from globalprune.models.discovery.layer_run import ModuleRun, same
 
 _MATRIX: Final = 2  # dimensions
 _FEWEST: Final = 2  # groups: with one, nothing shows where it ends
 
 Used = dict[str, torch.Tensor]  # by parameter: bool [inputs or groups, entries]
+_Activation = tuple[str, torch.Tensor, torch.Tensor]  # name, input and output
+_Candidate = tuple[tuple[str, ...], torch.Tensor, torch.Tensor]  # linears, gate(x) and up(x)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,26 @@ def find_groups(run: ModuleRun) -> SublayerGroups:
     _refuse_coupled(members, slices, shared, traced)
     _refuse_unused([one.name for one in linears], slices, shared)
     return SublayerGroups(output.name, len(members), slices, tuple(shared))
+
+
+def find_gating(run: ModuleRun) -> GatingModules | None:
+    """Return gate, up and activation, by their names below the body; None without such a gate."""
+    activations: list[_Activation] = []
+    handles = [
+        module.register_forward_hook(_activation_recorder(activations, name))
+        for name, module in run.module.named_modules()
+        if name and not any(isinstance(one, nn.Linear) for one in module.modules())
+    ]
+    try:
+        output, linears = run_linears(run)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for names, gate, up in _candidates(linears):
+        for activation, entered, activated in activations:
+            if same(entered, gate) and same(activated * up, output.inputs):
+                return GatingModules(names, activation)
+    return None
 
 
 def run_linears(run: ModuleRun) -> tuple[LinearRun, list[LinearRun]]:
@@ -229,3 +252,20 @@ def _refuse_unused(
     unused = [n for n in linears if f"{n}.weight" not in slices and f"{n}.weight" not in shared]
     if unused:
         raise UnsupportedArchitecture(f"its output doesn't depend on {', '.join(unused)}")
+
+
+def _candidates(linears: Sequence[LinearRun]) -> Iterator[_Candidate]:
+    """Yield every pair of linears as gate and up, and the halves of every single one."""
+    for gate, up in permutations(linears, 2):
+        yield (gate.name, up.name), gate.output, up.output
+    for one in linears:
+        gate_rows, up_rows = one.output.chunk(2, dim=-1)
+        yield (one.name,), gate_rows, up_rows
+
+
+def _activation_recorder(activations: list[_Activation], name: str) -> Any:
+    def record(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if args and isinstance(output, torch.Tensor):
+            activations.append((name, args[0], output))
+
+    return record

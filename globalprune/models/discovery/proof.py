@@ -1,8 +1,8 @@
 """The proof that a type is cut as its adapter says, on a small random model of its own class.
 
-Cuts of all kinds are made as the product makes them and loaded into the class that reads them. Each
-must compute what the whole model computes with the same groups masked, in float64, also when it
-generates text. What fails is not served.
+Cuts of all kinds take the slices that surgery takes, and are loaded into the class that reads
+them. Each must compute what the whole model computes with the same groups masked, in float64, also
+when it generates text. What fails is not served.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from globalprune.artifacts.plans.index_set import IndexSet
 from globalprune.artifacts.plans.plan_effect import LayerEffect, PlanEffect
 from globalprune.artifacts.structure import GROUP_TYPES, GroupType, ModelStructure
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.architecture import GroupAxis, ModelAdapter
+from globalprune.models.architecture import ModelAdapter
 from globalprune.models.checkpoints.checkpoint import TensorInfo
 from globalprune.models.configs.native_config import RawConfig
 from globalprune.models.configs.pruned_config import prune_config
@@ -167,30 +167,17 @@ def _cut_tensors(subject: Subject, effect: PlanEffect) -> dict[str, torch.Tensor
         if effect.layers[index].dropped:
             continue
         for kind in GROUP_TYPES:
-            kept = torch.from_numpy(effect.layers[index].of(kind).to_array())
-            axes = adapter.axes(layer, kind)
-            gone = (
-                ()
-                if len(kept)
-                else (*(a.tensor for a in axes), *adapter.shared_tensors(layer, kind))
-            )
-            own = {name: tensor for name, tensor in own.items() if name not in gone}
-            for axis in axes if len(kept) else ():
-                own[axis.tensor] = own[axis.tensor].index_select(
-                    axis.dim, _indices(axis, kept, layer.tensors[axis.tensor])
-                )
+            kept, axes = effect.layers[index].of(kind), adapter.axes(layer, kind)
+            if not kept:
+                gone = {*(axis.tensor for axis in axes), *adapter.shared_tensors(layer, kind)}
+                own = {name: tensor for name, tensor in own.items() if name not in gone}
+                continue
+            for axis in axes:
+                slices = axis.slices(kept, layer.tensors[axis.tensor]).to_array()
+                own[axis.tensor] = own[axis.tensor].index_select(axis.dim, torch.from_numpy(slices))
         number = [one.layer_idx for one in effect.kept_layers].index(index)
         tensors |= {adapter.layer_prefix(number) + n: tensor for n, tensor in own.items()}
     return tensors
-
-
-def _indices(axis: GroupAxis, groups: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return the indices along an axis that groups own, block by block."""
-    begin, parts, count = 0, [], axis.groups(shape)
-    for width in axis.widths:
-        parts.append((begin + groups[:, None] * width + torch.arange(width)).flatten())
-        begin += count * width
-    return torch.cat(parts)
 
 
 def _load(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor]) -> None:

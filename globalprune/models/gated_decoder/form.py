@@ -163,9 +163,8 @@ class LayerForm:
     mixture: MixtureOfExperts | None = None  # in the place of the MLP of some layers
     # tensors of one number in the MLP, of an activation that learns, by name: their shapes
     scalars: Shapes = field(default_factory=dict)
-    refused: Mapping[GroupType, str] = field(
-        default_factory=dict
-    )  # what else can't be cut, and why
+    # what else can't be cut, and why
+    refused: Mapping[GroupType, str] = field(default_factory=dict)
 
     @property
     def fixed(self) -> tuple[GroupType, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from globalprune.errors import UnsupportedArchitecture
-from globalprune.models.discovery.symbols import fitted
+from globalprune.models.discovery.sizes import fitted
 
 SIZES = ({"heads": 6, "dim": 16, "width": 36}, {"heads": 4, "dim": 8, "width": 44})
 

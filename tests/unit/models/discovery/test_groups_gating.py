@@ -7,7 +7,7 @@ from met_models import met_config
 
 from globalprune.models.architecture import GatingModules
 from globalprune.models.discovery.double_arithmetic import DoubleArithmetic
-from globalprune.models.discovery.gating import find_gating
+from globalprune.models.discovery.groups import find_gating
 from globalprune.models.discovery.layer_run import run_layers
 from globalprune.models.discovery.sizes import SIZES
 from globalprune.models.discovery.small_model import random_ids, random_model, small_config
